@@ -1,0 +1,121 @@
+package revocation
+
+import (
+	"context"
+	"fmt"
+)
+
+// A flight is one question to the source that every caller who needs the same
+// answer waits for.
+type flight struct {
+	done     chan struct{}
+	answer   Answer
+	err      error
+	detached bool // a change to one of its keys came while it was under way; guarded by Cache.mu
+}
+
+type flightKey struct{ user, session string }
+
+// lookupTries bounds how often one call asks again because changes to the very
+// same user or session keep overtaking the answers.
+const lookupTries = 5
+
+// Ask is for when [Cache.Known] says that it cannot tell: it asks the source,
+// remembers the answer, and returns what Known would return with it. Calls for
+// the same session at the same time share one question. Only for tokens whose
+// signature was good, lest strangers fill the cache.
+//
+// The error wraps [ErrUnavailable], or is that of ctx.
+func (c *Cache) Ask(ctx context.Context, user, session string, rememberMe bool) (Epoch, error) {
+	key := flightKey{user, session}
+	for range lookupTries {
+		f, err := c.join(key)
+		if err != nil {
+			return 0, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-f.done:
+		}
+		c.mu.Lock()
+		detached := f.detached
+		c.mu.Unlock()
+		if detached {
+			continue
+		}
+		if f.err != nil {
+			return 0, f.err
+		}
+		before, _ := c.Known(user, session, rememberMe)
+		return max(before, f.answer.User, f.answer.Session), nil
+	}
+	return 0, fmt.Errorf("%w: it changed %d times while the source was asked", ErrUnavailable, lookupTries)
+}
+
+// join returns the flight under way for key, or starts one.
+func (c *Cache) join(key flightKey) (*flight, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f := c.flights[key]; f != nil {
+		return f, nil
+	}
+	if c.config.Source == nil {
+		return nil, fmt.Errorf("%w: the cache is partial and has no source to ask", ErrUnavailable)
+	}
+	if c.closed {
+		return nil, fmt.Errorf("%w: the cache is closed", ErrUnavailable)
+	}
+	f := &flight{done: make(chan struct{})}
+	c.flights[key] = f
+	c.running.Go(func() { c.fly(key, f) }) // ends with the look-up, or with Close
+	return f, nil
+}
+
+func (c *Cache) fly(key flightKey, f *flight) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.config.lookupTimeout())
+	defer cancel()
+	c.lookups.Add(1)
+	answer, err := c.config.Source.RevokedBefore(ctx, key.user, key.session)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer close(f.done)
+	if f.detached {
+		return
+	}
+	delete(c.flights, key)
+	switch {
+	case err != nil:
+		f.err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case answer.AsOf < c.high:
+		f.err = errBehind(answer.AsOf, c.high)
+	default:
+		f.answer = answer
+		c.rememberLocked(key, answer)
+	}
+}
+
+// rememberLocked keeps an answer, zero or not, so that the next question needs no
+// look-up. It includes everything that was ever applied here, and so everything
+// that was forgotten.
+func (c *Cache) rememberLocked(key flightKey, a Answer) {
+	if c.table.Load() != nil {
+		return
+	}
+	user, _ := peek(c.users, key.user)
+	c.addLocked(c.users, key.user, max(user, a.User))
+	session, _ := peek(c.sessions, key.session)
+	c.addLocked(c.sessions, key.session, max(session, a.Session))
+}
+
+// detachLocked makes every look-up under way for s worthless: whoever waits for
+// one asks again.
+func (c *Cache) detachLocked(s Scope) {
+	for key, f := range c.flights {
+		if s.Kind == KindUser && key.user == s.ID || s.Kind == KindSession && key.session == s.ID {
+			f.detached = true
+			delete(c.flights, key)
+		}
+	}
+}

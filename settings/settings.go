@@ -1,0 +1,157 @@
+// Package settings holds the rules that every session is measured against: the
+// session timeout, the maximum session duration, and whether "remember me" may
+// be chosen.
+//
+// The values bind tokens that were issued before a change as well as later
+// ones. A session that one set of values has ended must not live again under
+// another, so every loosening leaves a floor behind (see [InForce]).
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// The bounds and defaults of the two durations.
+const (
+	DefaultSessionTimeout         = 20 * time.Minute
+	DefaultMaximumSessionDuration = 20 * 24 * time.Hour
+
+	// MinimumSessionTimeout is the shortest session timeout accepted without
+	// the development flag that lowers it to [InsecureMinimum].
+	MinimumSessionTimeout = time.Minute
+	// InsecureMinimum is the shortest session timeout for development and tests.
+	InsecureMinimum = time.Second
+	// LongestDuration is the upper bound of both durations: 400 days, the longest
+	// that browsers keep a cookie (RFC 6265bis, section 5.5).
+	LongestDuration = 400 * 24 * time.Hour
+)
+
+// Settings are the three values that an administrator chooses. The zero value is
+// not valid; [Default] is.
+type Settings struct {
+	// SessionTimeout is the idle timeout, in whole seconds, counted from a
+	// token's last refresh. It does not apply to remember-me sessions.
+	SessionTimeout time.Duration
+	// MaximumSessionDuration is the absolute lifetime, in whole seconds, counted
+	// from the beginning of the session. It applies to every session.
+	MaximumSessionDuration time.Duration
+	// RememberMeEnabled allows a sign-in to ask for a remember-me session.
+	RememberMeEnabled bool
+}
+
+// Default returns 20 minutes, 20 days, remember me on.
+func Default() Settings {
+	return Settings{
+		SessionTimeout:         DefaultSessionTimeout,
+		MaximumSessionDuration: DefaultMaximumSessionDuration,
+		RememberMeEnabled:      true,
+	}
+}
+
+// A Preset is a named choice of settings that a console or a command line may offer.
+type Preset struct {
+	Name     string // "default", "aal2", "aal3"
+	Source   string // where the figures come from, for people
+	Settings Settings
+}
+
+// Presets returns the presets in the order in which they should be offered.
+//
+// The figures of aal2 and aal3 are the reauthentication limits of NIST SP
+// 800-63B-4, sections 2.2.3 and 2.3.3; remember me is off in both, since it
+// lifts the inactivity limit.
+func Presets() []Preset {
+	return []Preset{
+		{Name: "default", Source: "Curfew", Settings: Default()},
+		{Name: "aal2", Source: "NIST SP 800-63B-4 AAL2", Settings: Settings{
+			SessionTimeout: time.Hour, MaximumSessionDuration: 24 * time.Hour}},
+		{Name: "aal3", Source: "NIST SP 800-63B-4 AAL3", Settings: Settings{
+			SessionTimeout: 15 * time.Minute, MaximumSessionDuration: 12 * time.Hour}},
+	}
+}
+
+// PresetNamed returns the preset called name.
+func PresetNamed(name string) (Preset, bool) {
+	for _, p := range Presets() {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Preset{}, false
+}
+
+// ErrInvalid is wrapped by every violation that [Settings.Validate] reports.
+var ErrInvalid = errors.New("invalid settings")
+
+// A Violation says what is wrong with one member of the settings. It wraps
+// [ErrInvalid].
+type Violation struct {
+	Field   string // the JSON name, e.g. "session_timeout_seconds"
+	Problem string // what is wrong with the value and what would be right
+}
+
+func (v Violation) Error() string { return v.Field + ": " + v.Problem }
+
+// Unwrap returns [ErrInvalid].
+func (v Violation) Unwrap() error { return ErrInvalid }
+
+// The names of the members as they stand on the wire.
+const (
+	FieldSessionTimeout         = "session_timeout_seconds"
+	FieldMaximumSessionDuration = "maximum_session_duration_seconds"
+	FieldRememberMeEnabled      = "remember_me_enabled"
+)
+
+// Violations returns everything that is wrong with s, or nil. minimum is the
+// shortest session timeout allowed; zero means [MinimumSessionTimeout].
+func (s Settings) Violations(minimum time.Duration) []Violation {
+	if minimum == 0 {
+		minimum = MinimumSessionTimeout
+	}
+	var vs []Violation
+	add := func(field, format string, args ...any) {
+		vs = append(vs, Violation{Field: field, Problem: fmt.Sprintf(format, args...)})
+	}
+	check := func(field string, d time.Duration) {
+		switch {
+		case d%time.Second != 0:
+			add(field, "%v is not a whole number of seconds", d)
+		case d < minimum:
+			add(field, "%d is too short: the least is %d", Seconds(d), Seconds(minimum))
+		case d > LongestDuration:
+			add(field, "%d is too long: the most is %d (400 days)", Seconds(d), Seconds(LongestDuration))
+		}
+	}
+	check(FieldSessionTimeout, s.SessionTimeout)
+	check(FieldMaximumSessionDuration, s.MaximumSessionDuration)
+	if s.MaximumSessionDuration < s.SessionTimeout {
+		add(FieldMaximumSessionDuration, "%d is shorter than the session timeout of %d: make it at least as long",
+			Seconds(s.MaximumSessionDuration), Seconds(s.SessionTimeout))
+	}
+	return vs
+}
+
+// Validate returns nil or all violations joined; each wraps [ErrInvalid] and can
+// be had with [errors.As]. minimum is as in [Settings.Violations].
+func (s Settings) Validate(minimum time.Duration) error {
+	vs := s.Violations(minimum)
+	errs := make([]error, len(vs))
+	for i, v := range vs {
+		errs[i] = v
+	}
+	return errors.Join(errs...)
+}
+
+// Seconds returns d in whole seconds.
+func Seconds(d time.Duration) int64 { return int64(d / time.Second) }
+
+// FromSeconds returns n seconds as a duration. What a duration cannot hold
+// becomes the longest or shortest duration of whole seconds, so that a bounds
+// check still sees a number out of range and never one that has wrapped.
+func FromSeconds(n int64) time.Duration {
+	const most = math.MaxInt64 / int64(time.Second)
+	return time.Duration(max(-most, min(n, most))) * time.Second
+}

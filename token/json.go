@@ -1,0 +1,418 @@
+package token
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// A strict reader of the JSON (RFC 8259) in a token. encoding/json will not do:
+// it takes the last of two members with one name, folds letter case ("SUB",
+// "ſid"), replaces invalid UTF-8, and reads numbers as float64 unless told
+// otherwise. Here a document is read exactly or not at all.
+
+const (
+	deepest     = 32  // levels of nesting
+	mostMembers = 256 // members of one object
+)
+
+var (
+	errJSON      = errors.New("not valid JSON")
+	errNotObject = errors.New("not a JSON object")
+	errDuplicate = errors.New("a JSON object has two members of one name")
+	errTooDeep   = errors.New("JSON is nested too deeply")
+	errTooMany   = errors.New("a JSON object has too many members")
+	errUTF8      = errors.New("not valid UTF-8")
+)
+
+// jsonValue is one value of a document: its first byte tells its type ('"', '{',
+// '[', 't', 'f', 'n', '-' or a digit).
+type jsonValue struct {
+	raw     []byte
+	escaped bool // a string with a backslash in it
+}
+
+// readObject calls member for each member of the one object that data must be.
+// The name is unescaped; it is valid only during the call.
+func readObject(data []byte, member func(name []byte, v jsonValue) error) error {
+	if !utf8.Valid(data) {
+		return errUTF8
+	}
+	r := jsonReader{data: data}
+	r.space()
+	if r.peek() != '{' {
+		return errNotObject
+	}
+	if err := r.object(1, member); err != nil {
+		return err
+	}
+	r.space()
+	if r.pos != len(r.data) {
+		return errJSON
+	}
+	return nil
+}
+
+type jsonReader struct {
+	data []byte
+	pos  int
+}
+
+// peek returns the next byte, or 0 at the end: no JSON token begins with it.
+func (r *jsonReader) peek() byte {
+	if r.pos < len(r.data) {
+		return r.data[r.pos]
+	}
+	return 0
+}
+
+func (r *jsonReader) take(c byte) bool {
+	if r.peek() != c {
+		return false
+	}
+	r.pos++
+	return true
+}
+
+func (r *jsonReader) space() {
+	for r.pos < len(r.data) {
+		switch r.data[r.pos] {
+		case ' ', '\t', '\n', '\r':
+			r.pos++
+		default:
+			return
+		}
+	}
+}
+
+func (r *jsonReader) value(depth int) (jsonValue, error) {
+	r.space()
+	start := r.pos
+	var v jsonValue
+	var err error
+	switch c := r.peek(); {
+	case c == '"':
+		v.escaped, err = r.string()
+	case c == '{':
+		err = r.object(depth+1, nil)
+	case c == '[':
+		err = r.array(depth + 1)
+	case c == 't':
+		err = r.word("true")
+	case c == 'f':
+		err = r.word("false")
+	case c == 'n':
+		err = r.word("null")
+	default:
+		err = r.number()
+	}
+	v.raw = r.data[start:r.pos]
+	return v, err
+}
+
+func (r *jsonReader) word(w string) error {
+	if !bytes.HasPrefix(r.data[r.pos:], []byte(w)) {
+		return errJSON
+	}
+	r.pos += len(w)
+	return nil
+}
+
+func (r *jsonReader) object(depth int, member func([]byte, jsonValue) error) error {
+	if depth > deepest {
+		return errTooDeep
+	}
+	r.pos++ // {
+	r.space()
+	if r.take('}') {
+		return nil
+	}
+	var names nameSet
+	for {
+		r.space()
+		if r.peek() != '"' {
+			return errJSON
+		}
+		start := r.pos
+		escaped, err := r.string()
+		if err != nil {
+			return err
+		}
+		name := jsonValue{raw: r.data[start:r.pos], escaped: escaped}.bytes()
+		if err := names.add(name); err != nil {
+			return err
+		}
+		r.space()
+		if !r.take(':') {
+			return errJSON
+		}
+		v, err := r.value(depth)
+		if err != nil {
+			return err
+		}
+		if member != nil {
+			if err := member(name, v); err != nil {
+				return err
+			}
+		}
+		r.space()
+		if r.take('}') {
+			return nil
+		}
+		if !r.take(',') {
+			return errJSON
+		}
+	}
+}
+
+// nameSet finds duplicates: by comparison while there are few names, as there
+// are in every honest token, and in a map beyond.
+type nameSet struct {
+	few  [16][]byte
+	n    int
+	many map[string]bool
+}
+
+func (s *nameSet) add(name []byte) error {
+	for _, other := range s.few[:min(s.n, len(s.few))] {
+		if bytes.Equal(other, name) {
+			return errDuplicate
+		}
+	}
+	switch {
+	case s.n < len(s.few):
+		s.few[s.n] = name
+	case s.n == mostMembers:
+		return errTooMany
+	case s.many[string(name)]:
+		return errDuplicate
+	default:
+		if s.many == nil {
+			s.many = map[string]bool{}
+		}
+		s.many[string(name)] = true
+	}
+	s.n++
+	return nil
+}
+
+func (r *jsonReader) array(depth int) error {
+	if depth > deepest {
+		return errTooDeep
+	}
+	r.pos++ // [
+	r.space()
+	if r.take(']') {
+		return nil
+	}
+	for {
+		if _, err := r.value(depth); err != nil {
+			return err
+		}
+		r.space()
+		if r.take(']') {
+			return nil
+		}
+		if !r.take(',') {
+			return errJSON
+		}
+	}
+}
+
+// string reads a string and reports whether it has an escape in it.
+func (r *jsonReader) string() (escaped bool, err error) {
+	r.pos++ // "
+	for r.pos < len(r.data) {
+		switch c := r.data[r.pos]; {
+		case c == '"':
+			r.pos++
+			return escaped, nil
+		case c < 0x20:
+			return escaped, errJSON
+		case c == '\\':
+			escaped = true
+			if err := r.escape(); err != nil {
+				return escaped, err
+			}
+		default:
+			r.pos++
+		}
+	}
+	return escaped, errJSON
+}
+
+// escape reads one escape, or the two of a surrogate pair; half a pair is not
+// text.
+func (r *jsonReader) escape() error {
+	switch next := r.at(1); next {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		r.pos += 2
+		return nil
+	case 'u':
+		u, ok := hex4(r.data[r.pos:])
+		if !ok {
+			return errJSON
+		}
+		r.pos += 6
+		if !utf16.IsSurrogate(u) {
+			return nil
+		}
+		low, ok := hex4(r.data[r.pos:])
+		if !ok || utf16.DecodeRune(u, low) == utf8.RuneError {
+			return errUTF8
+		}
+		r.pos += 6
+		return nil
+	}
+	return errJSON
+}
+
+func (r *jsonReader) at(offset int) byte {
+	if r.pos+offset < len(r.data) {
+		return r.data[r.pos+offset]
+	}
+	return 0
+}
+
+// hex4 reads the \uXXXX that b begins with.
+func hex4(b []byte) (rune, bool) {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return 0, false
+	}
+	var u rune
+	for _, c := range b[2:6] {
+		u <<= 4
+		switch {
+		case '0' <= c && c <= '9':
+			u |= rune(c - '0')
+		case 'a' <= c && c <= 'f':
+			u |= rune(c - 'a' + 10)
+		case 'A' <= c && c <= 'F':
+			u |= rune(c - 'A' + 10)
+		default:
+			return 0, false
+		}
+	}
+	return u, true
+}
+
+func (r *jsonReader) number() error {
+	r.take('-')
+	if !r.take('0') && !r.digits() {
+		return errJSON
+	}
+	if r.take('.') && !r.digits() {
+		return errJSON
+	}
+	if r.take('e') || r.take('E') {
+		if !r.take('+') {
+			r.take('-')
+		}
+		if !r.digits() {
+			return errJSON
+		}
+	}
+	return nil
+}
+
+func (r *jsonReader) digits() bool {
+	start := r.pos
+	for '0' <= r.peek() && r.peek() <= '9' {
+		r.pos++
+	}
+	return r.pos > start
+}
+
+// bytes returns the content of a string, unescaped. Only for strings.
+func (v jsonValue) bytes() []byte {
+	in := v.raw[1 : len(v.raw)-1]
+	if !v.escaped {
+		return in
+	}
+	out := make([]byte, 0, len(in))
+	for i := 0; i < len(in); {
+		if in[i] != '\\' {
+			out = append(out, in[i])
+			i++
+			continue
+		}
+		if in[i+1] != 'u' {
+			out = append(out, unescaped[in[i+1]])
+			i += 2
+			continue
+		}
+		u, _ := hex4(in[i:])
+		i += 6
+		if utf16.IsSurrogate(u) {
+			low, _ := hex4(in[i:])
+			u = utf16.DecodeRune(u, low)
+			i += 6
+		}
+		out = utf8.AppendRune(out, u)
+	}
+	return out
+}
+
+var unescaped = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+
+// text returns the content of a string; false for another type.
+func (v jsonValue) text() (string, bool) {
+	if v.raw[0] != '"' {
+		return "", false
+	}
+	return string(v.bytes()), true
+}
+
+// integer returns a number in plain integer form that fits an int64; false for
+// fractions, exponents, "-0", numbers too large, and other types.
+func (v jsonValue) integer() (int64, bool) {
+	if string(v.raw) == "-0" {
+		return 0, false
+	}
+	for i, c := range v.raw {
+		if (c < '0' || '9' < c) && (i != 0 || c != '-') {
+			return 0, false
+		}
+	}
+	n, err := strconv.ParseInt(string(v.raw), 10, 64)
+	return n, err == nil
+}
+
+// boolean returns true or false; the second result is false for another type.
+func (v jsonValue) boolean() (value, ok bool) {
+	switch v.raw[0] {
+	case 't':
+		return true, true
+	case 'f':
+		return false, true
+	}
+	return false, false
+}
+
+// texts returns the strings of an array, or the one string; false for another
+// type and for an array that holds anything else.
+func (v jsonValue) texts() ([]string, bool) {
+	if s, ok := v.text(); ok {
+		return []string{s}, true
+	}
+	if v.raw[0] != '[' {
+		return nil, false
+	}
+	var out []string
+	r := jsonReader{data: v.raw, pos: 1}
+	for r.space(); r.peek() != ']'; r.space() {
+		r.take(',')
+		element, err := r.value(1)
+		if err != nil {
+			return nil, false
+		}
+		s, ok := element.text()
+		if !ok {
+			return nil, false
+		}
+		out = append(out, s)
+	}
+	return out, true
+}

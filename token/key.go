@@ -1,0 +1,187 @@
+package token
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// The algorithms that a key may have (RFC 7518, section 3.1; RFC 8037). Never
+// none, never an HMAC: whoever can validate could mint.
+const (
+	ES256 = "ES256" // ECDSA on P-256: the default
+	EdDSA = "EdDSA" // Ed25519
+	RS256 = "RS256" // RSA with PKCS #1 v1.5 padding, 2048 to 8192 bits
+)
+
+const (
+	leastRSABits = 2048
+	mostRSABits  = 8192
+	longestKeyID = 256
+)
+
+// ErrWeakKey is wrapped by errors about keys that may not sign sessions; the
+// text says why.
+var ErrWeakKey = errors.New("key not acceptable")
+
+// Key is a public key that tokens are verified with. Its algorithm is its own:
+// the header of a token can only agree (RFC 8725, section 3.1).
+type Key struct {
+	id     string
+	alg    string
+	public crypto.PublicKey
+	method jwt.SigningMethod
+}
+
+// NewKey returns a verification key. public is an *ecdsa.PublicKey on P-256, an
+// ed25519.PublicKey or an *rsa.PublicKey; the algorithm follows from it. The key
+// ID must have 1–256 printable ASCII characters. Errors wrap [ErrWeakKey].
+func NewKey(id string, public crypto.PublicKey) (*Key, error) {
+	if len(id) < 1 || len(id) > longestKeyID {
+		return nil, fmt.Errorf("%w: a key ID has 1 to %d characters, this one has %d", ErrWeakKey, longestKeyID, len(id))
+	}
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] > '~' {
+			return nil, fmt.Errorf("%w: key ID %q has a character outside printable ASCII", ErrWeakKey, id)
+		}
+	}
+	k := &Key{id: id, public: public}
+	switch p := public.(type) {
+	case *ecdsa.PublicKey:
+		if p.Curve != elliptic.P256() {
+			return nil, fmt.Errorf("%w: an elliptic-curve key must be on P-256", ErrWeakKey)
+		}
+		if _, err := p.ECDH(); err != nil {
+			return nil, fmt.Errorf("%w: the elliptic-curve point is not on P-256", ErrWeakKey)
+		}
+		k.alg, k.method = ES256, jwt.SigningMethodES256
+	case ed25519.PublicKey:
+		if len(p) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("%w: an Ed25519 public key has %d bytes, this one has %d", ErrWeakKey, ed25519.PublicKeySize, len(p))
+		}
+		k.alg, k.method = EdDSA, jwt.SigningMethodEdDSA
+	case *rsa.PublicKey:
+		if bits := p.N.BitLen(); bits < leastRSABits || bits > mostRSABits {
+			return nil, fmt.Errorf("%w: an RSA key has %d to %d bits, this one has %d", ErrWeakKey, leastRSABits, mostRSABits, bits)
+		}
+		if p.E < 65537 || p.E%2 == 0 {
+			return nil, fmt.Errorf("%w: the RSA exponent must be odd and at least 65537, this one is %d", ErrWeakKey, p.E)
+		}
+		k.alg, k.method = RS256, jwt.SigningMethodRS256
+	default:
+		return nil, fmt.Errorf("%w: %T is none of ECDSA P-256, Ed25519 and RSA", ErrWeakKey, public)
+	}
+	return k, nil
+}
+
+// ID returns the key ID (RFC 7515, section 4.1.4).
+func (k *Key) ID() string { return k.id }
+
+// Algorithm returns [ES256], [EdDSA] or [RS256].
+func (k *Key) Algorithm() string { return k.alg }
+
+// Public returns the public key.
+func (k *Key) Public() crypto.PublicKey { return k.public }
+
+// Equal reports whether both are the same public key with the same ID.
+func (k *Key) Equal(other *Key) bool {
+	if k == other {
+		return true
+	}
+	p, ok := k.public.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && k.id == other.id && p.Equal(other.public)
+}
+
+func (k *Key) verify(signed string, signature []byte) error {
+	if err := k.method.Verify(signed, signature, k.public); err != nil {
+		return ErrBadSignature // the cause says nothing that helps
+	}
+	return nil
+}
+
+// SigningKey is a private key that tokens are signed with.
+type SigningKey struct {
+	Key
+	private crypto.Signer
+}
+
+// NewSigningKey returns a signing key with the ID given. private is an
+// *ecdsa.PrivateKey on P-256, an ed25519.PrivateKey or an *rsa.PrivateKey. Errors
+// wrap [ErrWeakKey].
+func NewSigningKey(id string, private crypto.Signer) (*SigningKey, error) {
+	if p, ok := private.(*rsa.PrivateKey); ok {
+		if err := p.Validate(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrWeakKey, err)
+		}
+	}
+	k, err := NewKey(id, private.Public())
+	if err != nil {
+		return nil, err
+	}
+	return &SigningKey{Key: *k, private: private}, nil
+}
+
+// Private returns the private key.
+func (k *SigningKey) Private() crypto.Signer { return k.private }
+
+// KeySet is a set of trusted keys. It does not change; the nil KeySet is empty.
+type KeySet struct {
+	keys []*Key
+}
+
+// NewKeySet returns the set of the keys given. Two keys with one ID are an error.
+func NewKeySet(keys ...*Key) (*KeySet, error) {
+	for i, k := range keys {
+		if slices.ContainsFunc(keys[:i], func(o *Key) bool { return o.id == k.id }) {
+			return nil, fmt.Errorf("two keys have the ID %q", k.id)
+		}
+	}
+	return &KeySet{keys: slices.Clone(keys)}, nil
+}
+
+// Find returns the key with the ID given, or nil.
+func (s *KeySet) Find(id string) *Key {
+	if s == nil {
+		return nil
+	}
+	for _, k := range s.keys { // a handful
+		if k.id == id {
+			return k
+		}
+	}
+	return nil
+}
+
+// All returns the keys in the order in which they were given.
+func (s *KeySet) All() []*Key {
+	if s == nil {
+		return nil
+	}
+	return slices.Clone(s.keys)
+}
+
+// KeySource is where a validator finds the keys that are trusted now. Current
+// must be safe for concurrent use, take no lock and do no I/O; what it returns
+// is not modified afterwards. A nil set trusts nothing.
+type KeySource interface {
+	Current() *KeySet
+}
+
+// Keys is a [KeySource] that can be set. The zero value trusts nothing.
+type Keys struct {
+	p atomic.Pointer[KeySet]
+}
+
+// Current returns what was last set.
+func (k *Keys) Current() *KeySet { return k.p.Load() }
+
+// Set replaces the set of trusted keys.
+func (k *Keys) Set(s *KeySet) { k.p.Store(s) }

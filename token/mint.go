@@ -1,0 +1,106 @@
+package token
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strconv"
+	"unicode/utf8"
+)
+
+// Mint signs a session. Every claim must be set and in range (NotBefore may be
+// zero); errors about claims wrap [ErrMalformed], so that nothing is minted that
+// would be refused as malformed.
+func Mint(key *SigningKey, s Session) (string, error) {
+	if err := s.check(); err != nil {
+		return "", err
+	}
+	header := appendHeader(make([]byte, 0, 64+len(key.id)), &key.Key)
+	payload, err := appendClaims(make([]byte, 0, 384), &s)
+	if err != nil {
+		return "", err
+	}
+	enc := base64.RawURLEncoding
+	buf := make([]byte, 0, enc.EncodedLen(len(header))+enc.EncodedLen(len(payload))+2+enc.EncodedLen(mostRSABits/8))
+	buf = enc.AppendEncode(buf, header)
+	buf = append(buf, '.')
+	buf = enc.AppendEncode(buf, payload)
+	signature, err := key.method.Sign(string(buf), key.private)
+	if err != nil {
+		return "", fmt.Errorf("signing with key %s: %w", key.id, err)
+	}
+	buf = append(buf, '.')
+	buf = enc.AppendEncode(buf, signature)
+	if len(buf) > MaxLength {
+		return "", fmt.Errorf("%w: the token would be %d bytes long, at most %d are allowed: shorten issuer or audience", ErrMalformed, len(buf), MaxLength)
+	}
+	return string(buf), nil
+}
+
+func appendHeader(b []byte, k *Key) []byte {
+	b = append(b, `{"alg":`...)
+	b = appendText(b, k.alg)
+	b = append(b, `,"kid":`...)
+	b = appendText(b, k.id)
+	b = append(b, `,"typ":"`+Type+`"}`...)
+	return b
+}
+
+func appendClaims(b []byte, s *Session) ([]byte, error) {
+	for _, text := range append([]string{s.Issuer}, s.Audience...) {
+		if !utf8.ValidString(text) {
+			return nil, fmt.Errorf("%w: issuer and audience must be valid UTF-8", ErrMalformed)
+		}
+	}
+	b = append(b, `{"iss":`...)
+	b = appendText(b, s.Issuer)
+	b = append(b, `,"aud":`...)
+	b = appendAudience(b, s.Audience)
+	b = append(b, `,"sub":`...)
+	b = appendText(b, s.Subject)
+	b = append(b, `,"sid":`...)
+	b = appendText(b, s.ID)
+	b = appendNumber(b, "iat", int64(s.IssuedAt))
+	b = appendNumber(b, "last_refresh", int64(s.LastRefresh))
+	b = append(b, `,"remember_me":`...)
+	b = strconv.AppendBool(b, s.RememberMe)
+	b = appendNumber(b, "epoch", int64(s.Epoch))
+	b = appendNumber(b, "exp", int64(s.ExpiresAt))
+	if s.NotBefore != 0 {
+		b = appendNumber(b, "nbf", int64(s.NotBefore))
+	}
+	return append(b, '}'), nil
+}
+
+func appendAudience(b []byte, audience []string) []byte {
+	if len(audience) == 1 {
+		return appendText(b, audience[0])
+	}
+	for i, a := range audience {
+		b = append(b, "[,"[min(i, 1)])
+		b = appendText(b, a)
+	}
+	return append(b, ']')
+}
+
+func appendNumber(b []byte, name string, n int64) []byte {
+	b = append(b, `,"`...)
+	b = append(b, name...)
+	b = append(b, `":`...)
+	return strconv.AppendInt(b, n, 10)
+}
+
+// appendText appends a JSON string (RFC 8259, section 7).
+func appendText(b []byte, s string) []byte {
+	b = append(b, '"')
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < 0x20:
+			b = append(b, '\\', 'u', '0', '0', "0123456789abcdef"[c>>4], "0123456789abcdef"[c&15])
+		default:
+			b = append(b, c)
+		}
+	}
+	return append(b, '"')
+}

@@ -1,0 +1,186 @@
+package token
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+
+	"example.com/curfew/revocation"
+)
+
+// MaxLength is the length in bytes of the longest token that is looked at.
+const MaxLength = 8 << 10
+
+// A parsed token is well-formed and claims something; nothing of it is proven.
+type parsed struct {
+	kid, alg  string
+	signed    string // header and payload as they were signed
+	signature []byte
+	session   Session
+}
+
+// parse reads a token in JWS compact serialization (RFC 7515, section 7.1) by the
+// rules of form, header and claims. Its errors wrap ErrMalformed or ErrMissing
+// and quote nothing of the token, which is a stranger's bytes.
+func parse(raw string) (*parsed, error) {
+	header, payload, signature, err := split(raw)
+	if err != nil {
+		return nil, err
+	}
+	// One buffer for the three parts, each shorter decoded than encoded.
+	buf := make([]byte, 0, base64.RawURLEncoding.DecodedLen(len(raw)))
+	h, err := decode(&buf, header, "header")
+	if err != nil {
+		return nil, err
+	}
+	c, err := decode(&buf, payload, "payload")
+	if err != nil {
+		return nil, err
+	}
+	p := &parsed{signed: raw[:len(header)+1+len(payload)]}
+	if p.signature, err = decode(&buf, signature, "signature"); err != nil {
+		return nil, err
+	}
+	if err := p.readHeader(h); err != nil {
+		return nil, fmt.Errorf("%w: header: %w", ErrMalformed, err)
+	}
+	if err := readClaims(c, &p.session); err != nil {
+		return nil, fmt.Errorf("%w: payload: %w", ErrMalformed, err)
+	}
+	return p, p.session.check()
+}
+
+func split(raw string) (header, payload, signature string, err error) {
+	if raw == "" {
+		return "", "", "", ErrMissing
+	}
+	if len(raw) > MaxLength {
+		return "", "", "", fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxLength)
+	}
+	for i := range len(raw) {
+		if c := raw[i]; !base64urlByte[c] && c != '.' {
+			return "", "", "", fmt.Errorf("%w: a byte that no token has, at offset %d", ErrMalformed, i)
+		}
+	}
+	header, rest, _ := strings.Cut(raw, ".")
+	payload, signature, found := strings.Cut(rest, ".")
+	if !found || header == "" || payload == "" || signature == "" || strings.Contains(signature, ".") {
+		return "", "", "", fmt.Errorf("%w: not three parts", ErrMalformed)
+	}
+	return header, payload, signature, nil
+}
+
+// canonical refuses padding and stray bits, so that no two texts stand for one
+// token.
+var canonical = base64.RawURLEncoding.Strict()
+
+// decode appends the bytes of part to buf, which has room for them, and returns
+// them alone.
+func decode(buf *[]byte, part, what string) ([]byte, error) {
+	start := len(*buf)
+	out, err := canonical.AppendDecode(*buf, []byte(part))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: not canonical base64url", ErrMalformed, what)
+	}
+	*buf = out
+	return out[start:len(out):len(out)], nil
+}
+
+// readHeader reads the JOSE header. What could make a validator fetch, unpack or
+// trust something (RFC 8725, sections 3.1, 3.2 and 3.10) is refused by name.
+func (p *parsed) readHeader(data []byte) error {
+	var typ string
+	err := readObject(data, func(name []byte, v jsonValue) (err error) {
+		ok := true
+		switch string(name) {
+		case "typ":
+			typ, ok = v.text()
+		case "kid":
+			p.kid, ok = v.text()
+		case "alg":
+			p.alg, ok = v.text()
+		case "crit", "jku", "x5u", "jwk", "x5c", "b64", "zip", "enc", "cty":
+			return fmt.Errorf("%s is not allowed", name)
+		}
+		if !ok {
+			return fmt.Errorf("%s is not a string", name)
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case !isSessionType(typ):
+		return fmt.Errorf("typ is not %s", Type)
+	case p.kid == "":
+		return fmt.Errorf("kid is missing or empty")
+	case p.alg == "":
+		return fmt.Errorf("alg is missing or empty")
+	}
+	return nil
+}
+
+// Type is the media type of a session's token without "application/", as it
+// stands in the header (RFC 8725, section 3.11: explicit typing).
+const Type = "session+jwt"
+
+func isSessionType(typ string) bool {
+	const prefix = "application/"
+	if len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
+		typ = typ[len(prefix):]
+	}
+	return asciiEqualFold(typ, Type)
+}
+
+// asciiEqualFold is strings.EqualFold without Unicode's folds ("ſ" is no "s").
+func asciiEqualFold(a, b string) bool {
+	return len(a) == len(b) && strings.EqualFold(a, b)
+}
+
+// readClaims reads the payload into s. Types are checked here, values by
+// Session.check; claims of other names are ignored.
+func readClaims(data []byte, s *Session) error {
+	remember := false
+	err := readObject(data, func(name []byte, v jsonValue) error {
+		ok := true
+		switch string(name) {
+		case "iss":
+			s.Issuer, ok = v.text()
+		case "aud":
+			s.Audience, ok = v.texts()
+		case "sub":
+			s.Subject, ok = v.text()
+		case "sid":
+			s.ID, ok = v.text()
+		case "iat":
+			s.IssuedAt, ok = date(v)
+		case "last_refresh":
+			s.LastRefresh, ok = date(v)
+		case "exp":
+			s.ExpiresAt, ok = date(v)
+		case "nbf":
+			s.NotBefore, ok = date(v)
+		case "epoch":
+			var n int64
+			n, ok = v.integer()
+			s.Epoch = revocation.Epoch(n)
+		case "remember_me":
+			remember = true
+			s.RememberMe, ok = v.boolean()
+		}
+		if !ok {
+			return fmt.Errorf("%s has the wrong type or is out of range", name)
+		}
+		return nil
+	})
+	if err == nil && !remember {
+		return fmt.Errorf("remember_me is missing")
+	}
+	return err
+}
+
+// date reads a date; zero, which means "unset" in a Session, is out of range.
+func date(v jsonValue) (UnixTime, bool) {
+	n, ok := v.integer()
+	return UnixTime(n), ok && UnixTime(n).valid()
+}

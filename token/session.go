@@ -1,0 +1,154 @@
+// Package token carries a session in a signed token (a JWT, RFC 7519, profiled
+// after RFC 8725) and decides whether the session may be used.
+//
+// [Mint] signs a [Session]; [Validator] is the one function that decides. It
+// needs no database: keys, settings and revocations are kept current by whoever
+// provides its [View].
+package token
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"time"
+
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+)
+
+// UnixTime is a date in whole seconds since the Unix epoch, as JWTs carry it
+// (RFC 7519, section 2, NumericDate, without fractions). Zero means unset.
+type UnixTime int64
+
+// Time returns the instant at the beginning of the second.
+func (t UnixTime) Time() time.Time { return time.Unix(int64(t), 0).UTC() }
+
+// The dates that a token may carry lie strictly between 0 and latestDate, in the
+// year 5138: far enough, and no sum of two wraps.
+const latestDate = 100_000_000_000
+
+func (t UnixTime) valid() bool { return 0 < t && t < latestDate }
+
+// Session is what a token says. A Session that a [Validator] returns is shared:
+// do not modify it.
+type Session struct {
+	Issuer   string   // iss
+	Audience []string // aud
+	Subject  string   // sub: the user's opaque id
+	ID       string   // sid: the session's id
+
+	IssuedAt    UnixTime         // iat: when the session began; kept by a refresh
+	LastRefresh UnixTime         // last_refresh: when this token was minted
+	RememberMe  bool             // remember_me: the session timeout does not apply
+	Epoch       revocation.Epoch // epoch: the store's clock at sign-in; kept by a refresh
+	ExpiresAt   UnixTime         // exp: the last second that the token could reach when it was minted
+	NotBefore   UnixTime         // nbf: zero if absent
+}
+
+// Refreshed returns the session with a last refresh at now and the expiry that
+// the settings give it from there. The last refresh never moves backwards, and
+// nothing else changes, so that a refresh cannot prolong the session beyond its
+// maximum duration nor take it past a revocation.
+//
+// A session that begins is its own first refresh: set IssuedAt, then call
+// Refreshed.
+func (s Session) Refreshed(now time.Time, in settings.Settings) Session {
+	s.LastRefresh = max(s.LastRefresh, s.IssuedAt, UnixTime(now.Unix()))
+	s.ExpiresAt = s.MaximumEnd(in)
+	if !s.RememberMe {
+		s.ExpiresAt = min(s.ExpiresAt, s.IdleEnd(in))
+	}
+	return s
+}
+
+// MaximumEnd returns the second at which the session reaches the maximum session
+// duration.
+func (s Session) MaximumEnd(in settings.Settings) UnixTime {
+	return s.IssuedAt + UnixTime(settings.Seconds(in.MaximumSessionDuration))
+}
+
+// IdleEnd returns the second at which the session times out unless it is
+// refreshed. It has no meaning for a remember-me session.
+func (s Session) IdleEnd(in settings.Settings) UnixTime {
+	return s.LastRefresh + UnixTime(settings.Seconds(in.SessionTimeout))
+}
+
+// NewSessionID returns 128 random bits in base64url: 22 characters.
+func NewSessionID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// ValidSubject reports whether id may be a user's id: 1–128 bytes of ASCII
+// letters, digits and . _ ~ : @ - |, but not ".", ".." or "me", which mean
+// something else in a path.
+func ValidSubject(id string) bool {
+	if len(id) < 1 || len(id) > 128 || id == "." || id == ".." || id == "me" {
+		return false
+	}
+	for i := range len(id) {
+		if !subjectByte[id[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+// ValidSessionID reports whether id is 128 bits in canonical base64url.
+func ValidSessionID(id string) bool {
+	if len(id) != 22 {
+		return false
+	}
+	for i := range len(id) {
+		if !base64urlByte[id[i]] {
+			return false
+		}
+	}
+	// 22 characters hold 132 bits; the last four must be zero.
+	switch id[21] {
+	case 'A', 'Q', 'g', 'w':
+		return true
+	}
+	return false
+}
+
+var (
+	subjectByte   = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:@-|")
+	base64urlByte = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+)
+
+func byteSet(chars string) (set [256]bool) {
+	for i := range len(chars) {
+		set[chars[i]] = true
+	}
+	return set
+}
+
+// check returns an error that wraps ErrMalformed unless every claim has a value
+// that a token may carry.
+func (s *Session) check() error {
+	switch {
+	case s.Issuer == "":
+		return fmt.Errorf("%w: iss is missing or empty", ErrMalformed)
+	case len(s.Audience) == 0:
+		return fmt.Errorf("%w: aud is missing or empty", ErrMalformed)
+	case !ValidSubject(s.Subject):
+		return fmt.Errorf("%w: sub is missing or not a user id", ErrMalformed)
+	case !ValidSessionID(s.ID):
+		return fmt.Errorf("%w: sid is missing or not 128 bits in base64url", ErrMalformed)
+	case !s.IssuedAt.valid():
+		return fmt.Errorf("%w: iat is missing or out of range", ErrMalformed)
+	case !s.LastRefresh.valid():
+		return fmt.Errorf("%w: last_refresh is missing or out of range", ErrMalformed)
+	case s.LastRefresh < s.IssuedAt:
+		return fmt.Errorf("%w: last_refresh is before iat", ErrMalformed)
+	case s.Epoch <= 0:
+		return fmt.Errorf("%w: epoch is missing or out of range", ErrMalformed)
+	case !s.ExpiresAt.valid():
+		return fmt.Errorf("%w: exp is missing or out of range", ErrMalformed)
+	case s.NotBefore != 0 && !s.NotBefore.valid():
+		return fmt.Errorf("%w: nbf is out of range", ErrMalformed)
+	}
+	return nil
+}

@@ -1,0 +1,250 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+)
+
+// Leeway is how far in the future a token's dates may lie, for clocks that
+// differ. There is no other leeway: none where a session ends.
+const Leeway = 60 * time.Second
+
+// Config configures a [Validator]. The first six fields are required.
+type Config struct {
+	// Issuer is what iss must equal.
+	Issuer string
+	// Audience is what aud must contain.
+	Audience string
+	// Keys are the keys that are trusted now.
+	Keys KeySource
+	// Settings are the settings in force now.
+	Settings settings.Source
+	// Revocations is the cache of revocations that View keeps current.
+	Revocations *revocation.Cache
+	// View says how current the three above are.
+	View View
+
+	// UnknownKeyInterval is the least time between two questions to the store
+	// because of key IDs that are not known. Zero or less means 5 s.
+	UnknownKeyInterval time.Duration
+	// Observe, if not nil, is told of every decision: the reason ("" for a good
+	// token) and the time it took. It must be quick and safe for concurrent use.
+	Observe func(reason Reason, took time.Duration)
+	// Now returns the time, with a monotonic reading. Nil means time.Now.
+	Now func() time.Time
+}
+
+func (c Config) unknownKeyInterval() time.Duration {
+	if c.UnknownKeyInterval <= 0 {
+		return 5 * time.Second
+	}
+	return c.UnknownKeyInterval
+}
+
+func (c Config) now() func() time.Time {
+	if c.Now == nil {
+		return time.Now
+	}
+	return c.Now
+}
+
+// Validator decides whether a token is to be accepted. It is the one function
+// that does: every door goes through it. It is safe for concurrent use.
+type Validator struct {
+	config   Config
+	now      func() time.Time
+	checking chan struct{} // one element for each signature check that may run at a time
+
+	asked atomic.Int64 // when an unknown key last made the view catch up: ns since started
+	start time.Time
+}
+
+// NewValidator returns a validator. It is an error to leave a required field
+// empty: a check that is not wanted cannot be switched off by forgetting it.
+func NewValidator(config Config) (*Validator, error) {
+	for _, missing := range []struct {
+		name  string
+		empty bool
+	}{
+		{"Issuer", config.Issuer == ""},
+		{"Audience", config.Audience == ""},
+		{"Keys", config.Keys == nil},
+		{"Settings", config.Settings == nil},
+		{"Revocations", config.Revocations == nil},
+		{"View", config.View == nil},
+	} {
+		if missing.empty {
+			return nil, fmt.Errorf("token: Config.%s is required", missing.name)
+		}
+	}
+	v := &Validator{config: config, now: config.now()}
+	// One processor is left to whoever presents a token that was seen before, so
+	// that a flood of forged ones starves nobody.
+	v.checking = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
+	v.start = v.now()
+	v.asked.Store(-int64(config.unknownKeyInterval()))
+	return v, nil
+}
+
+// Validate returns the session that raw carries if it may be used now. Otherwise
+// the error wraps the [Reason]; [ReasonOf] extracts it. The session is shared: do
+// not modify it.
+//
+// Validate does no I/O, but for three cases: the view's lease has run out, the
+// token knows of changes that the view does not, or the cache is partial and has
+// forgotten the session. It then waits for the answer, no longer than ctx allows.
+func (v *Validator) Validate(ctx context.Context, raw string) (*Session, error) {
+	if v.config.Observe == nil {
+		return v.validate(ctx, raw)
+	}
+	began := v.now()
+	s, err := v.validate(ctx, raw)
+	v.config.Observe(ReasonOf(err), v.now().Sub(began))
+	return s, err
+}
+
+func (v *Validator) validate(ctx context.Context, raw string) (*Session, error) {
+	s, err := v.verify(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.decide(ctx, s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// verify proves that raw is a token of this issuer for this audience. What it
+// proves does not change with time, as long as the key stays trusted.
+func (v *Validator) verify(ctx context.Context, raw string) (*Session, error) {
+	p, err := parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	key, err := v.find(ctx, p.kid)
+	if err != nil {
+		return nil, err
+	}
+	if p.alg != key.alg {
+		return nil, fmt.Errorf("%w: alg is not the key's own, %s", ErrMalformed, key.alg)
+	}
+	if err := v.checkSignature(ctx, key, p); err != nil {
+		return nil, err
+	}
+	if p.session.Issuer != v.config.Issuer {
+		return nil, fmt.Errorf("%w: want %q", ErrWrongIssuer, v.config.Issuer)
+	}
+	if !slices.Contains(p.session.Audience, v.config.Audience) {
+		return nil, fmt.Errorf("%w: want %q", ErrWrongAudience, v.config.Audience)
+	}
+	return &p.session, nil
+}
+
+func (v *Validator) checkSignature(ctx context.Context, key *Key, p *parsed) error {
+	select {
+	case v.checking <- struct{}{}:
+		defer func() { <-v.checking }()
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	}
+	return key.verify(p.signed, p.signature)
+}
+
+// find returns the key with the ID kid. If there is none the view may be behind:
+// it catches up, but no more often than once an interval, since anybody can make
+// up key IDs.
+func (v *Validator) find(ctx context.Context, kid string) (*Key, error) {
+	if k := v.config.Keys.Current().Find(kid); k != nil {
+		return k, nil
+	}
+	last, now := v.asked.Load(), int64(v.now().Sub(v.start))
+	if now-last >= int64(v.config.unknownKeyInterval()) && v.asked.CompareAndSwap(last, now) {
+		if err := v.catchUp(ctx); err != nil {
+			return nil, err
+		}
+		if k := v.config.Keys.Current().Find(kid); k != nil {
+			return k, nil
+		}
+	}
+	if !v.config.View.Trusted(v.now()) {
+		return nil, fmt.Errorf("%w: the key ID is not known, and the view's lease has run out", ErrUnavailable)
+	}
+	return nil, ErrUnknownKey
+}
+
+func (v *Validator) catchUp(ctx context.Context) error {
+	err := v.config.View.CatchUp(ctx)
+	if err != nil && !errors.Is(err, ErrUnavailable) {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
+}
+
+// decide applies the rules that change with time, settings and revocations to a
+// session that is proven.
+func (v *Validator) decide(ctx context.Context, s *Session) error {
+	view := v.config.View
+	for asked := false; ; asked = true {
+		now := v.now()
+		if !view.Trusted(now) || s.Epoch > view.Epoch() {
+			if err := v.catchUp(ctx); err != nil {
+				return err
+			}
+			if now = v.now(); !view.Trusted(now) {
+				return fmt.Errorf("%w: the view's lease has run out", ErrUnavailable)
+			}
+			if s.Epoch > view.Epoch() {
+				return fmt.Errorf("%w: epoch is ahead of the store's clock", ErrMalformed)
+			}
+		}
+		if err := checkTime(s, v.config.Settings.Current(), now); err != nil {
+			return err
+		}
+		before, complete := v.config.Revocations.Known(s.Subject, s.ID, s.RememberMe)
+		if s.Epoch < before {
+			return revokedError(before)
+		}
+		if complete || asked {
+			return nil
+		}
+		before, err := v.config.Revocations.Ask(ctx, s.Subject, s.ID, s.RememberMe)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		if s.Epoch < before {
+			return revokedError(before)
+		}
+		// Asking took time: once more through the rules that time decides.
+	}
+}
+
+func revokedError(before revocation.Epoch) error {
+	return fmt.Errorf("%w: sessions from before %s are revoked", ErrRevoked, before)
+}
+
+// checkTime is the rules of time, in their order. An instant equal to an end is
+// past it.
+func checkTime(s *Session, in *settings.InForce, at time.Time) error {
+	now := at.Unix()
+	epoch := int64(s.Epoch)
+	latest := max(s.IssuedAt, s.LastRefresh, s.NotBefore)
+	switch {
+	case int64(latest) > now+settings.Seconds(Leeway):
+		return fmt.Errorf("%w: dated %s, and it is %s here", ErrNotYetValid, latest.Time().Format(time.RFC3339), at.UTC().Format(time.RFC3339))
+	case in.Over(int64(s.IssuedAt), epoch, now):
+		return fmt.Errorf("%w: began at %s, and a session lasts %v at most", ErrMaximumDuration, s.IssuedAt.Time().Format(time.RFC3339), in.MaximumSessionDuration)
+	case !s.RememberMe && in.Idle(int64(s.LastRefresh), epoch, now):
+		return fmt.Errorf("%w: last refreshed at %s, and the session timeout is %v", ErrIdleTimeout, s.LastRefresh.Time().Format(time.RFC3339), in.SessionTimeout)
+	case now >= int64(s.ExpiresAt):
+		return fmt.Errorf("%w: at %s", ErrExpired, s.ExpiresAt.Time().Format(time.RFC3339))
+	}
+	return nil
+}
