@@ -1,0 +1,71 @@
+// Package pgtest gives tests a real PostgreSQL of their own.
+//
+// [DSN] is for tests that want a database: the first call in a test process
+// starts one server, every call makes a fresh empty database on it. [Start] is
+// for tests that want a server to stop, kill, hang and fail over.
+//
+// Servers listen on a Unix socket in a directory of their own, so that they
+// meet neither each other nor a PostgreSQL that happens to run on the machine.
+// They end, and their directories go, when the test process ends, however it
+// ends: kill -9 included (see guard.go). The package leaves no goroutine
+// running and sleeps in system calls only, so that goleak and synctest bubbles
+// do not notice it.
+//
+// A machine without PostgreSQL fails the test and says what to install. It is
+// never a reason to skip: what only one of two engines was tried with is not
+// tested.
+package pgtest
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// shared is the server behind DSN. It lives as long as the process, and the
+// guard ends it. err is kept so that every test names the cause, rather than
+// only the first one to ask.
+var shared struct {
+	sync.Mutex
+	server *Server
+	err    error
+}
+
+// databases numbers the databases of DSN, so that no two tests share a name.
+var databases atomic.Int64
+
+// DSN returns a postgres:// URL of a fresh, empty database on this process's
+// own server, which the first call starts. The database goes with the test,
+// connections that are still open in it notwithstanding.
+//
+// The server's fsync is off: what a test of durability needs is [Start].
+func DSN(tb testing.TB) string {
+	tb.Helper()
+	server, err := sharedServer()
+	if err != nil {
+		tb.Fatalf("pgtest: %v", err)
+	}
+	name := fmt.Sprintf("curfew_%d", databases.Add(1))
+	if err := server.CreateDatabase(name); err != nil {
+		tb.Fatalf("pgtest: %v", err)
+	}
+	tb.Cleanup(func() {
+		if err := server.DropDatabase(name); err != nil {
+			tb.Errorf("pgtest: %v", err)
+		}
+	})
+	return server.DSN(name)
+}
+
+func sharedServer() (*Server, error) {
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.server == nil && shared.err == nil {
+		shared.server, shared.err = open(Options{
+			// Every table that a test makes is gone within seconds.
+			Settings: map[string]string{"autovacuum": "off"},
+		})
+	}
+	return shared.server, shared.err
+}

@@ -1,0 +1,191 @@
+package pgtest
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// superuser is the role that every connection of ours uses.
+const superuser = "postgres"
+
+// Options says what a server of [Start] is to be like. The zero value is a
+// fast server on a Unix socket, with PostgreSQL's own defaults otherwise.
+type Options struct {
+	// DataDir is a directory in which the data directory is made: a small
+	// tmpfs for a test of a full disk. Empty means the temporary directory.
+	DataDir string
+
+	// TCP makes the server listen on a free port of 127.0.0.1 too, so that a
+	// proxy can stand between; see [Server.Addr] and [Server.DSNVia].
+	TCP bool
+
+	// Fsync makes commits reach the disk. False is faster and loses nothing
+	// when the server is killed, only when the machine is.
+	Fsync bool
+
+	// Settings are further lines of postgresql.conf, by name. They win over ours.
+	Settings map[string]string
+}
+
+// Server is one PostgreSQL server with a data directory of its own. Its
+// methods are safe for concurrent use: one goroutine may resume what another
+// waits to see stopped.
+type Server struct {
+	binaries string
+	home     string // holds the socket, the log and the pid for the guard
+	data     string
+	owner    *syscall.Credential // nil: the user who runs the test
+	password string              // for TCP; whoever reaches the socket is trusted
+	port     int
+	tcp      bool
+	guard    *guard
+
+	life sync.Mutex // held by whoever starts or stops the server
+
+	mu  sync.Mutex
+	pid int // 0 when there is no server
+}
+
+// Start starts a server with a data directory of its own, which the end of the
+// test ends and removes. It fails the test if it cannot.
+func Start(tb testing.TB, options Options) *Server {
+	tb.Helper()
+	server, err := open(options)
+	if err != nil {
+		tb.Fatalf("pgtest: %v", err)
+	}
+	tb.Cleanup(func() {
+		if err := server.close(); err != nil {
+			tb.Errorf("pgtest: %v", err)
+		}
+	})
+	return server
+}
+
+// open makes a cluster and starts it.
+func open(options Options) (*Server, error) {
+	server, err := prepare(options)
+	if err != nil {
+		return nil, err
+	}
+	password := filepath.Join(server.home, "password")
+	if err := server.writeFile(password, server.password); err != nil {
+		return nil, server.abandon(err)
+	}
+	_, err = server.run(server.owner, "initdb", "-D", server.data, "-U", superuser, "--no-sync", "--no-instructions",
+		"--encoding=UTF8", "--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile="+password)
+	if err != nil {
+		return nil, server.abandon(err)
+	}
+	if err := server.configure(options); err != nil {
+		return nil, server.abandon(err)
+	}
+	if err := server.Start(); err != nil {
+		return nil, server.abandon(err)
+	}
+	return server, nil
+}
+
+// prepare finds the programs, makes the directories and sets the guard over
+// them; what becomes the data directory is left to the caller.
+func prepare(options Options) (*Server, error) {
+	binaries, err := findBinaries(debianBinaries)
+	if err != nil {
+		return nil, err
+	}
+	owner, err := serverUser()
+	if err != nil {
+		return nil, err
+	}
+	home, err := makeDir("", owner)
+	if err != nil {
+		return nil, err
+	}
+	server := &Server{
+		binaries: binaries, home: home, data: filepath.Join(home, "data"), owner: owner,
+		password: rand.Text(), port: 5432, tcp: options.TCP,
+	}
+	if options.DataDir != "" {
+		if server.data, err = makeDir(options.DataDir, owner); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(home))
+		}
+	}
+	if server.guard, err = startGuard(home, server.data); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(home), os.RemoveAll(server.data))
+	}
+	if options.TCP {
+		if server.port, err = freePort(); err != nil {
+			return nil, server.abandon(err)
+		}
+	}
+	return server, nil
+}
+
+// freePort returns a port that was free a moment ago. Somebody else may take
+// it before PostgreSQL does; the test then fails with PostgreSQL's own words.
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("look for a free port: %w", err)
+	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	return port, listener.Close()
+}
+
+// abandon cleans up after a server that did not come to be, and returns why.
+func (s *Server) abandon(reason error) error {
+	return errors.Join(reason, s.close())
+}
+
+// close ends the server and removes its directories.
+func (s *Server) close() error {
+	return errors.Join(s.end(), s.guard.release())
+}
+
+// DSN returns a URL of the database over the Unix socket.
+func (s *Server) DSN(database string) string {
+	query := url.Values{"host": {s.home}, "user": {superuser}, "sslmode": {"disable"}}
+	if s.port != 5432 {
+		query.Set("port", strconv.Itoa(s.port))
+	}
+	return (&url.URL{Scheme: "postgres", Path: "/" + database, RawQuery: query.Encode()}).String()
+}
+
+// DSNVia returns a URL of the database over TCP, by way of address: the
+// server's own [Server.Addr], or a proxy's in front of it.
+func (s *Server) DSNVia(address, database string) string {
+	return (&url.URL{
+		Scheme: "postgres", User: url.UserPassword(superuser, s.password),
+		Host: address, Path: "/" + database, RawQuery: "sslmode=disable",
+	}).String()
+}
+
+// Addr returns the server's TCP address, "" unless [Options].TCP asked for one.
+func (s *Server) Addr() string {
+	if !s.tcp {
+		return ""
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))
+}
+
+// Port returns the port: TCP's, and the one in the socket's name.
+func (s *Server) Port() int { return s.port }
+
+// PID returns the process id of the server, 0 while there is none.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pid
+}
+
+// LogFile returns the name of the file that the server logs to.
+func (s *Server) LogFile() string { return filepath.Join(s.home, "log") }

@@ -1,0 +1,42 @@
+package pgtest
+
+import (
+	"testing"
+)
+
+// Standby starts a second server that follows s, from a base backup of it. It
+// takes s's settings along; options.TCP gives it a port of its own. To make
+// commits on s wait for it, set synchronous_standby_names there to '*'.
+func (s *Server) Standby(tb testing.TB, options Options) *Server {
+	tb.Helper()
+	standby, err := s.openStandby(options)
+	if err != nil {
+		tb.Fatalf("pgtest: standby: %v", err)
+	}
+	tb.Cleanup(func() {
+		if err := standby.close(); err != nil {
+			tb.Errorf("pgtest: standby: %v", err)
+		}
+	})
+	return standby
+}
+
+func (s *Server) openStandby(options Options) (*Server, error) {
+	standby, err := prepare(options)
+	if err != nil {
+		return nil, err
+	}
+	standby.password = s.password // its roles are copied with everything else
+	_, err = standby.run(standby.owner, "pg_basebackup", "-D", standby.data, "-d", s.DSN("postgres"),
+		"--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", "--no-sync")
+	if err != nil {
+		return nil, standby.abandon(err)
+	}
+	if err := standby.configure(options); err != nil {
+		return nil, standby.abandon(err)
+	}
+	if err := standby.Start(); err != nil {
+		return nil, standby.abandon(err)
+	}
+	return standby, nil
+}

@@ -1,0 +1,64 @@
+package pgtest
+
+import (
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"syscall"
+)
+
+// serverUser returns the user that the server runs as, nil for the one who
+// runs the test. PostgreSQL refuses to run as root, so that root's tests need
+// somebody else: Debian's postgres if there is one, else nobody.
+func serverUser() (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		found, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err := strconv.ParseUint(found.Uid, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("user %s has the id %q: %w", name, found.Uid, err)
+		}
+		gid, err := strconv.ParseUint(found.Gid, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("user %s has the group %q: %w", name, found.Gid, err)
+		}
+		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+	}
+	return nil, fmt.Errorf("PostgreSQL does not run as root, and there is no user postgres or nobody to run it as")
+}
+
+// makeDir makes a new directory under parent that only the server's user (and
+// root) can enter. Everything is within: data, log, and the socket, whose
+// server trusts whoever reaches it.
+func makeDir(parent string, owner *syscall.Credential) (string, error) {
+	if parent == "" {
+		parent = parentDir(owner)
+	}
+	dir, err := os.MkdirTemp(parent, "curfew-pg-")
+	if err != nil {
+		return "", fmt.Errorf("make a directory for PostgreSQL: %w", err)
+	}
+	if owner != nil {
+		if err := os.Chown(dir, int(owner.Uid), int(owner.Gid)); err != nil {
+			return "", fmt.Errorf("give %s to PostgreSQL's user: %w", dir, err)
+		}
+	}
+	return dir, nil
+}
+
+// parentDir returns where temporary servers live: the directory for temporary
+// files, unless the server's user may be kept out of it, as it is out of
+// root's, or its name leaves no room for a socket's (107 bytes on Linux).
+func parentDir(owner *syscall.Credential) string {
+	const longest = 60
+	if dir := os.TempDir(); owner == nil && len(dir) <= longest {
+		return dir
+	}
+	return "/tmp"
+}
