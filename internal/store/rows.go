@@ -1,0 +1,214 @@
+// Package store says what a store promises: the rows, the interfaces through
+// which they are read and written, and the errors. Times are microseconds since
+// the Unix epoch, zero for "never"; no implementation asks for the time itself.
+package store
+
+import (
+	"slices"
+
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+)
+
+// The permissions that a user may hold.
+const (
+	AdministerSystem = "AdministerSystem"
+	UserEdit         = "UserEdit"
+)
+
+// Permissions returns all permissions.
+func Permissions() []string { return []string{AdministerSystem, UserEdit} }
+
+// User is an account.
+type User struct {
+	ID           string
+	Name         string   // as shown: NFC, trimmed
+	NameKey      string   // what names are compared by; unique
+	Email        string   // "" if none
+	Permissions  []string // sorted
+	Disabled     bool
+	PasswordHash string // PHC string; "" if the user has no password
+	CreatedAt    int64
+	LastSignInAt int64
+}
+
+// Has reports whether the user holds the permission and is not disabled.
+func (u *User) Has(permission string) bool {
+	return u != nil && !u.Disabled && slices.Contains(u.Permissions, permission)
+}
+
+// The capabilities that a service client may have.
+const (
+	Introspect = "introspect"
+	Follow     = "follow"
+	Issue      = "issue"
+	Revoke     = "revoke"
+)
+
+// Capabilities returns all capabilities.
+func Capabilities() []string { return []string{Introspect, Follow, Issue, Revoke} }
+
+// Client is a service that authenticates with an id and a secret.
+type Client struct {
+	ID           string
+	Name         string
+	Capabilities []string // sorted
+	// SecretHash is the hash of the secret in use. OldSecretHash still works
+	// until OldSecretUntil.
+	SecretHash     string
+	OldSecretHash  string
+	OldSecretUntil int64
+	CreatedAt      int64
+	Deleted        bool // a deleted client stays as a row with its epoch
+	Epoch          revocation.Epoch
+}
+
+// Can reports whether the client has the capability and is not deleted.
+func (c *Client) Can(capability string) bool {
+	return c != nil && !c.Deleted && slices.Contains(c.Capabilities, capability)
+}
+
+// Session is what is kept of a session for people to look at and to count. No
+// validation reads it.
+type Session struct {
+	ID         string
+	UserID     string
+	RememberMe bool
+	Epoch      revocation.Epoch // the token's epoch
+	KeyID      string           // of the key that signed its latest token
+	Device     string           // from the User-Agent; may be ""
+	Address    string           // of the client at sign-in
+	BeganAt    int64            // µs; the token's iat, to the µs
+	LastSeenAt int64            // µs; sign-in or last refresh
+	ExpiresAt  int64            // µs; the latest token's exp
+	EndedAt    int64            // µs; signed out or revoked alone; 0 if not. A wide revocation does not touch it.
+}
+
+// Live is what decides whether a session row stands for a live session: the
+// rules of token.Validator in the words of the store.
+type Live struct {
+	Now      int64 // µs
+	Settings settings.InForce
+}
+
+// Counts is a number of sessions and of the users they belong to.
+type Counts struct{ Sessions, Users int64 }
+
+// The states of a signing key.
+const (
+	KeyNext     = "next"     // published, not yet signing
+	KeyActive   = "active"   // signs
+	KeyRetiring = "retiring" // still verifies
+	KeyRetired  = "retired"  // trusted by nobody; the row stays
+)
+
+// Key is a signing key.
+type Key struct {
+	ID          string
+	Algorithm   string
+	State       string
+	PublicJWK   string // JSON, public members only
+	Sealed      string // the private key, sealed with the key-encryption key; "" once retired
+	CreatedAt   int64
+	ActivatedAt int64
+	RetiringAt  int64
+	RetireAt    int64 // when a retiring key becomes retired by itself
+	RetiredAt   int64
+	Epoch       revocation.Epoch // of its last change
+}
+
+// Settings is the one row of settings.
+type Settings struct {
+	settings.InForce
+	// LongestMaximum is the longest maximum session duration ever in force, in
+	// seconds: no older session can live.
+	LongestMaximum int64
+}
+
+// Installation is what is decided on the first start and never changes.
+type Installation struct {
+	Issuer   string
+	Audience []string
+	Epoch    revocation.Epoch
+}
+
+// The kinds of actors in the audit.
+const (
+	ActorUser   = "user"
+	ActorClient = "client"
+	ActorCLI    = "cli"
+	ActorSystem = "system"
+)
+
+// Actor is who does something, and from where.
+type Actor struct {
+	Kind      string
+	ID        string // the user's or the client's id; "" for cli and system
+	Name      string
+	Address   string
+	RequestID string
+}
+
+// Audit is one entry of the audit: who did what to whom, when, from where, why.
+type Audit struct {
+	ID         int64 // ascending; given by the store
+	At         int64
+	Actor      Actor
+	Action     string // e.g. "sign_in", "user.disable", "sessions.revoke": see internal/wire
+	TargetKind string // "user", "session", "client", "key", "settings", "everyone", "remembered"
+	TargetID   string
+	TargetName string
+	Reason     string
+	// Epoch is that of the change, or 0. Scope is the kind of scope that the
+	// change revoked ("" if none), with TargetID as its id: from these a receipt
+	// can be had again.
+	Epoch  revocation.Epoch
+	Scope  revocation.Kind
+	Detail string // JSON object, or ""
+}
+
+// Node is what a node of a server says about itself to the others.
+type Node struct {
+	ID        string // random, new for each process
+	Name      string // host:port, for people
+	Version   string
+	StartedAt int64
+	Beat      int64 // raised at each write: a row that stands still is dead
+	LeaseMS   int64 // the length of its leases
+	// ViewEpoch is how far its own view has come; Confirmed the least of that and
+	// of what its live followers have confirmed.
+	ViewEpoch revocation.Epoch
+	Confirmed revocation.Epoch
+	Followers int64    // live followers, with all that stand behind them
+	Waiting   []string // followers that have not confirmed ViewEpoch, by name; at most 20
+	Left      bool     // the node has said goodbye: its lease and those it granted are given up
+}
+
+// Changes is everything that changed after an epoch.
+type Changes struct {
+	// Epoch is the store's clock as read before the rows; with More, the last
+	// epoch included.
+	Epoch revocation.Epoch
+	More  bool
+	// Clock is the store's clock as read before the rows, More or not.
+	Clock        revocation.Epoch
+	Installation *Installation // nil unless newer
+	Settings     *Settings     // nil unless newer
+	Keys         []Key         // all keys, if any of them is newer; else nil
+	Revocations  []revocation.Revocation
+}
+
+// RevokedBefore is what the store knows about the scopes of one session.
+type RevokedBefore struct {
+	Clock                               revocation.Epoch // as read before the rows
+	Everyone, Remembered, User, Session revocation.Epoch
+}
+
+// Before returns the greatest that concerns the session.
+func (r RevokedBefore) Before(rememberMe bool) revocation.Epoch {
+	before := max(r.Everyone, r.User, r.Session)
+	if rememberMe {
+		before = max(before, r.Remembered)
+	}
+	return before
+}

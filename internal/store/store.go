@@ -1,0 +1,244 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"example.com/curfew/revocation"
+)
+
+// The errors of a store; every error wraps one of them.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrConflict = errors.New("conflict") // a name that is taken, a row that exists
+	// ErrUnavailable: the store could not be asked, or did not answer in time. A
+	// write that ends so may have happened or not.
+	ErrUnavailable = errors.New("the store is unavailable")
+	ErrNewerSchema = errors.New("the database was written by a newer version of Curfew")
+	ErrForeign     = errors.New("the database is not Curfew's")
+	ErrCorrupt     = errors.New("the database is damaged")
+	ErrLocked      = errors.New("the database is locked by another process")
+)
+
+// Store is a database. It is safe for concurrent use.
+type Store interface {
+	Reader
+
+	// Update runs write in one transaction and commits it. When it returns nil
+	// the transaction is on disk. When write returns an error nothing has
+	// happened, and Update returns that error. write may be run more than once
+	// (a deadlock, a lost race): it must not change anything outside.
+	//
+	// A write that changes shared state must call Advance before anything else,
+	// so that the lock of the clock orders it.
+	Update(ctx context.Context, write func(Tx) error) error
+
+	// Watch returns a channel that receives a value soon after something may have
+	// changed, by whichever process (PostgreSQL: NOTIFY; SQLite: data_version).
+	// It is only a wake-up: some may be missed. It ends with ctx.
+	Watch(ctx context.Context) <-chan struct{}
+
+	// Backup writes a consistent copy to a new file (SQLite only).
+	Backup(ctx context.Context, file string) error
+	// Engine returns "sqlite" or "postgres".
+	Engine() string
+	Close() error
+}
+
+// Tx is a transaction that may write. It sees its own writes.
+type Tx interface {
+	Reader
+	Writer
+}
+
+// Reader reads. Outside a transaction every method is a reading of its own, of
+// what has been committed.
+type Reader interface {
+	ClockReader
+	UserReader
+	ClientReader
+	SessionReader
+	SettingsReader
+	KeyReader
+	AuditReader
+	NodeReader
+}
+
+// Writer writes.
+type Writer interface {
+	// Advance raises the epoch clock to max(clock + 1, now in µs) and returns it.
+	// Its lock is held until the transaction ends, so order of epochs is order of
+	// commits. It also wakes the watchers of other processes on commit.
+	Advance(ctx context.Context, now time.Time) (revocation.Epoch, error)
+	// PutRevocations raises the revoked-before of scopes; a lower epoch changes nothing.
+	PutRevocations(ctx context.Context, revocations ...revocation.Revocation) error
+	// Prune removes what can matter to nobody: revocations of users and sessions
+	// at or below upTo (the caller raises everyone to upTo in the same
+	// transaction), session rows that ended before sessions, audit entries before
+	// audit, nodes that have not moved... (µs).
+	Prune(ctx context.Context, upTo revocation.Epoch, sessions, audit int64) error
+
+	UserWriter
+	ClientWriter
+	SessionWriter
+	SettingsWriter
+	KeyWriter
+	AuditWriter
+	NodeWriter
+}
+
+// ClockReader reads the shared state by epoch.
+type ClockReader interface {
+	// Clock returns the epoch clock.
+	Clock(ctx context.Context) (revocation.Epoch, error)
+	// ChangesAfter returns what has an epoch above after. It reads the clock
+	// first, then the rows, with no upper bound. At about limit revocations it
+	// stops, with More set and Epoch the last one included; it never splits an
+	// epoch, and rather returns more.
+	ChangesAfter(ctx context.Context, after revocation.Epoch, limit int) (Changes, error)
+	// RevokedBefore returns what concerns one session, the clock read first.
+	RevokedBefore(ctx context.Context, user, session string) (RevokedBefore, error)
+	// CountRevocations returns the number of revocations of users and sessions.
+	CountRevocations(ctx context.Context) (int64, error)
+}
+
+// UserReader reads accounts.
+type UserReader interface {
+	User(ctx context.Context, id string) (User, error)
+	UserByName(ctx context.Context, nameKey string) (User, error)
+	// UsersByEmail compares without regard to ASCII case; no user is no error.
+	UsersByEmail(ctx context.Context, email string) ([]User, error)
+	// Users returns those whose name key or email begins with search, or whose
+	// id is search, by name key; after is the last name key of the page before.
+	Users(ctx context.Context, search, after string, limit int) ([]User, error)
+	// UsersNamed returns the users with the ids or name keys given (up to 10 000),
+	// in no order; those that do not exist are left out.
+	UsersNamed(ctx context.Context, ids, nameKeys []string) ([]User, error)
+	// CountAdministrators counts the enabled holders of AdministerSystem.
+	CountAdministrators(ctx context.Context) (int64, error)
+	CountUsers(ctx context.Context) (int64, error)
+	// Failures returns the failed sign-ins counted under key since the instant
+	// given (µs).
+	Failures(ctx context.Context, key string, since int64) (int64, error)
+}
+
+// UserWriter writes accounts.
+type UserWriter interface {
+	// InsertUser fails with ErrConflict if the id or the name key is taken.
+	InsertUser(ctx context.Context, u User) error
+	// UpdateUser replaces all but ID, CreatedAt and LastSignInAt. ErrNotFound,
+	// ErrConflict.
+	UpdateUser(ctx context.Context, u User) error
+	// TouchUser sets LastSignInAt.
+	TouchUser(ctx context.Context, id string, lastSignInAt int64) error
+	// AddFailure counts one failed sign-in at the instant given under each key.
+	AddFailure(ctx context.Context, at int64, keys ...string) error
+	// LockUser reads a user and holds its row until the transaction ends, so that
+	// what is decided from it still holds at the commit.
+	LockUser(ctx context.Context, id string) (User, error)
+}
+
+// ClientReader reads service clients.
+type ClientReader interface {
+	Client(ctx context.Context, id string) (Client, error) // deleted ones: ErrNotFound
+	Clients(ctx context.Context) ([]Client, error)         // by name, without deleted ones
+}
+
+// ClientWriter writes service clients; PutClient inserts or replaces.
+type ClientWriter interface {
+	PutClient(ctx context.Context, c Client) error
+}
+
+// SessionReader reads session rows.
+type SessionReader interface {
+	Session(ctx context.Context, id string) (Session, error)
+	// LiveSessions returns a user's live sessions, the latest first.
+	LiveSessions(ctx context.Context, user string, live Live) ([]Session, error)
+	// CountLive counts live sessions; user "" means of all users, keyID "" of all keys.
+	CountLive(ctx context.Context, live Live, user, keyID string) (Counts, error)
+	// CountLiveByUser counts the live sessions of each of the users given.
+	CountLiveByUser(ctx context.Context, live Live, users []string) (map[string]int64, error)
+	// CountEnding counts the sessions that are live by now but not by next.
+	CountEnding(ctx context.Context, now, next Live) (Counts, error)
+	// KnownAddress reports whether the user began a session from the address
+	// since the instant given (µs).
+	KnownAddress(ctx context.Context, user, address string, since int64) (bool, error)
+}
+
+// SessionWriter writes session rows.
+type SessionWriter interface {
+	InsertSession(ctx context.Context, s Session) error
+	// RefreshSession sets LastSeenAt, ExpiresAt and KeyID if they are later; a row
+	// that is missing is no error.
+	RefreshSession(ctx context.Context, id string, seen, expires int64, keyID string) error
+	// EndSession sets EndedAt unless it is set; a row that is missing is no error.
+	EndSession(ctx context.Context, id string, at int64) error
+	// MoveSession sets the epoch (keep_current).
+	MoveSession(ctx context.Context, id string, epoch revocation.Epoch) error
+}
+
+// SettingsReader reads settings and installation. ErrNotFound before the first start.
+type SettingsReader interface {
+	Settings(ctx context.Context) (Settings, error)
+	Installation(ctx context.Context) (Installation, error)
+}
+
+// SettingsWriter replaces the one row of each.
+type SettingsWriter interface {
+	PutSettings(ctx context.Context, s Settings) error
+	PutInstallation(ctx context.Context, i Installation) error
+}
+
+// KeyReader reads signing keys.
+type KeyReader interface {
+	Keys(ctx context.Context) ([]Key, error) // all, the oldest first
+}
+
+// KeyWriter inserts or replaces a signing key.
+type KeyWriter interface {
+	PutKey(ctx context.Context, k Key) error
+}
+
+// AuditFilter selects entries; zero fields do not select.
+type AuditFilter struct {
+	Before   int64  // entries with a lower ID: the cursor
+	Actor    string // actor's id or name
+	Target   string // target's id or name
+	Person   string // actor's or target's id or name
+	Action   string // exactly, or a prefix that ends in "."
+	From, To int64  // µs; From ≤ at < To
+	Epoch    revocation.Epoch
+	Scoped   bool // only those that revoked something
+}
+
+// Bucket is a number of entries of one action in one stretch of time.
+type Bucket struct {
+	Start  int64 // µs
+	Action string
+	Count  int64
+}
+
+// AuditReader reads the audit.
+type AuditReader interface {
+	// Audits returns entries, newest first.
+	Audits(ctx context.Context, f AuditFilter, limit int) ([]Audit, error)
+	// AuditBuckets counts entries of the actions since from, in stretches of width µs.
+	AuditBuckets(ctx context.Context, from, width int64, actions []string) ([]Bucket, error)
+}
+
+// AuditWriter appends to the audit; IDs are given by the store.
+type AuditWriter interface {
+	AppendAudit(ctx context.Context, entries ...Audit) error
+}
+
+// NodeReader reads the nodes.
+type NodeReader interface {
+	Nodes(ctx context.Context) ([]Node, error)
+}
+
+// NodeWriter writes nodes; PutNode inserts or replaces, and may wake watchers.
+type NodeWriter interface {
+	PutNode(ctx context.Context, n Node, wake bool) error
+	DeleteNode(ctx context.Context, id string) error
+}
