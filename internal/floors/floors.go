@@ -1,0 +1,122 @@
+// Package floors holds the plan of the house: which package stands on which
+// floor, and what may be imported where. Its test compares the plan with what
+// `go list` finds, so that a wall is never moved in passing.
+//
+// To add a package, give it a floor in [plan]; to move one, move it here in the
+// same commit and say why. A package imports only what stands on lower floors,
+// never a neighbour on its own: two rooms that need each other are one room, or
+// lack a third below them.
+package floors
+
+// roof is the floor of what may import everything and is imported by nobody.
+const roof = 100
+
+// plan is the one place that says where a package stands, by its path within
+// the module. A name that ends in /… stands for everything beneath it.
+var plan = map[string]int{
+	"settings":      0,
+	"revocation":    0,
+	"internal/wire": 0,
+
+	"token": 1,
+
+	"token/jwks":      2,
+	"token/bearer":    2,
+	"internal/store":  2,
+	"internal/config": 2,
+
+	"token/follower":           3,
+	"token/tokentest":          3,
+	"internal/keyring":         3,
+	"internal/store/storetest": 3,
+	"internal/store/pgtest":    3,
+
+	"internal/store/sqlstore": 4,
+	"internal/account":        4,
+	"internal/feed":           4,
+
+	"internal/session": 5,
+
+	"internal/fault":     6,
+	"internal/webcookie": 6,
+
+	"internal/httpapi": 7,
+	"internal/console": 7,
+
+	"internal/app": 8,
+
+	"cmd/curfew": 9,
+
+	"internal/floors":    roof,
+	"internal/torture":   roof,
+	"internal/torture/…": roof,
+	"internal/interop":   roof,
+	"internal/interop/…": roof,
+	"internal/bench":     roof, // a module of its own: peers never enter ours
+}
+
+// The names below are import paths. One that ends in /… covers the path itself
+// and what is beneath it; ours are written without the module's name.
+
+// public are the packages for other people's programs. What they import, their
+// users download, compile and audit; what their tests import is in their users'
+// go.sum.
+var public = []string{"settings", "revocation", "token/…"}
+
+// publicModules are all that public packages may import of others.
+var publicModules = []string{
+	"github.com/golang-jwt/jwt/v5/…",
+	"github.com/hashicorp/golang-lru/v2/…",
+	"github.com/MicahParks/jwkset/…",
+	"golang.org/x/sync/…",
+}
+
+// storage are the packages that speak SQL; only internal/store/sqlstore does.
+var storage = []string{
+	"github.com/jmoiron/sqlx/…",
+	"github.com/lib/pq/…",
+	"modernc.org/sqlite/…",
+	"github.com/pressly/goose/v3/…",
+}
+
+// commandLine are the packages that make a command line; only cmd/curfew does.
+var commandLine = []string{
+	"github.com/spf13/cobra/…",
+	"github.com/spf13/pflag/…",
+}
+
+// heavy must not come along with a public package, however indirectly.
+var heavy = append(append([]string{"database/sql/…", "html/template"}, storage...), commandLine...)
+
+// never says what a room does not know: it may not import it directly. It
+// completes the floors with what they cannot say.
+var never = map[string][]string{
+	"settings":                {"net/http/…", "database/sql/…"},
+	"revocation":              {"net/http/…", "database/sql/…"},
+	"token":                   {"net/http/…", "internal/…"},
+	"token/jwks":              {"revocation", "internal/…"},
+	"token/bearer":            {"internal/…"},
+	"token/follower":          {"internal/store/…"},
+	"token/tokentest":         {"internal/…"},
+	"internal/store/sqlstore": {"token/…"},
+	"internal/account":        {"net/http/…"},
+	"internal/session":        {"net/http/…", "html/template", "database/sql/…"},
+	"internal/feed":           {"net/http/…"},
+	"internal/webcookie":      {"internal/store/…"},
+	"internal/httpapi":        {"internal/store/sqlstore", "html/template"},
+	"internal/console":        {"internal/store/sqlstore"},
+	"cmd/curfew":              {"internal/store/sqlstore", "internal/httpapi", "internal/console"},
+}
+
+// only says who alone may import a package, tests apart.
+var only = map[string][]string{
+	"internal/store/sqlstore": storage,
+	"cmd/curfew":              commandLine,
+}
+
+// topLevel is everything that stands at the top of the repository, names that
+// begin with a dot apart.
+var topLevel = []string{
+	"token", "revocation", "settings", "cmd", "internal",
+	"go.mod", "go.sum", "Makefile", "README.md", "LICENSE",
+}
