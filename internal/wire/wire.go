@@ -1,0 +1,308 @@
+// Package wire holds the JSON shapes, paths, header names and code words that
+// stand on the wire: plain data, shared by whoever writes and whoever reads it.
+package wire
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// SignIn is the body of POST /v1/sessions.
+type SignIn struct {
+	Username   string `json:"username"`
+	Password   string `json:"password"`
+	RememberMe bool   `json:"remember_me"`
+}
+
+// Issue is the body of POST /v1/users/{id}/sessions.
+type Issue struct {
+	RememberMe bool `json:"remember_me"`
+}
+
+// Issued is the answer to whatever mints a token.
+type Issued struct {
+	Token     string    `json:"token"`
+	TokenType string    `json:"token_type"` // "Bearer"
+	ExpiresAt time.Time `json:"expires_at"` // the token's exp
+	Session   Session   `json:"session"`
+}
+
+// UserRef names a user.
+type UserRef struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// Session is the session of the caller.
+type Session struct {
+	ID            string     `json:"id"`
+	User          UserRef    `json:"user"`
+	IssuedAt      time.Time  `json:"issued_at"`
+	LastRefresh   time.Time  `json:"last_refresh"`
+	RememberMe    bool       `json:"remember_me"`
+	Epoch         int64      `json:"epoch"`
+	IdleExpiresAt *time.Time `json:"idle_expires_at"` // null with remember me
+	ExpiresAt     time.Time  `json:"expires_at"`      // the maximum session duration
+}
+
+// LiveSession is one of the live sessions of a user.
+type LiveSession struct {
+	ID         string    `json:"id"`
+	Device     string    `json:"device"`
+	Address    string    `json:"address"`
+	BeganAt    time.Time `json:"began_at"`
+	LastSeenAt time.Time `json:"last_seen_at"`
+	RememberMe bool      `json:"remember_me"`
+	Current    bool      `json:"current"`
+}
+
+// LiveSessions is the answer to GET /v1/users/{id}/sessions.
+type LiveSessions struct {
+	Sessions   []LiveSession `json:"sessions"`
+	NextCursor string        `json:"next_cursor,omitempty"`
+}
+
+// RevokeUser is the body of POST /v1/users/{id}/revocations.
+type RevokeUser struct {
+	Reason      string `json:"reason"`
+	KeepCurrent bool   `json:"keep_current"`
+}
+
+// RevokeMany is the body of POST /v1/revocations.
+type RevokeMany struct {
+	Scope  string   `json:"scope"` // "everyone", "remembered" or "users"
+	Users  []string `json:"users,omitempty"`
+	Reason string   `json:"reason"`
+}
+
+// Receipt says what was revoked, and whether it holds everywhere.
+type Receipt struct {
+	Scope         string      `json:"scope"` // "everyone", "remembered", "user", "session", "users"
+	ID            string      `json:"id"`
+	Users         int         `json:"users,omitempty"` // scope "users": how many
+	RevokedBefore string      `json:"revoked_before"`  // RFC 3339, microseconds
+	Epoch         int64       `json:"epoch"`
+	Reason        string      `json:"reason"`
+	Enforcement   Enforcement `json:"enforcement"`
+	// Issued is set with keep_current, and for changing one's own password.
+	*Issued
+}
+
+// Enforcement says on how many validators a revocation holds.
+type Enforcement struct {
+	Validators          int64    `json:"validators"` // nodes and followers with a live lease
+	Confirmed           int64    `json:"confirmed"`
+	Waiting             []string `json:"waiting"` // never null
+	EffectiveEverywhere bool     `json:"effective_everywhere"`
+	// EffectiveBy is the instant after which no validator can still accept what
+	// was revoked, whatever fails.
+	EffectiveBy time.Time `json:"effective_by"`
+}
+
+// ChangePassword is the body of PUT /v1/users/{id}/password.
+type ChangePassword struct {
+	Current *string `json:"current"`
+	New     string  `json:"new"`
+}
+
+// User is an account.
+type User struct {
+	ID           string     `json:"id"`
+	Name         string     `json:"name"`
+	Email        *string    `json:"email"`
+	Permissions  []string   `json:"permissions"` // never null
+	Disabled     bool       `json:"disabled"`
+	CreatedAt    time.Time  `json:"created_at"`
+	LastSignInAt *time.Time `json:"last_sign_in_at"`
+}
+
+// Users is the answer to GET /v1/users.
+type Users struct {
+	Users      []User `json:"users"`
+	NextCursor string `json:"next_cursor,omitempty"`
+}
+
+// UserChange is the body of POST /v1/users and PATCH /v1/users/{id}: what is
+// given is set. An Email of null removes it.
+type UserChange struct {
+	Name        *string          `json:"name"`
+	Email       *json.RawMessage `json:"email"`
+	Password    *string          `json:"password"`
+	Permissions *[]string        `json:"permissions"`
+	Disabled    *bool            `json:"disabled"`
+}
+
+// Client is a service client. Secret is set in answers to POSTs only.
+type Client struct {
+	ID           string    `json:"id"`
+	Name         string    `json:"name"`
+	Capabilities []string  `json:"capabilities"`
+	CreatedAt    time.Time `json:"created_at"`
+	Secret       string    `json:"secret,omitempty"`
+}
+
+// Clients is the answer to GET /v1/clients.
+type Clients struct {
+	Clients    []Client `json:"clients"`
+	NextCursor string   `json:"next_cursor,omitempty"`
+}
+
+// NewClient is the body of POST /v1/clients.
+type NewClient struct {
+	Name         string   `json:"name"`
+	Capabilities []string `json:"capabilities"`
+}
+
+// Settings is the body of GET and PUT /v1/settings/authentication. In a PUT all
+// three are required.
+type Settings struct {
+	SessionTimeoutSeconds         *int64 `json:"session_timeout_seconds"`
+	MaximumSessionDurationSeconds *int64 `json:"maximum_session_duration_seconds"`
+	RememberMeEnabled             *bool  `json:"remember_me_enabled"`
+}
+
+// SettingsPreview is the answer to a PUT with dry_run=true.
+type SettingsPreview struct {
+	Sessions int64 `json:"sessions"` // live sessions that the change would end
+	Users    int64 `json:"users"`    // of how many users
+	Own      bool  `json:"own"`      // the caller's own is among them
+}
+
+// FeedSettings are the settings as the feed shows them: with floors and epoch.
+type FeedSettings struct {
+	SessionTimeoutSeconds         int64 `json:"session_timeout_seconds"`
+	MaximumSessionDurationSeconds int64 `json:"maximum_session_duration_seconds"`
+	RememberMeEnabled             bool  `json:"remember_me_enabled"`
+	IdleFloor                     int64 `json:"idle_floor"`
+	IdleFloorEpoch                int64 `json:"idle_floor_epoch"`
+	MaximumFloor                  int64 `json:"maximum_floor"`
+	MaximumFloorEpoch             int64 `json:"maximum_floor_epoch"`
+	Epoch                         int64 `json:"epoch"`
+}
+
+// Revocation is one revocation in the feed.
+type Revocation struct {
+	Scope string `json:"scope"`
+	ID    string `json:"id"`
+	Epoch int64  `json:"epoch"`
+}
+
+// Changes is the answer to GET /v1/changes.
+type Changes struct {
+	Epoch       int64           `json:"epoch"`
+	More        bool            `json:"more"`
+	HeldMS      int64           `json:"held_ms"`
+	LeaseMS     int64           `json:"lease_ms"`
+	Now         time.Time       `json:"now"`
+	Issuer      string          `json:"issuer,omitempty"`
+	Audience    []string        `json:"audience,omitempty"`
+	Settings    *FeedSettings   `json:"settings,omitempty"`
+	Keys        json.RawMessage `json:"keys,omitempty"` // a JWK Set
+	Revocations []Revocation    `json:"revocations"`    // never null
+}
+
+// RevokedBefore is the answer to GET /v1/revoked-before.
+type RevokedBefore struct {
+	User    int64 `json:"user"`    // 0 if never revoked
+	Session int64 `json:"session"` // 0 if never revoked
+	Epoch   int64 `json:"epoch"`   // that the answer rests on
+	LeaseMS int64 `json:"lease_ms"`
+}
+
+// AuditEntry is one entry of the audit.
+type AuditEntry struct {
+	ID        int64           `json:"id"`
+	At        time.Time       `json:"at"`
+	Actor     AuditActor      `json:"actor"`
+	Action    string          `json:"action"`
+	Target    AuditTarget     `json:"target"`
+	Reason    string          `json:"reason"`
+	Address   string          `json:"address"`
+	RequestID string          `json:"request_id"`
+	Epoch     int64           `json:"epoch,omitempty"`
+	Detail    json.RawMessage `json:"detail,omitempty"`
+}
+
+// AuditActor is who did it.
+type AuditActor struct {
+	Kind string `json:"kind"`
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// AuditTarget is whom it was done to.
+type AuditTarget struct {
+	Kind string `json:"kind"`
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// AuditEntries is the answer to GET /v1/audit.
+type AuditEntries struct {
+	Entries    []AuditEntry `json:"entries"`
+	NextCursor string       `json:"next_cursor,omitempty"`
+}
+
+// Problem is an error on the wire (RFC 9457).
+type Problem struct {
+	Type   string       `json:"type"`
+	Title  string       `json:"title"`
+	Status int          `json:"status"`
+	Detail string       `json:"detail,omitempty"`
+	Code   string       `json:"code"`
+	Errors []FieldError `json:"errors,omitempty"` // every member that is wrong
+}
+
+// FieldError says what is wrong with one member of a body.
+type FieldError struct {
+	Field  string `json:"field"`
+	Detail string `json:"detail"`
+}
+
+// The code words of problems that are not reasons of package token.
+const (
+	CodeForbidden       = "forbidden"
+	CodeNotFound        = "not_found"
+	CodeConflict        = "conflict"
+	CodeInvalidSettings = "invalid_settings"
+	CodeInvalidRequest  = "invalid_request"
+	CodeRateLimited     = "rate_limited"
+	CodeBadCredentials  = "bad_credentials"
+	CodeLostRace        = "precondition_failed" // 412
+	CodeNeedsIfMatch    = "precondition_required"
+	CodeTooLarge        = "too_large"
+	CodeBadMethod       = "method_not_allowed"
+	CodeMediaType       = "unsupported_media_type"
+	CodeStartOver       = "start_over" // 410 from the feed
+	CodeInternal        = "internal"
+)
+
+// The actions in the audit.
+const (
+	ActionSignIn           = "session.begin"
+	ActionSignInFailed     = "session.refused" // a failed sign-in
+	ActionSignOut          = "session.end"
+	ActionRevokeSession    = "session.revoke"
+	ActionRevokeUser       = "sessions.revoke"
+	ActionRevokeEveryone   = "sessions.revoke_everyone"
+	ActionRevokeRemembered = "sessions.revoke_remembered"
+	ActionUserCreate       = "user.create"
+	ActionUserChange       = "user.change"
+	ActionUserDisable      = "user.disable"
+	ActionUserEnable       = "user.enable"
+	ActionUserPermissions  = "user.permissions"
+	ActionUserPassword     = "user.password"
+	ActionClientCreate     = "client.create"
+	ActionClientSecret     = "client.secret"
+	ActionClientDelete     = "client.delete"
+	ActionSettingsChange   = "settings.change"
+	ActionKeyCreate        = "key.create"
+	ActionKeyImport        = "key.import"
+	ActionKeyActivate      = "key.activate"
+	ActionKeyRotate        = "key.rotate"
+	ActionKeyRetire        = "key.retire"
+	ActionKeyRetired       = "key.retired" // a retiring key's time was up
+	ActionInstall          = "installation.create"
+	ActionRestore          = "installation.restore"
+	ActionPrune            = "installation.prune"
+)
