@@ -1,0 +1,81 @@
+// Package jwks writes and reads JWK Set documents (RFC 7517): the public keys
+// that sessions are verified with, as a server publishes them.
+package jwks
+
+import (
+	"crypto"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/MicahParks/jwkset"
+
+	"example.com/curfew/token"
+)
+
+// MediaType is the media type of a JWK Set document (RFC 7517, section 8.5.2).
+const MediaType = "application/jwk-set+json"
+
+// ErrInvalid is wrapped by the errors of [Parse]. Those about a key that is too
+// weak to be trusted wrap [token.ErrWeakKey] as well.
+var ErrInvalid = errors.New("invalid JWK Set")
+
+// A set is a JWK Set document (RFC 7517, section 5).
+type set struct {
+	Keys []jwkset.JWKMarshal `json:"keys"`
+}
+
+// Marshal returns the JWK Set of the keys given, in their order: the public
+// members of each, with kid, alg and "use":"sig". Without keys it is the empty
+// set.
+func Marshal(keys ...*token.Key) (json.RawMessage, error) {
+	doc := set{Keys: make([]jwkset.JWKMarshal, 0, len(keys))}
+	for _, k := range keys {
+		m, err := public(k.Public())
+		if err != nil {
+			return nil, fmt.Errorf("key %s: %w", k.ID(), err)
+		}
+		m.KID, m.ALG, m.USE = k.ID(), jwkset.ALG(k.Algorithm()), jwkset.UseSig
+		doc.Keys = append(doc.Keys, m)
+	}
+	return json.Marshal(doc)
+}
+
+// Thumbprint returns the SHA-256 thumbprint of a key in base64url (RFC 7638),
+// which is the key ID of a key that was given no other. The key must be one that
+// [token.NewKey] accepts.
+func Thumbprint(key crypto.PublicKey) (string, error) {
+	if _, err := token.NewKey("thumbprint", key); err != nil {
+		return "", err
+	}
+	m, err := public(key)
+	if err != nil {
+		return "", err
+	}
+	// The required members alone, in the order of their names (RFC 7638, section
+	// 3.2). None of the values has a character that JSON would escape.
+	var canonical string
+	switch m.KTY {
+	case jwkset.KtyEC:
+		canonical = fmt.Sprintf(`{"crv":"%s","kty":"EC","x":"%s","y":"%s"}`, m.CRV, m.X, m.Y)
+	case jwkset.KtyOKP:
+		canonical = fmt.Sprintf(`{"crv":"%s","kty":"OKP","x":"%s"}`, m.CRV, m.X)
+	default:
+		canonical = fmt.Sprintf(`{"e":"%s","kty":"RSA","n":"%s"}`, m.E, m.N)
+	}
+	sum := sha256.Sum256([]byte(canonical))
+	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
+}
+
+// public returns the members that say which public key it is: kty with crv, x, y
+// or n, e (RFC 7518, section 6; RFC 8037, section 2).
+func public(key crypto.PublicKey) (jwkset.JWKMarshal, error) {
+	jwk, err := jwkset.NewJWKFromKey(key, jwkset.JWKOptions{})
+	if err != nil {
+		return jwkset.JWKMarshal{}, err
+	}
+	m := jwk.Marshal()
+	return jwkset.JWKMarshal{KTY: m.KTY, CRV: m.CRV, X: m.X, Y: m.Y, N: m.N, E: m.E}, nil
+}
