@@ -1,0 +1,159 @@
+// Package bearer puts a token validator in front of HTTP handlers: it takes the
+// token from the Authorization header (RFC 6750, section 2.1), has it validated,
+// and gives the handler the session in the request's context.
+//
+//	mux.Handle("/invoices/", bearer.Require(validator)(invoices))
+//	…
+//	session := bearer.Session(r.Context())
+package bearer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"example.com/curfew/token"
+)
+
+// Validator decides about tokens. A [token.Validator] is one.
+//
+// Validate must be safe for concurrent use. Its error wraps a [token.Reason]; one
+// that does not is taken for [token.ErrUnavailable].
+type Validator interface {
+	Validate(ctx context.Context, raw string) (*token.Session, error)
+}
+
+// DefaultRealm is the realm of a challenge unless another is configured.
+const DefaultRealm = "curfew"
+
+// Require returns a middleware that lets only requests with a good token through.
+func Require(v Validator) func(http.Handler) http.Handler {
+	return Middleware{Validator: v}.Wrap
+}
+
+// Optional returns a middleware that also lets requests without a token through;
+// their context has no session. A token that is there must be good.
+func Optional(v Validator) func(http.Handler) http.Handler {
+	return Middleware{Validator: v, Optional: true}.Wrap
+}
+
+// Middleware is what stands in front of a handler. Only Validator is required.
+type Middleware struct {
+	// Validator decides about the tokens.
+	Validator Validator
+	// Optional lets requests without a token through, without a session. A token
+	// that is there and is refused is refused all the same.
+	Optional bool
+	// Realm stands in challenges (RFC 9110, section 11.5). Empty means
+	// DefaultRealm.
+	Realm string
+	// Extract takes the token from a request. Its error wraps a token.Reason:
+	// token.ErrMissing when there is no token. Nil means FromRequest.
+	Extract func(*http.Request) (raw string, err error)
+	// ErrorHandler answers a request that is refused; token.ReasonOf(err) says
+	// why. Nil means WriteError with the realm.
+	ErrorHandler func(w http.ResponseWriter, r *http.Request, err error)
+}
+
+func (m Middleware) realm() string {
+	if m.Realm == "" {
+		return DefaultRealm
+	}
+	return m.Realm
+}
+
+func (m Middleware) extract() func(*http.Request) (string, error) {
+	if m.Extract == nil {
+		return FromRequest
+	}
+	return m.Extract
+}
+
+func (m Middleware) errorHandler() func(http.ResponseWriter, *http.Request, error) {
+	if m.ErrorHandler == nil {
+		return func(w http.ResponseWriter, _ *http.Request, err error) { WriteError(w, m.realm(), err) }
+	}
+	return m.ErrorHandler
+}
+
+// Wrap returns next with m in front. It panics if m has no Validator: a guard
+// that was forgotten must not pass for one that lets everybody in.
+func (m Middleware) Wrap(next http.Handler) http.Handler {
+	if m.Validator == nil {
+		panic("bearer: Middleware.Validator is nil")
+	}
+	extract, refuse := m.extract(), m.errorHandler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		raw, err := extract(r)
+		if err == nil && raw == "" {
+			err = token.ErrMissing
+		}
+		if m.Optional && errors.Is(err, token.ErrMissing) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		var session *token.Session
+		if err == nil {
+			session, err = m.Validator.Validate(r.Context(), raw)
+		}
+		if err != nil {
+			refuse(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(WithSession(r.Context(), session)))
+	})
+}
+
+// FromRequest returns the token in the Authorization header of r: the scheme
+// Bearer in any letter case, one space, the token. The error wraps
+// [token.ErrMissing] when there is no such header or it has another scheme, and
+// [token.ErrMalformed] when there are several or the form is another.
+//
+// A token in the query or the body (RFC 6750, sections 2.2 and 2.3) is not looked
+// at: it would end up in logs.
+func FromRequest(r *http.Request) (raw string, err error) {
+	headers := r.Header["Authorization"]
+	if len(headers) == 0 {
+		return "", fmt.Errorf("%w: no Authorization header", token.ErrMissing)
+	}
+	if len(headers) > 1 {
+		return "", fmt.Errorf("%w: %d Authorization headers", token.ErrMalformed, len(headers))
+	}
+	const scheme = "Bearer"
+	h := headers[0]
+	if len(h) < len(scheme) || !strings.EqualFold(h[:len(scheme)], scheme) || isTokenChar(h[len(scheme):]) {
+		return "", fmt.Errorf("%w: the Authorization header has another scheme than Bearer", token.ErrMissing)
+	}
+	raw, spaced := strings.CutPrefix(h[len(scheme):], " ")
+	if !spaced || raw == "" || strings.ContainsAny(raw, " \t") {
+		return "", fmt.Errorf("%w: the Authorization header is not Bearer, one space, and the token", token.ErrMalformed)
+	}
+	return raw, nil
+}
+
+// isTokenChar reports whether rest begins with a character that could continue
+// the name of a scheme (RFC 9110, section 5.6.2), so that Bearer is only its
+// beginning.
+func isTokenChar(rest string) bool {
+	if rest == "" {
+		return false
+	}
+	c := rest[0]
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+}
+
+type contextKey struct{}
+
+// WithSession returns a context with the session s.
+func WithSession(ctx context.Context, s *token.Session) context.Context {
+	return context.WithValue(ctx, contextKey{}, s)
+}
+
+// Session returns the session of a request that came through a [Middleware], or
+// nil if it came without a token. It is shared: do not modify it.
+func Session(ctx context.Context) *token.Session {
+	s, _ := ctx.Value(contextKey{}).(*token.Session)
+	return s
+}

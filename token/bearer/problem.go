@@ -1,0 +1,111 @@
+package bearer
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"example.com/curfew/token"
+)
+
+// sentences say to whom a token was refused what happened and what to do. They
+// stand in challenges, so they have neither quotes nor backslashes (RFC 6750,
+// section 3), and they are fixed: nothing that a stranger sent comes back.
+var sentences = map[token.Reason]string{
+	token.ErrMissing:         "No token was sent. Sign in and send the token in the Authorization header.",
+	token.ErrMalformed:       "The token is malformed.",
+	token.ErrUnknownKey:      "The token was signed with a key that is not known here, or no longer trusted. Sign in again.",
+	token.ErrBadSignature:    "The signature of the token does not verify.",
+	token.ErrWrongIssuer:     "The token is from another issuer.",
+	token.ErrWrongAudience:   "The token is for another audience.",
+	token.ErrNotYetValid:     "The token is dated in the future. A clock is wrong.",
+	token.ErrExpired:         "The token has expired. Refresh the session in time, or sign in again.",
+	token.ErrIdleTimeout:     "The session has timed out for lack of activity. Sign in again.",
+	token.ErrMaximumDuration: "The session has reached its maximum duration. Sign in again.",
+	token.ErrRevoked:         "The session was revoked. Sign in again.",
+	token.ErrUnavailable:     "Whether the session is still good cannot be told at the moment. Try again.",
+}
+
+// Describe returns a sentence for people about a reason. A word that is no reason
+// is described as [token.ErrUnavailable].
+func Describe(reason token.Reason) string {
+	if s, known := sentences[reason]; known {
+		return s
+	}
+	return sentences[token.ErrUnavailable]
+}
+
+// Status returns the HTTP status for a reason: 401, but 503 for
+// [token.ErrUnavailable], which proves nothing against the token. A word that is
+// no reason counts as that.
+func Status(reason token.Reason) int {
+	if _, known := sentences[reason]; !known || reason == token.ErrUnavailable {
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusUnauthorized
+}
+
+// Challenge returns the WWW-Authenticate header of a 401 (RFC 6750, section 3).
+// Without credentials it names the realm only, so that a client learns that it
+// should send some and not that it did something wrong.
+func Challenge(realm string, reason token.Reason) string {
+	challenge := "Bearer realm=" + quoted(realm)
+	if reason == token.ErrMissing {
+		return challenge
+	}
+	return challenge + `, error="invalid_token", error_description=` + quoted(Describe(reason))
+}
+
+// quoted returns a quoted-string (RFC 9110, section 5.6.4) of the printable ASCII
+// in s.
+func quoted(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		case ' ' <= c && c <= '~':
+			b.WriteByte(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// problem is a problem details object (RFC 9457). Code is the reason.
+type problem struct {
+	Type   string       `json:"type"`
+	Title  string       `json:"title"`
+	Status int          `json:"status"`
+	Detail string       `json:"detail"`
+	Code   token.Reason `json:"code"`
+}
+
+// WriteError answers a request whose token was refused with err: problem details,
+// with a challenge on 401 and Retry-After on 503. The text of err stays here; it
+// is for the log. An empty realm means [DefaultRealm].
+func WriteError(w http.ResponseWriter, realm string, err error) {
+	reason := token.ReasonOf(err)
+	if _, known := sentences[reason]; !known {
+		reason = token.ErrUnavailable
+	}
+	if realm == "" {
+		realm = DefaultRealm
+	}
+	status := Status(reason)
+	body, _ := json.Marshal(problem{"about:blank", http.StatusText(status), status, Describe(reason), reason}) // strings and an int cannot fail
+	h := w.Header()
+	h.Del("Content-Length")
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", Challenge(realm, reason))
+	} else {
+		h.Set("Retry-After", "1")
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // the client is gone if this fails
+}
