@@ -43,6 +43,10 @@ type Session struct {
 	Epoch       revocation.Epoch // epoch: the store's clock at sign-in; kept by a refresh
 	ExpiresAt   UnixTime         // exp: the last second that the token could reach when it was minted
 	NotBefore   UnixTime         // nbf: zero if absent
+
+	// KeyID is the ID of the key that signed the token: kid of its header. It is
+	// set by a Validator; minting ignores it.
+	KeyID string
 }
 
 // Refreshed returns the session with a last refresh at now and the expiry that

@@ -145,6 +145,7 @@ func (v *Validator) verify(ctx context.Context, raw string) (*Session, error) {
 	if !slices.Contains(p.session.Audience, v.config.Audience) {
 		return nil, fmt.Errorf("%w: want %q", ErrWrongAudience, v.config.Audience)
 	}
+	p.session.KeyID = key.id
 	return &p.session, nil
 }
 

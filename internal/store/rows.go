@@ -89,6 +89,9 @@ type Session struct {
 type Live struct {
 	Now      int64 // µs
 	Settings settings.InForce
+	// WithoutRemembered counts no remember-me session as live: as if all of them
+	// were revoked at Now.
+	WithoutRemembered bool
 }
 
 // Counts is a number of sessions and of the users they belong to.
