@@ -1,0 +1,71 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+)
+
+// Edge is what `curfew edge` is told.
+type Edge struct {
+	Listener
+	// Upstream are the URLs of the servers to follow; any of them will do.
+	Upstream []string
+	// ClientID and ClientSecret are those of a client that may follow.
+	ClientID, ClientSecret string
+	// Audience is the one that tokens must be meant for. Empty: the upstream's
+	// first.
+	Audience string
+}
+
+// EdgeOptions are the options of `curfew edge`.
+func EdgeOptions() []Option[Edge] {
+	options := []Option[Edge]{
+		{Name: "upstream", Value: "URL", Repeats: true, Usage: "server or edge to follow, may repeat",
+			set: func(e *Edge, values []string) error {
+				for _, value := range values {
+					u, err := url.Parse(value)
+					if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+						return fmt.Errorf("%q is not an http or https URL of a server", value)
+					}
+				}
+				e.Upstream = values
+				return nil
+			}},
+		{Name: "client-id", Value: "ID", Usage: "id of a client that has the capability follow (curfew client add)",
+			set: func(e *Edge, values []string) error {
+				e.ClientID = last(values)
+				return nil
+			}},
+		{Name: "client-secret", Value: "SECRET", Secret: true, Usage: "its secret; better given in the environment",
+			set: func(e *Edge, values []string) error {
+				e.ClientSecret = last(values)
+				return nil
+			}},
+		{Name: "audience", Value: "NAME", Usage: "audience that tokens must carry; the default is the upstream's first",
+			set: func(e *Edge, values []string) error {
+				e.Audience = last(values)
+				return checkAudience(e.Audience)
+			}},
+	}
+	return append(listenerOptions(func(e *Edge) *Listener { return &e.Listener }), options...)
+}
+
+// ResolveEdge is to [Edge] what [ResolveServer] is to [Server].
+func ResolveEdge(source Source) (Edge, error) {
+	var e Edge
+	errs := resolve(&e, EdgeOptions(), source)
+	errs = append(errs, e.together()...)
+	if len(errs) == 0 {
+		if len(e.Upstream) == 0 {
+			errs = append(errs, invalid("--upstream", "is required: the URL of the server to follow"))
+		}
+		if e.ClientID == "" {
+			errs = append(errs, invalid("--client-id", "is required: curfew client add NAME --can follow makes a client"))
+		}
+		if e.ClientSecret == "" {
+			errs = append(errs, invalid("CURFEW_CLIENT_SECRET", "is required: the secret of the client"))
+		}
+	}
+	return e, errors.Join(errs...)
+}

@@ -1,0 +1,184 @@
+package config
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// Listener is what server and edge have in common: where they listen, whom they
+// believe, and how they speak of it.
+type Listener struct {
+	// Listen is the address, host:port. Port 0 takes a free one.
+	Listen string
+	// TLSCert and TLSKey are PEM files. Both empty: no TLS.
+	TLSCert, TLSKey string
+	// TrustedProxies are believed what they say in X-Forwarded-* headers. Empty:
+	// nobody is.
+	TrustedProxies []netip.Prefix
+	// MetricsListen is the address of the metrics; empty turns them off.
+	MetricsListen string
+	// LogFormat is "text", "json", or "" for text on a terminal and JSON elsewhere.
+	LogFormat string
+	LogLevel  slog.Level
+	// RevocationCache is how many revocations are kept in memory. Zero or less
+	// means a million.
+	RevocationCache int
+	// CookieDomain is the domain of the session cookie, for several hosts under
+	// one domain; empty: the cookie is the host's own.
+	CookieDomain string
+	// ReturnHosts are the hosts, with port if any, that forward auth may send a
+	// browser back to after the sign-in.
+	ReturnHosts []string
+	// ShutdownTimeout is how long requests under way are waited for at the end.
+	// Zero or less means 30 s.
+	ShutdownTimeout time.Duration
+}
+
+// DefaultListen is where a server listens unless told otherwise.
+const DefaultListen = "127.0.0.1:8420"
+
+// Certificate loads the certificate; nil without TLS.
+func (l *Listener) Certificate() (*tls.Certificate, error) {
+	if l.TLSCert == "" {
+		return nil, nil
+	}
+	certificate, err := tls.LoadX509KeyPair(l.TLSCert, l.TLSKey)
+	if err != nil {
+		return nil, invalid("--tls-cert, --tls-key", "cannot use %q and %q: %v", l.TLSCert, l.TLSKey, err)
+	}
+	return &certificate, nil
+}
+
+// Exposed reports whether the listener speaks to other machines in the clear.
+func (l *Listener) Exposed() bool {
+	if l.TLSCert != "" {
+		return false
+	}
+	host, _, err := net.SplitHostPort(l.Listen)
+	if err != nil {
+		return false
+	}
+	address, err := netip.ParseAddr(host)
+	return host != "localhost" && (err != nil || !address.Unmap().IsLoopback())
+}
+
+// together reports what is wrong with values that are right by themselves.
+func (l *Listener) together() []error {
+	var errs []error
+	if (l.TLSCert == "") != (l.TLSKey == "") {
+		given, lacking := "--tls-cert", "--tls-key"
+		if l.TLSCert == "" {
+			given, lacking = lacking, given
+		}
+		errs = append(errs, invalid(given, "is given without %s: TLS takes both", lacking))
+	}
+	if _, port, err := net.SplitHostPort(l.Listen); err == nil && port != "0" && l.Listen == l.MetricsListen {
+		errs = append(errs, invalid("--metrics-listen", "%q is --listen's: metrics have an address of their own", l.MetricsListen))
+	}
+	return errs
+}
+
+// listenerOptions are the options of a T that has a Listener.
+func listenerOptions[T any](of func(*T) *Listener) []Option[T] {
+	text := func(field func(*Listener) *string, check func(string) error) func(*T, []string) error {
+		return func(into *T, values []string) error {
+			value := last(values)
+			if check != nil {
+				if err := check(value); err != nil {
+					return err
+				}
+			}
+			*field(of(into)) = value
+			return nil
+		}
+	}
+	return []Option[T]{
+		{Name: "listen", Value: "HOST:PORT", Default: DefaultListen, Usage: "address to listen at",
+			set: text(func(l *Listener) *string { return &l.Listen }, checkAddress)},
+		{Name: "tls-cert", Value: "FILE", Usage: "certificate chain, PEM; with --tls-key, the listener speaks TLS",
+			set: text(func(l *Listener) *string { return &l.TLSCert }, nil)},
+		{Name: "tls-key", Value: "FILE", Usage: "private key of the certificate, PEM",
+			set: text(func(l *Listener) *string { return &l.TLSKey }, nil)},
+		{Name: "trusted-proxies", Value: "NETWORK", Repeats: true, Usage: "networks or addresses of proxies whose X-Forwarded-* headers are believed",
+			set: func(into *T, values []string) error { return setPrefixes(of(into), values) }},
+		{Name: "metrics-listen", Value: "HOST:PORT", Default: "127.0.0.1:8421", Usage: `address of the Prometheus metrics; "" turns them off`,
+			set: text(func(l *Listener) *string { return &l.MetricsListen }, orEmpty(checkAddress))},
+		{Name: "log-format", Value: "FORMAT", Usage: "text or json; the default is text on a terminal and json elsewhere",
+			set: text(func(l *Listener) *string { return &l.LogFormat }, orEmpty(oneOf("text", "json")))},
+		{Name: "log-level", Value: "LEVEL", Default: "info", Usage: "debug, info, warn or error",
+			set: func(into *T, values []string) (err error) {
+				of(into).LogLevel, err = parseLevel(last(values))
+				return err
+			}},
+		{Name: "revocation-cache", Value: "ENTRIES", Default: "1000000", Usage: "how many revocations to keep in memory",
+			set: func(into *T, values []string) (err error) {
+				of(into).RevocationCache, err = parseCount(last(values), 1, 100_000_000)
+				return err
+			}},
+		{Name: "cookie-domain", Value: "DOMAIN", Usage: "domain of the session cookie, for several hosts under it; the default is the host alone",
+			set: text(func(l *Listener) *string { return &l.CookieDomain }, orEmpty(checkDomain))},
+		{Name: "return-hosts", Value: "HOST", Repeats: true, Usage: "hosts to which forward auth may send a browser back after the sign-in",
+			set: func(into *T, values []string) error {
+				for _, host := range values {
+					if err := checkHost(host); err != nil {
+						return err
+					}
+				}
+				of(into).ReturnHosts = values
+				return nil
+			}},
+		{Name: "shutdown-timeout", Value: "DURATION", Default: "30s", Usage: "how long to wait for requests under way at the end",
+			set: func(into *T, values []string) (err error) {
+				of(into).ShutdownTimeout, err = parseWithin(last(values), time.Second, time.Hour)
+				return err
+			}},
+	}
+}
+
+func setPrefixes(l *Listener, values []string) error {
+	l.TrustedProxies = nil
+	for _, value := range values {
+		for _, text := range splitList(value) {
+			prefix, err := parsePrefix(text)
+			if err != nil {
+				return err
+			}
+			l.TrustedProxies = append(l.TrustedProxies, prefix)
+		}
+	}
+	return nil
+}
+
+// last returns the last value: a flag given twice means what it said last.
+func last(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[len(values)-1]
+}
+
+// orEmpty returns a check that lets the empty text pass, too.
+func orEmpty(check func(string) error) func(string) error {
+	return func(text string) error {
+		if text == "" {
+			return nil
+		}
+		return check(text)
+	}
+}
+
+// parseWithin reads a duration between two bounds, both allowed.
+func parseWithin(text string, least, most time.Duration) (time.Duration, error) {
+	d, err := ParseDuration(text)
+	if err != nil {
+		return 0, err
+	}
+	if d < least || d > most {
+		return 0, fmt.Errorf("%s is out of range: from %s to %s", FormatDuration(d), FormatDuration(least), FormatDuration(most))
+	}
+	return d, nil
+}

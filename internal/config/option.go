@@ -1,0 +1,170 @@
+// Package config holds what curfew can be told from outside: the options of its
+// programs, their defaults, and what each value may be.
+//
+// A value comes from the command line, else from the environment, else it is the
+// default. Everything that is wrong is reported at once.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// An Option is one thing that can be set in a T.
+type Option[T any] struct {
+	// Name is the flag's, without the dashes.
+	Name string
+	// Value names the value in help texts; "" for a switch, which takes none.
+	Value string
+	// Usage is one line of help.
+	Usage string
+	// Default is the value if none is given; "" leaves the zero value.
+	Default string
+	// Repeats: the option may be given several times, and in the environment
+	// its values are separated by commas.
+	Repeats bool
+	// Secret: the value may also be in a file, named by the environment variable
+	// with _FILE at its end, and errors never quote it.
+	Secret bool
+	// Environment: there is no flag. Command lines are seen by other users.
+	Environment bool
+
+	set func(into *T, values []string) error
+}
+
+// Env returns the name of the environment variable.
+func (o Option[T]) Env() string {
+	return "CURFEW_" + strings.ToUpper(strings.ReplaceAll(o.Name, "-", "_"))
+}
+
+// Switch reports whether the option takes no value.
+func (o Option[T]) Switch() bool { return o.Value == "" }
+
+// Source is where values come from.
+type Source struct {
+	// Flags are the options given on the command line, by name. Those that were
+	// not given are absent.
+	Flags map[string][]string
+	// Lookup returns an environment variable. Nil means [os.LookupEnv].
+	Lookup func(name string) (string, bool)
+	// ReadFile reads the file of a secret. Nil means [os.ReadFile].
+	ReadFile func(name string) ([]byte, error)
+}
+
+func (s Source) lookup(name string) (string, bool) {
+	if s.Lookup == nil {
+		return os.LookupEnv(name)
+	}
+	return s.Lookup(name)
+}
+
+func (s Source) readFile(name string) ([]byte, error) {
+	if s.ReadFile == nil {
+		return os.ReadFile(name) // #nosec G304 -- the file that the operator named
+	}
+	return s.ReadFile(name)
+}
+
+// ErrInvalid is wrapped by every error about a value that cannot be used.
+var ErrInvalid = errors.New("configuration")
+
+// An OptionError says what is wrong with one option, and what would be right.
+// It wraps [ErrInvalid].
+type OptionError struct {
+	Option  string // as the user gave it: --listen, or CURFEW_LISTEN
+	Problem string
+}
+
+func (e *OptionError) Error() string { return e.Option + ": " + e.Problem }
+
+// Unwrap returns [ErrInvalid].
+func (e *OptionError) Unwrap() error { return ErrInvalid }
+
+func invalid(option, format string, args ...any) error {
+	return &OptionError{Option: option, Problem: fmt.Sprintf(format, args...)}
+}
+
+// resolve sets every option of into and returns everything that was wrong.
+func resolve[T any](into *T, options []Option[T], source Source) []error {
+	var errs []error
+	for _, option := range options {
+		values, from, err := find(option, source)
+		if err == nil && values != nil {
+			if problem := option.set(into, values); problem != nil {
+				err = &OptionError{Option: from, Problem: problem.Error()}
+			}
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+// find returns the values of an option and where they were found. Nil values
+// mean that there are none.
+func find[T any](o Option[T], source Source) (values []string, from string, err error) {
+	if values, ok := source.Flags[o.Name]; ok && !o.Environment {
+		return values, "--" + o.Name, nil
+	}
+	name := o.Env()
+	text, ok := source.lookup(name)
+	if o.Secret {
+		file, inFile := source.lookup(name + "_FILE")
+		switch {
+		case ok && inFile:
+			return nil, "", invalid(name, "is set, and so is %s_FILE: unset one of them", name)
+		case inFile:
+			text, err := readSecret(file, source)
+			if err != nil {
+				return nil, "", invalid(name+"_FILE", "%v", err)
+			}
+			return []string{text}, name + "_FILE", nil
+		}
+	}
+	switch {
+	case ok && o.Repeats:
+		return splitList(text), name, nil
+	case ok:
+		return []string{text}, name, nil
+	case o.Default != "" && o.Repeats:
+		return splitList(o.Default), "--" + o.Name, nil
+	case o.Default != "":
+		return []string{o.Default}, "--" + o.Name, nil
+	}
+	return nil, "", nil
+}
+
+// readSecret reads the secret in a file, without the newline that editors and
+// echo leave at its end.
+func readSecret(file string, source Source) (string, error) {
+	data, err := source.readFile(file)
+	if err != nil {
+		var pathError *fs.PathError
+		if errors.As(err, &pathError) {
+			err = pathError.Err
+		}
+		return "", fmt.Errorf("cannot read %q: %w", file, err)
+	}
+	text := strings.TrimSuffix(string(data), "\n")
+	text = strings.TrimSuffix(text, "\r")
+	if text == "" {
+		return "", fmt.Errorf("%q is empty", file)
+	}
+	return text, nil
+}
+
+// splitList splits at commas; an empty text is no values, which is not the same
+// as nil, "not given".
+func splitList(text string) []string {
+	values := []string{}
+	for value := range strings.SplitSeq(text, ",") {
+		if value = strings.TrimSpace(value); value != "" {
+			values = append(values, value)
+		}
+	}
+	return values
+}

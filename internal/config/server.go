@@ -1,0 +1,148 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"example.com/curfew/settings"
+)
+
+// Server is what `curfew serve` is told.
+type Server struct {
+	Listener
+	Store
+
+	// Issuer and Audience are kept in the store on the first start. Empty: the
+	// stored ones, and on the first start those that follow from Listen.
+	Issuer   string
+	Audience []string
+	// Lease is how long this node's view of the store may be trusted after it
+	// was last confirmed, and so how long at most a revocation takes to hold
+	// everywhere when something fails. 2 s to 1 h.
+	Lease time.Duration
+	// AuditRetention is how long audit entries are kept.
+	AuditRetention time.Duration
+	// InsecureShortTimeouts lowers the shortest session timeout from a minute to
+	// a second, for development and tests.
+	InsecureShortTimeouts bool
+	// AdminPassword is the password of the account admin that the first start
+	// makes. Empty: one is made up and printed once.
+	AdminPassword string
+}
+
+// MinimumTimeout returns the shortest session timeout that may be set.
+func (s *Server) MinimumTimeout() time.Duration { return minimumTimeout(s.InsecureShortTimeouts) }
+
+func minimumTimeout(insecure bool) time.Duration {
+	if insecure {
+		return settings.InsecureMinimum
+	}
+	return settings.MinimumSessionTimeout
+}
+
+// Store is where the data are, and the key that opens the signing keys in them.
+type Store struct {
+	Database Database
+	// KeyEncryptionKey seals the signing keys: 32 bytes. Nil with SQLite: it is in
+	// the file beside the database. Required with PostgreSQL.
+	KeyEncryptionKey []byte
+}
+
+// ServerOptions are the options of `curfew serve`.
+func ServerOptions() []Option[Server] {
+	options := []Option[Server]{
+		{Name: "issuer", Value: "URL", Usage: "issuer of the tokens, kept on the first start; the default is http:// and the address",
+			set: func(s *Server, values []string) error {
+				s.Issuer = last(values)
+				return checkIssuer(s.Issuer)
+			}},
+		{Name: "audience", Value: "NAME", Repeats: true, Usage: "audience of the tokens, kept on the first start, may repeat; the default is the issuer",
+			set: setAudience},
+		{Name: "lease", Value: "DURATION", Default: "15s", Usage: "how long a node and its followers may go on without news: the bound on a revocation if something fails",
+			set: func(s *Server, values []string) (err error) {
+				s.Lease, err = parseWithin(last(values), 2*time.Second, time.Hour)
+				return err
+			}},
+		{Name: "audit-retention", Value: "DURATION", Default: "400d", Usage: "how long to keep the audit",
+			set: func(s *Server, values []string) (err error) {
+				s.AuditRetention, err = parseWithin(last(values), 24*time.Hour, 100*365*24*time.Hour)
+				return err
+			}},
+		{Name: "insecure-short-timeouts", Usage: "allow session timeouts from 1 second on, for development and tests",
+			set: func(s *Server, values []string) (err error) {
+				s.InsecureShortTimeouts, err = parseSwitch(last(values))
+				return err
+			}},
+		{Name: "admin-password", Value: "PASSWORD", Secret: true, Environment: true, Usage: "password of the account admin on the first start",
+			set: func(s *Server, values []string) error {
+				s.AdminPassword = last(values)
+				return nil
+			}},
+	}
+	options = append(storeOptions(func(s *Server) *Store { return &s.Store }), options...)
+	return append(listenerOptions(func(s *Server) *Listener { return &s.Listener }), options...)
+}
+
+func storeOptions[T any](of func(*T) *Store) []Option[T] {
+	return []Option[T]{
+		{Name: "database", Value: "ADDRESS", Default: DefaultDatabase, Secret: true, Usage: "sqlite:PATH or postgres://…",
+			set: func(into *T, values []string) (err error) {
+				of(into).Database, err = ParseDatabase(last(values))
+				return err
+			}},
+		{Name: "key-encryption-key", Value: "BASE64", Secret: true, Usage: "32 bytes in base64 that seal the signing keys; better given in the environment",
+			set: func(into *T, values []string) (err error) {
+				of(into).KeyEncryptionKey, err = parseKey(last(values))
+				return err
+			}},
+	}
+}
+
+func setAudience(s *Server, values []string) error {
+	s.Audience = nil
+	for _, audience := range values {
+		if err := checkAudience(audience); err != nil {
+			return err
+		}
+		for _, other := range s.Audience {
+			if other == audience {
+				return fmt.Errorf("%q is given twice", audience)
+			}
+		}
+		s.Audience = append(s.Audience, audience)
+	}
+	if len(s.Audience) > 16 {
+		return fmt.Errorf("%d are too many for what every token carries: at most 16", len(s.Audience))
+	}
+	return nil
+}
+
+// ResolveServer returns the configuration of a server, or everything that is
+// wrong with it, joined; each wraps [ErrInvalid].
+func ResolveServer(source Source) (Server, error) {
+	var s Server
+	errs := resolve(&s, ServerOptions(), source)
+	errs = append(errs, s.together()...)
+	return s, errors.Join(append(errs, s.Validate()...)...)
+}
+
+// Validate reports what is wrong with values that are right by themselves.
+func (s *Store) Validate() []error {
+	if _, ok := s.Database.SQLitePath(); !ok && s.Database != "" && s.KeyEncryptionKey == nil {
+		return []error{invalid("CURFEW_KEY_ENCRYPTION_KEY", "is required with PostgreSQL, the same on every node: it seals the signing keys; %s", HowToMakeKey)}
+	}
+	return nil
+}
+
+func parseCount(text string, least, most int) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a number", text)
+	}
+	if n < least || n > most {
+		return 0, fmt.Errorf("%d is out of range: from %d to %d", n, least, most)
+	}
+	return n, nil
+}

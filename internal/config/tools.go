@@ -1,0 +1,33 @@
+package config
+
+import (
+	"errors"
+	"time"
+)
+
+// Tools is what the commands that work on the database are told.
+type Tools struct {
+	Store
+	// InsecureShortTimeouts is as in [Server].
+	InsecureShortTimeouts bool
+}
+
+// MinimumTimeout returns the shortest session timeout that may be set.
+func (t *Tools) MinimumTimeout() time.Duration { return minimumTimeout(t.InsecureShortTimeouts) }
+
+// ToolOptions are the options of every command that works on the database.
+func ToolOptions() []Option[Tools] {
+	options := storeOptions(func(t *Tools) *Store { return &t.Store })
+	return append(options, Option[Tools]{Name: "insecure-short-timeouts", Usage: "allow session timeouts from 1 second on, for development and tests",
+		set: func(t *Tools, values []string) (err error) {
+			t.InsecureShortTimeouts, err = parseSwitch(last(values))
+			return err
+		}})
+}
+
+// ResolveTools is to [Tools] what [ResolveServer] is to [Server]. A missing
+// key-encryption key is no error here: few commands need one.
+func ResolveTools(source Source) (Tools, error) {
+	var t Tools
+	return t, errors.Join(resolve(&t, ToolOptions(), source)...)
+}

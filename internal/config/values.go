@@ -1,0 +1,200 @@
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ParseDuration reads a duration: Go's notation (90s, 1h30m), whole days (20d),
+// or a plain number of seconds.
+func ParseDuration(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.ParseInt(days, 10, 64)
+		if err != nil || n < 0 || n > int64(math.MaxInt64/(24*time.Hour)) {
+			return 0, fmt.Errorf("%q is not a number of days", text)
+		}
+		return time.Duration(n) * 24 * time.Hour, nil
+	}
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		if n < 0 || n > int64(math.MaxInt64/time.Second) {
+			return 0, fmt.Errorf("%q is out of range", text)
+		}
+		return time.Duration(n) * time.Second, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%q is not a duration: write 90s, 20m, 12h, 20d or a number of seconds", text)
+	}
+	return d, nil
+}
+
+// FormatDuration writes a duration in the notation of [ParseDuration]: in whole
+// days if it has them.
+func FormatDuration(d time.Duration) string {
+	if d >= 24*time.Hour && d%(24*time.Hour) == 0 {
+		return strconv.FormatInt(int64(d/(24*time.Hour)), 10) + "d"
+	}
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// parseSwitch reads the value of an option that is on or off.
+func parseSwitch(text string) (bool, error) {
+	switch strings.ToLower(text) {
+	case "1", "true", "on", "yes":
+		return true, nil
+	case "0", "false", "off", "no", "":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is neither on nor off: write true or false", text)
+}
+
+// checkAddress says whether a text may be listened at.
+func checkAddress(text string) error {
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return fmt.Errorf("%q is not an address: write host:port, as in 127.0.0.1:8420", text)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || port != strconv.FormatUint(n, 10) {
+		return fmt.Errorf("%q is not an address: the port %q is not a number from 0 to 65535", text, port)
+	}
+	return nil
+}
+
+// parseKey reads a key of 32 bytes in base64, either alphabet, with or without
+// padding. Errors do not quote it.
+func parseKey(text string) ([]byte, error) {
+	text = strings.TrimRight(strings.TrimSpace(text), "=")
+	text = strings.NewReplacer("-", "+", "_", "/").Replace(text)
+	key, err := base64.RawStdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, errors.New("not base64; " + HowToMakeKey)
+	}
+	if len(key) != 32 {
+		return nil, fmt.Errorf("%d bytes, and it takes 32; %s", len(key), HowToMakeKey)
+	}
+	return key, nil
+}
+
+// HowToMakeKey is the hint for whoever lacks a key-encryption key.
+const HowToMakeKey = "make one with: head -c 32 /dev/urandom | base64"
+
+// parsePrefix reads a network, or one address.
+func parsePrefix(text string) (netip.Prefix, error) {
+	if address, err := netip.ParseAddr(text); err == nil {
+		if address.Zone() != "" {
+			return netip.Prefix{}, fmt.Errorf("%q has a zone: leave it out", text)
+		}
+		address = address.Unmap()
+		return netip.PrefixFrom(address, address.BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a network: write 10.0.0.0/8 or 192.0.2.7", text)
+	}
+	if prefix != prefix.Masked() {
+		return netip.Prefix{}, fmt.Errorf("%q has bits beyond its length: did you mean %s?", text, prefix.Masked())
+	}
+	return prefix, nil
+}
+
+// checkIssuer says whether a text may be an issuer: an http or https URL without
+// query and fragment (RFC 8414, section 2; http is for development).
+func checkIssuer(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+		return fmt.Errorf("%q is not an http or https URL, as in https://curfew.example", text)
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(text, "#"):
+		return fmt.Errorf("%q: an issuer has neither query nor fragment (RFC 8414)", text)
+	case u.User != nil:
+		return errors.New("an issuer has no user name and no password: every token would carry them")
+	case len(text) > 1024:
+		return fmt.Errorf("%d characters are too many for what every token carries: at most 1024", len(text))
+	}
+	return nil
+}
+
+// checkAudience says whether a text may be an audience.
+func checkAudience(text string) error {
+	switch {
+	case text == "":
+		return errors.New("an audience is not empty")
+	case len(text) > 512:
+		return fmt.Errorf("%d characters are too many for what every token carries: at most 512", len(text))
+	}
+	for _, r := range text {
+		if r < ' ' || r == 0x7f || r == '�' {
+			return fmt.Errorf("%q has control characters or is not UTF-8", text)
+		}
+	}
+	return nil
+}
+
+// checkHost says whether a text is a host name or address, with a port if any.
+func checkHost(text string) error {
+	u, err := url.Parse("//" + text)
+	if err != nil || u.Host != text || u.Hostname() == "" || strings.ContainsAny(text, " @/") {
+		return fmt.Errorf("%q is not a host, as in app.example or app.example:8443", text)
+	}
+	return nil
+}
+
+// checkDomain says whether cookies can be meant for a domain.
+func checkDomain(text string) error {
+	name := strings.TrimPrefix(text, ".")
+	if _, err := netip.ParseAddr(name); err == nil {
+		return fmt.Errorf("%q is an address: a cookie for several hosts takes a domain, as in example.com", text)
+	}
+	if !strings.Contains(name, ".") {
+		return fmt.Errorf("%q is a single label: browsers refuse cookies for it; name a domain, as in example.com", text)
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != "" {
+			return fmt.Errorf("%q is not a domain name, as in example.com", text)
+		}
+	}
+	return nil
+}
+
+// parseLevel reads a log level.
+func parseLevel(text string) (slog.Level, error) {
+	switch strings.ToLower(text) {
+	case "debug":
+		return slog.LevelDebug, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "warn", "warning":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	}
+	return 0, fmt.Errorf("%q is none of debug, info, warn, error", text)
+}
+
+// oneOf returns a check that a text is among words.
+func oneOf(words ...string) func(string) error {
+	return func(text string) error {
+		for _, word := range words {
+			if text == word {
+				return nil
+			}
+		}
+		return fmt.Errorf("%q is none of %s", text, strings.Join(words, ", "))
+	}
+}
