@@ -71,7 +71,8 @@ func (c CacheConfig) lookupTimeout() time.Duration {
 // and a question costs no look-up. It is then a table of hashes without
 // pointers, which costs the garbage collector nothing. Once the capacity has
 // forced something out it is partial: least recently used lists of what was
-// applied or asked for, and an absent key means that the source is asked.
+// applied or asked for, and an absent key means that the source is asked. Revoking
+// everyone outdates whatever was forced out, and makes it complete again.
 //
 // Every write merges by the maximum, so that messages may come late, twice and
 // out of order. A Cache is safe for concurrent use.
@@ -125,19 +126,52 @@ func (c *Cache) Generation() uint64 { return c.generation.Load() }
 // When complete is false the cache has forgotten something that may matter; the
 // session can be known to be revoked, but not known to be good before [Cache.Ask].
 func (c *Cache) Known(user, session string, rememberMe bool) (before Epoch, complete bool) {
-	before = Epoch(c.everyone.Load())
+	// Everyone's epoch is read last. What it outdates may be dropped as soon as it
+	// stands: who misses a dropped entry must not miss the reason.
+	if t := c.table.Load(); t != nil {
+		before = max(t.get(KindUser, user), t.get(KindSession, session))
+		return max(before, c.broad(rememberMe)), true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.table.Load(); t != nil { // it has come back
+		before = max(t.get(KindUser, user), t.get(KindSession, session))
+		return max(before, c.broad(rememberMe)), true
+	}
+	u, hasUser := get(c.users, user)
+	s, hasSession := get(c.sessions, session)
+	return max(u, s, c.broad(rememberMe)), hasUser && hasSession || c.completeLocked()
+}
+
+// broad returns the epoch of the scopes that are not a user's or a session's.
+func (c *Cache) broad(rememberMe bool) Epoch {
+	before := Epoch(c.everyone.Load())
 	if rememberMe {
 		before = max(before, Epoch(c.remembered.Load()))
 	}
-	if t := c.table.Load(); t != nil {
-		return max(before, t.get(KindUser, user), t.get(KindSession, session)), true
+	return before
+}
+
+// Peek returns the highest epoch known for one scope alone, for people to look
+// at; one that everyone's outdates may be gone. When complete is false there may
+// be a higher one. Unlike [Cache.Known] it does not count as a use, so it may be
+// asked about a token that proves nothing.
+func (c *Cache) Peek(scope Scope) (before Epoch, complete bool) {
+	switch scope.Kind {
+	case KindEveryone:
+		return Epoch(c.everyone.Load()), true
+	case KindRemembered:
+		return Epoch(c.remembered.Load()), true
+	case KindUser, KindSession:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if t := c.table.Load(); t != nil {
+			return t.get(scope.Kind, scope.ID), true
+		}
+		before, held := peek(c.listLocked(scope.Kind), scope.ID)
+		return before, held || c.completeLocked()
 	}
-	c.mu.Lock()
-	u, hasUser := get(c.users, user)
-	s, hasSession := get(c.sessions, session)
-	complete = hasUser && hasSession || c.completeLocked()
-	c.mu.Unlock()
-	return max(before, u, s), complete
+	return 0, false
 }
 
 func get(l *lru.Cache[string, Epoch], key string) (Epoch, bool) {
@@ -170,6 +204,9 @@ func (c *Cache) applyLocked(r Revocation) {
 	switch r.Scope.Kind {
 	case KindEveryone:
 		raise(&c.everyone, r.Epoch)
+		if c.table.Load() == nil && r.Epoch >= c.high {
+			c.startAfreshLocked()
+		}
 	case KindRemembered:
 		raise(&c.remembered, r.Epoch)
 	case KindUser, KindSession:
@@ -230,6 +267,13 @@ func (c *Cache) becomePartialLocked(t *table) {
 	c.table.Store(nil)
 }
 
+// startAfreshLocked gives up the lists for an empty table: everything that was
+// ever applied is outdated by what everyone has.
+func (c *Cache) startAfreshLocked() {
+	c.users, c.sessions, c.forgot = nil, nil, 0
+	c.table.Store(newTable(0))
+}
+
 func (c *Cache) newList(size int) *lru.Cache[string, Epoch] {
 	if size == 0 {
 		return nil
@@ -281,7 +325,8 @@ func (c *Cache) Stats() Stats {
 	return s
 }
 
-// errBehind refuses an answer that does not include everything applied here.
+// errBehind refuses an answer that does not include what had been applied here
+// when the question was put.
 func errBehind(asOf, high Epoch) error {
-	return fmt.Errorf("%w: the source answered as of %d, but %d has been applied here", ErrUnavailable, asOf, high)
+	return fmt.Errorf("%w: the source answered as of %d, but %d had been applied here before it was asked", ErrUnavailable, asOf, high)
 }

@@ -8,8 +8,11 @@ import (
 // A flight is one question to the source that every caller who needs the same
 // answer waits for.
 type flight struct {
-	done     chan struct{}
-	answer   Answer
+	done   chan struct{}
+	cancel context.CancelFunc
+	least  Epoch // the highest epoch applied when it began: its answer must include that
+
+	answer   Answer // set before done is closed, like err
 	err      error
 	detached bool // a change to one of its keys came while it was under way; guarded by Cache.mu
 }
@@ -66,15 +69,15 @@ func (c *Cache) join(key flightKey) (*flight, error) {
 	if c.closed {
 		return nil, fmt.Errorf("%w: the cache is closed", ErrUnavailable)
 	}
-	f := &flight{done: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(c.ctx, c.config.lookupTimeout())
+	f := &flight{done: make(chan struct{}), cancel: cancel, least: c.high}
 	c.flights[key] = f
-	c.running.Go(func() { c.fly(key, f) }) // ends with the look-up, or with Close
+	c.running.Go(func() { c.fly(ctx, key, f) }) // ends with the look-up, or with Close
 	return f, nil
 }
 
-func (c *Cache) fly(key flightKey, f *flight) {
-	ctx, cancel := context.WithTimeout(c.ctx, c.config.lookupTimeout())
-	defer cancel()
+func (c *Cache) fly(ctx context.Context, key flightKey, f *flight) {
+	defer f.cancel()
 	c.lookups.Add(1)
 	answer, err := c.config.Source.RevokedBefore(ctx, key.user, key.session)
 
@@ -88,8 +91,8 @@ func (c *Cache) fly(key flightKey, f *flight) {
 	switch {
 	case err != nil:
 		f.err = fmt.Errorf("%w: %w", ErrUnavailable, err)
-	case answer.AsOf < c.high:
-		f.err = errBehind(answer.AsOf, c.high)
+	case answer.AsOf < f.least:
+		f.err = errBehind(answer.AsOf, f.least)
 	default:
 		f.answer = answer
 		c.rememberLocked(key, answer)
@@ -97,8 +100,9 @@ func (c *Cache) fly(key flightKey, f *flight) {
 }
 
 // rememberLocked keeps an answer, zero or not, so that the next question needs no
-// look-up. It includes everything that was ever applied here, and so everything
-// that was forgotten.
+// look-up. It includes every change to the two keys that was ever applied here,
+// and so every one that was forgotten: those from before the look-up, since it is
+// not older, and those since, of which there are none or it would be detached.
 func (c *Cache) rememberLocked(key flightKey, a Answer) {
 	if c.table.Load() != nil {
 		return
@@ -109,12 +113,13 @@ func (c *Cache) rememberLocked(key flightKey, a Answer) {
 	c.addLocked(c.sessions, key.session, max(session, a.Session))
 }
 
-// detachLocked makes every look-up under way for s worthless: whoever waits for
-// one asks again.
+// detachLocked makes every look-up under way for s worthless and ends it: whoever
+// waits for one asks again.
 func (c *Cache) detachLocked(s Scope) {
 	for key, f := range c.flights {
 		if s.Kind == KindUser && key.user == s.ID || s.Kind == KindSession && key.session == s.ID {
 			f.detached = true
+			f.cancel()
 			delete(c.flights, key)
 		}
 	}

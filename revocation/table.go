@@ -63,10 +63,12 @@ func (t *table) find(h uint64) *slot {
 	}
 }
 
-// get returns the epoch of a scope, or 0.
+// get returns the epoch of a scope, or 0. A slot that was empty when it was found
+// may be taken by another scope the moment after, so its hash is compared again.
 func (t *table) get(k Kind, id string) Epoch {
-	s := t.find(t.hash(k, id))
-	if s.hash.Load() == 0 {
+	h := t.hash(k, id)
+	s := t.find(h)
+	if s.hash.Load() != h {
 		return 0
 	}
 	return Epoch(s.epoch.Load())
