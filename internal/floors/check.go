@@ -12,11 +12,11 @@ const module = "example.com/curfew"
 // Package is what there is to know of a package: the fields of `go list -json`
 // that the plan speaks of.
 type Package struct {
-	ImportPath   string
-	Standard     bool // of the standard library
-	Imports      []string
-	TestImports  []string // of its tests within the package
-	XTestImports []string // of its tests from outside
+	ImportPath   string   `json:"ImportPath"`
+	Standard     bool     `json:"Standard"` // of the standard library
+	Imports      []string `json:"Imports"`
+	TestImports  []string `json:"TestImports"`  // of its tests within the package
+	XTestImports []string `json:"XTestImports"` // of its tests from outside
 }
 
 // check returns what in the packages contradicts the plan, one sentence each,

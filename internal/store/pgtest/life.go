@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -76,12 +77,7 @@ func (s *Server) Kill() error {
 	}
 	// The next start refuses while an old process holds the shared memory.
 	return waitFor("the end of PostgreSQL's processes", func() (bool, error) {
-		for _, pid := range processes {
-			if running(pid) {
-				return false, nil
-			}
-		}
-		return true, nil
+		return !slices.ContainsFunc(processes, running), nil
 	})
 }
 
@@ -146,15 +142,15 @@ func (s *Server) start() error {
 	if err != nil {
 		return fmt.Errorf("open PostgreSQL's log: %w", err)
 	}
-	defer log.Close()
-	// No context: the server outlives the call, and the guard outlives us.
-	command := exec.Command("/bin/sh", "-c", launchScript, "pgtest-launch", s.home,
+	command := exec.Command("/bin/sh", "-c", launchScript, "pgtest-launch", s.home, //nolint:noctx // it outlives the call
 		filepath.Join(s.binaries, "postgres"), "-D", s.data)
 	command.Stdout, command.Stderr = log, log
 	command.Env = environment()
 	command.Dir = s.home
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.owner}
-	if err := command.Start(); err != nil {
+	err = command.Start()
+	_ = log.Close() // nothing was written through it: the server has its own
+	if err != nil {
 		return fmt.Errorf("start PostgreSQL: %w", err)
 	}
 	s.mu.Lock()

@@ -133,11 +133,11 @@ func prepare(options Options) (*Server, error) {
 // freePort returns a port that was free a moment ago. Somebody else may take
 // it before PostgreSQL does; the test then fails with PostgreSQL's own words.
 func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return 0, fmt.Errorf("look for a free port: %w", err)
 	}
-	port := listener.Addr().(*net.TCPAddr).Port
+	port := listener.Addr().(*net.TCPAddr).Port //nolint:errcheck // a TCP listener's address is no other
 	return port, listener.Close()
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -212,10 +213,8 @@ func TestServerEndsWithItsProcess(t *testing.T) {
 				t.Error("a killed process ended well")
 			}
 			must(t, waitFor("the server and its directory to be gone", func() (bool, error) {
-				for _, pid := range processes {
-					if running(pid) {
-						return false, nil
-					}
+				if slices.ContainsFunc(processes, running) {
+					return false, nil
 				}
 				left, err := filepath.Glob(home + "*")
 				return len(left) == 0, err
@@ -265,7 +264,7 @@ func TestBinariesOfTheHighestVersion(t *testing.T) {
 // not into root's t.TempDir.
 func openDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "curfew-pg-test-")
+	dir, err := os.MkdirTemp("/tmp", "curfew-pg-test-") //nolint:usetesting // what t.TempDir gives is for its owner only
 	must(t, err)
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	must(t, os.Chmod(dir, 0o755))
