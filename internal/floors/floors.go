@@ -39,6 +39,7 @@ var plan = map[string]int{
 
 	"internal/fault":     6,
 	"internal/webcookie": 6,
+	"internal/inbound":   6,
 
 	"internal/httpapi": 7,
 	"internal/console": 7,

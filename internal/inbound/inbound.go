@@ -1,0 +1,156 @@
+// Package inbound is what every request passes first, whether it asks the API or
+// the console: it gets an id, the address it really came from, a line in the log
+// and an answer even when a handler panics.
+package inbound
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"time"
+)
+
+// Config configures [Wrap]. The zero Config trusts no proxy, logs nothing and
+// counts nothing.
+type Config struct {
+	// TrustedProxies are the networks of the proxies in front. Only a request
+	// that comes from one of them may say for whom it was made (X-Forwarded-*,
+	// X-Request-Id); from anywhere else those headers are a stranger's words.
+	TrustedProxies []netip.Prefix
+	// Logger gets one line for each request. Nil: none.
+	Logger *slog.Logger
+	// Observe, if not nil, is told of each request when it is over.
+	Observe func(Record)
+	// Panic answers a request whose handler panicked before it had begun to
+	// answer. Nil: a bare 500.
+	Panic http.HandlerFunc
+	// Now returns the time. Nil: time.Now.
+	Now func() time.Time
+}
+
+func (c Config) now() func() time.Time {
+	if c.Now == nil {
+		return time.Now
+	}
+	return c.Now
+}
+
+func (c Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Logger
+}
+
+func (c Config) panicked() http.HandlerFunc {
+	if c.Panic == nil {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }
+	}
+	return c.Panic
+}
+
+// Request is what is known of a request beyond its own words. Handlers complete
+// the second half, for the log; nobody else does, so it needs no lock.
+type Request struct {
+	ID      string     // of this request; on the answer too, as X-Request-Id
+	Address netip.Addr // of the client, as far as proxies can be trusted
+	Device  string     // the User-Agent, made safe to keep and to show
+	Trusted bool       // the peer is a trusted proxy: its X-Forwarded-* may be believed
+
+	Route  string // pattern of the route, without a method; "" if there is none
+	Code   string // code word of the problem that was answered
+	User   string // id of the user who asks, once that is proven
+	Client string // id of the service client that asks, once that is proven
+	Quiet  bool   // made so often by machines that success is not worth a line
+}
+
+// A Record is a request that is over.
+type Record struct {
+	*Request
+	Method string
+	Status int
+	Bytes  int64
+	Took   time.Duration
+}
+
+type contextKey struct{}
+
+// Of returns what is known of r, which has come through [Wrap]; the zero Request
+// if it has not.
+func Of(r *http.Request) *Request {
+	if q, ok := r.Context().Value(contextKey{}).(*Request); ok {
+		return q
+	}
+	return &Request{}
+}
+
+// Wrap returns next behind all that.
+func Wrap(config Config, next http.Handler) http.Handler {
+	now, logger, panicked := config.now(), config.logger(), config.panicked()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := now()
+		q := identify(r, config.TrustedProxies)
+		w.Header().Set("X-Request-Id", q.ID)
+		rec := &recorder{ResponseWriter: w}
+		r = r.WithContext(context.WithValue(r.Context(), contextKey{}, q))
+		defer func() {
+			p := recover()
+			if p != nil && p != http.ErrAbortHandler {
+				logger.LogAttrs(r.Context(), slog.LevelError, "panic", slog.String("request_id", q.ID),
+					slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+				if rec.status == 0 {
+					panicked(rec, r)
+					p = nil
+				} else {
+					p = http.ErrAbortHandler // half an answer must not look like one
+				}
+			}
+			record := Record{Request: q, Method: r.Method, Status: rec.sent(), Bytes: rec.bytes, Took: now().Sub(began)}
+			log(logger, r, record)
+			if config.Observe != nil {
+				config.Observe(record)
+			}
+			if p != nil {
+				panic(p)
+			}
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+func identify(r *http.Request, proxies []netip.Prefix) *Request {
+	q := &Request{Device: device(r.UserAgent())}
+	q.Address, q.Trusted = clientAddress(r, proxies)
+	if id := r.Header.Get("X-Request-Id"); q.Trusted && saneID(id) {
+		q.ID = id
+	} else {
+		q.ID = newID()
+	}
+	return q
+}
+
+// saneID keeps what a proxy calls a request from breaking lines, columns and
+// queries where it is logged and kept.
+func saneID(id string) bool {
+	if len(id) < 1 || len(id) > 128 {
+		return false
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.', c == ':':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func newID() string {
+	var b [12]byte
+	rand.Read(b[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
