@@ -160,6 +160,12 @@ func (s *KeySet) Find(id string) *Key {
 	return nil
 }
 
+// trusts reports whether k is in the set, as the very key that it is.
+func (s *KeySet) trusts(k *Key) bool {
+	held := s.Find(k.id)
+	return held != nil && held.Equal(k)
+}
+
 // All returns the keys in the order in which they were given.
 func (s *KeySet) All() []*Key {
 	if s == nil {

@@ -114,8 +114,8 @@ func (p *parsed) readHeader(data []byte) error {
 		return fmt.Errorf("typ is not %s", Type)
 	case p.kid == "":
 		return fmt.Errorf("kid is missing or empty")
-	case p.alg == "":
-		return fmt.Errorf("alg is missing or empty")
+	case p.alg != ES256 && p.alg != EdDSA && p.alg != RS256:
+		return fmt.Errorf("alg is not one of %s, %s, %s", ES256, EdDSA, RS256)
 	}
 	return nil
 }

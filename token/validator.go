@@ -112,41 +112,40 @@ func (v *Validator) Validate(ctx context.Context, raw string) (*Session, error) 
 }
 
 func (v *Validator) validate(ctx context.Context, raw string) (*Session, error) {
-	s, err := v.verify(ctx, raw)
+	s, key, err := v.verify(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
-	if err := v.decide(ctx, s); err != nil {
+	if err := v.decide(ctx, s, key); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// verify proves that raw is a token of this issuer for this audience. What it
-// proves does not change with time, as long as the key stays trusted.
-func (v *Validator) verify(ctx context.Context, raw string) (*Session, error) {
+// verify proves that raw is a token of this issuer for this audience, signed with
+// key. What it proves does not change with time, as long as the key stays trusted.
+func (v *Validator) verify(ctx context.Context, raw string) (s *Session, key *Key, err error) {
 	p, err := parse(raw)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	key, err := v.find(ctx, p.kid)
-	if err != nil {
-		return nil, err
+	if key, err = v.find(ctx, p.kid); err != nil {
+		return nil, nil, err
 	}
 	if p.alg != key.alg {
-		return nil, fmt.Errorf("%w: alg is not the key's own, %s", ErrMalformed, key.alg)
+		return nil, nil, fmt.Errorf("%w: alg is not the key's own, %s", ErrMalformed, key.alg)
 	}
 	if err := v.checkSignature(ctx, key, p); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if p.session.Issuer != v.config.Issuer {
-		return nil, fmt.Errorf("%w: want %q", ErrWrongIssuer, v.config.Issuer)
+		return nil, nil, fmt.Errorf("%w: want %q", ErrWrongIssuer, v.config.Issuer)
 	}
 	if !slices.Contains(p.session.Audience, v.config.Audience) {
-		return nil, fmt.Errorf("%w: want %q", ErrWrongAudience, v.config.Audience)
+		return nil, nil, fmt.Errorf("%w: want %q", ErrWrongAudience, v.config.Audience)
 	}
 	p.session.KeyID = key.id
-	return &p.session, nil
+	return &p.session, key, nil
 }
 
 func (v *Validator) checkSignature(ctx context.Context, key *Key, p *parsed) error {
@@ -189,9 +188,9 @@ func (v *Validator) catchUp(ctx context.Context) error {
 	return err
 }
 
-// decide applies the rules that change with time, settings and revocations to a
-// session that is proven.
-func (v *Validator) decide(ctx context.Context, s *Session) error {
+// decide applies the rules that change with time, keys, settings and revocations
+// to a session that is proven, on the word of key.
+func (v *Validator) decide(ctx context.Context, s *Session, key *Key) error {
 	view := v.config.View
 	for asked := false; ; asked = true {
 		now := v.now()
@@ -205,6 +204,11 @@ func (v *Validator) decide(ctx context.Context, s *Session) error {
 			if s.Epoch > view.Epoch() {
 				return fmt.Errorf("%w: epoch is ahead of the store's clock", ErrMalformed)
 			}
+		}
+		// The signature was checked before the view was known to be current: the
+		// key may have been retired in an emergency that is only seen now.
+		if !v.config.Keys.Current().trusts(key) {
+			return fmt.Errorf("%w: the key is no longer trusted", ErrUnknownKey)
 		}
 		if err := checkTime(s, v.config.Settings.Current(), now); err != nil {
 			return err
