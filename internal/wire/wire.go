@@ -123,13 +123,14 @@ type Users struct {
 }
 
 // UserChange is the body of POST /v1/users and PATCH /v1/users/{id}: what is
-// given is set. An Email of null removes it.
+// given is set. An Email of null removes it; nil means that it was not given (no
+// pointer: encoding/json would make one nil for null as well).
 type UserChange struct {
-	Name        *string          `json:"name"`
-	Email       *json.RawMessage `json:"email"`
-	Password    *string          `json:"password"`
-	Permissions *[]string        `json:"permissions"`
-	Disabled    *bool            `json:"disabled"`
+	Name        *string         `json:"name"`
+	Email       json.RawMessage `json:"email"`
+	Password    *string         `json:"password"`
+	Permissions *[]string       `json:"permissions"`
+	Disabled    *bool           `json:"disabled"`
 }
 
 // Client is a service client. Secret is set in answers to POSTs only.
@@ -251,6 +252,8 @@ type Problem struct {
 	Detail string       `json:"detail,omitempty"`
 	Code   string       `json:"code"`
 	Errors []FieldError `json:"errors,omitempty"` // every member that is wrong
+	// Error is the code word of RFC 6749, section 5.2, in answers of /oauth/…
+	Error string `json:"error,omitempty"`
 }
 
 // FieldError says what is wrong with one member of a body.
