@@ -184,6 +184,9 @@ type Node struct {
 	Confirmed revocation.Epoch
 	Followers int64    // live followers, with all that stand behind them
 	Waiting   []string // followers that have not confirmed ViewEpoch, by name; at most 20
+	// Asks is the highest epoch that a receipt here has waited for: the others
+	// write their rows when they have confirmed it.
+	Asks revocation.Epoch
 	Left      bool     // the node has said goodbye: its lease and those it granted are given up
 }
 
