@@ -187,7 +187,7 @@ type Node struct {
 	// Asks is the highest epoch that a receipt here has waited for: the others
 	// write their rows when they have confirmed it.
 	Asks revocation.Epoch
-	Left      bool     // the node has said goodbye: its lease and those it granted are given up
+	Left bool // the node has said goodbye: its lease and those it granted are given up
 }
 
 // Changes is everything that changed after an epoch.
