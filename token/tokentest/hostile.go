@@ -1,0 +1,131 @@
+package tokentest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"example.com/curfew/token"
+)
+
+// HostileToken is a token that must be refused.
+type HostileToken struct {
+	Name  string // what is wrong with it; unique
+	Token string
+	Want  token.Reason // why it must be refused
+}
+
+// Hostile returns tokens that no validator of this issuer may accept, made for
+// the present time of its clock and the default settings. Each is one that was
+// good before a single thing was done to it.
+//
+// The issuer's keys of all three algorithms must be known where the tokens are
+// tried. To try them against a running server, give the issuer the server's name,
+// audience, time and epoch, and the server the issuer's keys.
+func Hostile(issuer *Issuer) []HostileToken {
+	issuer.tb.Helper()
+	f := &forge{issuer: issuer}
+	f.header = members{
+		{"alg", `"ES256"`},
+		{"kid", quote(issuer.Key(token.ES256).ID())},
+		{"typ", `"session+jwt"`},
+	}
+	s := issuer.Session("victim")
+	f.claims = members{
+		{"iss", quote(s.Issuer)},
+		{"aud", quote(s.Audience[0])},
+		{"sub", quote(s.Subject)},
+		{"sid", quote(s.ID)},
+		{"iat", fmt.Sprint(s.IssuedAt)},
+		{"last_refresh", fmt.Sprint(s.LastRefresh)},
+		{"remember_me", "false"},
+		{"epoch", fmt.Sprint(int64(s.Epoch))},
+		{"exp", fmt.Sprint(s.ExpiresAt)},
+	}
+	f.now = int64(s.IssuedAt)
+	f.forms()
+	f.algorithms()
+	f.keyIDs()
+	f.headers()
+	f.signatures()
+	f.json("header", f.header, f.withHeader)
+	f.json("payload", f.claims, f.withClaims)
+	f.types()
+	f.numbers()
+	f.values()
+	f.times()
+	return f.out
+}
+
+// A forge makes hostile tokens out of a good header and good claims.
+type forge struct {
+	issuer *Issuer
+	header members
+	claims members
+	now    int64
+	out    []HostileToken
+}
+
+func (f *forge) add(want token.Reason, raw, name string, args ...any) {
+	f.out = append(f.out, HostileToken{Name: fmt.Sprintf(name, args...), Token: raw, Want: want})
+}
+
+// good returns a token that has nothing wrong with it.
+func (f *forge) good() string {
+	return f.issuer.Sign(token.ES256, f.header.String(), f.claims.String())
+}
+
+// withHeader returns a token with the header given, well signed.
+func (f *forge) withHeader(header string) string {
+	return f.issuer.Sign(token.ES256, header, f.claims.String())
+}
+
+// withClaims returns a token with the payload given, well signed.
+func (f *forge) withClaims(payload string) string {
+	return f.issuer.Sign(token.ES256, f.header.String(), payload)
+}
+
+// members are a JSON object whose values are raw JSON, so that anything can be
+// written into it.
+type members []member
+
+type member struct{ name, value string }
+
+func (m members) String() string {
+	parts := make([]string, len(m))
+	for i, x := range m {
+		parts[i] = quote(x.name) + ":" + x.value
+	}
+	return "{" + strings.Join(parts, ",") + "}"
+}
+
+// with returns m with the member set to a raw value, added if there is none.
+func (m members) with(name, value string) members {
+	m = slices.Clone(m)
+	if i := m.index(name); i >= 0 {
+		m[i].value = value
+		return m
+	}
+	return append(m, member{name, value})
+}
+
+// without returns m without the member.
+func (m members) without(name string) members {
+	return slices.DeleteFunc(slices.Clone(m), func(x member) bool { return x.name == name })
+}
+
+// renamed returns m with the member under another name.
+func (m members) renamed(name, to string) members {
+	m = slices.Clone(m)
+	m[m.index(name)].name = to
+	return m
+}
+
+func (m members) index(name string) int {
+	return slices.IndexFunc(m, func(x member) bool { return x.name == name })
+}
+
+// quote returns a JSON string. The texts here need no escapes but these.
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
