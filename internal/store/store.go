@@ -16,6 +16,7 @@ var (
 	// write that ends so may have happened or not.
 	ErrUnavailable = errors.New("the store is unavailable")
 	ErrNewerSchema = errors.New("the database was written by a newer version of Curfew")
+	ErrOlderSchema = errors.New("the database is to be brought up to date")
 	ErrForeign     = errors.New("the database is not Curfew's")
 	ErrCorrupt     = errors.New("the database is damaged")
 	ErrLocked      = errors.New("the database is locked by another process")
@@ -31,16 +32,22 @@ type Store interface {
 	// (a deadlock, a lost race): it must not change anything outside.
 	//
 	// A write that changes shared state must call Advance before anything else,
-	// so that the lock of the clock orders it.
+	// so that the lock of the clock orders it. write is bounded in time (seconds),
+	// and must not call Update.
 	Update(ctx context.Context, write func(Tx) error) error
 
 	// Watch returns a channel that receives a value soon after something may have
 	// changed, by whichever process (PostgreSQL: NOTIFY; SQLite: data_version).
-	// It is only a wake-up: some may be missed. It ends with ctx.
+	// It is only a wake-up: some may be missed, and some are for nothing. The
+	// channel is closed when ctx ends, or with the store.
 	Watch(ctx context.Context) <-chan struct{}
 
-	// Backup writes a consistent copy to a new file (SQLite only).
+	// Backup writes a consistent copy to a new file (SQLite only). ErrConflict if
+	// the file exists.
 	Backup(ctx context.Context, file string) error
+	// Warnings returns settings of the database under which an acknowledged write
+	// can be lost, in words for the start-up log.
+	Warnings(ctx context.Context) []string
 	// Engine returns "sqlite" or "postgres".
 	Engine() string
 	Close() error
@@ -75,8 +82,10 @@ type Writer interface {
 	PutRevocations(ctx context.Context, revocations ...revocation.Revocation) error
 	// Prune removes what can matter to nobody: revocations of users and sessions
 	// at or below upTo (the caller raises everyone to upTo in the same
-	// transaction), session rows that ended before sessions, audit entries before
-	// audit, nodes that have not moved... (µs).
+	// transaction), session rows that ended or expired before sessions, audit
+	// entries before audit (both µs), failed sign-ins after a day, and nodes that
+	// have not moved since an earlier Prune a week ago. The caller has called
+	// Advance.
 	Prune(ctx context.Context, upTo revocation.Epoch, sessions, audit int64) error
 
 	UserWriter
@@ -119,13 +128,14 @@ type UserReader interface {
 	CountAdministrators(ctx context.Context) (int64, error)
 	CountUsers(ctx context.Context) (int64, error)
 	// Failures returns the failed sign-ins counted under key since the instant
-	// given (µs).
+	// given (µs), as far back as a day.
 	Failures(ctx context.Context, key string, since int64) (int64, error)
 }
 
 // UserWriter writes accounts.
 type UserWriter interface {
-	// InsertUser fails with ErrConflict if the id or the name key is taken.
+	// InsertUser fails with ErrConflict if the id or the name key is taken, or if
+	// one of them or the email is longer than 1024 bytes.
 	InsertUser(ctx context.Context, u User) error
 	// UpdateUser replaces all but ID, CreatedAt and LastSignInAt. ErrNotFound,
 	// ErrConflict.
@@ -153,13 +163,17 @@ type ClientWriter interface {
 // SessionReader reads session rows.
 type SessionReader interface {
 	Session(ctx context.Context, id string) (Session, error)
-	// LiveSessions returns a user's live sessions, the latest first.
+	// LiveSessions returns a user's live sessions, the one that began last first.
+	// A session is live by the rules of token.Validator: time, floors, revocations
+	// and the state of its key; and it has not ended.
 	LiveSessions(ctx context.Context, user string, live Live) ([]Session, error)
 	// CountLive counts live sessions; user "" means of all users, keyID "" of all keys.
 	CountLive(ctx context.Context, live Live, user, keyID string) (Counts, error)
 	// CountLiveByUser counts the live sessions of each of the users given.
 	CountLiveByUser(ctx context.Context, live Live, users []string) (map[string]int64, error)
-	// CountEnding counts the sessions that are live by now but not by next.
+	// CountEnding counts the sessions that are live by now but not by next. If
+	// next switches remember me off, remember-me sessions end, since that revokes
+	// them.
 	CountEnding(ctx context.Context, now, next Live) (Counts, error)
 	// KnownAddress reports whether the user began a session from the address
 	// since the instant given (µs).
@@ -169,8 +183,8 @@ type SessionReader interface {
 // SessionWriter writes session rows.
 type SessionWriter interface {
 	InsertSession(ctx context.Context, s Session) error
-	// RefreshSession sets LastSeenAt, ExpiresAt and KeyID if they are later; a row
-	// that is missing is no error.
+	// RefreshSession raises LastSeenAt and ExpiresAt, each if it is later, and sets
+	// KeyID unless seen is earlier; a row that is missing is no error.
 	RefreshSession(ctx context.Context, id string, seen, expires int64, keyID string) error
 	// EndSession sets EndedAt unless it is set; a row that is missing is no error.
 	EndSession(ctx context.Context, id string, at int64) error
