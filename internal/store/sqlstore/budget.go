@@ -1,0 +1,49 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// errBudget is the cause of contexts that end because the database took longer
+// than it may.
+var errBudget = errors.New("no answer in time")
+
+// budget bounds one Update as a whole: the wait for a connection, every
+// statement and the commit. It can be prolonged while it runs, which a context's
+// deadline cannot.
+type budget struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+}
+
+func newBudget(ctx context.Context, d time.Duration) *budget {
+	b := &budget{}
+	b.ctx, b.cancel = context.WithCancelCause(ctx)
+	b.timer = time.AfterFunc(d, func() { b.cancel(errBudget) })
+	return b
+}
+
+// prolong gives the rest of the Update d from now on.
+func (b *budget) prolong(d time.Duration) {
+	if b.timer.Stop() {
+		b.timer.Reset(d)
+	}
+}
+
+func (b *budget) end() {
+	b.timer.Stop()
+	b.cancel(nil)
+}
+
+// join returns a context that ends with ctx and with the budget.
+func (b *budget) join(ctx context.Context) (context.Context, context.CancelFunc) {
+	joined, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(b.ctx, func() { cancel(context.Cause(b.ctx)) })
+	return joined, func() {
+		stop()
+		cancel(nil)
+	}
+}

@@ -1,0 +1,88 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/revocation"
+)
+
+// Clock returns the epoch clock.
+func (q *queries) Clock(ctx context.Context) (revocation.Epoch, error) {
+	var e revocation.Epoch
+	err := q.get(ctx, "read the epoch clock", &e, `SELECT epoch FROM clock WHERE id = 1`)
+	return e, err
+}
+
+// Advance raises the epoch clock; see store.Writer.
+func (t *tx) Advance(ctx context.Context, now time.Time) (revocation.Epoch, error) {
+	var row struct {
+		Epoch revocation.Epoch `db:"epoch"`
+		Woken string           `db:"woken"` // nothing: waking is a side effect
+	}
+	at := now.UnixMicro()
+	err := t.get(ctx, "advance the epoch clock", &row, `
+		UPDATE clock SET epoch = CASE WHEN epoch + 1 > ? THEN epoch + 1 ELSE ? END WHERE id = 1
+		RETURNING epoch, `+t.d.wake+` AS woken`, at, at, t.id)
+	t.wake = true
+	return row.Epoch, err
+}
+
+// PutRevocations raises the revoked-before of scopes.
+func (t *tx) PutRevocations(ctx context.Context, revocations ...revocation.Revocation) error {
+	const what = "store revocations"
+	// One statement may not meet a row twice, and rows that are locked in one
+	// order lock nobody out.
+	sorted := slices.Clone(revocations)
+	slices.SortFunc(sorted, func(a, b revocation.Revocation) int {
+		return cmp.Or(cmp.Compare(a.Scope.Kind, b.Scope.Kind), cmp.Compare(a.Scope.ID, b.Scope.ID), cmp.Compare(b.Epoch, a.Epoch))
+	})
+	sorted = slices.CompactFunc(sorted, func(a, b revocation.Revocation) bool { return a.Scope == b.Scope })
+	args := make([]any, 0, 3*len(sorted))
+	for _, r := range sorted {
+		if !r.Scope.Valid() {
+			return fmt.Errorf("%s: %w: %q is no scope", what, store.ErrConflict, r.Scope.Kind)
+		}
+		if err := fits(what, r.Scope.ID); err != nil {
+			return err
+		}
+		args = append(args, string(r.Scope.Kind), r.Scope.ID, int64(r.Epoch))
+	}
+	return t.insert(ctx, what, `INSERT INTO revocations (kind, id, epoch) VALUES `, same("(?,?,?)"),
+		` ON CONFLICT (kind, id) DO UPDATE SET epoch = excluded.epoch WHERE excluded.epoch > revocations.epoch`,
+		3, args)
+}
+
+// same is for rows of queries.insert that all look alike.
+func same(row string) func(int) string { return func(int) string { return row } }
+
+// RevokedBefore reads everything in one statement, which sees one state: the
+// clock and all that was committed up to it.
+func (q *queries) RevokedBefore(ctx context.Context, user, session string) (store.RevokedBefore, error) {
+	var row struct {
+		Clock      revocation.Epoch `db:"clock"`
+		Everyone   revocation.Epoch `db:"everyone"`
+		Remembered revocation.Epoch `db:"remembered"`
+		User       revocation.Epoch `db:"of_user"`
+		Session    revocation.Epoch `db:"of_session"`
+	}
+	err := q.get(ctx, "read revocations", &row, `
+		SELECT epoch AS clock,
+			COALESCE((SELECT epoch FROM revocations WHERE kind = 'everyone' AND id = ''), 0) AS everyone,
+			COALESCE((SELECT epoch FROM revocations WHERE kind = 'remembered' AND id = ''), 0) AS remembered,
+			COALESCE((SELECT epoch FROM revocations WHERE kind = 'user' AND id = ?), 0) AS of_user,
+			COALESCE((SELECT epoch FROM revocations WHERE kind = 'session' AND id = ?), 0) AS of_session
+		FROM clock WHERE id = 1`, user, session)
+	return store.RevokedBefore(row), err
+}
+
+// CountRevocations returns the number of revocations of users and sessions.
+func (q *queries) CountRevocations(ctx context.Context) (int64, error) {
+	var n int64
+	err := q.get(ctx, "count revocations", &n, `SELECT count(*) FROM revocations WHERE kind IN ('user', 'session')`)
+	return n, err
+}

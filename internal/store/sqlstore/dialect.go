@@ -1,0 +1,70 @@
+package sqlstore
+
+import (
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// dialect is everything that differs between the engines once a database is
+// open. All other SQL is the same text.
+type dialect struct {
+	engine string
+	bind   int // of sqlx: how ? is written
+
+	// budget is how long one reading, or one whole Update, may take before it
+	// counts as unavailable; long is the same for those that are known to be long.
+	budget, long time.Duration
+
+	transaction *sql.TxOptions
+
+	// lockRow ends a SELECT that holds the row until the transaction ends.
+	lockRow string
+
+	// wake is an expression for a RETURNING clause that wakes the watchers of
+	// other processes at the commit. Its parameter says who wakes them.
+	wake string
+
+	// auditID is an expression for the id of the k-th (from 1) of the rows that
+	// one INSERT appends to the audit.
+	auditID func(k int) string
+
+	// diagnose tells what an error of the driver means.
+	diagnose func(error) diagnosis
+}
+
+// diagnosis is what an error of a driver means.
+type diagnosis struct {
+	sentinel error // one of package store; nil if the error is not the driver's
+	text     string
+	again    bool // the transaction was given up for the sake of another: try again
+}
+
+var sqliteDialect = &dialect{
+	engine: "sqlite",
+	bind:   sqlx.QUESTION,
+	// Longer than busy_timeout, so that a database that another process has
+	// locked is reported as that.
+	budget: 2 * busyTimeout,
+	long:   5 * time.Minute,
+	wake:   "?", // PRAGMA data_version does it
+	// Writers of a database take turns, so nobody else counts at the same time.
+	auditID:  func(k int) string { return fmt.Sprintf("(SELECT COALESCE(max(id), 0) FROM audit) + %d", k) },
+	diagnose: diagnoseSQLite,
+}
+
+var postgresDialect = &dialect{
+	engine: "postgres",
+	bind:   sqlx.DOLLAR,
+	budget: 1600 * time.Millisecond, // so that whoever asked is told within 2 s
+	long:   time.Minute,
+	// After Advance a transaction must see what was committed until then, so
+	// every statement needs a snapshot of its own, whatever the server's default.
+	transaction: &sql.TxOptions{Isolation: sql.LevelReadCommitted},
+	lockRow:     " FOR UPDATE",
+	wake:        "pg_notify('" + notifyChannel + "', ?)::text",
+	auditID:     func(int) string { return "nextval('audit_ids')" },
+	diagnose:    diagnosePostgres,
+}

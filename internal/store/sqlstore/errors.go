@@ -1,0 +1,59 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"example.com/curfew/internal/store"
+)
+
+// failed says what an error that ended something means, in the words of package
+// store. Texts of statements and their parameters are no part of it.
+func (q *queries) failed(ctx context.Context, what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	mapped, again := q.d.explain(ctx, what, err)
+	if again && q.again != nil {
+		*q.again = true
+	}
+	return mapped
+}
+
+// explain maps an error of database/sql, of a driver or of a context onto the
+// sentinels of package store.
+func (d *dialect) explain(ctx context.Context, what string, err error) (mapped error, again bool) {
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return fmt.Errorf("%s: %w", what, store.ErrNotFound), false
+	case isOurs(err):
+		return fmt.Errorf("%s: %w", what, err), false
+	case ctx.Err() != nil && errors.Is(context.Cause(ctx), errBudget):
+		return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, errBudget), false
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, context.Cause(ctx)), false
+	}
+	if m := d.diagnose(err); m.sentinel != nil {
+		if errors.Is(m.sentinel, store.ErrLocked) {
+			// Who waits for the answer can only come back later.
+			return fmt.Errorf("%s: %w: %w: %s", what, store.ErrUnavailable, m.sentinel, m.text), m.again
+		}
+		return fmt.Errorf("%s: %w: %s", what, m.sentinel, m.text), m.again
+	}
+	return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, err), false
+}
+
+// isOurs reports whether err is in the words of package store already.
+func isOurs(err error) bool {
+	for _, sentinel := range []error{
+		store.ErrNotFound, store.ErrConflict, store.ErrUnavailable, store.ErrNewerSchema, store.ErrOlderSchema,
+		store.ErrForeign, store.ErrCorrupt, store.ErrLocked,
+	} {
+		if errors.Is(err, sentinel) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,130 @@
+package sqlstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/pressly/goose/v3"
+
+	"example.com/curfew/internal/store"
+)
+
+// createSQLite makes a new database. It comes to its place in one step, when it
+// is complete and on disk: a crash leaves no half-made one there, and of two
+// processes that make one at the same time, both go on with the same.
+func createSQLite(ctx context.Context, path string) error {
+	return inPlace(path, false, func(temporary string) error {
+		// Nothing depends on it until it is in place, and then it is synced.
+		db, err := openSQLitePool(sqliteDSN(temporary, "rw", url.Values{
+			"_synchronous": {"OFF"}, "_pragma": {"journal_mode(MEMORY)"},
+		}), 1)
+		if err != nil {
+			return err
+		}
+		err = func() error {
+			if _, err := db.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d`, applicationID)); err != nil {
+				return err
+			}
+			if err := migrate(ctx, goose.DialectSQLite3, db.DB); err != nil {
+				return err
+			}
+			_, err := db.ExecContext(ctx, `PRAGMA journal_mode = WAL`)
+			return err
+		}()
+		if err = errors.Join(err, db.Close()); err != nil {
+			err, _ = sqliteDialect.explain(ctx, "make a database", err)
+		}
+		return err
+	})
+}
+
+// inPlace has a file written under a temporary name, syncs it, and moves it to
+// path: over what is there if replace is set. Otherwise what is there stays; the
+// error then wraps fs.ErrExist.
+func inPlace(path string, replace bool, write func(temporary string) error) (err error) {
+	dir := filepath.Dir(path)
+	temporary := filepath.Join(dir, "."+filepath.Base(path)+"."+rand.Text()[:8])
+	file, err := os.OpenFile(temporary, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("%w: make a file in %s: %w", store.ErrUnavailable, dir, errors.Unwrap(err))
+	}
+	defer func() {
+		for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
+			if rerr := os.Remove(temporary + suffix); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+				err = errors.Join(err, rerr)
+			}
+		}
+	}()
+	if err := file.Close(); err != nil {
+		return err
+	}
+	if err := write(temporary); err != nil {
+		return err
+	}
+	if err := syncPath(temporary); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	if replace {
+		err = os.Rename(temporary, path)
+	} else {
+		err = os.Link(temporary, path) // fails if there is something
+		if _, gone := os.Lstat(path); err != nil && errors.Is(gone, fs.ErrNotExist) {
+			err = os.Rename(temporary, path) // a file system without links
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	if err := syncPath(dir); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// syncPath writes a file or a directory to disk.
+func syncPath(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
+}
+
+// backupSQLite writes a consistent copy to a new file. Readers and writers go on
+// meanwhile.
+func backupSQLite(ctx context.Context, path, file string) error {
+	if _, err := os.Lstat(file); err == nil {
+		return errExists(file)
+	}
+	err := inPlace(file, false, func(temporary string) error { return vacuumInto(ctx, path, temporary) })
+	if errors.Is(err, fs.ErrExist) {
+		return errExists(file)
+	}
+	if err != nil {
+		return fmt.Errorf("back up to %s: %w", file, err)
+	}
+	return nil
+}
+
+func errExists(file string) error {
+	return fmt.Errorf("%s: %w: the file exists, and a backup replaces none; choose another name", file, store.ErrConflict)
+}
+
+// vacuumInto copies a database as it was committed last into an empty file.
+func vacuumInto(ctx context.Context, path, into string) error {
+	db, err := openSQLitePool(sqliteDSN(path, "ro", nil), 1)
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, `VACUUM INTO ?`, into)
+	if err = errors.Join(err, db.Close()); err != nil {
+		err, _ = sqliteDialect.explain(ctx, "copy", err)
+	}
+	return err
+}

@@ -1,0 +1,23 @@
+//go:build unix
+
+package sqlstore
+
+import (
+	"io"
+	"os"
+	"syscall"
+)
+
+// heldElsewhere reports whether another process holds a lock of SQLite on a
+// file, legible or not. It must not be called while this process has it open.
+func heldElsewhere(path string) bool {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	// The pending byte, the reserved byte and the shared ones, at 1 GiB.
+	lock := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart, Start: 0x40000000, Len: 512}
+	err = syscall.FcntlFlock(file.Fd(), syscall.F_GETLK, &lock)
+	return err == nil && lock.Type != syscall.F_UNLCK
+}

@@ -1,0 +1,250 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+	"github.com/pressly/goose/v3"
+
+	"example.com/curfew/internal/store"
+)
+
+const (
+	// Writers wait for each other at the epoch clock. They must not be what
+	// readers wait for, so each have their own connections, and few: a database
+	// that does not answer is not asked by more at once.
+	postgresConnections = 8
+
+	// idleConnections is how long a connection is kept that nobody uses.
+	idleConnections = 5 * time.Minute
+
+	openTimeout = 30 * time.Second // for the schema, which another node may be making
+)
+
+// durablePostgres are the settings of every connection that writes or reads.
+//
+// A commit is acknowledged when it is on disk, whatever the server's default is;
+// remote_apply promises more, and stays. Nobody who hangs within a transaction,
+// or is cut off there, holds the lock of the epoch clock for long. The compiler
+// of queries takes longer than any of ours.
+const durablePostgres = `
+	SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply';
+	SET lock_timeout = '1500ms';
+	SET idle_in_transaction_session_timeout = '5s';
+	SET statement_timeout = '60s';
+	SET client_min_messages = warning;
+	SET jit = off`
+
+func openPostgres(ctx context.Context, c Config) (store.Store, error) {
+	config, listenDSN, err := parsePostgres(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	opened := func(err error) error {
+		return fmt.Errorf("PostgreSQL database %q on %s: %w", config.Database, place(config), err)
+	}
+	if err := preparePostgres(ctx, config, c.Create); err != nil {
+		return nil, opened(err)
+	}
+	pool := func() *sqlx.DB {
+		db := sqlx.NewDb(sql.OpenDB(&pgConnector{config: config, setup: durablePostgres}), "postgres")
+		db.SetMaxOpenConns(postgresConnections)
+		db.SetMaxIdleConns(postgresConnections)
+		db.SetConnMaxIdleTime(idleConnections)
+		return db
+	}
+	s := newStore(postgresDialect, pool(), pool())
+	listener := &pgListener{dsn: listenDSN, self: s.id, logger: c.logger()}
+	s.hub = newHub(listener.run)
+	s.backup = func(context.Context, string) error {
+		return errors.New("a PostgreSQL database is backed up with PostgreSQL's own tools, for example: pg_dump --format=custom --file=FILE DATABASE")
+	}
+	s.warn = s.warnPostgres
+	return s, nil
+}
+
+// parsePostgres reads the URL. Errors never quote it, since it may hold a
+// password. dsn is the URL for pq.Listener, which takes no Config.
+func parsePostgres(text string) (config pq.Config, dsn string, err error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return pq.Config{}, "", errors.New("the address of the database is not a URL: write postgres://USER:PASSWORD@HOST/DATABASE, with %-escapes where a password has special characters")
+	}
+	query := u.Query()
+	if seconds, err := strconv.Atoi(query.Get("connect_timeout")); err != nil || seconds <= 0 || seconds > 2 {
+		query.Set("connect_timeout", "2")
+	}
+	if !query.Has("application_name") && !query.Has("fallback_application_name") {
+		query.Set("fallback_application_name", "curfew")
+	}
+	u.RawQuery = query.Encode()
+	config, err = pq.NewConfig(u.String())
+	if err != nil {
+		return pq.Config{}, "", fmt.Errorf("the address of the database: %w", err)
+	}
+	// Parameters go along with the statement, in one round trip instead of two.
+	config.BinaryParameters = true
+	return config, u.String(), nil
+}
+
+// place is where a server is, for people.
+func place(c pq.Config) string {
+	if strings.HasPrefix(c.Host, "/") {
+		return c.Host
+	}
+	return fmt.Sprintf("%s:%d", c.Host, c.Port)
+}
+
+// schemaLock is the advisory lock held by who makes or changes the schema: nodes
+// that start at the same time take turns.
+const schemaLock = 0x4375726665770001 // "Curfew", 1
+
+// preparePostgres looks at what is in a database, and makes the schema or brings
+// it up to date if create is set.
+func preparePostgres(ctx context.Context, config pq.Config, create bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, openTimeout, errBudget)
+	defer cancel()
+	db := sql.OpenDB(&pgConnector{config: config})
+	db.SetMaxOpenConns(2) // one holds the lock, goose uses the other
+	err := func() error {
+		if err := checkPostgres(ctx, db, create); err == nil || !create || !errors.Is(err, errToDo) {
+			return err
+		}
+		locked, err := db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer locked.Close() // and with the connection, which the pool does not outlive, the lock
+		if _, err := locked.ExecContext(ctx, `SELECT pg_advisory_lock(`+strconv.FormatInt(schemaLock, 10)+`)`); err != nil {
+			return err
+		}
+		// Another node may have done it meanwhile.
+		if err := checkPostgres(ctx, db, create); !errors.Is(err, errToDo) {
+			return err
+		}
+		if _, err := locked.ExecContext(ctx, preludePostgres); err != nil {
+			return err
+		}
+		return migrate(ctx, goose.DialectPostgres, db)
+	}()
+	if cerr := db.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		err, _ = postgresDialect.explain(ctx, "open", err)
+	}
+	return err
+}
+
+// preludePostgres is what the schema needs of PostgreSQL that SQLite has by
+// itself: text that is compared byte by byte, whatever the collation of the
+// database is, and numbers for the audit that need no lock.
+const preludePostgres = `
+	DO $$ BEGIN
+		IF to_regtype('ctext') IS NULL THEN
+			CREATE DOMAIN ctext AS text COLLATE "C";
+		END IF;
+	END $$;
+	CREATE SEQUENCE IF NOT EXISTS audit_ids`
+
+// errToDo: the schema is to be made, or to be brought up to date.
+var errToDo = errors.New("the schema is to be made")
+
+// checkPostgres looks whether a database is ours and has our schema.
+func checkPostgres(ctx context.Context, db *sql.DB, create bool) error {
+	var encoding string
+	var standby, ours bool
+	var others int64
+	err := db.QueryRowContext(ctx, `
+		SELECT current_setting('server_encoding'), pg_is_in_recovery(), to_regclass('`+versionTable+`') IS NOT NULL,
+			(SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace(current_schema()) AND relkind IN ('r', 'p', 'v', 'm', 'f'))`).
+		Scan(&encoding, &standby, &ours, &others)
+	switch {
+	case err != nil:
+		return err
+	case encoding != "UTF8":
+		return fmt.Errorf("%w: its encoding is %s and must be UTF8; make one with: createdb --encoding=UTF8 --template=template0 NAME", store.ErrForeign, encoding)
+	case !ours && others > 0:
+		return fmt.Errorf("%w: it has tables of another program and none of Curfew; give Curfew a database of its own: createdb NAME", store.ErrForeign)
+	case !ours && !create:
+		return fmt.Errorf("%w: the database is empty; start `curfew serve` first, which makes the tables", store.ErrNotFound)
+	case standby && create:
+		return fmt.Errorf("%w: the server is a standby, which cannot be written to; name the primary, or all servers with ?target_session_attrs=read-write", store.ErrUnavailable)
+	case !ours:
+		return errToDo
+	}
+	version, err := schemaVersion(ctx, db)
+	if err != nil {
+		return err
+	}
+	err = checkSchema(version)
+	if create && errors.Is(err, store.ErrOlderSchema) {
+		return errToDo
+	}
+	return err
+}
+
+func diagnosePostgres(err error) diagnosis {
+	if errors.Is(err, pq.ErrSSLNotSupported) {
+		return diagnosis{sentinel: store.ErrUnavailable, text: "the server does not encrypt connections; add ?sslmode=disable to the address if it need not, as on the same machine"}
+	}
+	var e *pq.Error
+	if !errors.As(err, &e) {
+		return diagnosis{}
+	}
+	// The message only: detail may hold data.
+	d := diagnosis{sentinel: store.ErrUnavailable, text: fmt.Sprintf("%s (%s)", e.Message, e.Code)}
+	switch e.Code {
+	case "23505", "23514": // unique_violation, check_violation
+		d.sentinel = store.ErrConflict
+	case "40001", "40P01": // serialization_failure, deadlock_detected
+		d.again = true
+	case "55P03": // lock_not_available
+		d.text = "others hold what this waits for"
+	case "XX001", "XX002": // data_corrupted, index_corrupted
+		d.sentinel = store.ErrCorrupt
+	case "3D000": // invalid_catalog_name
+		d.text = e.Message + "; make it with: createdb NAME"
+	case "25006": // read_only_sql_transaction
+		d.text = "the server is a standby, or read-only"
+	case "53300": // too_many_connections
+		d.text = fmt.Sprintf("the server has no connection left; each node needs %d (max_connections)", 2*postgresConnections+1)
+	}
+	return d
+}
+
+// warnPostgres looks for settings of the server under which an acknowledged
+// commit can be lost.
+func (s *Store) warnPostgres(ctx context.Context) []string {
+	var row struct {
+		Fsync     string `db:"fsync"`
+		FullPages string `db:"full_pages"`
+		Names     string `db:"names"`
+		Replicas  int64  `db:"replicas"`
+	}
+	if err := s.get(ctx, "look at the server's settings", &row, `
+		SELECT current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_pages,
+			current_setting('synchronous_standby_names') AS names,
+			(SELECT count(*) FROM pg_stat_replication) AS replicas`); err != nil {
+		return []string{fmt.Sprintf("cannot tell whether commits are safe: %v", err)}
+	}
+	var warnings []string
+	if row.Fsync != "on" {
+		warnings = append(warnings, "PostgreSQL runs with fsync=off: when its machine stops, revocations that were acknowledged may be lost")
+	}
+	if row.FullPages != "on" {
+		warnings = append(warnings, "PostgreSQL runs with full_page_writes=off: when its machine stops, the database may be damaged")
+	}
+	if row.Replicas > 0 && row.Names == "" {
+		warnings = append(warnings, "PostgreSQL has replicas, none of them synchronous (synchronous_standby_names is empty): a failover may lose the last revocations; after one, run `curfew revoke everyone`")
+	}
+	return warnings
+}

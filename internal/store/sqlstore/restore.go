@@ -1,0 +1,229 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/revocation"
+)
+
+// Restoring says what [Restore] is to do.
+type Restoring struct {
+	From string // the backup, a file
+	To   string // the database, "sqlite:PATH"
+	// Replace allows a database that is there to be replaced. Without it the
+	// answer is store.ErrConflict.
+	Replace bool
+	// Now is the time. The epoch clock goes on from there, or from what the
+	// backup or the database that is replaced had reached, whichever is later.
+	Now time.Time
+	// Audit is the entry for the audit. At, Epoch, Scope and Target are filled in.
+	Audit store.Audit
+}
+
+// Restore puts a backup in the place of a database.
+//
+// What was revoked after the backup was made is not in it, so everyone is
+// revoked. All that followers copy gets the new epoch, since they may have later
+// settings and keys than those that are restored. Both are done before the
+// backup is in its place, which it comes to in one step.
+//
+// Errors wrap store.ErrNotFound (no backup), ErrForeign, ErrCorrupt and
+// ErrNewerSchema (of the backup), ErrConflict (there is a database and Replace is
+// not set), ErrLocked (a server has it open) or ErrUnavailable. The database is
+// then as it was.
+func Restore(ctx context.Context, r Restoring) error {
+	to, ok := strings.CutPrefix(r.To, "sqlite:")
+	if !ok {
+		return errors.New("a PostgreSQL database is restored with PostgreSQL's own tools, for example pg_restore; run `curfew revoke everyone` afterwards, before anything else")
+	}
+	if err := checkBackup(ctx, r.From); err != nil {
+		return fmt.Errorf("%s: %w", r.From, err)
+	}
+	at := func(err error) error { return fmt.Errorf("%s: %w", to, err) }
+	there, err := os.Lstat(to)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return at(fmt.Errorf("%w: %w", store.ErrUnavailable, errors.Unwrap(err)))
+	case !there.Mode().IsRegular():
+		return at(fmt.Errorf("%w: it is not a regular file", store.ErrForeign))
+	case sameFile(r.From, there):
+		return at(fmt.Errorf("%w: this is the backup itself", store.ErrConflict))
+	case !r.Replace:
+		return at(fmt.Errorf("%w: there is a database, and it would be lost; move it away, or say that it may be replaced", store.ErrConflict))
+	}
+	var hold *holding
+	if there != nil {
+		if hold, err = holdSQLite(ctx, to); err != nil {
+			return at(err)
+		}
+		defer hold.release()
+	}
+	err = inPlace(to, true, func(temporary string) error {
+		if err := vacuumInto(ctx, r.From, temporary); err != nil {
+			return err
+		}
+		if err := restart(ctx, temporary, r, hold.clock()); err != nil {
+			return err
+		}
+		// A write-ahead log belongs to the file that it was written for.
+		for _, suffix := range []string{"-wal", "-shm", "-journal"} {
+			if err := os.Remove(to + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return at(err)
+	}
+	return nil
+}
+
+func sameFile(path string, other fs.FileInfo) bool {
+	info, err := os.Stat(path)
+	return err == nil && os.SameFile(info, other)
+}
+
+// checkBackup reads a backup from beginning to end.
+func checkBackup(ctx context.Context, path string) error {
+	if _, err := existingFile(path); errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("%w: there is no such file", store.ErrNotFound)
+	} else if err != nil {
+		return err
+	}
+	return checkSQLite(ctx, path, true)
+}
+
+// holding is a database that nobody else has open.
+type holding struct {
+	epoch   revocation.Epoch
+	release func()
+}
+
+func (h *holding) clock() revocation.Epoch {
+	if h == nil {
+		return 0
+	}
+	return h.epoch
+}
+
+// holdSQLite makes sure that no other process has a database open, keeps others
+// from opening it, and reads its clock, if that is legible.
+func holdSQLite(ctx context.Context, path string) (*holding, error) {
+	db, err := openSQLitePool(sqliteDSN(path, "rw", url.Values{"_busy_timeout": {"500"}}), 1)
+	if err != nil {
+		return nil, err
+	}
+	h := &holding{release: func() { _ = db.Close() }}
+	conn, err := db.Conn(ctx)
+	if err == nil {
+		h.release = func() {
+			_ = conn.Close()
+			_ = db.Close()
+		}
+		// Whoever has a database in WAL mode open, idle or not, keeps it in that.
+		if _, err = conn.ExecContext(ctx, `PRAGMA journal_mode = DELETE`); err == nil {
+			_, err = conn.ExecContext(ctx, `BEGIN EXCLUSIVE`)
+		}
+		if err == nil {
+			// Of a foreign database, or one that is damaged there, it counts for nothing.
+			_ = conn.QueryRowContext(ctx, `SELECT epoch FROM clock WHERE id = 1`).Scan(&h.epoch)
+		}
+	}
+	switch code(err) {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		h.release()
+		return nil, fmt.Errorf("%w: it is open in another process; stop the server first", store.ErrLocked)
+	}
+	if err != nil {
+		// Why it is to be replaced. SQLite cannot lock what it cannot read, but a
+		// server may have read it before it was damaged.
+		h.release()
+		h.release = func() {}
+		if heldElsewhere(path) {
+			return nil, fmt.Errorf("%w: it is open in another process; stop the server first", store.ErrLocked)
+		}
+	}
+	return h, nil
+}
+
+// restart makes a copy of a backup fit to take over: see Restore.
+func restart(ctx context.Context, path string, r Restoring, reached revocation.Epoch) (err error) {
+	s, err := connectSQLite(ctx, path, true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return s.Update(ctx, func(tx store.Tx) error {
+		now := r.Now
+		if next := (reached + 1).Time(); next.After(now) {
+			now = next
+		}
+		epoch, err := tx.Advance(ctx, now)
+		if err != nil {
+			return err
+		}
+		if err := republish(ctx, tx, epoch); err != nil {
+			return err
+		}
+		if err := tx.PutRevocations(ctx, revocation.Revocation{Scope: revocation.Everyone(), Epoch: epoch}); err != nil {
+			return err
+		}
+		entry := r.Audit
+		entry.At = r.Now.UnixMicro()
+		entry.TargetKind, entry.Scope, entry.Epoch = string(revocation.KindEveryone), revocation.KindEveryone, epoch
+		return tx.AppendAudit(ctx, entry)
+	})
+}
+
+// republish gives everything that followers copy a new epoch, and forgets the
+// nodes of the time of the backup.
+func republish(ctx context.Context, tx store.Tx, epoch revocation.Epoch) error {
+	in, err := tx.Settings(ctx)
+	if err == nil {
+		in.Epoch = int64(epoch)
+		err = tx.PutSettings(ctx, in)
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	installation, err := tx.Installation(ctx)
+	if err == nil {
+		installation.Epoch = epoch
+		err = tx.PutInstallation(ctx, installation)
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	keys, err := tx.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		k.Epoch = epoch
+		if err := tx.PutKey(ctx, k); err != nil {
+			return err
+		}
+	}
+	nodes, err := tx.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if err := tx.DeleteNode(ctx, n.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/revocation"
+)
+
+const sessionColumns = `id, user_id, remember_me, epoch, key_id, device, address, began_at, last_seen_at, expires_at, ended_at`
+
+type sessionRow struct {
+	ID         string           `db:"id"`
+	UserID     string           `db:"user_id"`
+	RememberMe int64            `db:"remember_me"`
+	Epoch      revocation.Epoch `db:"epoch"`
+	KeyID      string           `db:"key_id"`
+	Device     string           `db:"device"`
+	Address    string           `db:"address"`
+	BeganAt    int64            `db:"began_at"`
+	LastSeenAt int64            `db:"last_seen_at"`
+	ExpiresAt  int64            `db:"expires_at"`
+	EndedAt    int64            `db:"ended_at"`
+}
+
+func (r *sessionRow) session() store.Session {
+	return store.Session{
+		ID: r.ID, UserID: r.UserID, RememberMe: r.RememberMe != 0, Epoch: r.Epoch, KeyID: r.KeyID,
+		Device: r.Device, Address: r.Address,
+		BeganAt: r.BeganAt, LastSeenAt: r.LastSeenAt, ExpiresAt: r.ExpiresAt, EndedAt: r.EndedAt,
+	}
+}
+
+// Session returns a session row, whether the session lives or not.
+func (q *queries) Session(ctx context.Context, id string) (store.Session, error) {
+	var row sessionRow
+	if err := q.get(ctx, "read a session", &row, `SELECT `+sessionColumns+` FROM sessions WHERE id = ?`, id); err != nil {
+		return store.Session{}, err
+	}
+	return row.session(), nil
+}
+
+// KnownAddress reports whether the user began a session from the address since
+// the instant given.
+func (q *queries) KnownAddress(ctx context.Context, user, address string, since int64) (bool, error) {
+	var n int64
+	err := q.get(ctx, "look for an address", &n, `
+		SELECT count(*) FROM (SELECT 1 FROM sessions WHERE user_id = ? AND began_at >= ? AND address = ? LIMIT 1) AS known`,
+		user, since, address)
+	return n > 0, err
+}
+
+// InsertSession adds a session row.
+func (t *tx) InsertSession(ctx context.Context, s store.Session) error {
+	const what = "add a session"
+	if err := fits(what, s.ID, s.UserID, s.KeyID); err != nil {
+		return err
+	}
+	n, err := t.exec(ctx, what, `
+		INSERT INTO sessions (`+sessionColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
+		s.ID, s.UserID, bit(s.RememberMe), int64(s.Epoch), s.KeyID, s.Device, s.Address,
+		s.BeganAt, s.LastSeenAt, s.ExpiresAt, s.EndedAt)
+	if err == nil && n == 0 {
+		return fmt.Errorf("%s: %w: the id is taken", what, store.ErrConflict)
+	}
+	return err
+}
+
+// RefreshSession raises LastSeenAt and ExpiresAt, each if it is later, and sets
+// KeyID unless a later refresh has been noted. Refreshes may come in any order.
+func (t *tx) RefreshSession(ctx context.Context, id string, seen, expires int64, keyID string) error {
+	_, err := t.exec(ctx, "note a refresh", `
+		UPDATE sessions SET
+			key_id = CASE WHEN last_seen_at <= ? THEN ? ELSE key_id END,
+			last_seen_at = CASE WHEN last_seen_at < ? THEN ? ELSE last_seen_at END,
+			expires_at = CASE WHEN expires_at < ? THEN ? ELSE expires_at END
+		WHERE id = ?`, seen, keyID, seen, seen, expires, expires, id)
+	return err
+}
+
+// EndSession sets EndedAt unless it is set.
+func (t *tx) EndSession(ctx context.Context, id string, at int64) error {
+	_, err := t.exec(ctx, "end a session", `UPDATE sessions SET ended_at = ? WHERE id = ? AND ended_at = 0`, at, id)
+	return err
+}
+
+// MoveSession sets the epoch.
+func (t *tx) MoveSession(ctx context.Context, id string, epoch revocation.Epoch) error {
+	_, err := t.exec(ctx, "move a session", `UPDATE sessions SET epoch = ? WHERE id = ?`, int64(epoch), id)
+	return err
+}

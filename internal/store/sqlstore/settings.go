@@ -1,0 +1,86 @@
+package sqlstore
+
+import (
+	"context"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+)
+
+type settingsRow struct {
+	SessionTimeout         int64 `db:"session_timeout"`
+	MaximumSessionDuration int64 `db:"maximum_session_duration"`
+	RememberMeEnabled      int64 `db:"remember_me_enabled"`
+	IdleFloor              int64 `db:"idle_floor"`
+	IdleFloorEpoch         int64 `db:"idle_floor_epoch"`
+	MaximumFloor           int64 `db:"maximum_floor"`
+	MaximumFloorEpoch      int64 `db:"maximum_floor_epoch"`
+	LongestMaximum         int64 `db:"longest_maximum"`
+	Epoch                  int64 `db:"epoch"`
+}
+
+const settingsColumns = `session_timeout, maximum_session_duration, remember_me_enabled,
+	idle_floor, idle_floor_epoch, maximum_floor, maximum_floor_epoch, longest_maximum, epoch`
+
+// Settings returns the settings, or store.ErrNotFound before the first start.
+func (q *queries) Settings(ctx context.Context) (store.Settings, error) {
+	var r settingsRow
+	if err := q.get(ctx, "read the settings", &r, `SELECT `+settingsColumns+` FROM settings WHERE id = 1`); err != nil {
+		return store.Settings{}, err
+	}
+	return store.Settings{
+		InForce: settings.InForce{
+			Settings: settings.Settings{
+				SessionTimeout:         time.Duration(r.SessionTimeout) * time.Second,
+				MaximumSessionDuration: time.Duration(r.MaximumSessionDuration) * time.Second,
+				RememberMeEnabled:      r.RememberMeEnabled != 0,
+			},
+			Epoch:     r.Epoch,
+			IdleFloor: r.IdleFloor, IdleFloorEpoch: r.IdleFloorEpoch,
+			MaximumFloor: r.MaximumFloor, MaximumFloorEpoch: r.MaximumFloorEpoch,
+		},
+		LongestMaximum: r.LongestMaximum,
+	}, nil
+}
+
+// PutSettings replaces the settings.
+func (t *tx) PutSettings(ctx context.Context, s store.Settings) error {
+	_, err := t.exec(ctx, "store the settings", `
+		INSERT INTO settings (id, `+settingsColumns+`) VALUES (1,?,?,?,?,?,?,?,?,?)
+		ON CONFLICT (id) DO UPDATE SET session_timeout = excluded.session_timeout,
+			maximum_session_duration = excluded.maximum_session_duration,
+			remember_me_enabled = excluded.remember_me_enabled,
+			idle_floor = excluded.idle_floor, idle_floor_epoch = excluded.idle_floor_epoch,
+			maximum_floor = excluded.maximum_floor, maximum_floor_epoch = excluded.maximum_floor_epoch,
+			longest_maximum = excluded.longest_maximum, epoch = excluded.epoch`,
+		settings.Seconds(s.SessionTimeout), settings.Seconds(s.MaximumSessionDuration), bit(s.RememberMeEnabled),
+		s.IdleFloor, s.IdleFloorEpoch, s.MaximumFloor, s.MaximumFloorEpoch, s.LongestMaximum, s.Epoch)
+	return err
+}
+
+// Installation returns what was decided on the first start, or
+// store.ErrNotFound before that.
+func (q *queries) Installation(ctx context.Context) (store.Installation, error) {
+	var r struct {
+		Issuer   string           `db:"issuer"`
+		Audience string           `db:"audience"`
+		Epoch    revocation.Epoch `db:"epoch"`
+	}
+	if err := q.get(ctx, "read the installation", &r,
+		`SELECT issuer, audience, epoch FROM installation WHERE id = 1`); err != nil {
+		return store.Installation{}, err
+	}
+	audience, err := unlist(r.Audience)
+	return store.Installation{Issuer: r.Issuer, Audience: audience, Epoch: r.Epoch}, err
+}
+
+// PutInstallation replaces the installation.
+func (t *tx) PutInstallation(ctx context.Context, i store.Installation) error {
+	_, err := t.exec(ctx, "store the installation", `
+		INSERT INTO installation (id, issuer, audience, epoch) VALUES (1,?,?,?)
+		ON CONFLICT (id) DO UPDATE SET issuer = excluded.issuer, audience = excluded.audience, epoch = excluded.epoch`,
+		i.Issuer, list(i.Audience), int64(i.Epoch))
+	return err
+}

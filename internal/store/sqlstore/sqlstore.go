@@ -1,0 +1,109 @@
+// Package sqlstore keeps Curfew's state in SQLite or PostgreSQL. Both engines
+// have one schema, one text for each statement and one implementation; what
+// truly differs is in type dialect and in how a database is opened, watched and
+// copied.
+package sqlstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/jmoiron/sqlx"
+
+	"example.com/curfew/internal/store"
+)
+
+// Config says which database to open, and how.
+type Config struct {
+	// URL is "sqlite:PATH", or "postgres://…" or "postgresql://…" as libpq
+	// takes it. It may hold a password and is never logged.
+	URL string
+
+	// Create makes a new database where there is none, and brings an old one up
+	// to date: what only `curfew serve` does. Without it a missing or empty
+	// database is an error.
+	Create bool
+
+	// Logger is told about a connection that is lost and found again. nil means
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+func (c Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.Default()
+	}
+	return c.Logger
+}
+
+// Open opens a database, after a look at whether it is Curfew's and sound. Its
+// errors are for people: one line, with what to do. They wrap
+//
+//	store.ErrNotFound     there is no database, and Create is not set
+//	store.ErrForeign      it is something else than a database of Curfew
+//	store.ErrNewerSchema  a newer version of Curfew has been at work
+//	store.ErrOlderSchema  it is to be brought up to date, and Create is not set
+//	store.ErrCorrupt      it is damaged
+//	store.ErrLocked       another process has it locked
+//	store.ErrUnavailable  it cannot be reached, read or written
+//
+// Whoever opens a store must close it. Open gives up when ctx ends; the store
+// lives on after that.
+func Open(ctx context.Context, c Config) (store.Store, error) {
+	if path, ok := strings.CutPrefix(c.URL, "sqlite:"); ok {
+		return openSQLite(ctx, path, c)
+	}
+	if strings.HasPrefix(c.URL, "postgres://") || strings.HasPrefix(c.URL, "postgresql://") {
+		return openPostgres(ctx, c)
+	}
+	return nil, errors.New("the database is neither sqlite:PATH nor postgres://…")
+}
+
+// Store is an open database.
+type Store struct {
+	*queries // every reading on its own, on the read pool
+	d        *dialect
+	id       string   // of this Store, random: tells its own notifications from others'
+	write    *sqlx.DB // SQLite: a single connection. Never the pool of the readers, who would wait.
+	read     *sqlx.DB
+	hub      *hub
+	backup   func(ctx context.Context, file string) error
+	warn     func(ctx context.Context) []string
+}
+
+var _ store.Store = (*Store)(nil)
+
+func newStore(d *dialect, write, read *sqlx.DB) *Store {
+	return &Store{queries: reader(d, read), d: d, id: rand.Text(), write: write, read: read}
+}
+
+// Engine returns "sqlite" or "postgres".
+func (s *Store) Engine() string { return s.d.engine }
+
+// Watch returns a channel that receives a value soon after something may have
+// changed; see store.Store.
+func (s *Store) Watch(ctx context.Context) <-chan struct{} { return s.hub.watch(ctx) }
+
+// Backup writes a consistent copy to a new file. PostgreSQL has tools of its own
+// for that; the error names them.
+func (s *Store) Backup(ctx context.Context, file string) error { return s.backup(ctx, file) }
+
+// Warnings returns what whoever runs the server should know about the database:
+// settings under which an acknowledged write can be lost. For the start-up log.
+func (s *Store) Warnings(ctx context.Context) []string { return s.warn(ctx) }
+
+// Close ends all watching and closes the connections, those in use as soon as
+// they are free. The store cannot be used afterwards.
+func (s *Store) Close() error {
+	s.hub.close()
+	// The writer of SQLite last: the last connection of all moves the
+	// write-ahead log into the database.
+	if err := errors.Join(s.read.Close(), s.write.Close()); err != nil {
+		return fmt.Errorf("close the database: %w", err)
+	}
+	return nil
+}

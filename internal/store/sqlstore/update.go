@@ -1,0 +1,74 @@
+package sqlstore
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"example.com/curfew/internal/store"
+)
+
+// tx is a transaction that may write.
+type tx struct {
+	*queries
+	budget *budget
+	id     string // of the Store, for those whom it wakes
+	wake   bool   // watchers are to be woken at the commit
+}
+
+var _ store.Tx = (*tx)(nil)
+
+// tries is how often Update runs a transaction that the database gives up for
+// the sake of another.
+const tries = 8
+
+// Update runs write in a transaction; see store.Store. It must not be called
+// within another Update: SQLite has one writer, and it would wait for itself.
+func (s *Store) Update(ctx context.Context, write func(store.Tx) error) error {
+	b := newBudget(ctx, s.d.budget)
+	defer b.end()
+	for try := 1; ; try++ {
+		again, err := s.try(b, write)
+		if err == nil || !again || try == tries {
+			return err
+		}
+		// Whoever was preferred needs a moment; two that gave way must not meet again.
+		select {
+		case <-b.ctx.Done():
+			return err
+		case <-time.After(time.Duration(rand.Int64N(int64(try) * int64(5*time.Millisecond)))): //nolint:gosec // no secret
+		}
+	}
+}
+
+// try runs write in one transaction. again says that err may be gone if it is
+// tried again; nothing has happened then.
+func (s *Store) try(b *budget, write func(store.Tx) error) (again bool, err error) {
+	sqlTx, err := s.write.BeginTxx(b.ctx, s.d.transaction)
+	if err != nil {
+		err, again = s.d.explain(b.ctx, "begin a transaction", err)
+		return again, err
+	}
+	over := false
+	defer func() {
+		if !over { // write failed or panicked
+			_ = sqlTx.Rollback() // if it fails the connection is gone, and the transaction with it
+		}
+	}()
+	t := &tx{budget: b, id: s.id, queries: &queries{d: s.d, on: sqlTx, within: b.join, again: &again}}
+	if err := write(t); err != nil {
+		return again, err
+	}
+	over = true
+	err = sqlTx.Commit()
+	if t.wake {
+		// Also when the outcome is unknown: it may have happened.
+		s.hub.wake()
+	}
+	if err != nil {
+		var definite bool
+		err, definite = s.d.explain(b.ctx, "commit", err)
+		return again || definite, err
+	}
+	return false, nil
+}

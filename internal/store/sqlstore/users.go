@@ -1,0 +1,264 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"example.com/curfew/internal/store"
+)
+
+const userColumns = `id, name, name_key, email, permissions, disabled, password_hash, created_at, last_sign_in_at`
+
+type userRow struct {
+	ID           string `db:"id"`
+	Name         string `db:"name"`
+	NameKey      string `db:"name_key"`
+	Email        string `db:"email"`
+	Permissions  string `db:"permissions"`
+	Disabled     int64  `db:"disabled"`
+	PasswordHash string `db:"password_hash"`
+	CreatedAt    int64  `db:"created_at"`
+	LastSignInAt int64  `db:"last_sign_in_at"`
+}
+
+func (r *userRow) user() (store.User, error) {
+	permissions, err := unlist(r.Permissions)
+	return store.User{
+		ID: r.ID, Name: r.Name, NameKey: r.NameKey, Email: r.Email, Permissions: permissions,
+		Disabled: r.Disabled != 0, PasswordHash: r.PasswordHash, CreatedAt: r.CreatedAt, LastSignInAt: r.LastSignInAt,
+	}, err
+}
+
+// emailKey is what emails are compared by: ASCII letters in lower case, all else
+// as it is.
+func emailKey(email string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, email)
+}
+
+// User returns a user by id.
+func (q *queries) User(ctx context.Context, id string) (store.User, error) {
+	return q.user(ctx, `WHERE id = ?`, id)
+}
+
+// UserByName returns a user by name key.
+func (q *queries) UserByName(ctx context.Context, nameKey string) (store.User, error) {
+	return q.user(ctx, `WHERE name_key = ?`, nameKey)
+}
+
+// LockUser returns a user and holds the row until the transaction ends.
+func (t *tx) LockUser(ctx context.Context, id string) (store.User, error) {
+	return t.user(ctx, `WHERE id = ?`+t.d.lockRow, id)
+}
+
+func (q *queries) user(ctx context.Context, where string, args ...any) (store.User, error) {
+	var row userRow
+	if err := q.get(ctx, "read a user", &row, `SELECT `+userColumns+` FROM users `+where, args...); err != nil {
+		return store.User{}, err
+	}
+	return row.user()
+}
+
+func (q *queries) users(ctx context.Context, where string, args ...any) ([]store.User, error) {
+	var rows []userRow
+	if err := q.all(ctx, "read users", &rows, `SELECT `+userColumns+` FROM users `+where, args...); err != nil {
+		return nil, err
+	}
+	users := make([]store.User, len(rows))
+	for i := range rows {
+		var err error
+		if users[i], err = rows[i].user(); err != nil {
+			return nil, err
+		}
+	}
+	return users, nil
+}
+
+// UsersByEmail returns the users with an email, by name key.
+func (q *queries) UsersByEmail(ctx context.Context, email string) ([]store.User, error) {
+	return q.users(ctx, `WHERE email_key = ? AND email_key <> '' ORDER BY name_key`, emailKey(email))
+}
+
+// UsersNamed returns the users with the ids or name keys given.
+func (q *queries) UsersNamed(ctx context.Context, ids, nameKeys []string) ([]store.User, error) {
+	var users []store.User
+	seen := make(map[string]bool, len(ids)+len(nameKeys))
+	by := func(column string, values []string) error {
+		return chunks(values, func(values []string) error {
+			found, err := q.users(ctx, `WHERE `+column+` IN `+marks(len(values)), anys(values)...)
+			for _, u := range found {
+				if !seen[u.ID] {
+					seen[u.ID] = true
+					users = append(users, u)
+				}
+			}
+			return err
+		})
+	}
+	if err := by("id", ids); err != nil {
+		return nil, err
+	}
+	return users, by("name_key", nameKeys)
+}
+
+// CountAdministrators counts the enabled holders of AdministerSystem.
+func (q *queries) CountAdministrators(ctx context.Context) (int64, error) {
+	var n int64
+	err := q.get(ctx, "count administrators", &n, `SELECT count(*) FROM users WHERE administrator = 1 AND disabled = 0`)
+	return n, err
+}
+
+// CountUsers counts all users.
+func (q *queries) CountUsers(ctx context.Context) (int64, error) {
+	var n int64
+	err := q.get(ctx, "count users", &n, `SELECT count(*) FROM users`)
+	return n, err
+}
+
+// InsertUser adds a user. That the id or the name is taken does not end the
+// transaction on either engine.
+func (t *tx) InsertUser(ctx context.Context, u store.User) error {
+	const what = "add a user"
+	if err := fits(what, u.ID, u.NameKey, u.Email); err != nil {
+		return err
+	}
+	n, err := t.exec(ctx, what, `
+		INSERT INTO users (id, name, name_key, email, email_key, permissions, administrator, disabled, password_hash, created_at, last_sign_in_at)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
+		u.ID, u.Name, u.NameKey, u.Email, emailKey(u.Email), list(u.Permissions), administrator(&u), bit(u.Disabled),
+		u.PasswordHash, u.CreatedAt, u.LastSignInAt)
+	if err == nil && n == 0 {
+		return fmt.Errorf("%s: %w: the name or the id is taken", what, store.ErrConflict)
+	}
+	return err
+}
+
+func administrator(u *store.User) int64 {
+	return bit(slices.Contains(u.Permissions, store.AdministerSystem))
+}
+
+// UpdateUser replaces all but ID, CreatedAt and LastSignInAt.
+func (t *tx) UpdateUser(ctx context.Context, u store.User) error {
+	const what = "change a user"
+	if err := fits(what, u.NameKey, u.Email); err != nil {
+		return err
+	}
+	// A name that is taken is found by looking, since the error would end a
+	// transaction of PostgreSQL. Of two that take it at once, one still gets that.
+	n, err := t.exec(ctx, what, `
+		UPDATE users SET name = ?, name_key = ?, email = ?, email_key = ?, permissions = ?, administrator = ?, disabled = ?, password_hash = ?
+		WHERE id = ? AND NOT EXISTS (SELECT 1 FROM users AS other WHERE other.name_key = ? AND other.id <> ?)`,
+		u.Name, u.NameKey, u.Email, emailKey(u.Email), list(u.Permissions), administrator(&u), bit(u.Disabled), u.PasswordHash,
+		u.ID, u.NameKey, u.ID)
+	if err != nil || n > 0 {
+		return err
+	}
+	if _, err := t.User(ctx, u.ID); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return fmt.Errorf("%s: %w: the name is taken", what, store.ErrConflict)
+}
+
+// TouchUser sets LastSignInAt.
+func (t *tx) TouchUser(ctx context.Context, id string, lastSignInAt int64) error {
+	n, err := t.exec(ctx, "note a sign-in", `UPDATE users SET last_sign_in_at = ? WHERE id = ?`, lastSignInAt, id)
+	if err == nil && n == 0 {
+		return fmt.Errorf("note a sign-in: %w", store.ErrNotFound)
+	}
+	return err
+}
+
+// Users returns those whose name key or email begins with search, or whose id is
+// search, by name key; see store.UserReader.
+//
+// The names are a stretch of an index in the order that is wanted. The emails
+// are a stretch of another index in another order. If there are few they are
+// read and sorted. If there are many they are among any users, so the names are
+// walked until enough are found.
+func (q *queries) Users(ctx context.Context, search, after string, limit int) ([]store.User, error) {
+	if search == "" {
+		return q.users(ctx, `WHERE name_key > ? ORDER BY name_key LIMIT ?`, after, limit)
+	}
+	named, args := prefix("name_key", search)
+	page, err := q.users(ctx, `WHERE `+named+` AND name_key > ? ORDER BY name_key LIMIT ?`, append(args, after, limit)...)
+	if err != nil {
+		return nil, err
+	}
+	mailed, err := q.usersMailed(ctx, search, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	page = append(page, mailed...)
+	switch u, err := q.User(ctx, search); {
+	case err == nil && u.NameKey > after:
+		page = append(page, u)
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return nil, err
+	}
+	slices.SortFunc(page, func(a, b store.User) int { return cmp.Compare(a.NameKey, b.NameKey) })
+	page = slices.CompactFunc(page, func(a, b store.User) bool { return a.ID == b.ID })
+	return page[:min(len(page), limit)], nil
+}
+
+// fewEmails is how many index entries are read at once without ado.
+const fewEmails = 2000
+
+func (q *queries) usersMailed(ctx context.Context, search, after string, limit int) ([]store.User, error) {
+	mailed, args := prefix("email_key", emailKey(search))
+	var names []string
+	if err := q.all(ctx, "read users", &names,
+		`SELECT name_key FROM users WHERE email_key <> '' AND `+mailed+` ORDER BY email_key LIMIT ?`, append(args, fewEmails)...); err != nil {
+		return nil, err
+	}
+	if len(names) == fewEmails {
+		// With || '' no index on emails fits, which leaves that on names.
+		walked, args := prefix("(email_key || '')", emailKey(search))
+		return q.users(ctx, `WHERE name_key > ? AND `+walked+` ORDER BY name_key LIMIT ?`,
+			append(append([]any{after}, args...), limit)...)
+	}
+	slices.Sort(names)
+	from, found := slices.BinarySearch(names, after)
+	if found {
+		from++
+	}
+	names = names[from:min(len(names), from+limit)]
+	if len(names) == 0 {
+		return nil, nil
+	}
+	return q.users(ctx, `WHERE name_key IN `+marks(len(names)), anys(names)...)
+}
+
+// prefix returns a condition for column to begin with text, as a range that an
+// index on it serves.
+func prefix(column, text string) (where string, args []any) {
+	text = storableText(text)
+	if end, ok := following(text); ok {
+		return column + ` >= ? AND ` + column + ` < ?`, []any{text, end}
+	}
+	return column + ` >= ?`, []any{text}
+}
+
+// following returns the least text that comes after all that begin with text, in
+// the order of bytes, which is that of code points.
+func following(text string) (string, bool) {
+	runes := []rune(text)
+	for i := len(runes) - 1; i >= 0; i-- {
+		switch r := runes[i]; r {
+		case 0x10FFFF:
+			continue
+		case 0xD7FF: // the surrogates that come next are no characters
+			return string(runes[:i]) + "\uE000", true
+		default:
+			return string(runes[:i]) + string(r+1), true
+		}
+	}
+	return "", false
+}
