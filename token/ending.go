@@ -1,0 +1,30 @@
+package token
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Ending returns the session that raw carries, for whoever wants to end it: to
+// sign out, or to revoke the token (RFC 7009). It proves the token like
+// [Validator.Validate] but lets it be idle or expired, since it may be an old one
+// of a session that lives on with a newer token, and whoever holds it must be able
+// to end that too. It lets nobody in.
+//
+// Where nothing is left to end the error wraps [ErrRevoked] or
+// [ErrMaximumDuration].
+func (v *Validator) Ending(ctx context.Context, raw string) (*Session, error) {
+	s, _, err := v.verify(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	if before, _ := v.config.Revocations.Known(s.Subject, s.ID, s.RememberMe); s.Epoch < before {
+		return nil, revokedError(before)
+	}
+	in := v.config.Settings.Current()
+	if in.Over(int64(s.IssuedAt), int64(s.Epoch), v.now().Unix()) {
+		return nil, fmt.Errorf("%w: began at %s, and a session lasts %v at most", ErrMaximumDuration, s.IssuedAt.Time().Format(time.RFC3339), in.MaximumSessionDuration)
+	}
+	return s, nil
+}
