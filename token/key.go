@@ -4,7 +4,6 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rsa"
 	"errors"
 	"fmt"
@@ -22,11 +21,7 @@ const (
 	RS256 = "RS256" // RSA with PKCS #1 v1.5 padding, 2048 to 8192 bits
 )
 
-const (
-	leastRSABits = 2048
-	mostRSABits  = 8192
-	longestKeyID = 256
-)
+const longestKeyID = 256
 
 // ErrWeakKey is wrapped by errors about keys that may not sign sessions; the
 // text says why.
@@ -54,30 +49,19 @@ func NewKey(id string, public crypto.PublicKey) (*Key, error) {
 		}
 	}
 	k := &Key{id: id, public: public}
+	var err error
 	switch p := public.(type) {
 	case *ecdsa.PublicKey:
-		if p.Curve != elliptic.P256() {
-			return nil, fmt.Errorf("%w: an elliptic-curve key must be on P-256", ErrWeakKey)
-		}
-		if _, err := p.ECDH(); err != nil {
-			return nil, fmt.Errorf("%w: the elliptic-curve point is not on P-256", ErrWeakKey)
-		}
-		k.alg, k.method = ES256, jwt.SigningMethodES256
+		k.alg, k.method, err = ES256, jwt.SigningMethodES256, checkECDSA(p)
 	case ed25519.PublicKey:
-		if len(p) != ed25519.PublicKeySize {
-			return nil, fmt.Errorf("%w: an Ed25519 public key has %d bytes, this one has %d", ErrWeakKey, ed25519.PublicKeySize, len(p))
-		}
-		k.alg, k.method = EdDSA, jwt.SigningMethodEdDSA
+		k.alg, k.method, err = EdDSA, jwt.SigningMethodEdDSA, checkEd25519(p)
 	case *rsa.PublicKey:
-		if bits := p.N.BitLen(); bits < leastRSABits || bits > mostRSABits {
-			return nil, fmt.Errorf("%w: an RSA key has %d to %d bits, this one has %d", ErrWeakKey, leastRSABits, mostRSABits, bits)
-		}
-		if p.E < 65537 || p.E%2 == 0 {
-			return nil, fmt.Errorf("%w: the RSA exponent must be odd and at least 65537, this one is %d", ErrWeakKey, p.E)
-		}
-		k.alg, k.method = RS256, jwt.SigningMethodRS256
+		k.alg, k.method, err = RS256, jwt.SigningMethodRS256, checkRSA(p)
 	default:
-		return nil, fmt.Errorf("%w: %T is none of ECDSA P-256, Ed25519 and RSA", ErrWeakKey, public)
+		err = fmt.Errorf("%w: %T is none of ECDSA P-256, Ed25519 and RSA", ErrWeakKey, public)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return k, nil
 }
@@ -95,6 +79,9 @@ func (k *Key) Public() crypto.PublicKey { return k.public }
 func (k *Key) Equal(other *Key) bool {
 	if k == other {
 		return true
+	}
+	if k == nil || other == nil {
+		return false
 	}
 	p, ok := k.public.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && k.id == other.id && p.Equal(other.public)
@@ -114,17 +101,24 @@ type SigningKey struct {
 }
 
 // NewSigningKey returns a signing key with the ID given. private is an
-// *ecdsa.PrivateKey on P-256, an ed25519.PrivateKey or an *rsa.PrivateKey. Errors
-// wrap [ErrWeakKey].
+// *ecdsa.PrivateKey on P-256, an ed25519.PrivateKey or an *rsa.PrivateKey, whose
+// halves must belong together: an Ed25519 key that signs with another public half
+// gives itself away. Errors wrap [ErrWeakKey].
 func NewSigningKey(id string, private crypto.Signer) (*SigningKey, error) {
-	if p, ok := private.(*rsa.PrivateKey); ok {
-		if err := p.Validate(); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrWeakKey, err)
-		}
+	if err := checkPrivate(private); err != nil {
+		return nil, err
 	}
 	k, err := NewKey(id, private.Public())
 	if err != nil {
 		return nil, err
+	}
+	const message = "do the halves belong together?"
+	signature, err := k.method.Sign(message, private)
+	if err != nil {
+		return nil, fmt.Errorf("%w: it does not sign: %w", ErrWeakKey, err)
+	}
+	if k.verify(message, signature) != nil {
+		return nil, fmt.Errorf("%w: its public half does not verify what its private half signs", ErrWeakKey)
 	}
 	return &SigningKey{Key: *k, private: private}, nil
 }

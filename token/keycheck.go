@@ -1,0 +1,125 @@
+package token
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"math"
+	"math/big"
+	"slices"
+)
+
+const (
+	leastRSABits  = 2048
+	mostRSABits   = 8192 // larger ones would make each validation slow
+	leastExponent = 65537
+)
+
+func checkECDSA(p *ecdsa.PublicKey) error {
+	if p == nil || p.Curve != elliptic.P256() {
+		return fmt.Errorf("%w: an elliptic-curve key must be on P-256", ErrWeakKey)
+	}
+	if _, err := p.ECDH(); err != nil {
+		return fmt.Errorf("%w: the elliptic-curve point is not on P-256", ErrWeakKey)
+	}
+	return nil
+}
+
+func checkRSA(p *rsa.PublicKey) error {
+	if p == nil || p.N == nil {
+		return fmt.Errorf("%w: the RSA key has no modulus", ErrWeakKey)
+	}
+	if bits := p.N.BitLen(); bits < leastRSABits || bits > mostRSABits {
+		return fmt.Errorf("%w: an RSA key has %d to %d bits, this one has %d", ErrWeakKey, leastRSABits, mostRSABits, bits)
+	}
+	if p.N.Sign() < 0 || p.N.Bit(0) == 0 {
+		return fmt.Errorf("%w: the RSA modulus must be positive and odd", ErrWeakKey)
+	}
+	if p.E < leastExponent || p.E > math.MaxInt32 || p.E%2 == 0 {
+		return fmt.Errorf("%w: the RSA exponent must be odd, at least %d and less than 2³¹; this one is %d", ErrWeakKey, leastExponent, p.E)
+	}
+	return nil
+}
+
+func checkEd25519(p ed25519.PublicKey) error {
+	if len(p) != ed25519.PublicKeySize {
+		return fmt.Errorf("%w: an Ed25519 public key has %d bytes, this one has %d", ErrWeakKey, ed25519.PublicKeySize, len(p))
+	}
+	if smallOrder(p) {
+		return fmt.Errorf("%w: anybody can sign for this Ed25519 public key: it is a point of small order", ErrWeakKey)
+	}
+	return nil
+}
+
+// smallOrder reports whether p is one of the eight points whose multiples are no
+// more than eight: for such a key, signatures can be made up without a private
+// key. X25519 multiplies by a multiple of eight on the same curve in another form
+// (RFC 7748, section 4.1), and refuses a result of zero.
+func smallOrder(p ed25519.PublicKey) bool {
+	prime := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
+	littleEndian := slices.Clone(p)
+	littleEndian[31] &= 0x7f // the sign of x
+	slices.Reverse(littleEndian)
+	y := new(big.Int).SetBytes(littleEndian)
+	y.Mod(y, prime)
+
+	one := big.NewInt(1)
+	// u = (1 + y) / (1 − y)
+	denominator := new(big.Int).Sub(one, y)
+	denominator.Mod(denominator, prime)
+	if denominator.Sign() == 0 {
+		return true // the identity
+	}
+	u := new(big.Int).Add(one, y)
+	u.Mul(u, denominator.ModInverse(denominator, prime)).Mod(u, prime)
+
+	coordinate := u.FillBytes(make([]byte, 32))
+	slices.Reverse(coordinate)
+	point, err := ecdh.X25519().NewPublicKey(coordinate)
+	if err != nil {
+		return true // cannot happen: any 32 bytes are a coordinate
+	}
+	scalar, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		return true // cannot happen: the system's randomness does not fail
+	}
+	_, err = scalar.ECDH(point)
+	return err != nil
+}
+
+// checkPrivate refuses what would panic or cannot sign.
+func checkPrivate(private crypto.Signer) error {
+	switch p := private.(type) {
+	case *ecdsa.PrivateKey:
+		if p == nil {
+			return fmt.Errorf("%w: there is no ECDSA key", ErrWeakKey)
+		}
+		return checkECDSA(&p.PublicKey)
+	case ed25519.PrivateKey:
+		if len(p) != ed25519.PrivateKeySize {
+			return fmt.Errorf("%w: an Ed25519 private key has %d bytes, this one has %d", ErrWeakKey, ed25519.PrivateKeySize, len(p))
+		}
+		if !bytes.Equal(ed25519.NewKeyFromSeed(p.Seed()), p) {
+			return fmt.Errorf("%w: the halves of the Ed25519 key do not belong together", ErrWeakKey)
+		}
+	case *rsa.PrivateKey:
+		if p == nil {
+			return fmt.Errorf("%w: there is no RSA key", ErrWeakKey)
+		}
+		if err := checkRSA(&p.PublicKey); err != nil {
+			return err
+		}
+		if err := p.Validate(); err != nil {
+			return fmt.Errorf("%w: %w", ErrWeakKey, err)
+		}
+	default:
+		return fmt.Errorf("%w: %T is none of ECDSA P-256, Ed25519 and RSA", ErrWeakKey, private)
+	}
+	return nil
+}
