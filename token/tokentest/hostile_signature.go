@@ -160,3 +160,15 @@ func decode(part string) []byte {
 	}
 	return b
 }
+
+// SecondSignature returns an ES256 token with its other signature, (r, n − s),
+// which anybody can work out and which verifies as well. It must be accepted like
+// the first, and a program that tells tokens apart by their bytes must not be
+// deceived by it.
+func SecondSignature(raw string) string {
+	dot := strings.LastIndexByte(raw, '.')
+	signature := decode(raw[dot+1:])
+	s := new(big.Int).SetBytes(signature[32:])
+	s.Sub(elliptic.P256().Params().N, s).FillBytes(signature[32:])
+	return raw[:dot+1] + encode(string(signature))
+}
