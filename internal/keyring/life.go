@@ -1,0 +1,361 @@
+package keyring
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"fmt"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+	"example.com/curfew/token/jwks"
+)
+
+var system = store.Actor{Kind: store.ActorSystem, Name: "curfew"}
+
+// generate makes an ES256 key, named by its thumbprint (RFC 7638).
+func generate() (*token.SigningKey, error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return named("", private)
+}
+
+// named returns a signing key with the ID given, or its thumbprint.
+func named(kid string, private crypto.Signer) (*token.SigningKey, error) {
+	if kid == "" {
+		var err error
+		if kid, err = jwks.Thumbprint(private.Public()); err != nil {
+			return nil, err
+		}
+	}
+	return token.NewSigningKey(kid, private)
+}
+
+// change is one transaction on the keys: all of them as they are, and what is
+// written.
+type change struct {
+	ctx   context.Context
+	ring  *Ring
+	tx    store.Tx
+	actor store.Actor
+	now   time.Time
+	epoch revocation.Epoch
+	rows  []store.Key
+	lead  time.Duration
+}
+
+// update runs write with the clock held, and brings this node up to it.
+func (r *Ring) update(ctx context.Context, actor store.Actor, write func(*change) error) (revocation.Epoch, error) {
+	var epoch revocation.Epoch
+	err := r.store.Update(ctx, func(tx store.Tx) (err error) {
+		c := &change{ctx: ctx, ring: r, tx: tx, actor: actor, now: r.now()}
+		if c.epoch, err = tx.Advance(ctx, c.now); err != nil {
+			return err
+		}
+		if c.rows, err = tx.Keys(ctx); err != nil {
+			return err
+		}
+		if c.lead, err = r.lead(ctx, tx); err != nil {
+			return err
+		}
+		epoch = c.epoch
+		return write(c)
+	})
+	if err != nil {
+		return 0, err
+	}
+	rows, err := r.store.Keys(ctx)
+	if err == nil {
+		err = r.Sync(ctx, rows)
+	}
+	if err == nil && r.config.Applied != nil {
+		err = r.config.Applied(ctx, epoch)
+	}
+	if err != nil {
+		// It is on disk, and the feed will bring it; nothing is undone by that.
+		r.log.WarnContext(ctx, "the signing keys were changed, but this node could not read them back yet", "error", err)
+	}
+	return epoch, nil
+}
+
+// put writes a key and its audit entry.
+func (c *change) put(k store.Key, action, reason string) error {
+	k.Epoch = c.epoch
+	if err := c.tx.PutKey(c.ctx, k); err != nil {
+		return err
+	}
+	for i := range c.rows {
+		if c.rows[i].ID == k.ID {
+			c.rows[i] = k
+			return c.audit(k, action, reason)
+		}
+	}
+	c.rows = append(c.rows, k)
+	return c.audit(k, action, reason)
+}
+
+func (c *change) audit(k store.Key, action, reason string) error {
+	return c.tx.AppendAudit(c.ctx, store.Audit{
+		At: c.now.UnixMicro(), Actor: c.actor, Action: action, TargetKind: "key", TargetID: k.ID, TargetName: k.ID,
+		Reason: reason, Epoch: c.epoch, Detail: fmt.Sprintf(`{"algorithm":%q,"state":%q}`, k.Algorithm, k.State),
+	})
+}
+
+func (c *change) in(state string) []store.Key {
+	var out []store.Key
+	for _, k := range c.rows {
+		if k.State == state {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+func (c *change) create(state string) (store.Key, error) {
+	key, err := generate()
+	if err != nil {
+		return store.Key{}, err
+	}
+	row, err := c.ring.newRow(key, state, c.now)
+	if err != nil {
+		return store.Key{}, err
+	}
+	if state == store.KeyActive {
+		row.ActivatedAt = row.CreatedAt
+	}
+	return row, c.put(row, wire.ActionKeyCreate, "")
+}
+
+// standBy makes a next key if there is none.
+func (c *change) standBy() error {
+	if len(c.in(store.KeyNext)) > 0 {
+		return nil
+	}
+	_, err := c.create(store.KeyNext)
+	return err
+}
+
+// activate lets k sign, and retires the key that did so far. That one verifies
+// for as long as a token that it signed can live: the longest maximum session
+// duration ever in force, and what another node may sign before it hears of this.
+func (c *change) activate(k store.Key, action, reason string) error {
+	in, err := c.tx.Settings(c.ctx)
+	if err != nil {
+		return err
+	}
+	for _, old := range c.in(store.KeyActive) {
+		old.State = store.KeyRetiring
+		old.RetiringAt = c.now.UnixMicro()
+		old.RetireAt = c.now.Add(settings.FromSeconds(in.LongestMaximum) + c.lead + clocksApart).UnixMicro()
+		if err := c.put(old, wire.ActionKeyRotate, reason); err != nil {
+			return err
+		}
+	}
+	k.State = store.KeyActive
+	k.ActivatedAt = c.now.UnixMicro()
+	return c.put(k, action, reason)
+}
+
+// Init makes the first keys: one that signs at once, since nobody can hold a
+// token of another, and one that stands by. It does nothing where there are keys.
+func (r *Ring) Init(ctx context.Context, actor store.Actor) error {
+	rows, err := r.store.Keys(ctx)
+	if err != nil || len(rows) > 0 {
+		return err
+	}
+	_, err = r.update(ctx, actor, func(c *change) error {
+		if len(c.rows) > 0 {
+			return nil // another node was quicker
+		}
+		if _, err := c.create(store.KeyActive); err != nil {
+			return err
+		}
+		return c.standBy()
+	})
+	return err
+}
+
+// Rotate lets a next key sign: kid, or with "" the one that has waited longest.
+// One that has not been published long enough is scheduled, and signs from the
+// instant returned; otherwise that is now. The key that signs so far then still
+// verifies what it signed.
+func (r *Ring) Rotate(ctx context.Context, actor store.Actor, kid, reason string) (store.Key, time.Time, error) {
+	var chosen store.Key
+	var from time.Time
+	_, err := r.update(ctx, actor, func(c *change) (err error) {
+		if chosen, err = c.choose(kid); err != nil {
+			return err
+		}
+		from = c.now
+		if r.ready(chosen, c.lead) {
+			if err := c.activate(chosen, wire.ActionKeyActivate, reason); err != nil {
+				return err
+			}
+			chosen.State = store.KeyActive
+			return c.standBy()
+		}
+		from = c.now.Add(c.lead)
+		chosen.ActivatedAt = from.UnixMicro()
+		return c.put(chosen, wire.ActionKeyRotate, reason)
+	})
+	return chosen, from, err
+}
+
+// choose returns the next key to rotate to; one that is scheduled already comes last.
+func (c *change) choose(kid string) (store.Key, error) {
+	if kid != "" {
+		k, err := find(c.rows, kid)
+		if err == nil && k.State != store.KeyNext {
+			err = fmt.Errorf("%w %s is %s: only one that is next can be rotated to", ErrNotNow, kid, k.State)
+		}
+		return k, err
+	}
+	if err := c.standBy(); err != nil {
+		return store.Key{}, err
+	}
+	return c.in(store.KeyNext)[0], nil // the oldest first
+}
+
+// Import adds a private key (PEM, PKCS #8) as a next key: it verifies at once, and
+// signs when it is rotated to. kid "" means its thumbprint.
+func (r *Ring) Import(ctx context.Context, actor store.Actor, kid string, pem []byte) (store.Key, error) {
+	private, err := parsePEM(pem)
+	if err != nil {
+		return store.Key{}, err
+	}
+	key, err := named(kid, private)
+	if err != nil {
+		return store.Key{}, err
+	}
+	var row store.Key
+	_, err = r.update(ctx, actor, func(c *change) (err error) {
+		for _, k := range c.rows {
+			if k.ID == key.ID() {
+				return fmt.Errorf("%w %s exists already (%s): choose another --kid", ErrNotNow, k.ID, k.State)
+			}
+		}
+		if row, err = r.newRow(key, store.KeyNext, c.now); err != nil {
+			return err
+		}
+		row.Epoch = c.epoch
+		return c.put(row, wire.ActionKeyImport, "")
+	})
+	return row, err
+}
+
+// Retire is for emergencies: from its epoch on nobody trusts the key, and every
+// token that it signed is over. If it was the key that signs, the one that stands
+// by takes over, at once if every validator knows it, else as soon as they do.
+func (r *Ring) Retire(ctx context.Context, actor store.Actor, kid, reason string) (revocation.Epoch, error) {
+	return r.update(ctx, actor, func(c *change) error {
+		k, err := find(c.rows, kid)
+		if err != nil {
+			return err
+		}
+		if k.State == store.KeyRetired {
+			return fmt.Errorf("%w %s is retired already", ErrNotNow, kid)
+		}
+		wasActive := k.State == store.KeyActive
+		if err := c.retire(k, wire.ActionKeyRetire, reason); err != nil {
+			return err
+		}
+		if wasActive {
+			if err := c.takeOver(reason); err != nil {
+				return err
+			}
+		}
+		return c.standBy()
+	})
+}
+
+func (c *change) retire(k store.Key, action, reason string) error {
+	k.State = store.KeyRetired
+	k.Sealed = ""
+	k.RetiredAt = c.now.UnixMicro()
+	return c.put(k, action, reason)
+}
+
+// takeOver activates the oldest next key that is ready, if no key is active.
+func (c *change) takeOver(reason string) error {
+	if len(c.in(store.KeyActive)) > 0 {
+		return nil
+	}
+	for _, k := range c.in(store.KeyNext) {
+		if c.ring.ready(k, c.lead) {
+			return c.activate(k, wire.ActionKeyActivate, reason)
+		}
+	}
+	return nil
+}
+
+// Maintain does what time brings: scheduled keys begin to sign, a retiring key's
+// time is up, a key stands by. Every node calls it every few seconds; the
+// transaction looks again, so several may.
+func (r *Ring) Maintain(ctx context.Context) error {
+	rows, err := r.store.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.Sync(ctx, rows); err != nil {
+		return err
+	}
+	lead, err := r.lead(ctx, r.store)
+	if err != nil {
+		return err
+	}
+	now := r.now().UnixMicro()
+	if len(rows) == 0 || !r.due(&change{ring: r, rows: rows, lead: lead}, now) {
+		return nil
+	}
+	_, err = r.update(ctx, system, func(c *change) error {
+		for _, k := range c.in(store.KeyRetiring) {
+			if k.RetireAt <= now {
+				if err := c.retire(k, wire.ActionKeyRetired, "every session that it signed has ended"); err != nil {
+					return err
+				}
+			}
+		}
+		for _, k := range c.in(store.KeyNext) {
+			if r.scheduled(k, c.lead) {
+				if err := c.activate(k, wire.ActionKeyActivate, "scheduled"); err != nil {
+					return err
+				}
+			}
+		}
+		if err := c.takeOver("no key was active"); err != nil {
+			return err
+		}
+		return c.standBy()
+	})
+	return err
+}
+
+// scheduled reports whether k was rotated to and has been published long enough.
+func (r *Ring) scheduled(k store.Key, lead time.Duration) bool {
+	return k.ActivatedAt > 0 && r.ready(k, lead)
+}
+
+// due reports whether Maintain has anything to write.
+func (r *Ring) due(c *change, now int64) bool {
+	for _, k := range c.in(store.KeyRetiring) {
+		if k.RetireAt <= now {
+			return true
+		}
+	}
+	noneActive := len(c.in(store.KeyActive)) == 0
+	next := c.in(store.KeyNext)
+	for _, k := range next {
+		if r.scheduled(k, c.lead) || noneActive && r.ready(k, c.lead) {
+			return true
+		}
+	}
+	return len(next) == 0
+}

@@ -1,0 +1,43 @@
+package keyring
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+
+	"example.com/curfew/token"
+)
+
+// parsePEM reads one private key in PKCS #8. What is refused is told with how to
+// convert it; nothing of the key is quoted.
+func parsePEM(data []byte) (crypto.Signer, error) {
+	block, rest := pem.Decode(data)
+	if block == nil {
+		return nil, fmt.Errorf("%w: no PEM block found: the file must hold -----BEGIN PRIVATE KEY-----", token.ErrWeakKey)
+	}
+	if more, _ := pem.Decode(rest); more != nil || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, fmt.Errorf("%w: the file holds more than one PEM block: leave the private key alone in it", token.ErrWeakKey)
+	}
+	switch block.Type {
+	case "PRIVATE KEY":
+	case "EC PRIVATE KEY", "RSA PRIVATE KEY":
+		return nil, fmt.Errorf("%w: %s is not PKCS #8; convert it with: openssl pkcs8 -topk8 -nocrypt -in FILE -out NEWFILE", token.ErrWeakKey, block.Type)
+	case "ENCRYPTED PRIVATE KEY":
+		return nil, fmt.Errorf("%w: the key is encrypted; decrypt it with: openssl pkcs8 -in FILE -out NEWFILE", token.ErrWeakKey)
+	case "PUBLIC KEY", "CERTIFICATE":
+		return nil, fmt.Errorf("%w: this is a %s: the private key is needed", token.ErrWeakKey, block.Type)
+	default:
+		return nil, fmt.Errorf("%w: a PEM block of a type that is no private key in PKCS #8", token.ErrWeakKey)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the PEM block does not hold a key in PKCS #8", token.ErrWeakKey)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("%w: %T cannot sign", token.ErrWeakKey, key)
+	}
+	return signer, nil
+}
