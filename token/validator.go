@@ -182,8 +182,8 @@ func (v *Validator) find(ctx context.Context, kid string) (*Key, error) {
 
 func (v *Validator) catchUp(ctx context.Context) error {
 	err := v.config.View.CatchUp(ctx)
-	if err != nil && !errors.Is(err, ErrUnavailable) {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	if err != nil && (ReasonOf(err) != ErrUnavailable || !errors.Is(err, ErrUnavailable)) {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err) // the first reason is the one that counts
 	}
 	return err
 }

@@ -41,12 +41,13 @@ type Lease struct {
 // takes nothing from the monotonic time passed.
 func (l Lease) Running(now time.Time) bool { return l.Left(now) > 0 }
 
-// Left returns how much of the lease is left at now, zero or less if none.
+// Left returns how much of the lease is left at now, zero or less if none, and
+// never more than its length.
 func (l Lease) Left(now time.Time) time.Duration {
 	if l.Length <= 0 {
 		return 0
 	}
 	monotonic := now.Sub(l.Start)
 	wall := now.Round(0).Sub(l.Start.Round(0)) // Round strips the monotonic reading
-	return l.Length - max(monotonic, wall)
+	return l.Length - max(monotonic, wall, 0)
 }
