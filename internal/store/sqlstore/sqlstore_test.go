@@ -1,0 +1,66 @@
+package sqlstore_test
+
+import (
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/sqlstore"
+	"example.com/curfew/internal/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// engines makes a new, empty database of each engine.
+var engines = []struct {
+	name string
+	url  func(tb testing.TB) string
+}{
+	{"sqlite", func(tb testing.TB) string { return "sqlite:" + filepath.Join(tb.TempDir(), "curfew.db") }},
+	{"postgres", func(tb testing.TB) string { return pgtest.DSN(tb) }},
+}
+
+func TestStore(t *testing.T) {
+	for _, engine := range engines {
+		t.Run(engine.name, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) storetest.Open {
+				url := engine.url(t)
+				return func(t *testing.T) store.Store { return open(t, url) }
+			})
+		})
+	}
+}
+
+// open opens a database that ends with the test, made if it is not there.
+func open(tb testing.TB, url string) store.Store {
+	tb.Helper()
+	s, err := sqlstore.Open(tb.Context(), sqlstore.Config{URL: url, Create: true, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return s
+}
+
+func is(tb testing.TB, err, want error) {
+	tb.Helper()
+	if !errors.Is(err, want) {
+		tb.Fatalf("error %v, want one that wraps %q", err, want)
+	}
+}
+
+func noErr(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}

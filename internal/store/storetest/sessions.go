@@ -1,0 +1,103 @@
+package storetest
+
+import (
+	"fmt"
+	"testing"
+
+	"example.com/curfew/internal/store"
+)
+
+func insertSessions(t testing.TB, s store.Store, rows ...store.Session) {
+	t.Helper()
+	update(t, s, func(tx store.Tx) error {
+		for _, row := range rows {
+			if err := tx.InsertSession(t.Context(), row); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+var sessionCases = []testCase{
+	{"a session is read as it was written", func(t *testing.T, open Open) {
+		s := open(t)
+		want := store.Session{
+			ID: "s1", UserID: "ann", RememberMe: true, Epoch: 1, KeyID: "k1", Device: "Firefox on Linux", Address: "2001:db8::1",
+			BeganAt: 2, LastSeenAt: 3, ExpiresAt: 4, EndedAt: 5,
+		}
+		insertSessions(t, s, want)
+		got, err := s.Session(t.Context(), "s1")
+		noErr(t, err)
+		same(t, "session", got, want)
+		_, err = s.Session(t.Context(), "S1")
+		is(t, err, store.ErrNotFound)
+		is(t, s.Update(t.Context(), func(tx store.Tx) error {
+			return tx.InsertSession(t.Context(), store.Session{ID: "s1"})
+		}), store.ErrConflict)
+	}},
+	{"refreshes may come in any order", func(t *testing.T, open Open) {
+		s := open(t)
+		insertSessions(t, s, store.Session{ID: "s1", KeyID: "k0", LastSeenAt: 100, ExpiresAt: 200}, store.Session{ID: "s2"})
+		for _, c := range []struct {
+			seen, expires int64
+			key           string
+			want          store.Session
+		}{
+			{99, 199, "k1", store.Session{KeyID: "k0", LastSeenAt: 100, ExpiresAt: 200}},
+			{100, 200, "k1", store.Session{KeyID: "k1", LastSeenAt: 100, ExpiresAt: 200}},
+			{101, 201, "k2", store.Session{KeyID: "k2", LastSeenAt: 101, ExpiresAt: 201}},
+			{110, 150, "k3", store.Session{KeyID: "k3", LastSeenAt: 110, ExpiresAt: 201}}, // the settings were shortened
+			{105, 205, "k2", store.Session{KeyID: "k3", LastSeenAt: 110, ExpiresAt: 205}}, // and this token lives longer
+		} {
+			update(t, s, func(tx store.Tx) error { return tx.RefreshSession(t.Context(), "s1", c.seen, c.expires, c.key) })
+			got, err := s.Session(t.Context(), "s1")
+			noErr(t, err)
+			c.want.ID = "s1"
+			same(t, fmt.Sprint("refreshed at ", c.seen), got, c.want)
+		}
+		got, err := s.Session(t.Context(), "s2")
+		noErr(t, err)
+		same(t, "another", got, store.Session{ID: "s2"})
+	}},
+	{"a session ends once, and moves", func(t *testing.T, open Open) {
+		s := open(t)
+		insertSessions(t, s, store.Session{ID: "s1"}, store.Session{ID: "s2"})
+		for _, at := range []int64{10, 20} {
+			update(t, s, func(tx store.Tx) error { return tx.EndSession(t.Context(), "s1", at) })
+		}
+		update(t, s, func(tx store.Tx) error { return tx.MoveSession(t.Context(), "s2", 7) })
+		for _, want := range []store.Session{{ID: "s1", EndedAt: 10}, {ID: "s2", Epoch: 7}} {
+			got, err := s.Session(t.Context(), want.ID)
+			noErr(t, err)
+			same(t, "session", got, want)
+		}
+		// One that is missing is no error: it may have been pruned.
+		update(t, s, func(tx store.Tx) error {
+			noErr(t, tx.EndSession(t.Context(), "s3", 1))
+			noErr(t, tx.MoveSession(t.Context(), "s3", 1))
+			return tx.RefreshSession(t.Context(), "s3", 1, 1, "")
+		})
+		_, err := s.Session(t.Context(), "s3")
+		is(t, err, store.ErrNotFound)
+	}},
+	{"an address is known from the sessions that began there", func(t *testing.T, open Open) {
+		s := open(t)
+		insertSessions(t, s,
+			store.Session{ID: "s1", UserID: "ann", Address: "10.0.0.1", BeganAt: 1000},
+			store.Session{ID: "s2", UserID: "ann", Address: "10.0.0.2", BeganAt: 3000, EndedAt: 1},
+			store.Session{ID: "s3", UserID: "bob", Address: "10.0.0.3", BeganAt: 3000})
+		for _, c := range []struct {
+			user, address string
+			since         int64
+			want          bool
+		}{
+			{"ann", "10.0.0.1", 999, true}, {"ann", "10.0.0.1", 1000, true}, {"ann", "10.0.0.1", 1001, false},
+			{"ann", "10.0.0.2", 1001, true}, {"ann", "10.0.0.3", 0, false}, {"bob", "10.0.0.3", 0, true}, {"bob", "", 0, false},
+		} {
+			got, err := s.KnownAddress(t.Context(), c.user, c.address, c.since)
+			noErr(t, err)
+			same(t, fmt.Sprintf("%s at %s since %d", c.user, c.address, c.since), got, c.want)
+		}
+	}},
+}

@@ -1,0 +1,226 @@
+package storetest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/curfew/internal/store"
+)
+
+var ann = store.User{
+	ID: "id-ann", Name: "Ann", NameKey: "ann", Email: "Ann@Example.com",
+	Permissions: []string{store.AdministerSystem, store.UserEdit}, Disabled: true,
+	PasswordHash: "$argon2id$x", CreatedAt: 1_700_000_000_000_001, LastSignInAt: 1_700_000_000_000_002,
+}
+
+func insertUsers(t testing.TB, s store.Store, users ...store.User) {
+	t.Helper()
+	update(t, s, func(tx store.Tx) error {
+		for _, u := range users {
+			if err := tx.InsertUser(t.Context(), u); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func ids(users []store.User) []string {
+	out := []string{}
+	for _, u := range users {
+		out = append(out, u.ID)
+	}
+	return out
+}
+
+var userCases = []testCase{
+	{"a user is read as it was written", func(t *testing.T, open Open) {
+		s := open(t)
+		plain := store.User{ID: "id-bob", Name: "bob", NameKey: "bob"}
+		insertUsers(t, s, ann, plain)
+		for _, want := range []store.User{ann, plain} {
+			got, err := s.User(t.Context(), want.ID)
+			noErr(t, err)
+			same(t, "by id", got, want)
+			got, err = s.UserByName(t.Context(), want.NameKey)
+			noErr(t, err)
+			same(t, "by name", got, want)
+			update(t, s, func(tx store.Tx) error {
+				got, err := tx.LockUser(t.Context(), want.ID)
+				same(t, "locked", got, want)
+				return err
+			})
+		}
+	}},
+	{"who is not there is not found", func(t *testing.T, open Open) {
+		s := open(t)
+		insertUsers(t, s, ann)
+		for _, id := range []string{"", "id-bob", "ID-ANN", "id-an", "id-anna", "ann"} {
+			_, err := s.User(t.Context(), id)
+			is(t, err, store.ErrNotFound)
+			is(t, s.Update(t.Context(), func(tx store.Tx) error {
+				_, err := tx.LockUser(t.Context(), id)
+				return err
+			}), store.ErrNotFound)
+			is(t, s.Update(t.Context(), func(tx store.Tx) error { return tx.TouchUser(t.Context(), id, 1) }), store.ErrNotFound)
+		}
+		for _, name := range []string{"", "Ann", "an", "anna", "id-ann"} {
+			_, err := s.UserByName(t.Context(), name)
+			is(t, err, store.ErrNotFound)
+		}
+	}},
+	{"ids and names are unique, names of users and emails are not", func(t *testing.T, open Open) {
+		s := open(t)
+		insertUsers(t, s, ann)
+		for _, c := range []struct {
+			user store.User
+			want error
+		}{
+			{store.User{ID: "id-ann", NameKey: "other"}, store.ErrConflict},
+			{store.User{ID: "other", NameKey: "ann"}, store.ErrConflict},
+			{store.User{ID: strings.Repeat("x", 1025), NameKey: "long"}, store.ErrConflict},
+			{store.User{ID: "long", NameKey: strings.Repeat("x", 1025)}, store.ErrConflict},
+			{store.User{ID: strings.Repeat("x", 1024), NameKey: strings.Repeat("x", 1024)}, nil},
+			{store.User{ID: "other", NameKey: "other", Name: "Ann", Email: "Ann@Example.com"}, nil},
+		} {
+			is(t, s.Update(t.Context(), func(tx store.Tx) error { return tx.InsertUser(t.Context(), c.user) }), c.want)
+		}
+	}},
+	{"a change leaves id and dates alone", func(t *testing.T, open Open) {
+		s := open(t)
+		bob := store.User{ID: "id-bob", NameKey: "bob", CreatedAt: 5}
+		insertUsers(t, s, ann, bob)
+		next := store.User{
+			ID: ann.ID, Name: "Anna", NameKey: "anna", Email: "anna@example.com", Permissions: []string{store.UserEdit},
+			PasswordHash: "other", CreatedAt: 1, LastSignInAt: 1,
+		}
+		update(t, s, func(tx store.Tx) error { return tx.UpdateUser(t.Context(), next) })
+		next.CreatedAt, next.LastSignInAt = ann.CreatedAt, ann.LastSignInAt
+		got, err := s.User(t.Context(), ann.ID)
+		noErr(t, err)
+		same(t, "changed", got, next)
+		got, err = s.User(t.Context(), bob.ID)
+		noErr(t, err)
+		same(t, "another", got, bob)
+
+		update(t, s, func(tx store.Tx) error { return tx.TouchUser(t.Context(), ann.ID, 7) })
+		next.LastSignInAt = 7
+		got, err = s.User(t.Context(), ann.ID)
+		noErr(t, err)
+		same(t, "touched", got, next)
+
+		for _, c := range []struct {
+			user store.User
+			want error
+		}{
+			{store.User{ID: ann.ID, NameKey: "bob"}, store.ErrConflict},
+			{store.User{ID: ann.ID, NameKey: strings.Repeat("x", 1025)}, store.ErrConflict},
+			{store.User{ID: "id-cay", NameKey: "cay"}, store.ErrNotFound},
+			{store.User{ID: "id-cay", NameKey: "bob"}, store.ErrNotFound},
+			{store.User{ID: ann.ID, NameKey: "anna"}, nil}, // its own
+			{store.User{ID: ann.ID, NameKey: "ann"}, nil},  // free again
+		} {
+			is(t, s.Update(t.Context(), func(tx store.Tx) error { return tx.UpdateUser(t.Context(), c.user) }), c.want)
+		}
+	}},
+	{"administrators are counted if they are enabled", func(t *testing.T, open Open) {
+		s := open(t)
+		count := func(want int64) {
+			t.Helper()
+			n, err := s.CountAdministrators(t.Context())
+			noErr(t, err)
+			same(t, "administrators", n, want)
+		}
+		count(0)
+		root := store.User{ID: "root", NameKey: "root", Permissions: []string{store.AdministerSystem}}
+		insertUsers(t, s, root, ann,
+			store.User{ID: "editor", NameKey: "editor", Permissions: []string{store.UserEdit}},
+			store.User{ID: store.AdministerSystem, NameKey: "AdministerSystem"})
+		count(1)
+		change := func(u store.User) {
+			t.Helper()
+			update(t, s, func(tx store.Tx) error { return tx.UpdateUser(t.Context(), u) })
+		}
+		enabled := ann
+		enabled.Disabled = false
+		change(enabled)
+		count(2)
+		root.Permissions = []string{store.UserEdit}
+		change(root)
+		count(1)
+		change(ann)
+		count(0)
+		n, err := s.CountUsers(t.Context())
+		noErr(t, err)
+		same(t, "users", n, int64(4))
+	}},
+	{"emails are compared without regard to ASCII case", func(t *testing.T, open Open) {
+		s := open(t)
+		insertUsers(t, s, ann,
+			store.User{ID: "id-2", NameKey: "a", Email: "ANN@EXAMPLE.COM"},
+			store.User{ID: "id-3", NameKey: "b", Email: "ann@example.co"},
+			store.User{ID: "id-4", NameKey: "c", Email: "É@example.com"},
+			store.User{ID: "id-5", NameKey: "d"})
+		for email, want := range map[string][]string{
+			"ann@example.com":  {"id-2", "id-ann"},
+			"aNN@eXAMPLE.com":  {"id-2", "id-ann"},
+			"ann@example.com ": {},
+			"ann@example.c":    {},
+			"É@EXAMPLE.com":    {"id-4"},
+			"é@example.com":    {},
+			"":                 {},
+			"%":                {},
+		} {
+			got, err := s.UsersByEmail(t.Context(), email)
+			noErr(t, err)
+			same(t, email, ids(got), want)
+		}
+	}},
+	{"many users by id or name", func(t *testing.T, open Open) {
+		s := open(t)
+		insertUsers(t, s, ann, store.User{ID: "id-bob", NameKey: "bob"}, store.User{ID: "id-cay", NameKey: "cay"})
+		strangers := make([]string, 10_000)
+		for i := range strangers {
+			strangers[i] = fmt.Sprint("stranger-", i)
+		}
+		for _, c := range []struct{ ids, names, want []string }{
+			{nil, nil, []string{}},
+			{[]string{"id-ann", "id-ann", "bob"}, nil, []string{"id-ann"}},
+			{nil, []string{"bob", "id-ann", "Cay"}, []string{"id-bob"}},
+			{[]string{"id-ann", "id-bob"}, []string{"bob", "cay"}, []string{"id-ann", "id-bob", "id-cay"}},
+			{append(strangers, "id-cay"), append([]string{"bob"}, strangers...), []string{"id-bob", "id-cay"}},
+		} {
+			got, err := s.UsersNamed(t.Context(), c.ids, c.names)
+			noErr(t, err)
+			found := ids(got)
+			slices.Sort(found)
+			same(t, "found", found, c.want)
+		}
+	}},
+}
+
+var failureCases = []testCase{
+	{"failures are counted by key, from an instant on", func(t *testing.T, open Open) {
+		s := open(t)
+		long := strings.Repeat("x", 10_000)
+		for _, at := range []int64{1000, 2000, 2000, 3000} {
+			update(t, s, func(tx store.Tx) error { return tx.AddFailure(t.Context(), at, "ann", "10.0.0.1", "ann", long) })
+		}
+		update(t, s, func(tx store.Tx) error { return tx.AddFailure(t.Context(), 2000, "10.0.0.1") })
+		update(t, s, func(tx store.Tx) error { return tx.AddFailure(t.Context(), 2000) })
+		for _, c := range []struct {
+			key   string
+			since int64
+			want  int64
+		}{
+			{"ann", 0, 4}, {"ann", 1000, 4}, {"ann", 1001, 3}, {"ann", 1999, 3}, {"ann", 2000, 3}, {"ann", 2001, 1}, {"ann", 3000, 1}, {"ann", 3001, 0},
+			{"10.0.0.1", 2000, 4}, {"Ann", 0, 0}, {"", 0, 0}, {long, 0, 4}, {long + "x", 0, 0}, {long[1:], 0, 0},
+		} {
+			n, err := s.Failures(t.Context(), c.key, c.since)
+			noErr(t, err)
+			same(t, fmt.Sprintf("failures of %.10s since %d", c.key, c.since), n, c.want)
+		}
+	}},
+}
