@@ -23,7 +23,6 @@ type HostileToken struct {
 // tried. To try them against a running server, give the issuer the server's name,
 // audience, time and epoch, and the server the issuer's keys.
 func Hostile(issuer *Issuer) []HostileToken {
-	issuer.tb.Helper()
 	f := &forge{issuer: issuer}
 	f.header = members{
 		{"alg", `"ES256"`},

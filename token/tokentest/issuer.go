@@ -27,9 +27,8 @@ import (
 	"example.com/curfew/token"
 )
 
-// TB is what is needed of a testing.TB.
+// TB is what is needed of a testing.TB. An issuer may be used in a fuzz target too.
 type TB interface {
-	Helper()
 	Fatalf(format string, args ...any)
 	Cleanup(func())
 }
@@ -58,7 +57,6 @@ type Issuer struct {
 
 // New returns an issuer whose clock stands at [Start].
 func New(tb TB) *Issuer {
-	tb.Helper()
 	i := &Issuer{
 		Name:        "https://curfew.example",
 		Audience:    "tests",
@@ -78,7 +76,6 @@ func New(tb TB) *Issuer {
 // Key returns the signing key of an algorithm. It is made, and trusted, when it is
 // asked for the first time.
 func (i *Issuer) Key(alg string) *token.SigningKey {
-	i.tb.Helper()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if k := i.signing[alg]; k != nil {
@@ -93,9 +90,17 @@ func (i *Issuer) Key(alg string) *token.SigningKey {
 	return k
 }
 
+// UseKey signs with k instead of the issuer's own key of that algorithm, and
+// trusts it.
+func (i *Issuer) UseKey(k *token.SigningKey) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.signing[k.Algorithm()] = k
+	i.trustLocked(&k.Key)
+}
+
 // Trust adds a key to those that are trusted.
 func (i *Issuer) Trust(k *token.Key) {
-	i.tb.Helper()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.trustLocked(k)
@@ -217,13 +222,11 @@ func (i *Issuer) Session(subject string, change ...func(*token.Session)) token.S
 
 // Mint signs a session with the ES256 key.
 func (i *Issuer) Mint(s token.Session) string {
-	i.tb.Helper()
 	return i.MintWith(token.ES256, s)
 }
 
 // MintWith signs a session with the key of the algorithm given.
 func (i *Issuer) MintWith(alg string, s token.Session) string {
-	i.tb.Helper()
 	raw, err := token.Mint(i.Key(alg), s)
 	if err != nil {
 		i.tb.Fatalf("tokentest: %v", err)
@@ -233,20 +236,17 @@ func (i *Issuer) MintWith(alg string, s token.Session) string {
 
 // Token returns a token of a session of subject that begins now.
 func (i *Issuer) Token(subject string, change ...func(*token.Session)) string {
-	i.tb.Helper()
 	return i.Mint(i.Session(subject, change...))
 }
 
 // Sign signs any two texts as header and payload with the key of the algorithm
 // given, whatever the header says.
 func (i *Issuer) Sign(alg, header, payload string) string {
-	i.tb.Helper()
 	return sign(i.tb, i.Key(alg), encode(header)+"."+encode(payload))
 }
 
 // sign appends the signature to what it is for.
 func sign(tb TB, key *token.SigningKey, signed string) string {
-	tb.Helper()
 	signature, err := jwt.GetSigningMethod(key.Algorithm()).Sign(signed, key.Private())
 	if err != nil {
 		tb.Fatalf("tokentest: signing: %v", err)
@@ -271,7 +271,6 @@ func (i *Issuer) Config() token.Config {
 
 // Validator returns a validator of this issuer's tokens.
 func (i *Issuer) Validator() *token.Validator {
-	i.tb.Helper()
 	v, err := token.NewValidator(i.Config())
 	if err != nil {
 		i.tb.Fatalf("tokentest: %v", err)

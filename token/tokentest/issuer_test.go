@@ -38,6 +38,14 @@ func validate(t *testing.T, v *token.Validator, raw string, want error) {
 	}
 }
 
+func newKey(t *testing.T, alg string) *token.SigningKey {
+	k, err := tokentest.NewKey(alg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 func TestIssuer(t *testing.T) {
 	issuer := tokentest.New(t)
 	v := issuer.Validator()
@@ -47,10 +55,7 @@ func TestIssuer(t *testing.T) {
 			t.Errorf("another %s key each time", alg)
 		}
 	}
-	stranger, err := tokentest.NewKey(token.ES256)
-	if err != nil {
-		t.Fatal(err)
-	}
+	stranger := newKey(t, token.ES256)
 	raw, err := token.Mint(stranger, issuer.Session("ann"))
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +63,8 @@ func TestIssuer(t *testing.T) {
 	validate(t, v, raw, token.ErrUnknownKey)
 	issuer.Trust(&stranger.Key)
 	validate(t, v, raw, nil)
+	issuer.UseKey(newKey(t, token.ES256))
+	validate(t, v, issuer.Token("ann"), nil)
 	if _, err := tokentest.NewKey("none"); err == nil {
 		t.Error("NewKey made a key for none")
 	}
