@@ -267,6 +267,7 @@ const (
 	CodeForbidden       = "forbidden"
 	CodeNotFound        = "not_found"
 	CodeConflict        = "conflict"
+	CodeAmbiguous       = "ambiguous" // 422: an email that several users have
 	CodeInvalidSettings = "invalid_settings"
 	CodeInvalidRequest  = "invalid_request"
 	CodeRateLimited     = "rate_limited"
