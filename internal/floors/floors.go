@@ -18,7 +18,8 @@ var plan = map[string]int{
 	"revocation":    0,
 	"internal/wire": 0,
 
-	"token": 1,
+	"token":              1,
+	"internal/changelog": 1,
 
 	"token/jwks":      2,
 	"token/bearer":    2,
@@ -40,6 +41,7 @@ var plan = map[string]int{
 	"internal/fault":     6,
 	"internal/webcookie": 6,
 	"internal/inbound":   6,
+	"internal/metrics":   6,
 
 	"internal/httpapi": 7,
 	"internal/console": 7,
