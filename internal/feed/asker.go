@@ -1,0 +1,71 @@
+package feed
+
+import (
+	"context"
+	"crypto/rand"
+	"sync"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+)
+
+// asker waits for the nodes from outside: it has a row only to ask with, which
+// says that it has left, so that nobody waits for it.
+type asker struct {
+	store store.Store
+	now   func() time.Time
+	peers *peers
+	row   store.Node
+	wrote bool
+}
+
+func newAsker(s store.Store, now func() time.Time) *asker {
+	if now == nil {
+		now = time.Now
+	}
+	id := rand.Text()
+	return &asker{store: s, now: now, peers: newPeers(s, now, id),
+		row: store.Node{ID: id, Name: "a command", StartedAt: now().UnixMicro(), Left: true}}
+}
+
+func (a *asker) enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error) {
+	if committed.IsZero() {
+		committed = a.now()
+	}
+	watching, stop := context.WithCancel(ctx)
+	wake := a.store.Watch(watching)
+	var forwarding sync.WaitGroup
+	defer forwarding.Wait()
+	defer stop()
+	forwarding.Go(func() { // ends with watching
+		for {
+			select {
+			case <-watching.Done():
+				return
+			case _, open := <-wake:
+				if !open {
+					return
+				}
+				_ = a.peers.read(watching) // the loop reads again by itself
+			}
+		}
+	})
+	ask := func(ctx context.Context) error {
+		a.row.Beat++
+		a.row.Asks, a.wrote = epoch, true
+		return a.store.Update(ctx, func(tx store.Tx) error { return tx.PutNode(ctx, a.row, true) })
+	}
+	return a.peers.enforcement(ctx, epoch, committed, wait, func() standing { return standing{} }, nil, ask, a.peers.read)
+}
+
+func (a *asker) close() {
+	if !a.wrote {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), questionTime)
+	defer cancel()
+	// A row that stays behind counts for nothing, and is pruned some day.
+	_ = a.store.Update(ctx, func(tx store.Tx) error { return tx.DeleteNode(ctx, a.row.ID) })
+}

@@ -1,0 +1,163 @@
+package feed
+
+import (
+	"context"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+)
+
+// Enforcement says on how many validators everything up to epoch is enforced,
+// after waiting at most wait for all of them. committed is the instant at which
+// the commit had returned, zero if nobody remembers.
+//
+// An error says that the nodes could not be read; what was found out before is
+// returned with it.
+func (n *Node) Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error) {
+	if committed.IsZero() {
+		committed = n.committedBy(epoch)
+	}
+	moved, stop := n.hub.watch()
+	defer stop()
+	own := func() standing {
+		t := n.hub.count(epoch)
+		return standing{name: n.config.Name, lease: n.lease, has: n.hub.viewEpoch() >= epoch || n.applied.has(epoch), tally: t}
+	}
+	ask := func(context.Context) error {
+		n.peers.ask(epoch)
+		return n.peers.reads.join().wait(ctx) // the loop writes the row, too
+	}
+	read := func(ctx context.Context) error { return n.peers.reads.join().wait(ctx) }
+	return n.peers.enforcement(ctx, epoch, committed, wait, own, moved, ask, read)
+}
+
+// committedBy returns an instant by which epoch was committed.
+func (n *Node) committedBy(epoch revocation.Epoch) time.Time {
+	if at, ok := n.history.by(epoch); ok {
+		return at
+	}
+	return n.now()
+}
+
+// standing is what this process itself counts for.
+type standing struct {
+	name  string
+	lease time.Duration // 0: it holds no view, and does not count
+	has   bool          // this process enforces the epoch
+	tally tally         // its followers
+}
+
+// rereadEvery is how often the nodes are read while a receipt waits, in case a
+// wake-up was missed.
+const rereadEvery = 250 * time.Millisecond
+
+func (p *peers) enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration,
+	own func() standing, moved <-chan struct{}, ask, read func(context.Context) error,
+) (wire.Enforcement, error) {
+	began := p.now()
+	// The nodes are read after the commit: one that enters later reads what was
+	// committed before it trusts its view.
+	err := p.within(ctx, read)
+	nodes, changed := p.live(p.now())
+	// Nobody grants more than the longest lease of any node that is registered
+	// now, and nobody renews one without having read the change.
+	by := committed.Add(longest(nodes, own()))
+	asked := false
+	for {
+		now := p.now()
+		e := enforcement(epoch, nodes, own())
+		e.EffectiveBy = by.UTC()
+		if err != nil {
+			e.EffectiveEverywhere = false // there may be nodes that we do not know of
+		}
+		if !e.EffectiveEverywhere && err == nil && now.After(by) {
+			e.EffectiveEverywhere, e.Waiting = true, []string{} // every lease from before it is over
+		}
+		left := wait - now.Sub(began)
+		if e.EffectiveEverywhere || left <= 0 || ctx.Err() != nil {
+			return e, err
+		}
+		if !asked && len(nodes) > 0 {
+			asked = true
+			err = p.within(ctx, ask)
+			nodes, changed = p.live(p.now())
+			continue
+		}
+		timer := time.NewTimer(max(time.Millisecond, min(left, rereadEvery, by.Sub(now)+time.Millisecond)))
+		select {
+		case <-changed:
+		case <-moved:
+			time.Sleep(crowdPause)
+		case <-timer.C:
+			err = p.within(ctx, read)
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		nodes, changed = p.live(p.now())
+	}
+}
+
+func (p *peers) within(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, questionTime)
+	defer cancel()
+	return do(ctx)
+}
+
+// longest returns the longest lease of any node, with its margin.
+func longest(nodes []peer, own standing) time.Duration {
+	lease := own.lease
+	for _, n := range nodes {
+		lease = max(lease, time.Duration(n.LeaseMS)*time.Millisecond)
+	}
+	if lease == 0 {
+		return 0
+	}
+	return lease + Margin(lease)
+}
+
+// enforcement adds up what the nodes say about the epoch.
+func enforcement(epoch revocation.Epoch, nodes []peer, own standing) wire.Enforcement {
+	e := wire.Enforcement{Waiting: []string{}}
+	add := func(followers, confirmed int64, waiting ...string) {
+		e.Validators += followers
+		e.Confirmed += confirmed
+		e.Waiting = append(e.Waiting, waiting...)
+	}
+	if own.lease > 0 {
+		if own.has {
+			add(1, 1)
+		} else {
+			add(1, 0, own.name)
+		}
+		add(own.tally.followers, own.tally.confirmed, own.tally.waiting...)
+	}
+	for _, n := range nodes {
+		switch {
+		case n.Confirmed >= epoch:
+			add(1+n.Followers, 1+n.Followers)
+		case n.ViewEpoch >= epoch:
+			add(1+n.Followers, max(1, 1+n.Followers-int64(len(n.Waiting))), n.Waiting...)
+		default:
+			add(1+n.Followers, 0, n.Name)
+		}
+		if n.Confirmed < epoch && n.ViewEpoch >= epoch && len(n.Waiting) == 0 {
+			e.Waiting = append(e.Waiting, n.Name) // its row does not say whom it waits for
+			e.Confirmed = min(e.Confirmed, e.Validators-1)
+		}
+	}
+	e.EffectiveEverywhere = len(e.Waiting) == 0
+	if len(e.Waiting) > mostNamed {
+		e.Waiting = e.Waiting[:mostNamed]
+	}
+	return e
+}
+
+// Enforcement is [Node.Enforcement] for a process that holds no view: a command
+// that has committed to the store by itself.
+func Enforcement(ctx context.Context, s store.Store, epoch revocation.Epoch, committed time.Time, wait time.Duration, now func() time.Time) (wire.Enforcement, error) {
+	asker := newAsker(s, now)
+	defer asker.close()
+	return asker.enforcement(ctx, epoch, committed, wait)
+}

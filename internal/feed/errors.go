@@ -1,0 +1,21 @@
+package feed
+
+import (
+	"errors"
+	"fmt"
+
+	"example.com/curfew/token"
+)
+
+var (
+	errClosed  = errors.New("this node is shutting down: ask another")
+	errNoLease = errors.New("this node has not heard from its store for a lease: ask another")
+)
+
+// unavailable makes err wrap [token.ErrUnavailable].
+func unavailable(err error) error {
+	if errors.Is(err, token.ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", token.ErrUnavailable, err)
+}

@@ -1,0 +1,221 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"example.com/curfew/internal/changelog"
+	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+	"example.com/curfew/token/jwks"
+)
+
+// follow keeps the view current: it reads after every wake-up, for everybody who
+// asks, and once a second, and beats four times a lease.
+func (n *Node) follow(ctx context.Context) {
+	wake := n.store.Watch(ctx)
+	timer := time.NewTimer(pollEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, open := <-wake:
+			if !open {
+				wake = nil // the store was closed; it is still asked, and says so
+			}
+		case <-n.reads.kick:
+		case <-timer.C:
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		n.turn(ctx)
+		timer.Reset(n.pause())
+	}
+}
+
+// pause is how long nothing needs to be done.
+func (n *Node) pause() time.Duration {
+	return max(time.Millisecond, min(pollEvery, n.beats.due(n.lease).Sub(n.now())))
+}
+
+// turn reads once, for everybody who has asked so far.
+func (n *Node) turn(ctx context.Context) {
+	p := n.reads.begin()
+	var err error
+	if now := n.now(); n.Trusted(now) && now.Before(n.beats.due(n.lease)) {
+		err = n.read(ctx, token.Lease{})
+	} else {
+		err = n.beat(ctx)
+	}
+	n.fail(ctx, err)
+	p.end(err)
+	n.hub.tidy()
+}
+
+func (n *Node) fail(ctx context.Context, err error) {
+	switch was := n.failed.Load(); {
+	case ctx.Err() != nil:
+	case err == nil:
+		if was != nil {
+			n.log.InfoContext(ctx, "the store answers again", "epoch", int64(n.Epoch()))
+		}
+		n.failed.Store(nil)
+	default:
+		if was == nil {
+			n.log.WarnContext(ctx, "the store cannot be read; checks go on until the lease ends", "lease_left", n.left(n.now()), "error", err)
+		}
+		n.failed.Store(&failure{at: n.now(), err: err})
+	}
+}
+
+// beat writes the node's row, then reads the changes. The lease runs from the
+// instant at which the beat began: whoever reads the nodes after a commit finds
+// this row, or this node's reading comes after that commit.
+func (n *Node) beat(ctx context.Context) error {
+	began := n.now()
+	n.beats.tried(began)
+	if err := n.writeRow(ctx, false); err != nil {
+		return err
+	}
+	if err := n.read(ctx, token.Lease{Start: began, Length: n.lease}); err != nil {
+		return err
+	}
+	n.beats.done(began)
+	return nil
+}
+
+// read brings the view up to the store's clock and gives it the lease, if that is
+// not zero.
+func (n *Node) read(ctx context.Context, lease token.Lease) error {
+	count, lag, err := n.readChanges(ctx, lease)
+	if n.config.OnRead != nil {
+		n.config.OnRead(count, lag, err)
+	}
+	return err
+}
+
+func (n *Node) readChanges(ctx context.Context, lease token.Lease) (count int, lag time.Duration, err error) {
+	u := update{lease: lease}
+	from := n.Epoch()
+	if from == 0 {
+		u.log = &changelog.Log{}
+	}
+	for at := from; ; {
+		c, err := n.changesAfter(ctx, at)
+		if err != nil {
+			return count, 0, err
+		}
+		if c.Clock < from {
+			// Loudly, and from the beginning. What is known of higher epochs is kept,
+			// but nothing is answered from it before everything has been read.
+			n.log.ErrorContext(ctx, "the store was restored from a backup: starting over from the beginning; revoke everyone unless `curfew restore` did",
+				"view", from.String(), "store", c.Clock.String())
+			n.distrust()
+			u = update{lease: lease, startOver: true, log: &changelog.Log{}}
+			from, at = 0, 0
+			n.history.clear()
+			continue
+		}
+		if err := n.take(ctx, c, &u); err != nil {
+			return count, 0, err
+		}
+		count += len(c.Revocations)
+		if !c.More {
+			u.epoch = c.Epoch
+			break
+		}
+		at = c.Epoch
+	}
+	if n.installation.Load() == nil {
+		return count, 0, nil // Open says so
+	}
+	if u.startOver || u.epoch > n.Epoch() {
+		if lag = n.now().Sub(u.epoch.Time()); count == 0 {
+			lag = 0
+		}
+		n.history.add(u.epoch, n.now())
+	}
+	n.epoch.Store(int64(u.epoch))
+	n.applied.forget(u.epoch)
+	if lease != (token.Lease{}) {
+		n.view.lease.Store(&lease)
+	}
+	n.hub.publish(u)
+	return count, lag, nil
+}
+
+func (n *Node) changesAfter(ctx context.Context, after revocation.Epoch) (store.Changes, error) {
+	ctx, cancel := context.WithTimeout(ctx, questionTime)
+	defer cancel()
+	return n.store.ChangesAfter(ctx, after, pageLimit)
+}
+
+// take applies one answer of the store to what validators read, and notes for
+// the followers what is not above its epoch: the rest comes again.
+func (n *Node) take(ctx context.Context, c store.Changes, u *update) error {
+	if c.Installation != nil || c.Settings != nil || c.Keys != nil {
+		next := n.hub.shared // only this goroutine writes it
+		if u.shared != nil {
+			next = *u.shared
+		}
+		if err := n.takeShared(ctx, c, &next); err != nil {
+			return err
+		}
+		u.shared = &next
+	}
+	n.cache.Apply(c.Revocations...)
+	included := c.Revocations
+	for len(included) > 0 && included[len(included)-1].Epoch > c.Epoch {
+		included = included[:len(included)-1]
+	}
+	u.take(included)
+	return nil
+}
+
+func (n *Node) takeShared(ctx context.Context, c store.Changes, next *shared) error {
+	if in := c.Installation; in != nil {
+		if old := n.installation.Load(); old != nil && old.Issuer != in.Issuer {
+			return fmt.Errorf("the database now belongs to the issuer %q, and this node was started for %q: restart it", in.Issuer, old.Issuer)
+		}
+		n.installation.Store(in)
+		next.issuer, next.audience, next.installation = in.Issuer, in.Audience, in.Epoch
+	}
+	if c.Settings != nil {
+		n.settings.Set(c.Settings.InForce)
+		next.settings = n.settings.Current()
+	}
+	if c.Keys == nil {
+		return nil
+	}
+	keys, err := keyring.Trusted(c.Keys)
+	if err != nil {
+		return fmt.Errorf("the signing keys in the store: %w", err)
+	}
+	set, err := token.NewKeySet(keys...)
+	if err != nil {
+		return fmt.Errorf("the signing keys in the store: %w", err)
+	}
+	if next.keys, err = jwks.Marshal(keys...); err != nil {
+		return fmt.Errorf("the signing keys in the store: %w", err)
+	}
+	next.keysEpoch = 0
+	for _, k := range c.Keys {
+		next.keysEpoch = max(next.keysEpoch, k.Epoch)
+	}
+	n.keys.Set(set)
+	if n.config.OnKeys != nil {
+		if err := n.config.OnKeys(ctx, c.Keys); err != nil && !errors.Is(err, context.Canceled) {
+			n.log.ErrorContext(ctx, "the signing keys could not be taken over; this node may be unable to sign", "error", err)
+		}
+	}
+	return nil
+}
+
+var _ settings.Source = (*settings.Value)(nil)

@@ -1,0 +1,268 @@
+package feed
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"example.com/curfew/internal/changelog"
+	"example.com/curfew/revocation"
+	"example.com/curfew/token"
+)
+
+// hub answers followers from a view: that of a node, or that of an edge. One
+// lock guards everything, so that entering a follower, choosing the epoch of its
+// answer and granting its lease are one step: whoever counts the live followers
+// afterwards counts it, or else it was answered from a newer view.
+type hub struct {
+	now    func() time.Time
+	lease  time.Duration // the longest that is granted
+	margin time.Duration
+	// catchUp brings the view up to the store's clock as read after the call.
+	catchUp func(context.Context) error
+
+	mu       sync.Mutex
+	epoch    revocation.Epoch // of the view
+	trusted  token.Lease      // the view's own
+	shared   shared
+	log      *changelog.Log // everything up to epoch
+	everyone revocation.Epoch
+	followed registry
+	changed  chan struct{} // closed when epoch moves
+	tails    map[revocation.Epoch]*tail
+	watchers map[chan struct{}]struct{}
+	tidied   time.Time
+	closed   bool
+}
+
+func newHub(now func() time.Time, lease, margin time.Duration, catchUp func(context.Context) error) *hub {
+	return &hub{
+		now: now, lease: lease, margin: margin, catchUp: catchUp,
+		log: &changelog.Log{}, changed: make(chan struct{}),
+		tails: map[revocation.Epoch]*tail{}, watchers: map[chan struct{}]struct{}{},
+	}
+}
+
+// update is how the view moves on.
+type update struct {
+	startOver   bool // the store began another history: forget what was confirmed
+	epoch       revocation.Epoch
+	lease       token.Lease // the zero Lease leaves it as it is
+	shared      *shared     // nil leaves it as it is
+	everyone    revocation.Epoch
+	log         *changelog.Log          // everything from the beginning, if not nil
+	revocations []revocation.Revocation // else what is new, ascending
+}
+
+// take adds revocations, ascending.
+func (u *update) take(revocations []revocation.Revocation) {
+	for i := range revocations {
+		if r := &revocations[i]; r.Scope.Kind == revocation.KindEveryone {
+			u.everyone = max(u.everyone, r.Epoch)
+		}
+	}
+	if u.log != nil {
+		u.log.Append(revocations...)
+		return
+	}
+	u.revocations = append(u.revocations, revocations...)
+}
+
+// publish moves the view on. Keys, settings and the cache have it already. The
+// caller is the only one who publishes.
+func (h *hub) publish(u update) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if u.startOver {
+		h.everyone = 0
+		h.followed.forget()
+	}
+	if u.log != nil {
+		u.log.Settled() // it was just read from where there is one entry a scope
+		h.log = u.log
+	}
+	h.everyone = max(h.everyone, u.everyone)
+	h.log.Append(u.revocations...)
+	if u.lease != (token.Lease{}) {
+		h.trusted = u.lease
+	}
+	if u.shared != nil {
+		h.shared = *u.shared
+	}
+	if u.epoch != h.epoch || u.startOver {
+		h.epoch = u.epoch
+		clear(h.tails)
+		close(h.changed)
+		h.changed = make(chan struct{})
+		h.tellLocked()
+	}
+}
+
+// tidy forgets followers whose leases have run out, and drops from the log what
+// decides nothing any more. The caller is the only one who publishes.
+func (h *hub) tidy() {
+	h.mu.Lock()
+	if now := h.now(); now.Sub(h.tidied) >= h.lease/8 {
+		h.tidied = now
+		if h.followed.sweep(now) {
+			h.tellLocked()
+		}
+	}
+	log, everyone := h.log, h.everyone
+	h.mu.Unlock()
+	if !log.Due() {
+		return
+	}
+	smaller := log.Compacted(everyone) // without the lock: it may take a while
+	h.mu.Lock()
+	h.log = smaller
+	h.mu.Unlock()
+}
+
+// close ends every request that is held, and grants no lease any more.
+func (h *hub) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return
+	}
+	h.closed = true
+	h.trusted = token.Lease{}
+	close(h.changed)
+	h.changed = make(chan struct{})
+	h.tellLocked()
+}
+
+// count says how many live followers have the epoch.
+func (h *hub) count(epoch revocation.Epoch) tally {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.followed.tally(epoch, h.epoch, h.now())
+}
+
+// standing says what may be said about the view as a whole: its epoch, and what
+// stands behind it at that epoch.
+func (h *hub) standing() (revocation.Epoch, tally) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.epoch, h.followed.tally(h.epoch, h.epoch, h.now())
+}
+
+func (h *hub) viewEpoch() revocation.Epoch {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.epoch
+}
+
+// watch returns a channel that receives a value soon after the answer of count
+// may have changed. Call stop after use.
+func (h *hub) watch() (moved <-chan struct{}, stop func()) {
+	c := make(chan struct{}, 1)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.watchers[c] = struct{}{}
+	return c, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.watchers, c)
+	}
+}
+
+func (h *hub) tellLocked() {
+	for c := range h.watchers {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// changes answers a follower: see [Node.Changes].
+func (h *hub) changes(ctx context.Context, q Query) (Answer, error) {
+	began := h.now()
+	fresh := q.Wait <= 0
+	if at := h.viewEpoch(); fresh || q.After > at || q.Confirmed > at {
+		// The view may lag, so the store is asked before anybody is told that it
+		// lost something.
+		if err := h.catchUp(ctx); err != nil && (fresh || q.After > at) {
+			return Answer{}, unavailable(err)
+		}
+	}
+	confirmed := h.hear(&q)
+	var hold *time.Timer
+	for {
+		answer, changed, left, err := h.answer(&q, confirmed, began, fresh)
+		if err != nil || changed == nil {
+			return answer, err
+		}
+		if hold == nil {
+			hold = time.NewTimer(left)
+			defer hold.Stop()
+		}
+		select {
+		case <-changed:
+		case <-hold.C:
+			fresh = true // nothing new: answer as it is
+		case <-ctx.Done():
+			return Answer{}, ctx.Err()
+		}
+	}
+}
+
+// hear takes down what the follower says of itself and returns what it may be
+// believed to have confirmed: nothing, if that lies above the clock.
+func (h *hub) hear(q *Query) revocation.Epoch {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	confirmed := q.Confirmed
+	if confirmed > h.epoch {
+		confirmed = 0
+	}
+	if h.followed.hear(q, confirmed) {
+		h.tellLocked()
+	}
+	return confirmed
+}
+
+// answer answers at once if it can or must; else it returns a channel to wait
+// on, and how long to wait at most.
+func (h *hub) answer(q *Query, confirmed revocation.Epoch, began time.Time, must bool) (Answer, <-chan struct{}, time.Duration, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.now()
+	left := min(h.lease, h.trusted.Left(now)).Truncate(time.Millisecond)
+	switch {
+	case h.closed:
+		return Answer{}, nil, 0, unavailable(errClosed)
+	case left <= 0:
+		return Answer{}, nil, 0, unavailable(errNoLease)
+	case q.After > h.epoch:
+		return Answer{}, nil, 0, fmt.Errorf("%w: the clock stands at %d, and the position was %d", ErrStartOver, h.epoch, q.After)
+	case q.After == h.epoch && !must:
+		return Answer{}, h.changed, min(q.Wait, left/3), nil
+	}
+	page, more := h.log.After(q.After)
+	if more {
+		// What moved on may be on a later page: no lease, and nothing confirmed.
+		a := Answer{Epoch: page.Last(), More: true, tail: h.tailOf(q.After, page)}
+		a.head = appendHead(make([]byte, 0, 128), a.Epoch, true, 0, 0, now)
+		return a, nil, 0, nil
+	}
+	a := Answer{Epoch: h.epoch, Lease: left, tail: h.tails[q.After]}
+	if a.tail == nil {
+		a.tail = h.tailOf(q.After, page)
+		h.tails[q.After] = a.tail
+	}
+	if q.Follower == "" {
+		a.Lease = 0 // somebody who looks, and whom nobody could count
+	} else if h.followed.enter(q, confirmed, now.Add(a.Lease+h.margin)) {
+		h.tellLocked()
+	}
+	a.head = appendHead(make([]byte, 0, 128), a.Epoch, false, max(0, now.Sub(began)), a.Lease, now)
+	return a, nil, 0, nil
+}
+
+func (h *hub) tailOf(after revocation.Epoch, page changelog.Page) *tail {
+	return &tail{meta: h.shared.appendMeta(nil, after), encoded: sync.OnceValue(page.Encode)}
+}

@@ -1,0 +1,270 @@
+// Package feed is a node's view of the shared state, and the feed from which
+// others get theirs: the change feed of the contract, section 6.
+//
+// A [Node] reads the store; an [Edge] follows a server. Both answer followers
+// from a hub, and both know who has confirmed what.
+package feed
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+)
+
+// DefaultLease is how long a view may be trusted unless told otherwise.
+const DefaultLease = 15 * time.Second
+
+// The bounds of a lease.
+const (
+	ShortestLease = 2 * time.Second
+	LongestLease  = time.Hour
+)
+
+// Margin is what is added to a lease of the length given before it counts as
+// over, for clocks that do not run at the same speed: a fifteenth, at least 1 s.
+func Margin(lease time.Duration) time.Duration { return max(time.Second, lease/15) }
+
+const (
+	// questionTime bounds one question to the store, and every call that waits
+	// for one.
+	questionTime = 2 * time.Second
+	// pollEvery is the longest time between two looks at the store's clock.
+	pollEvery = time.Second
+	// pageLimit is how many revocations are read at a time.
+	pageLimit = 10_000
+)
+
+// Config configures a [Node]. Store is required.
+type Config struct {
+	Store store.Store
+	// Name is what people call this node: host:port.
+	Name    string
+	Version string
+	// Lease is how long the view may be trusted without a word from the store.
+	// Zero means DefaultLease; else it is from ShortestLease to LongestLease.
+	Lease time.Duration
+	// Margin is added to every lease of somebody else before it counts as over.
+	// Zero means what the function Margin says.
+	Margin time.Duration
+	// CacheSize is the capacity of the cache of revocations. Zero means
+	// revocation.DefaultCapacity.
+	CacheSize int
+	// OnKeys, if not nil, is given all rows of keys whenever they have changed,
+	// before the view says that it has them. It must not wait for the view.
+	OnKeys func(context.Context, []store.Key) error
+	// OnRead, if not nil, is told of each question to the store: how many
+	// revocations came, how old the newest was, and the error. It must be quick.
+	OnRead func(revocations int, lag time.Duration, err error)
+	Now    func() time.Time // nil means time.Now
+	Logger *slog.Logger     // nil discards
+}
+
+func (c *Config) lease() time.Duration {
+	if c.Lease == 0 {
+		return DefaultLease
+	}
+	return c.Lease
+}
+
+func (c *Config) margin() time.Duration {
+	if c.Margin == 0 {
+		return Margin(c.lease())
+	}
+	return c.Margin
+}
+
+// Node keeps this process's view of the store current, and serves it to
+// followers. It is safe for concurrent use.
+type Node struct {
+	config Config
+	store  store.Store
+	now    func() time.Time
+	log    *slog.Logger
+	lease  time.Duration
+	margin time.Duration
+	id     string
+
+	view
+	hub   *hub
+	peers *peers
+	reads *passes
+	beats heart
+
+	installation atomic.Pointer[store.Installation]
+	applied      appliedEpochs
+	history      history
+	failed       atomic.Pointer[failure]
+
+	running sync.WaitGroup
+	stop    context.CancelFunc
+	closed  sync.Once
+}
+
+// Open enters the node in the store, reads everything, and keeps the view
+// current until Close. The store must have an installation.
+func Open(ctx context.Context, config Config) (*Node, error) {
+	if l := config.lease(); l < ShortestLease || l > LongestLease {
+		return nil, fmt.Errorf("feed: a lease of %v is out of bounds: choose from %v to %v", l, ShortestLease, LongestLease)
+	}
+	n := &Node{
+		config: config, store: config.Store, now: config.Now, log: config.Logger,
+		lease: config.lease(), margin: config.margin(), id: rand.Text(), reads: newPasses(),
+	}
+	if n.now == nil {
+		n.now = time.Now
+	}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	n.cache = revocation.NewCache(revocation.CacheConfig{Capacity: config.CacheSize, Source: source{n.store}, LookupTimeout: questionTime})
+	n.hub = newHub(n.now, n.lease, n.margin, n.CatchUp)
+	n.peers = newPeers(n.store, n.now, n.id)
+	n.beats.row = store.Node{ID: n.id, Name: config.Name, Version: config.Version, StartedAt: n.now().UnixMicro(), LeaseMS: n.lease.Milliseconds()}
+
+	if err := n.beat(ctx); err != nil {
+		n.cache.Close()
+		n.forgetRow()
+		return nil, fmt.Errorf("feed: first reading of the store: %w", err)
+	}
+	if n.installation.Load() == nil {
+		n.cache.Close()
+		n.forgetRow()
+		return nil, fmt.Errorf("feed: %w: the database has no installation yet", store.ErrNotFound)
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	n.stop = stop
+	n.running.Go(func() { n.follow(running) })     // ends with stop
+	n.running.Go(func() { n.watchPeers(running) }) // ends with stop
+	return n, nil
+}
+
+// Close gives the view up, ends the requests that are held, and says goodbye to
+// the other nodes. Whatever Open started has ended when it returns.
+func (n *Node) Close() error {
+	var err error
+	n.closed.Do(func() {
+		n.distrust()
+		n.hub.close()
+		n.stop()
+		n.running.Wait()
+		n.cache.Close()
+		err = n.sayGoodbye()
+	})
+	return err
+}
+
+// ID returns the random name of this process among the nodes.
+func (n *Node) ID() string { return n.id }
+
+// Keys returns the keys that are trusted in the view.
+func (n *Node) Keys() token.KeySource { return &n.keys }
+
+// Settings returns the settings in force in the view.
+func (n *Node) Settings() settings.Source { return &n.settings }
+
+// Cache returns the cache of revocations.
+func (n *Node) Cache() *revocation.Cache { return n.cache }
+
+// Installation returns issuer and audience.
+func (n *Node) Installation() store.Installation { return *n.installation.Load() }
+
+// Validator returns a validator on this view. audience must be one of the
+// installation's; "" means its first. observe may be nil.
+func (n *Node) Validator(audience string, observe func(token.Reason, time.Duration)) (*token.Validator, error) {
+	in := n.Installation()
+	if audience == "" && len(in.Audience) > 0 {
+		audience = in.Audience[0]
+	}
+	return token.NewValidator(token.Config{
+		Issuer: in.Issuer, Audience: audience,
+		Keys: &n.keys, Settings: &n.settings, Revocations: n.cache, View: n,
+		Observe: observe, Now: n.config.Now,
+	})
+}
+
+// Changes answers a follower (contract, section 6): at once if there is something
+// newer than its position, else when something comes, at the latest after a third
+// of the lease. The follower is entered, its epoch chosen and its lease granted in
+// one step.
+//
+// Errors wrap [ErrStartOver], or [token.ErrUnavailable] when this node's own lease
+// has run out or it is closing, or are those of ctx.
+func (n *Node) Changes(ctx context.Context, q Query) (Answer, error) { return n.hub.changes(ctx, q) }
+
+// RevokedBefore answers a follower whose cache is partial.
+func (n *Node) RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error) {
+	ctx, cancel := context.WithTimeout(ctx, questionTime)
+	defer cancel()
+	r, err := n.store.RevokedBefore(ctx, user, session)
+	if err != nil {
+		return wire.RevokedBefore{}, unavailable(err)
+	}
+	left := n.left(n.now()).Truncate(time.Millisecond)
+	if left <= 0 {
+		return wire.RevokedBefore{}, unavailable(errNoLease)
+	}
+	return wire.RevokedBefore{User: int64(r.User), Session: int64(r.Session), Epoch: int64(r.Clock), LeaseMS: left.Milliseconds()}, nil
+}
+
+// source answers for what the node's own cache has forgotten.
+type source struct{ store store.Store }
+
+func (s source) RevokedBefore(ctx context.Context, user, session string) (revocation.Answer, error) {
+	r, err := s.store.RevokedBefore(ctx, user, session)
+	if err != nil {
+		return revocation.Answer{}, err
+	}
+	return revocation.Answer{User: r.User, Session: r.Session, AsOf: r.Clock}, nil
+}
+
+// CatchUp returns nil once the view includes everything up to the store's clock
+// as read after the call. It takes no longer than 2 s.
+func (n *Node) CatchUp(ctx context.Context) error {
+	if f := n.failed.Load(); f != nil && n.now().Sub(f.at) < failFast {
+		return unavailable(f.err) // it cannot be told now; nobody needs to ask that often
+	}
+	ctx, cancel := context.WithTimeout(ctx, questionTime)
+	defer cancel()
+	if err := n.reads.join().wait(ctx); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// Applied merges revocations that this process has just committed, so that this
+// node refuses at once, and reads on for the sake of its followers.
+func (n *Node) Applied(revocations ...revocation.Revocation) {
+	n.cache.Apply(revocations...)
+	n.applied.add(n.Epoch(), revocations)
+	n.reads.join()
+}
+
+// AppliedUpTo reads until the view has what this process has committed at epoch.
+// The error wraps [token.ErrUnavailable].
+func (n *Node) AppliedUpTo(ctx context.Context, epoch revocation.Epoch) error {
+	if n.Epoch() >= epoch {
+		return nil
+	}
+	return n.CatchUp(ctx)
+}
+
+var _ token.View = (*Node)(nil)
+
+// failure is why the store could last not be asked.
+type failure struct {
+	at  time.Time
+	err error
+}
+
+// failFast is how long a failure answers for those who would ask again.
+const failFast = 50 * time.Millisecond
