@@ -1,0 +1,146 @@
+package account
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"net/netip"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+)
+
+// The limits of failed attempts in any stretch of a minute.
+const (
+	window         = time.Minute
+	mostForAccount = 10
+	mostForAddress = 30
+	// An address from which the user has begun a session in this time is not bound
+	// by what others do to the account.
+	addressKnownFor = 30 * 24 * time.Hour
+)
+
+// Authenticate returns the user with a name and a password. Its errors are
+// [ErrBadCredentials], *[RateLimited], [ErrBusy] and those of the store.
+//
+// A name that nobody has, an account without a password and a disabled one cost
+// as much as a wrong password and are answered alike. Failed attempts are counted
+// in the store, for all nodes; successful ones never count.
+func (s *Service) Authenticate(ctx context.Context, name, password string, from Origin) (store.User, error) {
+	_, key, err := NormalizeName(name)
+	if err != nil {
+		key = "\x00" // nobody's, and counted as one account
+	}
+	u, err := s.store.UserByName(ctx, key)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return store.User{}, err
+	}
+	return s.verify(ctx, u, key, password, from)
+}
+
+// verify checks the password of a user; the zero User stands for nobody.
+func (s *Service) verify(ctx context.Context, u store.User, nameKey, password string, from Origin) (store.User, error) {
+	if err := s.hashes.enter(); err != nil {
+		return store.User{}, err
+	}
+	defer s.hashes.leave()
+	limits, err := s.limits(ctx, u, nameKey, from)
+	if err != nil {
+		return store.User{}, err
+	}
+	release, err := s.tries.begin(ctx, limits, s.failures)
+	if err != nil {
+		return store.User{}, err
+	}
+	defer release()
+
+	hash := u.PasswordHash
+	if hash == "" {
+		hash = s.decoy
+	}
+	good := false
+	if err := s.hashes.run(ctx, func() { good = passwordMatches(hash, password) }); err != nil {
+		return store.User{}, err
+	}
+	if good && u.PasswordHash != "" && !u.Disabled && len(password) <= LongestPassword {
+		return u, nil
+	}
+	if err := s.refuse(ctx, u, limits, from); err != nil {
+		return store.User{}, err
+	}
+	return store.User{}, ErrBadCredentials
+}
+
+// refuse counts a failed attempt before it is answered. The entry in the audit
+// does not repeat the name that was typed: people type passwords there.
+func (s *Service) refuse(ctx context.Context, u store.User, limits []limit, from Origin) error {
+	keys := make([]string, len(limits))
+	for i, l := range limits {
+		keys[i] = l.key
+	}
+	return s.store.Update(ctx, func(tx store.Tx) error {
+		at := s.now().UnixMicro()
+		if err := tx.AddFailure(ctx, at, keys...); err != nil {
+			return err
+		}
+		return tx.AppendAudit(ctx, store.Audit{
+			At: at, Action: wire.ActionSignInFailed,
+			Actor:      store.Actor{Kind: store.ActorUser, Address: from.Address, RequestID: from.RequestID},
+			TargetKind: "user", TargetID: u.ID, TargetName: u.Name,
+		})
+	})
+}
+
+// limit is how many failed attempts are let through under a key.
+type limit struct {
+	key  string
+	most int64
+}
+
+// limits returns the limits that bind an attempt. Whoever knows a name can make
+// the limit of its account bind strangers, but not those who come from where the
+// user has been: nobody can lock somebody else out.
+func (s *Service) limits(ctx context.Context, u store.User, nameKey string, from Origin) ([]limit, error) {
+	known, err := s.store.KnownAddress(ctx, u.ID, from.Address, s.now().Add(-addressKnownFor).UnixMicro())
+	if err != nil {
+		return nil, err
+	}
+	prefix := addressPrefix(from.Address)
+	account := limit{failureKey("account", nameKey), mostForAccount}
+	if known {
+		account = limit{failureKey("account from", nameKey, prefix), mostForAccount}
+	}
+	return []limit{account, {failureKey("address", prefix), mostForAddress}}, nil
+}
+
+// failureKey is a hash: what is typed for a name is not kept.
+func failureKey(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write([]byte(p))
+		h.Write([]byte{0})
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
+
+// addressPrefix is the address of one customer: all of IPv4, a /64 of IPv6.
+func addressPrefix(address string) string {
+	a, err := netip.ParseAddr(address)
+	if err != nil {
+		return address
+	}
+	if a = a.Unmap(); a.Is4() {
+		return a.String()
+	}
+	p, err := a.WithZone("").Prefix(64)
+	if err != nil {
+		return address
+	}
+	return p.String()
+}
+
+func (s *Service) failures(ctx context.Context, key string) (int64, error) {
+	return s.store.Failures(ctx, key, s.now().Add(-window).UnixMicro())
+}

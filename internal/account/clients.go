@@ -1,0 +1,170 @@
+package account
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+)
+
+// oldSecretFor is how long a secret goes on working after a new one was made, so
+// that services can be changed over one by one.
+const oldSecretFor = 24 * time.Hour
+
+// newSecret returns 130 random bits and what is kept of them. A secret that is
+// random needs no slow hash: nobody can try them all.
+func newSecret() (secret, hash string) {
+	secret = rand.Text()
+	return secret, hashSecret(secret)
+}
+
+func hashSecret(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
+}
+
+// ClientCaller returns the client with an id and a secret; the error is
+// [ErrBadClient] or the store's.
+func (s *Service) ClientCaller(ctx context.Context, id, secret string, from Origin) (Caller, error) {
+	c, err := s.store.Client(ctx, id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return Caller{}, err
+	}
+	hash := []byte(hashSecret(secret))
+	good := subtle.ConstantTimeCompare(hash, []byte(c.SecretHash)) == 1
+	if s.now().UnixMicro() < c.OldSecretUntil {
+		good = subtle.ConstantTimeCompare(hash, []byte(c.OldSecretHash)) == 1 || good
+	}
+	if err != nil || c.Deleted || !good {
+		return Caller{}, ErrBadClient
+	}
+	return Caller{
+		Actor:  store.Actor{Kind: store.ActorClient, ID: c.ID, Name: c.Name, Address: from.Address, RequestID: from.RequestID},
+		Client: &c,
+	}, nil
+}
+
+// Clients returns all clients, by name.
+func (s *Service) Clients(ctx context.Context, c Caller) ([]store.Client, error) {
+	if err := c.administrates(); err != nil {
+		return nil, err
+	}
+	return s.store.Clients(ctx)
+}
+
+// CreateClient makes a client and returns its secret, which nobody can read again.
+// The id is made from the name where that serves.
+func (s *Service) CreateClient(ctx context.Context, c Caller, body wire.NewClient) (store.Client, string, error) {
+	if err := c.administrates(); err != nil {
+		return store.Client{}, "", err
+	}
+	name, _, err := NormalizeName(body.Name)
+	var wrong Invalid
+	if invalid := (*Invalid)(nil); errors.As(err, &invalid) {
+		wrong.Fields = append(wrong.Fields, invalid.Fields...)
+	}
+	capabilities := slices.Clone(body.Capabilities)
+	slices.Sort(capabilities)
+	capabilities = slices.Compact(capabilities)
+	if len(capabilities) == 0 {
+		wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "capabilities", Detail: fmt.Sprintf("must name at least one of %q", store.Capabilities())})
+	}
+	for _, name := range capabilities {
+		if !slices.Contains(store.Capabilities(), name) {
+			wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "capabilities", Detail: fmt.Sprintf("has %q; there are %q", name, store.Capabilities())})
+		}
+	}
+	if len(wrong.Fields) > 0 {
+		return store.Client{}, "", &wrong
+	}
+	secret, hash := newSecret()
+	client := store.Client{Name: name, Capabilities: capabilities, SecretHash: hash}
+	client, err = s.changeClient(ctx, c.Actor, wire.ActionClientCreate, func(tx store.Tx) (store.Client, error) {
+		client.ID = clientID(name)
+		if _, err := tx.Client(ctx, client.ID); client.ID == "" || err == nil {
+			client.ID = strings.TrimPrefix(client.ID+"-"+strings.ToLower(rand.Text()[:8]), "-")
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return client, err
+		}
+		client.CreatedAt = s.now().UnixMicro()
+		return client, nil
+	})
+	return client, secret, err
+}
+
+// clientID returns the id that a name suggests, or "".
+func clientID(name string) string {
+	id := strings.ToLower(strings.ReplaceAll(name, " ", "-"))
+	for _, r := range id {
+		if (r < 'a' || 'z' < r) && (r < '0' || '9' < r) && r != '-' && r != '_' && r != '.' {
+			return ""
+		}
+	}
+	if len(id) > 64 || id == "me" || id == "." || id == ".." {
+		return ""
+	}
+	return id
+}
+
+// changeClient writes what change makes of a client, with the clock held, and
+// what was done to it.
+func (s *Service) changeClient(ctx context.Context, actor store.Actor, action string, change func(store.Tx) (store.Client, error)) (client store.Client, err error) {
+	err = s.store.Update(ctx, func(tx store.Tx) error {
+		now := s.now()
+		epoch, err := tx.Advance(ctx, now)
+		if err != nil {
+			return err
+		}
+		if client, err = change(tx); err != nil {
+			return err
+		}
+		client.Epoch = epoch
+		if err := tx.PutClient(ctx, client); err != nil {
+			return err
+		}
+		return tx.AppendAudit(ctx, store.Audit{
+			At: now.UnixMicro(), Actor: actor, Action: action, TargetKind: "client", TargetID: client.ID, TargetName: client.Name,
+			Epoch: epoch, Detail: detail(map[string]any{"capabilities": client.Capabilities}),
+		})
+	})
+	return client, err
+}
+
+// NewSecret gives a client a new secret. The one it had works for another 24
+// hours, or until the next.
+func (s *Service) NewSecret(ctx context.Context, c Caller, id string) (store.Client, string, error) {
+	if err := c.administrates(); err != nil {
+		return store.Client{}, "", err
+	}
+	secret, hash := newSecret()
+	client, err := s.changeClient(ctx, c.Actor, wire.ActionClientSecret, func(tx store.Tx) (store.Client, error) {
+		client, err := tx.Client(ctx, id)
+		client.OldSecretHash, client.OldSecretUntil = client.SecretHash, s.now().Add(oldSecretFor).UnixMicro()
+		client.SecretHash = hash
+		return client, err
+	})
+	return client, secret, err
+}
+
+// DeleteClient deletes a client; its secrets stop working at once.
+func (s *Service) DeleteClient(ctx context.Context, c Caller, id string) error {
+	if err := c.administrates(); err != nil {
+		return err
+	}
+	_, err := s.changeClient(ctx, c.Actor, wire.ActionClientDelete, func(tx store.Tx) (store.Client, error) {
+		client, err := tx.Client(ctx, id)
+		client.Deleted = true
+		client.SecretHash, client.OldSecretHash, client.OldSecretUntil = "", "", 0
+		return client, err
+	})
+	return err
+}

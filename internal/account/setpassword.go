@@ -1,0 +1,83 @@
+package account
+
+import (
+	"context"
+	"fmt"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+)
+
+// PasswordChange is a new password that is allowed, checked and hashed. It is
+// written in the transaction that also revokes the user's sessions.
+type PasswordChange struct {
+	service *Service
+	caller  Caller
+	user    store.User // as it was checked
+	hash    string
+}
+
+// PreparePassword checks whether the caller may set the password of a user, and
+// hashes it. For oneself the current password is required (so that whoever finds
+// an open session cannot keep it), and failed attempts count like those of a
+// sign-in; for others it takes UserEdit or AdministerSystem.
+func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, change wire.ChangePassword, from Origin) (*PasswordChange, error) {
+	if !c.IsSelf(userID) {
+		if err := c.mayEditUsers(); err != nil {
+			return nil, err
+		}
+	}
+	u, err := s.store.User(ctx, userID)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case c.IsSelf(userID) && change.Current == nil:
+		return nil, InvalidField("current", "is required to change one's own password")
+	case c.IsSelf(userID):
+	case change.Current != nil:
+		return nil, InvalidField("current", "goes with one's own password only")
+	default:
+		if err := c.mayTouch(u); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkPassword("new", change.New); err != nil {
+		return nil, err
+	}
+	if c.IsSelf(userID) {
+		if _, err := s.verify(ctx, u, u.NameKey, *change.Current, from); err != nil {
+			return nil, err
+		}
+	}
+	p := &PasswordChange{service: s, caller: c, user: u}
+	p.hash, err = s.hash(ctx, change.New)
+	return p, err
+}
+
+// Write sets the password, unless it has been changed since it was checked, and
+// appends the audit entry of the revocation at epoch.
+func (p *PasswordChange) Write(ctx context.Context, tx store.Tx, epoch revocation.Epoch) error {
+	u, err := tx.LockUser(ctx, p.user.ID)
+	if err != nil {
+		return err
+	}
+	if u.PasswordHash != p.user.PasswordHash {
+		return fmt.Errorf("%w: the password was changed in the meantime", store.ErrConflict)
+	}
+	if !p.caller.IsSelf(u.ID) {
+		if err := p.caller.mayTouch(u); err != nil {
+			return err
+		}
+	}
+	u.PasswordHash = p.hash
+	if err := tx.UpdateUser(ctx, u); err != nil {
+		return err
+	}
+	return tx.AppendAudit(ctx, store.Audit{
+		At: p.service.now().UnixMicro(), Actor: p.caller.Actor, Action: wire.ActionUserPassword,
+		TargetKind: "user", TargetID: u.ID, TargetName: u.Name, Epoch: epoch, Scope: revocation.KindUser,
+		Reason: "password changed",
+	})
+}

@@ -1,0 +1,420 @@
+package account
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+	"example.com/curfew/token"
+)
+
+// Users returns a page of the users whose name or email begins with search, by
+// name; cursor is what the page before returned as next. next is "" at the end.
+func (s *Service) Users(ctx context.Context, c Caller, search, cursor string, limit int) (users []store.User, next string, err error) {
+	if err := c.mayEditUsers(); err != nil {
+		return nil, "", err
+	}
+	if search != "" {
+		if _, key, err := NormalizeName(search); err == nil {
+			search = key
+		}
+	}
+	users, err = s.store.Users(ctx, search, cursor, limit+1)
+	if len(users) > limit {
+		users = users[:limit]
+		next = users[limit-1].NameKey
+	}
+	return users, next, err
+}
+
+// User returns a user.
+func (s *Service) User(ctx context.Context, c Caller, id string) (store.User, error) {
+	if err := c.mayEditUsers(); err != nil {
+		return store.User{}, err
+	}
+	return s.store.User(ctx, id)
+}
+
+// UsersByEmail returns the users with an email address, for clients that may
+// revoke their sessions.
+func (s *Service) UsersByEmail(ctx context.Context, c Caller, email string) ([]store.User, error) {
+	if !c.Trusted && !c.Client.Can(store.Revoke) {
+		return nil, Forbidden(store.Revoke)
+	}
+	return s.store.UsersByEmail(ctx, email)
+}
+
+// FindUser returns the user with a name or, failing that, an id.
+func (s *Service) FindUser(ctx context.Context, nameOrID string) (store.User, error) {
+	found, unknown, err := s.find(ctx, []string{nameOrID})
+	if err == nil && len(unknown) > 0 {
+		err = fmt.Errorf("%w: no user has the name or the id %q", store.ErrNotFound, nameOrID)
+	}
+	if err != nil {
+		return store.User{}, err
+	}
+	return found[0], nil
+}
+
+// FindUsers returns the users with the names or ids given, each once, in the order
+// of first mention; and what stands for nobody.
+func (s *Service) FindUsers(ctx context.Context, c Caller, namesOrIDs []string) (found []store.User, unknown []string, err error) {
+	if err := c.mayEditUsers(); err != nil {
+		return nil, nil, err
+	}
+	return s.find(ctx, namesOrIDs)
+}
+
+func (s *Service) find(ctx context.Context, namesOrIDs []string) (found []store.User, unknown []string, err error) {
+	keys := make([]string, 0, len(namesOrIDs))
+	ids := make([]string, 0, len(namesOrIDs))
+	for _, text := range namesOrIDs {
+		if _, key, err := NormalizeName(text); err == nil {
+			keys = append(keys, key)
+		}
+		if token.ValidSubject(text) {
+			ids = append(ids, text)
+		}
+	}
+	users, err := s.store.UsersNamed(ctx, ids, keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	byID, byName := map[string]store.User{}, map[string]store.User{}
+	for _, u := range users {
+		byID[u.ID], byName[u.NameKey] = u, u
+	}
+	seen := map[string]bool{}
+	for _, text := range namesOrIDs {
+		u, ok := byID[text]
+		if _, key, err := NormalizeName(text); err == nil {
+			if named, is := byName[key]; is {
+				u, ok = named, true
+			}
+		}
+		switch {
+		case !ok:
+			unknown = append(unknown, text)
+		case !seen[u.ID]:
+			seen[u.ID] = true
+			found = append(found, u)
+		}
+	}
+	return found, unknown, nil
+}
+
+// draft is a change of a user that has been read and checked.
+type draft struct {
+	change   wire.UserChange
+	name     string
+	nameKey  string
+	email    *string // "" removes it
+	password string  // hash; "" for none
+}
+
+// read checks every member of a change and reports all that is wrong.
+func (s *Service) read(ctx context.Context, change wire.UserChange) (draft, error) {
+	d := draft{change: change}
+	var wrong Invalid
+	note := func(err error) {
+		var i *Invalid
+		if errors.As(err, &i) {
+			wrong.Fields = append(wrong.Fields, i.Fields...)
+		}
+	}
+	if change.Name != nil {
+		var err error
+		d.name, d.nameKey, err = NormalizeName(*change.Name)
+		note(err)
+	}
+	if len(change.Email) > 0 {
+		var email *string
+		if err := json.Unmarshal(change.Email, &email); err != nil {
+			note(InvalidField("email", "must be a string or null"))
+		} else if email == nil {
+			d.email = new(string)
+		} else {
+			d.email = email
+			note(checkEmail(*email))
+		}
+	}
+	if change.Permissions != nil {
+		for _, p := range *change.Permissions {
+			if !slices.Contains(store.Permissions(), p) {
+				note(InvalidField("permissions", "has %q; there are %q", p, store.Permissions()))
+			}
+		}
+	}
+	if change.Password != nil {
+		note(checkPassword("password", *change.Password))
+	}
+	if len(wrong.Fields) > 0 {
+		return d, &wrong
+	}
+	if change.Password != nil {
+		var err error
+		if d.password, err = s.hash(ctx, *change.Password); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+// applyTo makes the change to u.
+func (d *draft) applyTo(u *store.User) {
+	if d.change.Name != nil {
+		u.Name, u.NameKey = d.name, d.nameKey
+	}
+	if d.email != nil {
+		u.Email = *d.email
+	}
+	if d.password != "" {
+		u.PasswordHash = d.password
+	}
+	if d.change.Permissions != nil {
+		u.Permissions = slices.Clone(*d.change.Permissions)
+		slices.Sort(u.Permissions)
+		u.Permissions = slices.Compact(u.Permissions)
+	}
+	if d.change.Disabled != nil {
+		u.Disabled = *d.change.Disabled
+	}
+}
+
+// CreateUser makes a user; a name is required. Without a password only clients
+// can begin sessions for the user. Permissions are given by administrators only.
+func (s *Service) CreateUser(ctx context.Context, c Caller, change wire.UserChange) (store.User, error) {
+	if err := c.mayEditUsers(); err != nil {
+		return store.User{}, err
+	}
+	if change.Permissions != nil && len(*change.Permissions) > 0 {
+		if err := c.administrates(); err != nil {
+			return store.User{}, err
+		}
+	}
+	if change.Name == nil {
+		return store.User{}, InvalidField("name", "is required")
+	}
+	d, err := s.read(ctx, change)
+	if err != nil {
+		return store.User{}, err
+	}
+	u := store.User{ID: newID(), Permissions: []string{}, CreatedAt: s.now().UnixMicro()}
+	d.applyTo(&u)
+	return u, s.insert(ctx, c.Actor, u)
+}
+
+func (s *Service) insert(ctx context.Context, actor store.Actor, u store.User) error {
+	err := s.store.Update(ctx, func(tx store.Tx) error {
+		if err := tx.InsertUser(ctx, u); err != nil {
+			return err
+		}
+		return tx.AppendAudit(ctx, store.Audit{
+			At: u.CreatedAt, Actor: actor, Action: wire.ActionUserCreate, TargetKind: "user", TargetID: u.ID, TargetName: u.Name,
+			Detail: detail(map[string]any{"email": u.Email, "permissions": u.Permissions, "disabled": u.Disabled}),
+		})
+	})
+	if errors.Is(err, store.ErrConflict) {
+		return ErrNameTaken
+	}
+	return err
+}
+
+func detail(members map[string]any) string {
+	b, err := json.Marshal(members)
+	if err != nil {
+		panic(err) // texts, lists of texts and booleans
+	}
+	return string(b)
+}
+
+// ChangeUser changes what is given. Disabling and a new password revoke the
+// user's sessions in the same transaction; the revocation is returned, else nil.
+// The last enabled administrator can be neither disabled nor demoted.
+func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change wire.UserChange, reason string) (store.User, *revocation.Revocation, error) {
+	if err := c.mayEditUsers(); err != nil {
+		return store.User{}, nil, err
+	}
+	before, err := s.store.User(ctx, id)
+	if err == nil {
+		err = mayChange(c, before, change) // before a hash is spent on it; again below
+	}
+	if err != nil {
+		return store.User{}, nil, err
+	}
+	d, err := s.read(ctx, change)
+	if err != nil {
+		return store.User{}, nil, err
+	}
+	var u store.User
+	var revoked *revocation.Revocation
+	err = s.store.Update(ctx, func(tx store.Tx) error {
+		now := s.now()
+		// The lock of the clock orders this after every other change of an
+		// administrator, so that two of them cannot demote each other.
+		epoch, err := tx.Advance(ctx, now)
+		if err != nil {
+			return err
+		}
+		old, err := tx.LockUser(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := mayChange(c, old, change); err != nil {
+			return err
+		}
+		u = old
+		d.applyTo(&u)
+		if err := tx.UpdateUser(ctx, u); err != nil {
+			return err
+		}
+		if isAdministrator(old) && !old.Disabled && (u.Disabled || !isAdministrator(u)) {
+			left, err := tx.CountAdministrators(ctx)
+			if err != nil {
+				return err
+			}
+			if left == 0 {
+				return ErrLastAdministrator
+			}
+		}
+		revoked = nil
+		if u.Disabled && !old.Disabled || d.password != "" {
+			revoked = &revocation.Revocation{Scope: revocation.User(id), Epoch: epoch}
+			if err := tx.PutRevocations(ctx, *revoked); err != nil {
+				return err
+			}
+		}
+		return tx.AppendAudit(ctx, entries(c.Actor, old, u, d.password != "", reason, now.UnixMicro(), revoked)...)
+	})
+	if errors.Is(err, store.ErrConflict) && !errors.Is(err, ErrLastAdministrator) {
+		err = ErrNameTaken
+	}
+	if err != nil {
+		return store.User{}, nil, err
+	}
+	if revoked != nil {
+		s.applied(*revoked)
+	}
+	return u, revoked, nil
+}
+
+func mayChange(c Caller, u store.User, change wire.UserChange) error {
+	if change.Permissions != nil {
+		if err := c.administrates(); err != nil {
+			return err
+		}
+	}
+	return c.mayTouch(u)
+}
+
+// entries are the audit entries of a change: one for each kind of change. The one
+// that revoked carries the epoch, since it stands for the receipt.
+func entries(actor store.Actor, old, u store.User, password bool, reason string, at int64, revoked *revocation.Revocation) []store.Audit {
+	var out []store.Audit
+	add := func(action string, members map[string]any) *store.Audit {
+		e := store.Audit{At: at, Actor: actor, Action: action, TargetKind: "user", TargetID: u.ID, TargetName: u.Name, Reason: reason}
+		if members != nil {
+			e.Detail = detail(members)
+		}
+		out = append(out, e)
+		return &out[len(out)-1]
+	}
+	revokes := func(e *store.Audit) {
+		if revoked != nil {
+			e.Epoch, e.Scope = revoked.Epoch, revocation.KindUser
+			revoked = nil // one entry stands for it
+		}
+	}
+	changed := map[string]any{}
+	if old.Name != u.Name {
+		changed["name"] = map[string]string{"from": old.Name, "to": u.Name}
+	}
+	if old.Email != u.Email {
+		changed["email"] = map[string]string{"from": old.Email, "to": u.Email}
+	}
+	if len(changed) > 0 {
+		add(wire.ActionUserChange, changed)
+	}
+	if !slices.Equal(old.Permissions, u.Permissions) {
+		add(wire.ActionUserPermissions, map[string]any{"from": old.Permissions, "to": u.Permissions})
+	}
+	switch {
+	case u.Disabled && !old.Disabled:
+		revokes(add(wire.ActionUserDisable, nil))
+	case !u.Disabled && old.Disabled:
+		add(wire.ActionUserEnable, nil)
+	}
+	if password {
+		revokes(add(wire.ActionUserPassword, nil))
+	}
+	return out
+}
+
+// EnsureUser returns the user with an id, whom it creates without a password, and
+// with the id for a name, if there is none.
+func (s *Service) EnsureUser(ctx context.Context, c Caller, id string) (store.User, error) {
+	if !c.Trusted && !c.Client.Can(store.Issue) {
+		return store.User{}, Forbidden(store.Issue)
+	}
+	if !token.ValidSubject(id) {
+		return store.User{}, InvalidField("id", "must be 1 to 128 ASCII letters, digits and . _ ~ : @ - |")
+	}
+	u := store.User{ID: id, Permissions: []string{}, CreatedAt: s.now().UnixMicro()}
+	name := id
+	for range 3 {
+		var err error
+		if u.Name, u.NameKey, err = NormalizeName(name); err != nil {
+			return store.User{}, err
+		}
+		err = s.insert(ctx, c.Actor, u)
+		if !errors.Is(err, store.ErrConflict) {
+			return u, err
+		}
+		if found, err := s.store.User(ctx, id); !errors.Is(err, store.ErrNotFound) {
+			return found, err // somebody else was quicker
+		}
+		// Another user has the id for a name.
+		name = id[:min(len(id), longestName-9)] + " " + rand.Text()[:8]
+	}
+	return store.User{}, ErrNameTaken
+}
+
+// Bootstrap makes the first account, `admin`, who administers the system, if
+// there is no user at all. With password "" it makes one up and returns it.
+func (s *Service) Bootstrap(ctx context.Context, password string) (created bool, generated string, err error) {
+	n, err := s.store.CountUsers(ctx)
+	if err != nil || n > 0 {
+		return false, "", err
+	}
+	if password == "" {
+		generated = newPassword()
+		password = generated
+	}
+	if err := checkPassword("password", password); err != nil {
+		return false, "", err
+	}
+	u := store.User{
+		ID: newID(), Name: "admin", NameKey: "admin", Permissions: []string{store.AdministerSystem},
+		CreatedAt: s.now().UnixMicro(),
+	}
+	if u.PasswordHash, err = s.hash(ctx, password); err != nil {
+		return false, "", err
+	}
+	err = s.insert(ctx, store.Actor{Kind: store.ActorSystem}, u)
+	if errors.Is(err, store.ErrConflict) {
+		return false, "", nil // another node was quicker
+	}
+	return err == nil, generated, err
+}
+
+// newPassword returns 100 random bits, in groups that can be read and typed.
+func newPassword() string {
+	t := rand.Text()
+	return t[0:5] + "-" + t[5:10] + "-" + t[10:15] + "-" + t[15:20]
+}
