@@ -65,6 +65,7 @@ type Request struct {
 	Code   string // code word of the problem that was answered
 	User   string // id of the user who asks, once that is proven
 	Client string // id of the service client that asks, once that is proven
+	Err    error  // what went wrong; its text is logged if it is the server's fault
 	Quiet  bool   // made so often by machines that success is not worth a line
 }
 

@@ -20,6 +20,8 @@ func log(logger *slog.Logger, r *http.Request, record Record) {
 		if record.Status == http.StatusServiceUnavailable {
 			level = slog.LevelWarn // cannot tell now: a state, not a defect
 		}
+	case record.Code == "not_yet_valid":
+		level = slog.LevelWarn // a clock is wrong, here or at another node
 	case record.Quiet && record.Status < 400:
 		level = slog.LevelDebug
 	}
@@ -42,6 +44,9 @@ func log(logger *slog.Logger, r *http.Request, record Record) {
 		if optional.value != "" {
 			attrs = append(attrs, slog.String(optional.name, optional.value))
 		}
+	}
+	if record.Err != nil && level >= slog.LevelWarn {
+		attrs = append(attrs, slog.String("error", record.Err.Error()))
 	}
 	logger.LogAttrs(r.Context(), level, "request", attrs...)
 }
