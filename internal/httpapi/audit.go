@@ -1,0 +1,87 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+)
+
+// listAudit is GET /v1/audit.
+func listAudit(c *call) error {
+	n, err := limit(c.query)
+	if err != nil {
+		return err
+	}
+	filter, err := auditFilter(c.query)
+	if err != nil {
+		return err
+	}
+	entries, err := c.Sessions.Audit(c.ctx, c.caller, filter, n+1) // one more, to know whether there is a next page
+	if err != nil {
+		return err
+	}
+	var answer wire.AuditEntries
+	if len(entries) > n {
+		entries = entries[:n]
+		answer.NextCursor = cursor("audit", strconv.FormatInt(entries[n-1].ID, 10))
+	}
+	answer.Entries = make([]wire.AuditEntry, len(entries))
+	for i, e := range entries {
+		answer.Entries[i] = wireAudit(e)
+	}
+	return c.json(http.StatusOK, answer)
+}
+
+func auditFilter(q url.Values) (store.AuditFilter, error) {
+	f := store.AuditFilter{
+		Person: q.Get("person"), Actor: q.Get("actor"), Target: q.Get("target"), Action: q.Get("action"),
+	}
+	after, err := position(q, "audit")
+	if err != nil {
+		return f, err
+	}
+	if after != "" {
+		if f.Before, err = strconv.ParseInt(after, 10, 64); err != nil || f.Before < 1 {
+			return f, account.InvalidField("cursor", "is not one that this list has given")
+		}
+	}
+	if f.From, err = instant(q, "from"); err != nil {
+		return f, err
+	}
+	f.To, err = instant(q, "to")
+	return f, err
+}
+
+// instant reads a parameter that is a date and time (RFC 3339); 0 if it is not
+// given.
+func instant(q url.Values, name string) (int64, error) {
+	if !q.Has(name) {
+		return 0, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, q.Get(name))
+	if err != nil || t.Year() < 1970 || t.Year() > 9999 {
+		return 0, account.InvalidField(name, "must be an instant, as in 2026-11-23T17:00:00Z")
+	}
+	return t.UnixMicro(), nil
+}
+
+func wireAudit(e store.Audit) wire.AuditEntry {
+	w := wire.AuditEntry{
+		ID: e.ID, At: fromMicro(e.At),
+		Actor:  wire.AuditActor{Kind: e.Actor.Kind, ID: e.Actor.ID, Name: e.Actor.Name},
+		Action: e.Action,
+		Target: wire.AuditTarget{Kind: e.TargetKind, ID: e.TargetID, Name: e.TargetName},
+		Reason: e.Reason, Address: e.Actor.Address, RequestID: e.Actor.RequestID,
+		Epoch: int64(e.Epoch),
+	}
+	if e.Detail != "" {
+		w.Detail = json.RawMessage(e.Detail)
+	}
+	return w
+}

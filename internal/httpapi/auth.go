@@ -1,0 +1,120 @@
+package httpapi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/fault"
+	"example.com/curfew/token"
+	"example.com/curfew/token/bearer"
+)
+
+// authenticate proves the credential that the route takes. What the caller may do
+// with it is decided where it is done.
+func (c *call) authenticate() error {
+	switch c.route.Who {
+	case Bearer:
+		if c.route.Pattern == "/v1/session" && c.r.Method == http.MethodDelete {
+			return nil // signing out takes tokens that nothing else does
+		}
+		if err := c.validate(); err != nil {
+			return err
+		}
+		if c.route.Self || c.route.Permissions != nil {
+			return c.loadUser()
+		}
+	case Client:
+		return c.loadClient()
+	case Anyone, BearerOrCookie, Holder: // the handlers' own business
+	}
+	return nil
+}
+
+// validate validates the token in the Authorization header.
+func (c *call) validate() error {
+	raw, err := bearer.FromRequest(c.r)
+	if err != nil {
+		return err
+	}
+	s, err := c.Validator.Validate(c.ctx, raw)
+	if err != nil {
+		return err
+	}
+	c.session, c.inbound.User = s, s.Subject
+	return nil
+}
+
+// loadUser reads the user of the session: permissions are those in the store now,
+// never those of the day of the sign-in.
+func (c *call) loadUser() error {
+	caller, err := c.Accounts.UserCaller(c.ctx, c.session, c.origin())
+	if err != nil {
+		return err
+	}
+	c.caller = caller
+	return c.guard()
+}
+
+// guard refuses whoever the table of routes says cannot make the call, before
+// their body is looked at. The services decide once more, and about more.
+func (c *call) guard() error {
+	if c.route.Self || len(c.route.Permissions) == 0 || c.unguarded {
+		return nil
+	}
+	for _, permission := range c.route.Permissions {
+		if c.caller.Can(permission) {
+			return nil
+		}
+	}
+	return account.Forbidden(c.route.Permissions[0])
+}
+
+// loadClient proves the service client that calls. The capability is checked here
+// as well as where the work is done, since not all the work of clients has a room
+// that knows them: an edge's feed, introspection.
+func (c *call) loadClient() error {
+	id, secret, err := clientCredentials(c.r)
+	if err != nil {
+		return err
+	}
+	caller, err := c.Clients.ClientCaller(c.ctx, id, secret, c.origin())
+	if err != nil {
+		return err
+	}
+	c.caller, c.inbound.Client = caller, caller.Actor.ID
+	if c.route.Capability != "" && !caller.Client.Can(c.route.Capability) {
+		return account.Forbidden(c.route.Capability)
+	}
+	return nil
+}
+
+// clientCredentials reads HTTP Basic. RFC 6749, section 2.3.1, has id and secret
+// form-encoded first; ours have no character that this would change.
+func clientCredentials(r *http.Request) (id, secret string, err error) {
+	if n := len(r.Header["Authorization"]); n > 1 {
+		return "", "", fmt.Errorf("%w: %d Authorization headers", account.ErrBadClient, n)
+	}
+	id, secret, ok := r.BasicAuth()
+	switch {
+	case !ok:
+		return "", "", fmt.Errorf("%w: this call takes a client's id and secret by HTTP Basic", fault.ErrNoClient)
+	case !isClientID(id):
+		return "", "", fmt.Errorf("%w: no client has such an id", account.ErrBadClient)
+	}
+	return id, secret, nil
+}
+
+// over reports whether a session has ended for good: there is nothing left to end.
+func over(err error) bool {
+	return errors.Is(err, token.ErrRevoked) || errors.Is(err, token.ErrMaximumDuration)
+}
+
+// isClientID reports whether a client could have the id.
+func isClientID(id string) bool {
+	return id != "" && len(id) <= 128 && utf8.ValidString(id) && !strings.ContainsFunc(id, unicode.IsControl)
+}

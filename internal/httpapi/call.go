@@ -1,0 +1,134 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/fault"
+	"example.com/curfew/internal/inbound"
+	"example.com/curfew/token"
+)
+
+// call is one request on its way through a handler.
+type call struct {
+	*api
+	route   *Route
+	w       http.ResponseWriter
+	r       *http.Request
+	ctx     context.Context
+	inbound *inbound.Request
+	query   url.Values
+
+	// What the credential has proven: a session, or a client.
+	session *token.Session
+	caller  account.Caller
+}
+
+// origin is where the call comes from, as it is kept.
+func (c *call) origin() account.Origin {
+	return account.Origin{Address: c.inbound.Text(), RequestID: c.inbound.ID, Device: c.inbound.Device}
+}
+
+// serve answers one request for a route.
+func (a *api) serve(route *Route, w http.ResponseWriter, r *http.Request) {
+	c := &call{api: a, route: route, w: w, r: r, inbound: inbound.Of(r)}
+	c.inbound.Route, c.inbound.Quiet = route.Pattern, route.quiet
+	if err := c.answer(); err != nil {
+		fail(w, r, err)
+	}
+}
+
+// fail answers with the problem that err is, and leaves the rest to the log.
+func fail(w http.ResponseWriter, r *http.Request, err error) {
+	f := fault.Of(err)
+	q := inbound.Of(r)
+	q.Code, q.Err = f.Code, err
+	f.Write(w, r)
+}
+
+func (c *call) answer() error {
+	if c.route.Who == BearerOrCookie {
+		c.nobody() // before anything can go wrong
+	}
+	most := max(c.route.body, ordinaryBody)
+	if c.r.ContentLength > most && c.route.Who != BearerOrCookie {
+		return fmt.Errorf("%w: the most is %d bytes", fault.ErrTooLarge, most)
+	}
+	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, c.route.body)
+	if !c.route.AnyQuery {
+		q, err := checkQuery(c.r.URL.RawQuery, c.route.Query)
+		if err != nil {
+			return err
+		}
+		c.query = q
+	}
+	timeout := c.route.timeout
+	if timeout == 0 {
+		timeout = c.timeout()
+	}
+	ctx, cancel := context.WithTimeout(c.r.Context(), timeout)
+	defer cancel()
+	c.ctx = ctx
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+	return c.route.handle(c)
+}
+
+// hold lets the call take longer by wait. The deadlines of the connection are
+// meant for calls that are answered at once; a read deadline that passes while a
+// handler waits would look as if the caller had gone. Call it when the caller has
+// been authenticated, never before.
+func (c *call) hold(wait time.Duration) (cancel context.CancelFunc) {
+	const rest = 30 * time.Second // to write the answer
+	end := time.Now().Add(wait + rest)
+	control := http.NewResponseController(c.w)
+	// Neither fails on a connection that is there; in a test there may be none.
+	_ = control.SetReadDeadline(end)
+	_ = control.SetWriteDeadline(end)
+	timeout := max(c.route.timeout, c.timeout())
+	c.ctx, cancel = context.WithTimeout(c.r.Context(), wait+timeout)
+	return cancel
+}
+
+// private keeps an answer out of every cache (RFC 9111, section 5.2.2.5).
+func (c *call) private() { c.w.Header().Set("Cache-Control", "no-store") }
+
+// json answers with v.
+func (c *call) json(status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("%w: %w", fault.ErrInternal, err)
+	}
+	c.private()
+	h := c.w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	c.w.WriteHeader(status)
+	_, _ = c.w.Write(append(body, '\n')) // the caller is gone if this fails
+	return nil
+}
+
+// nothing answers 204.
+func (c *call) nothing() error {
+	c.private()
+	c.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// userID returns the user whom the path names; "me" is the caller.
+func (c *call) userID() (string, error) {
+	id := c.r.PathValue("id")
+	if id == "me" && c.session != nil {
+		return c.session.Subject, nil
+	}
+	if !token.ValidSubject(id) {
+		return "", fmt.Errorf("%w: the path names no user", fault.ErrNotFound)
+	}
+	return id, nil
+}

@@ -1,0 +1,92 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+)
+
+// listClients is GET /v1/clients.
+func listClients(c *call) error {
+	n, err := limit(c.query)
+	if err != nil {
+		return err
+	}
+	after, err := position(c.query, "clients")
+	if err != nil {
+		return err
+	}
+	all, err := c.Accounts.Clients(c.ctx, c.caller)
+	if err != nil {
+		return err
+	}
+	page, next := pageAfter(all, after, n, func(s store.Client) string { return s.ID })
+	answer := wire.Clients{Clients: make([]wire.Client, len(page))}
+	for i, client := range page {
+		answer.Clients[i] = wireClient(client, "")
+	}
+	if next != "" {
+		answer.NextCursor = cursor("clients", next)
+	}
+	return c.json(http.StatusOK, answer)
+}
+
+// createClient is POST /v1/clients.
+func createClient(c *call) error {
+	var body wire.NewClient
+	if err := decode(c.r, &body, false); err != nil {
+		return err
+	}
+	client, secret, err := c.Accounts.CreateClient(c.ctx, c.caller, body)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusCreated, wireClient(client, secret))
+}
+
+// newSecret is POST /v1/clients/{id}/secrets.
+func newSecret(c *call) error {
+	if err := decode(c.r, &struct{}{}, true); err != nil {
+		return err
+	}
+	client, secret, err := c.Accounts.NewSecret(c.ctx, c.caller, clientID(c))
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusCreated, wireClient(client, secret))
+}
+
+// deleteClient is DELETE /v1/clients/{id}.
+func deleteClient(c *call) error {
+	if err := c.Accounts.DeleteClient(c.ctx, c.caller, clientID(c)); err != nil {
+		return err
+	}
+	return c.nothing()
+}
+
+// showClient is GET /v1/clients/me.
+func showClient(c *call) error {
+	return c.json(http.StatusOK, wireClient(*c.caller.Client, ""))
+}
+
+// clientID returns the client that the path names; "" if no client could have
+// such an id, so that what the store cannot hold does not reach it.
+func clientID(c *call) string {
+	id := c.r.PathValue("id")
+	if !isClientID(id) {
+		return ""
+	}
+	return id
+}
+
+// wireClient shows a client without the hashes of its secrets.
+func wireClient(client store.Client, secret string) wire.Client {
+	return wire.Client{
+		ID:           client.ID,
+		Name:         client.Name,
+		Capabilities: append([]string{}, client.Capabilities...),
+		CreatedAt:    fromMicro(client.CreatedAt),
+		Secret:       secret,
+	}
+}

@@ -1,0 +1,149 @@
+// Package httpapi is the HTTP API: it turns requests into calls of session,
+// account and feed, and their answers into JSON. It decides nothing itself. What
+// can be called, and by whom, stands in one table: [Routes].
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/fault"
+	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/metrics"
+	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/webcookie"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+)
+
+// Feed is what the API needs of a node's change feed. *feed.Node is one.
+type Feed interface {
+	Changes(ctx context.Context, q feed.Query) (feed.Answer, error)
+	RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error)
+}
+
+// Clients tells who a service client is. *account.Service is one.
+type Clients interface {
+	ClientCaller(ctx context.Context, id, secret string, from account.Origin) (account.Caller, error)
+}
+
+// Config configures [New]. The fields up to Issuer are required.
+type Config struct {
+	Sessions  *session.Service
+	Accounts  *account.Service
+	Clients   Clients // who authenticates service clients; nil: Accounts
+	Feed      Feed
+	Validator *token.Validator
+	Keys      token.KeySource
+	Settings  settings.Source
+	Issuer    string // also the base of the addresses in the metadata
+
+	// Rest answers what is not the API's: the console. Nil: 404.
+	Rest http.Handler
+	// Ready says why no request should be sent here (nil: all is well): the store
+	// cannot be reached, the view is stale, the server is about to end. Nil: always
+	// ready.
+	Ready func(ctx context.Context) error
+
+	// TrustedProxies may say for whom a request was made: see package inbound.
+	TrustedProxies []netip.Prefix
+	// Jar is the cookie that the console keeps sessions in.
+	Jar webcookie.Jar
+	// Returns are the addresses to which forward auth may send a browser back
+	// after the sign-in.
+	Returns webcookie.Returns
+	// KeyCache is how long others may keep the JWK Set. It must not be longer than
+	// a new key is published before it signs. Zero: 15 s, the default lease.
+	KeyCache time.Duration
+	// Timeout is how long a call may take that does nothing but ask the store.
+	// Zero: 2 s.
+	Timeout time.Duration
+
+	// Metrics counts what happens. Nil: nothing is counted.
+	Metrics *metrics.Metrics
+	Now     func() time.Time // nil: time.Now
+	Logger  *slog.Logger     // nil: discarded
+}
+
+func (c Config) timeout() time.Duration {
+	if c.Timeout == 0 {
+		return 2 * time.Second
+	}
+	return c.Timeout
+}
+
+func (c Config) keyCache() time.Duration {
+	if c.KeyCache == 0 {
+		return 15 * time.Second
+	}
+	return c.KeyCache
+}
+
+// api is what handlers share.
+type api struct {
+	Config
+	now     func() time.Time
+	base    *url.URL // of the issuer; nil if it is no http(s) URL
+	refresh refreshGroup
+
+	unguarded bool // in tests: the services alone decide
+}
+
+// New returns the API as one handler, with a request id, a log line and metrics
+// for everything that passes through it, Rest included.
+func New(config Config) (http.Handler, error) {
+	for _, required := range []struct {
+		name    string
+		missing bool
+	}{
+		{"Sessions", config.Sessions == nil},
+		{"Accounts", config.Accounts == nil},
+		{"Feed", config.Feed == nil},
+		{"Validator", config.Validator == nil},
+		{"Keys", config.Keys == nil},
+		{"Settings", config.Settings == nil},
+		{"Issuer", config.Issuer == ""},
+	} {
+		if required.missing {
+			return nil, errors.New("httpapi: Config." + required.name + " is required")
+		}
+	}
+	if config.Clients == nil {
+		config.Clients = config.Accounts
+	}
+	return newHandler(config, Routes())
+}
+
+// newHandler returns a handler of the routes given.
+func newHandler(config Config, routes []Route) (http.Handler, error) {
+	a := &api{Config: config, now: config.Now}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	if u, err := url.Parse(config.Issuer); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
+		a.base = u
+	}
+	if a.Metrics == nil {
+		var err error
+		if a.Metrics, err = metrics.New(nil); err != nil {
+			return nil, err
+		}
+	}
+	return inbound.Wrap(inbound.Config{
+		TrustedProxies: config.TrustedProxies,
+		Logger:         config.Logger,
+		Observe: func(r inbound.Record) {
+			a.Metrics.Request(r.Route, r.Method, r.Status, r.Took)
+		},
+		Panic: func(w http.ResponseWriter, r *http.Request) { fail(w, r, fault.ErrInternal) },
+		Now:            config.Now,
+	}, a.mux(routes)), nil
+}

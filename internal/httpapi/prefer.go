@@ -1,0 +1,66 @@
+package httpapi
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// longestWait is the longest that an answer is held for Prefer: wait=N.
+const longestWait = 30 * time.Second
+
+// preferredWait returns how long the caller would have the answer held: the
+// preference wait of RFC 7240, section 4.3, at most [longestWait]. A preference
+// is a wish, so one that cannot be read is as if it were not there; of several,
+// the first counts (section 2).
+func preferredWait(h http.Header) (wait time.Duration, given bool) {
+	for _, line := range h.Values("Prefer") {
+		for preference := range splitUnquoted(line, ',') {
+			word, _ := cutUnquoted(preference, ';') // parameters: wait has none
+			name, value, _ := strings.Cut(word, "=")
+			if !strings.EqualFold(strings.TrimSpace(name), "wait") {
+				continue
+			}
+			value = strings.TrimSpace(value)
+			if unquoted, ok := strings.CutPrefix(value, `"`); ok {
+				value = strings.TrimSuffix(unquoted, `"`)
+			}
+			n, err := strconv.ParseUint(value, 10, 32)
+			if err != nil {
+				return 0, false
+			}
+			return min(time.Duration(n)*time.Second, longestWait), true // #nosec G115 -- 32 bits
+		}
+	}
+	return 0, false
+}
+
+// splitUnquoted yields the parts of s between separators that stand outside of
+// quoted strings.
+func splitUnquoted(s string, separator byte) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for s != "" {
+			var part string
+			part, s = cutUnquoted(s, separator)
+			if !yield(part) {
+				return
+			}
+		}
+	}
+}
+
+func cutUnquoted(s string, separator byte) (before, after string) {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case quoted && s[i] == '\\':
+			i++
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == separator && !quoted:
+			return s[:i], s[i+1:]
+		}
+	}
+	return s, ""
+}

@@ -1,0 +1,153 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/fault"
+	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/token"
+	"example.com/curfew/token/bearer"
+)
+
+// signIn is POST /v1/sessions.
+func signIn(c *call) error {
+	var body wire.SignIn
+	if err := decode(c.r, &body, false); err != nil {
+		return err
+	}
+	issued, err := c.Sessions.SignIn(c.ctx, body.Username, body.Password, body.RememberMe, c.origin())
+	if err != nil {
+		c.Metrics.SignIn(fault.Of(err).Code)
+		return err
+	}
+	c.Metrics.SignIn("")
+	c.inbound.User = issued.User.ID
+	return c.issued(http.StatusCreated, issued)
+}
+
+// issue is POST /v1/users/{id}/sessions.
+func issue(c *call) error {
+	id := c.r.PathValue("id")
+	if !token.ValidSubject(id) {
+		return account.InvalidField("id", "must be a user's id: 1 to 128 letters, digits and . _ ~ : @ - |, but not ., .. or me")
+	}
+	var body wire.Issue
+	if err := decode(c.r, &body, true); err != nil {
+		return err
+	}
+	issued, err := c.Sessions.Issue(c.ctx, c.caller, id, body.RememberMe, c.origin())
+	if err != nil {
+		return err
+	}
+	return c.issued(http.StatusCreated, issued)
+}
+
+func (c *call) issued(status int, issued session.Issued) error {
+	return c.json(status, issued.Wire())
+}
+
+// describe is GET /v1/session.
+func describe(c *call) error {
+	s, err := c.Sessions.Describe(c.ctx, c.session)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, s)
+}
+
+// refresh is POST /v1/session/refresh.
+func refresh(c *call) error {
+	if err := decode(c.r, &struct{}{}, true); err != nil {
+		return err
+	}
+	issued, err := c.Sessions.Refresh(c.ctx, c.session)
+	if err != nil {
+		return err
+	}
+	return c.issued(http.StatusOK, issued)
+}
+
+// signOut is DELETE /v1/session. A session that is over needs no ending. A token
+// that has only timed out may be an old one of a session that lives on with a
+// newer token: that is ended as well.
+func signOut(c *call) error {
+	raw, err := bearer.FromRequest(c.r)
+	if err != nil {
+		return err
+	}
+	s, err := c.Validator.Ending(c.ctx, raw)
+	if over(err) {
+		return c.nothing()
+	}
+	if err != nil {
+		return err
+	}
+	c.inbound.User = s.Subject
+	if err := c.Sessions.SignOut(c.ctx, s, c.origin()); err != nil {
+		return err
+	}
+	c.Metrics.Revoked("session")
+	return c.nothing()
+}
+
+// listSessions is GET /v1/users/{id}/sessions.
+func listSessions(c *call) error {
+	id, err := c.userID()
+	if err != nil {
+		return err
+	}
+	n, err := limit(c.query)
+	if err != nil {
+		return err
+	}
+	after, err := position(c.query, "sessions")
+	if err != nil {
+		return err
+	}
+	all, err := c.Sessions.List(c.ctx, c.caller, id)
+	if err != nil {
+		return err
+	}
+	page, next := pageAfter(all, after, n, func(s wire.LiveSession) string { return s.ID })
+	answer := wire.LiveSessions{Sessions: page}
+	if next != "" {
+		answer.NextCursor = cursor("sessions", next)
+	}
+	return c.json(http.StatusOK, answer)
+}
+
+// pageAfter returns at most n of all, from behind the one with the key after, and
+// the key behind which the next page begins. If the one named after is gone, the
+// list begins anew: nothing is left out that way.
+func pageAfter[T any](all []T, after string, n int, key func(T) string) (page []T, next string) {
+	start := 0
+	for i, one := range all {
+		if after != "" && key(one) == after {
+			start = i + 1
+		}
+	}
+	end := min(start+n, len(all))
+	if end < len(all) {
+		next = key(all[end-1])
+	}
+	return append([]T{}, all[start:end]...), next // never null
+}
+
+// revokeSession is DELETE /v1/users/{id}/sessions/{sid}.
+func revokeSession(c *call) error {
+	id, err := c.userID()
+	if err != nil {
+		return err
+	}
+	sid := c.r.PathValue("sid")
+	if !token.ValidSessionID(sid) {
+		sid = "" // no session has an id of another form; whether the caller may ask comes first
+	}
+	if _, err := c.Sessions.RevokeSession(c.ctx, c.caller, id, sid, ""); err != nil {
+		return err
+	}
+	c.Metrics.Revoked("session")
+	return c.nothing()
+}

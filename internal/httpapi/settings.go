@@ -1,0 +1,113 @@
+package httpapi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"example.com/curfew/internal/fault"
+	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/settings"
+)
+
+// showSettings is GET /v1/settings/authentication.
+func showSettings(c *call) error {
+	in, tag, err := c.Sessions.Settings(c.ctx)
+	if err != nil {
+		return err
+	}
+	c.w.Header().Set("ETag", tag)
+	return c.json(http.StatusOK, wireSettings(in.Settings))
+}
+
+// changeSettings is PUT /v1/settings/authentication.
+func changeSettings(c *call) error {
+	dry, err := boolean(c.query, "dry_run")
+	if err != nil {
+		return err
+	}
+	var body wire.Settings
+	if err := decode(c.r, &body, false); err != nil {
+		return err
+	}
+	to, err := readSettings(body)
+	if err != nil {
+		return err
+	}
+	if dry {
+		preview, err := c.Sessions.PreviewSettings(c.ctx, c.caller, to)
+		if err != nil {
+			return err
+		}
+		return c.json(http.StatusOK, preview)
+	}
+	tag, err := c.ifMatch()
+	if err != nil {
+		return err
+	}
+	in, tag, err := c.Sessions.ChangeSettings(c.ctx, c.caller, to, tag)
+	if err != nil {
+		return err
+	}
+	c.w.Header().Set("ETag", tag)
+	return c.json(http.StatusOK, wireSettings(in.Settings))
+}
+
+// ifMatch returns the entity tag that the change is meant for (RFC 9110, section
+// 13.1.1). Of several, the one in force, if it is among them.
+func (c *call) ifMatch() (string, error) {
+	lines := c.r.Header.Values("If-Match")
+	if len(lines) == 0 {
+		return "", fmt.Errorf("%w: read the settings, then send the ETag of that answer as If-Match", fault.ErrNeedsIfMatch)
+	}
+	var tags []string
+	for tag := range splitUnquoted(strings.Join(lines, ","), ',') {
+		tags = append(tags, strings.TrimSpace(tag))
+	}
+	if len(tags) == 1 {
+		return tags[0], nil // a weak tag is never equal to a strong one
+	}
+	_, now, err := c.Sessions.Settings(c.ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, tag := range tags {
+		if tag == now {
+			return now, nil
+		}
+	}
+	return "", fmt.Errorf("%w: read the settings again and repeat the change", session.ErrLostRace)
+}
+
+// readSettings returns the settings that a body asks for. All three members are
+// required: a PUT replaces, and a default would be a wish that nobody has uttered.
+func readSettings(body wire.Settings) (settings.Settings, error) {
+	var missing []error
+	need := func(there bool, field string) {
+		if !there {
+			missing = append(missing, settings.Violation{Field: field, Problem: "is required"})
+		}
+	}
+	need(body.SessionTimeoutSeconds != nil, settings.FieldSessionTimeout)
+	need(body.MaximumSessionDurationSeconds != nil, settings.FieldMaximumSessionDuration)
+	need(body.RememberMeEnabled != nil, settings.FieldRememberMeEnabled)
+	if missing != nil {
+		return settings.Settings{}, errors.Join(missing...)
+	}
+	return settings.Settings{
+		SessionTimeout:         settings.FromSeconds(*body.SessionTimeoutSeconds),
+		MaximumSessionDuration: settings.FromSeconds(*body.MaximumSessionDurationSeconds),
+		RememberMeEnabled:      *body.RememberMeEnabled,
+	}, nil
+}
+
+func wireSettings(s settings.Settings) wire.Settings {
+	timeout, maximum := settings.Seconds(s.SessionTimeout), settings.Seconds(s.MaximumSessionDuration)
+	return wire.Settings{
+		SessionTimeoutSeconds:         &timeout,
+		MaximumSessionDurationSeconds: &maximum,
+		RememberMeEnabled:             &s.RememberMeEnabled,
+	}
+}

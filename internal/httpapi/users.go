@@ -1,0 +1,125 @@
+package httpapi
+
+import (
+	"net/http"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+)
+
+// listUsers is GET /v1/users.
+func listUsers(c *call) error {
+	n, err := limit(c.query)
+	if err != nil {
+		return err
+	}
+	after, err := position(c.query, "users")
+	if err != nil {
+		return err
+	}
+	users, next, err := c.Accounts.Users(c.ctx, c.caller, c.query.Get("search"), after, n)
+	if err != nil {
+		return err
+	}
+	answer := wire.Users{Users: make([]wire.User, len(users))}
+	for i, u := range users {
+		answer.Users[i] = wireUser(u)
+	}
+	if next != "" {
+		answer.NextCursor = cursor("users", next)
+	}
+	return c.json(http.StatusOK, answer)
+}
+
+// createUser is POST /v1/users.
+func createUser(c *call) error {
+	var body wire.UserChange
+	if err := decode(c.r, &body, false); err != nil {
+		return err
+	}
+	u, err := c.Accounts.CreateUser(c.ctx, c.caller, body)
+	if err != nil {
+		return err
+	}
+	c.w.Header().Set("Location", "/v1/users/"+u.ID)
+	return c.json(http.StatusCreated, wireUser(u))
+}
+
+// showUser is GET /v1/users/{id}.
+func showUser(c *call) error {
+	id, err := c.userID()
+	if err != nil {
+		return err
+	}
+	u, err := c.Accounts.User(c.ctx, c.caller, id)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, wireUser(u))
+}
+
+// changeUser is PATCH /v1/users/{id}.
+func changeUser(c *call) error {
+	id, err := c.userID()
+	if err != nil {
+		return err
+	}
+	var body wire.UserChange
+	if err := decode(c.r, &body, false); err != nil {
+		return err
+	}
+	u, revoked, err := c.Accounts.ChangeUser(c.ctx, c.caller, id, body, "")
+	if err != nil {
+		return err
+	}
+	if revoked != nil {
+		c.Metrics.Revoked("user")
+	}
+	return c.json(http.StatusOK, wireUser(u))
+}
+
+// changePassword is PUT /v1/users/{id}/password.
+func changePassword(c *call) error {
+	id, err := c.userID()
+	if err != nil {
+		return err
+	}
+	var body wire.ChangePassword
+	if err := decode(c.r, &body, false); err != nil {
+		return err
+	}
+	receipt, err := c.Sessions.ChangePassword(c.ctx, c.caller, id, body, c.origin())
+	if err != nil {
+		return err
+	}
+	c.Metrics.Revoked("user")
+	return c.receipt(http.StatusOK, receipt, 0)
+}
+
+// wireUser shows a user as others see one: without password and name key.
+func wireUser(u store.User) wire.User {
+	w := wire.User{
+		ID:           u.ID,
+		Name:         u.Name,
+		Permissions:  append([]string{}, u.Permissions...),
+		Disabled:     u.Disabled,
+		CreatedAt:    fromMicro(u.CreatedAt),
+		LastSignInAt: dateOrNull(u.LastSignInAt),
+	}
+	if u.Email != "" {
+		w.Email = &u.Email
+	}
+	return w
+}
+
+func fromMicro(us int64) time.Time { return time.UnixMicro(us).UTC() }
+
+// dateOrNull is nil for "never".
+func dateOrNull(us int64) *time.Time {
+	if us == 0 {
+		return nil
+	}
+	t := fromMicro(us)
+	return &t
+}

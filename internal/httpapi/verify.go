@@ -1,0 +1,185 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/webcookie"
+	"example.com/curfew/token"
+	"example.com/curfew/token/bearer"
+)
+
+// verify is /v1/verify: forward auth. A proxy asks it about each request, with
+// that request's headers, and lets it through on 200 with the headers that say
+// who it is from (nginx auth_request, Caddy forward_auth, Traefik ForwardAuth,
+// Envoy ext_authz).
+//
+// It never takes a cookie away: it answers many requests of a page at a time, and
+// the refusal of an old one may arrive after a new sign-in.
+func verify(c *call) error {
+	raw, byCookie, err := c.tokenOrCookie()
+	var s *token.Session
+	if err == nil {
+		s, err = c.Validator.Validate(c.ctx, raw)
+	}
+	if err == nil && byCookie {
+		err = c.renew(s)
+	}
+	if err != nil {
+		if c.mayGoToSignIn(err, byCookie) {
+			return c.toSignIn(err)
+		}
+		return err
+	}
+	c.inbound.User = s.Subject
+	c.private()
+	h := c.w.Header()
+	h.Set("Remote-User", s.Subject) // only characters that a header can carry: token.ValidSubject
+	h.Set("Curfew-Session", s.ID)
+	c.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// nobody sets the identity headers to nothing. They are on every answer, so that
+// a proxy which copies them overwrites those that a client has made up.
+func (c *call) nobody() {
+	h := c.w.Header()
+	h.Set("Remote-User", "")
+	h.Set("Curfew-Session", "")
+}
+
+// tokenOrCookie returns the token of the Authorization header or, without one,
+// that of the cookie. A bearer token that is refused is refused: the cookie is not
+// tried, or a request could have two identities. An Authorization header of
+// another scheme is meant for the service behind the proxy.
+func (c *call) tokenOrCookie() (raw string, byCookie bool, err error) {
+	raw, err = bearer.FromRequest(c.r)
+	if err == nil || !errors.Is(err, token.ErrMissing) {
+		return raw, false, err
+	}
+	raw, err = c.Jar.Read(c.r)
+	return raw, true, err
+}
+
+// renew passes on a renewed cookie when one is due. The session may be found to
+// have ended by that, since a refresh asks the store; that it cannot be renewed
+// for another reason is no reason to refuse it.
+func (c *call) renew(s *token.Session) error {
+	in := c.Settings.Current().Settings
+	if c.Sessions == nil || !webcookie.Due(s, in, c.now()) {
+		return nil
+	}
+	issued, err := c.refresh.do(c.ctx, s, c.Sessions.Refresh)
+	switch reason := token.ReasonOf(err); {
+	case err == nil:
+		c.Jar.Set(c.w, issued.Token, issued.Session, issued.InForce.Settings, c.now())
+		return nil
+	case reason == token.ErrUnavailable || reason == token.ErrMalformed:
+		return nil
+	}
+	return err
+}
+
+// refreshGroup makes one refresh for the many requests that a page makes with
+// the same cookie at a time.
+type refreshGroup struct {
+	mu      sync.Mutex
+	running map[refreshKey]*refreshing // guarded by mu
+}
+
+type refreshKey struct {
+	session string
+	last    token.UnixTime
+}
+
+type refreshing struct {
+	done   chan struct{}
+	issued session.Issued
+	err    error
+}
+
+func (g *refreshGroup) do(ctx context.Context, s *token.Session, refresh func(context.Context, *token.Session) (session.Issued, error)) (session.Issued, error) {
+	key := refreshKey{s.ID, s.LastRefresh}
+	g.mu.Lock()
+	if one := g.running[key]; one != nil {
+		g.mu.Unlock()
+		select {
+		case <-one.done:
+			return one.issued, one.err
+		case <-ctx.Done():
+			return session.Issued{}, token.ErrUnavailable
+		}
+	}
+	if g.running == nil {
+		g.running = map[refreshKey]*refreshing{}
+	}
+	one := &refreshing{done: make(chan struct{}), err: token.ErrUnavailable}
+	g.running[key] = one
+	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		delete(g.running, key)
+		g.mu.Unlock()
+		close(one.done)
+	}()
+	// Whoever came first may hang up; the others still wait for the answer.
+	shared := context.WithoutCancel(ctx)
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		shared, cancel = context.WithDeadline(shared, deadline)
+		defer cancel()
+	}
+	one.issued, one.err = refresh(shared, s)
+	return one.issued, one.err
+}
+
+// mayGoToSignIn reports whether the refusal err may become a way to the sign-in
+// page: the proxy has asked for that, the request came from a browser that shows
+// pages, and a sign-in would help.
+func (c *call) mayGoToSignIn(err error, byCookie bool) bool {
+	method := c.inbound.Forwarded(c.r, "X-Forwarded-Method")
+	if method == "" {
+		method = c.r.Method
+	}
+	return c.r.URL.Query().Get("sign_in") == "1" && byCookie && c.base != nil &&
+		(method == http.MethodGet || method == http.MethodHead) && asksForHTML(c.r.Header) &&
+		token.ReasonOf(err) != token.ErrUnavailable
+}
+
+// toSignIn sends the browser to the sign-in page, which says why and sends it
+// back if it is told where from, and may.
+func (c *call) toSignIn(err error) error {
+	query := url.Values{}
+	if back := c.returnAddress(); back != "" {
+		query.Set("return", back)
+	}
+	if reason := token.ReasonOf(err); reason != token.ErrMissing {
+		query.Set("why", string(reason))
+	}
+	to := c.base.JoinPath("/sign-in")
+	to.RawQuery = query.Encode()
+	c.private()
+	c.w.Header().Set("Location", to.String())
+	c.w.WriteHeader(http.StatusFound)
+	return nil
+}
+
+// returnAddress returns the address that the browser had asked for, as a trusted
+// proxy says, if it is one of those that people may be sent to; else "".
+func (c *call) returnAddress() string {
+	scheme := c.inbound.Forwarded(c.r, "X-Forwarded-Proto")
+	host := c.inbound.Forwarded(c.r, "X-Forwarded-Host")
+	uris := c.r.Header.Values("X-Forwarded-Uri") // which may have commas in it
+	if !c.inbound.Trusted || scheme == "" || host == "" || len(uris) != 1 || !strings.HasPrefix(uris[0], "/") {
+		return ""
+	}
+	if address := scheme + "://" + host + uris[0]; c.Returns.Allow(address) {
+		return address
+	}
+	return ""
+}
