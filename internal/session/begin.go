@@ -1,0 +1,205 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+)
+
+func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
+
+// SignIn checks a name and a password and begins a session. Its errors are those
+// of account.Service.Authenticate, and those of the store.
+//
+// The epoch clock is read before everything else, so that whatever is revoked
+// while the password is being checked ends this session as well.
+func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe bool, from account.Origin) (Issued, error) {
+	epoch, err := s.store.Clock(ctx)
+	if err != nil {
+		return Issued{}, err
+	}
+	u, err := s.config.Accounts.Authenticate(ctx, name, password, from)
+	if err != nil {
+		return Issued{}, err
+	}
+	issued, err := s.begin(ctx, epoch, u, rememberMe, from)
+	if err != nil {
+		return Issued{}, err
+	}
+	row := issued.row(from, s.now().UnixMicro())
+	err = s.store.Update(ctx, func(tx store.Tx) error {
+		if err := tx.InsertSession(ctx, row); err != nil {
+			return err
+		}
+		if err := tx.TouchUser(ctx, u.ID, row.BeganAt); err != nil {
+			return err
+		}
+		return tx.AppendAudit(ctx, beginEntry(actorOf(u, from), row, u))
+	})
+	if err != nil {
+		return Issued{}, err
+	}
+	return issued, nil
+}
+
+// Issue begins a session for a user whom the calling client has authenticated
+// itself. A user who does not exist is created, without a password. A disabled
+// user is a conflict.
+func (s *Service) Issue(ctx context.Context, c account.Caller, userID string, rememberMe bool, from account.Origin) (Issued, error) {
+	if !c.Trusted && !c.Client.Can(store.Issue) {
+		return Issued{}, account.Forbidden(store.Issue)
+	}
+	epoch, err := s.store.Clock(ctx)
+	if err != nil {
+		return Issued{}, err
+	}
+	u, err := s.store.User(ctx, userID)
+	if isNotFound(err) {
+		u, err = s.config.Accounts.EnsureUser(ctx, c, userID)
+	}
+	if err != nil {
+		return Issued{}, err
+	}
+	if u.Disabled {
+		return Issued{}, fmt.Errorf("%w: user %s is disabled; enable the account first", store.ErrConflict, u.ID)
+	}
+	issued, err := s.begin(ctx, epoch, u, rememberMe, from)
+	if err != nil {
+		return Issued{}, err
+	}
+	row := issued.row(from, s.now().UnixMicro())
+	err = s.store.Update(ctx, func(tx store.Tx) error {
+		if err := tx.InsertSession(ctx, row); err != nil {
+			return err
+		}
+		if err := tx.TouchUser(ctx, u.ID, row.BeganAt); err != nil {
+			return err
+		}
+		return tx.AppendAudit(ctx, beginEntry(c.Actor, row, u))
+	})
+	if err != nil {
+		return Issued{}, err
+	}
+	return issued, nil
+}
+
+// begin mints the first token of a session whose epoch has been read. It reads
+// the settings after that.
+func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.User, rememberMe bool, from account.Origin) (Issued, error) {
+	in, err := s.store.Settings(ctx)
+	if err != nil {
+		return Issued{}, err
+	}
+	now := s.now()
+	sess := token.Session{
+		Issuer:     s.config.Installation.Issuer,
+		Audience:   s.config.Installation.Audience,
+		Subject:    u.ID,
+		ID:         token.NewSessionID(),
+		IssuedAt:   token.UnixTime(now.Unix()),
+		RememberMe: rememberMe && in.RememberMeEnabled,
+		Epoch:      epoch,
+	}.Refreshed(now, in.Settings)
+	return s.mint(ctx, sess, u, in.InForce)
+}
+
+func (s *Service) mint(ctx context.Context, sess token.Session, u store.User, in settings.InForce) (Issued, error) {
+	key, err := s.config.Ring.Signing(ctx)
+	if err != nil {
+		return Issued{}, err
+	}
+	raw, err := token.Mint(key, sess)
+	if err != nil {
+		return Issued{}, err
+	}
+	sess.KeyID = key.ID()
+	return Issued{Token: raw, Session: sess, User: u, InForce: in}, nil
+}
+
+// row returns what is kept of a session that begins at now (µs).
+func (i Issued) row(from account.Origin, now int64) store.Session {
+	return store.Session{
+		ID:         i.Session.ID,
+		UserID:     i.Session.Subject,
+		RememberMe: i.Session.RememberMe,
+		Epoch:      i.Session.Epoch,
+		KeyID:      i.Session.KeyID,
+		Device:     from.Device,
+		Address:    from.Address,
+		BeganAt:    now,
+		LastSeenAt: now,
+		ExpiresAt:  i.Session.ExpiresAt.Time().UnixMicro(),
+	}
+}
+
+func beginEntry(by store.Actor, row store.Session, u store.User) store.Audit {
+	detail := `{"remember_me":false}`
+	if row.RememberMe {
+		detail = `{"remember_me":true}`
+	}
+	return store.Audit{
+		At: row.BeganAt, Actor: by, Action: wire.ActionSignIn,
+		TargetKind: "user", TargetID: u.ID, TargetName: u.Name,
+		Detail: detail,
+	}
+}
+
+// Refresh mints a new token of a session that the caller has validated. It asks
+// the store, not the cache: whatever was committed before the call binds.
+func (s *Service) Refresh(ctx context.Context, sess *token.Session) (Issued, error) {
+	if err := s.config.View.CatchUp(ctx); err != nil {
+		return Issued{}, err
+	}
+	if s.config.View.Keys().Current().Find(sess.KeyID) == nil {
+		return Issued{}, fmt.Errorf("%w: the key was retired", token.ErrUnknownKey)
+	}
+	u, in, err := s.stillGood(ctx, s.store, sess)
+	if err != nil {
+		return Issued{}, err
+	}
+	issued, err := s.mint(ctx, sess.Refreshed(s.now(), in.Settings), u, in)
+	if err != nil {
+		return Issued{}, err
+	}
+	next := &issued.Session
+	err = s.store.Update(ctx, func(tx store.Tx) error {
+		return tx.RefreshSession(ctx, next.ID, next.LastRefresh.Time().UnixMicro(), next.ExpiresAt.Time().UnixMicro(), next.KeyID)
+	})
+	if err != nil {
+		return Issued{}, err
+	}
+	return issued, nil
+}
+
+// stillGood holds a proven session against revocations, user and settings as r
+// reads them. If something is committed in between, the new token is no better
+// off: it keeps the epoch, and what is revoked later ends it like the old one.
+func (s *Service) stillGood(ctx context.Context, r store.Reader, sess *token.Session) (store.User, settings.InForce, error) {
+	var none settings.InForce
+	revoked, err := r.RevokedBefore(ctx, sess.Subject, sess.ID)
+	if err != nil {
+		return store.User{}, none, err
+	}
+	if sess.Epoch < revoked.Before(sess.RememberMe) {
+		return store.User{}, none, token.ErrRevoked
+	}
+	u, err := s.subject(ctx, r, sess)
+	if err != nil {
+		return store.User{}, none, err
+	}
+	in, err := r.Settings(ctx)
+	if err != nil {
+		return store.User{}, none, err
+	}
+	if err := sess.CheckTime(&in.InForce, s.now()); err != nil {
+		return store.User{}, none, err
+	}
+	return u, in.InForce, nil
+}

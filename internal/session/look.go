@@ -1,0 +1,90 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+)
+
+// live returns what is live now, by the settings in the store.
+func (s *Service) live(ctx context.Context) (store.Live, error) {
+	in, err := s.store.Settings(ctx)
+	return store.Live{Now: s.now().UnixMicro(), Settings: in.InForce}, err
+}
+
+// List returns the live sessions of a user, the latest first.
+func (s *Service) List(ctx context.Context, c account.Caller, userID string) ([]wire.LiveSession, error) {
+	if err := mayRevoke(c, userID); err != nil {
+		return nil, err
+	}
+	if _, err := s.store.User(ctx, userID); err != nil {
+		return nil, err
+	}
+	live, err := s.live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.store.LiveSessions(ctx, userID, live)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]wire.LiveSession, len(rows))
+	for i, r := range rows {
+		out[i] = wire.LiveSession{
+			ID: r.ID, Device: r.Device, Address: r.Address,
+			BeganAt:    time.UnixMicro(r.BeganAt).UTC(),
+			LastSeenAt: time.UnixMicro(r.LastSeenAt).UTC(),
+			RememberMe: r.RememberMe,
+			Current:    c.Session != nil && c.Session.ID == r.ID,
+		}
+	}
+	return out, nil
+}
+
+// CountLive counts the live sessions of a user ("" for all) whose latest token
+// was signed with a key ("" for all).
+func (s *Service) CountLive(ctx context.Context, c account.Caller, userID, keyID string) (store.Counts, error) {
+	err := administrates(c)
+	if userID != "" {
+		err = mayRevoke(c, userID)
+	}
+	if err != nil {
+		return store.Counts{}, err
+	}
+	live, err := s.live(ctx)
+	if err != nil {
+		return store.Counts{}, err
+	}
+	return s.store.CountLive(ctx, live, userID, keyID)
+}
+
+// CountLiveByUser counts the live sessions of each of the users given.
+func (s *Service) CountLiveByUser(ctx context.Context, c account.Caller, users []string) (map[string]int64, error) {
+	if !c.Trusted && !c.Can(store.UserEdit) && !c.Can(store.AdministerSystem) {
+		return nil, account.Forbidden(store.UserEdit)
+	}
+	live, err := s.live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.store.CountLiveByUser(ctx, live, users)
+}
+
+// Audit returns entries of the audit, newest first.
+func (s *Service) Audit(ctx context.Context, c account.Caller, f store.AuditFilter, limit int) ([]store.Audit, error) {
+	if err := administrates(c); err != nil {
+		return nil, err
+	}
+	return s.store.Audits(ctx, f, limit)
+}
+
+// AuditBuckets counts entries of the actions since from in stretches of width.
+func (s *Service) AuditBuckets(ctx context.Context, c account.Caller, from time.Time, width time.Duration, actions ...string) ([]store.Bucket, error) {
+	if err := administrates(c); err != nil {
+		return nil, err
+	}
+	return s.store.AuditBuckets(ctx, from.UnixMicro(), width.Microseconds(), actions)
+}

@@ -1,0 +1,47 @@
+package session
+
+import (
+	"context"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+)
+
+// ChangePassword sets the password of a user and revokes the user's sessions. For
+// oneself the current password is required, and the session goes on: the receipt
+// carries its token, as with keep_current. For others it takes UserEdit or
+// AdministerSystem.
+func (s *Service) ChangePassword(ctx context.Context, c account.Caller, userID string, change wire.ChangePassword, from account.Origin) (wire.Receipt, error) {
+	set, err := s.config.Accounts.PreparePassword(ctx, c, userID, change, from)
+	if err != nil {
+		return wire.Receipt{}, err
+	}
+	keep := c.IsSelf(userID) && c.Session != nil
+	var issued Issued
+	var epoch revocation.Epoch
+	err = s.store.Update(ctx, func(tx store.Tx) (err error) {
+		if epoch, err = tx.Advance(ctx, s.now()); err != nil {
+			return err
+		}
+		if keep {
+			if issued, err = s.moveOn(ctx, tx, c.Session, epoch); err != nil {
+				return err
+			}
+		} else if err = tx.PutRevocations(ctx, revocation.Revocation{Scope: revocation.User(userID), Epoch: epoch}); err != nil {
+			return err
+		}
+		return set.Write(ctx, tx, epoch)
+	})
+	if err != nil {
+		return wire.Receipt{}, err
+	}
+	const reason = "password changed"
+	if keep {
+		return s.kept(ctx, issued, epoch, reason, 0), nil
+	}
+	committed := s.now()
+	s.config.View.Applied(revocation.Revocation{Scope: revocation.User(userID), Epoch: epoch})
+	return s.receipt(ctx, string(revocation.KindUser), userID, reason, epoch, committed, 0), nil
+}

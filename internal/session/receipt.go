@@ -1,0 +1,84 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+)
+
+// receipt returns the receipt of a revocation that has been committed. That it
+// cannot be said where it holds does not undo it, so that is no error.
+func (s *Service) receipt(ctx context.Context, scope, id, reason string, epoch revocation.Epoch, committed time.Time, wait time.Duration) wire.Receipt {
+	e, err := s.config.View.Enforcement(ctx, epoch, committed, wait)
+	if err != nil {
+		s.log.WarnContext(ctx, "a revocation was committed, but the other nodes could not be asked about it", "epoch", int64(epoch), "error", err)
+	}
+	if e.Waiting == nil {
+		e.Waiting = []string{}
+	}
+	return wire.Receipt{
+		Scope: scope, ID: id, Reason: reason,
+		RevokedBefore: epoch.String(), Epoch: int64(epoch), Enforcement: e,
+	}
+}
+
+// Receipt returns the receipt of an earlier revocation as it stands now, for
+// whoever may revoke its scope; store.ErrNotFound if nothing was revoked at that
+// epoch.
+func (s *Service) Receipt(ctx context.Context, c account.Caller, epoch revocation.Epoch, wait time.Duration) (wire.Receipt, error) {
+	entries, err := s.store.Audits(ctx, store.AuditFilter{Epoch: epoch, Scoped: true}, mostUsers)
+	if err != nil {
+		return wire.Receipt{}, err
+	}
+	var user string // whose sessions it was about; "" if not one user's
+	if len(entries) == 1 {
+		if user, err = s.userOf(ctx, entries[0]); err != nil {
+			return wire.Receipt{}, err
+		}
+	}
+	switch {
+	case user != "":
+		err = mayRevoke(c, user)
+	default:
+		err = administrates(c) // before saying whether there was one
+	}
+	if err != nil {
+		return wire.Receipt{}, err
+	}
+	if len(entries) == 0 {
+		return wire.Receipt{}, fmt.Errorf("%w: nothing was revoked at epoch %d", store.ErrNotFound, epoch)
+	}
+	first := entries[0]
+	scope, id := string(first.Scope), first.TargetID
+	if user == "" {
+		id = ""
+	}
+	if len(entries) > 1 {
+		scope = "users"
+	}
+	r := s.receipt(ctx, scope, id, first.Reason, epoch, time.Time{}, wait)
+	if scope == "users" {
+		r.Users = len(entries)
+	}
+	return r, nil
+}
+
+// userOf returns the id of the user whom a revoking entry is about, or "".
+func (s *Service) userOf(ctx context.Context, e store.Audit) (string, error) {
+	switch e.Scope {
+	case revocation.KindUser:
+		return e.TargetID, nil
+	case revocation.KindSession:
+		row, err := s.store.Session(ctx, e.TargetID)
+		if isNotFound(err) {
+			return "", nil
+		}
+		return row.UserID, err
+	}
+	return "", nil
+}

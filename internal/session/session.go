@@ -1,0 +1,160 @@
+// Package session begins, refreshes, ends and revokes sessions. Every rule about
+// who may do so is here, so that the API, the console and the command line agree.
+package session
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+)
+
+// View is what the service needs of this node's view of the store. *feed.Node is
+// one; the command line, which holds no view, brings its own.
+type View interface {
+	// CatchUp returns nil once the view includes everything committed before the call.
+	CatchUp(ctx context.Context) error
+	// Keys returns the keys trusted in that view.
+	Keys() token.KeySource
+	// Applied merges revocations that this process has committed.
+	Applied(revocations ...revocation.Revocation)
+	// AppliedUpTo reads until the view has what this process has committed at epoch.
+	AppliedUpTo(ctx context.Context, epoch revocation.Epoch) error
+	// Enforcement says on how many validators epoch holds, after waiting at most
+	// wait for all of them. committed is the instant at which its commit had
+	// returned; zero if not known.
+	Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error)
+}
+
+var _ View = (*feed.Node)(nil)
+
+// Config configures a [Service]. The first four fields are required.
+type Config struct {
+	Store    store.Store
+	Accounts *account.Service
+	Ring     *keyring.Ring
+	View     View
+	// Installation holds issuer and audience.
+	Installation store.Installation
+	// MinimumTimeout is the shortest session timeout that may be set. Zero means
+	// settings.MinimumSessionTimeout.
+	MinimumTimeout time.Duration
+	// AuditRetention is how long audit entries are kept. Zero means 400 days.
+	AuditRetention time.Duration
+	Now            func() time.Time // nil means time.Now
+	Logger         *slog.Logger     // nil discards
+}
+
+func (c Config) auditRetention() time.Duration {
+	if c.AuditRetention == 0 {
+		return 400 * 24 * time.Hour
+	}
+	return c.AuditRetention
+}
+
+// Service is safe for concurrent use.
+type Service struct {
+	config Config
+	store  store.Store
+	now    func() time.Time
+	log    *slog.Logger
+	group  group
+}
+
+// New returns a service. Close it after use.
+func New(config Config) *Service {
+	s := &Service{config: config, store: config.Store, now: config.Now, log: config.Logger}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.group.service = s
+	return s
+}
+
+// Close waits for the commits under way.
+func (s *Service) Close() { s.group.running.Wait() }
+
+// Issued is a token that was just minted, and what it says.
+type Issued struct {
+	Token   string
+	Session token.Session
+	User    store.User
+	InForce settings.InForce
+}
+
+// Wire returns the answer that carries the token.
+func (i Issued) Wire() wire.Issued {
+	return wire.Issued{
+		Token:     i.Token,
+		TokenType: "Bearer",
+		ExpiresAt: i.Session.ExpiresAt.Time(),
+		Session:   describe(&i.Session, i.User, i.InForce.Settings),
+	}
+}
+
+// describe says how long a session has left. A token never outlives its exp, so
+// no end is shown that lies beyond it, except that of a session which a refresh
+// could still prolong.
+func describe(s *token.Session, u store.User, in settings.Settings) wire.Session {
+	w := wire.Session{
+		ID:          s.ID,
+		User:        wire.UserRef{ID: s.Subject, Name: u.Name},
+		IssuedAt:    s.IssuedAt.Time(),
+		LastRefresh: s.LastRefresh.Time(),
+		RememberMe:  s.RememberMe,
+		Epoch:       int64(s.Epoch),
+		ExpiresAt:   s.MaximumEnd(in).Time(),
+	}
+	if s.RememberMe {
+		w.ExpiresAt = min(s.MaximumEnd(in), s.ExpiresAt).Time()
+		return w
+	}
+	idle := min(s.IdleEnd(in), s.ExpiresAt, s.MaximumEnd(in)).Time()
+	w.IdleExpiresAt = &idle
+	return w
+}
+
+// Describe returns the caller's session: who am I, and how long have I left. It
+// extends nothing.
+func (s *Service) Describe(ctx context.Context, sess *token.Session) (wire.Session, error) {
+	in, err := s.store.Settings(ctx)
+	if err != nil {
+		return wire.Session{}, err
+	}
+	u, err := s.subject(ctx, s.store, sess)
+	if err != nil {
+		return wire.Session{}, err
+	}
+	return describe(sess, u, in.Settings), nil
+}
+
+// subject returns the user of a session as the store has it now. One who is gone
+// or disabled has no session: disabling revokes, so this only closes the gap of a
+// view that has not seen it yet.
+func (s *Service) subject(ctx context.Context, r store.Reader, sess *token.Session) (store.User, error) {
+	u, err := r.User(ctx, sess.Subject)
+	if isNotFound(err) {
+		return u, fmt.Errorf("%w: the user does not exist", token.ErrRevoked)
+	}
+	if err == nil && u.Disabled {
+		return u, fmt.Errorf("%w: the user is disabled", token.ErrRevoked)
+	}
+	return u, err
+}
+
+// actorOf returns the caller as the audit shows them when no Caller is at hand.
+func actorOf(u store.User, from account.Origin) store.Actor {
+	return store.Actor{Kind: store.ActorUser, ID: u.ID, Name: u.Name, Address: from.Address, RequestID: from.RequestID}
+}

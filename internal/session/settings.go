@@ -1,0 +1,125 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+)
+
+// ErrLostRace means that the settings were changed since they were read.
+var ErrLostRace = errors.New("the settings were changed in the meantime")
+
+// AnyTag is the If-Match that matches whatever is in force (RFC 9110, section 13.1.1).
+const AnyTag = "*"
+
+func tag(in settings.InForce) string { return fmt.Sprintf(`"%d"`, in.Epoch) }
+
+// Settings returns the settings in force, and the entity tag to change them with.
+func (s *Service) Settings(ctx context.Context) (settings.InForce, string, error) {
+	in, err := s.store.Settings(ctx)
+	return in.InForce, tag(in.InForce), err
+}
+
+// ChangeSettings replaces the settings if ifMatch is their entity tag still, else
+// the error wraps [ErrLostRace]. Values out of bounds are all reported, in an
+// error that wraps settings.ErrInvalid. Switching remember me off revokes every
+// remember-me session.
+func (s *Service) ChangeSettings(ctx context.Context, c account.Caller, to settings.Settings, ifMatch string) (settings.InForce, string, error) {
+	fail := func(err error) (settings.InForce, string, error) { return settings.InForce{}, "", err }
+	if err := administrates(c); err != nil {
+		return fail(err)
+	}
+	if err := to.Validate(s.config.MinimumTimeout); err != nil {
+		return fail(err)
+	}
+	var after settings.InForce
+	var revoked []revocation.Revocation
+	err := s.store.Update(ctx, func(tx store.Tx) error {
+		now := s.now()
+		epoch, err := tx.Advance(ctx, now)
+		if err != nil {
+			return err
+		}
+		row, err := tx.Settings(ctx)
+		if err != nil {
+			return err
+		}
+		if ifMatch != AnyTag && ifMatch != tag(row.InForce) {
+			return fmt.Errorf("%w: read them again and repeat the change", ErrLostRace)
+		}
+		entry := store.Audit{
+			At: now.UnixMicro(), Actor: c.Actor, Action: wire.ActionSettingsChange,
+			TargetKind: "settings", Epoch: epoch, Detail: changeDetail(row.Settings, to),
+		}
+		revoked = nil
+		if row.RememberMeEnabled && !to.RememberMeEnabled {
+			entry.Scope = revocation.KindRemembered
+			revoked = append(revoked, revocation.Revocation{Scope: revocation.Remembered(), Epoch: epoch})
+		}
+		row.InForce = row.Change(to, now, int64(epoch))
+		row.LongestMaximum = max(row.LongestMaximum, settings.Seconds(to.MaximumSessionDuration))
+		after = row.InForce
+		return errors.Join(tx.PutSettings(ctx, row), tx.PutRevocations(ctx, revoked...), tx.AppendAudit(ctx, entry))
+	})
+	if err != nil {
+		return fail(err)
+	}
+	s.config.View.Applied(revoked...)
+	if err := s.config.View.AppliedUpTo(ctx, revocation.Epoch(after.Epoch)); err != nil {
+		return fail(fmt.Errorf("%w: the settings are stored, but this node could not read them back: %w", store.ErrUnavailable, err))
+	}
+	return after, tag(after), nil
+}
+
+// settingsDetail is one side of a change, as the audit keeps it.
+func settingsDetail(s settings.Settings) wire.Settings {
+	timeout, maximum := settings.Seconds(s.SessionTimeout), settings.Seconds(s.MaximumSessionDuration)
+	return wire.Settings{SessionTimeoutSeconds: &timeout, MaximumSessionDurationSeconds: &maximum, RememberMeEnabled: &s.RememberMeEnabled}
+}
+
+func changeDetail(from, to settings.Settings) string {
+	b, err := json.Marshal(map[string]wire.Settings{"from": settingsDetail(from), "to": settingsDetail(to)})
+	if err != nil {
+		panic(err) // numbers and booleans
+	}
+	return string(b)
+}
+
+// PreviewSettings says what ChangeSettings would do: how many live sessions of
+// how many users it would end, and whether the caller's own is among them.
+func (s *Service) PreviewSettings(ctx context.Context, c account.Caller, to settings.Settings) (wire.SettingsPreview, error) {
+	var none wire.SettingsPreview
+	if err := administrates(c); err != nil {
+		return none, err
+	}
+	if err := to.Validate(s.config.MinimumTimeout); err != nil {
+		return none, err
+	}
+	row, err := s.store.Settings(ctx)
+	if err != nil {
+		return none, err
+	}
+	now := s.now()
+	before := store.Live{Now: now.UnixMicro(), Settings: row.InForce}
+	after := store.Live{
+		Now:               now.UnixMicro(),
+		Settings:          row.Change(to, now, row.Epoch+1),
+		WithoutRemembered: row.RememberMeEnabled && !to.RememberMeEnabled,
+	}
+	counts, err := s.store.CountEnding(ctx, before, after)
+	if err != nil {
+		return none, err
+	}
+	preview := wire.SettingsPreview{Sessions: counts.Sessions, Users: counts.Users}
+	if c.Session != nil {
+		preview.Own = c.Session.CheckTime(&after.Settings, now) != nil || after.WithoutRemembered && c.Session.RememberMe
+	}
+	return preview, nil
+}

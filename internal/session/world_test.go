@@ -1,0 +1,166 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/sqlstore"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+)
+
+const issuer = "https://curfew.test"
+
+// engines runs a test on each engine, on an empty database.
+func engines(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		test(t, newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db")))
+	})
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		test(t, newWorld(t, pgtest.DSN(t)))
+	})
+}
+
+// world is one database and the nodes that share it, each with a clock of its own.
+type world struct {
+	t     testing.TB
+	url   string
+	nodes []*node
+}
+
+// node is one server process: its own connections, view, services and clock.
+type node struct {
+	world     *world
+	store     store.Store
+	feed      *feed.Node
+	accounts  *account.Service
+	ring      *keyring.Ring
+	sessions  *session.Service
+	validator *token.Validator
+	offset    atomic.Int64 // what its clock is off by, in ns
+	cacheSize int
+}
+
+var cli = account.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: "test"}, Trusted: true}
+
+func newWorld(t testing.TB, url string) *world {
+	return &world{t: t, url: url}
+}
+
+// start adds a node with a cache of the size given (0 for the default).
+func (w *world) start(cacheSize int) *node {
+	w.t.Helper()
+	n := &node{world: w, cacheSize: cacheSize}
+	n.open()
+	w.nodes = append(w.nodes, n)
+	w.t.Cleanup(n.close)
+	return n
+}
+
+func (n *node) now() time.Time { return time.Now().Add(time.Duration(n.offset.Load())) }
+
+func (n *node) open() {
+	t, ctx := n.world.t, context.Background()
+	t.Helper()
+	var err error
+	if n.store, err = sqlstore.Open(ctx, sqlstore.Config{URL: n.world.url, Create: true}); err != nil {
+		t.Fatal(err)
+	}
+	installation := store.Installation{Issuer: issuer, Audience: []string{issuer}}
+	err = n.store.Update(ctx, func(tx store.Tx) error {
+		epoch, err := tx.Advance(ctx, n.now())
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Installation(ctx); !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		installation.Epoch = epoch
+		if err := tx.PutInstallation(ctx, installation); err != nil {
+			return err
+		}
+		in := settings.InForce{Settings: settings.Default(), Epoch: int64(epoch)}
+		return tx.PutSettings(ctx, store.Settings{InForce: in, LongestMaximum: settings.Seconds(in.MaximumSessionDuration)})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.ring, err = keyring.Open(ctx, keyring.Config{Store: n.store, KEK: make([]byte, 32), Now: n.now, Lead: 3 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.ring.Init(ctx, cli.Actor); err != nil {
+		t.Fatal(err)
+	}
+	n.feed, err = feed.Open(ctx, feed.Config{
+		Store: n.store, Lease: 15 * time.Second, Name: fmt.Sprintf("node %d", len(n.world.nodes)),
+		CacheSize: n.cacheSize, OnKeys: n.ring.Sync,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.accounts, err = account.New(account.Config{Store: n.store, Now: n.now, Applied: n.feed.Applied})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.sessions = session.New(session.Config{
+		Store: n.store, Accounts: n.accounts, Ring: n.ring, View: n.feed, Installation: installation,
+		MinimumTimeout: time.Second, Now: n.now,
+	})
+	n.validator, err = token.NewValidator(token.Config{
+		Issuer: issuer, Audience: issuer, Keys: n.feed.Keys(), Settings: n.feed.Settings(),
+		Revocations: n.feed.Cache(), View: n.feed, Now: n.now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (n *node) close() {
+	n.sessions.Close()
+	if err := n.feed.Close(); err != nil {
+		n.world.t.Error(err)
+	}
+	if err := n.store.Close(); err != nil {
+		n.world.t.Error(err)
+	}
+}
+
+// restart is a new process on the same database.
+func (n *node) restart() {
+	n.close()
+	n.open()
+}
+
+// begin begins a session of a user without a password.
+func (n *node) begin(user string, rememberMe bool) (session.Issued, error) {
+	return n.sessions.Issue(context.Background(), cli, user, rememberMe, account.Origin{Address: "192.0.2.1"})
+}
+
+func (n *node) mustBegin(user string, rememberMe bool) session.Issued {
+	n.world.t.Helper()
+	i, err := n.begin(user, rememberMe)
+	if err != nil {
+		n.world.t.Fatalf("beginning a session: %v", err)
+	}
+	return i
+}
+
+// check returns the reason for which the node refuses a token, "" if it does not.
+func (n *node) check(raw string) token.Reason {
+	_, err := n.validator.Validate(context.Background(), raw)
+	return token.ReasonOf(err)
+}
