@@ -127,7 +127,7 @@ var nodeCases = []testCase{
 		list()
 		one := store.Node{
 			ID: "n1", Name: "host:8420", Version: "v1", StartedAt: 2, Beat: 1, LeaseMS: 15_000,
-			ViewEpoch: 5, Confirmed: 4, Followers: 3, Waiting: []string{"follower a", `follower "b"`},
+			ViewEpoch: 5, Confirmed: 4, Followers: 3, Asks: 7, Waiting: []string{"follower a", `follower "b"`},
 		}
 		two := store.Node{ID: "n2", StartedAt: 1}
 		put(one, false)
