@@ -163,6 +163,11 @@ func (n *Node) Close() error {
 	return err
 }
 
+// Drain ends the requests that are held and grants no lease any more, so that
+// followers move to another node. Everything else goes on until Close: what is
+// under way can still be checked, committed and confirmed.
+func (n *Node) Drain() { n.hub.close() }
+
 // ID returns the random name of this process among the nodes.
 func (n *Node) ID() string { return n.id }
 
