@@ -1,10 +1,6 @@
 package token
 
-import (
-	"context"
-	"fmt"
-	"time"
-)
+import "context"
 
 // Ending returns the session that raw carries, for whoever wants to end it: to
 // sign out, or to revoke the token (RFC 7009). It proves the token like
@@ -22,9 +18,9 @@ func (v *Validator) Ending(ctx context.Context, raw string) (*Session, error) {
 	if before, _ := v.config.Revocations.Known(s.Subject, s.ID, s.RememberMe); s.Epoch < before {
 		return nil, revokedError(before)
 	}
-	in := v.config.Settings.Current()
-	if in.Over(int64(s.IssuedAt), int64(s.Epoch), v.now().Unix()) {
-		return nil, fmt.Errorf("%w: began at %s, and a session lasts %v at most", ErrMaximumDuration, s.IssuedAt.Time().Format(time.RFC3339), in.MaximumSessionDuration)
+	in, now := v.config.Settings.Current(), v.now()
+	if maximumDuration.broken(s, in, now.Unix()) {
+		return nil, maximumDuration.err(s, in, now)
 	}
 	return s, nil
 }

@@ -23,31 +23,42 @@ type parsed struct {
 // rules of form, header and claims. Its errors wrap ErrMalformed or ErrMissing
 // and quote nothing of the token, which is a stranger's bytes.
 func parse(raw string) (*parsed, error) {
-	header, payload, signature, err := split(raw)
+	p := new(parsed)
+	header, payload, err := p.readForm(raw)
 	if err != nil {
 		return nil, err
+	}
+	if err := p.readHeader(header); err != nil {
+		return nil, fmt.Errorf("%w: header: %w", ErrMalformed, err)
+	}
+	if err := readClaims(payload, &p.session); err != nil {
+		return nil, fmt.Errorf("%w: payload: %w", ErrMalformed, err)
+	}
+	if err := p.session.check(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// readForm decodes the three parts.
+func (p *parsed) readForm(raw string) (header, payload []byte, err error) {
+	h, c, s, err := split(raw)
+	if err != nil {
+		return nil, nil, err
 	}
 	// One buffer for the three parts, each shorter decoded than encoded.
 	buf := make([]byte, 0, base64.RawURLEncoding.DecodedLen(len(raw)))
-	h, err := decode(&buf, header, "header")
-	if err != nil {
-		return nil, err
+	if header, err = decode(&buf, h, "header"); err != nil {
+		return nil, nil, err
 	}
-	c, err := decode(&buf, payload, "payload")
-	if err != nil {
-		return nil, err
+	if payload, err = decode(&buf, c, "payload"); err != nil {
+		return nil, nil, err
 	}
-	p := &parsed{signed: raw[:len(header)+1+len(payload)]}
-	if p.signature, err = decode(&buf, signature, "signature"); err != nil {
-		return nil, err
+	if p.signature, err = decode(&buf, s, "signature"); err != nil {
+		return nil, nil, err
 	}
-	if err := p.readHeader(h); err != nil {
-		return nil, fmt.Errorf("%w: header: %w", ErrMalformed, err)
-	}
-	if err := readClaims(c, &p.session); err != nil {
-		return nil, fmt.Errorf("%w: payload: %w", ErrMalformed, err)
-	}
-	return p, p.session.check()
+	p.signed = raw[:len(h)+1+len(c)]
+	return header, payload, nil
 }
 
 func split(raw string) (header, payload, signature string, err error) {

@@ -132,20 +132,41 @@ func (v *Validator) verify(ctx context.Context, raw string) (s *Session, key *Ke
 	if key, err = v.find(ctx, p.kid); err != nil {
 		return nil, nil, err
 	}
-	if p.alg != key.alg {
-		return nil, nil, fmt.Errorf("%w: alg is not the key's own, %s", ErrMalformed, key.alg)
+	if err := checkAlgorithm(p, key); err != nil {
+		return nil, nil, err
 	}
 	if err := v.checkSignature(ctx, key, p); err != nil {
 		return nil, nil, err
 	}
-	if p.session.Issuer != v.config.Issuer {
-		return nil, nil, fmt.Errorf("%w: want %q", ErrWrongIssuer, v.config.Issuer)
+	if err := v.checkIssuer(&p.session); err != nil {
+		return nil, nil, err
 	}
-	if !slices.Contains(p.session.Audience, v.config.Audience) {
-		return nil, nil, fmt.Errorf("%w: want %q", ErrWrongAudience, v.config.Audience)
+	if err := v.checkAudience(&p.session); err != nil {
+		return nil, nil, err
 	}
 	p.session.KeyID = key.id
 	return &p.session, key, nil
+}
+
+func checkAlgorithm(p *parsed, key *Key) error {
+	if p.alg != key.alg {
+		return fmt.Errorf("%w: alg is not the key's own, %s", ErrMalformed, key.alg)
+	}
+	return nil
+}
+
+func (v *Validator) checkIssuer(s *Session) error {
+	if s.Issuer != v.config.Issuer {
+		return fmt.Errorf("%w: want %q", ErrWrongIssuer, v.config.Issuer)
+	}
+	return nil
+}
+
+func (v *Validator) checkAudience(s *Session) error {
+	if !slices.Contains(s.Audience, v.config.Audience) {
+		return fmt.Errorf("%w: want %q", ErrWrongAudience, v.config.Audience)
+	}
+	return nil
 }
 
 func (v *Validator) checkSignature(ctx context.Context, key *Key, p *parsed) error {
@@ -210,7 +231,7 @@ func (v *Validator) decide(ctx context.Context, s *Session, key *Key) error {
 		if !v.config.Keys.Current().trusts(key) {
 			return fmt.Errorf("%w: the key is no longer trusted", ErrUnknownKey)
 		}
-		if err := checkTime(s, v.config.Settings.Current(), now); err != nil {
+		if err := s.CheckTime(v.config.Settings.Current(), now); err != nil {
 			return err
 		}
 		before, complete := v.config.Revocations.Known(s.Subject, s.ID, s.RememberMe)
@@ -231,25 +252,18 @@ func (v *Validator) decide(ctx context.Context, s *Session, key *Key) error {
 	}
 }
 
-func revokedError(before revocation.Epoch) error {
-	return fmt.Errorf("%w: sessions from before %s are revoked", ErrRevoked, before)
+// RevokedError is the error about a session that was revoked: it wraps
+// [ErrRevoked], and names the revocation, so that one can look up whose it was.
+type RevokedError struct {
+	Before revocation.Epoch // sessions with a lower epoch are revoked
 }
 
-// checkTime is the rules of time, in their order. An instant equal to an end is
-// past it.
-func checkTime(s *Session, in *settings.InForce, at time.Time) error {
-	now := at.Unix()
-	epoch := int64(s.Epoch)
-	latest := max(s.IssuedAt, s.LastRefresh, s.NotBefore)
-	switch {
-	case int64(latest) > now+settings.Seconds(Leeway):
-		return fmt.Errorf("%w: dated %s, and it is %s here", ErrNotYetValid, latest.Time().Format(time.RFC3339), at.UTC().Format(time.RFC3339))
-	case in.Over(int64(s.IssuedAt), epoch, now):
-		return fmt.Errorf("%w: began at %s, and a session lasts %v at most", ErrMaximumDuration, s.IssuedAt.Time().Format(time.RFC3339), in.MaximumSessionDuration)
-	case !s.RememberMe && in.Idle(int64(s.LastRefresh), epoch, now):
-		return fmt.Errorf("%w: last refreshed at %s, and the session timeout is %v", ErrIdleTimeout, s.LastRefresh.Time().Format(time.RFC3339), in.SessionTimeout)
-	case now >= int64(s.ExpiresAt):
-		return fmt.Errorf("%w: at %s", ErrExpired, s.ExpiresAt.Time().Format(time.RFC3339))
-	}
-	return nil
+// Error says from before when sessions are revoked.
+func (e *RevokedError) Error() string {
+	return fmt.Sprintf("%v: sessions from before %s are revoked", ErrRevoked, e.Before)
 }
+
+// Unwrap returns [ErrRevoked].
+func (e *RevokedError) Unwrap() error { return ErrRevoked }
+
+func revokedError(before revocation.Epoch) error { return &RevokedError{Before: before} }

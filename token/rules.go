@@ -1,0 +1,99 @@
+package token
+
+import (
+	"fmt"
+	"time"
+
+	"example.com/curfew/settings"
+)
+
+// A timeRule is one of the rules that time and the settings in force decide. An
+// instant equal to an end is past it.
+type timeRule struct {
+	reason  Reason
+	applies func(*Session) bool
+	broken  func(s *Session, in *settings.InForce, now int64) bool
+	// numbers says what the rule rests on, for people.
+	numbers func(s *Session, in *settings.InForce, at time.Time) string
+	// end is the second from which the rule is broken; zero if it has none.
+	end func(s *Session, in *settings.InForce) UnixTime
+}
+
+func (r *timeRule) err(s *Session, in *settings.InForce, at time.Time) error {
+	return fmt.Errorf("%w: %s", r.reason, r.numbers(s, in, at))
+}
+
+var (
+	notYetValid = timeRule{
+		reason:  ErrNotYetValid,
+		applies: always,
+		broken: func(s *Session, _ *settings.InForce, now int64) bool {
+			return int64(s.latest()) > now+settings.Seconds(Leeway)
+		},
+		numbers: func(s *Session, _ *settings.InForce, at time.Time) string {
+			return fmt.Sprintf("dated %s, and it is %s here", rfc3339(s.latest()), at.UTC().Format(time.RFC3339))
+		},
+		end: func(*Session, *settings.InForce) UnixTime { return 0 },
+	}
+	maximumDuration = timeRule{
+		reason:  ErrMaximumDuration,
+		applies: always,
+		broken: func(s *Session, in *settings.InForce, now int64) bool {
+			return in.Over(int64(s.IssuedAt), int64(s.Epoch), now)
+		},
+		numbers: func(s *Session, in *settings.InForce, at time.Time) string {
+			if in.Over(int64(s.IssuedAt), int64(s.Epoch), at.Unix()) && at.Unix() < int64(s.MaximumEnd(in.Settings)) {
+				return fmt.Sprintf("began at %s, and an earlier maximum session duration has ended it", rfc3339(s.IssuedAt))
+			}
+			return fmt.Sprintf("began at %s, and a session lasts %v at most", rfc3339(s.IssuedAt), in.MaximumSessionDuration)
+		},
+		end: func(s *Session, in *settings.InForce) UnixTime { return s.MaximumEnd(in.Settings) },
+	}
+	idleTimeout = timeRule{
+		reason:  ErrIdleTimeout,
+		applies: func(s *Session) bool { return !s.RememberMe },
+		broken: func(s *Session, in *settings.InForce, now int64) bool {
+			return in.Idle(int64(s.LastRefresh), int64(s.Epoch), now)
+		},
+		numbers: func(s *Session, in *settings.InForce, at time.Time) string {
+			if in.Idle(int64(s.LastRefresh), int64(s.Epoch), at.Unix()) && at.Unix() < int64(s.IdleEnd(in.Settings)) {
+				return fmt.Sprintf("last refreshed at %s, and an earlier session timeout has ended it", rfc3339(s.LastRefresh))
+			}
+			return fmt.Sprintf("last refreshed at %s, and the session timeout is %v", rfc3339(s.LastRefresh), in.SessionTimeout)
+		},
+		end: func(s *Session, in *settings.InForce) UnixTime { return s.IdleEnd(in.Settings) },
+	}
+	expired = timeRule{
+		reason:  ErrExpired,
+		applies: always,
+		broken:  func(s *Session, _ *settings.InForce, now int64) bool { return now >= int64(s.ExpiresAt) },
+		numbers: func(s *Session, _ *settings.InForce, _ time.Time) string {
+			return fmt.Sprintf("expires at %s", rfc3339(s.ExpiresAt))
+		},
+		end: func(s *Session, _ *settings.InForce) UnixTime { return s.ExpiresAt },
+	}
+)
+
+// timeRules are the rules of time in the order in which they are decided.
+var timeRules = [...]*timeRule{&notYetValid, &maximumDuration, &idleTimeout, &expired}
+
+func always(*Session) bool { return true }
+
+func rfc3339(t UnixTime) string { return t.Time().Format(time.RFC3339) }
+
+// latest returns the latest of the dates that must not lie in the future.
+func (s *Session) latest() UnixTime { return max(s.IssuedAt, s.LastRefresh, s.NotBefore) }
+
+// CheckTime applies the rules that time and settings decide (and no others) to a
+// session: the error wraps one of [ErrNotYetValid], [ErrMaximumDuration],
+// [ErrIdleTimeout] and [ErrExpired]. It is for whoever has read the settings
+// afresh and must not rely on a view; doors use a [Validator].
+func (s *Session) CheckTime(in *settings.InForce, now time.Time) error {
+	seconds := now.Unix()
+	for _, r := range timeRules {
+		if r.applies(s) && r.broken(s, in, seconds) {
+			return r.err(s, in, now)
+		}
+	}
+	return nil
+}
