@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -109,6 +110,11 @@ func openSQLite(ctx context.Context, path string, c Config) (store.Store, error)
 	}
 }
 
+// sqliteHeader is the length of what every SQLite database begins with.
+const sqliteHeader = 100
+
+var errNotSQLite = errors.New("the file is not an SQLite database, or it is damaged where it begins; if there should be one, restore a backup with `curfew restore`")
+
 // existingFile looks at the file without opening it.
 func existingFile(path string) (fs.FileInfo, error) {
 	info, err := os.Stat(path)
@@ -124,6 +130,8 @@ func existingFile(path string) (fs.FileInfo, error) {
 	case info.Size() == 0:
 		return nil, fmt.Errorf("%w: the file is empty; if nothing was ever in it, remove it and start `curfew serve`, which makes a new one; else restore a backup",
 			store.ErrForeign)
+	case info.Size() < sqliteHeader:
+		return nil, fmt.Errorf("%w: %w", store.ErrForeign, errNotSQLite)
 	}
 	return info, nil
 }
@@ -143,12 +151,15 @@ func checkSQLite(ctx context.Context, path string, thorough bool) error {
 	var id int64
 	if err := db.GetContext(ctx, &id, `PRAGMA application_id`); err != nil {
 		if code(err) == sqlite3.SQLITE_NOTADB {
-			return fmt.Errorf("%w: the file is not an SQLite database, or it is damaged where it begins; if there should be one, restore a backup", store.ErrForeign)
+			return fmt.Errorf("%w: %w", store.ErrForeign, errNotSQLite)
 		}
 		return fail(err)
 	}
 	if id != applicationID {
 		return fmt.Errorf("%w: the file is an SQLite database of another program; give Curfew a file of its own", store.ErrForeign)
+	}
+	if err := wholePages(ctx, db, path); err != nil {
+		return err
 	}
 	if thorough {
 		var report string
@@ -156,7 +167,8 @@ func checkSQLite(ctx context.Context, path string, thorough bool) error {
 			return fail(err)
 		}
 		if report != "ok" {
-			return fmt.Errorf("%w: %s; restore a backup with `curfew restore`", store.ErrCorrupt, report)
+			lines := strings.Split(strings.TrimSpace(report), "\n")
+			return fmt.Errorf("%w: %s; restore a backup with `curfew restore`", store.ErrCorrupt, lines[len(lines)-1])
 		}
 	}
 	version, err := schemaVersion(ctx, db.DB)
@@ -165,6 +177,24 @@ func checkSQLite(ctx context.Context, path string, thorough bool) error {
 	}
 	if err := checkSchema(version); err != nil && !(thorough && errors.Is(err, store.ErrOlderSchema)) {
 		return err
+	}
+	return nil
+}
+
+// wholePages fails if a file ends within a page. SQLite takes what is missing for
+// zeros. A write-ahead log may make up for it after a crash; without one, nothing
+// does.
+func wholePages(ctx context.Context, db *sqlx.DB, path string) error {
+	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 {
+		return nil
+	}
+	var size int64
+	if err := db.GetContext(ctx, &size, `PRAGMA page_size`); err != nil {
+		err, _ = sqliteDialect.explain(ctx, "open", err)
+		return err
+	}
+	if info, err := os.Stat(path); err == nil && info.Size()%size != 0 {
+		return fmt.Errorf("%w: the file ends in the middle of a page; restore a backup with `curfew restore`", store.ErrCorrupt)
 	}
 	return nil
 }

@@ -55,6 +55,61 @@ var liveCases = []testCase{
 			same(t, fmt.Sprintf("counted at %v", c.now), n, store.Counts{Sessions: int64(len(c.want)), Users: int64(len(c.want))})
 		}
 	}},
+	{"at the very second of each floor, below its epoch only", func(t *testing.T, open Open) {
+		s := open(t)
+		now := noon.Unix()
+		for i, began := range []int64{now - 101, now - 100, now - 99} {
+			for _, epoch := range []revocation.Epoch{6, 7} {
+				for _, remember := range []bool{false, true} {
+					for k, jitter := range []int64{0, 999_999} {
+						insertSessions(t, s, store.Session{
+							ID: fmt.Sprint(i, epoch, remember, k), UserID: fmt.Sprint(began - now), RememberMe: remember, Epoch: epoch,
+							BeganAt: began*1e6 + jitter, LastSeenAt: began*1e6 + jitter, ExpiresAt: (now + 1000) * 1e6,
+						})
+					}
+				}
+			}
+		}
+		count := func(in settings.InForce) (counts []int64) {
+			in.Settings = settings.Default()
+			for _, user := range []string{"-101", "-100", "-99"} {
+				n, err := s.CountLive(t.Context(), store.Live{Now: now * 1e6, Settings: in}, user, "")
+				noErr(t, err)
+				counts = append(counts, n.Sessions)
+			}
+			return counts
+		}
+		same(t, "no floor", count(settings.InForce{}), []int64{8, 8, 8})
+		same(t, "a floor of the maximum", count(settings.InForce{MaximumFloor: now - 100, MaximumFloorEpoch: 7}), []int64{4, 4, 8})
+		same(t, "an idle floor", count(settings.InForce{IdleFloor: now - 100, IdleFloorEpoch: 7}), []int64{6, 6, 8})
+	}},
+	{"revoked below an epoch, not at it", func(t *testing.T, open Open) {
+		for _, c := range []struct {
+			scope revocation.Scope
+			want  int64 // of six sessions with the epochs 9, 10, 11, with and without remember me
+		}{
+			{revocation.User("ann"), 4}, {revocation.User("bob"), 6}, {revocation.User("9 true"), 6},
+			{revocation.Session("9 true"), 5}, {revocation.Session("10 true"), 6}, {revocation.Session("11 true"), 6}, {revocation.Session("ann"), 6},
+			// Pruning does not take these back, so they come last; the second does more.
+			{revocation.Remembered(), 5}, {revocation.Everyone(), 4},
+		} {
+			s := open(t)
+			update(t, s, func(tx store.Tx) error { return tx.Prune(t.Context(), 100, 1<<60, 0) })
+			for _, epoch := range []revocation.Epoch{9, 10, 11} {
+				for _, remember := range []bool{false, true} {
+					insertSessions(t, s, store.Session{
+						ID: fmt.Sprint(int64(epoch), remember), UserID: "ann", RememberMe: remember, Epoch: epoch,
+						BeganAt: noon.UnixMicro(), LastSeenAt: noon.UnixMicro(), ExpiresAt: noon.Add(time.Minute).UnixMicro(),
+					})
+				}
+			}
+			update(t, s, func(tx store.Tx) error { return tx.PutRevocations(t.Context(), at(10, c.scope)...) })
+			live := store.Live{Now: noon.UnixMicro(), Settings: settings.InForce{Settings: settings.Default()}}
+			n, err := s.CountLive(t.Context(), live, "", "")
+			noErr(t, err)
+			same(t, fmt.Sprintf("live after revoking %v", c.scope), n.Sessions, c.want)
+		}
+	}},
 	{"switching remember me off ends those sessions", func(t *testing.T, open Open) {
 		s := open(t)
 		in := settings.InForce{Settings: settings.Default()}

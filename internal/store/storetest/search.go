@@ -22,11 +22,12 @@ var searchCases = []testCase{
 			store.User{ID: "u5", NameKey: "50%_off\\"},
 			store.User{ID: "u6", NameKey: "ænn"},
 			store.User{ID: "u7", NameKey: "x\uD7FFy"},
+			store.User{ID: "u9", NameKey: "y\uE000"},
 			store.User{ID: "u8", NameKey: "x\U0010FFFFy", Email: "\U0010FFFF@example.com"},
 			store.User{ID: "ann", NameKey: "named like another's name"},
 		)
 		for search, want := range map[string][]string{
-			"":             {"u5", "u1", "u2", "u3", "ann", "u7", "u8", "u4", "u6"},
+			"":             {"u5", "u1", "u2", "u3", "ann", "u7", "u8", "u9", "u4", "u6"},
 			"ann":          {"u1", "u2", "u3", "ann"},
 			"anna":         {"u2"},
 			"an":           {"u1", "u2", "u3"},
@@ -43,6 +44,9 @@ var searchCases = []testCase{
 			"50_":          {},
 			"æ":            {"u6"},
 			"x\uD7FF":      {"u7"},
+			"x\uD7FE":      {},
+			"y\uD7FF":      {},
+			"y":            {"u9"},
 			"x\U0010FFFF":  {"u8"},
 			"\U0010FFFF":   {"u8"},
 			"x\U0010FFFFz": {},
