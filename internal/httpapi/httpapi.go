@@ -94,7 +94,7 @@ type api struct {
 	base    *url.URL // of the issuer; nil if it is no http(s) URL
 	refresh refreshGroup
 
-	unguarded bool // in tests: the services alone decide
+	unguarded bool
 }
 
 // New returns the API as one handler, with a request id, a log line and metrics
@@ -119,12 +119,13 @@ func New(config Config) (http.Handler, error) {
 	if config.Clients == nil {
 		config.Clients = config.Accounts
 	}
-	return newHandler(config, Routes())
+	return newHandler(config, Routes(), false)
 }
 
-// newHandler returns a handler of the routes given.
-func newHandler(config Config, routes []Route) (http.Handler, error) {
-	a := &api{Config: config, now: config.Now}
+// newHandler returns a handler of the routes given. unguarded leaves all decisions
+// to the services, in tests.
+func newHandler(config Config, routes []Route, unguarded bool) (http.Handler, error) {
+	a := &api{Config: config, now: config.Now, unguarded: unguarded}
 	if a.now == nil {
 		a.now = time.Now
 	}

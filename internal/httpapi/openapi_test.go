@@ -1,0 +1,235 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+)
+
+// document is openapi.yaml, read and checked.
+var document = sync.OnceValues(func() (*openapi3.T, error) {
+	doc, err := openapi3.NewLoader().LoadFromData(openAPIDocument)
+	if err != nil {
+		return nil, err
+	}
+	return doc, doc.Validate(context.Background(), openapi3.IsOpenAPI31OrLater())
+})
+
+func mustDocument(t *testing.T) *openapi3.T {
+	t.Helper()
+	doc, err := document()
+	if err != nil {
+		t.Fatalf("openapi.yaml: %v", err)
+	}
+	return doc
+}
+
+// The table of routes and the document say the same: each route, its credential,
+// permission, capability and parameters.
+func TestDocumentAndRoutesAgree(t *testing.T) {
+	doc := mustDocument(t)
+	documented := map[string]*openapi3.Operation{}
+	for path, item := range doc.Paths.Map() {
+		for method, operation := range item.Operations() {
+			documented[method+" "+path] = operation
+		}
+	}
+	for _, route := range Routes() {
+		methods := []string{route.Method}
+		if route.Method == "" {
+			methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
+		}
+		for _, method := range methods {
+			what := method + " " + route.Pattern
+			operation := documented[what]
+			if operation == nil {
+				t.Errorf("%s is not in openapi.yaml", what)
+				continue
+			}
+			delete(documented, what)
+			item := doc.Paths.Value(route.Pattern)
+			compare(t, what, route, item, operation)
+		}
+	}
+	for what := range documented {
+		t.Errorf("%s is in openapi.yaml, but no route", what)
+	}
+}
+
+func compare(t *testing.T, what string, route Route, item *openapi3.PathItem, operation *openapi3.Operation) {
+	t.Helper()
+	security := map[Who]string{
+		Anyone: "", Bearer: "session", Client: "client", BearerOrCookie: "cookie session", Holder: " client session",
+	}
+	if operation.Security == nil {
+		t.Errorf("%s: says nothing of security", what)
+		return
+	}
+	var schemes []string
+	for _, requirement := range *operation.Security {
+		schemes = append(schemes, strings.Join(slices.Collect(maps.Keys(requirement)), "+"))
+	}
+	slices.Sort(schemes)
+	if got := strings.Join(schemes, " "); got != security[route.Who] {
+		t.Errorf("%s: security %q, want %q", what, got, security[route.Who])
+	}
+
+	var permissions []string
+	if list, ok := operation.Extensions["x-permissions"].([]any); ok {
+		for _, p := range list {
+			permissions = append(permissions, p.(string))
+		}
+	}
+	want := slices.Clone(route.Permissions)
+	if route.Self {
+		want = append([]string{"self"}, want...)
+	}
+	if !slices.Equal(permissions, want) {
+		t.Errorf("%s: x-permissions %v, want %v", what, permissions, want)
+	}
+	if capability, _ := operation.Extensions["x-capability"].(string); capability != route.Capability {
+		t.Errorf("%s: x-capability %q, want %q", what, capability, route.Capability)
+	}
+
+	var query []string
+	for _, p := range append(slices.Clone(item.Parameters), operation.Parameters...) {
+		if p.Value.In == "query" {
+			query = append(query, p.Value.Name)
+		}
+	}
+	wantQuery := slices.Clone(route.Query)
+	slices.Sort(query)
+	slices.Sort(wantQuery)
+	if !route.AnyQuery && !slices.Equal(query, wantQuery) {
+		t.Errorf("%s: parameters %v, want %v", what, query, wantQuery)
+	}
+
+	statuses := operation.Responses.Map()
+	for status, needed := range map[string]bool{
+		"401": route.Who != Anyone || route.Pattern == "/v1/sessions",
+		"403": route.Permissions != nil || route.Capability != "",
+		"503": route.Who != Anyone,
+	} {
+		if needed && statuses[status] == nil {
+			t.Errorf("%s: the answer %s is not described", what, status)
+		}
+	}
+	if (operation.RequestBody != nil) != (route.body > 0) {
+		t.Errorf("%s: has a body: %v in openapi.yaml, %v in the table", what, operation.RequestBody != nil, route.body > 0)
+	}
+}
+
+// checker is a round tripper that holds every answer against openapi.yaml, and
+// every request that was accepted as well: what is not in the document must not
+// work.
+type checker struct {
+	t    *testing.T
+	next http.RoundTripper
+}
+
+func (c *checker) RoundTrip(r *http.Request) (*http.Response, error) {
+	var body []byte
+	if r.Body != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	response, err := c.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := io.ReadAll(response.Body)
+	response.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	response.Body = io.NopCloser(bytes.NewReader(answer))
+	c.check(r, body, response, answer)
+	return response, nil
+}
+
+func (c *checker) check(r *http.Request, body []byte, response *http.Response, answer []byte) {
+	doc := mustDocument(c.t)
+	if response.Header.Get("X-Request-Id") == "" {
+		c.t.Errorf("%s %s: no X-Request-Id", r.Method, r.URL.Path)
+	}
+	route, parameters := find(doc, r)
+	if route == nil {
+		if response.StatusCode != http.StatusNotFound && response.StatusCode != http.StatusMethodNotAllowed {
+			c.t.Errorf("%s %s: %d, but openapi.yaml has no such call", r.Method, r.URL.Path, response.StatusCode)
+		}
+		return
+	}
+	again := r.Clone(context.Background())
+	again.Body = io.NopCloser(bytes.NewReader(body))
+	again.ContentLength = int64(len(body))
+	input := &openapi3filter.RequestValidationInput{
+		Request: again, PathParams: parameters, Route: route,
+		Options: &openapi3filter.Options{
+			AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, SkipSettingDefaults: true,
+			IncludeResponseStatus: true, ExcludeReadOnlyValidations: true, ExcludeWriteOnlyValidations: true,
+			ExcludeResponseBody: r.Method == http.MethodHead,
+		},
+	}
+	if response.StatusCode < 300 && r.Method != http.MethodHead && len(body) < 1<<20 {
+		if err := openapi3filter.ValidateRequest(context.Background(), input); err != nil {
+			c.t.Errorf("%s %s was accepted, but is not as in openapi.yaml: %v", r.Method, r.URL.Path, err)
+		}
+	}
+	err := openapi3filter.ValidateResponse(context.Background(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: input, Status: response.StatusCode, Header: response.Header,
+		Body: io.NopCloser(bytes.NewReader(answer)), Options: input.Options,
+	})
+	if err != nil {
+		c.t.Errorf("%s %s: the answer %d is not as in openapi.yaml: %v\n%s", r.Method, r.URL.Path, response.StatusCode, err, answer)
+	}
+}
+
+// patterns finds the path of the document that a request is for.
+var patterns = sync.OnceValue(func() *http.ServeMux {
+	mux := http.NewServeMux()
+	for _, route := range Routes() {
+		func() {
+			defer func() { _ = recover() }() // a pattern with several methods
+			mux.Handle(route.Pattern, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {}))
+		}()
+	}
+	return mux
+})
+
+func find(doc *openapi3.T, r *http.Request) (*routers.Route, map[string]string) {
+	r = r.Clone(r.Context())
+	_, pattern := patterns().Handler(r)
+	item := doc.Paths.Value(pattern)
+	if item == nil {
+		return nil, nil
+	}
+	method := r.Method
+	if method == http.MethodHead && item.Head == nil {
+		method = http.MethodGet
+	}
+	operation := item.Operations()[method]
+	if operation == nil {
+		return nil, nil
+	}
+	parameters := map[string]string{}
+	names := strings.Split(pattern, "/")
+	for i, value := range strings.Split(r.URL.Path, "/") {
+		if i < len(names) && strings.HasPrefix(names[i], "{") {
+			parameters[strings.Trim(names[i], "{}")] = value
+		}
+	}
+	return &routers.Route{Spec: doc, Path: pattern, PathItem: item, Method: method, Operation: operation}, parameters
+}

@@ -1,0 +1,379 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/metrics"
+	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/sqlstore"
+	"example.com/curfew/internal/webcookie"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+	"example.com/curfew/token/tokentest"
+)
+
+const (
+	issuer        = "http://curfew.test"
+	otherAudience = "billing"
+	password      = "correct horse battery staple"
+)
+
+// server is a running server with everything behind it that a real one has.
+type server struct {
+	*testing.T
+	url      string
+	handler  http.Handler
+	store    store.Store
+	accounts *account.Service
+	ring     *keyring.Ring
+	node     *feed.Node
+	sessions *session.Service
+	metrics  *metrics.Metrics
+	client   *http.Client // holds every request and answer against openapi.yaml
+	logged   *syncBuffer
+	ready    atomic.Pointer[error]
+	admin    store.User
+}
+
+// option changes how a server is started.
+type option func(*Config, *setup)
+
+type setup struct {
+	database  string
+	unguarded bool
+}
+
+func onPostgres(t *testing.T) option {
+	return func(_ *Config, s *setup) { s.database = pgtest.DSN(t) }
+}
+
+// behindProxy makes whoever connects a trusted proxy.
+func behindProxy(c *Config, _ *setup) {
+	c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
+	c.Returns.Hosts = []string{"app.curfew.test"}
+}
+
+var trusted = account.Caller{Trusted: true, Actor: store.Actor{Kind: store.ActorCLI}}
+
+// start starts a server on a database of its own: SQLite unless told otherwise.
+func start(t *testing.T, options ...option) *server {
+	t.Helper()
+	s := &server{T: t, logged: &syncBuffer{}}
+	config := Config{
+		Issuer: issuer, Returns: webcookie.Returns{Issuer: issuer},
+		Timeout: 20 * time.Second, // machines that run tests are slow
+		Logger:  slog.New(slog.NewTextHandler(s.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Ready: func(context.Context) error {
+			if err := s.ready.Load(); err != nil {
+				return *err
+			}
+			return nil
+		},
+	}
+	set := setup{database: "sqlite:" + filepath.Join(t.TempDir(), "curfew.db")}
+	for _, o := range options {
+		o(&config, &set)
+	}
+	s.open(set.database)
+	config.Sessions, config.Accounts, config.Feed = s.sessions, s.accounts, s.node
+	config.Keys, config.Settings = s.node.Keys(), s.node.Settings()
+	var err error
+	if s.metrics, err = metrics.New(nil); err != nil {
+		t.Fatal(err)
+	}
+	config.Metrics = s.metrics
+	if config.Validator, err = s.node.Validator(issuer, s.metrics.Validation); err != nil {
+		t.Fatal(err)
+	}
+	config.Clients = s.accounts
+	if s.handler, err = newHandler(config, Routes(), set.unguarded); err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(s.handler)
+	t.Cleanup(web.Close)
+	s.url = web.URL
+	s.client = &http.Client{
+		Transport:     &checker{t: t, next: web.Client().Transport},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return s
+}
+
+// open opens the store and the services on it.
+func (s *server) open(database string) {
+	s.Helper()
+	ctx := context.Background()
+	fatal := func(err error) {
+		s.Helper()
+		if err != nil {
+			s.Fatal(err)
+		}
+	}
+	var err error
+	s.store, err = sqlstore.Open(ctx, sqlstore.Config{URL: database, Create: true})
+	fatal(err)
+	s.Cleanup(func() { s.store.Close() })
+	fatal(s.store.Update(ctx, func(tx store.Tx) error {
+		epoch, err := tx.Advance(ctx, time.Now())
+		in := settings.InForce{Settings: settings.Default(), Epoch: int64(epoch)}
+		return errors.Join(err,
+			tx.PutInstallation(ctx, store.Installation{Issuer: issuer, Audience: []string{issuer, otherAudience}, Epoch: epoch}),
+			tx.PutSettings(ctx, store.Settings{InForce: in, LongestMaximum: settings.Seconds(in.MaximumSessionDuration)}))
+	}))
+	s.ring, err = keyring.Open(ctx, keyring.Config{Store: s.store, KEK: make([]byte, 32), Applied: func(ctx context.Context, epoch revocation.Epoch) error {
+		if s.node == nil {
+			return nil
+		}
+		return s.node.AppliedUpTo(ctx, epoch)
+	}})
+	fatal(err)
+	fatal(s.ring.Init(ctx, trusted.Actor))
+	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node", OnKeys: s.ring.Sync})
+	fatal(err)
+	s.Cleanup(func() { s.node.Close() })
+	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied})
+	fatal(err)
+	s.sessions = session.New(session.Config{
+		Store: s.store, Accounts: s.accounts, Ring: s.ring, View: s.node, Installation: s.node.Installation(),
+	})
+	s.Cleanup(s.sessions.Close)
+	_, _, err = s.accounts.Bootstrap(ctx, password)
+	fatal(err)
+	s.admin, err = s.accounts.FindUser(ctx, "admin")
+	fatal(err)
+}
+
+// user makes a user with permissions and without a password, which would take its
+// time to be hashed.
+func (s *server) user(name string, permissions ...string) store.User {
+	s.Helper()
+	u, err := s.accounts.CreateUser(context.Background(), trusted, wire.UserChange{Name: &name, Permissions: &permissions})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return u
+}
+
+// token begins a session for a user.
+func (s *server) token(u store.User, rememberMe ...bool) string {
+	s.Helper()
+	issued, err := s.sessions.Issue(context.Background(), trusted, u.ID, slices.Contains(rememberMe, true), account.Origin{Address: "192.0.2.1", Device: "test"})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return issued.Token
+}
+
+// mint signs a session that no sign-in would yield.
+func (s *server) mint(u store.User, change func(*token.Session)) string {
+	s.Helper()
+	epoch, err := s.store.Clock(context.Background())
+	if err != nil {
+		s.Fatal(err)
+	}
+	now := time.Now()
+	sess := token.Session{
+		Issuer: issuer, Audience: []string{issuer, otherAudience}, Subject: u.ID, ID: token.NewSessionID(),
+		IssuedAt: token.UnixTime(now.Unix()), Epoch: epoch,
+	}
+	sess = sess.Refreshed(now, settings.Default())
+	change(&sess)
+	key, err := s.ring.Signing(context.Background())
+	if err != nil {
+		s.Fatal(err)
+	}
+	raw, err := token.Mint(key, sess)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return raw
+}
+
+// service makes a client and returns what it authenticates with.
+func (s *server) service(name string, capabilities ...string) basic {
+	s.Helper()
+	c, secret, err := s.accounts.CreateClient(context.Background(), trusted, wire.NewClient{Name: name, Capabilities: capabilities})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return basic{c.ID, secret}
+}
+
+// hostile makes the server trust the keys of an issuer of hostile tokens.
+func (s *server) hostile() *tokentest.Issuer {
+	s.Helper()
+	i := tokentest.New(s)
+	i.Name, i.Audience = issuer, issuer
+	i.SetNow(time.Now())
+	for _, alg := range []string{token.ES256, token.EdDSA, token.RS256} {
+		key := i.Key(alg)
+		der, err := x509.MarshalPKCS8PrivateKey(key.Private())
+		if err != nil {
+			s.Fatal(err)
+		}
+		if _, err := s.ring.Import(context.Background(), trusted.Actor, key.ID(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
+			s.Fatal(err)
+		}
+	}
+	return i
+}
+
+// A credential is put on a request.
+type credential interface{ put(*http.Request) }
+
+type bearerToken string
+
+func (b bearerToken) put(r *http.Request) { r.Header.Set("Authorization", "Bearer "+string(b)) }
+
+type basic struct{ id, secret string }
+
+func (b basic) put(r *http.Request) { r.SetBasicAuth(b.id, b.secret) }
+
+type cookie string
+
+func (c cookie) put(r *http.Request) {
+	r.Header.Add("Cookie", webcookie.Jar{}.Name()+"="+string(c))
+}
+
+// header is a header and its value.
+type header [2]string
+
+func (h header) put(r *http.Request) { r.Header.Add(h[0], h[1]) }
+
+// answer is an answer that was read to its end.
+type answer struct {
+	*testing.T
+	*http.Response
+	what string
+	body []byte
+}
+
+// do makes a request. body is JSON text, a form (url-encoded, without braces), or
+// a value to be marshalled.
+func (s *server) do(method, path string, body any, with ...credential) *answer {
+	s.Helper()
+	return s.doWith(s.client, method, path, body, with...)
+}
+
+func (s *server) doWith(client *http.Client, method, path string, body any, with ...credential) *answer {
+	s.Helper()
+	var reader io.Reader
+	kind := "application/json"
+	switch b := body.(type) {
+	case nil:
+		kind = ""
+	case string:
+		reader = strings.NewReader(b)
+		if !strings.HasPrefix(b, "{") && strings.Contains(b, "=") {
+			kind = "application/x-www-form-urlencoded"
+		}
+	case []byte:
+		reader = bytes.NewReader(b)
+	default:
+		text, err := json.Marshal(b)
+		if err != nil {
+			s.Fatal(err)
+		}
+		reader = bytes.NewReader(text)
+	}
+	r, err := http.NewRequestWithContext(context.Background(), method, s.url+path, reader)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if kind != "" {
+		r.Header.Set("Content-Type", kind)
+	}
+	for _, c := range with {
+		c.put(r)
+	}
+	response, err := client.Do(r)
+	if err != nil {
+		s.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		s.Fatalf("%s %s: %v", method, path, err)
+	}
+	return &answer{s.T, response, method + " " + path, text}
+}
+
+// must fails the test unless the status is as given, and reads the body into v
+// unless that is nil.
+func (a *answer) must(status int, v any) *answer {
+	a.Helper()
+	if a.StatusCode != status {
+		a.Fatalf("%s: %d %s, want %d", a.what, a.StatusCode, a.body, status)
+	}
+	if v != nil {
+		if err := json.Unmarshal(a.body, v); err != nil {
+			a.Fatalf("%s: %v in %s", a.what, err, a.body)
+		}
+	}
+	return a
+}
+
+// problem fails the test unless the answer is the problem given.
+func (a *answer) problem(status int, code string) wire.Problem {
+	a.Helper()
+	var p wire.Problem
+	a.must(status, &p)
+	if p.Code != code || p.Status != status {
+		a.Fatalf("%s: problem %q (%d), want %q (%d): %s", a.what, p.Code, p.Status, code, status, a.body)
+	}
+	return p
+}
+
+// code is the code word of the answer's problem, "" if it is none.
+func (a *answer) code() string {
+	var p wire.Problem
+	if a.StatusCode >= 400 {
+		_ = json.Unmarshal(a.body, &p)
+	}
+	return p.Code
+}
+
+// syncBuffer is a buffer that many may write to.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func path(format string, args ...any) string { return fmt.Sprintf(format, args...) }
