@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.com/curfew/internal/app"
+	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+)
+
+func wireAudit(a store.Audit) wire.AuditEntry {
+	e := wire.AuditEntry{
+		ID: a.ID, At: time.UnixMicro(a.At).UTC(),
+		Actor:  wire.AuditActor{Kind: a.Actor.Kind, ID: a.Actor.ID, Name: a.Actor.Name},
+		Action: a.Action, Target: wire.AuditTarget{Kind: a.TargetKind, ID: a.TargetID, Name: a.TargetName},
+		Reason: a.Reason, Address: a.Actor.Address, RequestID: a.Actor.RequestID, Epoch: int64(a.Epoch),
+	}
+	if a.Detail != "" {
+		e.Detail = json.RawMessage(a.Detail)
+	}
+	return e
+}
+
+func (c *cli) auditCommand() *cobra.Command {
+	var f store.AuditFilter
+	var limit int
+	var from, to string
+	command := &cobra.Command{
+		Use: "audit", Short: "Show who did what to whom, when, from where, and why", Args: arguments(),
+		Long: "Shows the audit, the newest entries first; with --json one entry a line.",
+		Example: "  curfew audit --person alice --from 2d\n" +
+			"  curfew audit --action sessions. --from 2026-11-01 --json",
+	}
+	c.tool(command, func(ctx context.Context, t *app.Tools, _ []string) error {
+		if limit < 1 {
+			return usagef("--limit is %d: it is at least 1", limit)
+		}
+		now := time.Now() //nolint:forbidigo // the shell
+		var err error
+		if f.From, err = instant(from, now); err != nil {
+			return usagef("--from: %w", err)
+		}
+		if f.To, err = instant(to, now); err != nil {
+			return usagef("--to: %w", err)
+		}
+		return c.printAudit(ctx, t, f, limit)
+	})
+	flags := command.Flags()
+	flags.StringVar(&f.Person, "person", "", "only what this user or client did or suffered, by name or id")
+	flags.StringVar(&f.Actor, "actor", "", "only what this user or client did, by name or id")
+	flags.StringVar(&f.Target, "target", "", "only what was done to this, by name or id")
+	flags.StringVar(&f.Action, "action", "", "only this action, as in user.disable, or all that begin alike, as in user.")
+	flags.StringVar(&from, "from", "", "only since then: a date, an instant (RFC 3339), or how long ago (2d, 12h)")
+	flags.StringVar(&to, "to", "", "only before then: as --from")
+	flags.IntVar(&limit, "limit", 100, "how many entries at most")
+	return command
+}
+
+// instant reads a date, an instant or how long ago it was, and returns
+// microseconds since the Unix epoch; 0 for "".
+func instant(text string, now time.Time) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t.UnixMicro(), nil
+		}
+	}
+	if d, err := config.ParseDuration(text); err == nil {
+		return now.Add(-d).UnixMicro(), nil
+	}
+	return 0, fmt.Errorf("%q is no date (2026-11-23), no instant (2026-11-23T17:00:00Z) and no time ago (2d, 12h)", text)
+}
+
+func (c *cli) printAudit(ctx context.Context, t *app.Tools, f store.AuditFilter, limit int) error {
+	out := newTable(c.stdout, "WHEN", "WHO", "DID", "TO", "FROM", "WHY")
+	for limit > 0 {
+		page := min(limit, 500)
+		entries, err := t.Sessions.Audit(ctx, t.Caller, f, page)
+		if err != nil {
+			return err
+		}
+		for _, a := range entries {
+			if c.json {
+				if err := json.NewEncoder(c.stdout).Encode(wireAudit(a)); err != nil {
+					return err
+				}
+				continue
+			}
+			out.row(micro(a.At), who(a.Actor), a.Action, whom(a), a.Actor.Address, a.Reason)
+		}
+		if len(entries) < page {
+			break
+		}
+		limit -= len(entries)
+		f.Before = entries[len(entries)-1].ID
+	}
+	if c.json {
+		return nil
+	}
+	return out.flush()
+}
+
+func who(a store.Actor) string {
+	switch {
+	case a.Kind == store.ActorUser || a.Name == "":
+		return first(a.Name, a.ID, a.Kind)
+	default:
+		return a.Kind + " " + a.Name
+	}
+}
+
+func whom(a store.Audit) string {
+	if a.TargetKind == "user" {
+		return first(a.TargetName, a.TargetID)
+	}
+	if id := first(a.TargetName, a.TargetID); id != "" {
+		return a.TargetKind + " " + id
+	}
+	return a.TargetKind
+}
+
+func first(texts ...string) string {
+	for _, text := range texts {
+		if text != "" {
+			return text
+		}
+	}
+	return ""
+}

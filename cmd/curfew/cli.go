@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"example.com/curfew/internal/app"
+	"example.com/curfew/internal/config"
+)
+
+// cli is what the commands share.
+type cli struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	json           bool // --json: programs read the output
+}
+
+// The exit codes.
+const (
+	exitFailed = 1 // refused or failed
+	exitUsage  = 2 // wrong usage
+)
+
+// A usageError is about the words of a command, not about what they ask for.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// errSilent is returned when everything has been said already.
+var errSilent = errors.New("")
+
+// complain says what went wrong, one line for each thing, and returns the exit code.
+func (c *cli) complain(command *cobra.Command, err error) int {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if line != "" {
+			fmt.Fprintf(c.stderr, "curfew: %s\n", plain(line))
+		}
+	}
+	var usage usageError
+	switch {
+	case errors.As(err, &usage):
+		fmt.Fprintf(c.stderr, "See '%s --help'.\n", command.CommandPath())
+		return exitUsage
+	case errors.Is(err, config.ErrInvalid):
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// root returns the command with all that are under it.
+func (c *cli) root() *cobra.Command {
+	root := c.group("curfew", "Sessions that end when they should",
+		"Curfew signs users in, and ends their sessions: by timeout, by maximum duration, by sign-out or by revocation.\n\n"+
+			"The commands other than serve and edge work on the database directly, with a server running or not.")
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.CompletionOptions.HiddenDefaultCmd = false
+	root.AddCommand(
+		c.serveCommand(),
+		c.revokeCommand(), c.userCommand(), c.clientCommand(), c.settingsCommand(),
+		c.keyCommand(), c.tokenCommand(), c.auditCommand(),
+		c.backupCommand(), c.restoreCommand(), c.versionCommand(),
+	)
+	return root
+}
+
+// group returns a command that does nothing but hold others. Cobra would answer a
+// wrong word under it with its help and success.
+func (c *cli) group(use, short, long string) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Long: long, SuggestionsMinimumDistance: 2,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				cmd.SetOut(c.stderr)
+				_ = cmd.Help()
+				return usagef("%s takes a command", cmd.CommandPath())
+			}
+			err := fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0])
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				err = fmt.Errorf("%w: did you mean %s?", err, strings.Join(near, " or "))
+			}
+			return usageError{err}
+		},
+	}
+}
+
+// arguments returns a check for the number of arguments: as many as there are
+// names, and any number of the last if that ends in "...".
+func arguments(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		many := len(names) > 0 && strings.HasSuffix(names[len(names)-1], "...")
+		switch {
+		case len(args) < len(names):
+			return usagef("%s is missing", strings.TrimSuffix(names[len(args)], "..."))
+		case len(args) > len(names) && !many:
+			return usagef("%q is one argument too many", args[len(names)])
+		}
+		return nil
+	}
+}
+
+// tool makes a command of a function that works on the database: it adds the
+// flags, opens the database, and closes it.
+func (c *cli) tool(command *cobra.Command, do func(ctx context.Context, t *app.Tools, args []string) error) *cobra.Command {
+	flags := addOptions(command, config.ToolOptions())
+	command.Flags().BoolVar(&c.json, "json", false, "answer in JSON, for programs")
+	command.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		cfg, err := config.ResolveTools(flags.source())
+		if err != nil {
+			return err
+		}
+		t, err := app.OpenTools(cmd.Context(), cfg, c.logger())
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, t.Close()) }()
+		return do(cmd.Context(), t, args)
+	}
+	return command
+}
+
+// logger returns what services log to when they work for the command line: what
+// goes wrong, in plain lines.
+func (c *cli) logger() *slog.Logger {
+	return app.NewLogger(c.stderr, "text", slog.LevelWarn)
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.com/curfew/internal/app"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+)
+
+func (c *cli) clientCommand() *cobra.Command {
+	command := c.group("client", "Services that ask this server",
+		"client manages services that authenticate with an id and a secret. A CLIENT is its id, or its name if no other client has that.")
+	command.AddCommand(c.clientAdd(), c.clientList(), c.clientSecret(), c.clientRemove())
+	return command
+}
+
+func wireClient(k store.Client, secret string) wire.Client {
+	return wire.Client{
+		ID: k.ID, Name: k.Name, Capabilities: append([]string{}, k.Capabilities...),
+		CreatedAt: time.UnixMicro(k.CreatedAt).UTC(), Secret: secret,
+	}
+}
+
+func (c *cli) clientAdd() *cobra.Command {
+	var capabilities []string
+	command := &cobra.Command{
+		Use: "add NAME", Short: "Make a client, and show its secret once", Args: arguments("NAME"),
+		Long: "Makes a client that can do what --can says:\n\n" +
+			"  follow      follow the change feed, to validate tokens by itself\n" +
+			"  introspect  ask whether a token is good (RFC 7662)\n" +
+			"  issue       begin sessions for users that it has authenticated itself\n" +
+			"  revoke      end all sessions of a user (Global Token Revocation)",
+		Example: "  curfew client add billing --can follow",
+	}
+	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+		if len(capabilities) == 0 {
+			return usagef("--can is missing: say what the client may do: %s", strings.Join(store.Capabilities(), ", "))
+		}
+		k, secret, err := t.Accounts.CreateClient(ctx, t.Caller, wire.NewClient{Name: args[0], Capabilities: capabilities})
+		if err != nil {
+			return err
+		}
+		return c.printSecret(k, secret, "made client")
+	})
+	command.Flags().Var(words{&capabilities, store.Capabilities()}, "can", "what the client may do, may repeat")
+	return command
+}
+
+func (c *cli) printSecret(k store.Client, secret, did string) error {
+	if c.json {
+		return c.printJSON(wireClient(k, secret))
+	}
+	c.printf("%s %s\n\n", did, k.Name)
+	t := newTable(c.stdout)
+	t.row("id", k.ID)
+	t.row("secret", secret+"  (not shown again)")
+	t.row("can", strings.Join(k.Capabilities, ", "))
+	return t.flush()
+}
+
+func (c *cli) clientList() *cobra.Command {
+	command := &cobra.Command{Use: "list", Short: "List clients", Args: arguments()}
+	return c.tool(command, func(ctx context.Context, t *app.Tools, _ []string) error {
+		clients, err := t.Accounts.Clients(ctx, t.Caller)
+		if err != nil {
+			return err
+		}
+		if c.json {
+			out := wire.Clients{Clients: []wire.Client{}}
+			for _, k := range clients {
+				out.Clients = append(out.Clients, wireClient(k, ""))
+			}
+			return c.printJSON(out)
+		}
+		out := newTable(c.stdout, "NAME", "ID", "CAN", "CREATED")
+		for _, k := range clients {
+			out.row(k.Name, k.ID, strings.Join(k.Capabilities, ","), micro(k.CreatedAt))
+		}
+		return out.flush()
+	})
+}
+
+func (c *cli) clientSecret() *cobra.Command {
+	command := &cobra.Command{
+		Use: "secret CLIENT", Short: "Give a client a new secret", Args: arguments("CLIENT"),
+		Long: "Gives a client a new secret and shows it once. The old one works for another 24 hours, or until the next.",
+	}
+	return c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+		k, err := findClient(ctx, t, args[0])
+		if err != nil {
+			return err
+		}
+		k, secret, err := t.Accounts.NewSecret(ctx, t.Caller, k.ID)
+		if err != nil {
+			return err
+		}
+		return c.printSecret(k, secret, "made a new secret for client")
+	})
+}
+
+func (c *cli) clientRemove() *cobra.Command {
+	command := &cobra.Command{Use: "remove CLIENT", Short: "Remove a client: its secret works no more", Args: arguments("CLIENT")}
+	return c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+		k, err := findClient(ctx, t, args[0])
+		if err != nil {
+			return err
+		}
+		if err := t.Accounts.DeleteClient(ctx, t.Caller, k.ID); err != nil {
+			return err
+		}
+		if c.json {
+			return c.printJSON(wireClient(k, ""))
+		}
+		c.printf("removed client %s (%s)\n", k.Name, k.ID)
+		return nil
+	})
+}
+
+// findClient returns the client with an id, or the only one of a name.
+func findClient(ctx context.Context, t *app.Tools, idOrName string) (store.Client, error) {
+	k, err := t.Store.Client(ctx, idOrName)
+	if !errors.Is(err, store.ErrNotFound) {
+		return k, err
+	}
+	clients, err := t.Accounts.Clients(ctx, t.Caller)
+	if err != nil {
+		return store.Client{}, err
+	}
+	clients = slices.DeleteFunc(clients, func(k store.Client) bool { return k.Name != idOrName })
+	switch len(clients) {
+	case 0:
+		return store.Client{}, fmt.Errorf("no client has the id or name %q: `curfew client list` shows them", idOrName)
+	case 1:
+		return clients[0], nil
+	}
+	return store.Client{}, fmt.Errorf("%d clients are called %q: say which by its id (`curfew client list`)", len(clients), idOrName)
+}

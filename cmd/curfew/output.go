@@ -1,0 +1,118 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// plain makes a text of strangers harmless on a terminal: what cannot be seen,
+// from escape sequences to marks that turn the direction of writing, is shown as
+// an escape.
+func plain(text string) string {
+	clean := true
+	for _, r := range text {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			clean = false
+			break
+		}
+	}
+	if clean {
+		return text
+	}
+	var b strings.Builder
+	for i, r := range text {
+		_, size := utf8.DecodeRuneInString(text[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, text[i])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			quoted := strconv.QuoteRuneToASCII(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+	}
+	return b.String()
+}
+
+// printf writes to the terminal. Texts of strangers go through plain.
+func (c *cli) printf(format string, args ...any) {
+	for i, arg := range args {
+		if text, ok := arg.(string); ok {
+			args[i] = plain(text)
+		}
+	}
+	fmt.Fprintf(c.stdout, format, args...)
+}
+
+// notef writes to the terminal what is not the answer.
+func (c *cli) notef(format string, args ...any) {
+	for i, arg := range args {
+		if text, ok := arg.(string); ok {
+			args[i] = plain(text)
+		}
+	}
+	fmt.Fprintf(c.stderr, format+"\n", args...)
+}
+
+// printJSON writes an answer for programs.
+func (c *cli) printJSON(v any) error {
+	e := json.NewEncoder(c.stdout)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// table writes rows in columns, the first of which are the headings.
+type table struct {
+	w *tabwriter.Writer
+}
+
+func newTable(w io.Writer, headings ...string) *table {
+	t := &table{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+	if len(headings) > 0 {
+		t.row(headings...)
+	}
+	return t
+}
+
+func (t *table) row(cells ...string) {
+	for i, cell := range cells {
+		if cells[i] = plain(cell); cells[i] == "" {
+			cells[i] = "-"
+		}
+	}
+	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
+}
+
+func (t *table) flush() error { return t.w.Flush() }
+
+// date shows an instant; "" for none.
+func date(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04:05Z")
+}
+
+// micro is date for microseconds since the Unix epoch, of which 0 is none.
+func micro(µs int64) string {
+	if µs == 0 {
+		return ""
+	}
+	return date(time.UnixMicro(µs))
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"example.com/curfew/internal/app"
+)
+
+// passwordFlags say where a password comes from. It never comes from an argument:
+// other users of the machine see those.
+type passwordFlags struct {
+	generate bool
+	none     bool
+}
+
+func (f *passwordFlags) add(command *cobra.Command) {
+	command.Flags().BoolVar(&f.generate, "generate-password", false, "make up a password and show it once")
+}
+
+// longestPassword is more than any password may have; the accounts say how much
+// exactly.
+const longestPassword = 1 << 16
+
+// newPassword returns a password: made up, typed twice at a terminal without
+// being shown, or read from standard input as it is, without the newline at its
+// end.
+func (c *cli) newPassword(f passwordFlags) (password string, generated bool, err error) {
+	switch {
+	case f.none && f.generate:
+		return "", false, usagef("--no-password and --generate-password exclude each other")
+	case f.none:
+		return "", false, nil
+	case f.generate:
+		return rand.Text(), true, nil
+	}
+	if file, ok := c.stdin.(*os.File); ok && app.IsTerminal(file) {
+		password, err = c.askTwice(file)
+		return password, false, err
+	}
+	data, err := io.ReadAll(io.LimitReader(c.stdin, longestPassword))
+	if err != nil {
+		return "", false, fmt.Errorf("reading the password from standard input: %w", err)
+	}
+	password = strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	if password == "" {
+		return "", false, errors.New("standard input is empty, and the password was to be read from it (--generate-password makes one up)")
+	}
+	return password, false, nil
+}
+
+func (c *cli) askTwice(terminal *os.File) (string, error) {
+	ask := func(prompt string) (string, error) {
+		fmt.Fprint(c.stderr, prompt)
+		answer, err := term.ReadPassword(int(terminal.Fd())) // #nosec G115 -- a file descriptor
+		fmt.Fprintln(c.stderr)
+		return string(answer), err
+	}
+	first, err := ask("New password: ")
+	if err != nil {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	second, err := ask("Again: ")
+	if err != nil {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	if first != second {
+		return "", errors.New("the two passwords differ: nothing was changed")
+	}
+	return first, nil
+}
+
+// printPassword shows a password that was made up; "" shows nothing.
+func (c *cli) printPassword(password string) {
+	if password != "" {
+		c.printf("password: %s (not shown again)\n", password)
+	}
+}

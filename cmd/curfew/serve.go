@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"example.com/curfew/internal/app"
+	"example.com/curfew/internal/config"
+)
+
+func (c *cli) serveCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use: "serve", Short: "Run a server", Args: arguments(),
+		Long: "serve runs a server: API, console and change feed. It needs no configuration: the database is then a file in the working directory.\n\n" +
+			"Every flag can also be given in the environment, as shown in brackets. Secrets can be given in a file, named by the variable with _FILE at its end. " +
+			"CURFEW_ADMIN_PASSWORD is the password of the account admin that the first start makes; without it one is made up and shown once.",
+		Example: "  curfew serve\n" +
+			"  curfew serve --listen :443 --issuer https://curfew.example --tls-cert cert.pem --tls-key key.pem\n" +
+			"  CURFEW_KEY_ENCRYPTION_KEY_FILE=/run/secrets/kek curfew serve --database postgres://curfew@db/curfew",
+	}
+	flags := addOptions(command, config.ServerOptions())
+	command.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := config.ResolveServer(flags.source())
+		if err != nil {
+			return err
+		}
+		log := app.NewLogger(c.stderr, cfg.LogFormat, cfg.LogLevel)
+		return untilSignal(cmd.Context(), c, func(ctx context.Context) (err error) {
+			server, err := app.Open(ctx, cfg, app.Options{Logger: log, Terminal: c.stdout})
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, server.Close()) }()
+			return server.Run(ctx)
+		})
+	}
+	return command
+}
+
+// untilSignal runs something until SIGINT or SIGTERM, at which its context ends.
+// A second signal ends the process at once.
+func untilSignal(ctx context.Context, c *cli, do func(context.Context) error) error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	defer close(done)
+	go func() { // ends when do has returned
+		select {
+		case <-signals:
+			cancel()
+		case <-done:
+			return
+		}
+		select {
+		case <-signals:
+			c.notef("curfew: a second signal: ending at once")
+			os.Exit(exitFailed) //nolint:forbidigo // what the signal asks for
+		case <-done:
+		}
+	}()
+	return do(ctx)
+}

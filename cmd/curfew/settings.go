@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.com/curfew/internal/app"
+	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/settings"
+)
+
+func (c *cli) settingsCommand() *cobra.Command {
+	command := c.group("settings", "Session timeout, maximum session duration, remember me",
+		"settings shows and changes what ends sessions by itself. A change binds sessions that have begun already.")
+	command.AddCommand(c.settingsShow(), c.settingsSet())
+	return command
+}
+
+func wireSettings(s settings.Settings) wire.Settings {
+	timeout, maximum := settings.Seconds(s.SessionTimeout), settings.Seconds(s.MaximumSessionDuration)
+	return wire.Settings{SessionTimeoutSeconds: &timeout, MaximumSessionDurationSeconds: &maximum, RememberMeEnabled: &s.RememberMeEnabled}
+}
+
+func (c *cli) printSettings(s settings.Settings) error {
+	if c.json {
+		return c.printJSON(wireSettings(s))
+	}
+	t := newTable(c.stdout)
+	t.row("session timeout", config.FormatDuration(s.SessionTimeout))
+	t.row("maximum session duration", config.FormatDuration(s.MaximumSessionDuration))
+	t.row("remember me", onOff(s.RememberMeEnabled))
+	for _, p := range settings.Presets() {
+		if p.Settings == s {
+			t.row("preset", fmt.Sprintf("%s (%s)", p.Name, p.Source))
+		}
+	}
+	return t.flush()
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+func (c *cli) settingsShow() *cobra.Command {
+	command := &cobra.Command{Use: "show", Short: "Show the settings in force", Args: arguments()}
+	return c.tool(command, func(ctx context.Context, t *app.Tools, _ []string) error {
+		in, _, err := t.Sessions.Settings(ctx)
+		if err != nil {
+			return err
+		}
+		return c.printSettings(in.Settings)
+	})
+}
+
+// settingsFlags are what a change is made of.
+type settingsFlags struct {
+	preset           string
+	timeout, maximum time.Duration
+	rememberMe       string
+	dryRun           bool
+}
+
+func (c *cli) settingsSet() *cobra.Command {
+	var f settingsFlags
+	command := &cobra.Command{
+		Use: "set", Short: "Change the settings", Args: arguments(),
+		Long: "Changes what is given and leaves the rest as it is. A preset sets all three; flags beside it win over it.\n\n" + presetsHelp(),
+		Example: "  curfew settings set --session-timeout 15m --dry-run\n" +
+			"  curfew settings set --preset aal2\n" +
+			"  curfew settings set --maximum-session-duration 30d --remember-me on",
+	}
+	c.tool(command, func(ctx context.Context, t *app.Tools, _ []string) error {
+		in, tag, err := t.Sessions.Settings(ctx)
+		if err != nil {
+			return err
+		}
+		next, err := f.apply(command, in.Settings)
+		if err != nil {
+			return err
+		}
+		if f.dryRun {
+			return c.previewSettings(ctx, t, next)
+		}
+		if next == in.Settings {
+			c.notef("these settings are in force already")
+			return c.printSettings(next)
+		}
+		after, _, err := t.Sessions.ChangeSettings(ctx, t.Caller, next, tag)
+		if errors.Is(err, session.ErrLostRace) {
+			return fmt.Errorf("somebody else changed the settings at the same moment: nothing was changed here; see `curfew settings show`, and try again")
+		}
+		if err != nil {
+			return err
+		}
+		return c.printSettings(after.Settings)
+	})
+	command.Flags().StringVar(&f.preset, "preset", "", "all three at once: "+strings.Join(presetNames(), ", "))
+	durationVar(command, &f.timeout, "session-timeout", "without activity, a session ends after this")
+	durationVar(command, &f.maximum, "maximum-session-duration", "every session ends after this")
+	command.Flags().StringVar(&f.rememberMe, "remember-me", "", "on or off; off ends every session that has it")
+	command.Flags().BoolVar(&f.dryRun, "dry-run", false, "change nothing, but say how many sessions the change would end")
+	return command
+}
+
+func presetNames() []string {
+	var names []string
+	for _, p := range settings.Presets() {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+func presetsHelp() string {
+	var b strings.Builder
+	t := newTable(&b, "PRESET", "SESSION TIMEOUT", "MAXIMUM", "REMEMBER ME", "FROM")
+	for _, p := range settings.Presets() {
+		t.row(p.Name, config.FormatDuration(p.Settings.SessionTimeout), config.FormatDuration(p.Settings.MaximumSessionDuration), onOff(p.Settings.RememberMeEnabled), p.Source)
+	}
+	_ = t.flush() // a strings.Builder never fails
+	return b.String()
+}
+
+// apply returns what the settings become.
+func (f *settingsFlags) apply(command *cobra.Command, s settings.Settings) (settings.Settings, error) {
+	given := command.Flags().Changed
+	if !given("preset") && !given("session-timeout") && !given("maximum-session-duration") && !given("remember-me") {
+		return s, usagef("nothing is to be changed: give --preset, --session-timeout, --maximum-session-duration or --remember-me")
+	}
+	if given("preset") {
+		p, ok := settings.PresetNamed(f.preset)
+		if !ok {
+			return s, usagef("there is no preset %q: choose from %s", f.preset, strings.Join(presetNames(), ", "))
+		}
+		s = p.Settings
+	}
+	if given("session-timeout") {
+		s.SessionTimeout = f.timeout
+	}
+	if given("maximum-session-duration") {
+		s.MaximumSessionDuration = f.maximum
+	}
+	if given("remember-me") {
+		switch strings.ToLower(f.rememberMe) {
+		case "on", "true", "yes":
+			s.RememberMeEnabled = true
+		case "off", "false", "no":
+			s.RememberMeEnabled = false
+		default:
+			return s, usagef("--remember-me is %q: write on or off", f.rememberMe)
+		}
+	}
+	return s, nil
+}
+
+func (c *cli) previewSettings(ctx context.Context, t *app.Tools, next settings.Settings) error {
+	preview, err := t.Sessions.PreviewSettings(ctx, t.Caller, next)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(preview)
+	}
+	if err := c.printSettings(next); err != nil {
+		return err
+	}
+	c.printf("\nnothing was changed; this would end %d live sessions of %d users\n", preview.Sessions, preview.Users)
+	return nil
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/app"
+	"example.com/curfew/internal/config"
+	"example.com/curfew/token"
+)
+
+func (c *cli) tokenCommand() *cobra.Command {
+	command := c.group("token", "Tokens", "token begins sessions for tests and emergencies, and explains tokens.")
+	command.AddCommand(c.tokenIssue(), c.tokenInspect())
+	return command
+}
+
+func (c *cli) tokenIssue() *cobra.Command {
+	var rememberMe bool
+	command := &cobra.Command{
+		Use: "issue NAME", Short: "Begin a session of a user, and print its token", Args: arguments("NAME"),
+		Long:    "Begins a session of a user without a password, and prints nothing but its token.",
+		Example: "  curl -H \"Authorization: Bearer $(curfew token issue alice)\" http://127.0.0.1:8420/v1/session",
+	}
+	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+		u, err := t.Accounts.FindUser(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		sessions, err := t.Issuer(ctx)
+		if err != nil {
+			return err
+		}
+		issued, err := sessions.Issue(ctx, t.Caller, u.ID, rememberMe, account.Origin{Device: "curfew token issue"})
+		if err != nil {
+			return err
+		}
+		if rememberMe && !issued.Session.RememberMe {
+			c.notef("remember me is switched off: this is an ordinary session")
+		}
+		if c.json {
+			return c.printJSON(issued.Wire())
+		}
+		c.printf("%s\n", issued.Token)
+		return nil
+	})
+	command.Flags().BoolVar(&rememberMe, "remember-me", false, "begin a remember-me session")
+	return command
+}
+
+// wireExplanation is an explanation as programs get it.
+type wireExplanation struct {
+	Good        bool          `json:"good"`
+	Reason      string        `json:"reason"` // "" if it is good
+	Proven      bool          `json:"proven"`
+	KeyID       string        `json:"key_id"`
+	LeftSeconds int64         `json:"left_seconds"`
+	Session     *wireClaims   `json:"session"`
+	Findings    []wireFinding `json:"findings"`
+}
+
+type wireClaims struct {
+	Issuer      string    `json:"issuer"`
+	Audience    []string  `json:"audience"`
+	Subject     string    `json:"subject"`
+	ID          string    `json:"id"`
+	IssuedAt    time.Time `json:"issued_at"`
+	LastRefresh time.Time `json:"last_refresh"`
+	RememberMe  bool      `json:"remember_me"`
+	Epoch       int64     `json:"epoch"`
+	ExpiresAt   time.Time `json:"expires_at"`
+}
+
+type wireFinding struct {
+	Rule        string `json:"rule"`
+	Outcome     string `json:"outcome"`
+	Reason      string `json:"reason,omitempty"`
+	Detail      string `json:"detail"`
+	LeftSeconds int64  `json:"left_seconds,omitempty"`
+}
+
+func wireExplanationOf(e token.Explanation) wireExplanation {
+	w := wireExplanation{
+		Good: e.Verdict == "", Reason: string(e.Verdict), Proven: e.Proven, KeyID: e.KeyID,
+		LeftSeconds: int64(e.Left() / time.Second), Findings: []wireFinding{},
+	}
+	if s := e.Session; s != nil {
+		w.Session = &wireClaims{
+			Issuer: s.Issuer, Audience: s.Audience, Subject: s.Subject, ID: s.ID,
+			IssuedAt: s.IssuedAt.Time(), LastRefresh: s.LastRefresh.Time(), RememberMe: s.RememberMe,
+			Epoch: int64(s.Epoch), ExpiresAt: s.ExpiresAt.Time(),
+		}
+	}
+	for _, f := range e.Findings {
+		w.Findings = append(w.Findings, wireFinding{f.Rule, string(f.Outcome), string(f.Reason), f.Detail, int64(f.Left / time.Second)})
+	}
+	return w
+}
+
+func (c *cli) tokenInspect() *cobra.Command {
+	var audience string
+	command := &cobra.Command{
+		Use: "inspect [TOKEN]", Short: "Explain a token: each rule, whether it holds, and how long is left",
+		Long: "Explains a token by what is in the database now. Without TOKEN, or with -, it is read from standard input, where nobody else on the machine sees it.\n\n" +
+			"The exit code is 0 if the token may be used now, else 1.",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("%q is one argument too many: a token is one word", args[1])
+			}
+			return nil
+		},
+	}
+	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+		raw, err := c.trimmed(args, "the token")
+		if err != nil {
+			return err
+		}
+		if scheme, rest, ok := strings.Cut(raw, " "); ok && strings.EqualFold(scheme, "bearer") {
+			raw = strings.TrimSpace(rest) // copied with its header
+		}
+		e, err := t.Explain(ctx, raw, audience)
+		if err != nil {
+			return err
+		}
+		if c.json {
+			err = c.printJSON(wireExplanationOf(e))
+		} else {
+			err = c.printExplanation(ctx, t, e)
+		}
+		if err == nil && e.Verdict != "" {
+			return errSilent
+		}
+		return err
+	})
+	command.Flags().StringVar(&audience, "audience", "", "audience that the token must be meant for; the default is the installation's first")
+	return command
+}
+
+func (c *cli) printExplanation(ctx context.Context, t *app.Tools, e token.Explanation) error {
+	out := newTable(c.stdout)
+	if e.Verdict == "" {
+		out.row("verdict", "good, for another "+left(e.Left()))
+	} else {
+		out.row("verdict", "refused: "+string(e.Verdict))
+	}
+	if s := e.Session; s != nil {
+		if !e.Proven {
+			out.row("", "what follows is what the token says; anybody may have written it")
+		}
+		user := s.Subject
+		if u, err := t.Store.User(ctx, s.Subject); err == nil && e.Proven {
+			user = u.Name + " (" + s.Subject + ")"
+		}
+		out.row("user", user)
+		out.row("session", s.ID)
+		out.row("began", date(s.IssuedAt.Time()))
+		out.row("last refresh", date(s.LastRefresh.Time()))
+		out.row("remember me", yesNo(s.RememberMe))
+		out.row("expires", date(s.ExpiresAt.Time()))
+	}
+	if err := out.flush(); err != nil {
+		return err
+	}
+	c.printf("\n")
+	out = newTable(c.stdout, "RULE", "OUTCOME", "LEFT", "BECAUSE")
+	for _, f := range e.Findings {
+		remaining := ""
+		if f.Left > 0 {
+			remaining = left(f.Left)
+		}
+		out.row(strings.ReplaceAll(f.Rule, "_", " "), string(f.Outcome), remaining, f.Detail)
+	}
+	return out.flush()
+}
+
+// left shows how long something lasts: in whole seconds.
+func left(d time.Duration) string { return config.FormatDuration(d.Truncate(time.Second)) }

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.com/curfew/internal/app"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+)
+
+func (c *cli) userCommand() *cobra.Command {
+	command := c.group("user", "Accounts", "user shows and changes accounts. A NAME is a user's name, or id.")
+	command.AddCommand(c.userAdd(), c.userList(), c.userShow(), c.userEnable(true), c.userEnable(false), c.userPassword(), c.userGrant())
+	return command
+}
+
+// wireUser is a user as programs get it: as from the API.
+func wireUser(u store.User) wire.User {
+	w := wire.User{
+		ID: u.ID, Name: u.Name, Permissions: slices.Clone(u.Permissions), Disabled: u.Disabled,
+		CreatedAt: time.UnixMicro(u.CreatedAt).UTC(),
+	}
+	if w.Permissions == nil {
+		w.Permissions = []string{}
+	}
+	if u.Email != "" {
+		w.Email = &u.Email
+	}
+	if u.LastSignInAt != 0 {
+		at := time.UnixMicro(u.LastSignInAt).UTC()
+		w.LastSignInAt = &at
+	}
+	return w
+}
+
+// made is an account with the password that was made up for it.
+type made struct {
+	wire.User
+	Password string `json:"password,omitempty"`
+}
+
+func (c *cli) userAdd() *cobra.Command {
+	var email string
+	var permissions []string
+	var how passwordFlags
+	command := &cobra.Command{
+		Use: "add NAME", Short: "Make an account", Args: arguments("NAME"),
+		Long: "Makes an account. The password is asked for, or read from standard input if that is not a terminal.",
+		Example: "  curfew user add alice\n" +
+			"  curfew user add alice --generate-password --permission UserEdit\n" +
+			"  pass alice | curfew user add alice",
+	}
+	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+		if strings.TrimSpace(args[0]) == "" {
+			return usagef("the name is empty")
+		}
+		password, generated, err := c.newPassword(how)
+		if err != nil {
+			return err
+		}
+		change := wire.UserChange{Name: &args[0]}
+		if password != "" {
+			change.Password = &password
+		}
+		if email != "" {
+			change.Email = emailChange(email)
+		}
+		if len(permissions) > 0 {
+			change.Permissions = &permissions
+		}
+		u, err := t.Accounts.CreateUser(ctx, t.Caller, change)
+		if err != nil {
+			return err
+		}
+		if !generated {
+			password = ""
+		}
+		if c.json {
+			return c.printJSON(made{wireUser(u), password})
+		}
+		c.printf("made user %s (%s)\n", u.Name, u.ID)
+		c.printPassword(password)
+		return nil
+	})
+	command.Flags().StringVar(&email, "email", "", "e-mail address")
+	command.Flags().Var(words{&permissions, store.Permissions()}, "permission", "permission to hold, may repeat")
+	how.add(command)
+	command.Flags().BoolVar(&how.none, "no-password", false, "no password: the user cannot sign in with one")
+	return command
+}
+
+func emailChange(email string) json.RawMessage {
+	b, err := json.Marshal(email)
+	if err != nil {
+		panic(err) // a string
+	}
+	return b
+}
+
+func (c *cli) userList() *cobra.Command {
+	var search string
+	command := &cobra.Command{Use: "list", Short: "List accounts", Args: arguments()}
+	c.tool(command, func(ctx context.Context, t *app.Tools, _ []string) error {
+		var all []wire.User
+		for cursor := ""; ; {
+			users, next, err := t.Accounts.Users(ctx, t.Caller, search, cursor, 500)
+			if err != nil {
+				return err
+			}
+			for _, u := range users {
+				all = append(all, wireUser(u))
+			}
+			if cursor = next; next == "" {
+				break
+			}
+		}
+		if c.json {
+			return c.printJSON(wire.Users{Users: append([]wire.User{}, all...)})
+		}
+		out := newTable(c.stdout, "NAME", "ID", "PERMISSIONS", "DISABLED", "LAST SIGN-IN")
+		for _, u := range all {
+			out.row(u.Name, u.ID, strings.Join(u.Permissions, ","), yesNo(u.Disabled), dateOf(u.LastSignInAt))
+		}
+		return out.flush()
+	})
+	command.Flags().StringVar(&search, "search", "", "only those whose name or e-mail address begins with this")
+	return command
+}
+
+func dateOf(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return date(*t)
+}
+
+func (c *cli) userShow() *cobra.Command {
+	command := &cobra.Command{Use: "show NAME", Short: "Show an account and its live sessions", Args: arguments("NAME")}
+	return c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+		u, err := t.Accounts.FindUser(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		sessions, err := t.Sessions.List(ctx, t.Caller, u.ID)
+		if err != nil {
+			return err
+		}
+		w := wireUser(u)
+		if c.json {
+			return c.printJSON(struct {
+				wire.User
+				Sessions []wire.LiveSession `json:"sessions"`
+			}{w, append([]wire.LiveSession{}, sessions...)})
+		}
+		out := newTable(c.stdout)
+		out.row("name", w.Name)
+		out.row("id", w.ID)
+		out.row("email", u.Email)
+		out.row("permissions", strings.Join(w.Permissions, ", "))
+		out.row("disabled", yesNo(w.Disabled))
+		out.row("password", yesNo(u.PasswordHash != ""))
+		out.row("created", date(w.CreatedAt))
+		out.row("last sign-in", dateOf(w.LastSignInAt))
+		if err := out.flush(); err != nil {
+			return err
+		}
+		if len(sessions) == 0 {
+			c.printf("\nno live sessions\n")
+			return nil
+		}
+		c.printf("\n")
+		out = newTable(c.stdout, "SESSION", "BEGAN", "LAST SEEN", "REMEMBERED", "ADDRESS", "DEVICE")
+		for _, s := range sessions {
+			out.row(s.ID, date(s.BeganAt), date(s.LastSeenAt), yesNo(s.RememberMe), s.Address, s.Device)
+		}
+		return out.flush()
+	})
+}
+
+// change changes a user and says so.
+func (c *cli) change(ctx context.Context, t *app.Tools, name string, change wire.UserChange, reason string, said func(store.User) string) error {
+	u, err := t.Accounts.FindUser(ctx, name)
+	if err != nil {
+		return err
+	}
+	u, _, err = t.Accounts.ChangeUser(ctx, t.Caller, u.ID, change, reason)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(wireUser(u))
+	}
+	c.printf("%s\n", said(u))
+	return nil
+}
+
+func (c *cli) userEnable(enable bool) *cobra.Command {
+	var reason string
+	command := &cobra.Command{
+		Use: "disable NAME", Short: "Disable an account, and end its sessions", Args: arguments("NAME"),
+		Long: "Disables an account: nobody can sign in to it, and its sessions end at once.",
+	}
+	said := func(u store.User) string {
+		return fmt.Sprintf("disabled user %s (%s), and ended all sessions", u.Name, u.ID)
+	}
+	if enable {
+		command.Use, command.Short, command.Long = "enable NAME", "Enable an account again", ""
+		said = func(u store.User) string { return fmt.Sprintf("enabled user %s (%s)", u.Name, u.ID) }
+	}
+	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+		disabled := !enable
+		return c.change(ctx, t, args[0], wire.UserChange{Disabled: &disabled}, reason, said)
+	})
+	command.Flags().StringVar(&reason, "reason", "", "why, for the audit")
+	return command
+}
+
+func (c *cli) userPassword() *cobra.Command {
+	var how passwordFlags
+	command := &cobra.Command{
+		Use: "password NAME", Short: "Set the password of an account, and end its sessions", Args: arguments("NAME"),
+		Long: "Sets a password. It is asked for, or read from standard input if that is not a terminal. All sessions of the user end.",
+	}
+	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+		u, err := t.Accounts.FindUser(ctx, args[0]) // before a password is asked for in vain
+		if err != nil {
+			return err
+		}
+		password, generated, err := c.newPassword(how)
+		if err != nil {
+			return err
+		}
+		u, _, err = t.Accounts.ChangeUser(ctx, t.Caller, u.ID, wire.UserChange{Password: &password}, "")
+		if err != nil {
+			return err
+		}
+		if !generated {
+			password = ""
+		}
+		if c.json {
+			return c.printJSON(made{wireUser(u), password})
+		}
+		c.printf("set the password of user %s (%s), and ended all sessions\n", u.Name, u.ID)
+		c.printPassword(password)
+		return nil
+	})
+	how.add(command)
+	return command
+}
+
+func (c *cli) userGrant() *cobra.Command {
+	var remove bool
+	command := &cobra.Command{
+		Use: "grant NAME PERMISSION...", Short: "Give permissions to an account, or take them away", Args: arguments("NAME", "PERMISSION..."),
+		Long:    "Gives permissions to an account, or takes them away with --remove. There are:\n\n  " + strings.Join(store.Permissions(), "\n  "),
+		Example: "  curfew user grant alice UserEdit\n  curfew user grant alice AdministerSystem --remove",
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return store.Permissions(), cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+		var named []string
+		for _, word := range args[1:] {
+			permission, err := oneOf(word, store.Permissions())
+			if err != nil {
+				return usageError{err}
+			}
+			named = append(named, permission)
+		}
+		u, err := t.Accounts.FindUser(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		held := slices.DeleteFunc(slices.Clone(u.Permissions), func(p string) bool { return slices.Contains(named, p) })
+		if !remove {
+			held = append(held, named...)
+		}
+		slices.Sort(held)
+		held = slices.Compact(append([]string{}, held...))
+		return c.change(ctx, t, u.ID, wire.UserChange{Permissions: &held}, "", func(u store.User) string {
+			if len(u.Permissions) == 0 {
+				return fmt.Sprintf("user %s (%s) holds no permissions", u.Name, u.ID)
+			}
+			return fmt.Sprintf("user %s (%s) holds %s", u.Name, u.ID, strings.Join(u.Permissions, ", "))
+		})
+	})
+	command.Flags().BoolVar(&remove, "remove", false, "take the permissions away")
+	return command
+}

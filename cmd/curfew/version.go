@@ -1,0 +1,24 @@
+package main
+
+import (
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"example.com/curfew/internal/app"
+)
+
+func (c *cli) versionCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use: "version", Short: "Say which version this is", Args: arguments(),
+		RunE: func(*cobra.Command, []string) error {
+			if c.json {
+				return c.printJSON(map[string]string{"version": app.Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+			}
+			c.printf("curfew %s (%s, %s/%s)\n", app.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return nil
+		},
+	}
+	command.Flags().BoolVar(&c.json, "json", false, "answer in JSON, for programs")
+	return command
+}

@@ -1,0 +1,38 @@
+package app
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// greeting is what a start says to whoever looks at the terminal.
+type greeting struct {
+	Version  string
+	URL      string // to open in a browser
+	Database string
+	Metrics  string // URL, "" if there are none
+	First    bool   // the first start: an account was made
+	Password string // that was made up for it; "" if it was given
+}
+
+// greet writes to the terminal. This is the one place where the password is ever
+// shown: it goes into no log.
+func greet(w io.Writer, g greeting) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n  Curfew %s\n\n", g.Version)
+	fmt.Fprintf(&b, "  open       %s\n", g.URL)
+	if g.Metrics != "" {
+		fmt.Fprintf(&b, "  metrics    %s\n", g.Metrics)
+	}
+	fmt.Fprintf(&b, "  database   %s\n", g.Database)
+	switch {
+	case g.Password != "":
+		fmt.Fprintf(&b, "\n  account    admin\n  password   %s\n\n  It is not shown again: change it after signing in, or with\n  curfew user password admin\n", g.Password)
+	case g.First:
+		fmt.Fprintf(&b, "\n  account    admin, with the password from CURFEW_ADMIN_PASSWORD\n")
+	}
+	b.WriteString("\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}

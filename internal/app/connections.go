@@ -1,0 +1,113 @@
+package app
+
+import (
+	"container/list"
+	"net"
+	"net/http"
+	"sync"
+)
+
+// A connection that has not sent a whole request yet costs its sender nothing,
+// and us a goroutine and some kilobytes. Refusing new ones when there are too
+// many would let whoever holds the old ones keep everybody else out; so the one
+// that has taken longest is closed instead. Honest clients send their headers
+// within milliseconds, and those who dribble are always the oldest.
+
+const (
+	// mostUnasked is how many connections may be without a request, fresh ones and
+	// those kept alive counted apart.
+	mostUnasked = 1024
+	mostIdle    = 16 * 1024
+)
+
+// connections watches the connections of a server. Its track method is an
+// http.Server's ConnState hook.
+type connections struct {
+	mu      sync.Mutex
+	unasked ageing // accepted, no whole request yet
+	idle    ageing // between two requests
+	closed  int64  // by us, to make room
+	open    int64
+}
+
+// ageing is a set of connections in the order in which they came.
+type ageing struct {
+	most  int
+	order list.List // of net.Conn, the oldest first
+	at    map[net.Conn]*list.Element
+}
+
+func newConnections(unasked, idle int) *connections {
+	return &connections{
+		unasked: ageing{most: unasked, at: map[net.Conn]*list.Element{}},
+		idle:    ageing{most: idle, at: map[net.Conn]*list.Element{}},
+	}
+}
+
+// add takes a connection in and returns the one that must go for it, or nil.
+func (a *ageing) add(c net.Conn) (surplus net.Conn) {
+	a.at[c] = a.order.PushBack(c)
+	if len(a.at) <= a.most {
+		return nil
+	}
+	surplus, _ = a.order.Front().Value.(net.Conn)
+	a.remove(surplus)
+	return surplus
+}
+
+func (a *ageing) remove(c net.Conn) {
+	if e, ok := a.at[c]; ok {
+		a.order.Remove(e)
+		delete(a.at, c)
+	}
+}
+
+// track follows a connection from state to state.
+func (c *connections) track(conn net.Conn, state http.ConnState) {
+	if surplus := c.move(conn, state); surplus != nil {
+		_ = surplus.Close() // its reader sees that, and the server forgets it
+	}
+}
+
+func (c *connections) move(conn net.Conn, state http.ConnState) (surplus net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unasked.remove(conn)
+	c.idle.remove(conn)
+	switch state {
+	case http.StateNew:
+		c.open++
+		surplus = c.unasked.add(conn)
+	case http.StateIdle:
+		surplus = c.idle.add(conn)
+	case http.StateHijacked, http.StateClosed:
+		c.open--
+	case http.StateActive:
+	}
+	if surplus != nil {
+		c.closed++
+	}
+	return surplus
+}
+
+// closeUnasked closes the connections on which nobody has asked anything: at the
+// end nobody waits for them.
+func (c *connections) closeUnasked() {
+	c.mu.Lock()
+	var unasked []net.Conn
+	for conn := range c.unasked.at {
+		unasked = append(unasked, conn)
+	}
+	c.mu.Unlock()
+	for _, conn := range unasked {
+		_ = conn.Close()
+	}
+}
+
+// counts returns how many connections are open, and how many were closed to make
+// room for others.
+func (c *connections) counts() (open, closed int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.open, c.closed
+}

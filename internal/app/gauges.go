@@ -1,0 +1,105 @@
+package app
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"example.com/curfew/internal/feed"
+)
+
+// newRegistry returns a registry with what is known of any process.
+func newRegistry() (*prometheus.Registry, error) {
+	registry := prometheus.NewRegistry()
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "curfew_build_info", Help: "1, with the version in a label.",
+		ConstLabels: prometheus.Labels{"version": Version()},
+	})
+	build.Set(1)
+	return registry, errors.Join(
+		registry.Register(collectors.NewGoCollector()),
+		registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
+		registry.Register(build),
+	)
+}
+
+// gauges are the states that are looked at when somebody asks for them.
+type gauges struct {
+	app   *App
+	all   []gauge
+	nodes *prometheus.Desc
+}
+
+type gauge struct {
+	description *prometheus.Desc
+	kind        prometheus.ValueType
+	value       func(*snapshot) float64
+}
+
+// snapshot is what one scrape shows.
+type snapshot struct {
+	feed.Status
+	now             time.Time
+	hashing, queued int
+	open, closed    int64
+}
+
+func (a *App) registerGauges() error {
+	g := &gauges{app: a, nodes: prometheus.NewDesc("curfew_nodes", "Nodes on this store whose lease is running, this one included.", nil, nil)}
+	add := func(kind prometheus.ValueType, name, help string, value func(*snapshot) float64) {
+		g.all = append(g.all, gauge{prometheus.NewDesc("curfew_"+name, help, nil, nil), kind, value})
+	}
+	add(prometheus.GaugeValue, "view_epoch_seconds", "Epoch of this node's view, as a date.", func(s *snapshot) float64 { return seconds(s.Epoch.Time()) })
+	add(prometheus.GaugeValue, "view_clock_ahead_seconds", "How far the epoch clock is ahead of this machine's clock; above 60, one of the clocks is wrong.",
+		func(s *snapshot) float64 { return max(0, s.Epoch.Time().Sub(s.now).Seconds()) })
+	add(prometheus.GaugeValue, "view_lease_seconds", "What is left of the lease of this node's view; at 0 it answers 503.", func(s *snapshot) float64 { return max(0, s.LeaseLeft.Seconds()) })
+	add(prometheus.GaugeValue, "view_trusted", "1 while the view may be trusted.", func(s *snapshot) float64 { return number(s.Trusted) })
+	add(prometheus.GaugeValue, "store_reachable", "1 unless the store could not be asked the last time.", func(s *snapshot) float64 { return number(s.Error == nil) })
+	add(prometheus.GaugeValue, "followers", "Followers with a lease from this node, with all that stand behind them.", func(s *snapshot) float64 { return float64(s.Followers) })
+	add(prometheus.GaugeValue, "feed_confirmed_epoch_seconds", "Epoch that this node and all its live followers enforce, as a date.", func(s *snapshot) float64 { return seconds(s.Confirmed.Time()) })
+	add(prometheus.GaugeValue, "revocation_cache_entries", "Revocations in memory.", func(s *snapshot) float64 { return float64(s.Cache.Entries) })
+	add(prometheus.GaugeValue, "revocation_cache_capacity", "How many revocations the cache may hold.", func(s *snapshot) float64 { return float64(s.Cache.Capacity) })
+	add(prometheus.GaugeValue, "revocation_cache_complete", "1 while the cache holds every revocation, so that no check asks the store.", func(s *snapshot) float64 { return number(s.Cache.Complete) })
+	add(prometheus.CounterValue, "revocation_cache_lookups_total", "Questions to the store about what the cache did not hold.", func(s *snapshot) float64 { return float64(s.Cache.Lookups) })
+	add(prometheus.GaugeValue, "password_hashes_running", "Passwords being hashed.", func(s *snapshot) float64 { return float64(s.hashing) })
+	add(prometheus.GaugeValue, "password_hashes_waiting", "Passwords that wait to be hashed.", func(s *snapshot) float64 { return float64(s.queued) })
+	add(prometheus.GaugeValue, "connections", "Connections that are open.", func(s *snapshot) float64 { return float64(s.open) })
+	add(prometheus.CounterValue, "connections_displaced_total", "Connections without a request that were closed to make room for others.", func(s *snapshot) float64 { return float64(s.closed) })
+	return a.registry.Register(g)
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Describe implements prometheus.Collector.
+func (g *gauges) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- g.nodes
+	for _, one := range g.all {
+		descriptions <- one.description
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (g *gauges) Collect(metrics chan<- prometheus.Metric) {
+	s := &snapshot{Status: g.app.node.Status(), now: g.app.now()}
+	s.hashing, s.queued = g.app.accounts.HashQueue()
+	s.open, s.closed = g.app.connections.counts()
+	for _, one := range g.all {
+		metrics <- prometheus.MustNewConstMetric(one.description, one.kind, one.value(s))
+	}
+	nodes := 1.0
+	for _, n := range s.Nodes {
+		if !n.Dead && n.ID != s.ID {
+			nodes++
+		}
+	}
+	metrics <- prometheus.MustNewConstMetric(g.nodes, prometheus.GaugeValue, nodes)
+}

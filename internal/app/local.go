@@ -1,0 +1,167 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/user"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/sqlstore"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+	"example.com/curfew/token"
+)
+
+// Tools are the services of a server, opened on its database by the command line.
+// They hold no lease and serve nobody. What they change is in the store; servers
+// that run notice by themselves.
+type Tools struct {
+	Store     store.Store
+	Accounts  *account.Service
+	Sessions  *session.Service
+	Installed store.Installation
+	// Caller may do everything: whoever can write the database can anyway.
+	Caller account.Caller
+
+	config config.Tools
+	log    *slog.Logger
+	now    func() time.Time
+	view   *outside
+}
+
+// OpenTools opens an existing database.
+func OpenTools(ctx context.Context, cfg config.Tools, logger *slog.Logger) (*Tools, error) {
+	s, err := openStore(ctx, cfg.Database, false, logger)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tools{Store: s, config: cfg, log: logger, now: time.Now}
+	if err := t.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return t, nil
+}
+
+func (t *Tools) open(ctx context.Context) (err error) {
+	t.Installed, err = t.Store.Installation(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("%s: no server has been started on this database yet: `curfew serve` makes what is missing", t.config.Database)
+	}
+	if err != nil {
+		return err
+	}
+	t.Accounts, err = account.New(account.Config{Store: t.Store, Now: t.now, Logger: t.log})
+	if err != nil {
+		return err
+	}
+	t.Caller = account.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: operator()}, Trusted: true}
+	t.view = &outside{store: t.Store, now: t.now}
+	t.Sessions = session.New(session.Config{
+		Store: t.Store, Accounts: t.Accounts, View: t.view, Installation: t.Installed,
+		MinimumTimeout: t.config.MinimumTimeout(), Now: t.now, Logger: t.log,
+	})
+	return nil
+}
+
+// operator names who uses the command line, as far as the machine knows.
+func operator() string {
+	name := ""
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return name
+}
+
+// Ring opens the signing keys, which takes the key-encryption key.
+func (t *Tools) Ring(ctx context.Context) (*keyring.Ring, error) {
+	kek, err := keyEncryptionKey(ctx, t.Store, t.config.Store, false)
+	if err != nil {
+		return nil, err
+	}
+	return keyring.Open(ctx, keyring.Config{Store: t.Store, KEK: kek, Now: t.now, Logger: t.log})
+}
+
+// Issuer returns a service of sessions that can mint tokens. It takes the
+// key-encryption key.
+func (t *Tools) Issuer(ctx context.Context) (*session.Service, error) {
+	ring, err := t.Ring(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return session.New(session.Config{
+		Store: t.Store, Accounts: t.Accounts, Ring: ring, View: t.view, Installation: t.Installed,
+		MinimumTimeout: t.config.MinimumTimeout(), Now: t.now, Logger: t.log,
+	}), nil
+}
+
+// Enforcement says on how many validators a revocation holds that was committed
+// by now, after waiting at most wait for all of them.
+func (t *Tools) Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error) {
+	return t.view.Enforcement(ctx, epoch, committed, wait)
+}
+
+// Close closes the database.
+func (t *Tools) Close() error {
+	t.Sessions.Close()
+	return t.Store.Close()
+}
+
+// outside is the view of somebody who has none: what the command line commits is
+// in the store, and it relies on nothing else.
+type outside struct {
+	store store.Store
+	now   func() time.Time
+}
+
+var _ session.View = (*outside)(nil)
+
+func (*outside) CatchUp(context.Context) error                       { return nil }
+func (*outside) Keys() token.KeySource                               { return &token.Keys{} }
+func (*outside) Applied(...revocation.Revocation)                    {}
+func (*outside) AppliedUpTo(context.Context, revocation.Epoch) error { return nil }
+func (o *outside) Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error) {
+	return feed.Enforcement(ctx, o.store, epoch, committed, wait, o.now)
+}
+
+// KeyFile returns the file that holds the key-encryption key; "" if it is given
+// otherwise.
+func (t *Tools) KeyFile() string {
+	if t.config.KeyEncryptionKey != nil {
+		return ""
+	}
+	return t.config.Database.KeyFile()
+}
+
+// Backup writes a consistent copy of the database to a new file.
+func (t *Tools) Backup(ctx context.Context, file string) error { return t.Store.Backup(ctx, file) }
+
+// Restore puts a backup in the place of a SQLite database that no process has
+// open, and revokes everyone: what was revoked since the backup is not in it.
+func Restore(ctx context.Context, cfg config.Tools, backup string, replace bool) error {
+	if path, ok := cfg.Database.SQLitePath(); ok {
+		lock, err := lockDatabase(path)
+		if err != nil {
+			return err
+		}
+		defer lock.unlock()
+	}
+	return sqlstore.Restore(ctx, sqlstore.Restoring{
+		From: backup, To: string(cfg.Database), Replace: replace, Now: time.Now(),
+		Audit: store.Audit{
+			Actor: store.Actor{Kind: store.ActorCLI, Name: operator()}, Action: wire.ActionRestore,
+			Reason: "restored from a backup",
+		},
+	})
+}

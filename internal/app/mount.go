@@ -1,0 +1,42 @@
+package app
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"example.com/curfew/internal/httpapi"
+	"example.com/curfew/internal/webcookie"
+)
+
+// mount builds the handlers and the servers in front of them.
+func (a *App) mount() error {
+	jar := webcookie.Jar{Domain: a.config.CookieDomain}
+	returns := webcookie.Returns{Issuer: a.installed.Issuer, Hosts: a.config.ReturnHosts}
+	handler, err := httpapi.New(httpapi.Config{
+		Sessions: a.sessions, Accounts: a.accounts, Feed: a.node, Validator: a.validator,
+		Keys: a.node.Keys(), Settings: a.node.Settings(), Issuer: a.installed.Issuer,
+		Ready: a.ready, TrustedProxies: a.config.TrustedProxies, Jar: jar, Returns: returns,
+		KeyCache: a.config.Lease, Metrics: a.metrics, Now: a.now, Logger: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.connections = newConnections(mostUnasked, mostIdle)
+	a.server = a.newServer(handler, a.connections)
+	if err := a.registerGauges(); err != nil {
+		return err
+	}
+	if a.metricsListener != nil {
+		a.metricsServer = a.newServer(metricsHandler(a.registry), newConnections(64, 64))
+	}
+	return nil
+}
+
+// metricsHandler answers /metrics, and nothing else.
+func metricsHandler(registry *prometheus.Registry) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	return mux
+}

@@ -1,0 +1,73 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// The limits on time and size of every connection. Handlers that hold a request
+// (Prefer: wait, the change feed) move the deadlines of theirs. Whoever dribbles headers is
+// cut off after readHeaderTimeout, whoever dribbles a body after readTimeout, and
+// whoever does not read answers after writeTimeout.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 32 << 10
+)
+
+// newServer returns an HTTP server with its limits.
+func (a *App) newServer(handler http.Handler, connections *connections) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         connections.track,
+		// What strangers do wrong on a connection (TLS handshakes that fail, bytes
+		// that are not HTTP) is no news to an operator.
+		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// encrypted returns the listener behind TLS, if there is a certificate.
+func encrypted(listener net.Listener, certificate *tls.Certificate) net.Listener {
+	if certificate == nil {
+		return listener
+	}
+	return tls.NewListener(listener, &tls.Config{
+		Certificates: []tls.Certificate{*certificate},
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{"h2", "http/1.1"},
+	})
+}
+
+// serve serves until the server is shut down.
+func serve(server *http.Server, listener net.Listener) error {
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// shutDown lets requests under way end, no longer than timeout, then closes what
+// is left.
+func shutDown(timeout time.Duration, servers ...*http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	var errs []error
+	for _, server := range servers {
+		if err := server.Shutdown(ctx); err != nil {
+			errs = append(errs, err, server.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

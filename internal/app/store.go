@@ -1,0 +1,25 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+
+	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/sqlstore"
+)
+
+// openStore opens a database; only a server creates one.
+func openStore(ctx context.Context, database config.Database, create bool, logger *slog.Logger) (store.Store, error) {
+	return sqlstore.Open(ctx, sqlstore.Config{URL: string(database), Create: create, Logger: logger})
+}
+
+// storeWarnings are what whoever runs a server should know about its database.
+func storeWarnings(ctx context.Context, s store.Store) []string {
+	if w, ok := s.(interface {
+		Warnings(ctx context.Context) []string
+	}); ok {
+		return w.Warnings(ctx)
+	}
+	return nil
+}

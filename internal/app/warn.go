@@ -1,0 +1,65 @@
+package app
+
+import (
+	"context"
+	"net"
+	"os"
+	"time"
+
+	"example.com/curfew/token"
+)
+
+// warn tells the operator, at the start, of what was configured and may not have
+// been meant.
+func (a *App) warn(ctx context.Context, first bool) {
+	if a.config.InsecureShortTimeouts {
+		a.log.WarnContext(ctx, "--insecure-short-timeouts is on: session timeouts from 1 second on are accepted; this is for development and tests")
+	}
+	if a.config.Exposed() {
+		a.log.WarnContext(ctx, "listening to other machines without TLS: passwords and tokens pass in the clear, unless a proxy in front encrypts them", "address", a.config.Listen)
+	}
+	if host, _, err := net.SplitHostPort(a.config.Listen); err == nil && first && a.config.Issuer == "" && isAnyAddress(host) {
+		a.log.WarnContext(ctx, "the issuer was derived from an address that only this machine knows, and is kept for good; if others are to use this server, remove the database and start with --issuer", "issuer", a.installed.Issuer)
+	}
+	for _, warning := range storeWarnings(ctx, a.store) {
+		a.log.WarnContext(ctx, warning)
+	}
+	a.warnOfClock(ctx)
+}
+
+// warnOfClock compares this machine's clock with the epoch clock, which is as far
+// as the latest of all the machines that ever wrote. If that lies in the future,
+// one of the two is wrong, and sessions begun by the other are not valid here yet.
+func (a *App) warnOfClock(ctx context.Context) {
+	clock, err := a.store.Clock(ctx)
+	if err != nil {
+		return // said elsewhere
+	}
+	if ahead := clock.Time().Sub(a.now()); ahead > token.Leeway {
+		a.log.WarnContext(ctx, "this machine's clock is behind what another wrote into the database, or that one's is ahead: check that both are synchronised",
+			"behind", ahead.Round(time.Second), "database", clock.String())
+	}
+}
+
+// nodeName is what the other nodes and receipts call this one.
+func nodeName(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if name, err := os.Hostname(); err == nil && (isAnyAddress(host) || isLoopback(host)) {
+		host = name
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func (a *App) greeting(made bool, password string) greeting {
+	g := greeting{
+		Version: Version(), Database: a.config.Database.String(), First: made, Password: password,
+		URL: defaultIssuer(a.listener.Addr().String(), a.config.TLSCert != ""),
+	}
+	if a.metricsListener != nil {
+		g.Metrics = "http://" + reachable(a.metricsListener.Addr().String()) + "/metrics"
+	}
+	return g
+}
