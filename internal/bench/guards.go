@@ -41,6 +41,18 @@ type child struct {
 
 // startChild starts this binary as one of children and reads its hello.
 func startChild(args ...string) (*child, error) {
+	c, err := startSilent(args...)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.read(&c.hello); err != nil {
+		return nil, errors.Join(fmt.Errorf("%v said nothing: %w", args, err), c.close())
+	}
+	return c, nil
+}
+
+// startSilent starts one that says nothing before there is something to say.
+func startSilent(args ...string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -56,13 +68,7 @@ func startChild(args ...string) (*child, error) {
 		return nil, err
 	}
 	c.stdin, c.stdout = in, bufio.NewReader(out)
-	if err := c.command.Start(); err != nil {
-		return nil, err
-	}
-	if err := c.read(&c.hello); err != nil {
-		return nil, errors.Join(fmt.Errorf("%v said nothing: %w", args, err), c.close())
-	}
-	return c, nil
+	return c, c.command.Start()
 }
 
 // read reads one line of JSON.

@@ -28,6 +28,7 @@ type bench struct {
 	report   report
 	postgres *postgres // nil until a section asks for one
 	costs    costs
+	kek      string // of the nodes
 }
 
 // costs are the figures that SCALE.md calculates with.
@@ -43,6 +44,11 @@ var sections = []struct {
 	{"memory", (*bench).memory},
 	{"middleware", (*bench).middleware},
 	{"flood", (*bench).flood},
+	{"start", (*bench).start},
+	{"verify", (*bench).verify},
+	{"revoke", (*bench).revoke},
+	{"propagate", (*bench).propagate},
+	{"grow", (*bench).grow},
 }
 
 func main() {

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/curfew/internal/bench/drive"
+	"example.com/curfew/internal/bench/measure"
+	"example.com/curfew/internal/bench/peers"
+	"example.com/curfew/internal/bench/plot"
+	"example.com/curfew/internal/wire"
+)
+
+// propagate measures how long after its answer a revocation holds on the last of
+// many followers.
+func (b *bench) propagate() (err error) {
+	dsn, err := b.database("propagate")
+	if err != nil {
+		return err
+	}
+	n, err := b.startNode(dsn)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.close()) }()
+	const users = 100
+	if _, err := n.tokens(users); err != nil {
+		return err
+	}
+	c, err := n.client("followers", "follow")
+	if err != nil {
+		return err
+	}
+	half, last := plot.Line{Name: "half of them, median"}, plot.Line{Name: "the last, median"}
+	worst := plot.Line{Name: "the last, p99"}
+	var rows [][]string
+	for _, size := range []struct {
+		followers, revocations int
+		most                   float64
+	}{{1, 100, 0}, {10, 100, 0}, {100, 200, 5}, {1000, 100, 25}, {10_000, 40, 250}} {
+		if b.quick && size.followers > 1000 {
+			continue
+		}
+		revocations := b.of(size.revocations, min(size.revocations, 40))
+		b.say("  %d followers, %d revocations", size.followers, revocations)
+		middle, end, err := b.spread(n, basic(c), size.followers, revocations)
+		if err != nil {
+			return err
+		}
+		ms := func(d time.Duration) float64 { return float64(d) / 1e6 }
+		p99 := ms(end.Quantile(0.99))
+		x := float64(size.followers)
+		half.Points = append(half.Points, plot.Point{X: x, Y: max(0.01, ms(middle.Quantile(0.5)))})
+		last.Points = append(last.Points, plot.Point{X: x, Y: max(0.01, ms(end.Quantile(0.5)))})
+		worst.Points = append(worst.Points, plot.Point{X: x, Y: max(0.01, p99)})
+		rows = append(rows, []string{fmt.Sprint(size.followers), fmt.Sprint(revocations), number(ms(middle.Quantile(0.5))),
+			number(ms(end.Quantile(0.5))), number(p99), number(ms(end.Max()))})
+		b.costs[fmt.Sprintf("propagate %d p50", size.followers)] = ms(end.Quantile(0.5))
+		b.costs[fmt.Sprintf("propagate %d p99", size.followers)] = p99
+		if size.most > 0 {
+			b.report.atMost(fmt.Sprintf("revocation answered → refused by the last of %d followers (PostgreSQL, p99 of %d)", size.followers, revocations),
+				size.most, " ms", single(p99))
+			b.report.explain(fmt.Sprintf("median %s ms; the node, PostgreSQL and all followers share two processors with their neighbours, and each answer is a write, a wake-up and a read on each side",
+				number(ms(end.Quantile(0.5)))))
+		}
+	}
+	b.report.table("From a revocation's answer to its last follower", "Times in ms from the answer to the one who revoked. Followers hold a connection each; "+
+		"they do what token/follower does on the wire, and no more, in processes of their own on the same two processors.",
+		[]string{"followers", "revocations", "half of them, median", "the last, median", "the last, p99", "the last, longest"}, rows...)
+	b.report.plot("followers.svg", plot.Chart{Title: "From a revocation's answer until it holds", X: "followers of one node", Y: "ms", Lines: []plot.Line{half, last, worst}})
+	return nil
+}
+
+// spread revokes users one after the other, each time waiting for the last
+// follower, and returns how long half of the followers and the last took.
+func (b *bench) spread(n *node, authorization string, count, revocations int) (half, last *measure.Histogram, err error) {
+	f, err := startFollowers(n, authorization, count)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, f.close()) }()
+	half, last = &measure.Histogram{}, &measure.Histogram{}
+	for i := range revocations {
+		var receipt wire.Receipt
+		err := n.call(http.MethodPost, "/v1/users/"+peers.User(i%100)+"/revocations", n.admin, wire.RevokeUser{Reason: "bench"}, &receipt)
+		answered := time.Now()
+		if err != nil {
+			return nil, nil, err
+		}
+		h, l, err := f.reach(receipt.Epoch)
+		if err != nil {
+			return nil, nil, err
+		}
+		if i > 0 { // the first finds everything cold
+			half.Add(h.Sub(answered))
+			last.Add(l.Sub(answered))
+		}
+		// Until the followers have asked again and stand by.
+		time.Sleep(time.Duration(2+count/10) * time.Millisecond)
+	}
+	return half, last, nil
+}
+
+// revoke compares revocations by many callers at once with nothing but their rows
+// being written.
+func (b *bench) revoke() (err error) {
+	const callers, users = 32, 1000
+	dsn, err := b.database("revoke")
+	if err != nil {
+		return err
+	}
+	n, err := b.startNode(dsn)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.close()) }()
+	if _, err := n.tokens(users); err != nil {
+		return err
+	}
+	c, err := n.client("followers", "follow")
+	if err != nil {
+		return err
+	}
+	db, err := sql.Open("postgres", dsn)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	db.SetMaxIdleConns(callers)
+	// The same table, without a feed behind it.
+	if _, err := db.Exec(`CREATE TABLE bare (LIKE revocations INCLUDING ALL)`); err != nil {
+		return err
+	}
+	f, err := startFollowers(n, basic(c), 10)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.close()) }()
+	body := []byte(`{"reason":"bench"}`)
+	requests := make([][]byte, users)
+	for i := range requests {
+		requests[i] = drive.RequestBody("POST", "/v1/users/"+peers.User(i)+"/revocations", n.address, body,
+			"Authorization: "+n.admin, "Content-Type: application/json")
+	}
+	d := 12 * b.slice
+	var epoch atomic.Int64
+	write := func() (float64, error) {
+		return writeFor(callers, d, func(i int) error {
+			_, err := db.Exec(`INSERT INTO bare (kind, id, epoch) VALUES ('user', $1, $2)
+				ON CONFLICT (kind, id) DO UPDATE SET epoch = excluded.epoch WHERE excluded.epoch > bare.epoch`, peers.User(i%users), epoch.Add(1))
+			return err
+		})
+	}
+	call := func() (float64, error) {
+		return drive.Throughput(n.address, requests, callers, 1, d, http.StatusCreated)
+	}
+	if _, err := call(); err != nil {
+		return err
+	}
+	series, err := measure.Rounds(b.rounds, b.round("revocations by 32 callers"),
+		measure.Case{Name: "the upserts alone", Run: write}, measure.Case{Name: "revocations over HTTP, 10 followers", Run: call})
+	if err != nil {
+		return err
+	}
+	b.report.atLeast("revocations a second, 32 callers, PostgreSQL with 10 followers, against the same upserts without any feed", 0.8, "×", series[1].Over(series[0]))
+	b.report.remark("%s a second, each with its audit entry, answered after the commit", number(series[1].Median()))
+	b.report.explain("each call is also an HTTP request, a signature remembered, a permission and a user read from the store, and an audit entry; the upserts alone are one statement each")
+	b.costs["revocations per second"] = series[1].Median()
+	head, rows := seriesTable("a second", series, 0)
+	b.report.table("Revocations", "32 callers on connections of their own. The upserts are single statements, each its own transaction, with fsync.", head, rows...)
+	return nil
+}
+
+// writeFor lets callers call f for d and returns the calls a second.
+func writeFor(callers int, d time.Duration, f func(i int) error) (float64, error) {
+	var group sync.WaitGroup
+	var done atomic.Int64
+	errs := make([]error, callers)
+	began := time.Now()
+	for c := range callers {
+		group.Go(func() {
+			for i := c; time.Since(began) < d && errs[c] == nil; i += callers {
+				errs[c] = f(i)
+				done.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	return float64(done.Load()) / time.Since(began).Seconds(), errors.Join(errs...)
+}
