@@ -56,7 +56,7 @@ type server struct {
 	metrics  *metrics.Metrics
 	client   *http.Client // holds every request and answer against openapi.yaml
 	logged   *syncBuffer
-	ready    atomic.Pointer[error]
+	ready    *atomic.Pointer[error]
 	admin    store.User
 }
 
@@ -83,7 +83,7 @@ var trusted = account.Caller{Trusted: true, Actor: store.Actor{Kind: store.Actor
 // start starts a server on a database of its own: SQLite unless told otherwise.
 func start(t *testing.T, options ...option) *server {
 	t.Helper()
-	s := &server{T: t, logged: &syncBuffer{}}
+	s := &server{T: t, logged: &syncBuffer{}, ready: &atomic.Pointer[error]{}}
 	config := Config{
 		Issuer: issuer, Returns: webcookie.Returns{Issuer: issuer},
 		Timeout: 20 * time.Second, // machines that run tests are slow
