@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,8 +49,8 @@ type node struct {
 	ring      *keyring.Ring
 	sessions  *session.Service
 	validator *token.Validator
-	offset    atomic.Int64 // what its clock is off by, in ns
 	cacheSize int
+	off       time.Duration // what its clock is off by
 }
 
 var cli = account.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: "test"}, Trusted: true}
@@ -60,17 +59,18 @@ func newWorld(t testing.TB, url string) *world {
 	return &world{t: t, url: url}
 }
 
-// start adds a node with a cache of the size given (0 for the default).
-func (w *world) start(cacheSize int) *node {
+// start adds a node with a cache of the size given (0 for the default) and a clock
+// that is off by some time.
+func (w *world) start(cacheSize int, off time.Duration) *node {
 	w.t.Helper()
-	n := &node{world: w, cacheSize: cacheSize}
+	n := &node{world: w, cacheSize: cacheSize, off: off}
 	n.open()
 	w.nodes = append(w.nodes, n)
 	w.t.Cleanup(n.close)
 	return n
 }
 
-func (n *node) now() time.Time { return time.Now().Add(time.Duration(n.offset.Load())) }
+func (n *node) now() time.Time { return time.Now().Add(n.off) }
 
 func (n *node) open() {
 	t, ctx := n.world.t, context.Background()
@@ -106,7 +106,7 @@ func (n *node) open() {
 		t.Fatal(err)
 	}
 	n.feed, err = feed.Open(ctx, feed.Config{
-		Store: n.store, Lease: 15 * time.Second, Name: fmt.Sprintf("node %d", len(n.world.nodes)),
+		Store: n.store, Now: n.now, Lease: 15 * time.Second, Name: fmt.Sprintf("node %d", len(n.world.nodes)),
 		CacheSize: n.cacheSize, OnKeys: n.ring.Sync,
 	})
 	if err != nil {
