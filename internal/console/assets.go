@@ -1,0 +1,79 @@
+package console
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path"
+	"time"
+)
+
+//go:embed assets
+var assetFiles embed.FS
+
+// An asset is a file that pages load.
+type asset struct {
+	content []byte
+	kind    string // media type
+	version string // from the content
+}
+
+// assets are the style sheet, the script and the icon, by name.
+type assets map[string]asset
+
+var assetKinds = map[string]string{
+	".css": "text/css; charset=utf-8",
+	".js":  "text/javascript; charset=utf-8",
+	".svg": "image/svg+xml",
+}
+
+func loadAssets() (assets, error) {
+	all := assets{}
+	entries, err := fs.ReadDir(assetFiles, "assets")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		content, err := assetFiles.ReadFile("assets/" + e.Name())
+		if err != nil {
+			return nil, err
+		}
+		kind, ok := assetKinds[path.Ext(e.Name())]
+		if !ok {
+			return nil, fmt.Errorf("console: no media type for %s", e.Name())
+		}
+		sum := sha256.Sum256(content)
+		all[e.Name()] = asset{content, kind, base64.RawURLEncoding.EncodeToString(sum[:9])}
+	}
+	return all, nil
+}
+
+// address returns where a page finds an asset. The version in it changes with
+// the content, so that browsers may keep what they have for good.
+func (a assets) address(name string) (string, error) {
+	found, ok := a[name]
+	if !ok {
+		return "", fmt.Errorf("no asset is called %q", name)
+	}
+	return "/assets/" + name + "?v=" + found.version, nil
+}
+
+// ServeHTTP answers GET /assets/{name}. What is asked for in another version than
+// ours is not kept: while a new release is rolled out, the page may come from one
+// node and its style sheet from another.
+func (a assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	found, ok := a[r.PathValue("name")]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", found.kind)
+	if r.URL.Query().Get("v") == found.version {
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(found.content))
+}

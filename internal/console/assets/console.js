@@ -1,0 +1,260 @@
+// Comfort for the console: every page works without it. It shows times in the
+// viewer's zone, counts down, asks in a dialog in place of a page, watches over
+// the session, and follows receipts. Nothing here keeps a session alive but the
+// button that says so.
+"use strict";
+(() => {
+	const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+	const body = document.body;
+
+	// How long ago the page was made: of the navigation itself, so that the
+	// browser's own clock does not matter.
+	const navigation = performance.getEntriesByType("navigation")[0];
+	const made = navigation ? navigation.responseStart : performance.now();
+
+	// --- Words for time, as the server has them -----------------------------
+
+	const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+	const count = (n, unit) => n + " " + unit + (n === 1 ? "" : "s");
+	const duration = (seconds) => {
+		const parts = [];
+		for (const [unit, size] of units) {
+			const n = Math.floor(seconds / size);
+			if (n > 0) parts.push(count(n, unit));
+			seconds -= n * size;
+		}
+		return parts.join(" ") || "0 seconds";
+	};
+	const about = (seconds) => {
+		if (seconds < 60) return count(Math.floor(seconds), "second");
+		if (seconds < 3600) return count(Math.floor(seconds / 60), "minute");
+		if (seconds < 172800) return count(Math.floor(seconds / 3600), "hour");
+		return count(Math.floor(seconds / 86400), "day");
+	};
+	const ago = (then) => {
+		const seconds = (Date.now() - then) / 1000;
+		if (seconds < -5) return "in " + about(-seconds);
+		return seconds < 10 ? "just now" : about(seconds) + " ago";
+	};
+	const exactFormat = new Intl.DateTimeFormat("en-GB", {
+		day: "numeric", month: "long", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short",
+	});
+	// A Date has milliseconds; the last three digits are taken from the text.
+	const exact = (iso, micro) => exactFormat.formatToParts(new Date(iso)).map((part) =>
+		part.type === "second" && micro ? part.value + "." + iso.slice(20, 26) : part.value).join("");
+
+	const times = (root = document) => {
+		for (const t of all("time[datetime]", root)) {
+			const then = Date.parse(t.dateTime);
+			if (Number.isNaN(then)) continue;
+			if ("ago" in t.dataset) {
+				t.textContent = ago(then);
+				t.title = exact(t.dateTime);
+			} else {
+				t.textContent = exact(t.dateTime, "micro" in t.dataset);
+				t.title = ago(then);
+			}
+		}
+	};
+	for (const note of all(".utc")) {
+		note.textContent = "Times are those of " + Intl.DateTimeFormat().resolvedOptions().timeZone + ".";
+	}
+	times();
+	setInterval(times, 30000);
+
+	// --- The session --------------------------------------------------------
+
+	const bar = document.getElementById("session");
+	let state = "idle" in body.dataset ? "live" : "none";
+	let idleEnd = made + Number(body.dataset.idle);
+	let maximumEnd = made + Number(body.dataset.maximum);
+	const idles = () => Number(body.dataset.idle) >= 0;
+	const end = () => idles() ? Math.min(idleEnd, maximumEnd) : maximumEnd;
+
+	const button = (text, action) => {
+		const b = document.createElement("button");
+		b.type = "button";
+		b.className = "small";
+		b.textContent = text;
+		b.addEventListener("click", action);
+		return b;
+	};
+	let said = "";
+	const say = (text, over, ...actions) => {
+		if (said === text) return;
+		said = text;
+		const words = document.createElement("span");
+		words.textContent = text;
+		bar.replaceChildren(words, ...actions);
+		bar.classList.toggle("over", over);
+		bar.hidden = false;
+	};
+	const hush = () => { said = ""; bar.hidden = true; };
+
+	const ended = (why) => {
+		state = "ended";
+		const again = document.createElement("a");
+		again.className = "button small";
+		again.href = "/sign-in?return=/signed-in";
+		again.target = "_blank";
+		again.rel = "noopener";
+		again.textContent = "Sign in again in a new tab";
+		say(why + " What you have typed here is not lost.", true, again);
+	};
+
+	const take = (s) => {
+		if (s.state === "unknown") return;
+		if (s.state === "ended") { ended(s.why); return; }
+		if (s.user !== body.dataset.user) {
+			state = "other";
+			say("You are signed in as " + s.name + " now, and this page was made for somebody else.", true, button("Load it again", () => location.reload()));
+			return;
+		}
+		state = "live";
+		body.dataset.idle = s.idle_ms;
+		idleEnd = performance.now() + s.idle_ms;
+		maximumEnd = performance.now() + s.maximum_ms;
+		hush();
+		tick();
+	};
+	let asking = false;
+	const ask = async (options) => {
+		if (asking || state === "none") return;
+		asking = true;
+		try {
+			const answer = await fetch("/profile/session", { headers: { Accept: "application/json" }, cache: "no-store", ...options });
+			if ((answer.headers.get("Content-Type") || "").startsWith("application/json")) take(await answer.json());
+		} catch { /* no network: what the clocks say still holds */ } finally { asking = false; }
+	};
+	const stay = () => ask({ method: "POST" }).then(() => ask());
+
+	const clocks = () => all("[data-clock]");
+	let askedAtEnd = 0;
+	function tick() {
+		if (state !== "live") return;
+		const now = performance.now();
+		for (const clock of clocks()) {
+			const at = clock.dataset.clock === "idle" ? idleEnd : maximumEnd;
+			clock.textContent = duration(Math.max(0, Math.ceil((at - now) / 1000)));
+		}
+		const left = end() - now;
+		if (left <= 0) {
+			// The server decides; another tab may have gone on meanwhile. Dates are
+			// whole seconds there, so it may take one more.
+			if (now - askedAtEnd > 500) { askedAtEnd = now; ask(); }
+			return;
+		}
+		const timeout = idles() && idleEnd < maximumEnd;
+		if (timeout && left < Math.min(60000, warnFrom)) {
+			say("Your session times out soon, because nothing has happened.", false, button("I am still here", stay));
+		} else if (!timeout && left < 60000) {
+			say("Your session is about to reach the maximum session duration. Save what you are doing.", false);
+		}
+	}
+	const warnFrom = Number(body.dataset.idle) / 4 || 0;
+	if (state !== "none") {
+		setInterval(tick, 250);
+		setInterval(() => { if (!document.hidden) ask(); }, 5000);
+		document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
+		tick();
+	}
+	// A page that comes back from the browser's memory may be somebody's who has
+	// signed out since.
+	addEventListener("pageshow", (e) => { if (e.persisted) location.reload(); });
+
+	// --- Receipts -----------------------------------------------------------
+
+	const follow = (place) => {
+		const inner = place.querySelector("[data-epoch]");
+		if (!inner || "done" in inner.dataset) return;
+		setTimeout(async () => {
+			if (!document.hidden) try {
+				const answer = await fetch(place.dataset.receipt, { cache: "no-store" });
+				if (answer.ok && !answer.redirected) {
+					const next = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-epoch]");
+					// Only what has changed is read out.
+					if (next && next.innerHTML !== place.dataset.last) {
+						place.dataset.last = next.innerHTML;
+						place.replaceChildren(document.adoptNode(next));
+						times(place);
+					}
+				}
+			} catch { /* the next time */ }
+			follow(place);
+		}, 1000);
+	};
+	const receipts = (root) => { for (const place of all("[data-receipt]", root)) follow(place); };
+	receipts(document);
+
+	// --- Dialogs in place of pages -------------------------------------------
+
+	const dialog = document.createElement("dialog");
+	dialog.setAttribute("aria-labelledby", "dialog-title");
+	body.append(dialog);
+	const show = async (address, instead) => {
+		let main = null;
+		try {
+			const answer = await fetch(address, { cache: "no-store" });
+			// Whatever is not the page that was asked for is loaded as a page.
+			if (answer.ok && !answer.redirected) {
+				main = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+			}
+		} catch { /* as a page */ }
+		if (!main || !main.querySelector("form.confirm")) { instead(); return; }
+		const inner = document.createElement("div");
+		inner.className = "body";
+		inner.append(...main.childNodes);
+		inner.querySelector("h1").id = "dialog-title";
+		for (const cancel of all("[data-cancel]", inner)) {
+			cancel.addEventListener("click", (e) => { e.preventDefault(); dialog.close(); });
+		}
+		dialog.replaceChildren(document.adoptNode(inner));
+		times(dialog);
+		dialog.showModal();
+	};
+	for (const link of all("a[data-dialog]")) {
+		link.addEventListener("click", (e) => {
+			if (e.button || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return;
+			e.preventDefault();
+			show(link.href, () => location.assign(link.href));
+		});
+	}
+	for (const form of all("form[data-dialog]")) {
+		form.addEventListener("submit", (e) => {
+			e.preventDefault();
+			const address = form.action + "?" + new URLSearchParams(new FormData(form));
+			show(address, () => form.submit());
+		});
+	}
+
+	// --- Small things --------------------------------------------------------
+
+	for (const b of all("[data-copy]")) {
+		if (!navigator.clipboard) continue;
+		b.hidden = false;
+		b.addEventListener("click", async () => {
+			await navigator.clipboard.writeText(document.getElementById(b.dataset.copy).textContent);
+			const before = b.textContent;
+			b.textContent = "Copied";
+			setTimeout(() => { b.textContent = before; }, 2000);
+		});
+	}
+	for (const output of all("[data-words]")) {
+		const input = document.getElementById(output.dataset.words);
+		input.addEventListener("input", () => {
+			const typed = input.value.trim();
+			output.textContent = /^[0-9]{1,15}$/.test(typed) ? "— " + duration(Number(typed)) : "";
+		});
+	}
+	for (const menu of all("details.account")) {
+		document.addEventListener("click", (e) => { if (!menu.contains(e.target)) menu.open = false; });
+		menu.addEventListener("keydown", (e) => {
+			if (e.key === "Escape" && menu.open) { menu.open = false; menu.querySelector("summary").focus(); }
+		});
+	}
+	const note = document.getElementById("note");
+	if (note) note.addEventListener("input", () => {
+		const other = document.querySelector('input[name=reason][value=Other]');
+		if (note.value && other && !document.querySelector("input[name=reason]:checked")) other.checked = true;
+	});
+})();

@@ -1,0 +1,160 @@
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+)
+
+type auditView struct {
+	frame
+	Filter  auditForm
+	Errors  map[string]string
+	Actions []action
+	Entries []auditEntry
+	Older   string // address of the next page; "" if this is the last
+	Newest  string // address of the first page; "" if this is it
+	JSON    string // addresses of the exports of what is selected
+	CSV     string
+}
+
+// auditForm is what was typed.
+type auditForm struct{ Person, Action, From, To string }
+
+// Any reports whether anything is selected.
+func (f auditForm) Any() bool { return f != auditForm{} }
+
+func (f auditForm) query() url.Values {
+	q := url.Values{}
+	for name, value := range map[string]string{"person": f.Person, "action": f.Action, "from": f.From, "to": f.To} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	return q
+}
+
+type auditEntry struct {
+	ID          int64
+	At          when
+	Actor       string
+	ActorPath   string
+	Words       string
+	Subject     string // whom it was done to; "" if nobody in particular
+	SubjectPath string
+	Receipt     string // address of the receipt; "" if nothing was revoked
+	Reason      string
+	Address     string
+	Detail      string
+}
+
+const entriesPerPage = 50
+
+// auditFilter reads the form. Days are those of UTC, both included.
+func (x *exchange) auditFilter() (form auditForm, f store.AuditFilter, wrong map[string]string) {
+	form = auditForm{Person: x.text("person"), Action: x.text("action"), From: x.text("from"), To: x.text("to")}
+	f = store.AuditFilter{Person: form.Person, Action: form.Action}
+	wrong = map[string]string{}
+	day := func(field, typed string, add int) int64 {
+		if typed == "" {
+			return 0
+		}
+		t, err := time.Parse(time.DateOnly, typed)
+		if err != nil || t.Year() < 1970 || t.Year() > 9999 {
+			wrong[field] = "Write a date as in 2026-11-23."
+			return 0
+		}
+		return t.AddDate(0, 0, add).UnixMicro()
+	}
+	f.From, f.To = day("from", form.From, 0), day("to", form.To, 1)
+	if len(wrong) == 0 && f.From != 0 && f.To != 0 && f.From >= f.To {
+		wrong["to"] = "The last day is before the first."
+	}
+	return form, f, wrong
+}
+
+func (c *console) audit(x *exchange) error {
+	form, f, wrong := x.auditFilter()
+	view := auditView{frame: x.frame("Audit", "/audit", "Configuration"), Filter: form, Errors: wrong, Actions: actions}
+	if len(wrong) > 0 {
+		return x.refusedForm("audit", view)
+	}
+	if before := x.text("before"); before != "" {
+		n, err := strconv.ParseInt(before, 10, 64)
+		if err != nil || n <= 0 {
+			return store.ErrNotFound
+		}
+		f.Before = n
+		view.Newest = address("/audit", form.query())
+	}
+	entries, err := c.config.Sessions.Audit(x.ctx, x.caller, f, entriesPerPage+1)
+	if err != nil {
+		return err
+	}
+	if len(entries) > entriesPerPage {
+		entries = entries[:entriesPerPage]
+		q := form.query()
+		q.Set("before", strconv.FormatInt(entries[entriesPerPage-1].ID, 10))
+		view.Older = address("/audit", q)
+	}
+	for _, e := range entries {
+		view.Entries = append(view.Entries, x.auditEntry(e))
+	}
+	q := form.query()
+	q.Set("format", "jsonl")
+	view.JSON = address("/audit/export", q)
+	q.Set("format", "csv")
+	view.CSV = address("/audit/export", q)
+	return x.render(http.StatusOK, "audit", view)
+}
+
+func address(path string, q url.Values) string {
+	if len(q) == 0 {
+		return path
+	}
+	return path + "?" + q.Encode()
+}
+
+func (x *exchange) auditEntry(e store.Audit) auditEntry {
+	entry := auditEntry{
+		ID: e.ID, At: x.micro(e.At), Actor: actorName(e.Actor), Words: actionWords(e.Action),
+		Reason: e.Reason, Address: e.Actor.Address, Detail: e.Detail,
+		Subject: firstOf(e.TargetName, e.TargetID),
+	}
+	if e.Actor.Kind == store.ActorUser && e.Actor.ID != "" {
+		entry.ActorPath = userPath(e.Actor.ID)
+	}
+	if e.Actor.Kind == store.ActorClient {
+		entry.ActorPath = "/services"
+	}
+	switch e.TargetKind {
+	case "user":
+		if e.TargetID != "" {
+			entry.SubjectPath = userPath(e.TargetID)
+		}
+	case "session":
+		entry.Subject = "session " + e.TargetID
+		if e.Action == wire.ActionRevokeSession && e.TargetName != "" {
+			entry.SubjectPath = userPath(e.TargetName)
+		} else if e.Actor.Kind == store.ActorUser {
+			entry.SubjectPath = userPath(e.Actor.ID)
+		}
+	case "client":
+		entry.SubjectPath = "/services"
+	case "key":
+		entry.SubjectPath = "/keys"
+	case "settings":
+		entry.Subject, entry.SubjectPath = "Settings › Authentication", "/settings/authentication"
+	case string(revocation.KindEveryone), string(revocation.KindRemembered):
+		entry.Subject = ""
+	}
+	if e.Scope != "" && e.Epoch != 0 {
+		entry.Receipt = "/revocations/" + epochText(int64(e.Epoch))
+	}
+	return entry
+}

@@ -1,0 +1,46 @@
+package console
+
+import (
+	"net/url"
+	"path"
+	"strings"
+)
+
+// start is where people go who come from nowhere.
+const start = "/"
+
+// back returns where to go after signing in: raw if it is a path of this host,
+// else the start page. It follows what browsers make of a Location rather than
+// what RFC 3986 says: they drop tabs and line feeds, read a backslash as a slash,
+// and take a second slash for the beginning of another host's name. Whatever
+// could be read in two ways ends at the start page.
+func back(raw string) string {
+	if len(raw) > 2000 || !strings.HasPrefix(raw, "/") || !plain(raw) {
+		return start
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" {
+		return start
+	}
+	// The same again for what hides behind percent signs: a proxy in between may
+	// decode it once.
+	if !plain(u.Path) || path.Clean(u.Path) != u.Path {
+		return start
+	}
+	switch u.Path {
+	case "/sign-in", "/sign-out":
+		return start
+	}
+	to := url.URL{Path: u.Path, RawQuery: u.RawQuery}
+	return to.String()
+}
+
+// plain reports whether text holds only printable ASCII without backslashes.
+func plain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c >= 0x7f || c == '\\' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,227 @@
+package console
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+)
+
+// mostNames is how many users one revocation may name.
+const mostNames = 10_000
+
+// bulkView is both steps of revoking the sessions of many: whose, and sure?
+type bulkView struct {
+	frame
+	Scope   string // "users", "everyone" or "remembered"
+	Names   string // as typed or uploaded
+	Reasons []string
+	Reason  string
+	Note    string
+	Errors  map[string]string
+
+	// The second step.
+	Checked  bool
+	IDs      string   // of the users found, a line each
+	Found    int64    // how many users
+	Sample   []string // the first of their names
+	Unknown  []string // names that nobody has, as typed; the first of them
+	Unknowns int64    // how many there are
+	Sessions int64    // live ones that would end; of all users, but for "users"
+	Own      bool     // the caller is among them
+}
+
+const shownNames = 100
+
+// Why returns the question why.
+func (v bulkView) Why() whyPart { return whyPart{v.Reasons, v.Reason, v.Note, v.Errors["note"]} }
+
+// More returns how many users there are that Sample leaves out.
+func (v bulkView) More() int64 { return v.Found - int64(len(v.Sample)) }
+
+// MoreUnknown returns how many names there are that Unknown leaves out.
+func (v bulkView) MoreUnknown() int64 { return v.Unknowns - int64(len(v.Unknown)) }
+
+func (x *exchange) bulkView() bulkView {
+	return bulkView{
+		frame:   x.frame("Revoke the sessions of many", "/revocations", "Configuration"),
+		Scope:   "users",
+		Reasons: reasonsOffered,
+		Errors:  map[string]string{},
+	}
+}
+
+func (c *console) bulk(x *exchange) error { return x.ok("bulk", x.bulkView()) }
+
+// checkBulk shows whom the names stand for, and which stand for nobody, before
+// anything happens.
+func (c *console) checkBulk(x *exchange) error {
+	view := x.bulkView()
+	view.Scope, view.Reason, view.Note = x.value("scope"), x.value("reason"), x.value("note")
+	names, err := x.names()
+	if err != nil {
+		return err
+	}
+	view.Names = strings.Join(names, "\n")
+	if _, ok := x.reason(); !ok {
+		view.Errors["note"] = sayWhy
+	}
+	switch view.Scope {
+	case "users":
+		err = x.checkNames(names, &view)
+	case string(revocation.KindEveryone), string(revocation.KindRemembered):
+		n, countErr := x.config.Sessions.CountLive(x.ctx, x.caller, "", "")
+		err = countErr
+		view.Sessions, view.Found = n.Sessions, n.Users
+		view.Own = view.Scope == string(revocation.KindEveryone) || x.session.RememberMe
+	default:
+		view.Errors["scope"] = "Choose whose sessions to revoke."
+	}
+	if err != nil {
+		return err
+	}
+	if len(view.Errors) > 0 {
+		return x.refusedForm("bulk", view)
+	}
+	view.Checked = true
+	view.Title = "Revoke these sessions?"
+	view.Trail = append(view.Trail, "Revoke many")
+	return x.ok("bulk", view)
+}
+
+func (x *exchange) checkNames(names []string, view *bulkView) error {
+	if len(names) == 0 {
+		view.Errors["names"] = "Name at least one person: a line each."
+		return nil
+	}
+	if len(names) > mostNames {
+		view.Errors["names"] = "These are " + count(int64(len(names)), "name") + "; one revocation takes at most " + group(mostNames) + "."
+		return nil
+	}
+	found, unknown, err := x.config.Accounts.FindUsers(x.ctx, x.caller, names)
+	if err != nil {
+		return err
+	}
+	ids := make([]string, len(found))
+	for i, u := range found {
+		ids[i] = u.ID
+		if i < shownNames {
+			view.Sample = append(view.Sample, u.Name)
+		}
+		view.Own = view.Own || x.caller.IsSelf(u.ID)
+	}
+	view.IDs, view.Found = strings.Join(ids, "\n"), int64(len(found))
+	view.Unknown, view.Unknowns = unknown[:min(len(unknown), shownNames)], int64(len(unknown))
+	if len(found) == 0 {
+		view.Errors["names"] = "Nobody here has " + map[bool]string{true: "this name", false: "any of these names"}[len(names) == 1] + "."
+	}
+	live, err := x.config.Sessions.CountLiveByUser(x.ctx, x.caller, ids)
+	for _, n := range live {
+		view.Sessions += n
+	}
+	return err
+}
+
+// names returns the names that were typed or uploaded, a line each. A name said
+// twice counts once.
+func (x *exchange) names() ([]string, error) {
+	text := x.value("names")
+	if x.r.MultipartForm != nil {
+		for _, header := range x.r.MultipartForm.File["file"] {
+			f, err := header.Open()
+			if err != nil {
+				return nil, errBadForm
+			}
+			content, err := io.ReadAll(f)
+			err = errors.Join(err, f.Close())
+			if err != nil {
+				return nil, errBadForm
+			}
+			text += "\n" + decoded(content)
+		}
+	}
+	var names []string
+	seen := map[string]bool{}
+	for line := range strings.Lines(text) {
+		name := strings.TrimSpace(line)
+		if !seen[name] && name != "" {
+			seen[name] = true
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// decoded returns the text of an uploaded file. What is not UTF-8 is taken to be
+// Latin-1, as old spreadsheets write it.
+func decoded(content []byte) string {
+	content = bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))
+	if utf8.Valid(content) {
+		return string(content)
+	}
+	runes := make([]rune, len(content))
+	for i, c := range content {
+		runes[i] = rune(c)
+	}
+	return string(runes)
+}
+
+// revokeBulk revokes what was confirmed: in one transaction, with one receipt.
+func (c *console) revokeBulk(x *exchange) error {
+	reason, _ := x.reason()
+	what := wire.RevokeMany{Scope: x.value("scope"), Reason: reason}
+	own := what.Scope == string(revocation.KindEveryone) || what.Scope == string(revocation.KindRemembered) && x.session.RememberMe
+	if what.Scope == "users" {
+		what.Users = strings.Fields(x.value("ids"))
+		for _, id := range what.Users {
+			own = own || x.caller.IsSelf(id)
+		}
+	}
+	r, err := c.config.Sessions.RevokeMany(x.ctx, x.caller, what, 0)
+	if err != nil {
+		return x.bulkFailed(err)
+	}
+	if own {
+		x.forget()
+		return x.redirect("/sign-in", "why", "signed_out_everywhere", "return", "/revocations/"+epochText(r.Epoch))
+	}
+	return x.redirect("/revocations/"+epochText(r.Epoch), "done", "revoked")
+}
+
+// bulkFailed shows the first step again when the second was refused: somebody was
+// removed in between.
+func (x *exchange) bulkFailed(err error) error {
+	unknown := session.UnknownUsers(err)
+	fields, known := fieldErrors(err)
+	if unknown == nil && !known {
+		return err
+	}
+	view := x.bulkView()
+	view.Scope, view.Reason, view.Note, view.Names = x.value("scope"), x.value("reason"), x.value("note"), x.value("ids")
+	if unknown != nil {
+		view.Errors["names"] = "Nothing was revoked: " + count(int64(len(unknown)), "user") + " of these " + isAre(len(unknown)) + " no longer there, the first is " + clip(unknown[0], 80) + "."
+	}
+	for field, problem := range fields {
+		if field == "users" {
+			field = "names"
+		}
+		if field == "reason" {
+			field = "note"
+		}
+		view.Errors[field] = problem
+	}
+	return x.render(http.StatusUnprocessableEntity, "bulk", view)
+}
+
+func isAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}

@@ -1,0 +1,218 @@
+// Package console is what administrators and users see of Curfew in a browser:
+// pages made by the server, which work without a script. Every rule about who may
+// do what is in the services that it calls, the same that the API calls.
+package console
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/webcookie"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+)
+
+// Config configures [New]. The first five fields are required.
+type Config struct {
+	Sessions  *session.Service
+	Accounts  *account.Service
+	Ring      *keyring.Ring
+	Node      *feed.Node
+	Validator *token.Validator
+
+	// Jar is the cookie that sessions are kept in.
+	Jar webcookie.Jar
+	// ReturnTo says whether a person may be sent to an address of another host
+	// after signing in, for forward auth. Nil: to none.
+	ReturnTo func(address string) bool
+	// MinimumTimeout is the shortest session timeout that may be set. Zero means
+	// settings.MinimumSessionTimeout.
+	MinimumTimeout time.Duration
+	// Refusals returns how many tokens this node has refused since it started, by
+	// reason. Nil: the overview does not say.
+	Refusals func() map[token.Reason]uint64
+	// Version is that of the program; "" if it is not known.
+	Version string
+	Now     func() time.Time // nil means time.Now
+	Logger  *slog.Logger     // nil discards
+}
+
+func (c Config) now() func() time.Time {
+	if c.Now == nil {
+		return time.Now
+	}
+	return c.Now
+}
+
+func (c Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Logger
+}
+
+func (c Config) minimumTimeout() time.Duration {
+	if c.MinimumTimeout == 0 {
+		return settings.MinimumSessionTimeout
+	}
+	return c.MinimumTimeout
+}
+
+type console struct {
+	config Config
+	now    func() time.Time
+	log    *slog.Logger
+	assets assets
+	pages  pages
+}
+
+// A route is one way into the console.
+type route struct {
+	pattern string // method and path, as http.ServeMux has them
+	needs   need
+	serve   func(*exchange) error
+	// large lets the body be as long as a list of names may be.
+	large bool
+	// slow is for what hashes passwords, which waits for its turn, and for what
+	// reads or writes many rows.
+	slow bool
+	// machine marks what the script asks for by itself: it is not the person's
+	// doing, so it keeps no session alive.
+	machine bool
+}
+
+// need is who may use a route. The services behind the routes decide again, and
+// about more than a page can know; this is for pages that ask no service, and
+// for the menu.
+type need string
+
+const (
+	anyone        need = "anyone"
+	signedIn      need = "signed in"
+	editUsers     need = store.UserEdit // or AdministerSystem
+	administering need = store.AdministerSystem
+)
+
+// met reports whether the caller has what it takes.
+func (n need) met(c account.Caller) bool {
+	switch n {
+	case editUsers:
+		return c.Can(store.UserEdit) || c.Can(store.AdministerSystem)
+	case administering:
+		return c.Can(store.AdministerSystem)
+	}
+	return true
+}
+
+func (c *console) routes() []route {
+	return []route{
+		{pattern: "GET /{$}", needs: signedIn, serve: c.home},
+		{pattern: "GET /sign-in", needs: anyone, serve: c.signInPage},
+		{pattern: "POST /sign-in", needs: anyone, serve: c.signIn, slow: true},
+		{pattern: "POST /sign-out", needs: anyone, serve: c.signOut},
+		{pattern: "GET /signed-in", needs: signedIn, serve: c.signedInAgain},
+
+		{pattern: "GET /profile", needs: signedIn, serve: c.profile},
+		{pattern: "GET /profile/session", needs: anyone, serve: c.sessionState, machine: true},
+		{pattern: "POST /profile/session", needs: signedIn, serve: c.staySignedIn},
+		{pattern: "GET /profile/revoke", needs: signedIn, serve: c.confirmRevokeOwn},
+		{pattern: "POST /profile/revoke", needs: signedIn, serve: c.revokeOwn},
+		{pattern: "GET /profile/elsewhere", needs: signedIn, serve: c.confirmElsewhere},
+		{pattern: "POST /profile/elsewhere", needs: signedIn, serve: c.signOutElsewhere},
+		{pattern: "POST /profile/password", needs: signedIn, serve: c.changeOwnPassword, slow: true},
+
+		{pattern: "GET /settings/authentication", needs: administering, serve: c.settings},
+		{pattern: "GET /settings/authentication/preview", needs: administering, serve: c.previewSettings, slow: true},
+		{pattern: "POST /settings/authentication", needs: administering, serve: c.saveSettings, slow: true},
+
+		{pattern: "GET /users", needs: editUsers, serve: c.users},
+		{pattern: "POST /users", needs: editUsers, serve: c.createUser, slow: true},
+		{pattern: "GET /new-user", needs: editUsers, serve: c.newUser},
+		{pattern: "GET /users/{id}", needs: editUsers, serve: c.user},
+		{pattern: "POST /users/{id}", needs: editUsers, serve: c.renameUser},
+		{pattern: "POST /users/{id}/permissions", needs: editUsers, serve: c.changePermissions},
+		{pattern: "POST /users/{id}/password", needs: editUsers, serve: c.setPassword, slow: true},
+		{pattern: "GET /users/{id}/disable", needs: editUsers, serve: c.confirmDisable},
+		{pattern: "POST /users/{id}/disable", needs: editUsers, serve: c.disableUser},
+		{pattern: "POST /users/{id}/enable", needs: editUsers, serve: c.enableUser},
+		{pattern: "GET /users/{id}/revoke", needs: editUsers, serve: c.confirmRevokeUser},
+		{pattern: "POST /users/{id}/revoke", needs: editUsers, serve: c.revokeUser},
+		// One's own sessions are revoked here as well: whose they are decides.
+		{pattern: "GET /users/{id}/sessions/{sid}/revoke", needs: signedIn, serve: c.confirmRevokeSession},
+		{pattern: "POST /users/{id}/sessions/{sid}/revoke", needs: signedIn, serve: c.revokeSession},
+
+		{pattern: "GET /revocations", needs: administering, serve: c.bulk},
+		{pattern: "POST /revocations", needs: administering, serve: c.checkBulk, large: true, slow: true},
+		{pattern: "POST /revocations/confirmed", needs: administering, serve: c.revokeBulk, large: true, slow: true},
+		{pattern: "GET /revocations/{epoch}", needs: signedIn, serve: c.receipt},
+		{pattern: "GET /revocations/{epoch}/state", needs: signedIn, serve: c.receiptState, machine: true},
+
+		{pattern: "GET /audit", needs: administering, serve: c.audit},
+		{pattern: "GET /audit/export", needs: administering, serve: c.exportAudit},
+
+		{pattern: "GET /keys", needs: administering, serve: c.keys},
+		{pattern: "GET /keys/rotate", needs: administering, serve: c.confirmRotate},
+		{pattern: "POST /keys/rotate", needs: administering, serve: c.rotate},
+		{pattern: "GET /keys/retire", needs: administering, serve: c.confirmRetire},
+		{pattern: "POST /keys/retire", needs: administering, serve: c.retire},
+
+		{pattern: "GET /services", needs: administering, serve: c.services},
+		{pattern: "POST /services", needs: administering, serve: c.createService},
+		{pattern: "GET /services/{id}/secret", needs: administering, serve: c.confirmSecret},
+		{pattern: "POST /services/{id}/secret", needs: administering, serve: c.newSecret},
+		{pattern: "GET /services/{id}/remove", needs: administering, serve: c.confirmRemove},
+		{pattern: "POST /services/{id}/remove", needs: administering, serve: c.removeService},
+	}
+}
+
+// New returns the console. It answers every path that is asked of it: those it
+// does not know with a page that says so.
+func New(config Config) (http.Handler, error) {
+	for _, required := range []struct {
+		name    string
+		missing bool
+	}{
+		{"Sessions", config.Sessions == nil}, {"Accounts", config.Accounts == nil}, {"Ring", config.Ring == nil},
+		{"Node", config.Node == nil}, {"Validator", config.Validator == nil},
+	} {
+		if required.missing {
+			return nil, errors.New("console: Config." + required.name + " is required")
+		}
+	}
+	c := &console{config: config, now: config.now(), log: config.logger()}
+	var err error
+	if c.assets, err = loadAssets(); err != nil {
+		return nil, err
+	}
+	if c.pages, err = parsePages(c.assets); err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	for _, r := range c.routes() {
+		mux.Handle(r.pattern, c.handler(r))
+	}
+	mux.Handle("GET /assets/{name}", quiet(c.assets))
+	mux.Handle("/", c.handler(route{pattern: "/", needs: anyone, serve: c.nowhere(mux)}))
+
+	// Browsers say themselves where a request comes from: no hidden fields are
+	// needed to refuse what another site sends in a person's name.
+	crossOrigin := http.NewCrossOriginProtection()
+	crossOrigin.SetDenyHandler(c.handler(route{needs: anyone, serve: c.foreign}))
+	return guard(crossOrigin.Handler(mux)), nil
+}
+
+// quiet keeps what every page loads out of the log.
+func quiet(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		inbound.Of(r).Quiet = true
+		next.ServeHTTP(w, r)
+	})
+}

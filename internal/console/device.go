@@ -1,0 +1,50 @@
+package console
+
+import "strings"
+
+// device names what a User-Agent stands for, as in "Firefox on Linux". It is a
+// help for recognising one's own sessions and proves nothing: anybody can send
+// any. What it does not know it returns as it is.
+func device(agent string) string {
+	if agent == "" {
+		return "Unknown device"
+	}
+	browser := first(agent, browsers)
+	system := first(agent, systems)
+	switch {
+	case browser == "" && system == "":
+		return clip(agent, 60)
+	case browser == "":
+		return "A program on " + system
+	case system == "":
+		return browser
+	}
+	return browser + " on " + system
+}
+
+type mark struct{ in, name string }
+
+// Browsers claim to be their forebears: the youngest come first.
+var browsers = []mark{
+	{"Edg/", "Edge"}, {"EdgA/", "Edge"}, {"EdgiOS/", "Edge"},
+	{"OPR/", "Opera"}, {"Vivaldi/", "Vivaldi"}, {"SamsungBrowser/", "Samsung Internet"},
+	{"FxiOS/", "Firefox"}, {"Firefox/", "Firefox"},
+	{"CriOS/", "Chrome"}, {"HeadlessChrome/", "Chrome"}, {"Chromium/", "Chromium"}, {"Chrome/", "Chrome"},
+	{"Version/", "Safari"},
+	{"curl/", "curl"}, {"Wget/", "Wget"}, {"python-requests/", "Python"}, {"Go-http-client/", "A Go program"},
+}
+
+var systems = []mark{
+	{"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Android", "Android"}, {"CrOS", "ChromeOS"},
+	{"Windows", "Windows"}, {"Mac OS X", "macOS"}, {"Macintosh", "macOS"},
+	{"Linux", "Linux"}, {"FreeBSD", "FreeBSD"}, {"OpenBSD", "OpenBSD"},
+}
+
+func first(agent string, marks []mark) string {
+	for _, m := range marks {
+		if strings.Contains(agent, m.in) {
+			return m.name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,229 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/webcookie"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+)
+
+// An exchange is a request and what is known of whoever makes it, together with
+// the answer that takes shape.
+type exchange struct {
+	*console
+	w   http.ResponseWriter
+	r   *http.Request
+	ctx context.Context
+
+	origin  account.Origin
+	session *token.Session // nil: nobody is signed in
+	caller  account.Caller // of the session
+	refused error          // why there is no session; nil if there is
+
+	// cookie, if not nil, is what the answer does to the cookie. The last word
+	// counts: a revocation replaces what a refresh had put here, so that no answer
+	// carries a token that its own request has just revoked.
+	cookie func(http.ResponseWriter)
+	sent   bool // the answer has begun
+}
+
+const (
+	answerWithin  = 2 * time.Second // should the store hang
+	slowWithin    = 10 * time.Second
+	longestForm   = 64 << 10
+	longestUpload = 8 << 20 // 10 000 names of the greatest length, and what is around them
+)
+
+// handler makes an http.Handler of a route.
+func (c *console) handler(rt route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		within := answerWithin
+		if rt.slow {
+			within = slowWithin
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), within)
+		defer cancel()
+		seen := inbound.Of(r)
+		_, path, _ := strings.Cut(rt.pattern, " ")
+		seen.Route, seen.Quiet = path, rt.machine
+		x := &exchange{
+			console: c, w: w, r: r, ctx: ctx,
+			origin: account.Origin{Address: seen.Text(), RequestID: seen.ID, Device: seen.Device},
+		}
+		if err := x.serve(rt); err != nil {
+			x.fail(err)
+		}
+	})
+}
+
+func (x *exchange) serve(rt route) error {
+	if err := x.readForm(rt); err != nil {
+		return err
+	}
+	x.refused = x.authenticate()
+	if x.session != nil {
+		inbound.Of(x.r).User = x.session.Subject
+	}
+	if rt.needs != anyone {
+		if x.refused != nil {
+			return x.refused
+		}
+		if !rt.needs.met(x.caller) {
+			return account.Forbidden(string(rt.needs))
+		}
+		if !rt.machine && x.personal() {
+			if err := x.refresh(); err != nil {
+				return err
+			}
+		}
+	}
+	return rt.serve(x)
+}
+
+// readForm reads the body before anything is decided, so that what was typed is
+// at hand whatever the answer will be.
+func (x *exchange) readForm(rt route) error {
+	limit := int64(longestForm)
+	if rt.large {
+		limit = longestUpload
+	}
+	x.r.Body = http.MaxBytesReader(x.w, x.r.Body, limit)
+	var err error
+	if strings.HasPrefix(x.r.Header.Get("Content-Type"), "multipart/form-data") && rt.large {
+		err = x.r.ParseMultipartForm(limit)
+	} else {
+		err = x.r.ParseForm()
+	}
+	if err == nil {
+		return nil
+	}
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return errTooLarge
+	}
+	return errBadForm
+}
+
+// authenticate finds out who is asking.
+func (x *exchange) authenticate() error {
+	raw, err := x.config.Jar.Read(x.r)
+	if err != nil {
+		return err
+	}
+	s, err := x.config.Validator.Validate(x.ctx, raw)
+	if err != nil {
+		return err
+	}
+	caller, err := x.config.Accounts.UserCaller(x.ctx, s, x.origin)
+	if err != nil {
+		return err
+	}
+	x.session, x.caller = s, caller
+	return nil
+}
+
+// personal reports whether the request is a person's own doing. Pages that
+// renew themselves and pages that a browser fetches because somebody might want
+// them are not: they must not keep a session alive.
+func (x *exchange) personal() bool {
+	h := x.r.Header
+	return x.r.URL.Query().Get(renewed) == "" &&
+		!strings.HasPrefix(h.Get("Sec-Purpose"), "prefetch") &&
+		(x.r.Method == http.MethodPost || h.Get("Sec-Fetch-Dest") == "" || h.Get("Sec-Fetch-Dest") == "document")
+}
+
+// renewed marks the address of a page that fetches itself anew.
+const renewed = "renewed"
+
+// refresh gives the session a new token if one is due. That it cannot be had now
+// is no reason to refuse what the old one still allows.
+func (x *exchange) refresh() error {
+	if !webcookie.Due(x.session, x.inForce(), x.now()) {
+		return nil
+	}
+	issued, err := x.config.Sessions.Refresh(x.ctx, x.session)
+	switch {
+	case err == nil:
+		x.keep(issued.Token, issued.Session)
+		x.session, x.caller.Session = &issued.Session, &issued.Session
+		return nil
+	case token.ReasonOf(err) == token.ErrUnavailable:
+		x.log.WarnContext(x.ctx, "a session could not be refreshed", "request_id", x.origin.RequestID, "error", err)
+		return nil
+	}
+	x.session, x.caller, x.refused = nil, account.Caller{}, err
+	return err
+}
+
+// keep gives the browser a token with the answer.
+func (x *exchange) keep(raw string, s token.Session) {
+	in, now := x.inForce(), x.now()
+	x.cookie = func(w http.ResponseWriter) { x.config.Jar.Set(w, raw, s, in, now) }
+}
+
+// keepOf is keep for the token that a receipt carries: that of the caller's
+// session, with nothing changed but its epoch.
+func (x *exchange) keepOf(r wire.Receipt) {
+	if r.Issued == nil {
+		return
+	}
+	x.keep(r.Token, *x.session)
+}
+
+// forget takes the cookie away with the answer.
+func (x *exchange) forget() { x.cookie = x.config.Jar.Clear }
+
+// inForce returns the settings in force as this node knows them.
+func (x *exchange) inForce() settings.Settings { return x.config.Node.Settings().Current().Settings }
+
+// value returns a field of the form, or of the address for GET.
+func (x *exchange) value(name string) string {
+	if x.r.Method == http.MethodPost {
+		return x.r.PostForm.Get(name)
+	}
+	return x.r.Form.Get(name)
+}
+
+func (x *exchange) text(name string) string { return strings.TrimSpace(x.value(name)) }
+
+// when returns an instant for people.
+func (x *exchange) when(at time.Time) when { return when{at, x.now()} }
+
+func (x *exchange) micro(us int64) when { return x.when(time.UnixMicro(us)) }
+
+// redirect sends the browser on after something was done, so that loading the
+// page again does not do it again.
+func (x *exchange) redirect(path string, query ...string) error {
+	if len(query) > 0 {
+		q := url.Values{}
+		for i := 0; i+1 < len(query); i += 2 {
+			q.Set(query[i], query[i+1])
+		}
+		path += "?" + q.Encode()
+	}
+	x.begin()
+	x.w.Header().Set("Location", path)
+	x.w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+// begin writes what every answer has before its status.
+func (x *exchange) begin() {
+	x.sent = true
+	if x.cookie != nil {
+		x.cookie(x.w)
+	}
+}
+
+// userPath returns the address of a user's page, or of what is below it.
+func userPath(id string, below ...string) string {
+	return "/users/" + url.PathEscape(id) + strings.Join(below, "")
+}

@@ -1,0 +1,156 @@
+package console
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+)
+
+const (
+	exportPage     = 500              // entries read at a time
+	exportPatience = 30 * time.Second // for a reader that is slow to take one page of them
+)
+
+// exportAudit sends the entries that are selected, newest first, as they are read:
+// there may be more than fit into memory. The connection is cut off where reading
+// fails, so that half an export does not look like one.
+func (c *console) exportAudit(x *exchange) error {
+	_, f, wrong := x.auditFilter()
+	if len(wrong) > 0 {
+		return errBadForm
+	}
+	var out exporter
+	kind, name := "", "audit-"+x.now().UTC().Format("2006-01-02")
+	switch x.text("format") {
+	case "jsonl":
+		out, kind, name = newLines(x.w), "application/jsonl", name+".jsonl"
+	case "csv":
+		out, kind, name = newTable(x.w), "text/csv; charset=utf-8; header=present", name+".csv"
+	default:
+		return errBadForm
+	}
+	control := http.NewResponseController(x.w)
+	for {
+		entries, err := x.page(f)
+		if err != nil {
+			return err
+		}
+		if !x.sent {
+			x.begin()
+			x.w.Header().Set("Content-Type", kind)
+			x.w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
+			x.w.WriteHeader(http.StatusOK)
+		}
+		// What cannot be set has no deadline that could be in the way.
+		_ = control.SetWriteDeadline(time.Now().Add(exportPatience))
+		if err := out.write(entries); err != nil {
+			return err
+		}
+		if len(entries) < exportPage {
+			return nil
+		}
+		f.Before = entries[len(entries)-1].ID
+	}
+}
+
+// page reads the next entries, each page with a time of its own.
+func (x *exchange) page(f store.AuditFilter) ([]store.Audit, error) {
+	ctx, cancel := context.WithTimeout(x.r.Context(), answerWithin)
+	defer cancel()
+	return x.config.Sessions.Audit(ctx, x.caller, f, exportPage)
+}
+
+type exporter interface {
+	write(entries []store.Audit) error
+}
+
+// lines is an export as JSON lines: an entry each, as the API has them.
+type lines struct{ encoder *json.Encoder }
+
+func newLines(w io.Writer) lines {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return lines{e}
+}
+
+func (l lines) write(entries []store.Audit) error {
+	for _, e := range entries {
+		if err := l.encoder.Encode(wireEntry(e)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func wireEntry(e store.Audit) wire.AuditEntry {
+	w := wire.AuditEntry{
+		ID: e.ID, At: time.UnixMicro(e.At).UTC(),
+		Actor:  wire.AuditActor{Kind: e.Actor.Kind, ID: e.Actor.ID, Name: e.Actor.Name},
+		Action: e.Action,
+		Target: wire.AuditTarget{Kind: e.TargetKind, ID: e.TargetID, Name: e.TargetName},
+		Reason: e.Reason, Address: e.Actor.Address, RequestID: e.Actor.RequestID, Epoch: int64(e.Epoch),
+	}
+	if json.Valid([]byte(e.Detail)) {
+		w.Detail = json.RawMessage(e.Detail)
+	}
+	return w
+}
+
+// table is an export as comma-separated values (RFC 4180) for spreadsheets.
+type table struct {
+	writer *csv.Writer
+	begun  bool
+}
+
+func newTable(w io.Writer) *table {
+	c := csv.NewWriter(w)
+	c.UseCRLF = true
+	return &table{writer: c}
+}
+
+func (t *table) write(entries []store.Audit) error {
+	if !t.begun {
+		t.begun = true
+		if err := t.writer.Write([]string{"id", "at", "actor_kind", "actor_id", "actor_name", "action",
+			"target_kind", "target_id", "target_name", "reason", "address", "request_id", "epoch", "detail"}); err != nil {
+			return err
+		}
+	}
+	for _, e := range entries {
+		row := []string{
+			strconv.FormatInt(e.ID, 10), time.UnixMicro(e.At).UTC().Format("2006-01-02T15:04:05.000000Z"),
+			e.Actor.Kind, e.Actor.ID, e.Actor.Name, e.Action, e.TargetKind, e.TargetID, e.TargetName,
+			e.Reason, e.Actor.Address, e.Actor.RequestID, strconv.FormatInt(int64(e.Epoch), 10), e.Detail,
+		}
+		for i := range row {
+			row[i] = harmless(row[i])
+		}
+		if err := t.writer.Write(row); err != nil {
+			return err
+		}
+	}
+	t.writer.Flush()
+	return t.writer.Error()
+}
+
+// harmless keeps a spreadsheet from taking a text for a formula: one whose first
+// character could begin a formula, or might be dropped so that the second does,
+// gets an apostrophe before it (OWASP, CSV injection). The wide forms of the
+// characters are formulas in East Asian versions.
+func harmless(text string) string {
+	trimmed := strings.TrimLeft(text, " \u00a0\u3000")
+	for _, lead := range []string{"=", "+", "-", "@", "\t", "\r", "\n", "\x00", "＝", "＋", "－", "＠"} {
+		if strings.HasPrefix(trimmed, lead) {
+			return "'" + text
+		}
+	}
+	return text
+}

@@ -1,0 +1,163 @@
+package console
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/store"
+)
+
+type keysView struct {
+	frame
+	Keys []keyView
+	Past []keyView // retired: trusted by nobody
+}
+
+type keyView struct {
+	Number               int // among those on the page
+	ID, Algorithm, State string
+	Meaning              string // of the state
+	Made, Signed         when   // Signed: since when it signs
+	Retires              when   // when a retiring key's time is up
+	Retired              when
+	JWK                  string // indented
+	Retire               string // address of the page that retires it in an emergency
+}
+
+var keyMeanings = map[string]string{
+	store.KeyNext:     "Published and trusted already, so that every validator knows it when it begins to sign.",
+	store.KeyActive:   "Signs every new session and every refresh.",
+	store.KeyRetiring: "Signs nothing any more; what it has signed is still good.",
+	store.KeyRetired:  "Trusted by nobody.",
+}
+
+func (c *console) keys(x *exchange) error {
+	all, err := c.config.Ring.List(x.ctx)
+	if err != nil {
+		return err
+	}
+	view := keysView{frame: x.frame("Signing keys", "/keys", "Configuration")}
+	for i := len(all) - 1; i >= 0; i-- { // the youngest first
+		k := x.keyView(all[i])
+		k.Number = i
+		if k.State == store.KeyRetired {
+			view.Past = append(view.Past, k)
+		} else {
+			view.Keys = append(view.Keys, k)
+		}
+	}
+	return x.ok("keys", view)
+}
+
+func (x *exchange) keyView(k store.Key) keyView {
+	return keyView{
+		ID: k.ID, Algorithm: k.Algorithm, State: k.State, Meaning: keyMeanings[k.State],
+		Made: x.micro(k.CreatedAt), Signed: x.micro(k.ActivatedAt), Retires: x.micro(k.RetireAt), Retired: x.micro(k.RetiredAt),
+		JWK:    indented(k.PublicJWK),
+		Retire: address("/keys/retire", url.Values{"kid": {k.ID}}),
+	}
+}
+
+func indented(document string) string {
+	var b bytes.Buffer
+	if err := json.Indent(&b, []byte(document), "", "  "); err != nil {
+		return document
+	}
+	return b.String()
+}
+
+func (c *console) confirmRotate(x *exchange) error { return x.showRotate(http.StatusOK, "") }
+
+func (x *exchange) showRotate(status int, wrong string) error {
+	return x.render(status, "confirm", confirmView{
+		frame: x.frame("Rotate the signing keys?", "/keys", "Configuration", "Signing keys"),
+		Lines: []string{
+			"The key that stands by begins to sign. The one that signs now stays trusted until the last session that it has signed is over, so nobody is signed out.",
+		},
+		Action: "/keys/rotate", Button: "Rotate", Cancel: "/keys", Error: wrong,
+	})
+}
+
+func (c *console) rotate(x *exchange) error {
+	k, from, err := c.config.Ring.Rotate(x.ctx, x.caller.Actor, "", "")
+	if errors.Is(err, keyring.ErrNotNow) {
+		return x.showRotate(http.StatusConflict, sentence(err))
+	}
+	if err != nil {
+		return err
+	}
+	if k.State != store.KeyActive && from.After(x.now()) {
+		return x.redirect("/keys", "done", "scheduled")
+	}
+	return x.redirect("/keys", "done", "rotated")
+}
+
+func (x *exchange) keyAsked() (store.Key, error) {
+	all, err := x.config.Ring.List(x.ctx)
+	if err != nil {
+		return store.Key{}, err
+	}
+	for _, k := range all {
+		if k.ID == x.value("kid") && k.State != store.KeyRetired {
+			return k, nil
+		}
+	}
+	return store.Key{}, store.ErrNotFound
+}
+
+func (c *console) confirmRetire(x *exchange) error { return x.showRetire(http.StatusOK, "") }
+
+func (x *exchange) showRetire(status int, wrong string) error {
+	k, err := x.keyAsked()
+	if err != nil {
+		return err
+	}
+	n, err := x.config.Sessions.CountLive(x.ctx, x.caller, "", k.ID)
+	if err != nil {
+		return err
+	}
+	lines := []string{
+		"This is for a key that somebody else may have got hold of. From now on nobody accepts what it has signed: " +
+			count(n.Sessions, "live session") + " of " + count(n.Users, "person") + " end at once.",
+	}
+	if x.session.KeyID == k.ID {
+		lines = append(lines, "Your own session is among them: you are signed out here.")
+	}
+	if k.State == store.KeyActive {
+		lines = append(lines, "It is the key that signs. If none stands by that every validator knows, nobody can sign in until one does: some seconds.")
+	}
+	return x.render(status, "confirm", confirmView{
+		frame:  x.frame("Retire the key "+clip(k.ID, 60)+" at once?", "/keys", "Configuration", "Signing keys"),
+		Lines:  lines,
+		Action: "/keys/retire", Button: "Retire at once", Cancel: "/keys", Harmful: true, Error: wrong,
+		Fields:  []heldField{{Name: "kid", Value: k.ID}},
+		Reasons: []string{"Key compromised", "Key lost", other}, Reason: x.text("reason"), Note: x.text("note"),
+	})
+}
+
+func (c *console) retire(x *exchange) error {
+	k, err := x.keyAsked()
+	if err != nil {
+		return err
+	}
+	reason, ok := x.reason()
+	if !ok {
+		return x.showRetire(http.StatusUnprocessableEntity, sayWhy)
+	}
+	_, err = c.config.Ring.Retire(x.ctx, x.caller.Actor, k.ID, reason)
+	if errors.Is(err, keyring.ErrNotNow) {
+		return x.showRetire(http.StatusConflict, sentence(err))
+	}
+	if err != nil {
+		return err
+	}
+	if x.session.KeyID == k.ID {
+		x.forget()
+		return x.redirect("/sign-in", "why", "unknown_key", "return", "/keys")
+	}
+	return x.redirect("/keys", "done", "retired")
+}

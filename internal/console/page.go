@@ -1,0 +1,200 @@
+package console
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"strings"
+	"time"
+
+	"example.com/curfew/internal/inbound"
+	"example.com/curfew/token"
+)
+
+//go:embed templates
+var templateFiles embed.FS
+
+// pages are the template sets, one for each page: layout.html and the shared
+// parts in parts.html with the page's own file, which defines "main".
+type pages map[string]*template.Template
+
+func parsePages(a assets) (pages, error) {
+	funcs := template.FuncMap{
+		"asset":    a.address,
+		"count":    plural,
+		"group":    group,
+		"seconds":  seconds,
+		"duration": duration,
+		"clip":     clip,
+		"words":    actionWords,
+		"percent":  percent,
+		"join":     strings.Join,
+	}
+	shared, err := template.New("").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
+	if err != nil {
+		return nil, err
+	}
+	files, err := fs.Glob(templateFiles, "templates/*.html")
+	if err != nil {
+		return nil, err
+	}
+	all := pages{}
+	for _, file := range files {
+		name := strings.TrimSuffix(strings.TrimPrefix(file, "templates/"), ".html")
+		if name == "layout" || name == "parts" {
+			continue
+		}
+		set, err := template.Must(shared.Clone()).ParseFS(templateFiles, file)
+		if err != nil {
+			return nil, err
+		}
+		all[name] = set
+	}
+	return all, nil
+}
+
+// A frame is what every page has around its own content. Views embed it.
+type frame struct {
+	Title string
+	Trail []string // where the page is, as in Configuration › Settings; without the title
+
+	Viewer   string // name of whoever is signed in; "" for nobody
+	ViewerID string
+	Menu     []entry
+	Here     string // the address of the menu's entry that the page belongs to
+
+	Notice  string // what was just done
+	Renew   string // address of this page when it should fetch itself anew where there is no script; "" if not
+	Clocks  *clocks
+	Now     when
+	Version string
+}
+
+// An entry is one of the menu.
+type entry struct {
+	Path, Words string
+	Group       string // heading above it; "" for none
+	Here        bool
+}
+
+// clocks say how long a session has left, counted from when the page was made:
+// the browser's own clock may show any time.
+type clocks struct {
+	IdleMS    int64 // -1 with remember me: no session timeout
+	MaximumMS int64
+}
+
+// menu is everything that is in it, and what it takes to see it.
+var menu = []struct {
+	entry
+	needs need
+}{
+	{entry{Path: "/", Words: "Overview"}, administering},
+	{entry{Path: "/settings/authentication", Words: "Settings › Authentication", Group: "Configuration"}, administering},
+	{entry{Path: "/users", Words: "Users", Group: "Configuration"}, editUsers},
+	{entry{Path: "/revocations", Words: "Revoke many", Group: "Configuration"}, administering},
+	{entry{Path: "/audit", Words: "Audit", Group: "Configuration"}, administering},
+	{entry{Path: "/keys", Words: "Signing keys", Group: "Configuration"}, administering},
+	{entry{Path: "/services", Words: "Services", Group: "Configuration"}, administering},
+}
+
+// frame returns the frame of a page that belongs to the menu's entry here.
+func (x *exchange) frame(title, here string, trail ...string) frame {
+	f := frame{Title: title, Trail: trail, Here: here, Notice: notices[x.r.URL.Query().Get("done")], Now: x.when(x.now()), Version: x.config.Version}
+	if x.session == nil {
+		return f
+	}
+	f.ViewerID, f.Viewer = x.session.Subject, x.caller.Actor.Name
+	f.Clocks = clocksOf(x.session, x.exchangeEnds(x.session))
+	for _, m := range menu {
+		if m.needs.met(x.caller) {
+			e := m.entry
+			e.Here = e.Path == here
+			f.Menu = append(f.Menu, e)
+		}
+	}
+	return f
+}
+
+// An ends is when the two clocks of a session run out.
+type ends struct {
+	idle    time.Time // zero with remember me
+	maximum time.Time
+	now     time.Time
+}
+
+// exchangeEnds returns when s ends by the settings as this node knows them, and
+// never after the end that is written in its token.
+func (x *exchange) exchangeEnds(s *token.Session) ends {
+	in := x.inForce()
+	e := ends{maximum: s.MaximumEnd(in).Time(), now: x.now()}
+	if s.RememberMe {
+		e.maximum = min(s.MaximumEnd(in), s.ExpiresAt).Time()
+		return e
+	}
+	e.idle = min(s.IdleEnd(in), s.ExpiresAt, s.MaximumEnd(in)).Time()
+	return e
+}
+
+func clocksOf(s *token.Session, e ends) *clocks {
+	c := &clocks{IdleMS: -1, MaximumMS: max(0, e.maximum.Sub(e.now).Milliseconds())}
+	if !s.RememberMe {
+		c.IdleMS = max(0, e.idle.Sub(e.now).Milliseconds())
+	}
+	return c
+}
+
+// render answers with a page. The page is complete before its first byte is sent,
+// so that an error in it becomes an error page and not half a page.
+func (x *exchange) render(status int, name string, view any) error {
+	return x.renderPart(status, name, "layout", view)
+}
+
+func (x *exchange) renderPart(status int, name, part string, view any) error {
+	set, ok := x.pages[name]
+	if !ok {
+		return fmt.Errorf("console: no page is called %q", name)
+	}
+	var page bytes.Buffer
+	if err := set.ExecuteTemplate(&page, part, view); err != nil {
+		return fmt.Errorf("console: page %s: %w", name, err)
+	}
+	x.begin()
+	x.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	x.w.WriteHeader(status)
+	// Whoever has gone away misses nothing.
+	_, _ = x.w.Write(page.Bytes())
+	return nil
+}
+
+func (x *exchange) ok(name string, view any) error { return x.render(http.StatusOK, name, view) }
+
+// refusedForm answers with the page of a form that cannot be accepted as it is.
+func (x *exchange) refusedForm(name string, view any) error {
+	inbound.Of(x.r).Code = "invalid_request"
+	return x.render(http.StatusUnprocessableEntity, name, view)
+}
+
+// notices are what a page says first when something has just been done. The word
+// for it is in the address, where anybody could put one: only these say something.
+var notices = map[string]string{
+	"saved":       "Saved.",
+	"settings":    "The settings are saved. They bind every session from now on.",
+	"unchanged":   "Nothing was changed: the settings were like that already.",
+	"created":     "The account is there. Whoever it is for can sign in now.",
+	"permissions": "The permissions are saved. They hold from the next request on.",
+	"password":    "The password is changed, and the sessions that began with the old one are revoked.",
+	"own":         "Your password is changed. Your other sessions are revoked; this one goes on.",
+	"disabled":    "The account is disabled, and its sessions are revoked.",
+	"enabled":     "The account is enabled again.",
+	"revoked":     "The sessions are revoked.",
+	"session":     "The session is revoked.",
+	"elsewhere":   "You are signed out everywhere else. This session goes on.",
+	"scheduled":   "A new key is on its way: it signs as soon as every validator is sure to know it, within a lease.",
+	"rotated":     "The keys are rotated. Sessions that the old key has signed stay valid.",
+	"retired":     "The key is retired. What it has signed is refused from now on.",
+	"removed":     "The service is removed. Its secret no longer works.",
+}

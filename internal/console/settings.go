@@ -1,0 +1,313 @@
+package console
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/settings"
+)
+
+type settingsView struct {
+	frame
+	Form    settingsForm
+	Tag     string // of the settings that the form was filled from
+	Errors  map[string]string
+	Lost    *settingsChange // what somebody else changed meanwhile; nil if nothing
+	Bounds  settingsBounds
+	Presets []presetView
+	History []settingsChange
+	Preview *settingsPreview
+}
+
+// settingsForm is what was typed, or what is in force, in seconds.
+type settingsForm struct {
+	Timeout    string
+	Maximum    string
+	RememberMe bool
+}
+
+// Words returns the human reading of one of the fields; "" if it is no number.
+func (settingsForm) Words(typed string) string {
+	n, err := strconv.ParseInt(strings.TrimSpace(typed), 10, 64)
+	if err != nil || n < 0 {
+		return ""
+	}
+	return seconds(n)
+}
+
+type settingsBounds struct{ Least, Most int64 }
+
+type presetView struct {
+	Name, Words, Figures, Source string
+	Chosen                       bool
+}
+
+// A settingsChange is an entry of the history.
+type settingsChange struct {
+	At     when
+	By     string
+	ByPath string
+	Lines  []string // "Session Timeout: 20 minutes → 1 hour"
+}
+
+// settingsPreview is what saving would do.
+type settingsPreview struct {
+	Lines    []string // what changes
+	Sessions int64
+	Users    int64
+	Own      bool
+}
+
+var presetWords = map[string]string{"default": "Default", "aal2": "AAL2", "aal3": "AAL3"}
+
+func (x *exchange) settingsView(form settingsForm, tag string) (settingsView, error) {
+	view := settingsView{
+		frame:  x.frame("Authentication", "/settings/authentication", "Configuration", "Settings"),
+		Form:   form,
+		Tag:    tag,
+		Bounds: settingsBounds{settings.Seconds(x.config.minimumTimeout()), settings.Seconds(settings.LongestDuration)},
+	}
+	for _, p := range settings.Presets() {
+		view.Presets = append(view.Presets, presetView{
+			Name: p.Name, Words: firstOf(presetWords[p.Name], p.Name), Source: p.Source,
+			Figures: about(p.Settings.SessionTimeout) + ", " + about(p.Settings.MaximumSessionDuration),
+			Chosen:  form == formOf(p.Settings),
+		})
+	}
+	var err error
+	view.History, err = x.settingsHistory(0)
+	return view, err
+}
+
+func formOf(s settings.Settings) settingsForm {
+	return settingsForm{
+		Timeout:    strconv.FormatInt(settings.Seconds(s.SessionTimeout), 10),
+		Maximum:    strconv.FormatInt(settings.Seconds(s.MaximumSessionDuration), 10),
+		RememberMe: s.RememberMeEnabled,
+	}
+}
+
+// settings is the page as it is opened; ?preset= fills the form from a preset,
+// and nothing is changed yet.
+func (c *console) settings(x *exchange) error {
+	in, tag, err := c.config.Sessions.Settings(x.ctx)
+	if err != nil {
+		return err
+	}
+	form := formOf(in.Settings)
+	if x.r.URL.Query().Has(settings.FieldSessionTimeout) {
+		form, _, _ = x.settingsTyped() // back from the preview
+	}
+	if p, ok := settings.PresetNamed(x.r.URL.Query().Get("preset")); ok {
+		form = formOf(p.Settings)
+	}
+	view, err := x.settingsView(form, tag)
+	if err != nil {
+		return err
+	}
+	return x.ok("settings", view)
+}
+
+// settingsTyped reads the form. What is no whole number is reported by field;
+// everything else is judged by the settings themselves.
+func (x *exchange) settingsTyped() (form settingsForm, to settings.Settings, wrong map[string]string) {
+	form = settingsForm{
+		Timeout:    x.text(settings.FieldSessionTimeout),
+		Maximum:    x.text(settings.FieldMaximumSessionDuration),
+		RememberMe: x.value(settings.FieldRememberMeEnabled) != "",
+	}
+	wrong = map[string]string{}
+	number := func(field, typed string) int64 {
+		n, err := strconv.ParseInt(typed, 10, 64)
+		if err != nil {
+			wrong[field] = "Write a whole number of seconds, in digits."
+		}
+		return n
+	}
+	to = settings.Settings{
+		SessionTimeout:         settings.FromSeconds(number(settings.FieldSessionTimeout, form.Timeout)),
+		MaximumSessionDuration: settings.FromSeconds(number(settings.FieldMaximumSessionDuration, form.Maximum)),
+		RememberMeEnabled:      form.RememberMe,
+	}
+	for _, v := range to.Violations(x.config.minimumTimeout()) {
+		if wrong[v.Field] == "" {
+			wrong[v.Field] = upper(v.Problem) + "."
+		}
+	}
+	return form, to, wrong
+}
+
+// previewSettings shows what saving would do. It changes nothing: it may be
+// loaded as often as one likes.
+func (c *console) previewSettings(x *exchange) error {
+	return x.decideSettings(func(form settingsForm, to settings.Settings, in settings.InForce, tag string) error {
+		p, err := c.config.Sessions.PreviewSettings(x.ctx, x.caller, to)
+		if err != nil {
+			return err
+		}
+		lines := difference(in.Settings, to)
+		if len(lines) == 0 {
+			return x.redirect("/settings/authentication", "done", "unchanged")
+		}
+		view := settingsView{
+			frame:   x.frame("Save these settings?", "/settings/authentication", "Configuration", "Settings", "Authentication"),
+			Form:    form,
+			Tag:     tag,
+			Preview: &settingsPreview{Lines: lines, Sessions: p.Sessions, Users: p.Users, Own: p.Own},
+		}
+		return x.ok("settings-preview", view)
+	})
+}
+
+// saveSettings saves what was previewed, unless somebody else was faster.
+func (c *console) saveSettings(x *exchange) error {
+	return x.decideSettings(func(form settingsForm, to settings.Settings, in settings.InForce, tag string) error {
+		_, _, err := c.config.Sessions.ChangeSettings(x.ctx, x.caller, to, tag)
+		if errors.Is(err, session.ErrLostRace) {
+			return x.lostRace(form, tag)
+		}
+		if err != nil {
+			return err
+		}
+		return x.redirect("/settings/authentication", "done", "settings")
+	})
+}
+
+// decideSettings reads what was typed, and goes on with it if there is nothing
+// wrong with it and it was typed over what is in force now.
+func (x *exchange) decideSettings(next func(form settingsForm, to settings.Settings, in settings.InForce, tag string) error) error {
+	form, to, wrong := x.settingsTyped()
+	in, now, err := x.config.Sessions.Settings(x.ctx)
+	if err != nil {
+		return err
+	}
+	tag := firstOf(x.value("tag"), now)
+	if len(wrong) > 0 {
+		view, err := x.settingsView(form, tag)
+		if err != nil {
+			return err
+		}
+		view.Errors = wrong
+		return x.refusedForm("settings", view)
+	}
+	if tag != now {
+		return x.lostRace(form, tag)
+	}
+	return next(form, to, in, tag)
+}
+
+// lostRace says who changed what since the form was filled, keeps what was typed,
+// and lets the person decide again over what is in force now.
+func (x *exchange) lostRace(form settingsForm, tag string) error {
+	_, now, err := x.config.Sessions.Settings(x.ctx)
+	if err != nil {
+		return err
+	}
+	view, err := x.settingsView(form, now)
+	if err != nil {
+		return err
+	}
+	epoch, _ := strconv.ParseInt(strings.Trim(tag, `"`), 10, 64)
+	since, err := x.settingsHistory(epoch)
+	if err != nil {
+		return err
+	}
+	lost := settingsChange{By: "Somebody", Lines: []string{"See the history below."}}
+	if len(since) > 0 {
+		lost = since[0]
+	}
+	view.Lost = &lost
+	return x.render(http.StatusConflict, "settings", view)
+}
+
+const shownChanges = 20
+
+// settingsHistory returns the latest changes of the settings, the latest first;
+// only those after an epoch, unless it is zero.
+func (x *exchange) settingsHistory(after int64) ([]settingsChange, error) {
+	entries, err := x.config.Sessions.Audit(x.ctx, x.caller, store.AuditFilter{Action: wire.ActionSettingsChange}, shownChanges)
+	if err != nil {
+		return nil, err
+	}
+	var changes []settingsChange
+	for _, e := range entries {
+		if after != 0 && int64(e.Epoch) <= after {
+			break
+		}
+		changes = append(changes, x.settingsChange(e))
+	}
+	return changes, nil
+}
+
+func (x *exchange) settingsChange(e store.Audit) settingsChange {
+	c := settingsChange{At: x.micro(e.At), By: actorName(e.Actor)}
+	if e.Actor.Kind == store.ActorUser {
+		c.ByPath = userPath(e.Actor.ID)
+	}
+	var detail struct{ From, To wire.Settings }
+	if err := json.Unmarshal([]byte(e.Detail), &detail); err != nil {
+		return c
+	}
+	from, ok1 := fromWire(detail.From)
+	to, ok2 := fromWire(detail.To)
+	if ok1 && ok2 {
+		c.Lines = difference(from, to)
+	}
+	if len(c.Lines) == 0 {
+		c.Lines = []string{"Saved without a change"}
+	}
+	return c
+}
+
+func fromWire(w wire.Settings) (settings.Settings, bool) {
+	if w.SessionTimeoutSeconds == nil || w.MaximumSessionDurationSeconds == nil || w.RememberMeEnabled == nil {
+		return settings.Settings{}, false
+	}
+	return settings.Settings{
+		SessionTimeout:         settings.FromSeconds(*w.SessionTimeoutSeconds),
+		MaximumSessionDuration: settings.FromSeconds(*w.MaximumSessionDurationSeconds),
+		RememberMeEnabled:      *w.RememberMeEnabled,
+	}, true
+}
+
+// difference says what changes, a line for each member.
+func difference(from, to settings.Settings) []string {
+	var lines []string
+	if from.SessionTimeout != to.SessionTimeout {
+		lines = append(lines, fmt.Sprintf("Session Timeout: %s → %s", duration(from.SessionTimeout), duration(to.SessionTimeout)))
+	}
+	if from.MaximumSessionDuration != to.MaximumSessionDuration {
+		lines = append(lines, fmt.Sprintf("Maximum Session Duration: %s → %s", duration(from.MaximumSessionDuration), duration(to.MaximumSessionDuration)))
+	}
+	if from.RememberMeEnabled != to.RememberMeEnabled {
+		lines = append(lines, "Remember Me: "+onOff(from.RememberMeEnabled)+" → "+onOff(to.RememberMeEnabled))
+	}
+	return lines
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+// Again is the address of the form as it was typed.
+func (v settingsView) Again() string {
+	q := url.Values{
+		settings.FieldSessionTimeout:         {v.Form.Timeout},
+		settings.FieldMaximumSessionDuration: {v.Form.Maximum},
+	}
+	if v.Form.RememberMe {
+		q.Set(settings.FieldRememberMeEnabled, "on")
+	}
+	return "/settings/authentication?" + q.Encode()
+}

@@ -1,0 +1,169 @@
+package console
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/token"
+)
+
+type signInView struct {
+	frame
+	Why        string // why one is here; "" if one came by oneself
+	Error      string // what was wrong with the attempt before
+	Username   string // as typed
+	RememberMe bool
+	Return     string
+
+	RememberMeOffered bool
+	Timeout           time.Duration
+	Maximum           time.Duration
+}
+
+func (x *exchange) signInView() signInView {
+	in := x.inForce()
+	view := signInView{
+		frame:             x.frame("Sign in", ""),
+		Return:            x.returnTo(),
+		RememberMeOffered: in.RememberMeEnabled,
+		Timeout:           in.SessionTimeout,
+		Maximum:           in.MaximumSessionDuration,
+	}
+	view.Menu, view.Clocks = nil, nil // of a session that is about to be left
+	return view
+}
+
+// returnTo returns where to go afterwards: a path of this host, or an address
+// that forward auth has been told to trust.
+func (x *exchange) returnTo() string {
+	raw := x.r.FormValue("return")
+	if x.config.ReturnTo != nil && x.config.ReturnTo(raw) {
+		return raw
+	}
+	return back(raw)
+}
+
+func (c *console) signInPage(x *exchange) error {
+	view := x.signInView()
+	in := x.inForce()
+	why := x.r.FormValue("why")
+	if x.session != nil && why != "" {
+		// Sent here with a cookie that has been replaced in the meantime, by another
+		// answer to a request of the same moment.
+		return x.goOn(view.Return)
+	}
+	view.Why = whyEnded(why, in.SessionTimeout, in.MaximumSessionDuration)
+	return x.ok("sign-in", view)
+}
+
+// signIn begins a session, a new one each time. One that the browser has had
+// until now ends with it, so that nobody leaves a session behind on a machine
+// that others use.
+func (c *console) signIn(x *exchange) error {
+	name, password := x.r.PostForm.Get("username"), x.r.PostForm.Get("password")
+	remember := x.r.PostForm.Get("remember_me") != ""
+	issued, err := c.config.Sessions.SignIn(x.ctx, name, password, remember, x.origin)
+	if err != nil {
+		return x.signInFailed(err, name, remember)
+	}
+	if x.session != nil {
+		if err := c.config.Sessions.SignOut(x.ctx, x.session, x.origin); err != nil {
+			// Two sessions in place of one is not what was asked for. The new one is
+			// given to nobody, and times out.
+			return err
+		}
+	}
+	inbound.Of(x.r).User = issued.User.ID
+	x.keep(issued.Token, issued.Session)
+	return x.goOn(x.returnTo())
+}
+
+// signInFailed shows the form again with what was typed, the password apart.
+func (x *exchange) signInFailed(err error, name string, remember bool) error {
+	view := x.signInView()
+	view.Username, view.RememberMe = name, remember
+	limited := (*account.RateLimited)(nil)
+	status := http.StatusUnauthorized
+	switch {
+	case errors.Is(err, account.ErrBadCredentials):
+		inbound.Of(x.r).Code = wire.CodeBadCredentials
+		view.Error = "The name or the password is wrong."
+	case errors.As(err, &limited):
+		inbound.Of(x.r).Code = wire.CodeRateLimited
+		status = http.StatusTooManyRequests
+		x.retryAfter(limited.RetryAfter)
+		view.Error = "There were too many wrong attempts. Try again in " + duration(limited.RetryAfter.Round(time.Second)+time.Second) + "."
+	case errors.Is(err, account.ErrBusy):
+		status = http.StatusServiceUnavailable
+		x.retryAfter(time.Second)
+		view.Error = "Many people are signing in at this moment. Try again in a second."
+	default:
+		return err
+	}
+	return x.render(status, "sign-in", view)
+}
+
+// goOn sends a person on after signing in. To another host only by way of a page:
+// form-action holds for what a form's answer redirects to as well.
+func (x *exchange) goOn(to string) error {
+	if to == back(to) {
+		return x.redirect(to)
+	}
+	view := messageView{
+		frame:  frame{Title: "You are signed in"},
+		Status: http.StatusOK,
+		Lines:  []string{"You are sent back to where you came from."},
+		Links:  []link{{to, "Go on", false}},
+	}
+	x.message("", view)
+	return nil
+}
+
+// signedInAgain is where one arrives who has signed in again beside a page that
+// is still open.
+func (c *console) signedInAgain(x *exchange) error {
+	x.message("", messageView{
+		frame:  frame{Title: "You are signed in again"},
+		Status: http.StatusOK,
+		Lines:  []string{"You can close this tab now and go on where you were: what you had typed there is still there."},
+		Links:  []link{{"/", "Or start here", false}},
+	})
+	return nil
+}
+
+// signOut ends the session, and takes the cookie away once that is on disk.
+func (c *console) signOut(x *exchange) error {
+	if token.ReasonOf(x.refused) == token.ErrUnavailable {
+		return x.refused
+	}
+	if x.session != nil {
+		if err := c.config.Sessions.SignOut(x.ctx, x.session, x.origin); err != nil {
+			return err
+		}
+	}
+	x.forget()
+	return x.redirect("/sign-in", "why", "signed_out")
+}
+
+// whyRefused returns the word with which the sign-in page says why. For a
+// revocation it says who it was, as the audit has it: somebody who presents a
+// token with a good signature may know as much.
+func (x *exchange) whyRefused(err error) string {
+	reason := token.ReasonOf(err)
+	revoked := (*token.RevokedError)(nil)
+	if !errors.As(err, &revoked) {
+		return string(reason)
+	}
+	by, lookupErr := x.config.Sessions.RevokedBy(x.ctx, revoked.Before)
+	if lookupErr != nil {
+		return string(reason) // the page is worth more than the detail
+	}
+	if by == "" {
+		return string(reason)
+	}
+	return "revoked_by_" + by
+}

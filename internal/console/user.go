@@ -1,0 +1,341 @@
+package console
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/token"
+)
+
+type userView struct {
+	frame
+	User     store.User
+	Created  when
+	LastSeen when // last sign-in
+	Sessions []sessionView
+	Receipt  *receiptView // of the last revocation, or of the one asked for
+
+	Self bool // it is the caller's own account
+	// MayEdit: the caller may change name, email, password, and disable. For
+	// others the page says why not.
+	MayEdit        bool
+	MayPermissions bool
+	Permissions    []permissionChoice
+
+	Path                string // of the page
+	FormName, FormEmail string // as typed, or as they are
+	Errors              map[string]string
+}
+
+type permissionChoice struct {
+	Name, Words string
+	Held        bool
+}
+
+var permissionMeanings = map[string]string{
+	store.AdministerSystem: "everything: settings, users, audit, signing keys, services",
+	store.UserEdit:         "users, except administrators, and revoking anybody’s sessions",
+}
+
+func choices(held []string) []permissionChoice {
+	var all []permissionChoice
+	for _, p := range store.Permissions() {
+		c := permissionChoice{Name: p, Words: permissionMeanings[p]}
+		for _, h := range held {
+			c.Held = c.Held || h == p
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+func (c *console) user(x *exchange) error {
+	u, err := x.subject()
+	if err != nil {
+		return err
+	}
+	return x.showUser(http.StatusOK, u, nil)
+}
+
+// subject returns the user whom the address names.
+func (x *exchange) subject() (store.User, error) {
+	id := x.r.PathValue("id")
+	if !token.ValidSubject(id) {
+		return store.User{}, store.ErrNotFound
+	}
+	return x.config.Accounts.User(x.ctx, x.caller, id)
+}
+
+// showUser answers with the page of a user; change is applied by the caller to
+// what is shown in the forms.
+func (x *exchange) showUser(status int, u store.User, change func(*userView)) error {
+	sessions, err := x.sessionsOf(u.ID)
+	if err != nil {
+		return err
+	}
+	admin := x.caller.Can(store.AdministerSystem)
+	view := userView{
+		frame: x.frame(clip(u.Name, 80), "/users", "Configuration", "Users"),
+		User:  u, Created: x.micro(u.CreatedAt), LastSeen: x.micro(u.LastSignInAt),
+		Sessions:    sessions,
+		Self:        x.caller.IsSelf(u.ID),
+		MayEdit:     admin || !holds(u, store.AdministerSystem),
+		Permissions: choices(u.Permissions), MayPermissions: admin,
+		Path: userPath(u.ID), FormName: u.Name, FormEmail: u.Email,
+	}
+	if view.Receipt, err = x.receiptAsked(); err != nil {
+		return err
+	}
+	if view.Receipt == nil {
+		if view.Receipt, err = x.lastReceipt(u.ID); err != nil {
+			return err
+		}
+	}
+	if change != nil {
+		change(&view)
+	}
+	return x.render(status, "user", view)
+}
+
+// holds is about the account, disabled or not.
+func holds(u store.User, permission string) bool {
+	for _, p := range u.Permissions {
+		if p == permission {
+			return true
+		}
+	}
+	return false
+}
+
+// lastReceipt returns the receipt of the last time that all sessions of a user
+// were revoked; nil if that never happened.
+func (x *exchange) lastReceipt(user string) (*receiptView, error) {
+	epoch, err := x.config.Sessions.LastRevocation(x.ctx, x.caller, user)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return x.receiptOf(epochText(int64(epoch)))
+}
+
+func (c *console) renameUser(x *exchange) error {
+	name, email := x.value("name"), x.text("email")
+	change := wire.UserChange{Name: &name, Email: emailOf(email)}
+	return x.changeUser(change, "saved", func(v *userView) { v.FormName, v.FormEmail = name, email })
+}
+
+// emailOf returns an email as the API takes it; none is null.
+func emailOf(email string) json.RawMessage {
+	raw := json.RawMessage("null")
+	if email != "" {
+		raw, _ = json.Marshal(email) // a string never fails
+	}
+	return raw
+}
+
+func (c *console) changePermissions(x *exchange) error {
+	held := []string{}
+	for _, p := range store.Permissions() {
+		if x.value(p) != "" {
+			held = append(held, p)
+		}
+	}
+	return x.changeUser(wire.UserChange{Permissions: &held}, "permissions", func(v *userView) { v.Permissions = choices(held) })
+}
+
+func (c *console) enableUser(x *exchange) error {
+	no := false
+	return x.changeUser(wire.UserChange{Disabled: &no}, "enabled", nil)
+}
+
+func (c *console) confirmDisable(x *exchange) error {
+	u, err := x.subject()
+	if err != nil {
+		return err
+	}
+	n, err := x.config.Sessions.CountLive(x.ctx, x.caller, u.ID, "")
+	if err != nil {
+		return err
+	}
+	return x.ok("confirm", confirmView{
+		frame:  x.frame("Disable "+clip(u.Name, 80)+"?", "/users", "Configuration", "Users"),
+		Lines:  []string{"This ends " + count(n.Sessions, "live session") + " of " + clip(u.Name, 80) + ", who can then no longer sign in. The account and what it did stay in the audit; you can enable it again."},
+		Action: userPath(u.ID, "/disable"), Button: "Disable the account", Cancel: userPath(u.ID), Harmful: true,
+	})
+}
+
+func (c *console) disableUser(x *exchange) error {
+	yes := true
+	return x.changeUser(wire.UserChange{Disabled: &yes}, "disabled", nil)
+}
+
+// changeUser changes the user whom the address names, and shows the page again:
+// with what was typed and what is wrong with it, or anew.
+func (x *exchange) changeUser(change wire.UserChange, done string, typed func(*userView)) error {
+	u, err := x.subject()
+	if err != nil {
+		return err
+	}
+	_, revoked, err := x.config.Accounts.ChangeUser(x.ctx, x.caller, u.ID, change, "")
+	if err != nil {
+		return x.showChange(err, u, typed)
+	}
+	if revoked != nil && x.caller.IsSelf(u.ID) {
+		x.forget()
+		return x.redirect("/sign-in", "why", "signed_out_everywhere")
+	}
+	return x.redirect(userPath(u.ID), "done", done)
+}
+
+// showChange shows a change that was refused beside its fields, if that is what
+// err is about.
+func (x *exchange) showChange(err error, u store.User, typed func(*userView)) error {
+	fields, known := fieldErrors(err)
+	if !known {
+		return err
+	}
+	return x.showUser(http.StatusUnprocessableEntity, u, func(v *userView) {
+		v.Errors = fields
+		if typed != nil {
+			typed(v)
+		}
+	})
+}
+
+// fieldErrors returns what is wrong, by field; known is false if err is not about
+// what was typed.
+func fieldErrors(err error) (fields map[string]string, known bool) {
+	invalid := (*account.Invalid)(nil)
+	switch {
+	case errors.As(err, &invalid):
+		fields = map[string]string{}
+		for _, f := range invalid.Fields {
+			fields[f.Field] = upper(f.Detail) + "."
+		}
+		return fields, true
+	case errors.Is(err, account.ErrLastAdministrator):
+		return map[string]string{"permissions": "This is the last administrator who can sign in: nobody could administer Curfew any more."}, true
+	case errors.Is(err, account.ErrNameTaken):
+		return map[string]string{"name": "Somebody has this name already."}, true
+	}
+	return nil, false
+}
+
+func (c *console) setPassword(x *exchange) error {
+	u, err := x.subject()
+	if err != nil {
+		return err
+	}
+	if x.caller.IsSelf(u.ID) {
+		return x.redirect("/profile")
+	}
+	r, err := c.config.Sessions.ChangePassword(x.ctx, x.caller, u.ID, wire.ChangePassword{New: x.r.PostForm.Get("new")}, x.origin)
+	if err != nil {
+		return x.showChange(err, u, nil)
+	}
+	return x.redirect(userPath(u.ID), "done", "password", "receipt", epochText(r.Epoch))
+}
+
+func (c *console) confirmRevokeUser(x *exchange) error { return x.showRevokeUser(http.StatusOK, "") }
+
+func (x *exchange) showRevokeUser(status int, wrong string) error {
+	u, err := x.subject()
+	if err != nil {
+		return err
+	}
+	n, err := x.config.Sessions.CountLive(x.ctx, x.caller, u.ID, "")
+	if err != nil {
+		return err
+	}
+	name := clip(u.Name, 80)
+	view := confirmView{
+		frame:  x.frame("Revoke the sessions of "+name+"?", "/users", "Configuration", "Users", name),
+		Lines:  []string{"This ends " + count(n.Sessions, "live session") + " of " + name + " on every device, at once. " + name + " can sign in again; to prevent that, disable the account instead."},
+		Action: userPath(u.ID, "/revoke"), Button: "Revoke Sessions", Cancel: userPath(u.ID), Harmful: true,
+		Reasons: reasonsOffered, Reason: x.text("reason"), Note: x.text("note"), Error: wrong,
+	}
+	if x.caller.IsSelf(u.ID) {
+		view.Lines = append(view.Lines, "These are your own sessions: you are signed out here too.")
+	}
+	return x.render(status, "confirm", view)
+}
+
+const sayWhy = "Say in a few words why: the audit keeps it."
+
+func (c *console) revokeUser(x *exchange) error {
+	u, err := x.subject()
+	if err != nil {
+		return err
+	}
+	reason, ok := x.reason()
+	if !ok {
+		return x.showRevokeUser(http.StatusUnprocessableEntity, sayWhy)
+	}
+	r, err := c.config.Sessions.RevokeUser(x.ctx, x.caller, u.ID, reason, false, 0)
+	if fields, known := fieldErrors(err); err != nil && known {
+		return x.showRevokeUser(http.StatusUnprocessableEntity, fields["reason"])
+	}
+	if err != nil {
+		return err
+	}
+	if x.caller.IsSelf(u.ID) {
+		x.forget()
+		return x.redirect("/sign-in", "why", "signed_out_everywhere")
+	}
+	return x.redirect(userPath(u.ID), "done", "revoked", "receipt", epochText(r.Epoch))
+}
+
+// afterSession is where one was when revoking a session: on one's profile, or on
+// the page of a user.
+func (x *exchange) afterSession(user string) string {
+	if x.caller.IsSelf(user) {
+		return "/profile"
+	}
+	return userPath(user)
+}
+
+func (c *console) confirmRevokeSession(x *exchange) error {
+	user, sid := x.r.PathValue("id"), x.r.PathValue("sid")
+	sessions, err := x.sessionsOf(user)
+	if err != nil {
+		return err
+	}
+	for _, s := range sessions {
+		if s.ID != sid {
+			continue
+		}
+		line := "The session on " + s.Device + ", from " + firstOf(s.Address, "an unknown address") + ", began " + s.Began.Ago() + ". It ends at once."
+		view := confirmView{
+			frame:  x.frame("Revoke this session?", "/users", "Configuration", "Users"),
+			Lines:  []string{line},
+			Action: userPath(user, "/sessions/", sid, "/revoke"), Button: "Revoke", Cancel: x.afterSession(user), Harmful: true,
+		}
+		if x.caller.IsSelf(user) {
+			view.Here, view.Trail = "/profile", []string{"Account menu", "Profile"}
+		}
+		if s.Current {
+			view.Lines = append(view.Lines, "It is the one that you are using now: you are signed out here.")
+		}
+		return x.ok("confirm", view)
+	}
+	return store.ErrNotFound
+}
+
+func (c *console) revokeSession(x *exchange) error {
+	user, sid := x.r.PathValue("id"), x.r.PathValue("sid")
+	r, err := c.config.Sessions.RevokeSession(x.ctx, x.caller, user, sid, "")
+	if err != nil {
+		return err
+	}
+	if sid == x.session.ID {
+		x.forget()
+		return x.redirect("/sign-in", "why", "signed_out")
+	}
+	return x.redirect(x.afterSession(user), "done", "session", "receipt", epochText(r.Epoch))
+}

@@ -1,0 +1,120 @@
+package console
+
+import (
+	"net/http"
+	"net/url"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+)
+
+type usersView struct {
+	frame
+	Search string
+	Users  []userRow
+	Next   string // address of the next page; "" if this is the last
+	First  string // address of the first page; "" if this is it
+}
+
+type userRow struct {
+	ID, Name, Email string
+	Path            string
+	LastSeen        when
+	Live            int64
+	Disabled        bool
+	Permissions     []string
+}
+
+const usersPerPage = 50
+
+func (c *console) users(x *exchange) error {
+	search, cursor := x.text("search"), x.text("cursor")
+	users, next, err := c.config.Accounts.Users(x.ctx, x.caller, search, cursor, usersPerPage)
+	if err != nil {
+		return err
+	}
+	ids := make([]string, len(users))
+	for i, u := range users {
+		ids[i] = u.ID
+	}
+	live, err := c.config.Sessions.CountLiveByUser(x.ctx, x.caller, ids)
+	if err != nil {
+		return err
+	}
+	view := usersView{frame: x.frame("Users", "/users", "Configuration"), Search: search}
+	for _, u := range users {
+		view.Users = append(view.Users, userRow{
+			ID: u.ID, Name: u.Name, Email: u.Email, Path: userPath(u.ID),
+			LastSeen: x.micro(u.LastSignInAt), Live: live[u.ID], Disabled: u.Disabled, Permissions: u.Permissions,
+		})
+	}
+	page := func(cursor string) string {
+		q := url.Values{}
+		if search != "" {
+			q.Set("search", search)
+		}
+		if cursor != "" {
+			q.Set("cursor", cursor)
+		}
+		if len(q) == 0 {
+			return "/users"
+		}
+		return "/users?" + q.Encode()
+	}
+	if next != "" {
+		view.Next = page(next)
+	}
+	if cursor != "" {
+		view.First = page("")
+	}
+	return x.ok("users", view)
+}
+
+type newUserView struct {
+	frame
+	Name, Email    string // as typed
+	Permissions    []permissionChoice
+	MayPermissions bool
+	Errors         map[string]string
+}
+
+func (x *exchange) newUserView() newUserView {
+	return newUserView{
+		frame:          x.frame("New user", "/users", "Configuration", "Users"),
+		Permissions:    choices(nil),
+		MayPermissions: x.caller.Can(store.AdministerSystem),
+	}
+}
+
+func (c *console) newUser(x *exchange) error { return x.ok("new-user", x.newUserView()) }
+
+func (c *console) createUser(x *exchange) error {
+	name, email, password := x.value("name"), x.text("email"), x.value("password")
+	change := wire.UserChange{Name: &name}
+	if email != "" {
+		change.Email = emailOf(email)
+	}
+	if password != "" {
+		change.Password = &password
+	}
+	held := []string{}
+	for _, p := range store.Permissions() {
+		if x.value(p) != "" {
+			held = append(held, p)
+		}
+	}
+	if len(held) > 0 {
+		change.Permissions = &held
+	}
+	u, err := c.config.Accounts.CreateUser(x.ctx, x.caller, change)
+	if err != nil {
+		fields, known := fieldErrors(err)
+		if !known {
+			return err
+		}
+		view := x.newUserView()
+		view.Name, view.Email, view.Permissions, view.Errors = name, email, choices(held), fields
+		return x.render(http.StatusUnprocessableEntity, "new-user", view)
+	}
+	return x.redirect(userPath(u.ID), "done", "created")
+}

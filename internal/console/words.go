@@ -1,0 +1,242 @@
+package console
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/token"
+)
+
+// duration says d in words, to the second: "20 minutes", "1 day 2 hours".
+func duration(d time.Duration) string {
+	if d < time.Second {
+		return "0 seconds"
+	}
+	var parts []string
+	for _, unit := range []struct {
+		name string
+		is   time.Duration
+	}{{"day", 24 * time.Hour}, {"hour", time.Hour}, {"minute", time.Minute}, {"second", time.Second}} {
+		if n := int64(d / unit.is); n > 0 {
+			parts = append(parts, count(n, unit.name))
+			d -= time.Duration(n) * unit.is
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+// about says d in its largest unit alone: "3 minutes".
+func about(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return count(int64(d/time.Second), "second")
+	case d < time.Hour:
+		return count(int64(d/time.Minute), "minute")
+	case d < 48*time.Hour:
+		return count(int64(d/time.Hour), "hour")
+	}
+	return count(int64(d/(24*time.Hour)), "day")
+}
+
+// count says n things: "1 session", "12 345 sessions". Grouped with a narrow
+// space that does not break (ISO 31-0), since commas and points mean different
+// things to different people.
+func count(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	switch {
+	case thing == "person":
+		thing = "people"
+	case strings.HasSuffix(thing, "y"):
+		thing = strings.TrimSuffix(thing, "y") + "ies"
+	default:
+		thing += "s"
+	}
+	return group(n) + " " + thing
+}
+
+func group(n int64) string {
+	digits := strconv.FormatInt(n, 10)
+	if n < 10_000 && n > -10_000 {
+		return digits
+	}
+	var b strings.Builder
+	for i, d := range digits {
+		if i > 0 && d != '-' && digits[i-1] != '-' && (len(digits)-i)%3 == 0 {
+			b.WriteRune('\u202f')
+		}
+		b.WriteRune(d)
+	}
+	return b.String()
+}
+
+// A when is an instant as people are shown it: how long ago, and exactly on
+// request. The script puts it into the viewer's own zone.
+type when struct{ at, now time.Time }
+
+// Zero reports whether there is nothing to show.
+func (w when) Zero() bool { return w.at.IsZero() || w.at.UnixMicro() == 0 }
+
+// ISO returns the instant for programs.
+func (w when) ISO() string { return w.at.UTC().Format("2006-01-02T15:04:05.000000Z") }
+
+// Exact returns the instant to the second.
+func (w when) Exact() string { return w.at.UTC().Format("2 January 2006, 15:04:05 UTC") }
+
+// Micro returns the instant to the microsecond.
+func (w when) Micro() string { return w.at.UTC().Format("2 January 2006, 15:04:05.000000 UTC") }
+
+// Ago returns how long ago the instant was, or how long until it comes.
+func (w when) Ago() string {
+	d := w.now.Sub(w.at)
+	switch {
+	case d < -5*time.Second:
+		return "in " + about(-d)
+	case d < 10*time.Second:
+		return "just now"
+	}
+	return about(d) + " ago"
+}
+
+// whyEnded says to people why they are asked to sign in. The words in the address
+// of the sign-in page come from anybody, so that only those listed here say
+// something.
+func whyEnded(why string, timeout, maximum time.Duration) string {
+	switch why {
+	case "signed_out":
+		return "You have signed out."
+	case "signed_out_everywhere":
+		return "You have signed out everywhere: all your sessions were revoked, this one included."
+	case "revoked_by_administrator":
+		return "Your sessions were revoked by an administrator."
+	case "revoked_by_yourself":
+		return "You revoked this session, or signed out, elsewhere."
+	case "revoked_by_service":
+		return "Your sessions were revoked by a service that looks after your account."
+	}
+	switch token.Reason(why) {
+	case token.ErrMissing:
+		return "Sign in to see that page."
+	case token.ErrIdleTimeout:
+		return "Your session timed out after " + duration(timeout) + " without activity."
+	case token.ErrMaximumDuration:
+		return "Your session reached the maximum session duration of " + duration(maximum) + "."
+	case token.ErrExpired:
+		return "Your session has come to its end."
+	case token.ErrRevoked:
+		return "Your session was revoked."
+	case token.ErrNotYetValid:
+		return "Your session is dated in the future: the clock of one of our servers is wrong. Signing in again may help."
+	case token.ErrUnknownKey, token.ErrBadSignature, token.ErrMalformed, token.ErrWrongIssuer, token.ErrWrongAudience:
+		return "Your session is no longer accepted here."
+	}
+	return ""
+}
+
+// refusal says what a reason for refusing a token means.
+func refusal(reason token.Reason) string {
+	switch reason {
+	case token.ErrMissing:
+		return "There was no token."
+	case token.ErrMalformed:
+		return "Not a token of ours."
+	case token.ErrUnknownKey:
+		return "No trusted key has the token's key ID."
+	case token.ErrBadSignature:
+		return "The signature does not verify."
+	case token.ErrWrongIssuer:
+		return "Minted by another issuer."
+	case token.ErrWrongAudience:
+		return "Meant for another audience."
+	case token.ErrNotYetValid:
+		return "Dated in the future: a clock is off."
+	case token.ErrExpired:
+		return "The token's own end had passed."
+	case token.ErrIdleTimeout:
+		return "The session timeout had passed."
+	case token.ErrMaximumDuration:
+		return "The maximum session duration had passed."
+	case token.ErrRevoked:
+		return "The session was revoked."
+	case token.ErrUnavailable:
+		return "It could not be told: neither accepted nor refused."
+	}
+	return ""
+}
+
+// An action is an action of the audit in words.
+type action struct{ Name, Words string }
+
+// actions are those that people can look for, in the order in which they are
+// offered.
+var actions = []action{
+	{wire.ActionSignIn, "Signed in"},
+	{wire.ActionSignInFailed, "Sign-in refused"},
+	{wire.ActionSignOut, "Signed out"},
+	{wire.ActionRevokeUser, "Revoked all sessions of a user"},
+	{wire.ActionRevokeSession, "Revoked a session"},
+	{wire.ActionRevokeEveryone, "Revoked everyone’s sessions"},
+	{wire.ActionRevokeRemembered, "Revoked all remember-me sessions"},
+	{wire.ActionUserCreate, "Created a user"},
+	{wire.ActionUserChange, "Changed a user"},
+	{wire.ActionUserDisable, "Disabled a user"},
+	{wire.ActionUserEnable, "Enabled a user"},
+	{wire.ActionUserPermissions, "Changed permissions"},
+	{wire.ActionUserPassword, "Changed a password"},
+	{wire.ActionSettingsChange, "Changed the settings"},
+	{wire.ActionClientCreate, "Added a service"},
+	{wire.ActionClientSecret, "Made a new secret"},
+	{wire.ActionClientDelete, "Removed a service"},
+	{wire.ActionKeyCreate, "Made a signing key"},
+	{wire.ActionKeyImport, "Imported a signing key"},
+	{wire.ActionKeyActivate, "Began to sign with a key"},
+	{wire.ActionKeyRotate, "Rotated the signing keys"},
+	{wire.ActionKeyRetire, "Retired a signing key in an emergency"},
+	{wire.ActionKeyRetired, "A signing key’s time was up"},
+	{wire.ActionInstall, "Installed Curfew"},
+	{wire.ActionRestore, "Restored a backup"},
+	{wire.ActionPrune, "Removed what is out of date"},
+}
+
+// actionWords returns an action in words; one that is not known as it is.
+func actionWords(name string) string {
+	for _, a := range actions {
+		if a.Name == name {
+			return a.Words
+		}
+	}
+	return name
+}
+
+// clip cuts a text after n characters, for places where a long one would only be
+// in the way.
+func clip(text string, n int) string {
+	seen := 0
+	for i := range text {
+		if seen++; seen > n {
+			return text[:i] + "…"
+		}
+	}
+	return text
+}
+
+func plural(n int64, thing string) string { return count(n, thing) }
+
+func seconds(n int64) string {
+	const most = int64(1<<63-1) / int64(time.Second)
+	if n < 0 || n > most {
+		return ""
+	}
+	return duration(time.Duration(n) * time.Second)
+}
+
+func percent(part, whole int64) string {
+	if whole <= 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%d", part*100/whole)
+}
