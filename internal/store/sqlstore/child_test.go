@@ -88,7 +88,11 @@ var children = map[string]func(target string) error{
 				return err
 			}
 			fmt.Println("ready")
-			return syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+			if err := syscall.Kill(os.Getpid(), syscall.SIGSTOP); err != nil {
+				return err
+			}
+			time.Sleep(time.Minute) // the signal takes its time to reach all threads
+			return nil
 		})
 	},
 }

@@ -207,11 +207,12 @@ func (c *pgConn) ResetSession(ctx context.Context) error {
 // IsValid implements driver.Validator.
 func (c *pgConn) IsValid() bool { return !c.link.isCut() && c.pqConn.IsValid() }
 
-// Close implements driver.Conn. lib/pq says goodbye to the server, for which it
-// must not wait.
+// Close implements driver.Conn. lib/pq says goodbye to the server. Whether that
+// is there to hear it does not matter, and must not be waited for.
 func (c *pgConn) Close() error {
 	_ = c.link.SetDeadline(time.Now().Add(connectTimeout))
-	return c.pqConn.Close()
+	_ = c.pqConn.Close()
+	return nil
 }
 
 type pgRows struct {
