@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"example.com/curfew/internal/changelog"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
@@ -105,7 +104,7 @@ func (n *Node) readChanges(ctx context.Context, lease token.Lease) (count int, l
 	u := update{lease: lease}
 	from := n.Epoch()
 	if from == 0 {
-		u.log = &changelog.Log{}
+		u.startLog()
 	}
 	for at := from; ; {
 		c, err := n.changesAfter(ctx, at)
@@ -118,7 +117,8 @@ func (n *Node) readChanges(ctx context.Context, lease token.Lease) (count int, l
 			n.log.ErrorContext(ctx, "the store was restored from a backup: starting over from the beginning; revoke everyone unless `curfew restore` did",
 				"view", from.String(), "store", c.Clock.String())
 			n.distrust()
-			u = update{lease: lease, startOver: true, log: &changelog.Log{}}
+			u = update{lease: lease, startOver: true}
+			u.startLog()
 			from, at = 0, 0
 			n.history.clear()
 			continue

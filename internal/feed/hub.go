@@ -18,7 +18,7 @@ import (
 type hub struct {
 	now    func() time.Time
 	lease  time.Duration // the longest that is granted
-	margin time.Duration
+	margin time.Duration // zero: what Margin says of each lease
 	// catchUp brings the view up to the store's clock as read after the call.
 	catchUp func(context.Context) error
 
@@ -54,6 +54,9 @@ type update struct {
 	log         *changelog.Log          // everything from the beginning, if not nil
 	revocations []revocation.Revocation // else what is new, ascending
 }
+
+// startLog says that what is taken from now on is all there is.
+func (u *update) startLog() { u.log = &changelog.Log{} }
 
 // take adds revocations, ascending.
 func (u *update) take(revocations []revocation.Revocation) {
@@ -102,13 +105,8 @@ func (h *hub) publish(u update) {
 // tidy forgets followers whose leases have run out, and drops from the log what
 // decides nothing any more. The caller is the only one who publishes.
 func (h *hub) tidy() {
+	h.tidyFollowers()
 	h.mu.Lock()
-	if now := h.now(); now.Sub(h.tidied) >= h.lease/8 {
-		h.tidied = now
-		if h.followed.sweep(now) {
-			h.tellLocked()
-		}
-	}
 	log, everyone := h.log, h.everyone
 	h.mu.Unlock()
 	if !log.Due() {
@@ -118,6 +116,22 @@ func (h *hub) tidy() {
 	h.mu.Lock()
 	h.log = smaller
 	h.mu.Unlock()
+}
+
+// tidyEvery is the least time between two walks over all followers.
+const tidyEvery = time.Second
+
+func (h *hub) tidyFollowers() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.now()
+	if now.Sub(h.tidied) < tidyEvery {
+		return
+	}
+	h.tidied = now
+	if h.followed.sweep(now) {
+		h.tellLocked()
+	}
 }
 
 // close ends every request that is held, and grants no lease any more.
@@ -256,11 +270,18 @@ func (h *hub) answer(q *Query, confirmed revocation.Epoch, began time.Time, must
 	}
 	if q.Follower == "" {
 		a.Lease = 0 // somebody who looks, and whom nobody could count
-	} else if h.followed.enter(q, confirmed, now.Add(a.Lease+h.margin)) {
+	} else if h.followed.enter(q, confirmed, now.Add(a.Lease+h.marginOf(a.Lease))) {
 		h.tellLocked()
 	}
 	a.head = appendHead(make([]byte, 0, 128), a.Epoch, false, max(0, now.Sub(began)), a.Lease, now)
 	return a, nil, 0, nil
+}
+
+func (h *hub) marginOf(lease time.Duration) time.Duration {
+	if h.margin > 0 {
+		return h.margin
+	}
+	return Margin(lease)
 }
 
 func (h *hub) tailOf(after revocation.Epoch, page changelog.Page) *tail {

@@ -1,0 +1,204 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+	"example.com/curfew/token/follower"
+)
+
+// EdgeConfig configures an [Edge].
+type EdgeConfig struct {
+	// Follower says which servers to follow. Its Downstream is the edge; without
+	// an Audience the edge validates for the server's first.
+	Follower follower.Config
+	Name     string // what people call this edge: host:port
+}
+
+// Edge is a follower with followers of its own: a view without a database. It
+// grants no lease longer than what it has left itself, and confirms no more than
+// it and all its live followers enforce.
+type Edge struct {
+	config EdgeConfig
+	now    func() time.Time
+	log    *slog.Logger
+	hub    *hub
+	up     *follower.Follower
+
+	opened  chan struct{} // closed once up is set
+	running sync.WaitGroup
+	stop    context.CancelFunc
+	closed  sync.Once
+
+	mu   sync.Mutex
+	told revocation.Epoch // the highest that was confirmed upstream
+}
+
+// OpenEdge follows the servers and returns once everything has come: see
+// [follower.Open].
+func OpenEdge(ctx context.Context, config EdgeConfig) (*Edge, error) {
+	e := &Edge{config: config, now: config.Follower.Now, log: config.Follower.Logger, opened: make(chan struct{})}
+	if e.now == nil {
+		e.now = time.Now
+	}
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	e.hub = newHub(e.now, LongestLease, 0, e.CatchUp)
+	follow := config.Follower
+	follow.Downstream = downstream{e}
+	up, err := follower.Open(ctx, follow)
+	if err != nil {
+		return nil, err
+	}
+	e.up = up
+	close(e.opened)
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e.stop = stop
+	e.running.Go(func() { e.report(running) }) // ends with stop
+	return e, nil
+}
+
+// Close gives the view up and ends the requests that are held. Whatever OpenEdge
+// started has ended when it returns.
+func (e *Edge) Close() error {
+	var err error
+	e.closed.Do(func() {
+		e.hub.close()
+		e.stop()
+		e.running.Wait()
+		err = e.up.Close()
+	})
+	return err
+}
+
+// downstream is what the follower tells.
+type downstream struct{ edge *Edge }
+
+func (d downstream) Update(u follower.Update) {
+	h := d.edge.hub
+	next := update{startOver: u.StartOver, epoch: u.Epoch, lease: u.Lease}
+	if u.StartOver || h.epoch == 0 { // only Update moves it
+		next.startLog()
+	}
+	if u.Issuer != "" || u.Settings != nil || u.Keys != nil {
+		s := h.shared // only Update writes it, one call at a time
+		if u.Issuer != "" {
+			s.issuer, s.audience, s.installation = u.Issuer, u.Audience, u.Epoch
+		}
+		if u.Settings != nil {
+			s.settings = u.Settings
+		}
+		if u.Keys != nil {
+			s.keys, s.keysEpoch = u.Keys, u.Epoch
+		}
+		next.shared = &s
+	}
+	next.take(u.Revocations)
+	h.publish(next)
+	h.tidy()
+}
+
+func (d downstream) Confirmed(view revocation.Epoch) (revocation.Epoch, int64) {
+	epoch, t := d.edge.hub.standing()
+	d.edge.mu.Lock()
+	defer d.edge.mu.Unlock()
+	d.edge.told = min(view, epoch, t.least)
+	return d.edge.told, t.followers
+}
+
+// report confirms upstream when followers here have confirmed, rather than at the
+// next question.
+func (e *Edge) report(ctx context.Context) {
+	moved, stop := e.hub.watch()
+	defer stop()
+	timer := time.NewTimer(pollEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-moved:
+		case <-timer.C: // a lease may have run out, which nobody announces
+			e.hub.tidyFollowers()
+		}
+		_, t := e.hub.standing()
+		e.mu.Lock()
+		more := t.least > e.told
+		e.mu.Unlock()
+		if more {
+			e.up.Report()
+		}
+		timer.Reset(pollEvery)
+		time.Sleep(crowdPause)
+	}
+}
+
+// Follower returns the follower that the edge is.
+func (e *Edge) Follower() *follower.Follower { return e.up }
+
+// Validator returns the validator of the edge's view.
+func (e *Edge) Validator() *token.Validator { return e.up.Validator() }
+
+// Keys returns the keys that are trusted in the view.
+func (e *Edge) Keys() token.KeySource { return e.up.Keys() }
+
+// Settings returns the settings in force in the view.
+func (e *Edge) Settings() settings.Source { return e.up.Settings() }
+
+// Cache returns the cache of revocations.
+func (e *Edge) Cache() *revocation.Cache { return e.up.Cache() }
+
+// Epoch returns the epoch up to which every change has been applied.
+func (e *Edge) Epoch() revocation.Epoch { return e.up.Epoch() }
+
+// Trusted reports whether the lease of the view still runs at now.
+func (e *Edge) Trusted(now time.Time) bool { return e.up.Trusted(now) }
+
+// Installation returns issuer and audience, as the server says.
+func (e *Edge) Installation() store.Installation {
+	issuer, audience := e.up.Installation()
+	return store.Installation{Issuer: issuer, Audience: audience}
+}
+
+// CatchUp asks upstream: see [follower.Follower.CatchUp].
+func (e *Edge) CatchUp(ctx context.Context) error {
+	select {
+	case <-e.opened:
+	default:
+		return unavailable(errors.New("this edge is starting"))
+	}
+	return e.up.CatchUp(ctx)
+}
+
+// Changes answers a follower as [Node.Changes] does.
+func (e *Edge) Changes(ctx context.Context, q Query) (Answer, error) { return e.hub.changes(ctx, q) }
+
+// RevokedBefore passes the question on.
+func (e *Edge) RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error) {
+	a, left, err := e.up.LookUp(ctx, user, session)
+	if err != nil {
+		return wire.RevokedBefore{}, unavailable(err)
+	}
+	return wire.RevokedBefore{User: int64(a.User), Session: int64(a.Session), Epoch: int64(a.AsOf), LeaseMS: left.Milliseconds()}, nil
+}
+
+// Status returns how the edge stands now.
+func (e *Edge) Status() Status {
+	up := e.up.Status()
+	epoch, t := e.hub.standing()
+	return Status{
+		ID: e.config.Name, Name: e.config.Name, Epoch: epoch, Confirmed: t.least, Trusted: up.Trusted, LeaseLeft: up.LeaseLeft,
+		Followers: t.followers, Waiting: t.waiting, Cache: up.Cache, LogLength: e.hub.logLength(), Error: up.Err,
+	}
+}
+
+var _ token.View = (*Edge)(nil)

@@ -1,0 +1,147 @@
+package feed_test
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/revocation"
+	"example.com/curfew/token"
+	"example.com/curfew/token/follower"
+)
+
+// Two nodes, two edges, five followers behind them, and one revocation with a
+// receipt that is held until all have confirmed.
+func TestEffectiveEverywhere(t *testing.T) {
+	w := newWorld(t, pgtest.DSN(t))
+	var nodes []*feed.Node
+	var nodeURLs, edgeURLs []string
+	for i := range 2 {
+		other := &world{tb: t, Store: openStore(t, w.url)}
+		n := other.node(feed.Config{Name: fmt.Sprintf("node-%d", i)})
+		nodes, nodeURLs = append(nodes, n), append(nodeURLs, serve(t, n))
+	}
+	for i := range 2 {
+		_, url := edge(t, fmt.Sprintf("edge-%d", i), nodeURLs[i])
+		edgeURLs = append(edgeURLs, url)
+	}
+	var validators []*token.Validator
+	for i, url := range []string{nodeURLs[0], nodeURLs[1], edgeURLs[0], edgeURLs[1], edgeURLs[1]} {
+		validators = append(validators, follow(t, follower.Config{ClientID: fmt.Sprintf("client-%d", i)}, url).Validator())
+	}
+	for round := range 10 {
+		ann := w.sign("ann")
+		for _, v := range validators {
+			expect(t, v, ann, nil)
+		}
+		r := w.revoke(revocation.User("ann"))
+		committed := time.Now()
+		nodes[0].Applied(r...)
+		e, err := nodes[0].Enforcement(t.Context(), r[0].Epoch, committed, 5*time.Second)
+		took := time.Since(committed)
+		if err != nil || !e.EffectiveEverywhere || len(e.Waiting) != 0 {
+			t.Fatalf("round %d: %+v, %v after %v; want effective everywhere", round, e, err, took)
+		}
+		for i, v := range validators {
+			if _, err := v.Validate(t.Context(), ann); !errors.Is(err, token.ErrRevoked) {
+				t.Fatalf("validator %d: %v after a receipt that said everywhere", i, err)
+			}
+		}
+		if took > 2*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		// Followers that have just come are counted once their node's row says so.
+		if round == 0 {
+			eventually(t, 5*time.Second, "9 validators are counted", func() bool {
+				e, err := nodes[0].Enforcement(t.Context(), r[0].Epoch, committed, 0)
+				return err == nil && e.Validators == 9 && e.Confirmed == 9 && e.EffectiveEverywhere
+			})
+		}
+		if bound := e.EffectiveBy.Sub(committed); bound < 15*time.Second || bound > 17*time.Second {
+			t.Errorf("effective by %v after the commit, want a lease and the margin", bound)
+		}
+		t.Logf("%d validators confirmed after %v", e.Validators, took)
+	}
+	// Somebody without a view may ask, too.
+	r := w.revoke(revocation.Everyone())
+	e, err := feed.Enforcement(t.Context(), w.Store, r[0].Epoch, time.Now(), 5*time.Second, nil)
+	if err != nil || !e.EffectiveEverywhere || e.Validators != 9 {
+		t.Errorf("from a command: %+v, %v", e, err)
+	}
+	if rows, err := w.Nodes(t.Context()); err != nil || len(rows) != 2 {
+		t.Errorf("%d rows of nodes, %v; want 2: the command has removed its own", len(rows), err)
+	}
+}
+
+// A follower that has gone silent is named, and the receipt closes by the bound.
+func TestReceiptNamesWhoIsSilent(t *testing.T) {
+	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	const lease = 2 * time.Second
+	n := w.node(feed.Config{Name: "node", Lease: lease})
+	ask(t, n, feed.Query{Follower: "f", FollowerName: "silent"})
+	r := w.revoke(revocation.User("ann"))
+	committed := time.Now()
+	n.Applied(r...)
+	e, err := n.Enforcement(t.Context(), r[0].Epoch, committed, 100*time.Millisecond)
+	if err != nil || e.EffectiveEverywhere || e.Validators != 2 || e.Confirmed != 1 || !slices.Equal(e.Waiting, []string{"silent"}) {
+		t.Fatalf("%+v, %v; want to wait for silent alone", e, err)
+	}
+	e, err = n.Enforcement(t.Context(), r[0].Epoch, committed, 10*time.Second)
+	took := time.Since(committed)
+	if err != nil || !e.EffectiveEverywhere || len(e.Waiting) != 0 {
+		t.Fatalf("%+v, %v; want it closed", e, err)
+	}
+	if most := lease + feed.Margin(lease); took > most+500*time.Millisecond || e.EffectiveBy.Sub(committed) > most {
+		t.Errorf("closed after %v, promised by %v; the bound is %v", took, e.EffectiveBy.Sub(committed), most)
+	}
+	if took < 1300*time.Millisecond {
+		t.Errorf("closed after %v, while the follower's lease still ran", took)
+	}
+}
+
+// A node that dies delays a receipt by its lease; one that leaves, not at all.
+func TestReceiptAndNodesThatGo(t *testing.T) {
+	w := newWorld(t, pgtest.DSN(t))
+	const lease = 2 * time.Second
+	n := w.node(feed.Config{Name: "stays", Lease: lease})
+
+	leaves := (&world{tb: t, Store: openStore(t, w.url)}).node(feed.Config{Name: "leaves", Lease: lease})
+	if err := leaves.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := w.revoke(revocation.User("ann"))
+	n.Applied(r...)
+	e, err := n.Enforcement(t.Context(), r[0].Epoch, time.Now(), 0)
+	if err != nil || !e.EffectiveEverywhere || e.Validators != 1 {
+		t.Fatalf("after a node has left: %+v, %v", e, err)
+	}
+
+	dies := openStore(t, w.url)
+	dead, err := feed.Open(t.Context(), feed.Config{Store: dies, Name: "dies", Lease: lease})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dies.Close(); err != nil { // from now on it cannot say anything
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = dead.Close() })
+	r = w.revoke(revocation.User("ann"))
+	committed := time.Now()
+	n.Applied(r...)
+	e, err = n.Enforcement(t.Context(), r[0].Epoch, committed, 50*time.Millisecond)
+	if err != nil || e.EffectiveEverywhere || !slices.Equal(e.Waiting, []string{"dies"}) {
+		t.Fatalf("after a node has died: %+v, %v; want to wait for it", e, err)
+	}
+	e, err = n.Enforcement(t.Context(), r[0].Epoch, committed, 10*time.Second)
+	if took := time.Since(committed); err != nil || !e.EffectiveEverywhere || took > lease+feed.Margin(lease)+500*time.Millisecond || took < lease {
+		t.Errorf("%+v, %v after %v", e, err, took)
+	}
+	if dead.Trusted(time.Now()) {
+		t.Error("the receipt closed while the dead node still trusts its view")
+	}
+}

@@ -1,0 +1,211 @@
+package follower
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+)
+
+// The errors that a server's answer can mean. They are wrapped, with what to do.
+var (
+	// ErrCredentials: the server does not know the client, or another secret.
+	ErrCredentials = errors.New("the client's credentials were refused")
+	// ErrForbidden: the client lacks the capability "follow".
+	ErrForbidden = errors.New("the client may not follow")
+	// ErrAudience: the installation has other audiences.
+	ErrAudience = errors.New("the server issues nothing for this audience")
+	// ErrIssuer: the server's issuer is no longer the one that was heard first.
+	ErrIssuer = errors.New("the server has another issuer than before")
+	// ErrClosed: the follower was closed.
+	ErrClosed = errors.New("the follower is closed")
+
+	errStartOver = errors.New("the server's store is behind: it was restored from a backup")
+	errNotCurfew = errors.New("this is not an answer of a Curfew server")
+)
+
+// The bounds of an answer. A page has some 10 000 revocations; an epoch, of up
+// to 10 000 users, is never split.
+const (
+	longestAnswer  = 64 << 20
+	longestProblem = 64 << 10
+)
+
+// question is one request to the feed.
+type question struct {
+	after, confirmed revocation.Epoch
+	behind           int64
+	wait             time.Duration
+	patience         time.Duration // for the headers, and for each stretch of the body
+}
+
+// ask sends one question to a server.
+func (f *Follower) ask(ctx context.Context, server *url.URL, q question) (*answer, time.Time, error) {
+	query := url.Values{
+		"after":     {strconv.FormatInt(int64(q.after), 10)},
+		"confirmed": {strconv.FormatInt(int64(q.confirmed), 10)},
+		"wait":      {strconv.FormatInt(int64(q.wait/time.Second), 10)},
+		"follower":  {f.id},
+	}
+	if q.behind > 0 {
+		query.Set("behind", strconv.FormatInt(q.behind, 10))
+	}
+	sent := f.now() // the lease runs from here
+	body, err := f.get(ctx, server, "/v1/changes", query, q.patience)
+	took := f.now().Sub(sent)
+	if err != nil {
+		f.event(Event{Kind: Failed, Server: server.Host, Took: took, Err: err})
+		return nil, sent, err
+	}
+	a, err := decode(body)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errNotCurfew, err)
+		f.event(Event{Kind: Failed, Server: server.Host, Took: took, Err: err})
+		return nil, sent, err
+	}
+	a.held = min(a.held, took) // nobody held it longer than it took
+	f.event(Event{Kind: Answered, Server: server.Host, Took: took, Revocations: len(a.revocations)})
+	return a, sent, nil
+}
+
+// get sends a request and returns the body of a good answer.
+func (f *Follower) get(ctx context.Context, server *url.URL, path string, query url.Values, patience time.Duration) ([]byte, error) {
+	// A server that goes silent ends the request, however much it has sent.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := time.AfterFunc(patience, func() { cancel(errSilent) })
+	defer silence.Stop()
+
+	u := server.JoinPath(path)
+	u.RawQuery = query.Encode()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	r.SetBasicAuth(f.config.ClientID, f.config.ClientSecret)
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("User-Agent", "curfew-follower")
+	if loopback(server.Hostname()) {
+		r.Header.Set("Accept-Encoding", "identity") // nothing to save on the way
+	}
+	answer, err := f.client.Do(r)
+	if err != nil {
+		return nil, shorten(ctx, err)
+	}
+	defer answer.Body.Close() //nolint:errcheck // it was only read
+	most := int64(longestAnswer)
+	if answer.StatusCode != http.StatusOK {
+		most = longestProblem
+	}
+	body, err := io.ReadAll(io.LimitReader(&alive{answer.Body, silence, patience}, most+1))
+	switch {
+	case err != nil:
+		return nil, shorten(ctx, err)
+	case answer.StatusCode != http.StatusOK:
+		return nil, f.refused(answer.StatusCode, body)
+	case int64(len(body)) > most:
+		return nil, fmt.Errorf("%w: it is longer than %d MiB", errNotCurfew, longestAnswer>>20)
+	}
+	return body, nil
+}
+
+var errSilent = errors.New("the server has gone silent")
+
+// shorten drops the URL that net/http puts before its errors, and says silence
+// rather than cancellation.
+func shorten(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
+		return cause
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// alive puts the end of patience off with every byte that comes.
+type alive struct {
+	io.Reader
+	silence  *time.Timer
+	patience time.Duration
+}
+
+func (a *alive) Read(b []byte) (int, error) {
+	n, err := a.Reader.Read(b)
+	if n > 0 {
+		a.silence.Reset(a.patience)
+	}
+	return n, err
+}
+
+// refused says what an answer other than 200 means, and what to do.
+func (f *Follower) refused(status int, body []byte) error {
+	var p wire.Problem
+	_ = json.Unmarshal(body, &p) // what is no problem document has no code
+	if len(p.Detail) > 200 {
+		p.Detail = p.Detail[:200]
+	}
+	switch {
+	case status == http.StatusUnauthorized:
+		return fmt.Errorf("%w: check ClientID (%q) and ClientSecret; `curfew client list` shows the clients", ErrCredentials, f.config.ClientID)
+	case status == http.StatusForbidden:
+		return fmt.Errorf("%w: client %q needs the capability \"follow\" (curfew client add --capability follow)", ErrForbidden, f.config.ClientID)
+	case status == http.StatusGone && p.Code == wire.CodeStartOver:
+		return errStartOver
+	case status == http.StatusNotFound && p.Code == "":
+		return fmt.Errorf("%w (404): is this the address of one, without a path?", errNotCurfew)
+	case p.Code == "":
+		return fmt.Errorf("%w: status %d", errNotCurfew, status)
+	}
+	return fmt.Errorf("the server answered %d %s %q", status, p.Code, p.Detail)
+}
+
+// permanent reports whether an error does not go away by itself.
+func permanent(err error) bool {
+	return errors.Is(err, ErrCredentials) || errors.Is(err, ErrForbidden) || errors.Is(err, ErrAudience) ||
+		errors.Is(err, ErrIssuer) || errors.Is(err, errRedirect)
+}
+
+// RevokedBefore asks a server for what the cache has forgotten: it makes the
+// follower a [revocation.Source], and lets an edge pass questions on.
+func (f *Follower) RevokedBefore(ctx context.Context, user, session string) (revocation.Answer, error) {
+	a, _, err := f.LookUp(ctx, user, session)
+	return a, err
+}
+
+// LookUp is [Follower.RevokedBefore] with what is left of the lease that the
+// answer rests on.
+func (f *Follower) LookUp(ctx context.Context, user, session string) (revocation.Answer, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
+	defer cancel()
+	var doc wire.RevokedBefore
+	var sent time.Time
+	err := f.anyServer(ctx, func(ctx context.Context, server *url.URL, patience time.Duration) error {
+		sent = f.now()
+		body, err := f.get(ctx, server, "/v1/revoked-before", url.Values{"user": {user}, "session": {session}}, patience)
+		if err != nil {
+			return err
+		}
+		if doc, err = decodeLookup(body); err != nil {
+			return fmt.Errorf("%w: %w", errNotCurfew, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return revocation.Answer{}, 0, err
+	}
+	left := time.Duration(min(doc.LeaseMS, longestGrant.Milliseconds()))*time.Millisecond - f.now().Sub(sent)
+	if left <= 0 {
+		return revocation.Answer{}, 0, errors.New("the answer came after its lease had run out")
+	}
+	return revocation.Answer{User: revocation.Epoch(doc.User), Session: revocation.Epoch(doc.Session), AsOf: revocation.Epoch(doc.Epoch)}, left, nil
+}

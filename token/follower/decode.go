@@ -1,0 +1,212 @@
+package follower
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+	"example.com/curfew/token/jwks"
+)
+
+// answer is an answer of the feed, understood.
+type answer struct {
+	epoch       revocation.Epoch
+	more        bool
+	held, lease time.Duration
+	issuer      string // "" unless newer than what was asked for
+	audience    []string
+	settings    *settings.InForce
+	keys        *token.KeySet
+	rawKeys     json.RawMessage
+	revocations []revocation.Revocation
+}
+
+// longestGrant is the longest lease that is believed; no server grants more.
+const longestGrant = time.Hour
+
+// decode reads an answer. What is not understood is an error: a view that has
+// missed something must not be trusted.
+func decode(body []byte) (*answer, error) {
+	doc, revocations, err := split(body)
+	if err != nil {
+		return nil, err
+	}
+	a := &answer{
+		epoch: revocation.Epoch(doc.Epoch), more: doc.More,
+		held: time.Duration(doc.HeldMS) * time.Millisecond, lease: time.Duration(doc.LeaseMS) * time.Millisecond,
+		issuer: doc.Issuer, audience: doc.Audience, revocations: revocations,
+	}
+	if doc.Epoch <= 0 || doc.HeldMS < 0 || doc.LeaseMS < 0 || a.lease > longestGrant {
+		return nil, fmt.Errorf("epoch %d, held_ms %d or lease_ms %d is out of range", doc.Epoch, doc.HeldMS, doc.LeaseMS)
+	}
+	if doc.Settings != nil {
+		if a.settings, err = inForce(doc.Settings); err != nil {
+			return nil, err
+		}
+	}
+	if doc.Keys != nil {
+		keys, err := jwks.Parse(doc.Keys)
+		if err != nil {
+			return nil, err
+		}
+		if a.keys, err = token.NewKeySet(keys...); err != nil {
+			return nil, err
+		}
+		a.rawKeys = doc.Keys
+	}
+	return a, nil
+}
+
+func inForce(s *wire.FeedSettings) (*settings.InForce, error) {
+	in := &settings.InForce{
+		Settings: settings.Settings{
+			SessionTimeout:         settings.FromSeconds(s.SessionTimeoutSeconds),
+			MaximumSessionDuration: settings.FromSeconds(s.MaximumSessionDurationSeconds),
+			RememberMeEnabled:      s.RememberMeEnabled,
+		},
+		Epoch:     s.Epoch,
+		IdleFloor: s.IdleFloor, IdleFloorEpoch: s.IdleFloorEpoch,
+		MaximumFloor: s.MaximumFloor, MaximumFloorEpoch: s.MaximumFloorEpoch,
+	}
+	// The server may run with --insecure-short-timeouts.
+	return in, in.Validate(settings.InsecureMinimum)
+}
+
+// opening begins the list of revocations. A quote within a JSON string is
+// escaped, so this is not found inside one.
+var opening = []byte(`"revocations":[`)
+
+// split reads the document; the list of revocations, which can be long, by hand.
+func split(body []byte) (*wire.Changes, []revocation.Revocation, error) {
+	doc := &wire.Changes{}
+	if i := bytes.Index(body, opening); i >= 0 {
+		i += len(opening)
+		if list, ok := fast(body[i:]); ok {
+			head := append(append(make([]byte, 0, i+2), body[:i]...), "]}"...)
+			if err := json.Unmarshal(head, doc); err != nil {
+				return nil, nil, err
+			}
+			return doc, list, nil
+		}
+	}
+	if err := json.Unmarshal(body, doc); err != nil {
+		return nil, nil, err
+	}
+	list := make([]revocation.Revocation, len(doc.Revocations))
+	for i, r := range doc.Revocations {
+		list[i] = revocation.Revocation{Scope: revocation.Scope{Kind: revocation.Kind(r.Scope), ID: r.ID}, Epoch: revocation.Epoch(r.Epoch)}
+		if !list[i].Scope.Valid() || r.Epoch <= 0 {
+			return nil, nil, fmt.Errorf("revocation %d has the scope %q with the id %.40q and the epoch %d, which this version does not understand", i, r.Scope, r.ID, r.Epoch)
+		}
+	}
+	return doc, list, nil
+}
+
+// fast reads the rest of a document after the opening, if it is written exactly
+// as servers write it: members in order, no blanks, no escapes.
+func fast(b []byte) ([]revocation.Revocation, bool) {
+	list := make([]revocation.Revocation, 0, bytes.Count(b, []byte{'{'}))
+	for {
+		if rest, ok := bytes.CutPrefix(b, []byte("]}")); ok && len(list) == 0 {
+			return list, len(bytes.TrimSpace(rest)) == 0
+		}
+		var r revocation.Revocation
+		var ok bool
+		if r, b, ok = fastOne(b); !ok || len(b) == 0 {
+			return nil, false
+		}
+		list = append(list, r)
+		if b[0] == ']' {
+			rest, ok := bytes.CutPrefix(b, []byte("]}"))
+			return list, ok && len(bytes.TrimSpace(rest)) == 0
+		}
+		if b[0] != ',' {
+			return nil, false
+		}
+		b = b[1:]
+	}
+}
+
+func fastOne(b []byte) (r revocation.Revocation, rest []byte, ok bool) {
+	if b, ok = bytes.CutPrefix(b, []byte(`{"scope":"`)); !ok {
+		return r, nil, false
+	}
+	kind, b, ok := fastString(b)
+	if !ok {
+		return r, nil, false
+	}
+	if b, ok = bytes.CutPrefix(b, []byte(`,"id":"`)); !ok {
+		return r, nil, false
+	}
+	id, b, ok := fastString(b)
+	if !ok {
+		return r, nil, false
+	}
+	if b, ok = bytes.CutPrefix(b, []byte(`,"epoch":`)); !ok {
+		return r, nil, false
+	}
+	e, digits := int64(0), 0
+	for ; digits < len(b) && '0' <= b[digits] && b[digits] <= '9'; digits++ {
+		e = e*10 + int64(b[digits]-'0')
+	}
+	if digits == 0 || digits > 18 || b[0] == '0' || digits == len(b) || b[digits] != '}' {
+		return r, nil, false
+	}
+	r.Scope.Kind = knownKind(kind)
+	r.Scope.ID = string(id)
+	r.Epoch = revocation.Epoch(e)
+	return r, b[digits+1:], r.Scope.Valid()
+}
+
+// fastString reads up to the closing quote of a string without escapes, of
+// printable ASCII.
+func fastString(b []byte) (s, rest []byte, ok bool) {
+	for i, c := range b {
+		switch {
+		case c == '"':
+			return b[:i], b[i+1:], true
+		case c < ' ' || c > '~' || c == '\\':
+			return nil, nil, false
+		}
+	}
+	return nil, nil, false
+}
+
+// knownKind saves allocating the same few words again and again.
+func knownKind(b []byte) revocation.Kind {
+	switch string(b) {
+	case string(revocation.KindUser):
+		return revocation.KindUser
+	case string(revocation.KindSession):
+		return revocation.KindSession
+	case string(revocation.KindEveryone):
+		return revocation.KindEveryone
+	case string(revocation.KindRemembered):
+		return revocation.KindRemembered
+	}
+	return ""
+}
+
+// decodeLookup reads an answer of GET /v1/revoked-before.
+func decodeLookup(body []byte) (wire.RevokedBefore, error) {
+	// Pointers tell what is missing from zero, which means never revoked.
+	var doc struct {
+		User    *int64 `json:"user"`
+		Session *int64 `json:"session"`
+		Epoch   *int64 `json:"epoch"`
+		LeaseMS *int64 `json:"lease_ms"`
+	}
+	if err := json.Unmarshal(body, &doc); err != nil {
+		return wire.RevokedBefore{}, err
+	}
+	if doc.User == nil || doc.Session == nil || doc.Epoch == nil || doc.LeaseMS == nil {
+		return wire.RevokedBefore{}, errors.New("a member is missing")
+	}
+	return wire.RevokedBefore{User: *doc.User, Session: *doc.Session, Epoch: *doc.Epoch, LeaseMS: *doc.LeaseMS}, nil
+}

@@ -1,0 +1,283 @@
+package follower
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"sync"
+	"time"
+
+	"example.com/curfew/revocation"
+)
+
+const (
+	// catchUpTime bounds every question that somebody waits for.
+	catchUpTime = 2 * time.Second
+	// firstPatience is how long a server may be silent before anything is known
+	// of its lease.
+	firstPatience = 5 * time.Second
+	// longestWait is asked for; the server answers after a third of its lease.
+	longestWait = 5 * time.Minute
+	// failFast is how long a failure answers for those who would ask again.
+	failFast = 100 * time.Millisecond
+
+	firstBackoff   = 250 * time.Millisecond
+	longestBackoff = 2 * time.Second
+	// refusedBackoff is for what does not go away by itself.
+	refusedBackoff = 5 * time.Second
+)
+
+// follow asks for changes, one question after the other.
+func (f *Follower) follow(ctx context.Context) {
+	failures := 0
+	for ctx.Err() == nil {
+		i := int(f.current.Load())
+		server := f.servers[i]
+		err := f.round(ctx, server, longestWait, f.patience())
+		if ctx.Err() != nil {
+			return
+		}
+		f.note(server, err)
+		if err == nil {
+			failures = 0
+			continue
+		}
+		f.current.CompareAndSwap(int64(i), int64((i+1)%len(f.servers)))
+		// The others are tried soon, though not by all followers in the same instant.
+		pause(ctx, backoff(failures/len(f.servers), err))
+		failures++
+	}
+}
+
+// patience is how long a server may be silent while it holds a question: a third
+// of the lease, and a little.
+func (f *Follower) patience() time.Duration {
+	f.state.mu.Lock()
+	length := f.state.length
+	f.state.mu.Unlock()
+	if length <= 0 {
+		return firstPatience
+	}
+	return length/3 + max(time.Second, length/6)
+}
+
+// backoff grows with the number of times that every server has failed, with
+// jitter all over it.
+func backoff(failures int, err error) time.Duration {
+	most := min(firstBackoff<<min(failures, 10), longestBackoff)
+	if permanent(err) {
+		most = refusedBackoff
+	}
+	return most/4 + rand.N(most*3/4) //nolint:gosec // to spread load, not to be unpredictable
+}
+
+// pause waits, and reports whether ctx let it.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// note keeps what happened for Status, and logs a change for the better or worse.
+func (f *Follower) note(server *url.URL, err error) {
+	was := f.failed.Load()
+	if err == nil {
+		if was != nil {
+			f.log.Info("the server answers again", "server", server.Host, "epoch", int64(f.Epoch()))
+		}
+		f.failed.Store(nil)
+		return
+	}
+	if was == nil || was.err.Error() != err.Error() {
+		f.log.Warn("the server cannot be followed; checks go on until the lease ends", "server", server.Host, "error", err)
+	}
+	f.failed.Store(&failure{f.now(), err})
+}
+
+// round asks until an answer without more has come, and everything is applied.
+func (f *Follower) round(ctx context.Context, server *url.URL, wait, patience time.Duration) error {
+	for startedOver := false; ; {
+		position, view, history := f.at()
+		confirmed, behind := f.confirmed(view)
+		a, sent, err := f.ask(ctx, server, question{
+			after: position, confirmed: confirmed, behind: behind, wait: wait, patience: patience,
+		})
+		if err == nil {
+			err = a.fits(position)
+		}
+		if err == nil {
+			err = f.apply(a, sent, history)
+		}
+		if errors.Is(err, errStartOver) && !startedOver {
+			f.startOver(history, server.Host)
+			startedOver = true
+			continue
+		}
+		if err != nil || !a.more {
+			return err
+		}
+	}
+}
+
+// fits reports what is wrong with an answer to a question from position.
+func (a *answer) fits(position revocation.Epoch) error {
+	switch {
+	case a.more && a.epoch <= position:
+		return fmt.Errorf("%w: it goes in circles", errNotCurfew)
+	case a.more:
+		return nil
+	case a.epoch < position:
+		return fmt.Errorf("%w: its epoch is below the one it was asked for", errNotCurfew)
+	case a.lease <= 0:
+		return fmt.Errorf("%w: it grants no lease", errNotCurfew)
+	}
+	return nil
+}
+
+// confirmed returns what may be confirmed.
+func (f *Follower) confirmed(view revocation.Epoch) (revocation.Epoch, int64) {
+	if d := f.config.Downstream; d != nil {
+		confirmed, behind := d.Confirmed(view)
+		return min(confirmed, view), behind
+	}
+	return view, 0
+}
+
+// CatchUp asks a server. It returns nil only when the view includes everything up
+// to the epoch clock as the server read it after the call. It takes no longer
+// than 2 s; errors wrap [token.ErrUnavailable].
+func (f *Follower) CatchUp(ctx context.Context) error {
+	if e := f.catch.last(); e != nil && f.now().Sub(e.at) < failFast {
+		return unavailable(e.err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
+	defer cancel()
+	if f.closed.Load() {
+		return unavailable(ErrClosed)
+	}
+	if err := f.catch.join().wait(ctx); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// Report sends what Downstream confirms by now, without waiting until the
+// question that the server holds is answered.
+func (f *Follower) Report() { f.catch.join() }
+
+// serveCatchUps asks once for all who wait.
+func (f *Follower) serveCatchUps(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			f.catch.begin().end(ErrClosed)
+			return
+		case <-f.catch.kick:
+		}
+		p := f.catch.begin()
+		asking, cancel := context.WithTimeout(ctx, catchUpTime)
+		err := f.anyServer(asking, func(ctx context.Context, server *url.URL, patience time.Duration) error {
+			return f.round(ctx, server, 0, patience)
+		})
+		cancel()
+		f.catch.ended(err, f.now())
+		p.end(err)
+	}
+}
+
+// anyServer tries the servers in turn, the one that answered last first, within
+// the deadline of ctx.
+func (f *Follower) anyServer(ctx context.Context, try func(context.Context, *url.URL, time.Duration) error) error {
+	var err error
+	first := int(f.current.Load())
+	for i := range f.servers {
+		at := (first + i) % len(f.servers)
+		patience := catchUpTime
+		if len(f.servers) > 1 {
+			patience = catchUpTime / 2 // leaves time for another
+		}
+		if err = try(ctx, f.servers[at], patience); err == nil {
+			f.current.CompareAndSwap(int64(first), int64(at))
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// passes lets any number of callers wait for a piece of work that begins after
+// they have called: those who call before it begins share it.
+type passes struct {
+	kick chan struct{} // has a value when somebody waits
+
+	mu     sync.Mutex
+	next   *pass
+	failed *failure // of the last one, if it failed
+}
+
+type pass struct {
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+func newPasses() *passes {
+	return &passes{kick: make(chan struct{}, 1), next: &pass{done: make(chan struct{})}}
+}
+
+// join returns the pass that begins next, and asks for it.
+func (p *passes) join() *pass {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+	return p.next
+}
+
+// begin returns the pass that begins now.
+func (p *passes) begin() *pass {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.next
+	p.next = &pass{done: make(chan struct{})}
+	return now
+}
+
+func (p *passes) ended(err error, at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed = nil
+	if err != nil {
+		p.failed = &failure{at, err}
+	}
+}
+
+func (p *passes) last() *failure {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed
+}
+
+func (p *pass) end(err error) {
+	p.err = err
+	close(p.done)
+}
+
+func (p *pass) wait(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return p.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

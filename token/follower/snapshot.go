@@ -1,0 +1,228 @@
+package follower
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"example.com/curfew/internal/changelog"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+)
+
+// A snapshot file is an answer of the feed, as a server would give it to
+// after=0, between a line that says what it is and a line with a checksum. The
+// checksum is keyed with the client's secret: a file in which somebody has left a
+// revocation out does not pass.
+const snapshotTitle = "curfew follower snapshot 1\n"
+
+// snapshotEvery is how often the file is written, if something has changed.
+const snapshotEvery = 5 * time.Minute
+
+const longestSnapshot = 4 << 30
+
+var errSnapshot = errors.New("not a snapshot of this client")
+
+// loadSnapshot takes over what the file holds, if it can. Nothing rests on that:
+// a file that is missing or spoilt costs a transfer.
+func (f *Follower) loadSnapshot() {
+	a, err := readSnapshot(f.config.SnapshotFile, f.snapshotKey())
+	if err == nil {
+		err = f.takeSnapshot(a)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		f.log.Warn("the snapshot file is not used; everything is fetched from the server", "file", f.config.SnapshotFile, "error", err)
+	}
+}
+
+func (f *Follower) takeSnapshot(a *answer) error {
+	if err := f.checkInstallation(a); err != nil {
+		return err
+	}
+	s := &f.state
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.cache.Apply(a.revocations...)
+	if err := f.applySharedLocked(a); err != nil {
+		return err
+	}
+	s.position = a.epoch
+	if s.log != nil {
+		s.log.Append(a.revocations...)
+		s.log.Settled()
+	}
+	if f.config.Downstream != nil {
+		s.staged = append(s.staged, a.revocations...)
+	}
+	return nil
+}
+
+// keepSnapshot writes the file now and then.
+func (f *Follower) keepSnapshot(ctx context.Context) {
+	var saved revocation.Epoch
+	for pause(ctx, snapshotEvery) {
+		if e := f.Epoch(); e != saved {
+			if err := f.saveSnapshot(); err == nil {
+				saved = e
+			}
+		}
+	}
+}
+
+func (f *Follower) saveSnapshot() error {
+	err := f.writeSnapshot()
+	if err != nil {
+		err = fmt.Errorf("follower: writing the snapshot file: %w", err)
+		f.log.Warn("the snapshot file could not be written", "file", f.config.SnapshotFile, "error", err)
+	}
+	f.event(Event{Kind: SavedFile, Err: err})
+	return err
+}
+
+func (f *Follower) snapshotKey() []byte {
+	mac := hmac.New(sha256.New, []byte(f.config.ClientSecret))
+	mac.Write([]byte("curfew follower snapshot\x00" + f.config.ClientID))
+	return mac.Sum(nil)
+}
+
+func readSnapshot(name string, key []byte) (*answer, error) {
+	file, err := os.Open(name) //nolint:gosec // the file that was configured
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > longestSnapshot {
+		return nil, fmt.Errorf("%w: no regular file of a fitting size", errSnapshot)
+	}
+	data, err := io.ReadAll(file)
+	if err != nil {
+		return nil, err
+	}
+	const sumLength = 2*sha256.Size + 1 // in hexadecimal, with a line feed
+	body, ok := bytes.CutPrefix(data, []byte(snapshotTitle))
+	if !ok || len(body) < sumLength {
+		return nil, fmt.Errorf("%w: it does not begin or end like one", errSnapshot)
+	}
+	body, sum := body[:len(body)-sumLength], body[len(body)-sumLength:]
+	if !hmac.Equal(sum, checksum(key, body)) {
+		return nil, fmt.Errorf("%w: the checksum is wrong: it was changed, cut short, or written with another secret", errSnapshot)
+	}
+	return decode(body)
+}
+
+func checksum(key, body []byte) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write(body)
+	return append(hex.AppendEncode(nil, mac.Sum(nil)), '\n')
+}
+
+// writeSnapshot writes the file beside its place and moves it there, so that
+// there is always a whole one.
+func (f *Follower) writeSnapshot() (err error) {
+	head, log := f.snapshot()
+	if head == nil {
+		return nil // never complete since it started over
+	}
+	dir := filepath.Dir(f.config.SnapshotFile)
+	file, err := os.CreateTemp(dir, filepath.Base(f.config.SnapshotFile)+".*") // with mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, file.Close(), os.Remove(file.Name()))
+		}
+	}()
+	if _, err = file.WriteString(snapshotTitle); err != nil {
+		return err
+	}
+	mac := hmac.New(sha256.New, f.snapshotKey())
+	if err = writePages(io.MultiWriter(file, mac), head, log); err != nil {
+		return err
+	}
+	if _, err = file.Write(append(hex.AppendEncode(nil, mac.Sum(nil)), '\n')); err != nil {
+		return err
+	}
+	if err = file.Sync(); err != nil {
+		return err
+	}
+	if err = file.Close(); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), f.config.SnapshotFile)
+}
+
+// writePages writes an answer: its head as far as the list of revocations, which
+// is left open, then the list.
+func writePages(w io.Writer, head []byte, pages []changelog.Page) error {
+	if _, err := w.Write(head); err != nil {
+		return err
+	}
+	for i := range pages {
+		if i > 0 {
+			if _, err := w.Write([]byte{','}); err != nil {
+				return err
+			}
+		}
+		if _, err := w.Write(pages[i].Encode().JSON); err != nil {
+			return err
+		}
+	}
+	_, err := w.Write([]byte("]}\n"))
+	return err
+}
+
+// snapshot returns the head of an answer to after=0, and its revocations.
+func (f *Follower) snapshot() ([]byte, []changelog.Page) {
+	s := &f.state
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.view == 0 || s.inForce == nil {
+		return nil, nil
+	}
+	head, err := json.Marshal(wire.Changes{
+		Epoch: int64(s.view), Now: f.now(), Issuer: s.issuer, Audience: s.audience,
+		Settings: onWire(s.inForce), Keys: s.rawKeys, Revocations: []wire.Revocation{},
+	})
+	if err != nil {
+		panic(err) // all of it was JSON before
+	}
+	var pages []changelog.Page
+	for at, more := revocation.Epoch(0), true; more; {
+		var p changelog.Page
+		if p, more = s.log.After(at); p.Len() > 0 {
+			pages, at = append(pages, p), p.Last()
+		}
+	}
+	return bytes.TrimSuffix(head, []byte("]}")), pages
+}
+
+func onWire(in *settings.InForce) *wire.FeedSettings {
+	return &wire.FeedSettings{
+		SessionTimeoutSeconds:         settings.Seconds(in.SessionTimeout),
+		MaximumSessionDurationSeconds: settings.Seconds(in.MaximumSessionDuration),
+		RememberMeEnabled:             in.RememberMeEnabled,
+		IdleFloor:                     in.IdleFloor,
+		IdleFloorEpoch:                in.IdleFloorEpoch,
+		MaximumFloor:                  in.MaximumFloor,
+		MaximumFloorEpoch:             in.MaximumFloorEpoch,
+		Epoch:                         in.Epoch,
+	}
+}
