@@ -137,8 +137,8 @@ type Config struct {
 	// Applied, if not nil, is told of revocations right after their commit, to
 	// apply them to this node's view.
 	Applied func(revocations ...revocation.Revocation)
-	// MaxHashes is how many passwords are hashed at a time. Zero means one for
-	// each processor.
+	// MaxHashes is how many passwords are hashed at a time. Zero means as many as
+	// processors and memory allow, at least one: see mostHashes.
 	MaxHashes int
 	// MaxQueue is how many more may wait. Zero means 32 for each of MaxHashes:
 	// about a second.
@@ -149,7 +149,7 @@ type Config struct {
 
 func (c Config) maxHashes() int {
 	if c.MaxHashes <= 0 {
-		return runtime.GOMAXPROCS(0)
+		return mostHashes(runtime.GOMAXPROCS(0), memory())
 	}
 	return c.MaxHashes
 }
@@ -169,7 +169,7 @@ type Service struct {
 	log    *slog.Logger
 	hashes *hashQueue
 	tries  *tries
-	decoy  string // the hash that is compared when there is no other
+	decoy  argonHash // is compared when there is no other
 }
 
 // New returns a service.
@@ -177,11 +177,15 @@ func New(config Config) (*Service, error) {
 	if config.Store == nil {
 		return nil, errors.New("account: Config.Store is required")
 	}
+	decoy, err := parseHash(hashPassword(rand.Text()))
+	if err != nil {
+		return nil, err
+	}
 	s := &Service{
 		config: config, store: config.Store, now: config.Now, log: config.Logger,
 		hashes: newHashQueue(config.maxHashes(), config.maxQueue()),
 		tries:  newTries(),
-		decoy:  hashPassword(rand.Text()),
+		decoy:  decoy,
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -202,19 +206,38 @@ func (s *Service) applied(revocations ...revocation.Revocation) {
 // now. One who is gone or disabled has no session: the error wraps
 // token.ErrRevoked.
 func (s *Service) UserCaller(ctx context.Context, sess *token.Session, from Origin) (Caller, error) {
-	u, err := s.store.User(ctx, sess.Subject)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return Caller{}, fmt.Errorf("%w: the user does not exist", token.ErrRevoked)
-	case err != nil:
+	u, err := enabled(ctx, s.store, sess.Subject)
+	if err != nil {
 		return Caller{}, err
-	case u.Disabled:
-		return Caller{}, fmt.Errorf("%w: the user is disabled", token.ErrRevoked)
 	}
 	return Caller{
 		Actor: store.Actor{Kind: store.ActorUser, ID: u.ID, Name: u.Name, Address: from.Address, RequestID: from.RequestID},
 		User:  &u, Session: sess,
 	}, nil
+}
+
+// enabled reads a user; one who is gone or disabled is token.ErrRevoked.
+func enabled(ctx context.Context, r store.UserReader, id string) (store.User, error) {
+	u, err := r.User(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return u, fmt.Errorf("%w: the user does not exist", token.ErrRevoked)
+	}
+	if err == nil && u.Disabled {
+		return u, fmt.Errorf("%w: the user is disabled", token.ErrRevoked)
+	}
+	return u, err
+}
+
+// again returns the caller with the permissions that r has now. In a transaction
+// that holds the clock they stay as they are until the commit: what was taken from
+// the caller a moment ago is gone.
+func (c Caller) again(ctx context.Context, r store.UserReader) (Caller, error) {
+	if c.User == nil || c.Trusted {
+		return c, nil
+	}
+	u, err := enabled(ctx, r, c.User.ID)
+	c.User = &u
+	return c, err
 }
 
 // newID returns 128 random bits in base64url.

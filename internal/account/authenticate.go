@@ -31,7 +31,7 @@ const (
 func (s *Service) Authenticate(ctx context.Context, name, password string, from Origin) (store.User, error) {
 	_, key, err := NormalizeName(name)
 	if err != nil {
-		key = "\x00" // nobody's, and counted as one account
+		key = nobodysKey
 	}
 	u, err := s.store.UserByName(ctx, key)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -40,7 +40,13 @@ func (s *Service) Authenticate(ctx context.Context, name, password string, from 
 	return s.verify(ctx, u, key, password, from)
 }
 
-// verify checks the password of a user; the zero User stands for nobody.
+// nobodysKey stands for all names that nobody can have; no name has a control
+// character in its key.
+const nobodysKey = "\x01"
+
+// verify checks the password of a user; the zero User stands for nobody. What is
+// done, and how long it takes, is the same for every user, for nobody, and for
+// every reason to refuse.
 func (s *Service) verify(ctx context.Context, u store.User, nameKey, password string, from Origin) (store.User, error) {
 	if err := s.hashes.enter(); err != nil {
 		return store.User{}, err
@@ -50,21 +56,36 @@ func (s *Service) verify(ctx context.Context, u store.User, nameKey, password st
 	if err != nil {
 		return store.User{}, err
 	}
+	// Whoever is over a limit already does not wait for it.
+	if _, err := room(ctx, limits, s.failures); err != nil {
+		return store.User{}, err
+	}
+	// The turn comes before the limits are looked at for good: so only those few
+	// look who can hash, and not the whole queue whenever an attempt has ended.
+	over, err := s.hashes.turn(ctx)
+	if err != nil {
+		return store.User{}, err
+	}
+	defer over()
 	release, err := s.tries.begin(ctx, limits, s.failures)
 	if err != nil {
 		return store.User{}, err
 	}
 	defer release()
 
-	hash := u.PasswordHash
-	if hash == "" {
-		hash = s.decoy
+	hash, stored := s.decoy, u.PasswordHash != ""
+	if stored {
+		read, err := parseHash(u.PasswordHash)
+		if err != nil {
+			s.log.ErrorContext(ctx, "the password of a user cannot be checked: set another", "user", u.ID, "error", err)
+			stored = false
+		} else {
+			hash = read
+		}
 	}
-	good := false
-	if err := s.hashes.run(ctx, func() { good = passwordMatches(hash, password) }); err != nil {
-		return store.User{}, err
-	}
-	if good && u.PasswordHash != "" && !u.Disabled && len(password) <= LongestPassword {
+	good := hash.matches(password)
+	over()
+	if good && stored && !u.Disabled && len(password) <= LongestPassword {
 		return u, nil
 	}
 	if err := s.refuse(ctx, u, limits, from); err != nil {
@@ -100,19 +121,22 @@ type limit struct {
 }
 
 // limits returns the limits that bind an attempt. Whoever knows a name can make
-// the limit of its account bind strangers, but not those who come from where the
-// user has been: nobody can lock somebody else out.
+// the limit of its account bind strangers, and whoever shares an address with
+// others that of the address; but neither binds those who come from where the user
+// has been. So nobody can lock somebody else out for good.
 func (s *Service) limits(ctx context.Context, u store.User, nameKey string, from Origin) ([]limit, error) {
 	known, err := s.store.KnownAddress(ctx, u.ID, from.Address, s.now().Add(-addressKnownFor).UnixMicro())
 	if err != nil {
 		return nil, err
 	}
 	prefix := addressPrefix(from.Address)
-	account := limit{failureKey("account", nameKey), mostForAccount}
 	if known {
-		account = limit{failureKey("account from", nameKey, prefix), mostForAccount}
+		return []limit{{failureKey("account from", nameKey, prefix), mostForAccount}}, nil
 	}
-	return []limit{account, {failureKey("address", prefix), mostForAddress}}, nil
+	return []limit{
+		{failureKey("account", nameKey), mostForAccount},
+		{failureKey("address", prefix), mostForAddress},
+	}, nil
 }
 
 // failureKey is a hash: what is typed for a name is not kept.

@@ -1,13 +1,12 @@
 package account
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 
 	"golang.org/x/crypto/argon2"
 )
@@ -48,78 +47,51 @@ func hashPassword(password string) string {
 		hashMemory, hashTime, hashThreads, enc.EncodeToString(salt), enc.EncodeToString(hash))
 }
 
-// passwordMatches compares a password with a hash that hashPassword has made,
-// perhaps with other parameters. A hash that it cannot read matches nothing.
-func passwordMatches(hash, password string) bool {
-	parts := strings.Split(hash, "$")
-	if len(parts) != 6 || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
-		return false
-	}
-	var memory, time uint32
-	var threads uint8
-	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &memory, &time, &threads); err != nil || time == 0 || threads == 0 {
-		return false
-	}
-	salt, err := base64.RawStdEncoding.DecodeString(parts[4])
-	if err != nil {
-		return false
-	}
-	want, err := base64.RawStdEncoding.DecodeString(parts[5])
-	if err != nil || len(want) < 16 {
-		return false
-	}
-	got := argon2.IDKey([]byte(password), salt, time, memory, threads, uint32(len(want))) //nolint:gosec // a short hash
-	return subtle.ConstantTimeCompare(got, want) == 1
+// A row of the database must not be able to make a sign-in take all memory, or
+// minutes.
+const (
+	mostHashMemory  = 1 << 20 // KiB
+	mostHashTime    = 32
+	mostHashThreads = 16
+)
+
+var errHashForm = errors.New("not a hash of argon2id in PHC form that this version takes")
+
+// argonHash is a hash that was read.
+type argonHash struct {
+	memory, time uint32
+	threads      uint8
+	salt, sum    []byte
 }
 
-// hashQueue bounds how many passwords are hashed at a time, and how many wait.
-// Each hash takes memory and a processor; the rest is turned away at once rather
-// than late.
-type hashQueue struct {
-	slots   chan struct{}
-	most    int64 // running and waiting
-	tickets atomic.Int64
-}
-
-func newHashQueue(running, waiting int) *hashQueue {
-	return &hashQueue{slots: make(chan struct{}, running), most: int64(running + waiting)}
-}
-
-// enter takes a place in the queue, or fails with ErrBusy.
-func (q *hashQueue) enter() error {
-	if q.tickets.Add(1) > q.most {
-		q.tickets.Add(-1)
-		return ErrBusy
+// parseHash reads what hashPassword has made, perhaps with other parameters.
+func parseHash(text string) (argonHash, error) {
+	var h argonHash
+	parts := strings.Split(text, "$")
+	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
+		return h, errHashForm
 	}
-	return nil
-}
-
-func (q *hashQueue) leave() { q.tickets.Add(-1) }
-
-// run runs hash, which takes a while, when it is its turn. The caller has entered.
-func (q *hashQueue) run(ctx context.Context, hash func()) error {
-	select {
-	case q.slots <- struct{}{}:
-		defer func() { <-q.slots }()
-		hash()
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrBusy, ctx.Err())
+	const form = "m=%d,t=%d,p=%d"
+	if _, err := fmt.Sscanf(parts[3], form, &h.memory, &h.time, &h.threads); err != nil ||
+		parts[3] != fmt.Sprintf(form, h.memory, h.time, h.threads) {
+		return h, errHashForm
 	}
-}
-
-// HashQueue returns how many passwords are being hashed, and how many wait.
-func (s *Service) HashQueue() (running, waiting int) {
-	running = len(s.hashes.slots)
-	return running, max(0, int(s.hashes.tickets.Load())-running)
-}
-
-// hash hashes a new password.
-func (s *Service) hash(ctx context.Context, password string) (hash string, err error) {
-	if err := s.hashes.enter(); err != nil {
-		return "", err
+	if h.threads < 1 || h.threads > mostHashThreads || h.time < 1 || h.time > mostHashTime ||
+		h.memory < 8*uint32(h.threads) || h.memory > mostHashMemory {
+		return h, errHashForm
 	}
-	defer s.hashes.leave()
-	err = s.hashes.run(ctx, func() { hash = hashPassword(password) })
-	return hash, err
+	var err error
+	if h.salt, err = base64.RawStdEncoding.DecodeString(parts[4]); err != nil || len(h.salt) < 8 || len(h.salt) > 64 {
+		return h, errHashForm
+	}
+	if h.sum, err = base64.RawStdEncoding.DecodeString(parts[5]); err != nil || len(h.sum) < 16 || len(h.sum) > 64 {
+		return h, errHashForm
+	}
+	return h, nil
+}
+
+// matches hashes a password and compares.
+func (h argonHash) matches(password string) bool {
+	got := argon2.IDKey([]byte(password), h.salt, h.time, h.memory, h.threads, uint32(len(h.sum))) //nolint:gosec // at most 64
+	return subtle.ConstantTimeCompare(got, h.sum) == 1
 }

@@ -57,8 +57,13 @@ func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, 
 }
 
 // Write sets the password, unless it has been changed since it was checked, and
-// appends the audit entry of the revocation at epoch.
+// appends the audit entry of the revocation at epoch, which the transaction has
+// taken from the clock. What the caller may do is asked again.
 func (p *PasswordChange) Write(ctx context.Context, tx store.Tx, epoch revocation.Epoch) error {
+	caller, err := p.caller.again(ctx, tx)
+	if err != nil {
+		return err
+	}
 	u, err := tx.LockUser(ctx, p.user.ID)
 	if err != nil {
 		return err
@@ -66,8 +71,8 @@ func (p *PasswordChange) Write(ctx context.Context, tx store.Tx, epoch revocatio
 	if u.PasswordHash != p.user.PasswordHash {
 		return fmt.Errorf("%w: the password was changed in the meantime", store.ErrConflict)
 	}
-	if !p.caller.IsSelf(u.ID) {
-		if err := p.caller.mayTouch(u); err != nil {
+	if !caller.IsSelf(u.ID) {
+		if err := caller.mayTouch(u); err != nil {
 			return err
 		}
 	}

@@ -35,15 +35,9 @@ func (t *tries) begin(ctx context.Context, limits []limit, failures func(context
 	}()
 	for {
 		seen := t.over(gates)
-		left := make([]int64, len(limits))
-		for i, l := range limits {
-			failed, err := failures(ctx, l.key)
-			if err != nil {
-				return nil, err
-			}
-			if left[i] = l.most - failed; left[i] <= 0 {
-				return nil, &RateLimited{RetryAfter: window}
-			}
+		left, err := room(ctx, limits, failures)
+		if err != nil {
+			return nil, err
 		}
 		wait := t.enter(gates, seen, left)
 		if wait == nil {
@@ -55,6 +49,22 @@ func (t *tries) begin(ctx context.Context, limits []limit, failures func(context
 			return nil, ErrBusy
 		}
 	}
+}
+
+// room returns how many more attempts may fail under each limit. The error is a
+// *RateLimited where none may.
+func room(ctx context.Context, limits []limit, failures func(context.Context, string) (int64, error)) ([]int64, error) {
+	left := make([]int64, len(limits))
+	for i, l := range limits {
+		failed, err := failures(ctx, l.key)
+		if err != nil {
+			return nil, err
+		}
+		if left[i] = l.most - failed; left[i] <= 0 {
+			return nil, &RateLimited{RetryAfter: window}
+		}
+	}
+	return left, nil
 }
 
 func (t *tries) hold(limits []limit) []*gate {

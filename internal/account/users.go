@@ -262,11 +262,15 @@ func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change wi
 		if err != nil {
 			return err
 		}
+		caller, err := c.again(ctx, tx)
+		if err != nil {
+			return err
+		}
 		old, err := tx.LockUser(ctx, id)
 		if err != nil {
 			return err
 		}
-		if err := mayChange(c, old, change); err != nil {
+		if err := mayChange(caller, old, change); err != nil {
 			return err
 		}
 		u = old
@@ -290,7 +294,7 @@ func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change wi
 				return err
 			}
 		}
-		return tx.AppendAudit(ctx, entries(c.Actor, old, u, d.password != "", reason, now.UnixMicro(), revoked)...)
+		return tx.AppendAudit(ctx, entries(c.Actor, old, u, d.password != "", reason, now.UnixMicro(), epoch, revoked != nil)...)
 	})
 	if errors.Is(err, store.ErrConflict) && !errors.Is(err, ErrLastAdministrator) {
 		err = ErrNameTaken
@@ -313,12 +317,12 @@ func mayChange(c Caller, u store.User, change wire.UserChange) error {
 	return c.mayTouch(u)
 }
 
-// entries are the audit entries of a change: one for each kind of change. The one
-// that revoked carries the epoch, since it stands for the receipt.
-func entries(actor store.Actor, old, u store.User, password bool, reason string, at int64, revoked *revocation.Revocation) []store.Audit {
+// entries are the audit entries of a change: one for each kind of change. Only one
+// of them carries the scope of the revocation, since it stands for the receipt.
+func entries(actor store.Actor, old, u store.User, password bool, reason string, at int64, epoch revocation.Epoch, revoked bool) []store.Audit {
 	var out []store.Audit
 	add := func(action string, members map[string]any) *store.Audit {
-		e := store.Audit{At: at, Actor: actor, Action: action, TargetKind: "user", TargetID: u.ID, TargetName: u.Name, Reason: reason}
+		e := store.Audit{At: at, Actor: actor, Action: action, TargetKind: "user", TargetID: u.ID, TargetName: u.Name, Reason: reason, Epoch: epoch}
 		if members != nil {
 			e.Detail = detail(members)
 		}
@@ -326,9 +330,9 @@ func entries(actor store.Actor, old, u store.User, password bool, reason string,
 		return &out[len(out)-1]
 	}
 	revokes := func(e *store.Audit) {
-		if revoked != nil {
-			e.Epoch, e.Scope = revoked.Epoch, revocation.KindUser
-			revoked = nil // one entry stands for it
+		if revoked {
+			e.Scope = revocation.KindUser
+			revoked = false
 		}
 	}
 	changed := map[string]any{}

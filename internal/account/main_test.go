@@ -1,0 +1,203 @@
+package account_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/sqlstore"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const good = "correct horse battery"
+
+var (
+	cli   = account.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: "test"}, Trusted: true}
+	home  = account.Origin{Address: "192.0.2.1", RequestID: "request-1"}
+	start = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+)
+
+// world is one database and a clock that its nodes share.
+type world struct {
+	t     testing.TB
+	url   string
+	clock atomic.Int64 // µs
+}
+
+// engines runs a test on each engine, on an empty database.
+func engines(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { test(t, newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))) })
+	t.Run("postgres", func(t *testing.T) { test(t, newWorld(t, pgtest.DSN(t))) })
+}
+
+func sqlite(t *testing.T) *world {
+	t.Helper()
+	return newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+}
+
+func newWorld(t testing.TB, url string) *world {
+	w := &world{t: t, url: url}
+	w.clock.Store(start.UnixMicro())
+	return w
+}
+
+func (w *world) now() time.Time              { return time.UnixMicro(w.clock.Load()) }
+func (w *world) pass(d time.Duration)        { w.clock.Add(d.Microseconds()) }
+func (w *world) store() store.Store          { return open(w.t, w.url) }
+func (w *world) node() *node                 { return w.nodeWith(w.store(), account.Config{}) }
+func (w *world) with(c account.Config) *node { return w.nodeWith(w.store(), c) }
+
+func open(t testing.TB, url string) store.Store {
+	t.Helper()
+	s, err := sqlstore.Open(t.Context(), sqlstore.Config{URL: url, Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// node is one process: its service, its store, and what its cache was told.
+type node struct {
+	*account.Service
+	t       testing.TB
+	store   store.Store
+	applied []revocation.Revocation
+}
+
+func (w *world) nodeWith(s store.Store, c account.Config) *node {
+	w.t.Helper()
+	n := &node{t: w.t, store: s}
+	c.Store, c.Now = s, w.now
+	c.Applied = func(r ...revocation.Revocation) { n.applied = append(n.applied, r...) }
+	var err error
+	if n.Service, err = account.New(c); err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// add makes a user with the password good.
+func (n *node) add(name string, permissions ...string) store.User {
+	n.t.Helper()
+	password := good
+	u, err := n.CreateUser(n.t.Context(), cli, wire.UserChange{Name: &name, Password: &password, Permissions: &permissions})
+	if err != nil {
+		n.t.Fatalf("adding %q: %v", name, err)
+	}
+	return u
+}
+
+// as returns the user as a caller, read from the store.
+func (n *node) as(u store.User) account.Caller {
+	n.t.Helper()
+	u, err := n.store.User(n.t.Context(), u.ID)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return account.Caller{
+		Actor: store.Actor{Kind: store.ActorUser, ID: u.ID, Name: u.Name, Address: "192.0.2.9", RequestID: "request-9"},
+		User:  &u,
+	}
+}
+
+func (n *node) signIn(name, password, address string) error {
+	_, err := n.Authenticate(n.t.Context(), name, password, account.Origin{Address: address})
+	return err
+}
+
+func (n *node) audits(action string) []store.Audit {
+	n.t.Helper()
+	entries, err := n.store.Audits(n.t.Context(), store.AuditFilter{Action: action}, 100)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return entries
+}
+
+// noSecrets fails if anything that was written down holds one of the texts.
+func (n *node) noSecrets(secrets ...string) {
+	n.t.Helper()
+	for _, e := range n.audits("") {
+		for _, secret := range append(secrets, "$argon2") {
+			if strings.Contains(strings.Join([]string{e.TargetID, e.TargetName, e.Reason, e.Detail, e.Actor.Name}, "\n"), secret) {
+				n.t.Errorf("the audit entry %s holds a secret", e.Action)
+			}
+		}
+	}
+}
+
+// is fails unless err wraps want.
+func is(t testing.TB, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("%s: error %v, want one that wraps %q", what, err, want)
+	}
+}
+
+func noErr(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func limited(t testing.TB, what string, err error) {
+	t.Helper()
+	var l *account.RateLimited
+	if !errors.As(err, &l) {
+		t.Fatalf("%s: error %v, want *RateLimited", what, err)
+	}
+	if l.RetryAfter <= 0 || l.RetryAfter > time.Minute {
+		t.Fatalf("%s: RetryAfter %v", what, l.RetryAfter)
+	}
+}
+
+func forbidden(t testing.TB, what string, err error, permission string) {
+	t.Helper()
+	var f *account.ErrForbidden
+	if !errors.As(err, &f) || f.Permission != permission {
+		t.Fatalf("%s: error %v, want *ErrForbidden that takes %s", what, err, permission)
+	}
+}
+
+// invalid fails unless err is about exactly the fields given.
+func invalid(t testing.TB, what string, err error, fields ...string) {
+	t.Helper()
+	var i *account.Invalid
+	if !errors.As(err, &i) {
+		t.Fatalf("%s: error %v, want *Invalid", what, err)
+	}
+	var got []string
+	for _, f := range i.Fields {
+		got = append(got, f.Field)
+	}
+	if strings.Join(got, " ") != strings.Join(fields, " ") {
+		t.Fatalf("%s: about %q, want %q", what, got, fields)
+	}
+}
+
+func ctxWithin(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func ptr[T any](v T) *T { return &v }
