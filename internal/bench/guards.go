@@ -35,7 +35,7 @@ type hello struct {
 type child struct {
 	hello
 	command *exec.Cmd
-	stdin   io.Closer
+	stdin   io.WriteCloser
 	stdout  *bufio.Reader
 }
 

@@ -140,6 +140,7 @@ func (n *node) resident() (float64, error) {
 
 // call calls the API. authorization is a whole header value, or empty.
 func (n *node) call(method, path, authorization string, body, to any, headers ...string) error {
+
 	var in io.Reader
 	if body != nil {
 		encoded, err := json.Marshal(body)

@@ -44,6 +44,9 @@ func (b *bench) verify() (err error) {
 	if err != nil {
 		return err
 	}
+	if err := b.logStatements("verify"); err != nil {
+		return err
+	}
 	n, err := b.startNode(dsn)
 	if err != nil {
 		return err
@@ -87,5 +90,5 @@ func (b *bench) verify() (err error) {
 	b.report.remark("pipelined %s", number(many[1].Over(many[0]).Median()))
 	head, rows := seriesTable("requests/s", append(one, many...), 0)
 	b.report.table("Forward auth", fmt.Sprintf("%d connections with one request under way each; the last two lines on four connections, sixteen at a time. 1 000 users, PostgreSQL.", connections), head, rows...)
-	return b.queries(n, dsn, requests)
+	return b.queries(n, requests)
 }
