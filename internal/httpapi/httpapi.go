@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"example.com/curfew/internal/account"
@@ -35,7 +36,8 @@ type Clients interface {
 	ClientCaller(ctx context.Context, id, secret string, from account.Origin) (account.Caller, error)
 }
 
-// Config configures [New]. The fields up to Issuer are required.
+// Config configures [New] and [NewEdge]. The fields up to Issuer are required;
+// an edge has neither Sessions nor Accounts.
 type Config struct {
 	Sessions  *session.Service
 	Accounts  *account.Service
@@ -100,21 +102,11 @@ type api struct {
 // New returns the API as one handler, with a request id, a log line and metrics
 // for everything that passes through it, Rest included.
 func New(config Config) (http.Handler, error) {
-	for _, required := range []struct {
-		name    string
-		missing bool
-	}{
-		{"Sessions", config.Sessions == nil},
-		{"Accounts", config.Accounts == nil},
-		{"Feed", config.Feed == nil},
-		{"Validator", config.Validator == nil},
-		{"Keys", config.Keys == nil},
-		{"Settings", config.Settings == nil},
-		{"Issuer", config.Issuer == ""},
-	} {
-		if required.missing {
-			return nil, errors.New("httpapi: Config." + required.name + " is required")
-		}
+	switch {
+	case config.Sessions == nil:
+		return nil, errors.New("httpapi: Config.Sessions is required")
+	case config.Accounts == nil:
+		return nil, errors.New("httpapi: Config.Accounts is required")
 	}
 	if config.Clients == nil {
 		config.Clients = config.Accounts
@@ -122,9 +114,31 @@ func New(config Config) (http.Handler, error) {
 	return newHandler(config, Routes(), false)
 }
 
+// NewEdge returns the calls of the API that an edge answers: it has no sessions
+// and no accounts, so Clients is required in their place.
+func NewEdge(config Config) (http.Handler, error) {
+	config.Sessions, config.Accounts = nil, nil
+	if config.Clients == nil {
+		return nil, errors.New("httpapi: Config.Clients is required")
+	}
+	return newHandler(config, slices.DeleteFunc(Routes(), func(r Route) bool { return !r.Edge }), false)
+}
+
 // newHandler returns a handler of the routes given. unguarded leaves all decisions
 // to the services, in tests.
 func newHandler(config Config, routes []Route, unguarded bool) (http.Handler, error) {
+	switch {
+	case config.Feed == nil:
+		return nil, errors.New("httpapi: Config.Feed is required")
+	case config.Validator == nil:
+		return nil, errors.New("httpapi: Config.Validator is required")
+	case config.Keys == nil:
+		return nil, errors.New("httpapi: Config.Keys is required")
+	case config.Settings == nil:
+		return nil, errors.New("httpapi: Config.Settings is required")
+	case config.Issuer == "":
+		return nil, errors.New("httpapi: Config.Issuer is required")
+	}
 	a := &api{Config: config, now: config.Now, unguarded: unguarded}
 	if a.now == nil {
 		a.now = time.Now
@@ -145,6 +159,6 @@ func newHandler(config Config, routes []Route, unguarded bool) (http.Handler, er
 			a.Metrics.Request(r.Route, r.Method, r.Status, r.Took)
 		},
 		Panic: func(w http.ResponseWriter, r *http.Request) { fail(w, r, fault.ErrInternal) },
-		Now:            config.Now,
+		Now:   config.Now,
 	}, a.mux(routes)), nil
 }

@@ -85,7 +85,7 @@ func Routes() []Route {
 		{Method: "POST", Pattern: "/v1/clients", Who: Bearer, Permissions: administrator, body: ordinaryBody, handle: createClient},
 		{Method: "DELETE", Pattern: "/v1/clients/{id}", Who: Bearer, Permissions: administrator, handle: deleteClient},
 		{Method: "POST", Pattern: "/v1/clients/{id}/secrets", Who: Bearer, Permissions: administrator, body: ordinaryBody, handle: newSecret},
-		{Method: "GET", Pattern: "/v1/clients/me", Who: Client, quiet: true, handle: showClient},
+		{Method: "GET", Pattern: "/v1/clients/me", Who: Client, Edge: true, quiet: true, handle: showClient},
 
 		{Method: "GET", Pattern: "/v1/settings/authentication", Who: Bearer, handle: showSettings},
 		{Method: "PUT", Pattern: "/v1/settings/authentication", Who: Bearer, Permissions: administrator, Query: []string{"dry_run"}, body: ordinaryBody, timeout: slow, handle: changeSettings},

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -377,3 +378,23 @@ func (b *syncBuffer) String() string {
 }
 
 func path(format string, args ...any) string { return fmt.Sprintf(format, args...) }
+
+// form encodes one parameter.
+func form(name, value string) string { return url.Values{name: {value}}.Encode() }
+
+// try makes a request that net/http may refuse to send.
+func (s *server) try(method, path, body, name, value string) (*answer, error) {
+	s.Helper()
+	r, err := http.NewRequestWithContext(context.Background(), method, s.url+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header[name] = []string{value}
+	response, err := s.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return &answer{s.T, response, method + " " + path, text}, err
+}

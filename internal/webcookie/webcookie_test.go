@@ -74,6 +74,7 @@ func TestRead(t *testing.T) {
 		{"that of several hosts is not that of one", Jar{}, []string{"__Secure-curfew_session=x.y.z"}, "", token.ErrMissing},
 		{"that of one host is not that of several", Jar{Domain: "example.com"}, []string{"__Host-curfew_session=x.y.z"}, "", token.ErrMissing},
 		{"cleared", Jar{}, []string{"__Host-curfew_session="}, "", token.ErrMissing},
+		{"in quotes", Jar{}, []string{`__Host-curfew_session="x.y.z"`}, "", token.ErrMalformed},
 		{"two", Jar{}, []string{"__Host-curfew_session=x; __Host-curfew_session=x"}, "", token.ErrMalformed},
 		{"two in two headers", Jar{}, []string{"__Host-curfew_session=x", "__Host-curfew_session=y"}, "", token.ErrMalformed},
 	} {
