@@ -54,16 +54,9 @@ func (v jsonValue) text() (string, bool) {
 }
 
 // integer returns a number in plain integer form that fits an int64; false for
-// fractions, exponents, "-0", numbers too large, and other types.
+// fractions, exponents, numbers too large, and other types. Nothing else is left
+// to ParseInt: JSON has no plus sign and no leading zeros.
 func (v jsonValue) integer() (int64, bool) {
-	if string(v.raw) == "-0" {
-		return 0, false
-	}
-	for i, c := range v.raw {
-		if (c < '0' || '9' < c) && (i != 0 || c != '-') {
-			return 0, false
-		}
-	}
 	n, err := strconv.ParseInt(string(v.raw), 10, 64)
 	return n, err == nil
 }

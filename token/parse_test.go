@@ -163,3 +163,61 @@ func TestReasons(t *testing.T) {
 		t.Errorf("ReasonOf(an error without a reason) = %s, want %s", got, token.ErrUnavailable)
 	}
 }
+
+// Several checks refuse the same token for the same reason; the text says which
+// one it was, so that whoever reads it looks in the right place.
+func TestParseErrorsSayWhatIsWrong(t *testing.T) {
+	issuer := tokentest.New(t)
+	header := string(token.WriteHeader(&issuer.Key(token.ES256).Key))
+	claims := string(must(token.WriteClaims(issuer.Session("ann"))))
+	signed := func(header, claims string) string { return issuer.Sign(token.ES256, header, claims) }
+	for raw, want := range map[string]string{
+		"":                                      "missing",
+		"e30":                                   "malformed: not three parts",
+		"e30.e30":                               "malformed: not three parts",
+		".e30.AAAA":                             "malformed: not three parts",
+		"e30..AAAA":                             "malformed: not three parts",
+		"e30.e30.":                              "malformed: not three parts",
+		"e30.e30.AAAA.AAAA":                     "malformed: not three parts",
+		"e30.e30.AAAA\n":                        "malformed: a byte that no token has, at offset 12",
+		strings.Repeat("A", 8193):               "malformed: longer than 8192 bytes",
+		"e30A.e30.AAAA":                         "malformed: header: not valid JSON",
+		"e31.e30.AAAA":                          "malformed: header: not canonical base64url",
+		"e30.e31.AAAA":                          "malformed: payload: not canonical base64url",
+		"e30.e30.AAB":                           "malformed: signature: not canonical base64url",
+		signed(`{"typ":1}`, claims):             "malformed: header: typ is not a string",
+		signed(`{"kid":null}`, claims):          "malformed: header: kid is not a string",
+		signed(`{"alg":["ES256"]}`, claims):     "malformed: header: alg is not a string",
+		signed(`{"crit":["exp"]}`, claims):      "malformed: header: crit is not allowed",
+		signed(`{}`, claims):                    "malformed: header: typ is not session+jwt",
+		signed(`{"typ":"session+jwt"}`, claims): "malformed: header: kid is missing or empty",
+		signed(`{"typ":"session+jwt","kid":"k"}`, claims): "malformed: header: alg is not one of ES256, EdDSA, RS256",
+		signed(header, `{"exp":"1"}`):                     "malformed: payload: exp has the wrong type or is out of range",
+		signed(header, `{"exp":1}`):                       "malformed: payload: remember_me is missing",
+		signed(header, `{"remember_me":true}`):            "malformed: iss is missing or empty",
+		signed(header, `{"a":1,"\u0061":1}`):              "malformed: payload: a JSON object has two members of one name",
+		signed(header, `[]`):                              "malformed: payload: not a JSON object",
+		signed(header, "{\"\xff\":1}"):                    "malformed: payload: not valid UTF-8",
+		signed(header, `{"a":"\ud800"}`):                  "malformed: payload: not valid UTF-8",
+		signed(header, `{"a":`+strings.Repeat("[", 32)):   "malformed: payload: JSON is nested too deeply",
+		signed(header, `{"a":01}`):                        "malformed: payload: not valid JSON",
+	} {
+		if _, err := token.Parse(raw); err == nil || err.Error() != want {
+			t.Errorf("%.40q: %v, want %s", raw, err, want)
+		}
+	}
+}
+
+// An algorithm that no key can have is refused before anybody is asked about the
+// key.
+func TestImpossibleAlgorithmAsksNobody(t *testing.T) {
+	issuer := tokentest.New(t)
+	v := issuer.Validator()
+	claims := string(must(token.WriteClaims(issuer.Session("ann"))))
+	for _, alg := range []string{"none", "HS256", "es256", ""} {
+		check(t, v, issuer.Sign(token.ES256, `{"alg":"`+alg+`","kid":"unknown","typ":"session+jwt"}`, claims), token.ErrMalformed)
+	}
+	if n := issuer.View.CatchUps(); n != 0 {
+		t.Errorf("asked %d times", n)
+	}
+}

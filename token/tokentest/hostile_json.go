@@ -23,6 +23,10 @@ func (f *forge) json(part string, good members, wrap func(document string) strin
 		bad(document, "%.9s", document)
 	}
 	bad(doc[:len(doc)-1], "the last brace missing")
+	bad(doc[1:], "the first brace missing")
+	bad("["+doc[1:], "a bracket for the first brace")
+	bad("x"+doc[1:], "a letter for the first brace")
+	bad(doc[:len(doc)-1]+"]", "a bracket for the last brace")
 	bad(doc[:len(doc)/2], "half of it")
 	bad(doc+doc, "twice")
 	bad(doc+"x", "a letter behind")
@@ -98,7 +102,8 @@ func (f *forge) json(part string, good members, wrap func(document string) strin
 		bad(insert(text), "%s", name)
 	}
 	bad(insert(numbered(257-len(good))), "257 members")
-	bad(insert(numbered(16)+`,"m7":0`), "a name twice beyond the sixteenth member")
+	bad(insert(numbered(16)+`,"m7":0`), "a name among the first sixteen and once more")
+	bad(insert(numbered(40)+`,"m30":0`), "a name twice beyond the first sixteen")
 	bad(insert(`"x":{`+numbered(257)+`}`), "257 members further down")
 	bad("\xff\xfe"+widened(doc), "UTF-16")
 
