@@ -1,0 +1,320 @@
+//go:build interop
+
+package interop
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.com/curfew/token"
+)
+
+const (
+	password = "a password for interop"
+	issuer   = "http://127.0.0.1:8420" // as configured; the port that is listened at is another
+	userName = "admin"
+)
+
+var (
+	binary string // curfew, built once
+	root   string // of the checkout
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "curfew-interop-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // servers that drop root must find their files
+		panic(err)
+	}
+	if root, err = filepath.Abs("../.."); err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(dir, "curfew")
+	if out, err := exec.Command("go", "build", "-o", binary, "example.com/curfew/cmd/curfew").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building curfew: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// server is a Curfew on SQLite whose signing key the test has too, so that it can
+// forge what only the server can sign.
+type server struct {
+	t      *testing.T
+	dir    string
+	addr   string
+	key    *token.SigningKey
+	client struct{ id, secret string }
+	user   string // the id of admin
+}
+
+func start(t *testing.T) *server {
+	t.Helper()
+	s := &server{t: t, dir: t.TempDir(), addr: freeAddress(t)}
+	s.spawn(exec.Command(binary, "serve", "--listen", s.addr, "--issuer", issuer, "--metrics-listen", "", "--lease", "2s"))
+	waitFor(t, "the server", func() bool { return status(t, "http://"+s.addr+"/readyz", "") == http.StatusOK })
+
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.key, err = token.NewSigningKey("interop", private); err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(s.dir, "key.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.curfew("key", "import", "--kid", "interop", file)
+	s.curfew("key", "rotate", "--kid", "interop")
+	var made struct{ ID, Secret string }
+	if err := json.Unmarshal(s.curfew("client", "add", "interop", "--can", "introspect", "--json"), &made); err != nil {
+		t.Fatal(err)
+	}
+	s.client.id, s.client.secret = made.ID, made.Secret
+	waitFor(t, "the rotation", func() bool { return strings.HasPrefix(s.signIn(), header(s.key)) })
+	return s
+}
+
+// header returns the beginning of all tokens of a key.
+func header(k *token.SigningKey) string {
+	s := token.Session{Issuer: "x", Audience: []string{"x"}, Subject: "x", ID: token.NewSessionID(), IssuedAt: 1, LastRefresh: 1, Epoch: 1, ExpiresAt: 1}
+	raw, err := token.Mint(k, s)
+	if err != nil {
+		panic(err)
+	}
+	h, _, _ := strings.Cut(raw, ".")
+	return h + "."
+}
+
+func (s *server) spawn(cmd *exec.Cmd) {
+	s.t.Helper()
+	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), "CURFEW_ADMIN_PASSWORD="+password)
+	spawn(s.t, cmd)
+}
+
+// spawn runs a program until the test ends. What it prints is shown if the test fails.
+func spawn(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v: `make interop` installs what these tests need", err)
+	}
+	t.Cleanup(func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it may have ended
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s printed:\n%s", cmd.Path, out.Bytes())
+		}
+	})
+}
+
+func (s *server) curfew(args ...string) []byte {
+	s.t.Helper()
+	cmd := exec.Command(binary, args...)
+	cmd.Dir = s.dir
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		s.t.Fatalf("curfew %s: %v\n%s", strings.Join(args, " "), err, errs.Bytes())
+	}
+	return out.Bytes()
+}
+
+func (s *server) signIn() string {
+	s.t.Helper()
+	body := fmt.Sprintf(`{"username":%q,"password":%q}`, userName, password)
+	resp, err := http.Post("http://"+s.addr+"/v1/sessions", "application/json", strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Token   string
+		Session struct{ User struct{ ID string } }
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusCreated {
+		s.t.Fatalf("signing in: %s, %v", resp.Status, err)
+	}
+	s.user = answer.Session.User.ID
+	return answer.Token
+}
+
+func (s *server) signOut(raw string) {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodDelete, "http://"+s.addr+"/v1/session", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+raw)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		s.t.Fatalf("signing out: %s", resp.Status)
+	}
+}
+
+// expired returns a token that was good until an hour ago.
+func (s *server) expired() string {
+	began := time.Now().Add(-2 * time.Hour)
+	raw, err := token.Mint(s.key, token.Session{
+		Issuer: issuer, Audience: []string{issuer}, Subject: s.user, ID: token.NewSessionID(),
+		IssuedAt: token.UnixTime(began.Unix()), LastRefresh: token.UnixTime(began.Unix()), Epoch: 1,
+		ExpiresAt: token.UnixTime(began.Add(time.Hour).Unix()),
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return raw
+}
+
+// forged returns a good token with another signature.
+func (s *server) forged() string {
+	raw := s.signIn()
+	dot := strings.LastIndexByte(raw, '.')
+	flipped := byte('A')
+	if raw[dot+10] == 'A' {
+		flipped = 'B'
+	}
+	return raw[:dot+10] + string(flipped) + raw[dot+11:]
+}
+
+// backend is the service that is protected: it answers with the identity that it
+// was told.
+func backend(t *testing.T) string {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header.Get("Remote-User"))
+	}))
+	t.Cleanup(srv.Close)
+	return srv.Listener.Addr().String()
+}
+
+// config writes a file of testdata with the addresses of this run in the places of
+// those that the README shows.
+func (s *server) config(name, front, back string) string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(front)
+	out := strings.NewReplacer(
+		"127.0.0.1:8080", front, ".listen(8080,", ".listen("+port+",", `("127.0.0.1", 8080)`, `("127.0.0.1", `+port+`)`,
+		"127.0.0.1:9000", back,
+		issuer+"/", "http://"+s.addr+"/", "forward_auth 127.0.0.1:8420", "forward_auth "+s.addr,
+		"issuer + '/.well-known", "'http://"+s.addr+"' + '/.well-known", `ISSUER + "/.well-known`, `"http://`+s.addr+`" + "/.well-known`,
+		"/etc/haproxy", s.dir, "CLIENT_ID", s.client.id, "CLIENT_SECRET", s.client.secret,
+	).Replace(string(text))
+	file := filepath.Join(s.dir, name)
+	if err := os.WriteFile(file, []byte(out), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+	return file
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// get returns status and body of a request with a bearer token, and with an
+// identity that the client has no right to.
+func get(url, raw string) (int, string, error) {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	if raw != "" {
+		req.Header.Set("Authorization", "Bearer "+raw)
+	}
+	req.Header.Set("Remote-User", "mallory")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(body), err
+}
+
+func status(t *testing.T, url, raw string) int {
+	t.Helper()
+	code, _, err := get(url, raw)
+	if err != nil {
+		return 0
+	}
+	return code
+}
+
+func waitFor(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not come up", what)
+		}
+	}
+}
+
+// try sends the four tokens to a protected service. asks says whether it asks
+// Curfew about each request, and so knows of revocations.
+func (s *server) try(front string, asks bool) {
+	s.t.Helper()
+	url := "http://" + front + "/"
+	waitFor(s.t, "the service", func() bool { return status(s.t, url, "") == http.StatusUnauthorized })
+	good := s.signIn()
+	if code, body, err := get(url, good); err != nil || code != http.StatusOK || body != s.user {
+		s.t.Fatalf("a good token: got %d %q (%v), want 200 %q", code, body, err, s.user)
+	}
+	for name, raw := range map[string]string{"expired": s.expired(), "forged": s.forged(), "none": "", "garbage": "a.b.c"} {
+		if code, body, err := get(url, raw); err != nil || code != http.StatusUnauthorized {
+			s.t.Errorf("%s: got %d %q (%v), want 401", name, code, body, err)
+		}
+	}
+	if !asks {
+		return
+	}
+	s.signOut(good)
+	// What remembers answers says so in its configuration: for a second.
+	waitFor(s.t, "the revocation", func() bool { return status(s.t, url, good) == http.StatusUnauthorized })
+}

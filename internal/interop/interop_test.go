@@ -1,0 +1,140 @@
+//go:build interop
+
+package interop
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestNginx(t *testing.T) {
+	s := start(t)
+	front := freeAddress(t)
+	block := s.config("nginx.conf", front, backend(t))
+	wrapper := filepath.Join(s.dir, "main.conf")
+	write(t, wrapper, "daemon off; master_process off; pid "+s.dir+"/nginx.pid; error_log stderr;\nevents {}\nhttp { access_log off;"+
+		" client_body_temp_path "+s.dir+"/body; proxy_temp_path "+s.dir+"/proxy; fastcgi_temp_path "+s.dir+"/fastcgi;"+
+		" uwsgi_temp_path "+s.dir+"/uwsgi; scgi_temp_path "+s.dir+"/scgi;\ninclude "+block+"; }\n")
+	spawn(t, exec.Command(find(t, "nginx"), "-p", s.dir, "-c", wrapper))
+	s.try(front, true)
+}
+
+func TestCaddy(t *testing.T) {
+	s := start(t)
+	front := freeAddress(t)
+	file := s.config("Caddyfile", front, backend(t))
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, "{\n\tadmin off\n}\n"+string(text))
+	cmd := exec.Command(find(t, "caddy"), "run", "--config", file, "--adapter", "caddyfile")
+	cmd.Env = append(os.Environ(), "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir)
+	spawn(t, cmd)
+	s.try(front, true)
+}
+
+func TestHAProxy(t *testing.T) {
+	s := start(t)
+	front := freeAddress(t)
+	der, err := x509.MarshalPKIXPublicKey(s.key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(s.dir, "curfew.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
+	spawn(t, exec.Command(find(t, "haproxy"), "-db", "-f", s.config("haproxy.cfg", front, backend(t))))
+	s.try(front, false)
+}
+
+func TestApache(t *testing.T) {
+	s := start(t)
+	front := freeAddress(t)
+	location := s.config("apache.conf", front, backend(t))
+	modules, err := filepath.Glob("/usr/lib/*/modules/mod_oauth2.so")
+	if err != nil || len(modules) == 0 {
+		modules, _ = filepath.Glob("/usr/lib/apache2/modules/mod_oauth2.so")
+	}
+	if len(modules) == 0 {
+		t.Fatal("mod_oauth2 is missing: `make interop` installs it")
+	}
+	main := "ServerRoot " + s.dir + "\nServerName localhost\nListen " + front + "\nPidFile " + s.dir + "/apache.pid\nErrorLog /dev/stderr\nMutex file:" + s.dir + "\nUser nobody\nGroup nogroup\n"
+	for _, m := range []string{"mpm_event", "authn_core", "authz_core", "authz_user", "headers", "proxy", "proxy_http", "oauth2"} {
+		main += "LoadModule " + m + "_module " + filepath.Dir(modules[0]) + "/mod_" + m + ".so\n"
+	}
+	file := filepath.Join(s.dir, "main.conf")
+	write(t, file, main+"Include "+location+"\n")
+	spawn(t, exec.Command(find(t, "apache2"), "-D", "FOREGROUND", "-f", file))
+	s.try(front, true)
+}
+
+func TestJose(t *testing.T)         { node(t, "jose.mjs") }
+func TestJSONWebToken(t *testing.T) { node(t, "jsonwebtoken.cjs") }
+
+// node runs a service on Node; its packages are where `make interop` has put them.
+func node(t *testing.T, script string) {
+	t.Helper()
+	s := start(t)
+	front := freeAddress(t)
+	file := s.config(script, front, "")
+	modules := filepath.Join(root, ".cache/npm/interop/node_modules")
+	if _, err := os.Stat(modules); err != nil {
+		t.Fatalf("%v: `make interop` installs it", err)
+	}
+	if err := os.Symlink(modules, filepath.Join(s.dir, "node_modules")); err != nil {
+		t.Fatal(err)
+	}
+	spawn(t, exec.Command(find(t, "node"), file))
+	s.try(front, false)
+}
+
+func TestPyJWT(t *testing.T) {
+	s := start(t)
+	front := freeAddress(t)
+	spawn(t, exec.Command("/usr/bin/python3", s.config("pyjwt.py", front, "")))
+	s.try(front, false)
+}
+
+// TestREADME: what the README shows is what was tried.
+func TestREADME(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"nginx.conf", "Caddyfile", "jose.mjs"} {
+		text, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(readme), string(text)) {
+			t.Errorf("README.md does not show testdata/%s as it is", name)
+		}
+	}
+}
+
+func find(t *testing.T, program string) string {
+	t.Helper()
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/usr/local/sbin") {
+		if file := filepath.Join(dir, program); isFile(file) {
+			return file
+		}
+	}
+	t.Fatalf("%s is missing: `make interop` installs it", program)
+	return ""
+}
+
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
