@@ -165,6 +165,8 @@ func addressPrefix(address string) string {
 	return p.String()
 }
 
+// failures counts those that are less than a window ago: who waits for as long as
+// RateLimited says is let through.
 func (s *Service) failures(ctx context.Context, key string) (int64, error) {
-	return s.store.Failures(ctx, key, s.now().Add(-window).UnixMicro())
+	return s.store.Failures(ctx, key, s.now().Add(-window).UnixMicro()+1)
 }
