@@ -62,14 +62,37 @@ func (c *cli) root() *cobra.Command {
 			"The commands other than serve and edge work on the database directly, with a server running or not.")
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
 		c.serveCommand(),
 		c.revokeCommand(), c.userCommand(), c.clientCommand(), c.settingsCommand(),
 		c.keyCommand(), c.tokenCommand(), c.auditCommand(),
 		c.backupCommand(), c.restoreCommand(), c.versionCommand(),
 	)
+	root.SetHelpCommand(c.helpCommand(root))
+	root.InitDefaultCompletionCmd()
+	for _, command := range root.Commands() {
+		if command.Name() == "completion" {
+			command.Args, command.RunE = cobra.ArbitraryArgs, c.group("", "", "").RunE
+			for _, shell := range command.Commands() {
+				shell.Args = arguments()
+			}
+		}
+	}
 	return root
+}
+
+// helpCommand is cobra's, but for its success where there is nothing to help with.
+func (c *cli) helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Say more about a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			command, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("there is no command %q to help with", strings.Join(args, " "))
+			}
+			return command.Help()
+		},
+	}
 }
 
 // group returns a command that does nothing but hold others. Cobra would answer a
@@ -85,12 +108,27 @@ func (c *cli) group(use, short, long string) *cobra.Command {
 				return usagef("%s takes a command", cmd.CommandPath())
 			}
 			err := fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0])
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			if near := nearest(cmd.SuggestionsFor(args[0]), args[0]); len(near) > 0 {
 				err = fmt.Errorf("%w: did you mean %s?", err, strings.Join(near, " or "))
 			}
 			return usageError{err}
 		},
 	}
+}
+
+// nearest returns those of the suggestions that begin as the word does, if there
+// are any, else all.
+func nearest(suggestions []string, word string) []string {
+	var beginning []string
+	for _, s := range suggestions {
+		if strings.HasPrefix(s, word) {
+			beginning = append(beginning, s)
+		}
+	}
+	if len(beginning) > 0 {
+		return beginning
+	}
+	return suggestions
 }
 
 // arguments returns a check for the number of arguments: as many as there are

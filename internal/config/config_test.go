@@ -93,6 +93,28 @@ func TestEmptyTurnsMetricsOff(t *testing.T) {
 	}
 }
 
+// Others are as if they were not set: an empty variable is how many programs unset
+// one.
+func TestEmptyVariables(t *testing.T) {
+	env := map[string]string{}
+	for _, o := range config.ServerOptions() {
+		if !o.Blank {
+			env[o.Env()], env[o.Env()+"_FILE"] = "", ""
+		}
+	}
+	want, err := config.ResolveServer(source(nil, nil, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := config.ResolveServer(source(nil, env, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestSecretsFromFiles(t *testing.T) {
 	files := map[string]string{"/run/kek": key + "\n", "/run/db": "postgres://u:p@h/d\r\n", "/run/empty": "\n"}
 	s, err := config.ResolveServer(source(nil, map[string]string{

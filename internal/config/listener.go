@@ -105,7 +105,7 @@ func listenerOptions[T any](of func(*T) *Listener) []Option[T] {
 			set: text(func(l *Listener) *string { return &l.TLSKey }, nil)},
 		{Name: "trusted-proxies", Value: "NETWORK", Repeats: true, Usage: "networks or addresses of proxies whose X-Forwarded-* headers are believed",
 			set: func(into *T, values []string) error { return setPrefixes(of(into), values) }},
-		{Name: "metrics-listen", Value: "HOST:PORT", Default: "127.0.0.1:8421", Usage: `address of the Prometheus metrics; "" turns them off`,
+		{Name: "metrics-listen", Value: "HOST:PORT", Default: "127.0.0.1:8421", Blank: true, Usage: `address of the Prometheus metrics; "" turns them off`,
 			set: text(func(l *Listener) *string { return &l.MetricsListen }, orEmpty(checkAddress))},
 		{Name: "log-format", Value: "FORMAT", Usage: "text or json; the default is text on a terminal and json elsewhere",
 			set: text(func(l *Listener) *string { return &l.LogFormat }, orEmpty(oneOf("text", "json")))},

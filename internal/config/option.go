@@ -29,6 +29,9 @@ type Option[T any] struct {
 	// Secret: the value may also be in a file, named by the environment variable
 	// with _FILE at its end, and errors never quote it.
 	Secret bool
+	// Blank: the empty text is a value. Otherwise a variable that is set to
+	// nothing is as good as not set, since that is how many programs unset one.
+	Blank bool
 	// Environment: there is no flag. Command lines are seen by other users.
 	Environment bool
 
@@ -112,8 +115,10 @@ func find[T any](o Option[T], source Source) (values []string, from string, err 
 	}
 	name := o.Env()
 	text, ok := source.lookup(name)
+	ok = ok && (text != "" || o.Blank)
 	if o.Secret {
 		file, inFile := source.lookup(name + "_FILE")
+		inFile = inFile && file != ""
 		switch {
 		case ok && inFile:
 			return nil, "", invalid(name, "is set, and so is %s_FILE: unset one of them", name)

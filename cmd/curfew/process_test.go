@@ -1,0 +1,172 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/config"
+)
+
+// serverProcess is `curfew serve` in a process of its own.
+type serverProcess struct {
+	dir, out, log string // files: standard output and standard error
+	args, env     []string
+	wrap          []string // a program to run it with, and its arguments
+
+	cmd  *exec.Cmd
+	once sync.Once
+	done chan struct{} // closed when it has ended
+	err  error         // how; set before done is closed
+}
+
+// startServer starts a server in a directory of its own, waits until it is ready,
+// and ends it with the test.
+func startServer(t *testing.T, p *serverProcess) *serverProcess {
+	t.Helper()
+	if p.dir == "" {
+		p.dir = t.TempDir()
+	}
+	if p.out == "" {
+		p.out, p.log = p.dir+"/server.out", p.dir+"/server.log"
+	}
+	p.args = append([]string{"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"}, p.args...)
+	p.env = append(curfewEnvironment(func(string) string { return "" }), p.env...)
+	if err := p.start(program(t)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	if err := p.ready(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// program returns the path of the program that is tested: this binary, under the
+// name that makes it curfew.
+func program(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("curfew")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// curfewEnvironment returns an environment with those variables of Curfew's that
+// lookup knows.
+func curfewEnvironment(lookup func(string) string) []string {
+	env := []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}
+	if dir := os.Getenv("GOCOVERDIR"); dir != "" {
+		env = append(env, "GOCOVERDIR="+dir)
+	}
+	for _, o := range config.ServerOptions() {
+		for _, name := range []string{o.Env(), o.Env() + "_FILE"} {
+			if value := lookup(name); value != "" {
+				env = append(env, name+"="+value)
+			}
+		}
+	}
+	return env
+}
+
+func (p *serverProcess) start(path string) error {
+	out, err := os.Create(p.out)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	log, err := os.Create(p.log)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	words := append(append(p.wrap, path, "serve"), p.args...)
+	p.cmd = exec.Command(words[0], words[1:]...) //nolint:noctx // ended by name
+	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = p.dir, p.env, out, log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.done = make(chan struct{})
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	go func() { // ends with the process
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	return nil
+}
+
+// ready waits until the server says that it is.
+func (p *serverProcess) ready() error {
+	deadline := time.Now().Add(20 * time.Second)
+	for time.Now().Before(deadline) {
+		if log, err := os.ReadFile(p.log); err == nil && strings.Contains(string(log), `"msg":"ready"`) {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("the server ended: %w\n%s", p.err, p.read(p.log))
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("the server is not ready after 20 s\n%s", p.read(p.log))
+}
+
+func (p *serverProcess) read(file string) string {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	return string(data)
+}
+
+var bannerLine = regexp.MustCompile(`(?m)^  (open|metrics|password) +(\S+)$`)
+
+// banner returns what the server has shown on the terminal.
+func (p *serverProcess) banner() map[string]string {
+	names := map[string]string{"open": "URL", "metrics": "METRICS", "password": "PASSWORD"}
+	found := map[string]string{}
+	for _, m := range bannerLine.FindAllStringSubmatch(p.read(p.out), -1) {
+		found[names[m[1]]] = m[2]
+	}
+	_, found["ADDRESS"], _ = strings.Cut(found["URL"], "://")
+	return found
+}
+
+func (p *serverProcess) signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
+// wait waits until the process has ended, and returns how.
+func (p *serverProcess) wait(limit time.Duration) error {
+	select {
+	case <-p.done:
+		return p.err
+	case <-time.After(limit):
+		return errors.New("the server has not ended after " + limit.String())
+	}
+}
+
+// stop ends the server with SIGTERM.
+func (p *serverProcess) stop() error {
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	if err := p.wait(20 * time.Second); err != nil {
+		return fmt.Errorf("%w\n%s", err, p.read(p.log))
+	}
+	return nil
+}
+
+// kill ends the server if nobody else has.
+func (p *serverProcess) kill() {
+	p.once.Do(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.done
+	})
+}
