@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"example.com/curfew/internal/console"
 	"example.com/curfew/internal/httpapi"
 	"example.com/curfew/internal/webcookie"
 )
@@ -14,10 +15,18 @@ import (
 func (a *App) mount() error {
 	jar := webcookie.Jar{Domain: a.config.CookieDomain}
 	returns := webcookie.Returns{Issuer: a.installed.Issuer, Hosts: a.config.ReturnHosts}
+	pages, err := console.New(console.Config{
+		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Node: a.node, Validator: a.validator,
+		Jar: jar, ReturnTo: returns.Allow, MinimumTimeout: a.config.MinimumTimeout(),
+		Refusals: a.metrics.Refusals, Version: Version(), Now: a.now, Logger: a.log,
+	})
+	if err != nil {
+		return err
+	}
 	handler, err := httpapi.New(httpapi.Config{
 		Sessions: a.sessions, Accounts: a.accounts, Feed: a.node, Validator: a.validator,
 		Keys: a.node.Keys(), Settings: a.node.Settings(), Issuer: a.installed.Issuer,
-		Ready: a.ready, TrustedProxies: a.config.TrustedProxies, Jar: jar, Returns: returns,
+		Rest: pages, Ready: a.ready, TrustedProxies: a.config.TrustedProxies, Jar: jar, Returns: returns,
 		KeyCache: a.config.Lease, Metrics: a.metrics, Now: a.now, Logger: a.log,
 	})
 	if err != nil {
