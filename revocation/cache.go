@@ -193,6 +193,7 @@ func (c *Cache) Apply(revocations ...Revocation) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.detachLocked(revocations)
 	for _, r := range revocations {
 		c.applyLocked(r)
 	}
@@ -210,7 +211,6 @@ func (c *Cache) applyLocked(r Revocation) {
 	case KindRemembered:
 		raise(&c.remembered, r.Epoch)
 	case KindUser, KindSession:
-		c.detachLocked(r.Scope)
 		c.insertLocked(r)
 	}
 }

@@ -113,11 +113,18 @@ func (c *Cache) rememberLocked(key flightKey, a Answer) {
 	c.addLocked(c.sessions, key.session, max(session, a.Session))
 }
 
-// detachLocked makes every look-up under way for s worthless and ends it: whoever
-// waits for one asks again.
-func (c *Cache) detachLocked(s Scope) {
+// detachLocked makes every look-up under way for what changes worthless and ends
+// it: whoever waits for one asks again.
+func (c *Cache) detachLocked(changes []Revocation) {
+	if len(c.flights) == 0 {
+		return
+	}
+	changed := make(map[Scope]bool, len(changes))
+	for _, r := range changes {
+		changed[r.Scope] = true
+	}
 	for key, f := range c.flights {
-		if s.Kind == KindUser && key.user == s.ID || s.Kind == KindSession && key.session == s.ID {
+		if changed[User(key.user)] || changed[Session(key.session)] {
 			f.detached = true
 			f.cancel()
 			delete(c.flights, key)
