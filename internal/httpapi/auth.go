@@ -10,6 +10,7 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/fault"
+	"example.com/curfew/internal/store"
 	"example.com/curfew/token"
 	"example.com/curfew/token/bearer"
 )
@@ -82,7 +83,11 @@ func (c *call) loadClient() error {
 	if err != nil {
 		return err
 	}
-	caller, err := c.Clients.ClientCaller(c.ctx, id, secret, c.origin())
+	identify := c.Clients.ClientCaller
+	if c.followers != nil && c.route.Capability == store.Follow {
+		identify = c.followers.caller
+	}
+	caller, err := identify(c.ctx, id, secret, c.origin())
 	if err != nil {
 		return err
 	}

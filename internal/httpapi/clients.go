@@ -51,6 +51,7 @@ func newSecret(c *call) error {
 		return err
 	}
 	client, secret, err := c.Accounts.NewSecret(c.ctx, c.caller, clientID(c))
+	c.followers.forget()
 	if err != nil {
 		return err
 	}
@@ -59,7 +60,9 @@ func newSecret(c *call) error {
 
 // deleteClient is DELETE /v1/clients/{id}.
 func deleteClient(c *call) error {
-	if err := c.Accounts.DeleteClient(c.ctx, c.caller, clientID(c)); err != nil {
+	err := c.Accounts.DeleteClient(c.ctx, c.caller, clientID(c))
+	c.followers.forget() // also after an error: it may have been committed
+	if err != nil {
 		return err
 	}
 	return c.nothing()

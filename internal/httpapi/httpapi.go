@@ -21,6 +21,7 @@ import (
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
 )
@@ -94,6 +95,8 @@ type api struct {
 	Config
 	now     func() time.Time
 	base    *url.URL // of the issuer; nil if it is no http(s) URL
+
+	followers *followers // nil where the view is somebody else's: an edge's
 	refresh refreshGroup
 
 	unguarded bool
@@ -142,6 +145,9 @@ func newHandler(config Config, routes []Route, unguarded bool) (http.Handler, er
 	a := &api{Config: config, now: config.Now, unguarded: unguarded}
 	if a.now == nil {
 		a.now = time.Now
+	}
+	if view, ok := config.Feed.(interface{ Epoch() revocation.Epoch }); ok && config.Accounts != nil {
+		a.followers = &followers{clients: config.Clients, epoch: view.Epoch, now: a.now, timeout: config.timeout()}
 	}
 	if u, err := url.Parse(config.Issuer); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
 		a.base = u

@@ -1,0 +1,105 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/revocation"
+)
+
+// followers remembers which clients were found to be good at the epoch that the
+// view has. Without it, ten thousand followers that were told of one revocation
+// would come back with ten thousand questions to the store, all with one answer,
+// while the rest of them still wait to be told.
+//
+// Every change of a client advances the clock, so what was read at one epoch of
+// the view holds until the view moves; what it is used for, the change feed, comes
+// from that same view. What this node changes itself is forgotten at once. Other
+// capabilities than following are looked up at each call.
+type followers struct {
+	clients Clients
+	epoch   func() revocation.Epoch // of the view
+	now     func() time.Time
+	timeout time.Duration // of one look-up
+
+	loading singleflight.Group
+
+	mu          sync.Mutex // guards what follows
+	at          revocation.Epoch
+	known       map[[sha256.Size]byte]account.Caller
+	forgettings int
+}
+
+// mostRemembered bounds what is remembered; installations have a handful of
+// clients.
+const mostRemembered = 4096
+
+// caller is ClientCaller of [Clients].
+func (f *followers) caller(ctx context.Context, id, secret string, from account.Origin) (account.Caller, error) {
+	proof := sha256.Sum256([]byte(id + "\x00" + secret))
+	epoch := f.epoch()
+	caller, found, forgettings := f.recall(proof, epoch)
+	if !found {
+		// The epoch is part of the name: nobody joins a question that was put when
+		// the view was older.
+		flight := fmt.Sprintf("%x %d %d", proof, epoch, forgettings)
+		loaded, err, _ := f.loading.Do(flight, func() (any, error) {
+			// Others wait for it as well as whoever happened to come first.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.timeout)
+			defer cancel()
+			caller, err := f.clients.ClientCaller(ctx, id, secret, from)
+			if err == nil {
+				f.remember(proof, caller, epoch, forgettings)
+			}
+			return caller, err
+		})
+		if err != nil {
+			return account.Caller{}, err
+		}
+		caller = loaded.(account.Caller) //nolint:errcheck,forcetypeassert // see above
+	}
+	caller.Actor.Address, caller.Actor.RequestID = from.Address, from.RequestID
+	return caller, nil
+}
+
+func (f *followers) recall(proof [sha256.Size]byte, epoch revocation.Epoch) (caller account.Caller, found bool, forgettings int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.at == epoch {
+		caller, found = f.known[proof]
+	}
+	// An old secret stops working by itself.
+	if found && caller.Client.OldSecretUntil > 0 && f.now().UnixMicro() >= caller.Client.OldSecretUntil {
+		found = false
+	}
+	return caller, found, f.forgettings
+}
+
+func (f *followers) remember(proof [sha256.Size]byte, caller account.Caller, epoch revocation.Epoch, forgettings int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if forgettings != f.forgettings || epoch < f.at {
+		return
+	}
+	if epoch > f.at || len(f.known) >= mostRemembered {
+		f.at, f.known = epoch, map[[sha256.Size]byte]account.Caller{}
+	}
+	f.known[proof] = caller
+}
+
+// forget is for when this node has changed a client: the view may not know yet.
+func (f *followers) forget() {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.known = map[[sha256.Size]byte]account.Caller{}
+	f.forgettings++
+}
