@@ -29,6 +29,7 @@ type bench struct {
 	postgres *postgres // nil until a section asks for one
 	costs    costs
 	kek      string // of the nodes
+	curfew   string // the binary, once there is one
 }
 
 // costs are the figures that SCALE.md calculates with.
@@ -72,12 +73,14 @@ func run() (err error) {
 	quick := flag.Bool("quick", false, "fewer rounds, smaller numbers: about a minute, for a first look")
 	only := flag.String("only", "", "run the sections that match this regular expression alone, and write nothing")
 	out := flag.String("out", ".", "the directory for RESULTS.md and the plots")
+	curfew := flag.String("curfew", "", "a curfew to measure; empty builds one from the sources around")
 	flag.Parse()
 	match, err := regexp.Compile(*only)
 	if err != nil {
 		return fmt.Errorf("-only: %w", err)
 	}
 	b := &bench{quick: *quick, rounds: 9, slice: 60 * time.Millisecond, began: time.Now(), costs: costs{}}
+	b.curfew = *curfew
 	if b.quick {
 		b.rounds, b.slice = 7, 25*time.Millisecond
 	}

@@ -35,16 +35,17 @@ const adminPassword = "a password for the time of a benchmark"
 
 // binary builds curfew once.
 func (b *bench) binary() (string, error) {
-	path := filepath.Join(b.dir, "curfew")
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
+	if b.curfew != "" {
+		return b.curfew, nil
 	}
+	path := filepath.Join(b.dir, "curfew")
 	b.say("  building curfew")
 	build := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/curfew")
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
+	b.curfew = path
 	return path, nil
 }
 
