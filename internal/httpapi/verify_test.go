@@ -1,0 +1,223 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/token"
+)
+
+// Forward auth: 200 with the identity, or 401 without.
+func TestVerify(t *testing.T) {
+	s := start(t)
+	ann := s.user("ann")
+	good, other := s.token(ann), s.token(s.user("bob"))
+	for _, tt := range []struct {
+		name string
+		with []credential
+		code string // "" for 200 as ann
+	}{
+		{"bearer", []credential{bearerToken(good)}, ""},
+		{"cookie", []credential{cookie(good)}, ""},
+		{"both", []credential{bearerToken(good), cookie(other)}, ""},
+		{"a good bearer and a bad cookie", []credential{bearerToken(good), cookie("x")}, ""},
+		{"a good cookie, and Basic for somebody else", []credential{basic{"a", "b"}, cookie(good)}, ""},
+		{"among other cookies", []credential{header{"Cookie", "a=b; __Host-curfew_session=" + good + "; c=d"}}, ""},
+		{"nothing", nil, "missing"},
+		{"Basic only", []credential{basic{"a", "b"}}, "missing"},
+		{"a bad bearer and a good cookie", []credential{bearerToken("x.y.z"), cookie(good)}, "malformed"},
+		{"an empty bearer and a good cookie", []credential{header{"Authorization", "Bearer "}, cookie(good)}, "malformed"},
+		{"two bearers", []credential{header{"Authorization", "Bearer " + good}, header{"Authorization", "Bearer " + good}}, "malformed"},
+		{"two cookies", []credential{cookie(good), cookie(good)}, "malformed"},
+		{"a token in the query", []credential{}, "missing"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := s.on(t)
+			// Somebody else's identity headers must not survive.
+			with := append([]credential{header{"Remote-User", "root"}, header{"Curfew-Session", "x"}}, tt.with...)
+			a := s.do("GET", "/v1/verify?access_token="+good, nil, with...)
+			s.identity(a, tt.code == "", ann.ID, claims(t, good).ID)
+			if tt.code != "" {
+				a.problem(401, tt.code)
+				return
+			}
+			if a.must(200, nil); len(a.body) != 0 || a.Header.Get("Cache-Control") != "no-store" || a.Header.Get("Set-Cookie") != "" {
+				t.Errorf("body %q, headers %v", a.body, a.Header)
+			}
+		})
+	}
+}
+
+// identity: the headers are there, on every answer, once, and empty unless it is
+// 200.
+func (s *server) identity(a *answer, known bool, user, session string) {
+	s.Helper()
+	if !known {
+		user, session = "", ""
+	}
+	for name, want := range map[string]string{"Remote-User": user, "Curfew-Session": session} {
+		if got := a.Header[name]; len(got) != 1 || got[0] != want {
+			s.Errorf("%s: %d with %s: %q, want %q once", a.what, a.StatusCode, name, got, want)
+		}
+	}
+}
+
+func TestVerifyTakesAnyMethod(t *testing.T) {
+	s := start(t)
+	ann := s.user("ann")
+	raw := s.token(ann)
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"} {
+		s.identity(s.do(method, "/v1/verify", nil, bearerToken(raw)).must(200, nil), true, ann.ID, claims(t, raw).ID)
+		s.identity(s.do(method, "/v1/verify", nil).must(401, nil), false, "", "")
+	}
+	// Proxies may send the body along; it is not looked at, whatever its size.
+	large := strings.Repeat("x", 1<<20)
+	a := s.doWith(http.DefaultClient, "POST", "/v1/verify", large, bearerToken(raw)).must(200, nil)
+	s.identity(a, true, ann.ID, claims(t, raw).ID)
+	a = s.doWith(http.DefaultClient, "PROPFIND", "/v1/verify", nil, bearerToken(raw)).must(200, nil)
+	s.identity(a, true, ann.ID, claims(t, raw).ID)
+}
+
+// A browser that asks for a page is sent to sign in, if the proxy has asked for
+// that, and comes back only to where it may.
+func TestVerifySendsToSignIn(t *testing.T) {
+	const page = "text/html,application/xhtml+xml,*/*;q=0.8"
+	const app = "http://app.curfew.test/invoices?page=2,3"
+	forwarded := func(proto, host, uri string) []credential {
+		return []credential{header{"X-Forwarded-Proto", proto}, header{"X-Forwarded-Host", host}, header{"X-Forwarded-Uri", uri}, header{"Accept", page}}
+	}
+	fromApp := forwarded("http", "app.curfew.test", "/invoices?page=2,3")
+	proxied, direct := start(t, behindProxy), start(t)
+	ann := proxied.user("ann")
+	ended := proxied.mint(ann, func(s *token.Session) { s.IssuedAt -= 1300; s.LastRefresh -= 1300; s.ExpiresAt -= 1300 })
+	for _, tt := range []struct {
+		name   string
+		s      *server
+		method string
+		query  string
+		with   []credential
+		to     string // Location's query; "-" for 401
+	}{
+		{"a browser", proxied, "GET", "?sign_in=1", fromApp, url.Values{"return": {app}}.Encode()},
+		{"whose session has timed out", proxied, "GET", "?sign_in=1", append(fromApp[:4:4], cookie(ended)), url.Values{"return": {app}, "why": {"idle_timeout"}}.Encode()},
+		{"HEAD", proxied, "HEAD", "?sign_in=1", fromApp, url.Values{"return": {app}}.Encode()},
+		{"a POST that the proxy made a GET", proxied, "GET", "?sign_in=1", append(fromApp[:4:4], header{"X-Forwarded-Method", "POST"}), "-"},
+		{"a GET that the proxy made a POST", proxied, "POST", "?sign_in=1", append(fromApp[:4:4], header{"X-Forwarded-Method", "GET"}), url.Values{"return": {app}}.Encode()},
+		{"a POST", proxied, "POST", "?sign_in=1", fromApp, "-"},
+		{"not configured", proxied, "GET", "", fromApp, "-"},
+		{"configured otherwise", proxied, "GET", "?sign_in=0", fromApp, "-"},
+		{"an API", proxied, "GET", "?sign_in=1", append(fromApp[:3:3], header{"Accept", "application/json"}), "-"},
+		{"an API that takes anything", proxied, "GET", "?sign_in=1", append(fromApp[:3:3], header{"Accept", "*/*"}), "-"},
+		{"an API with a token", proxied, "GET", "?sign_in=1", append(fromApp[:4:4], bearerToken(ended)), "-"},
+		{"nobody says where from", proxied, "GET", "?sign_in=1", []credential{header{"Accept", page}}, ""},
+		{"another host", proxied, "GET", "?sign_in=1", forwarded("http", "evil.example", "/"), ""},
+		{"a host with a user", proxied, "GET", "?sign_in=1", forwarded("http", "app.curfew.test@evil.example", "/"), ""},
+		{"no path", proxied, "GET", "?sign_in=1", forwarded("http", "app.curfew.test", ".evil.example/"), ""},
+		{"a path that is a user", proxied, "GET", "?sign_in=1", forwarded("http", "app.curfew.test", "@evil.example/"), ""},
+		{"another scheme", proxied, "GET", "?sign_in=1", forwarded("javascript", "app.curfew.test", "/"), ""},
+		{"two hosts", proxied, "GET", "?sign_in=1", append(forwarded("http", "app.curfew.test", "/"), header{"X-Forwarded-Host", "evil.example"}), ""},
+		{"a list of hosts", proxied, "GET", "?sign_in=1", forwarded("http", "app.curfew.test, evil.example", "/"), ""},
+		{"two paths", proxied, "GET", "?sign_in=1", append(forwarded("http", "app.curfew.test", "/"), header{"X-Forwarded-Uri", "//x"}), ""},
+		{"from a stranger, not through a proxy", direct, "GET", "?sign_in=1", fromApp, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := tt.s.on(t)
+			a := s.do(tt.method, "/v1/verify"+tt.query, nil, tt.with...)
+			s.identity(a, false, "", "")
+			if tt.to == "-" {
+				a.must(401, nil)
+				return
+			}
+			want := issuer + "/sign-in"
+			if tt.to != "" {
+				want += "?" + tt.to
+			}
+			if a.must(302, nil); a.Header.Get("Location") != want || a.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("Location %q, want %q", a.Header.Get("Location"), want)
+			}
+		})
+	}
+}
+
+// A cookie that is due is renewed; a bearer token never, and nothing else is ever
+// done to the cookie.
+func TestVerifyRenewsTheCookie(t *testing.T) {
+	s := start(t)
+	ann := s.user("ann")
+	ago := func(seconds int64, remember bool) string {
+		return s.mint(ann, func(sess *token.Session) {
+			sess.IssuedAt -= token.UnixTime(seconds)
+			sess.LastRefresh -= token.UnixTime(seconds)
+			sess.ExpiresAt -= token.UnixTime(seconds)
+			if sess.RememberMe = remember; remember {
+				sess.ExpiresAt = sess.IssuedAt + 1728000
+			}
+		})
+	}
+	fresh, due, remembered, over := ago(290, false), ago(310, false), ago(310, true), ago(1300, false)
+	if a := s.do("GET", "/v1/verify", nil, cookie(fresh)).must(200, nil); a.Header.Get("Set-Cookie") != "" {
+		t.Error("a cookie that is not due is renewed")
+	}
+	if a := s.do("GET", "/v1/verify", nil, bearerToken(due)).must(200, nil); a.Header.Get("Set-Cookie") != "" {
+		t.Error("a bearer token became a cookie")
+	}
+	for raw, persistent := range map[string]bool{due: false, remembered: true} {
+		a := s.do("GET", "/v1/verify", nil, cookie(raw)).must(200, nil)
+		s.identity(a, true, ann.ID, claims(t, raw).ID)
+		cookies := a.Cookies()
+		if len(cookies) != 1 || cookies[0].Name != "__Host-curfew_session" || (cookies[0].MaxAge > 0) != persistent || !cookies[0].HttpOnly || !cookies[0].Secure {
+			t.Fatalf("cookies %v", a.Header["Set-Cookie"])
+		}
+		if claims(t, cookies[0].Value).ID != claims(t, raw).ID {
+			t.Error("another session")
+		}
+		if b := s.do("GET", "/v1/verify", nil, cookie(cookies[0].Value)).must(200, nil); b.Header.Get("Set-Cookie") != "" {
+			t.Error("the renewed cookie is renewed once more")
+		}
+	}
+	for _, raw := range []string{over, "x.y.z"} {
+		if a := s.do("GET", "/v1/verify", nil, cookie(raw)).must(401, nil); a.Header.Get("Set-Cookie") != "" {
+			t.Errorf("a refusal touches the cookie: %v", a.Header["Set-Cookie"])
+		}
+	}
+
+	// A page makes many requests at once: each gets in, whatever becomes of the
+	// renewal.
+	due = ago(310, false)
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if a := s.do("GET", "/v1/verify", nil, cookie(due)); a.StatusCode != 200 {
+				t.Errorf("%d %s", a.StatusCode, a.body)
+			}
+		})
+	}
+	all.Wait()
+
+	// The store knows better than the cache: a session that was revoked a moment
+	// ago elsewhere is not renewed.
+	if _, err := s.sessions.RevokeUser(context.Background(), trusted, ann.ID, "", false, 0); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.do("GET", "/v1/verify", nil, cookie(due)).must(401, nil); a.Header.Get("Set-Cookie") != "" {
+		t.Error("a revoked session gets a cookie")
+	}
+}
+
+// An id that only just is one arrives in the header as it is.
+func TestVerifyHeaderSafe(t *testing.T) {
+	s := start(t)
+	client := s.service("gateway", store.Issue)
+	const id = "A-z0.9_~:@|" + "x"
+	var issued struct{ Token string }
+	s.do("POST", "/v1/users/"+url.PathEscape(id)+"/sessions", nil, client).must(201, &issued)
+	a := s.do("GET", "/v1/verify", nil, bearerToken(issued.Token)).must(200, nil)
+	if got := a.Header.Get("Remote-User"); got != id {
+		t.Errorf("Remote-User: %q, want %q", got, id)
+	}
+}
