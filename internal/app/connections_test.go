@@ -1,0 +1,129 @@
+package app
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// fakeConn is a connection of which only the end is of interest.
+type fakeConn struct {
+	net.Conn
+	name   string
+	closed bool
+}
+
+func (c *fakeConn) Close() error { c.closed = true; return nil }
+
+func TestTheOldestConnectionWithoutARequestGoes(t *testing.T) {
+	c := newConnections(2, 3)
+	conns := make([]*fakeConn, 6)
+	for i := range conns {
+		conns[i] = &fakeConn{name: fmt.Sprint(i)}
+	}
+	closed := func(want ...int) {
+		t.Helper()
+		for i, conn := range conns {
+			expected := false
+			for _, w := range want {
+				expected = expected || w == i
+			}
+			if conn.closed != expected {
+				t.Errorf("connection %d: closed %v, want %v", i, conn.closed, expected)
+			}
+		}
+	}
+	c.track(conns[0], http.StateNew)
+	c.track(conns[1], http.StateNew)
+	closed()
+	c.track(conns[2], http.StateNew) // one more than two: the oldest goes
+	closed(0)
+	c.track(conns[0], http.StateClosed)
+	c.track(conns[1], http.StateActive) // has asked: is out of danger
+	c.track(conns[3], http.StateNew)
+	c.track(conns[4], http.StateNew)
+	closed(0, 2)
+	c.track(conns[2], http.StateClosed)
+	if open, displaced := c.counts(); open != 3 || displaced != 2 {
+		t.Errorf("%d open, %d displaced; want 3 and 2", open, displaced)
+	}
+
+	// Those that are kept alive are counted apart; the one that has been idle the
+	// longest goes.
+	c.track(conns[1], http.StateIdle)
+	c.track(conns[3], http.StateActive)
+	c.track(conns[3], http.StateIdle)
+	c.track(conns[1], http.StateActive)
+	c.track(conns[1], http.StateIdle) // now later than 3
+	c.track(conns[4], http.StateActive)
+	c.track(conns[4], http.StateIdle)
+	c.track(conns[5], http.StateNew)
+	closed(0, 2)
+	c.track(conns[5], http.StateActive)
+	c.track(conns[5], http.StateIdle)
+	closed(0, 2, 3)
+
+	// At the end those without a request are not waited for.
+	c.track(conns[0], http.StateNew)
+	conns[0].closed = false
+	c.closeUnasked()
+	closed(0, 2, 3)
+}
+
+// Many connections that dribble do not keep anybody out who asks.
+func TestDribblersStarveNobody(t *testing.T) {
+	c := newConnections(8, 8)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "good")
+	}))
+	server.Config.ConnState = c.track
+	server.Config.ReadHeaderTimeout = time.Minute
+	server.Start()
+	defer server.Close()
+	var dribbling []net.Conn
+	for range 100 {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHo"); err != nil {
+			t.Fatal(err)
+		}
+		dribbling = append(dribbling, conn)
+		if len(dribbling)%10 == 0 {
+			answer, err := server.Client().Get(server.URL)
+			if err != nil {
+				t.Fatalf("among %d that dribble: %v", len(dribbling), err)
+			}
+			answer.Body.Close()
+			server.Client().CloseIdleConnections()
+		}
+	}
+	// The first ones have been closed, the last ones have not.
+	ended := func(conn net.Conn) bool {
+		_ = conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		_, err := conn.Read(make([]byte, 1))
+		timeout, ok := err.(net.Error) //nolint:errorlint // as net has it
+		return !ok || !timeout.Timeout()
+	}
+	if !ended(dribbling[0]) {
+		t.Error("the oldest connection is still open")
+	}
+	if ended(dribbling[len(dribbling)-1]) {
+		t.Error("the latest connection has been closed")
+	}
+}
+
+// Every limit is set: a server without one can be held up for ever.
+func TestServerHasEveryLimit(t *testing.T) {
+	a := &App{log: NewLogger(io.Discard, "json", 0)}
+	s := a.newServer(http.NotFoundHandler(), newConnections(1, 1))
+	if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= 0 || s.WriteTimeout <= 0 || s.IdleTimeout <= 0 || s.MaxHeaderBytes != 32<<10 || s.ConnState == nil || s.ErrorLog == nil {
+		t.Errorf("a limit is missing: %+v", s)
+	}
+}

@@ -1,0 +1,130 @@
+package app
+
+import (
+	"bytes"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/settings"
+)
+
+func openEmpty(t *testing.T) store.Store {
+	t.Helper()
+	s, err := openStore(t.Context(), config.Database("sqlite:"+t.TempDir()+"/curfew.db"), true, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestInstall(t *testing.T) {
+	s := openEmpty(t)
+	now := time.Now()
+	installed, first, err := install(t.Context(), s, now, config.Server{}, "127.0.0.1:8420")
+	if err != nil || !first {
+		t.Fatalf("first %v, %v; want the first start", first, err)
+	}
+	if installed.Issuer != "http://127.0.0.1:8420" || !slices.Equal(installed.Audience, []string{"http://127.0.0.1:8420"}) {
+		t.Errorf("%+v, want what follows from the address", installed)
+	}
+	row, err := s.Settings(t.Context())
+	if err != nil || row.Settings != settings.Default() || row.LongestMaximum != 1_728_000 || row.Epoch == 0 {
+		t.Errorf("settings %+v, %v; want the defaults", row, err)
+	}
+	before, err := s.Clock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// A later start at another address changes nothing but the clock.
+	again, first, err := install(t.Context(), s, now, config.Server{}, "127.0.0.1:9999")
+	if err != nil || first || again.Issuer != installed.Issuer {
+		t.Errorf("%+v, first %v, %v; want what is stored", again, first, err)
+	}
+	if after, err := s.Clock(t.Context()); err != nil || after <= before {
+		t.Errorf("the clock stands at %d, %v; every start advances it from %d", after, err, before)
+	}
+
+	same := config.Server{Issuer: installed.Issuer, Audience: installed.Audience}
+	if _, _, err := install(t.Context(), s, now, same, "x"); err != nil {
+		t.Errorf("what is stored is refused: %v", err)
+	}
+	other := config.Server{Issuer: "https://a.example", Audience: []string{"b", "c"}}
+	_, _, err = install(t.Context(), s, now, other, "x")
+	if err == nil {
+		t.Fatal("another issuer and audience were taken")
+	}
+	for _, want := range []string{`--issuer is "https://a.example"`, `--audience is "b", "c"`, `made with "http://127.0.0.1:8420"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v should say %s", err, want)
+		}
+	}
+}
+
+func TestDefaultIssuer(t *testing.T) {
+	for address, want := range map[string]string{
+		"127.0.0.1:8420": "http://127.0.0.1:8420", "[::1]:1": "http://[::1]:1", "host:1": "http://host:1",
+		"0.0.0.0:8420": "http://localhost:8420", "[::]:8420": "http://localhost:8420", ":8420": "http://localhost:8420",
+	} {
+		if got := defaultIssuer(address, false); got != want {
+			t.Errorf("%s: %s, want %s", address, got, want)
+		}
+	}
+	if got := defaultIssuer("127.0.0.1:443", true); got != "https://127.0.0.1:443" {
+		t.Errorf("with TLS: %s", got)
+	}
+}
+
+func TestGreeting(t *testing.T) {
+	var b bytes.Buffer
+	if err := greet(&b, greeting{URL: "http://a", First: true, Password: "secret-1"}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(b.String(), "open       http://a\n") || strings.Count(b.String(), "secret-1") != 1 {
+		t.Errorf("%s", b.String())
+	}
+	b.Reset()
+	if err := greet(&b, greeting{URL: "http://a", First: true}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(b.String(), "CURFEW_ADMIN_PASSWORD") {
+		t.Errorf("%s", b.String())
+	}
+	b.Reset()
+	if err := greet(&b, greeting{URL: "http://a"}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(b.String(), "account") {
+		t.Errorf("a later start speaks of an account: %s", b.String())
+	}
+}
+
+func TestLogFormat(t *testing.T) {
+	for format, want := range map[string]string{"text": "level=INFO msg=hello", "json": `"msg":"hello"`, "": `"msg":"hello"`} {
+		var b bytes.Buffer
+		NewLogger(&b, format, slog.LevelInfo).Info("hello")
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("format %q: %s", format, b.String())
+		}
+		NewLogger(&b, format, slog.LevelWarn).Info("too low")
+		if strings.Contains(b.String(), "too low") {
+			t.Errorf("format %q: the level is not kept", format)
+		}
+	}
+	// Whoever writes to a log cannot write to the terminal that shows it.
+	var b bytes.Buffer
+	NewLogger(&b, "text", slog.LevelInfo).Info("hello", "name", "\x1b[31mred\nnew line")
+	if strings.ContainsAny(b.String(), "\x1b") || strings.Count(b.String(), "\n") != 1 {
+		t.Errorf("%q", b.String())
+	}
+}

@@ -1,0 +1,87 @@
+package app
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+func TestOneServerAtATime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "curfew.db")
+	first, err := lockDatabase(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockDatabase(path); !errors.Is(err, ErrInUse) {
+		t.Errorf("%v, want ErrInUse", err)
+	}
+	if err := first.unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path + ".lock"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file of the lock stays: %v", err)
+	}
+	second, err := lockDatabase(path)
+	if err != nil {
+		t.Fatalf("after the first has gone: %v", err)
+	}
+	if err := second.unlock(); err != nil {
+		t.Fatal(err)
+	}
+	// What a killed process leaves behind locks nothing.
+	if err := os.WriteFile(path+".lock", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	third, err := lockDatabase(path)
+	if err != nil {
+		t.Fatalf("after one that was killed: %v", err)
+	}
+	if err := third.unlock(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLockNeedsADirectory(t *testing.T) {
+	_, err := lockDatabase(filepath.Join(t.TempDir(), "nowhere", "curfew.db"))
+	if err == nil || !strings.Contains(err.Error(), "does not exist: make it first") {
+		t.Errorf("%v, want to be told to make the directory", err)
+	}
+}
+
+// The file is removed at the end, and whoever opened it a moment before must not
+// believe that it holds anything.
+func TestLockWhileItIsRemoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "curfew.db")
+	var holders, most atomic.Int64
+	var running sync.WaitGroup
+	for range 8 {
+		running.Go(func() {
+			for range 300 {
+				l, err := lockDatabase(path)
+				if errors.Is(err, ErrInUse) {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if n := holders.Add(1); n > most.Load() {
+					most.Store(n)
+				}
+				holders.Add(-1)
+				if err := l.unlock(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	running.Wait()
+	if most.Load() != 1 {
+		t.Errorf("%d held the lock at a time, want 1", most.Load())
+	}
+}
