@@ -137,6 +137,10 @@ type Config struct {
 	// Applied, if not nil, is told of revocations right after their commit, to
 	// apply them to this node's view.
 	Applied func(revocations ...revocation.Revocation)
+	// HashMemoryKiB is the memory that the hash of a password takes. Zero means 19
+	// MiB, which OWASP recommends with two passes. Hashes that were made with
+	// another are replaced when their users sign in.
+	HashMemoryKiB uint32
 	// MaxHashes is how many passwords are hashed at a time. Zero means as many as
 	// processors and memory allow, at least one: see mostHashes.
 	MaxHashes int
@@ -147,9 +151,16 @@ type Config struct {
 	Logger   *slog.Logger     // nil discards
 }
 
+func (c Config) hashMemoryKiB() uint32 {
+	if c.HashMemoryKiB == 0 {
+		return owaspMemory
+	}
+	return min(max(c.HashMemoryKiB, leastHashMemory), mostHashMemory)
+}
+
 func (c Config) maxHashes() int {
 	if c.MaxHashes <= 0 {
-		return mostHashes(runtime.GOMAXPROCS(0), memory())
+		return mostHashes(runtime.GOMAXPROCS(0), memory(), c.hashMemoryKiB())
 	}
 	return c.MaxHashes
 }
@@ -177,7 +188,7 @@ func New(config Config) (*Service, error) {
 	if config.Store == nil {
 		return nil, errors.New("account: Config.Store is required")
 	}
-	decoy, err := parseHash(hashPassword(rand.Text()))
+	decoy, err := parseHash(hashPassword(rand.Text(), config.hashMemoryKiB()))
 	if err != nil {
 		return nil, err
 	}

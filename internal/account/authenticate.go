@@ -83,15 +83,39 @@ func (s *Service) verify(ctx context.Context, u store.User, nameKey, password st
 			hash = read
 		}
 	}
-	good := hash.matches(password)
-	over()
-	if good && stored && !u.Disabled && len(password) <= LongestPassword {
+	if hash.matches(password) && stored && !u.Disabled && len(password) <= LongestPassword {
+		if !hash.current(s.config.hashMemoryKiB()) {
+			u.PasswordHash = s.renew(ctx, u, hashPassword(password, s.config.hashMemoryKiB()))
+		}
 		return u, nil
 	}
+	over()
 	if err := s.refuse(ctx, u, limits, from); err != nil {
 		return store.User{}, err
 	}
 	return store.User{}, ErrBadCredentials
+}
+
+// renew replaces a hash whose parameters are not those of today by one of the same
+// password, and returns the one that the store has then. If it fails it is for the
+// next sign-in to do.
+func (s *Service) renew(ctx context.Context, u store.User, hash string) string {
+	err := s.store.Update(ctx, func(tx store.Tx) error {
+		now, err := tx.LockUser(ctx, u.ID)
+		if err != nil {
+			return err
+		}
+		if now.PasswordHash != u.PasswordHash {
+			return errors.New("it was changed in the meantime")
+		}
+		now.PasswordHash = hash
+		return tx.UpdateUser(ctx, now)
+	})
+	if err != nil {
+		s.log.WarnContext(ctx, "the hash of a password could not be renewed", "user", u.ID, "error", err)
+		return u.PasswordHash
+	}
+	return hash
 }
 
 // refuse counts a failed attempt before it is answered. The entry in the audit

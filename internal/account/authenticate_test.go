@@ -305,7 +305,10 @@ func TestQueueIsBounded(t *testing.T) {
 
 	cancel()
 	for range 5 {
-		is(t, "whoever waits no longer", <-errs, account.ErrBusy)
+		// Who had not come as far as the queue was still asking the store.
+		if err := <-errs; !errors.Is(err, account.ErrBusy) && !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("whoever waits no longer: error %v", err)
+		}
 	}
 	release()
 	noErr(t, n.signIn("alice", good, "192.0.2.99"))

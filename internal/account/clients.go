@@ -88,7 +88,7 @@ func (s *Service) CreateClient(ctx context.Context, c Caller, body wire.NewClien
 	}
 	secret, hash := newSecret()
 	client := store.Client{Name: name, Capabilities: capabilities, SecretHash: hash}
-	client, err = s.changeClient(ctx, c.Actor, wire.ActionClientCreate, func(tx store.Tx) (store.Client, error) {
+	client, err = s.changeClient(ctx, c, wire.ActionClientCreate, func(tx store.Tx) (store.Client, error) {
 		client.ID = clientID(name)
 		if _, err := tx.Client(ctx, client.ID); client.ID == "" || err == nil {
 			client.ID = strings.TrimPrefix(client.ID+"-"+strings.ToLower(rand.Text()[:8]), "-")
@@ -109,18 +109,26 @@ func clientID(name string) string {
 			return ""
 		}
 	}
-	if len(id) > 64 || id == "me" || id == "." || id == ".." {
+	// It stands in paths and on command lines.
+	if len(id) > 64 || id == "me" || strings.HasPrefix(id, ".") || strings.HasPrefix(id, "-") {
 		return ""
 	}
 	return id
 }
 
 // changeClient writes what change makes of a client, with the clock held, and
-// what was done to it.
-func (s *Service) changeClient(ctx context.Context, actor store.Actor, action string, change func(store.Tx) (store.Client, error)) (client store.Client, err error) {
+// what was done to it. Whether the caller may is asked again there.
+func (s *Service) changeClient(ctx context.Context, c Caller, action string, change func(store.Tx) (store.Client, error)) (client store.Client, err error) {
 	err = s.store.Update(ctx, func(tx store.Tx) error {
 		now := s.now()
 		epoch, err := tx.Advance(ctx, now)
+		if err != nil {
+			return err
+		}
+		caller, err := c.again(ctx, tx)
+		if err == nil {
+			err = caller.administrates()
+		}
 		if err != nil {
 			return err
 		}
@@ -132,7 +140,7 @@ func (s *Service) changeClient(ctx context.Context, actor store.Actor, action st
 			return err
 		}
 		return tx.AppendAudit(ctx, store.Audit{
-			At: now.UnixMicro(), Actor: actor, Action: action, TargetKind: "client", TargetID: client.ID, TargetName: client.Name,
+			At: now.UnixMicro(), Actor: c.Actor, Action: action, TargetKind: "client", TargetID: client.ID, TargetName: client.Name,
 			Epoch: epoch, Detail: detail(map[string]any{"capabilities": client.Capabilities}),
 		})
 	})
@@ -146,7 +154,7 @@ func (s *Service) NewSecret(ctx context.Context, c Caller, id string) (store.Cli
 		return store.Client{}, "", err
 	}
 	secret, hash := newSecret()
-	client, err := s.changeClient(ctx, c.Actor, wire.ActionClientSecret, func(tx store.Tx) (store.Client, error) {
+	client, err := s.changeClient(ctx, c, wire.ActionClientSecret, func(tx store.Tx) (store.Client, error) {
 		client, err := tx.Client(ctx, id)
 		client.OldSecretHash, client.OldSecretUntil = client.SecretHash, s.now().Add(oldSecretFor).UnixMicro()
 		client.SecretHash = hash
@@ -160,7 +168,7 @@ func (s *Service) DeleteClient(ctx context.Context, c Caller, id string) error {
 	if err := c.administrates(); err != nil {
 		return err
 	}
-	_, err := s.changeClient(ctx, c.Actor, wire.ActionClientDelete, func(tx store.Tx) (store.Client, error) {
+	_, err := s.changeClient(ctx, c, wire.ActionClientDelete, func(tx store.Tx) (store.Client, error) {
 		client, err := tx.Client(ctx, id)
 		client.Deleted = true
 		client.SecretHash, client.OldSecretHash, client.OldSecretUntil = "", "", 0

@@ -27,7 +27,7 @@ func ReadableHash(text string) bool {
 	return err == nil
 }
 
-func HashOf(password string) string { return hashPassword(password) }
+func HashOf(password string) string { return hashPassword(password, owaspMemory) }
 
 // Gates returns how many keys have attempts under way or waiting.
 func (s *Service) Gates() int {

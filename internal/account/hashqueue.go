@@ -64,14 +64,14 @@ func (s *Service) hash(ctx context.Context, password string) (hash string, err e
 		return "", err
 	}
 	defer over()
-	return hashPassword(password), nil
+	return hashPassword(password, s.config.hashMemoryKiB()), nil
 }
 
 // mostHashes returns how many hashes processors and memory allow at a time. One
 // processor is left to those who are signed in already, if there are two, and
 // three quarters of the memory to everything else.
-func mostHashes(processors int, memory uint64) int {
-	byMemory := min(memory/4/(hashMemory<<10), math.MaxInt32)
+func mostHashes(processors int, memory uint64, eachKiB uint32) int {
+	byMemory := min(memory/4/(uint64(eachKiB)<<10), math.MaxInt32)
 	return max(1, min(processors-1, int(byMemory))) //nolint:gosec // bounded by the line above
 }
 

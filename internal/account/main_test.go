@@ -23,6 +23,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const good = "correct horse battery"
 
+// cheap is the memory of a hash, in KiB, where nobody attacks it.
+const cheap = 64
+
 var (
 	cli   = account.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: "test"}, Trusted: true}
 	home  = account.Origin{Address: "192.0.2.1", RequestID: "request-1"}
@@ -86,6 +89,9 @@ func (w *world) nodeWith(s store.Store, c account.Config) *node {
 	w.t.Helper()
 	n := &node{t: w.t, store: s}
 	c.Store, c.Now = s, w.now
+	if c.HashMemoryKiB == 0 {
+		c.HashMemoryKiB = cheap
+	}
 	c.Applied = func(r ...revocation.Revocation) { n.applied = append(n.applied, r...) }
 	var err error
 	if n.Service, err = account.New(c); err != nil {

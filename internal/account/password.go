@@ -20,7 +20,7 @@ const (
 // The parameters of argon2id: OWASP's Password Storage Cheat Sheet, 19 MiB and
 // two passes.
 const (
-	hashMemory  = 19 * 1024 // KiB
+	owaspMemory = 19 * 1024 // KiB
 	hashTime    = 2
 	hashThreads = 1
 	hashLength  = 32
@@ -38,18 +38,19 @@ func checkPassword(field, password string) error {
 }
 
 // hashPassword returns the argon2id hash in the form of the PHC string format.
-func hashPassword(password string) string {
+func hashPassword(password string, memoryKiB uint32) string {
 	salt := make([]byte, saltLength)
 	rand.Read(salt) // never fails
-	hash := argon2.IDKey([]byte(password), salt, hashTime, hashMemory, hashThreads, hashLength)
+	hash := argon2.IDKey([]byte(password), salt, hashTime, memoryKiB, hashThreads, hashLength)
 	enc := base64.RawStdEncoding
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version,
-		hashMemory, hashTime, hashThreads, enc.EncodeToString(salt), enc.EncodeToString(hash))
+		memoryKiB, hashTime, hashThreads, enc.EncodeToString(salt), enc.EncodeToString(hash))
 }
 
 // A row of the database must not be able to make a sign-in take all memory, or
 // minutes.
 const (
+	leastHashMemory = 8       // KiB: what the algorithm needs (RFC 9106, section 3.1)
 	mostHashMemory  = 1 << 20 // KiB
 	mostHashTime    = 32
 	mostHashThreads = 16
@@ -77,7 +78,7 @@ func parseHash(text string) (argonHash, error) {
 		return h, errHashForm
 	}
 	if h.threads < 1 || h.threads > mostHashThreads || h.time < 1 || h.time > mostHashTime ||
-		h.memory < 8*uint32(h.threads) || h.memory > mostHashMemory {
+		h.memory < leastHashMemory*uint32(h.threads) || h.memory > mostHashMemory {
 		return h, errHashForm
 	}
 	var err error
@@ -88,6 +89,12 @@ func parseHash(text string) (argonHash, error) {
 		return h, errHashForm
 	}
 	return h, nil
+}
+
+// current reports whether hashPassword would use the same parameters now.
+func (h argonHash) current(memoryKiB uint32) bool {
+	return h.memory == memoryKiB && h.time == hashTime && h.threads == hashThreads &&
+		len(h.salt) == saltLength && len(h.sum) == hashLength
 }
 
 // matches hashes a password and compares.

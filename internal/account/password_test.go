@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 )
 
@@ -116,6 +117,33 @@ func TestStoredHashesThatAreRefused(t *testing.T) {
 	}
 }
 
+func TestHashesAreRenewed(t *testing.T) {
+	engines(t, func(t *testing.T, w *world) {
+		before := w.with(account.Config{HashMemoryKiB: 2 * cheap})
+		u := before.add("alice", store.UserEdit)
+		n := w.node()
+		is(t, "wrong password", n.signIn("alice", "wrong horse battery", "192.0.2.1"), account.ErrBadCredentials)
+		if same, err := n.store.User(t.Context(), u.ID); err != nil || same.PasswordHash != u.PasswordHash {
+			t.Fatalf("a wrong password has changed something, or %v", err)
+		}
+		noErr(t, n.signIn("alice", good, "192.0.2.1"))
+		renewed, err := n.store.User(t.Context(), u.ID)
+		noErr(t, err)
+		if !strings.HasPrefix(renewed.PasswordHash, "$argon2id$v=19$m=64,t=2,p=1$") {
+			t.Errorf("the hash is %.32s…", renewed.PasswordHash)
+		}
+		if renewed.Name != u.Name || len(renewed.Permissions) != 1 {
+			t.Errorf("more than the hash has changed: %+v", renewed)
+		}
+		noErr(t, n.signIn("alice", good, "192.0.2.1"))
+		again, err := n.store.User(t.Context(), u.ID)
+		noErr(t, err)
+		if again.PasswordHash != renewed.PasswordHash {
+			t.Error("renewed once more, for nothing")
+		}
+	})
+}
+
 func TestMostHashes(t *testing.T) {
 	const gib = 1 << 30
 	for _, tt := range []struct {
@@ -132,7 +160,7 @@ func TestMostHashes(t *testing.T) {
 		{"nothing known", 0, 0, 1},
 		{"no limit", 8, 1<<63 - 1, 7},
 	} {
-		if got := account.MostHashes(tt.processors, tt.memory); got != tt.want {
+		if got := account.MostHashes(tt.processors, tt.memory, 19<<10); got != tt.want {
 			t.Errorf("%s: %d at a time, want %d", tt.what, got, tt.want)
 		}
 	}

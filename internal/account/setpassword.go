@@ -47,7 +47,7 @@ func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, 
 		return nil, err
 	}
 	if c.IsSelf(userID) {
-		if _, err := s.verify(ctx, u, u.NameKey, *change.Current, from); err != nil {
+		if u, err = s.verify(ctx, u, u.NameKey, *change.Current, from); err != nil {
 			return nil, err
 		}
 	}

@@ -1,0 +1,563 @@
+package account_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+	"example.com/curfew/token"
+)
+
+func (n *node) change(c account.Caller, id string, change wire.UserChange) error {
+	_, _, err := n.ChangeUser(n.t.Context(), c, id, change, "")
+	return err
+}
+
+// Every kind of caller, every kind of change, every kind of target: what is not
+// in the table's allowed is forbidden, and takes the permission that is named.
+func TestWhoMayChangeWhom(t *testing.T) {
+	n := sqlite(t).node()
+	n.add("root", store.AdministerSystem) // so that no other administrator is the last
+	callers := map[string]account.Caller{
+		"nobody":        {},
+		"user":          n.as(n.add("user")),
+		"editor":        n.as(n.add("editor", store.UserEdit)),
+		"administrator": n.as(n.add("administrator", store.AdministerSystem)),
+		"client": {Actor: store.Actor{Kind: store.ActorClient}, Client: &store.Client{
+			ID: "c", Capabilities: store.Capabilities()}},
+		"command line": cli,
+	}
+	changes := map[string]func(i int) wire.UserChange{
+		"rename":    func(i int) wire.UserChange { return wire.UserChange{Name: ptr(fmt.Sprintf("renamed %d", i))} },
+		"email":     func(i int) wire.UserChange { return wire.UserChange{Email: json.RawMessage(`"a@example.com"`)} },
+		"password":  func(i int) wire.UserChange { return wire.UserChange{Password: ptr("another password")} },
+		"disable":   func(i int) wire.UserChange { return wire.UserChange{Disabled: ptr(true)} },
+		"enable":    func(i int) wire.UserChange { return wire.UserChange{Disabled: ptr(false)} },
+		"promote":   func(i int) wire.UserChange { return wire.UserChange{Permissions: ptr(store.Permissions())} },
+		"take away": func(i int) wire.UserChange { return wire.UserChange{Permissions: ptr([]string{})} },
+		"nothing":   func(i int) wire.UserChange { return wire.UserChange{} },
+		"all at once": func(i int) wire.UserChange {
+			return wire.UserChange{Name: ptr(fmt.Sprintf("all %d", i)), Permissions: ptr([]string{}), Disabled: ptr(true)}
+		},
+	}
+	const permissions = "promote, take away, all at once"
+	i := 0
+	for who, caller := range callers {
+		for what, change := range changes {
+			for _, target := range []string{"a user", "an editor", "an administrator", "a disabled administrator"} {
+				i++
+				var held []string
+				switch target {
+				case "an editor":
+					held = []string{store.UserEdit}
+				case "an administrator", "a disabled administrator":
+					held = []string{store.AdministerSystem}
+				}
+				u := n.add(fmt.Sprintf("target %d", i), held...)
+				if target == "a disabled administrator" {
+					noErr(t, n.change(cli, u.ID, wire.UserChange{Disabled: ptr(true)}))
+				}
+				row := who + ": " + what + " of " + target
+				takes := ""
+				switch who {
+				case "nobody", "user", "client":
+					takes = store.UserEdit
+				case "editor":
+					if strings.Contains(permissions, what) || strings.Contains(target, "administrator") {
+						takes = store.AdministerSystem
+					}
+				}
+				err := n.change(caller, u.ID, change(i))
+				if takes == "" && err != nil {
+					t.Errorf("%s: %v", row, err)
+				}
+				if takes != "" {
+					forbidden(t, row, err, takes)
+				}
+			}
+		}
+	}
+}
+
+func TestWhoMayLookAndCreate(t *testing.T) {
+	n := sqlite(t).node()
+	u := n.add("user")
+	editor, admin := n.as(n.add("editor", store.UserEdit)), n.as(n.add("administrator", store.AdministerSystem))
+	for who, c := range map[string]account.Caller{"nobody": {}, "a user": n.as(u)} {
+		_, err := n.User(t.Context(), c, u.ID)
+		forbidden(t, who+" looks", err, store.UserEdit)
+		_, _, err = n.Users(t.Context(), c, "", "", 10)
+		forbidden(t, who+" lists", err, store.UserEdit)
+		_, _, err = n.FindUsers(t.Context(), c, []string{"user"})
+		forbidden(t, who+" finds", err, store.UserEdit)
+		_, err = n.CreateUser(t.Context(), c, wire.UserChange{Name: ptr("x")})
+		forbidden(t, who+" creates", err, store.UserEdit)
+		_, err = n.UsersByEmail(t.Context(), c, "a@example.com")
+		forbidden(t, who+" looks for an email", err, store.Revoke)
+	}
+	_, err := n.User(t.Context(), editor, u.ID)
+	noErr(t, err)
+	_, err = n.User(t.Context(), editor, "nobody")
+	is(t, "somebody who does not exist", err, store.ErrNotFound)
+	is(t, "changing them", n.change(editor, "nobody", wire.UserChange{Name: ptr("x")}), store.ErrNotFound)
+	for _, p := range store.Permissions() {
+		_, err = n.CreateUser(t.Context(), editor, wire.UserChange{Name: ptr("with " + p), Permissions: &[]string{p}})
+		forbidden(t, "an editor gives "+p, err, store.AdministerSystem)
+		_, err = n.CreateUser(t.Context(), admin, wire.UserChange{Name: ptr("with " + p), Permissions: &[]string{p}})
+		noErr(t, err)
+	}
+	_, err = n.CreateUser(t.Context(), editor, wire.UserChange{Name: ptr("plain"), Permissions: &[]string{}})
+	noErr(t, err)
+}
+
+// Between the look at the caller and the change, somebody takes the permission.
+func TestDemotedAMomentAgo(t *testing.T) {
+	engines(t, func(t *testing.T, w *world) {
+		n := w.node()
+		n.add("root", store.AdministerSystem)
+		u := n.add("target")
+		demoted, disabled := n.add("demoted", store.AdministerSystem), n.add("disabled", store.UserEdit)
+		stale, gone := n.as(demoted), n.as(disabled)
+		own := n.as(n.add("herself"))
+		noErr(t, n.change(cli, demoted.ID, wire.UserChange{Permissions: ptr([]string{})}))
+		noErr(t, n.change(cli, disabled.ID, wire.UserChange{Disabled: ptr(true)}))
+
+		forbidden(t, "demoted", n.change(stale, u.ID, wire.UserChange{Name: ptr("taken over")}), store.UserEdit)
+		is(t, "disabled", n.change(gone, u.ID, wire.UserChange{Name: ptr("taken over")}), token.ErrRevoked)
+
+		for what, c := range map[string]account.Caller{"demoted": stale, "disabled": gone} {
+			p, err := n.PreparePassword(t.Context(), c, u.ID, wire.ChangePassword{New: "another password"}, home)
+			noErr(t, err)
+			err = n.store.Update(t.Context(), func(tx store.Tx) error {
+				epoch, err := tx.Advance(t.Context(), w.now())
+				if err != nil {
+					return err
+				}
+				return p.Write(t.Context(), tx, epoch)
+			})
+			if err == nil {
+				t.Errorf("%s: has set a password", what)
+			}
+		}
+		p, err := n.PreparePassword(t.Context(), own, own.User.ID, wire.ChangePassword{Current: ptr(good), New: "another password"}, home)
+		noErr(t, err)
+		noErr(t, n.change(cli, own.User.ID, wire.UserChange{Disabled: ptr(true)}))
+		is(t, "one's own password after being disabled", n.write(p), token.ErrRevoked)
+		if err := n.signIn("target", good, home.Address); err != nil {
+			t.Errorf("the target's password is not what it was: %v", err)
+		}
+	})
+}
+
+func TestChangeUserAudit(t *testing.T) {
+	engines(t, func(t *testing.T, w *world) {
+		n := w.node()
+		root := n.add("root", store.AdministerSystem)
+		u := n.add("alice", store.UserEdit)
+		const secret = "a brand new secret"
+		changed, revoked, err := n.ChangeUser(t.Context(), n.as(root), u.ID, wire.UserChange{
+			Name: ptr(" Alicia "), Email: json.RawMessage(`"alicia@example.com"`), Password: ptr(secret),
+			Permissions: &[]string{store.AdministerSystem, store.UserEdit, store.UserEdit}, Disabled: ptr(true),
+		}, "left the company")
+		noErr(t, err)
+		if changed.Name != "Alicia" || changed.NameKey != "alicia" || changed.Email != "alicia@example.com" || !changed.Disabled ||
+			!slices.Equal(changed.Permissions, store.Permissions()) {
+			t.Errorf("changed to %+v", changed)
+		}
+		kept, err := n.store.User(t.Context(), u.ID)
+		noErr(t, err)
+		if kept.Name != changed.Name || kept.PasswordHash != changed.PasswordHash || kept.PasswordHash == u.PasswordHash || !kept.Disabled {
+			t.Errorf("kept as %+v", kept)
+		}
+
+		clock, err := n.store.Clock(t.Context())
+		noErr(t, err)
+		if revoked == nil || *revoked != (revocation.Revocation{Scope: revocation.User(u.ID), Epoch: clock}) {
+			t.Fatalf("revoked %v, want the user at %d", revoked, clock)
+		}
+		before, err := n.store.RevokedBefore(t.Context(), u.ID, "x")
+		noErr(t, err)
+		if before.User != clock || !slices.Equal(n.applied, []revocation.Revocation{*revoked}) {
+			t.Errorf("in the store %d, applied %v, want %v", before.User, n.applied, *revoked)
+		}
+
+		details := map[string]string{
+			wire.ActionUserChange:      `{"email":{"from":"","to":"alicia@example.com"},"name":{"from":"alice","to":"Alicia"}}`,
+			wire.ActionUserPermissions: `{"from":["UserEdit"],"to":["AdministerSystem","UserEdit"]}`,
+			wire.ActionUserDisable:     "",
+			wire.ActionUserPassword:    "",
+		}
+		scoped := 0
+		for action, want := range details {
+			entries := n.audits(action)
+			if len(entries) != 1 {
+				t.Fatalf("%s: %d entries, want 1", action, len(entries))
+			}
+			e := entries[0]
+			if e.Detail != want {
+				t.Errorf("%s: detail %s, want %s", action, e.Detail, want)
+			}
+			if e.Actor.ID != root.ID || e.Actor.Kind != store.ActorUser || e.Actor.Address != "192.0.2.9" || e.Actor.RequestID != "request-9" ||
+				e.TargetKind != "user" || e.TargetID != u.ID || e.TargetName != "Alicia" ||
+				e.Reason != "left the company" || e.Epoch != clock || e.At != w.now().UnixMicro() {
+				t.Errorf("%s: %+v", action, e)
+			}
+			if e.Scope != "" {
+				scoped++
+			}
+		}
+		if scoped != 1 {
+			t.Errorf("%d entries stand for the one revocation", scoped)
+		}
+		n.noSecrets(secret, good)
+	})
+}
+
+// Only what locks somebody out ends their sessions.
+func TestWhatRevokes(t *testing.T) {
+	n := sqlite(t).node()
+	u := n.add("alice")
+	for _, tt := range []struct {
+		what    string
+		change  wire.UserChange
+		revokes bool
+	}{
+		{"rename", wire.UserChange{Name: ptr("alicia")}, false},
+		{"email", wire.UserChange{Email: json.RawMessage(`"a@example.com"`)}, false},
+		{"permissions", wire.UserChange{Permissions: &[]string{store.UserEdit}}, false},
+		{"enabling who is enabled", wire.UserChange{Disabled: ptr(false)}, false},
+		{"disable", wire.UserChange{Disabled: ptr(true)}, true},
+		{"disabling who is disabled", wire.UserChange{Disabled: ptr(true)}, false},
+		{"enable", wire.UserChange{Disabled: ptr(false)}, false},
+		{"password", wire.UserChange{Password: ptr("another password")}, true},
+		{"nothing", wire.UserChange{}, false},
+	} {
+		n.applied = nil
+		_, revoked, err := n.ChangeUser(t.Context(), cli, u.ID, tt.change, "")
+		noErr(t, err)
+		if (revoked != nil) != tt.revokes || (len(n.applied) == 1) != tt.revokes {
+			t.Errorf("%s: revoked %v, applied %v, want %v", tt.what, revoked, n.applied, tt.revokes)
+		}
+	}
+}
+
+func TestInvalidChanges(t *testing.T) {
+	n := sqlite(t).node()
+	u := n.add("alice")
+	n.add("bob")
+	for _, tt := range []struct {
+		what   string
+		change wire.UserChange
+		fields []string
+	}{
+		{"empty name", wire.UserChange{Name: ptr(" ")}, []string{"name"}},
+		{"unknown permission", wire.UserChange{Permissions: &[]string{"UserEdit", "userEdit"}}, []string{"permissions"}},
+		{"two unknown ones", wire.UserChange{Permissions: &[]string{"", "root"}}, []string{"permissions", "permissions"}},
+		{"short password", wire.UserChange{Password: ptr("short")}, []string{"password"}},
+		{"email of a wrong type", wire.UserChange{Email: json.RawMessage(`1`)}, []string{"email"}},
+		{"empty email", wire.UserChange{Email: json.RawMessage(`""`)}, []string{"email"}},
+		{"email without a domain", wire.UserChange{Email: json.RawMessage(`"alice"`)}, []string{"email"}},
+		{"email with a name", wire.UserChange{Email: json.RawMessage(`"Al <a@example.com>"`)}, []string{"email"}},
+		{"two emails", wire.UserChange{Email: json.RawMessage(`"a@example.com, b@example.com"`)}, []string{"email"}},
+		{"email with a line break", wire.UserChange{Email: json.RawMessage(`"a@example.com\r\nBcc: b@example.com"`)}, []string{"email"}},
+		{"email of 255 bytes", wire.UserChange{Email: json.RawMessage(`"` + strings.Repeat("a", 243) + `@example.com"`)}, []string{"email"}},
+		{"everything", wire.UserChange{Name: ptr("\x00"), Email: json.RawMessage(`"x"`), Permissions: &[]string{"x"}, Password: ptr("x")},
+			[]string{"name", "email", "permissions", "password"}},
+	} {
+		invalid(t, tt.what, n.change(cli, u.ID, tt.change), tt.fields...)
+		if tt.change.Name == nil {
+			tt.change.Name = ptr("new")
+		}
+		_, err := n.CreateUser(t.Context(), cli, tt.change)
+		invalid(t, tt.what+" at creation", err, tt.fields...)
+	}
+	_, err := n.CreateUser(t.Context(), cli, wire.UserChange{})
+	invalid(t, "no name", err, "name")
+	is(t, "a name that is taken", n.change(cli, u.ID, wire.UserChange{Name: ptr("BOB")}), account.ErrNameTaken)
+	_, err = n.CreateUser(t.Context(), cli, wire.UserChange{Name: ptr(" bOb ")})
+	is(t, "a name that is taken, at creation", err, account.ErrNameTaken)
+	is(t, "which is a conflict", err, store.ErrConflict)
+	noErr(t, n.change(cli, u.ID, wire.UserChange{Name: ptr("ALICE")})) // one's own, in other letters
+
+	noErr(t, n.change(cli, u.ID, wire.UserChange{Email: json.RawMessage(`"` + strings.Repeat("a", 242) + `@example.com"`)}))
+	changed, _, err := n.ChangeUser(t.Context(), cli, u.ID, wire.UserChange{Email: json.RawMessage(`null`)}, "")
+	noErr(t, err)
+	if changed.Email != "" {
+		t.Errorf("the email that was removed is %q", changed.Email)
+	}
+}
+
+func TestLastAdministrator(t *testing.T) {
+	engines(t, func(t *testing.T, w *world) {
+		n := w.node()
+		a := n.add("a", store.AdministerSystem)
+		b := n.add("b", store.AdministerSystem, store.UserEdit)
+		off := n.add("off", store.AdministerSystem)
+		noErr(t, n.change(cli, off.ID, wire.UserChange{Disabled: ptr(true)}))
+		noErr(t, n.change(n.as(b), a.ID, wire.UserChange{Disabled: ptr(true)}))
+		for what, change := range map[string]wire.UserChange{
+			"disable":          {Disabled: ptr(true)},
+			"demote":           {Permissions: &[]string{store.UserEdit}},
+			"demote and more":  {Permissions: &[]string{}, Name: ptr("renamed"), Password: ptr("another password")},
+			"disable and more": {Disabled: ptr(true), Password: ptr("another password")},
+		} {
+			for who, c := range map[string]account.Caller{"oneself": n.as(b), "command line": cli} {
+				err := n.change(c, b.ID, change)
+				is(t, who+": "+what, err, account.ErrLastAdministrator)
+				is(t, who+": "+what, err, store.ErrConflict)
+			}
+		}
+		if now, err := n.store.User(t.Context(), b.ID); err != nil || now.Name != "b" || now.Disabled || len(now.Permissions) != 2 {
+			t.Errorf("something of it was done: %+v, %v", now, err)
+		}
+		noErr(t, n.signIn("b", good, home.Address))
+		noErr(t, n.change(cli, b.ID, wire.UserChange{Name: ptr("still b"), Permissions: &[]string{store.AdministerSystem}}))
+		noErr(t, n.change(cli, a.ID, wire.UserChange{Disabled: ptr(false)}))
+		noErr(t, n.change(cli, b.ID, wire.UserChange{Permissions: &[]string{}}))
+	})
+}
+
+// Two administrators, two connections, each takes the other down: one stays.
+func TestTwoDemotionsAtOnce(t *testing.T) {
+	engines(t, func(t *testing.T, w *world) {
+		first, second := w.node(), w.node()
+		root := first.add("root")
+		for round := range 20 {
+			a := first.add(fmt.Sprintf("a%d", round), store.AdministerSystem)
+			b := first.add(fmt.Sprintf("b%d", round), store.AdministerSystem)
+			go2 := make(chan struct{})
+			errs := make(chan error, 2)
+			change := wire.UserChange{Permissions: &[]string{}}
+			if round%2 == 1 {
+				change = wire.UserChange{Disabled: ptr(true)}
+			}
+			for n, target := range map[*node]store.User{first: a, second: b} {
+				go func() {
+					<-go2
+					_, _, err := n.ChangeUser(context.WithoutCancel(t.Context()), cli, target.ID, change, "")
+					errs <- err
+				}()
+			}
+			close(go2)
+			lost := 0
+			for range 2 {
+				if err := <-errs; err != nil {
+					is(t, "the second", err, account.ErrLastAdministrator)
+					lost++
+				}
+			}
+			left, err := first.store.CountAdministrators(t.Context())
+			noErr(t, err)
+			if lost != 1 || left != 1 {
+				t.Fatalf("round %d: %d refused, %d administrators left; want 1 and 1", round, lost, left)
+			}
+			// The next round begins without administrators.
+			noErr(t, first.store.Update(t.Context(), func(tx store.Tx) error {
+				for _, u := range []store.User{a, b} {
+					now, err := tx.User(t.Context(), u.ID)
+					if err != nil {
+						return err
+					}
+					now.Permissions = nil
+					if err := tx.UpdateUser(t.Context(), now); err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+		}
+		_ = root
+	})
+}
+
+func TestFindUser(t *testing.T) {
+	engines(t, func(t *testing.T, w *world) {
+		n := w.node()
+		alice := n.add("Alice")
+		for _, text := range []string{"alice", "ALICE ", alice.ID} {
+			u, err := n.FindUser(t.Context(), text)
+			noErr(t, err)
+			if u.ID != alice.ID {
+				t.Errorf("%q is %s", text, u.Name)
+			}
+		}
+		for _, text := range []string{"", "bob", "\x00", "\xff", strings.ToUpper(alice.ID) + "x"} {
+			_, err := n.FindUser(t.Context(), text)
+			is(t, fmt.Sprintf("%q", text), err, store.ErrNotFound)
+		}
+		found, unknown, err := n.FindUsers(t.Context(), cli, []string{"bob", alice.ID, "alice", "\x00", "Alice"})
+		noErr(t, err)
+		if len(found) != 1 || found[0].ID != alice.ID || !slices.Equal(unknown, []string{"bob", "\x00"}) {
+			t.Errorf("found %v, unknown %q", found, unknown)
+		}
+	})
+}
+
+func TestUsersPages(t *testing.T) {
+	engines(t, func(t *testing.T, w *world) {
+		n := w.node()
+		for _, name := range []string{"Delta", "alpha", "Charlie", "bravo", "alfons"} {
+			n.add(name)
+		}
+		var names []string
+		for cursor, pages := "", 0; ; pages++ {
+			if pages > 5 {
+				t.Fatal("the list does not end")
+			}
+			users, next, err := n.Users(t.Context(), cli, "", cursor, 2)
+			noErr(t, err)
+			for _, u := range users {
+				names = append(names, u.Name)
+			}
+			if next == "" {
+				break
+			}
+			cursor = next
+		}
+		if want := "alfons alpha bravo Charlie Delta"; strings.Join(names, " ") != want {
+			t.Errorf("names %q, want %q", names, want)
+		}
+		users, next, err := n.Users(t.Context(), cli, "AL", "", 2)
+		noErr(t, err)
+		if len(users) != 2 || next != "" {
+			t.Errorf("%d users begin with AL, next %q; want 2 and the end", len(users), next)
+		}
+		for _, text := range []string{"\x00", "\xff", "%", "_", "'"} {
+			users, _, err := n.Users(t.Context(), cli, text, text, 2)
+			if err != nil || len(users) != 0 {
+				t.Errorf("search and cursor %q: %d users, %v", text, len(users), err)
+			}
+		}
+	})
+}
+
+func TestEnsureUser(t *testing.T) {
+	engines(t, func(t *testing.T, w *world) {
+		n := w.node()
+		client := account.Caller{Actor: store.Actor{Kind: store.ActorClient, ID: "shop"}, Client: &store.Client{ID: "shop", Capabilities: []string{store.Issue}}}
+		u, err := n.EnsureUser(t.Context(), client, "auth0|42")
+		noErr(t, err)
+		if u.ID != "auth0|42" || u.Name != "auth0|42" || u.PasswordHash != "" || len(u.Permissions) != 0 {
+			t.Errorf("made %+v", u)
+		}
+		again, err := n.EnsureUser(t.Context(), client, "auth0|42")
+		noErr(t, err)
+		if again.CreatedAt != u.CreatedAt || len(n.audits(wire.ActionUserCreate)) != 1 {
+			t.Error("made twice")
+		}
+		if e := n.audits(wire.ActionUserCreate)[0]; e.Actor.ID != "shop" || e.TargetID != u.ID {
+			t.Errorf("the audit says %+v", e)
+		}
+
+		// Somebody has the id for a name, in any letter case; both live on.
+		taken := n.add("bob")
+		u, err = n.EnsureUser(t.Context(), client, "BOB")
+		noErr(t, err)
+		if u.ID != "BOB" || u.NameKey == taken.NameKey || !strings.HasPrefix(u.Name, "BOB ") {
+			t.Errorf("made %+v", u)
+		}
+		long := strings.Repeat("x", 128)
+		n.add(long)
+		u, err = n.EnsureUser(t.Context(), client, long)
+		noErr(t, err)
+		if u.ID != long || len(u.Name) > 128 {
+			t.Errorf("made %q with a name of %d bytes", u.ID, len(u.Name))
+		}
+
+		for _, id := range []string{"", ".", "..", "me", "a/b", "ä", strings.Repeat("x", 129)} {
+			_, err := n.EnsureUser(t.Context(), client, id)
+			invalid(t, fmt.Sprintf("%q", id), err, "id")
+		}
+		for who, c := range map[string]account.Caller{
+			"another client":   {Client: &store.Client{Capabilities: []string{store.Revoke, store.Follow, store.Introspect}}},
+			"a deleted client": {Client: &store.Client{Capabilities: []string{store.Issue}, Deleted: true}},
+			"an administrator": n.as(n.add("root", store.AdministerSystem)),
+			"nobody":           {},
+		} {
+			_, err := n.EnsureUser(t.Context(), c, "new")
+			forbidden(t, who, err, store.Issue)
+		}
+	})
+}
+
+func TestEnsureUserAtOnce(t *testing.T) {
+	engines(t, func(t *testing.T, w *world) {
+		nodes := []*node{w.node(), w.node()}
+		errs := make(chan error)
+		for i := range 16 {
+			go func() {
+				u, err := nodes[i%2].EnsureUser(t.Context(), cli, "the-one")
+				if err == nil && u.ID != "the-one" {
+					err = errors.New("somebody else")
+				}
+				errs <- err
+			}()
+		}
+		for range 16 {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		if count, err := nodes[0].store.CountUsers(t.Context()); err != nil || count != 1 {
+			t.Errorf("%d users, %v", count, err)
+		}
+	})
+}
+
+func TestBootstrap(t *testing.T) {
+	engines(t, func(t *testing.T, w *world) {
+		nodes := []*node{w.node(), w.node()}
+		_, _, err := nodes[0].Bootstrap(t.Context(), "short")
+		invalid(t, "a short password", err, "password")
+
+		type result struct {
+			made     bool
+			password string
+			err      error
+		}
+		results := make(chan result)
+		for _, n := range nodes {
+			go func() {
+				made, password, err := n.Bootstrap(context.WithoutCancel(t.Context()), "")
+				results <- result{made, password, err}
+			}()
+		}
+		password := ""
+		for range nodes {
+			r := <-results
+			noErr(t, r.err)
+			if r.made != (r.password != "") || r.made && password != "" {
+				t.Errorf("made %v, password of %d bytes, and there was %d bytes before", r.made, len(r.password), len(password))
+			}
+			password += r.password
+		}
+		u, err := nodes[0].Authenticate(t.Context(), "ADMIN", password, home)
+		noErr(t, err)
+		if !u.Has(store.AdministerSystem) {
+			t.Errorf("the first account holds %q", u.Permissions)
+		}
+		nodes[0].noSecrets(password)
+		made, generated, err := nodes[1].Bootstrap(t.Context(), good)
+		if made || generated != "" || err != nil {
+			t.Errorf("a second time: made %v, %q, %v", made, generated, err)
+		}
+		is(t, "the password of the second time", nodes[0].signIn("admin", good, home.Address), account.ErrBadCredentials)
+	})
+}
+
+func TestBootstrapWithPassword(t *testing.T) {
+	n := sqlite(t).node()
+	made, generated, err := n.Bootstrap(t.Context(), good)
+	if !made || generated != "" || err != nil {
+		t.Fatalf("made %v, generated %q, %v", made, generated, err)
+	}
+	noErr(t, n.signIn("admin", good, home.Address))
+}
