@@ -1,0 +1,138 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// What the command line changes is known to a running server within 250 ms, with
+// SQLite as well, where nobody tells it.
+func TestServerNoticesTheCommandLine(t *testing.T) {
+	p := startServer(t, &serverProcess{})
+	changes := []struct {
+		name string
+		args []string
+	}{
+		{"revoke user", []string{"revoke", "user", "admin"}},
+		{"revoke everyone", []string{"revoke", "everyone"}},
+		{"settings", []string{"settings", "set", "--remember-me", "off"}},
+	}
+	for _, change := range changes {
+		t.Run(change.name, func(t *testing.T) {
+			token := p.curfew(t, "token", "issue", "admin", "--remember-me")
+			if got := p.ask(t, "GET", "/v1/session", token, ""); got.status != http.StatusOK {
+				t.Fatalf("before: %d %s", got.status, got.body)
+			}
+			p.curfew(t, change.args...)
+			committed := time.Now() // or a little earlier
+			for {
+				got := p.ask(t, "GET", "/v1/session", token, "")
+				took := time.Since(committed)
+				if got.status == http.StatusUnauthorized {
+					if reason := got.member(t, "code"); reason != "revoked" {
+						t.Errorf("refused for %s, want revoked", reason)
+					}
+					t.Logf("refused %v after the command had ended", took)
+					return
+				}
+				if took > 250*time.Millisecond*slower {
+					t.Fatalf("still %d after %v", got.status, took)
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+}
+
+// slower is how much longer things may take in tests, where processors are shared
+// with other tests, than where they are promised.
+const slower = 10
+
+// From nothing to the first good answer.
+func TestStartsQuickly(t *testing.T) {
+	best := time.Hour
+	for range 3 {
+		began := time.Now()
+		p := startServer(t, &serverProcess{})
+		if got := p.ask(t, "GET", "/readyz", "", ""); got.status != http.StatusOK {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+		best = min(best, time.Since(began))
+		if err := p.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%v from nothing to the first good answer", best)
+	if best > 300*time.Millisecond*slower {
+		t.Errorf("%v is too long", best)
+	}
+}
+
+// A server that is killed in the middle of its first start leaves nothing that
+// keeps the next from starting.
+func TestKilledAtTheFirstStart(t *testing.T) {
+	dir := t.TempDir()
+	for delay := time.Duration(0); delay < 300*time.Millisecond; delay += 15 * time.Millisecond {
+		os.RemoveAll(dir)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		p := &serverProcess{dir: dir, out: dir + "/server.out", log: dir + "/server.log",
+			args: []string{"--listen", "127.0.0.1:0", "--metrics-listen", ""},
+			env:  curfewEnvironment(func(string) string { return "" })}
+		if err := p.start(program(t)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(delay)
+		p.kill()
+		next := startServer(t, &serverProcess{dir: dir})
+		token := next.curfew(t, "token", "issue", "admin")
+		if got := next.ask(t, "GET", "/v1/session", token, ""); got.status != http.StatusOK {
+			t.Errorf("killed after %v: %d %s", delay, got.status, got.body)
+		}
+		next.kill()
+	}
+}
+
+// The password that the first start makes up is for the terminal alone: no log, at
+// any level, and no file has it.
+func TestPasswordIsShownOnceAndNowhereElse(t *testing.T) {
+	p := startServer(t, &serverProcess{args: []string{"--log-level", "debug"}})
+	password := p.banner()["PASSWORD"]
+	if len(password) < 20 {
+		t.Fatalf("the password %q is too short to be one", password)
+	}
+	if n := strings.Count(p.read(p.out), password); n != 1 {
+		t.Errorf("it is shown %d times, want once", n)
+	}
+	got := p.ask(t, "POST", "/v1/sessions", "", `{"username":"admin","password":"`+password+`"}`)
+	if got.status != http.StatusCreated {
+		t.Fatalf("it does not work: %d %s", got.status, got.body)
+	}
+	files, err := filepath.Glob(p.dir + "/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := []string{password, got.member(t, "token")}
+	for _, file := range files {
+		if file == p.out {
+			continue
+		}
+		for _, secret := range secrets {
+			if strings.Contains(p.read(file), secret) {
+				t.Errorf("%s has it, too", file)
+			}
+		}
+		if info, err := os.Stat(file); err == nil && strings.Contains(file, ".db") && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("others may read %s (%v)", file, info.Mode().Perm())
+		}
+	}
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// terminal is a pseudo-terminal: what a person types and sees.
+type terminal struct {
+	tty    *os.File // the program's end
+	person *os.File
+
+	mu   sync.Mutex
+	seen strings.Builder
+	done chan struct{} // closed when nothing more will be seen
+}
+
+func openTerminal(t *testing.T) *terminal {
+	t.Helper()
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := int(person.Fd())
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	term := &terminal{tty: tty, person: person, done: make(chan struct{})}
+	go func() { // ends when the program's end is closed
+		defer close(term.done)
+		buffer := make([]byte, 1024)
+		for {
+			n, err := person.Read(buffer)
+			term.mu.Lock()
+			term.seen.Write(buffer[:n])
+			term.mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		tty.Close()
+		<-term.done
+		person.Close()
+	})
+	return term
+}
+
+func (term *terminal) transcript() string {
+	term.mu.Lock()
+	defer term.mu.Unlock()
+	return term.seen.String()
+}
+
+// until waits until the person sees a text.
+func (term *terminal) until(t *testing.T, text string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if strings.Contains(term.transcript(), text) {
+			return
+		}
+	}
+	t.Fatalf("%q was not to be seen in 20 s, but\n%s", text, term.transcript())
+}
+
+func (term *terminal) enter(t *testing.T, line string) {
+	t.Helper()
+	time.Sleep(20 * time.Millisecond) // the prompt stands; now the echo goes off
+	if _, err := term.person.WriteString(line + "\n"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A password that is typed is not shown.
+func TestPasswordIsNotEchoed(t *testing.T) {
+	p := startServer(t, &serverProcess{})
+	term := openTerminal(t)
+	cmd := exec.Command(program(t), "user", "add", "alice") //nolint:noctx // ends with its terminal
+	cmd.Dir, cmd.Env = p.dir, p.env
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.tty, term.tty, term.tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	term.until(t, "New password: ")
+	term.enter(t, "correct horse battery")
+	term.until(t, "Again: ")
+	term.enter(t, "correct horse battery")
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v\n%s", err, term.transcript())
+	}
+	term.until(t, "made user alice")
+	if strings.Contains(term.transcript(), "horse") {
+		t.Errorf("the password was shown:\n%s", term.transcript())
+	}
+	got := p.ask(t, "POST", "/v1/sessions", "", `{"username":"alice","password":"correct horse battery"}`)
+	if got.status != 201 {
+		t.Errorf("the password that was typed does not work: %d %s", got.status, got.body)
+	}
+}
+
+// On a terminal the log is for people.
+func TestLogOnATerminal(t *testing.T) {
+	term := openTerminal(t)
+	cmd := exec.Command(program(t), "serve", "--listen", "127.0.0.1:0", "--metrics-listen", "") //nolint:noctx // ended by a signal
+	cmd.Dir, cmd.Env = t.TempDir(), curfewEnvironment(func(string) string { return "" })
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.tty, term.tty, term.tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	term.until(t, "level=INFO msg=ready")
+	term.until(t, "  password   ")
+	// What Ctrl-C sends.
+	if _, err := term.person.WriteString("\x03"); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, term.transcript())
+	}
+	term.until(t, "msg=\"shut down\"")
+	if strings.Contains(term.transcript(), `{"time"`) {
+		t.Errorf("the log is JSON:\n%s", term.transcript())
+	}
+}
