@@ -12,9 +12,10 @@ type flight struct {
 	cancel context.CancelFunc
 	least  Epoch // the highest epoch applied when it began: its answer must include that
 
-	answer   Answer // set before done is closed, like err
-	err      error
-	detached bool // a change to one of its keys came while it was under way; guarded by Cache.mu
+	answer     Answer // set before done is closed, like err and generation
+	err        error
+	generation uint64 // of the cache when the answer came
+	detached   bool   // a change to one of its keys came while it was under way; guarded by Cache.mu
 }
 
 type flightKey struct{ user, session string }
@@ -28,17 +29,21 @@ const lookupTries = 5
 // the same session at the same time share one question. Only for tokens whose
 // signature was good, lest strangers fill the cache.
 //
+// The answer holds for the generation returned (see [Cache.Generation]): if the
+// cache is of another one by now, and still cannot tell by itself, a revocation
+// may have come and been forgotten since.
+//
 // The error wraps [ErrUnavailable], or is that of ctx.
-func (c *Cache) Ask(ctx context.Context, user, session string, rememberMe bool) (Epoch, error) {
+func (c *Cache) Ask(ctx context.Context, user, session string, rememberMe bool) (before Epoch, generation uint64, err error) {
 	key := flightKey{user, session}
 	for range lookupTries {
 		f, err := c.join(key)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		select {
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return 0, 0, ctx.Err()
 		case <-f.done:
 		}
 		c.mu.Lock()
@@ -48,12 +53,12 @@ func (c *Cache) Ask(ctx context.Context, user, session string, rememberMe bool) 
 			continue
 		}
 		if f.err != nil {
-			return 0, f.err
+			return 0, 0, f.err
 		}
-		before, _ := c.Known(user, session, rememberMe)
-		return max(before, f.answer.User, f.answer.Session), nil
+		before, _ = c.Known(user, session, rememberMe)
+		return max(before, f.answer.User, f.answer.Session), f.generation, nil
 	}
-	return 0, fmt.Errorf("%w: it changed %d times while the source was asked", ErrUnavailable, lookupTries)
+	return 0, 0, fmt.Errorf("%w: it changed %d times while the source was asked", ErrUnavailable, lookupTries)
 }
 
 // join returns the flight under way for key, or starts one.
@@ -94,7 +99,7 @@ func (c *Cache) fly(ctx context.Context, key flightKey, f *flight) {
 	case answer.AsOf < f.least:
 		f.err = errBehind(answer.AsOf, f.least)
 	default:
-		f.answer = answer
+		f.answer, f.generation = answer, c.generation.Load()
 		c.rememberLocked(key, answer)
 	}
 }

@@ -50,7 +50,7 @@ func TestAsk(t *testing.T) {
 			c := partial(answering(test.answer))
 			defer c.Close()
 			c.Apply(test.also...)
-			got, err := c.Ask(t.Context(), "u", "s", test.rememberMe)
+			got, _, err := c.Ask(t.Context(), "u", "s", test.rememberMe)
 			if err != nil || got != test.want {
 				t.Fatalf("Ask = %d, %v; want %d", got, err, test.want)
 			}
@@ -76,7 +76,7 @@ func TestAskUnavailable(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			defer test.cache.Close()
-			if got, err := test.cache.Ask(t.Context(), "u", "s", false); !errors.Is(err, ErrUnavailable) || got != 0 {
+			if got, _, err := test.cache.Ask(t.Context(), "u", "s", false); !errors.Is(err, ErrUnavailable) || got != 0 {
 				t.Errorf("Ask = %d, %v; want %v", got, err, ErrUnavailable)
 			} else if test.also != nil && !errors.Is(err, test.also) {
 				t.Errorf("Ask = %v; want one that wraps %v", err, test.also)
@@ -93,7 +93,7 @@ func TestAskUnavailable(t *testing.T) {
 func TestStaleAnswersAreRefused(t *testing.T) {
 	for asOf, want := range map[Epoch]error{13: ErrUnavailable, 14: nil, 15: nil} {
 		c := partial(answering(Answer{AsOf: asOf}))
-		if _, err := c.Ask(t.Context(), "u", "s", false); !errors.Is(err, want) {
+		if _, _, err := c.Ask(t.Context(), "u", "s", false); !errors.Is(err, want) {
 			t.Errorf("an answer as of %d with 14 applied: %v, want %v", asOf, err, want)
 		}
 		if _, complete := c.Known("u", "s", false); complete != (want == nil) {
@@ -112,7 +112,7 @@ func TestChangesToOthersDoNotSpoilAnAnswer(t *testing.T) {
 		return Answer{User: 9, AsOf: 14}, nil
 	}))
 	defer c.Close()
-	if got, err := c.Ask(t.Context(), "u", "s", false); err != nil || got != 9 {
+	if got, _, err := c.Ask(t.Context(), "u", "s", false); err != nil || got != 9 {
 		t.Errorf("Ask = %d, %v; want 9", got, err)
 	}
 	known(t, c, "u", "s", false, 9, true)
@@ -126,7 +126,7 @@ func TestEveryoneDuringALookUp(t *testing.T) {
 		return Answer{User: 9, AsOf: 14}, nil
 	}))
 	defer c.Close()
-	if got, err := c.Ask(t.Context(), "u", "s", false); err != nil || got != 12 {
+	if got, _, err := c.Ask(t.Context(), "u", "s", false); err != nil || got != 12 {
 		t.Errorf("Ask = %d, %v; want 12", got, err)
 	}
 }
@@ -154,7 +154,7 @@ func TestChangeDetachesLookUps(t *testing.T) {
 				return Answer{AsOf: 50}, nil
 			}))
 			defer c.Close()
-			_, err := c.Ask(t.Context(), "u", "s", false)
+			_, _, err := c.Ask(t.Context(), "u", "s", false)
 			// The second answer is as of 30, below what was applied: refused, and
 			// in no case is the first one taken.
 			if !errors.Is(err, ErrUnavailable) {
@@ -180,7 +180,7 @@ func TestOvertakenTooOften(t *testing.T) {
 		return Answer{AsOf: epoch}, nil
 	}))
 	defer c.Close()
-	if _, err := c.Ask(t.Context(), "u", "s", false); !errors.Is(err, ErrUnavailable) {
+	if _, _, err := c.Ask(t.Context(), "u", "s", false); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("Ask = %v, want %v", err, ErrUnavailable)
 	}
 	if n := c.Stats().Lookups; n != lookupTries {
@@ -201,13 +201,13 @@ func TestOneLookUpForConcurrentMisses(t *testing.T) {
 		var callers sync.WaitGroup
 		for range 50 {
 			callers.Go(func() {
-				if got, err := c.Ask(t.Context(), "u", "s", false); err != nil || got != 9 {
+				if got, _, err := c.Ask(t.Context(), "u", "s", false); err != nil || got != 9 {
 					t.Errorf("Ask = %d, %v; want 9", got, err)
 				}
 			})
 		}
 		callers.Go(func() {
-			if _, err := c.Ask(t.Context(), "u", "another", false); err != nil {
+			if _, _, err := c.Ask(t.Context(), "u", "another", false); err != nil {
 				t.Error(err)
 			}
 		})
@@ -237,11 +237,11 @@ func TestAskEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		var patient sync.WaitGroup
 		patient.Go(func() {
-			if got, err := c.Ask(t.Context(), "u", "s", false); err != nil || got != 9 {
+			if got, _, err := c.Ask(t.Context(), "u", "s", false); err != nil || got != 9 {
 				t.Errorf("the patient caller: %d, %v; want 9", got, err)
 			}
 		})
-		if _, err := c.Ask(ctx, "u", "s", false); !errors.Is(err, context.DeadlineExceeded) {
+		if _, _, err := c.Ask(ctx, "u", "s", false); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("the impatient caller: %v, want %v", err, context.DeadlineExceeded)
 		}
 		patient.Wait()
@@ -260,7 +260,7 @@ func TestLookupTimeout(t *testing.T) {
 			c := NewCache(CacheConfig{Capacity: 1, Source: hang, LookupTimeout: configured})
 			revokeUsers(c, 2, 1)
 			began := time.Now()
-			if _, err := c.Ask(t.Context(), "u", "s", false); !errors.Is(err, ErrUnavailable) {
+			if _, _, err := c.Ask(t.Context(), "u", "s", false); !errors.Is(err, ErrUnavailable) {
 				t.Errorf("Ask = %v, want %v", err, ErrUnavailable)
 			}
 			if took := time.Since(began); took != want {
@@ -281,7 +281,7 @@ func TestClose(t *testing.T) {
 		}))
 		var caller sync.WaitGroup
 		caller.Go(func() {
-			if _, err := c.Ask(t.Context(), "u", "s", false); !errors.Is(err, ErrUnavailable) {
+			if _, _, err := c.Ask(t.Context(), "u", "s", false); !errors.Is(err, ErrUnavailable) {
 				t.Errorf("Ask = %v, want %v", err, ErrUnavailable)
 			}
 		})

@@ -86,7 +86,7 @@ func TestCacheAgainstAMap(t *testing.T) {
 				if _, complete := c.Known(user, session, rememberMe); complete {
 					break
 				}
-				got, err := c.Ask(t.Context(), user, session, rememberMe)
+				got, _, err := c.Ask(t.Context(), user, session, rememberMe)
 				if err != nil {
 					t.Fatalf("seed %d, step %d: %v", seed, step, err)
 				}
@@ -171,7 +171,7 @@ func TestConcurrentUse(t *testing.T) {
 						before, complete := c.Known(fmt.Sprint(id), "s", false)
 						if !complete {
 							var err error
-							if before, err = c.Ask(t.Context(), fmt.Sprint(id), "s", false); err != nil {
+							if before, _, err = c.Ask(t.Context(), fmt.Sprint(id), "s", false); err != nil {
 								continue // overtaken too often: no answer is no wrong answer
 							}
 						}

@@ -11,10 +11,11 @@ import "context"
 // Where nothing is left to end the error wraps [ErrRevoked] or
 // [ErrMaximumDuration].
 func (v *Validator) Ending(ctx context.Context, raw string) (*Session, error) {
-	s, _, err := v.verify(ctx, raw)
+	e, err := v.verify(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
+	s := &e.session
 	if before, _ := v.config.Revocations.Known(s.Subject, s.ID, s.RememberMe); s.Epoch < before {
 		return nil, revokedError(before)
 	}

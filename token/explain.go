@@ -250,7 +250,7 @@ func (x *explainer) revocations(read bool) {
 		if !complete && s.Epoch >= before {
 			if !asked && x.Proven {
 				asked = true
-				answer, failure = x.v.config.Revocations.Ask(x.ctx, s.Subject, s.ID, s.RememberMe)
+				answer, _, failure = x.v.config.Revocations.Ask(x.ctx, s.Subject, s.ID, s.RememberMe)
 			}
 			switch {
 			case !asked:

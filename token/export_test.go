@@ -40,3 +40,15 @@ func (v *Validator) OccupySignatureSlots() (release func()) {
 
 // SignatureSlots returns how many signatures are checked at a time.
 func (v *Validator) SignatureSlots() int { return cap(v.checking) }
+
+// Remembered returns how many bytes the remembered tokens take.
+func (v *Validator) Remembered() int {
+	bytes := 0
+	for i := range v.seen.shards {
+		sh := &v.seen.shards[i]
+		sh.mu.Lock()
+		bytes += sh.bytes
+		sh.mu.Unlock()
+	}
+	return bytes
+}

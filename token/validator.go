@@ -35,6 +35,11 @@ type Config struct {
 	// UnknownKeyInterval is the least time between two questions to the store
 	// because of key IDs that are not known. Zero or less means 5 s.
 	UnknownKeyInterval time.Duration
+	// RememberedBytes bounds the memory for tokens that were proven: some 650 bytes
+	// each. Zero means 64 MiB; less than 64 KiB, or a negative number, means that
+	// nothing is remembered. What is remembered saves the signature check alone:
+	// everything else is checked each time.
+	RememberedBytes int
 	// Observe, if not nil, is told of every decision: the reason ("" for a good
 	// token) and the time it took. It must be quick and safe for concurrent use.
 	Observe func(reason Reason, took time.Duration)
@@ -49,6 +54,13 @@ func (c Config) unknownKeyInterval() time.Duration {
 	return c.UnknownKeyInterval
 }
 
+func (c Config) rememberedBytes() int {
+	if c.RememberedBytes == 0 {
+		return 64 << 20
+	}
+	return c.RememberedBytes
+}
+
 func (c Config) now() func() time.Time {
 	if c.Now == nil {
 		return time.Now
@@ -61,6 +73,7 @@ func (c Config) now() func() time.Time {
 type Validator struct {
 	config   Config
 	now      func() time.Time
+	seen     *seen
 	checking chan struct{} // one element for each signature check that may run at a time
 
 	asked atomic.Int64 // when an unknown key last made the view catch up: ns since started
@@ -89,6 +102,7 @@ func NewValidator(config Config) (*Validator, error) {
 	// One processor is left to whoever presents a token that was seen before, so
 	// that a flood of forged ones starves nobody.
 	v.checking = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
+	v.seen = newSeen(config.rememberedBytes())
 	v.start = v.now()
 	v.asked.Store(-int64(config.unknownKeyInterval()))
 	return v, nil
@@ -112,40 +126,52 @@ func (v *Validator) Validate(ctx context.Context, raw string) (*Session, error) 
 }
 
 func (v *Validator) validate(ctx context.Context, raw string) (*Session, error) {
-	s, key, err := v.verify(ctx, raw)
+	if e := v.seen.get(raw); e != nil {
+		err := v.decide(ctx, e)
+		if err == nil {
+			return &e.session, nil
+		}
+		if ReasonOf(err) != ErrUnavailable {
+			v.seen.forget(raw)
+		}
+		return nil, err
+	}
+	e, err := v.verify(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
-	if err := v.decide(ctx, s, key); err != nil {
+	if err := v.decide(ctx, e); err != nil {
 		return nil, err
 	}
-	return s, nil
+	v.seen.add(raw, e)
+	return &e.session, nil
 }
 
 // verify proves that raw is a token of this issuer for this audience, signed with
 // key. What it proves does not change with time, as long as the key stays trusted.
-func (v *Validator) verify(ctx context.Context, raw string) (s *Session, key *Key, err error) {
+func (v *Validator) verify(ctx context.Context, raw string) (*entry, error) {
 	p, err := parse(raw)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if key, err = v.find(ctx, p.kid); err != nil {
-		return nil, nil, err
+	key, err := v.find(ctx, p.kid)
+	if err != nil {
+		return nil, err
 	}
 	if err := checkAlgorithm(p, key); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := v.checkSignature(ctx, key, p); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := v.checkIssuer(&p.session); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := v.checkAudience(&p.session); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	p.session.KeyID = key.id
-	return &p.session, key, nil
+	return &entry{session: p.session, key: key}, nil
 }
 
 func checkAlgorithm(p *parsed, key *Key) error {
@@ -210,10 +236,11 @@ func (v *Validator) catchUp(ctx context.Context) error {
 }
 
 // decide applies the rules that change with time, keys, settings and revocations
-// to a session that is proven, on the word of key.
-func (v *Validator) decide(ctx context.Context, s *Session, key *Key) error {
-	view := v.config.View
-	for asked := false; ; asked = true {
+// to a token that is proven.
+func (v *Validator) decide(ctx context.Context, e *entry) error {
+	s, view, revocations := &e.session, v.config.View, v.config.Revocations
+	var answered uint64 // the generation, plus one, for which the source has answered
+	for {
 		now := v.now()
 		if !view.Trusted(now) || s.Epoch > view.Epoch() {
 			if err := v.catchUp(ctx); err != nil {
@@ -228,20 +255,27 @@ func (v *Validator) decide(ctx context.Context, s *Session, key *Key) error {
 		}
 		// The signature was checked before the view was known to be current: the
 		// key may have been retired in an emergency that is only seen now.
-		if !v.config.Keys.Current().trusts(key) {
+		if !e.trustedBy(v.config.Keys.Current()) {
 			return fmt.Errorf("%w: the key is no longer trusted", ErrUnknownKey)
 		}
 		if err := s.CheckTime(v.config.Settings.Current(), now); err != nil {
 			return err
 		}
-		before, complete := v.config.Revocations.Known(s.Subject, s.ID, s.RememberMe)
+		// The generation is read before the question: a revocation that comes in
+		// between makes the answer count for nothing the next time.
+		generation := revocations.Generation() + 1
+		if e.good.Load() == generation {
+			return nil
+		}
+		before, complete := revocations.Known(s.Subject, s.ID, s.RememberMe)
 		if s.Epoch < before {
 			return revokedError(before)
 		}
-		if complete || asked {
+		if complete || answered == generation {
+			e.good.Store(generation)
 			return nil
 		}
-		before, err := v.config.Revocations.Ask(ctx, s.Subject, s.ID, s.RememberMe)
+		before, asOf, err := revocations.Ask(ctx, s.Subject, s.ID, s.RememberMe)
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
@@ -249,6 +283,7 @@ func (v *Validator) decide(ctx context.Context, s *Session, key *Key) error {
 			return revokedError(before)
 		}
 		// Asking took time: once more through the rules that time decides.
+		answered = asOf + 1
 	}
 }
 

@@ -248,13 +248,15 @@ func TestPartialCache(t *testing.T) {
 	issuer.Revoke(revocation.User("eve"))
 	v := issuer.Validator()
 	good := issuer.Session("ann")
-	raw := issuer.Mint(good)
+	raw := issuer.Mint(good) // each time another token, which has not been seen
 	for offset, want := range map[revocation.Epoch]token.Reason{-1: "", 0: "", 1: token.ErrRevoked} {
 		before = good.Epoch + offset
+		raw = issuer.Mint(good)
 		check(t, v, raw, want)
 	}
 	failure = errors.New("the store is gone")
 	before = 0
+	raw = issuer.Mint(good)
 	check(t, v, raw, token.ErrUnavailable)
 	// What is known suffices to refuse, without asking.
 	asked = 0
