@@ -96,6 +96,12 @@ func Wrap(config Config, next http.Handler) http.Handler {
 		began := now()
 		q := identify(r, config.TrustedProxies)
 		w.Header().Set("X-Request-Id", q.ID)
+		if len(r.TransferEncoding) > 0 {
+			// net/http has dropped a Content-Length beside it by now. A proxy in front
+			// may have gone by that one, and take for the body what is read here as
+			// the next request: so there is none (RFC 9112, section 6.1).
+			w.Header().Set("Connection", "close")
+		}
 		rec := &recorder{ResponseWriter: w}
 		r = r.WithContext(context.WithValue(r.Context(), contextKey{}, q))
 		defer func() {
