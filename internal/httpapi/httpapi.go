@@ -93,11 +93,11 @@ func (c Config) keyCache() time.Duration {
 // api is what handlers share.
 type api struct {
 	Config
-	now     func() time.Time
-	base    *url.URL // of the issuer; nil if it is no http(s) URL
+	now  func() time.Time
+	base *url.URL // of the issuer; nil if it is no http(s) URL
 
 	followers *followers // nil where the view is somebody else's: an edge's
-	refresh refreshGroup
+	refresh   refreshGroup
 
 	unguarded bool
 }
