@@ -248,7 +248,7 @@ func TestPartialCache(t *testing.T) {
 	issuer.Revoke(revocation.User("eve"))
 	v := issuer.Validator()
 	good := issuer.Session("ann")
-	raw := issuer.Mint(good) // each time another token, which has not been seen
+	var raw string // each time another token, which has not been seen
 	for offset, want := range map[revocation.Epoch]token.Reason{-1: "", 0: "", 1: token.ErrRevoked} {
 		before = good.Epoch + offset
 		raw = issuer.Mint(good)
