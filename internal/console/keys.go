@@ -121,7 +121,7 @@ func (x *exchange) showRetire(status int, wrong string) error {
 		return err
 	}
 	lines := []string{
-		"This is for a key that somebody else may have got hold of. From now on nobody accepts what it has signed: " +
+		"The key is " + clip(k.ID, 100) + ". This is for one that somebody else may have got hold of. From now on nobody accepts what it has signed: " +
 			count(n.Sessions, "live session") + " of " + count(n.Users, "person") + " end at once.",
 	}
 	if x.session.KeyID == k.ID {
@@ -131,7 +131,7 @@ func (x *exchange) showRetire(status int, wrong string) error {
 		lines = append(lines, "It is the key that signs. If none stands by that every validator knows, nobody can sign in until one does: some seconds.")
 	}
 	return x.render(status, "confirm", confirmView{
-		frame:  x.frame("Retire the key "+clip(k.ID, 60)+" at once?", "/keys", "Configuration", "Signing keys"),
+		frame:  x.frame("Retire the key "+clip(k.ID, 12)+" at once?", "/keys", "Configuration", "Signing keys"),
 		Lines:  lines,
 		Action: "/keys/retire", Button: "Retire at once", Cancel: "/keys", Harmful: true, Error: wrong,
 		Fields:  []heldField{{Name: "kid", Value: k.ID}},

@@ -13,6 +13,7 @@ import (
 
 // A receiptView is the receipt of a revocation as it stands now.
 type receiptView struct {
+	Heading  string // "" on a page of its own
 	Epoch    int64
 	What     string
 	Subject  string // address of the page of whom it was about; "" if there is none
@@ -42,7 +43,11 @@ func (x *exchange) receiptAsked() (*receiptView, error) {
 	if text == "" {
 		return nil, nil
 	}
-	return x.receiptOf(text)
+	r, err := x.receiptOf(text)
+	if r != nil {
+		r.Heading = "Receipt"
+	}
+	return r, err
 }
 
 // receiptOf returns the receipt of the revocation that was made at an epoch.

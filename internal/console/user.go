@@ -17,7 +17,8 @@ type userView struct {
 	Created  when
 	LastSeen when // last sign-in
 	Sessions []sessionView
-	Receipt  *receiptView // of the last revocation, or of the one asked for
+	Receipt  *receiptView // of what was just revoked; nil if nothing
+	Last     *receiptView // of the last revocation otherwise; nil if there was none
 
 	Self bool // it is the caller's own account
 	// MayEdit: the caller may change name, email, password, and disable. For
@@ -91,7 +92,7 @@ func (x *exchange) showUser(status int, u store.User, change func(*userView)) er
 		return err
 	}
 	if view.Receipt == nil {
-		if view.Receipt, err = x.lastReceipt(u.ID); err != nil {
+		if view.Last, err = x.lastReceipt(u.ID); err != nil {
 			return err
 		}
 	}
@@ -121,7 +122,11 @@ func (x *exchange) lastReceipt(user string) (*receiptView, error) {
 	if err != nil {
 		return nil, err
 	}
-	return x.receiptOf(epochText(int64(epoch)))
+	r, err := x.receiptOf(epochText(int64(epoch)))
+	if r != nil {
+		r.Heading = "Last revocation"
+	}
+	return r, err
 }
 
 func (c *console) renameUser(x *exchange) error {

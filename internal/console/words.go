@@ -48,15 +48,10 @@ func count(n int64, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}
-	switch {
-	case thing == "person":
-		thing = "people"
-	case strings.HasSuffix(thing, "y"):
-		thing = strings.TrimSuffix(thing, "y") + "ies"
-	default:
-		thing += "s"
+	if thing == "person" {
+		return group(n) + " people"
 	}
-	return group(n) + " " + thing
+	return group(n) + " " + thing + "s"
 }
 
 func group(n int64) string {

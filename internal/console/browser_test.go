@@ -1,0 +1,324 @@
+package console_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/audits"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	cdplog "github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// chromium is the one browser of the test process. Tests open windows in it that
+// share no cookies.
+var chromium struct {
+	sync.Once
+	context context.Context
+	cancel  context.CancelFunc
+	err     error
+}
+
+func startBrowser() {
+	program := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			program = path
+			break
+		}
+	}
+	if program == "" {
+		chromium.err = errors.New("these tests drive a browser: install chromium (make deps does)")
+		return
+	}
+	profile, err := os.MkdirTemp(scratch, "profile-")
+	if err != nil {
+		chromium.err = err
+		return
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(program), chromedp.UserDataDir(profile), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("no-proxy-server", true))
+	allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, cancel := chromedp.NewContext(allocator)
+	chromium.context, chromium.cancel = ctx, func() { cancel(); endAllocator() }
+	chromium.err = chromedp.Do(ctx)
+}
+
+func closeBrowser() {
+	if chromium.cancel != nil {
+		chromium.cancel()
+	}
+}
+
+// window is a browser window with cookies of its own. Whatever it does is over
+// in a minute; a violation of the content security policy fails its test.
+type window struct {
+	testing.TB
+	url     string
+	context context.Context
+
+	mu         sync.Mutex
+	violations []string
+}
+
+// how a window is.
+type look struct {
+	noScript      bool
+	width, height int64
+	dark          bool
+}
+
+func (p *program) open(t testing.TB, l look) *window {
+	t.Helper()
+	chromium.Do(startBrowser)
+	if chromium.err != nil {
+		t.Fatal(chromium.err)
+	}
+	ctx, cancel := chromedp.NewContext(chromium.context, chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel)
+	ctx, cancelTime := context.WithTimeout(ctx, time.Minute)
+	t.Cleanup(cancelTime)
+	w := &window{TB: t, url: p.url, context: ctx}
+	w.prepare(l)
+	t.Cleanup(func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, v := range w.violations {
+			t.Error(v)
+		}
+	})
+	return w
+}
+
+// prepare listens for what the browser finds wrong with a page, in pages without
+// scripts too, and sets the window's look.
+func (w *window) prepare(l look) {
+	w.Helper()
+	w.must(chromedp.Do(w.context))
+	w.must(chromedp.Listen(w.context, func(event any) {
+		switch e := event.(type) {
+		case *audits.EventIssueAdded:
+			if d := e.Issue.Details.ContentSecurityPolicyIssueDetails; d != nil {
+				w.violated(fmt.Sprintf("content security policy: %s %s", d.ViolatedDirective, d.BlockedURL))
+			}
+		case *cdplog.EventEntryAdded:
+			if e.Entry.Source == cdplog.EntrySourceSecurity || e.Entry.Source == cdplog.EntrySourceJavascript {
+				w.violated(e.Entry.Text)
+			}
+		case *runtime.EventExceptionThrown:
+			w.violated("exception: " + e.ExceptionDetails.Text)
+		case *page.EventJavascriptDialogOpening:
+			w.violated("a script opened a dialog: " + e.Message)
+		}
+	}))
+	if l.width == 0 {
+		l.width, l.height = 1280, 900
+	}
+	scheme := "light"
+	if l.dark {
+		scheme = "dark"
+	}
+	call(w, audits.Enable, cdp.Empty{})
+	call(w, cdplog.Enable, cdp.Empty{})
+	call(w, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Asia/Kolkata"})
+	call(w, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+	call(w, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: l.width, Height: l.height, DeviceScaleFactor: 1})
+	call(w, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: l.noScript})
+}
+
+// call calls a command of the browser.
+func call[P, R any](w *window, command cdp.Command[P, R], params P) R {
+	w.Helper()
+	result, err := chromedp.Call(w.context, command, params)
+	w.must(err)
+	return result
+}
+
+func (w *window) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatalf("%v\nat %s, which says:\n%s", err, w.address(), w.text())
+	}
+}
+
+func (w *window) violated(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.violations = append(w.violations, what)
+}
+
+// do runs actions, and fails the test with what the page shows if one fails.
+func (w *window) do(actions ...chromedp.Action[chromedp.Void]) {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.context, 15*time.Second)
+	defer cancel()
+	w.must(chromedp.Do(ctx, actions...))
+}
+
+// visit opens a path and waits for the page.
+func (w *window) visit(path string) {
+	w.Helper()
+	w.do(chromedp.Navigate(w.url + path))
+}
+
+// follow clicks what a selector finds, and waits for the page that comes.
+func (w *window) follow(selector string) {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.context, 15*time.Second)
+	defer cancel()
+	if _, err := chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector))); err != nil {
+		w.Fatalf("clicking %s: %v\nat %s, which says:\n%s", selector, err, w.address(), w.text())
+	}
+}
+
+// click clicks what a selector finds.
+func (w *window) click(selector string) {
+	w.Helper()
+	w.do(chromedp.Click(chromedp.CSS(selector)))
+}
+
+// eval returns what an expression is in the page.
+func eval[T any](w *window, expression string, options ...chromedp.EvaluateOption) T {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.context, 15*time.Second)
+	defer cancel()
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, options...))
+	w.must(err)
+	return value
+}
+
+// text returns the text of the page.
+func (w *window) text() string { return w.brief(`document.body ? document.body.innerText : ""`) }
+
+// address returns the path and query of the page.
+func (w *window) address() string { return strings.TrimPrefix(w.brief("location.href"), w.url) }
+
+// brief is an expression's value, for messages too: it never fails.
+func (w *window) brief(expression string) string {
+	ctx, cancel := context.WithTimeout(w.context, 5*time.Second)
+	defer cancel()
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](expression))
+	if err != nil {
+		return fmt.Sprintf("(%v)", err)
+	}
+	return text
+}
+
+// says fails the test unless the page says each of the texts, soon.
+func (w *window) says(texts ...string) {
+	w.Helper()
+	for _, text := range texts {
+		if !w.soon(func() bool { return strings.Contains(w.text(), text) }) {
+			w.Fatalf("the page at %s does not say %q:\n%s", w.address(), text, w.text())
+		}
+	}
+}
+
+// saysNot fails the test if the page says one of the texts.
+func (w *window) saysNot(texts ...string) {
+	w.Helper()
+	page := w.text()
+	for _, text := range texts {
+		if strings.Contains(page, text) {
+			w.Fatalf("the page at %s says %q:\n%s", w.address(), text, page)
+		}
+	}
+}
+
+// soon waits for a condition, some seconds at most.
+func (w *window) soon(condition func() bool) bool {
+	for range 100 {
+		if condition() {
+			return true
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return false
+}
+
+// at fails the test unless the window is at a path, soon.
+func (w *window) at(path string) {
+	w.Helper()
+	if !w.soon(func() bool { at, _, _ := strings.Cut(w.address(), "?"); return at == path }) {
+		w.Fatalf("at %s, and should be at %s:\n%s", w.address(), path, w.text())
+	}
+}
+
+// fill types into a field, in place of what is there.
+func (w *window) fill(selector, text string) {
+	w.Helper()
+	w.do(chromedp.Focus(chromedp.CSS(selector)))
+	eval[chromedp.Void](w, "document.activeElement.select()")
+	w.do(chromedp.SendKeys(chromedp.CSS(selector), text))
+}
+
+// signedIn signs somebody in by the form.
+func (w *window) signIn(name, password string, rememberMe bool) {
+	w.Helper()
+	w.fill("#username", name)
+	w.fill("#password", password)
+	if rememberMe {
+		w.click("input[name=remember_me]")
+	}
+	w.follow("main button.primary")
+}
+
+// as opens the start page and signs somebody in.
+func (w *window) as(name string) *window {
+	w.Helper()
+	password := userPassword
+	if name == "admin" {
+		password = adminPassword
+	}
+	w.visit("/")
+	w.at("/sign-in")
+	w.signIn(name, password, false)
+	w.at("/")
+	return w
+}
+
+// axe is axe-core, which knows the rules of accessibility.
+var axe = sync.OnceValues(func() (string, error) {
+	file := filepath.Join("..", "..", ".cache", "npm", "test", "node_modules", "axe-core", "axe.min.js")
+	source, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("axe-core is missing (make deps brings it): %w", err)
+	}
+	return string(source), nil
+})
+
+// accessible fails the test for every rule of accessibility that the page breaks.
+func (w *window) accessible() {
+	w.Helper()
+	source, err := axe()
+	if err != nil {
+		w.Fatal(err)
+	}
+	type violation struct {
+		ID, Help string
+		Nodes    []struct {
+			HTML           string
+			FailureSummary string
+		}
+	}
+	eval[chromedp.Void](w, source+"; void 0")
+	found := eval[[]violation](w, `axe.run({resultTypes: ["violations"]}).then(r => r.violations)`, chromedp.EvalAwaitPromise)
+	for _, v := range found {
+		for _, n := range v.Nodes {
+			w.Errorf("%s: %s (%s)\n%s\n%s", w.address(), v.Help, v.ID, n.HTML, n.FailureSummary)
+		}
+	}
+}

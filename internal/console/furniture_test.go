@@ -1,0 +1,119 @@
+package console_test
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"testing"
+)
+
+// Some devices.
+const (
+	firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+	safari  = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1"
+	edge    = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36 Edg/126.0.0.0"
+)
+
+// house is a server in which people live: enough for every page to have
+// something to show.
+type house struct {
+	*program
+	ada, grace string // users' ids
+	session    string // of one of Ada's sessions
+	epoch      int64  // of a revocation
+	key        string // id of the signing key
+}
+
+func furnished(t testing.TB) *house {
+	t.Helper()
+	h := &house{program: run(t, onSQLite(t))}
+	h.furnish()
+	return h
+}
+
+func (h *house) furnish() {
+	h.Helper()
+	h.ada = h.addUser("Ada Lovelace")
+	h.grace = h.addUser("Grace Hopper", "UserEdit")
+	for _, name := range []string{"Alan Turing", "Barbara Liskov", "Donald Knuth", "Edsger Dijkstra", "Frances Allen", "Hedy Lamarr", "Katherine Johnson", "Margaret Hamilton", "Radia Perlman"} {
+		h.addUser(name)
+	}
+	disabled := h.addUser("Charles Babbage")
+	h.api(h.admin, http.MethodPatch, "/v1/users/"+disabled, map[string]any{"disabled": true}, nil)
+	h.api(h.admin, http.MethodPatch, "/v1/users/"+h.ada, map[string]any{"email": "ada@example.com"}, nil)
+	h.signIn("Ada Lovelace", edge, false)
+	var receipt struct{ Epoch int64 }
+	h.api(h.admin, http.MethodPost, "/v1/users/"+h.ada+"/revocations", map[string]any{"reason": "Lost device: left in a train", "keep_current": false}, &receipt)
+	h.epoch = receipt.Epoch
+	h.signIn("Ada Lovelace", firefox, true)
+	h.signIn("Ada Lovelace", safari, false)
+	h.signIn("Grace Hopper", firefox, false)
+	var sessions struct {
+		Sessions []struct{ ID string }
+	}
+	h.api(h.admin, http.MethodGet, "/v1/users/"+h.ada+"/sessions", nil, &sessions)
+	h.session = sessions.Sessions[0].ID
+	h.settings(3600)
+	h.settings(1200)
+	h.api(h.admin, http.MethodPost, "/v1/clients", map[string]any{"name": "Billing", "capabilities": []string{"follow", "introspect"}}, nil)
+	h.api(h.admin, http.MethodPost, "/v1/clients", map[string]any{"name": "Staff portal", "capabilities": []string{"issue", "revoke"}}, nil)
+	var keys struct {
+		Keys []struct{ Kid string }
+	}
+	h.api("", http.MethodGet, "/.well-known/jwks.json", nil, &keys)
+	h.key = keys.Keys[0].Kid
+}
+
+// settings sets the session timeout through the API.
+func (p *program) settings(timeout int64) {
+	p.Helper()
+	p.api(p.admin, http.MethodPut, "/v1/settings/authentication",
+		map[string]any{"session_timeout_seconds": timeout, "maximum_session_duration_seconds": 1728000, "remember_me_enabled": true}, nil, "If-Match", "*")
+}
+
+type place struct{ name, path string }
+
+// paths are all pages that a visit shows, as an administrator.
+func (h *house) paths(testing.TB) []place {
+	user := "/users/" + url.PathEscape(h.ada)
+	return []place{
+		{"overview", "/"},
+		{"profile", "/profile"},
+		{"profile-revoke", "/profile/revoke"},
+		{"profile-elsewhere", "/profile/elsewhere"},
+		{"settings", "/settings/authentication"},
+		{"settings-preset", "/settings/authentication?preset=aal3"},
+		{"settings-wrong", "/settings/authentication/preview?session_timeout_seconds=5&maximum_session_duration_seconds=x"},
+		{"settings-preview", "/settings/authentication/preview?session_timeout_seconds=900&maximum_session_duration_seconds=43200"},
+		{"users", "/users"},
+		{"users-none", "/users?search=nobody"},
+		{"new-user", "/new-user"},
+		{"user", user},
+		{"user-revoke", user + "/revoke"},
+		{"user-disable", user + "/disable"},
+		{"user-session", user + "/sessions/" + h.session + "/revoke"},
+		{"revocations", "/revocations"},
+		{"receipt", "/revocations/" + strconv.FormatInt(h.epoch, 10)},
+		{"audit", "/audit"},
+		{"audit-none", "/audit?person=nobody"},
+		{"audit-wrong", "/audit?from=2026-02-02&to=2026-01-01"},
+		{"keys", "/keys"},
+		{"keys-rotate", "/keys/rotate"},
+		{"keys-retire", "/keys/retire?kid=" + url.QueryEscape(h.key)},
+		{"services", "/services"},
+		{"services-secret", "/services/billing/secret"},
+		{"services-remove", "/services/billing/remove"},
+		{"not-found", "/nowhere"},
+		{"signed-in", "/signed-in"},
+	}
+}
+
+type opener struct{ name, path, open string }
+
+// dialogs are what a script shows in place of a page.
+func (h *house) dialogs(testing.TB) []opener {
+	return []opener{
+		{"user-revoke", "/users/" + url.PathEscape(h.ada), "a.danger[href$='/revoke'][data-dialog]"},
+		{"profile-revoke", "/profile", "a[href='/profile/revoke']"},
+	}
+}

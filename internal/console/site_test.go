@@ -1,0 +1,339 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/sqlstore"
+	"example.com/curfew/internal/webcookie"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+)
+
+const (
+	issuer   = "http://console.test"
+	password = "correct horse battery staple"
+)
+
+var trusted = account.Caller{Trusted: true, Actor: store.Actor{Kind: store.ActorCLI}}
+
+// site is the console with everything behind it that a real one has, on a
+// database of its own, and a clock that can be moved on.
+type site struct {
+	*testing.T
+	handler   http.Handler
+	console   *console
+	store     store.Store
+	accounts  *account.Service
+	ring      *keyring.Ring
+	node      *feed.Node
+	sessions  *session.Service
+	validator *token.Validator
+	ahead     atomic.Int64 // ns that the clock is ahead
+	logged    logged
+	admin     store.User
+}
+
+type logged struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (s *site) now() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
+
+// wait moves the clock on.
+func (s *site) wait(d time.Duration) { s.ahead.Add(int64(d)) }
+
+func open(t *testing.T) *site {
+	t.Helper()
+	s := &site{T: t}
+	ctx := context.Background()
+	var err error
+	s.store, err = sqlstore.Open(ctx, sqlstore.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "curfew.db"), Create: true})
+	s.must(err)
+	t.Cleanup(func() { s.store.Close() })
+	s.must(s.store.Update(ctx, func(tx store.Tx) error {
+		epoch, err := tx.Advance(ctx, time.Now())
+		in := settings.InForce{Settings: settings.Default(), Epoch: int64(epoch)}
+		return errors.Join(err,
+			tx.PutInstallation(ctx, store.Installation{Issuer: issuer, Audience: []string{issuer}, Epoch: epoch}),
+			tx.PutSettings(ctx, store.Settings{InForce: in, LongestMaximum: settings.Seconds(in.MaximumSessionDuration)}))
+	}))
+	s.ring, err = keyring.Open(ctx, keyring.Config{Store: s.store, KEK: make([]byte, 32), Now: s.now, Applied: func(ctx context.Context, epoch revocation.Epoch) error {
+		if s.node == nil {
+			return nil
+		}
+		return s.node.AppliedUpTo(ctx, epoch)
+	}})
+	s.must(err)
+	s.must(s.ring.Init(ctx, trusted.Actor))
+	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node.test:1", Version: "1.2.3", OnKeys: s.ring.Sync, Now: s.now})
+	s.must(err)
+	t.Cleanup(func() { s.node.Close() })
+	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied, Now: s.now})
+	s.must(err)
+	s.sessions = session.New(session.Config{
+		Store: s.store, Accounts: s.accounts, Ring: s.ring, View: s.node, Installation: s.node.Installation(), Now: s.now,
+	})
+	t.Cleanup(s.sessions.Close)
+	_, _, err = s.accounts.Bootstrap(ctx, password)
+	s.must(err)
+	s.admin, err = s.accounts.FindUser(ctx, "admin")
+	s.must(err)
+	s.validator, err = s.node.Validator(issuer, nil)
+	s.must(err)
+	config := Config{
+		Sessions: s.sessions, Accounts: s.accounts, Ring: s.ring, Node: s.node, Validator: s.validator,
+		ReturnTo: webcookie.Returns{Issuer: issuer, Hosts: []string{"app.test"}}.Allow,
+		Refusals: func() map[token.Reason]uint64 { return map[token.Reason]uint64{token.ErrRevoked: 12345} },
+		Version:  "1.2.3", Now: s.now, Logger: slog.New(slog.NewTextHandler(&s.logged, nil)),
+	}
+	handler, err := New(config)
+	s.must(err)
+	s.console = &console{config: config}
+	s.handler = inbound.Wrap(inbound.Config{}, handler)
+	t.Cleanup(func() {
+		if strings.Contains(s.logged.String(), "level=ERROR") {
+			t.Errorf("in the log:\n%s", s.logged.String())
+		}
+	})
+	return s
+}
+
+func (s *site) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// user makes a user with permissions and without a password, which would take its
+// time to be hashed.
+func (s *site) user(name string, permissions ...string) store.User {
+	s.Helper()
+	u, err := s.accounts.CreateUser(context.Background(), trusted, wire.UserChange{Name: &name, Permissions: &permissions})
+	s.must(err)
+	return u
+}
+
+// issue begins a session for a user and returns its token.
+func (s *site) issue(u store.User, rememberMe bool) string {
+	s.Helper()
+	issued, err := s.sessions.Issue(context.Background(), trusted, u.ID, rememberMe, account.Origin{Address: "192.0.2.1", Device: "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"})
+	s.must(err)
+	return issued.Token
+}
+
+// reason returns why a token is refused; "" if it is not.
+func (s *site) reason(raw string) token.Reason {
+	s.Helper()
+	_, err := s.validator.Validate(context.Background(), raw)
+	return token.ReasonOf(err)
+}
+
+// person is a browser without a screen: it keeps the cookie.
+type person struct {
+	*site
+	user  store.User
+	token string // in the cookie; "" for none
+}
+
+// as signs a user in.
+func (s *site) as(u store.User) *person {
+	s.Helper()
+	return &person{s, u, s.issue(u, false)}
+}
+
+// nobody is not signed in.
+func (s *site) nobody() *person { return &person{site: s} }
+
+// answer is an answer.
+type answer struct {
+	*testing.T
+	status   int
+	header   http.Header
+	body     string
+	location string
+	cookies  []*http.Cookie
+}
+
+// do makes a request as a browser would from a page of the console, and keeps
+// the cookie that comes.
+func (p *person) do(method, path string, form url.Values, header ...string) answer {
+	p.Helper()
+	a := p.send(p.token, method, path, form, header...)
+	for _, c := range a.cookies {
+		p.token = c.Value
+	}
+	return a
+}
+
+// send makes a request with a token.
+func (s *site) send(raw, method, path string, form url.Values, header ...string) answer {
+	s.Helper()
+	var body io.Reader
+	if form != nil {
+		body = strings.NewReader(form.Encode())
+	}
+	r := httptest.NewRequest(method, "http://console.test"+path, body)
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	r.Header.Set("Sec-Fetch-Dest", "document")
+	r.RemoteAddr = "192.0.2.7:1234"
+	if raw != "" {
+		r.AddCookie(&http.Cookie{Name: "__Host-curfew_session", Value: raw})
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	s.handler.ServeHTTP(w, r)
+	result := w.Result()
+	return answer{s.T, w.Code, result.Header, w.Body.String(), result.Header.Get("Location"), result.Cookies()}
+}
+
+func (p *person) get(path string, header ...string) answer {
+	p.Helper()
+	return p.do(http.MethodGet, path, nil, header...)
+}
+
+// post sends a form of names and values.
+func (p *person) post(path string, fields ...string) answer {
+	p.Helper()
+	form := url.Values{}
+	for i := 0; i+1 < len(fields); i += 2 {
+		form.Add(fields[i], fields[i+1])
+	}
+	return p.do(http.MethodPost, path, form)
+}
+
+// is fails the test unless the answer has a status.
+func (a answer) is(status int) answer {
+	a.Helper()
+	if a.status != status {
+		a.Fatalf("status %d, want %d; Location %q\n%s", a.status, status, a.location, a.text())
+	}
+	return a
+}
+
+// to fails the test unless the answer sends on to a path, whatever its query.
+func (a answer) to(path string) answer {
+	a.Helper()
+	a.is(http.StatusSeeOther)
+	if at, _, _ := strings.Cut(a.location, "?"); at != path {
+		a.Fatalf("Location %q, want %q", a.location, path)
+	}
+	return a
+}
+
+// query returns a parameter of where the answer sends on to.
+func (a answer) query(name string) string {
+	a.Helper()
+	u, err := url.Parse(a.location)
+	if err != nil {
+		a.Fatal(err)
+	}
+	return u.Query().Get(name)
+}
+
+// says fails the test unless the page says all of these.
+func (a answer) says(texts ...string) answer {
+	a.Helper()
+	page := a.text()
+	for _, t := range texts {
+		if !strings.Contains(page, t) {
+			a.Fatalf("the page does not say %q:\n%s", t, page)
+		}
+	}
+	return a
+}
+
+// saysNot fails the test if the page says one of these.
+func (a answer) saysNot(texts ...string) answer {
+	a.Helper()
+	page := a.text()
+	for _, t := range texts {
+		if strings.Contains(page, t) {
+			a.Fatalf("the page says %q:\n%s", t, page)
+		}
+	}
+	return a
+}
+
+var (
+	tags   = regexp.MustCompile(`(?s)<[^>]*>`)
+	spaces = regexp.MustCompile(`\s+`)
+)
+
+// text returns the words of the page, as a person reads them.
+func (a answer) text() string {
+	text := tags.ReplaceAllString(a.body, " ")
+	text = strings.NewReplacer("&#39;", "'", "&#34;", `"`, "&lt;", "<", "&gt;", ">", "&#43;", "+", "&amp;", "&").Replace(text)
+	text = spaces.ReplaceAllString(text, " ")
+	return strings.NewReplacer(" .", ".", " ,", ",", " :", ":").Replace(text)
+}
+
+// hrefs returns where the links of the page lead.
+func (a answer) hrefs() []string {
+	var all []string
+	for _, m := range regexp.MustCompile(`href="([^"]*)"`).FindAllStringSubmatch(a.body, -1) {
+		if !slices.Contains(all, m[1]) {
+			all = append(all, m[1])
+		}
+	}
+	return all
+}
+
+// input returns the value of a field of the page.
+func (a answer) input(name string) string {
+	a.Helper()
+	m := regexp.MustCompile(`<input[^>]* name="` + regexp.QuoteMeta(name) + `"[^>]*?value="([^"]*)"`).FindStringSubmatch(a.body)
+	if m == nil {
+		a.Fatalf("no field %q in\n%s", name, a.body)
+	}
+	return strings.NewReplacer("&#34;", `"`, "&amp;", "&", "&#43;", "+", "&lt;", "<", "&gt;", ">", "&#39;", "'").Replace(m[1])
+}
+
+// audits returns the entries of an action, the latest first.
+func (s *site) audits(action string) []store.Audit {
+	s.Helper()
+	entries, err := s.store.Audits(context.Background(), store.AuditFilter{Action: action}, 100)
+	s.must(err)
+	return entries
+}
