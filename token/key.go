@@ -114,11 +114,11 @@ func NewSigningKey(id string, private crypto.Signer) (*SigningKey, error) {
 	}
 	const message = "do the halves belong together?"
 	signature, err := k.method.Sign(message, private)
-	if err != nil {
-		return nil, fmt.Errorf("%w: it does not sign: %w", ErrWeakKey, err)
+	if err == nil {
+		err = k.verify(message, signature)
 	}
-	if k.verify(message, signature) != nil {
-		return nil, fmt.Errorf("%w: its public half does not verify what its private half signs", ErrWeakKey)
+	if err != nil {
+		return nil, fmt.Errorf("%w: what its private half signs, its public half does not verify: %w", ErrWeakKey, err)
 	}
 	return &SigningKey{Key: *k, private: private}, nil
 }

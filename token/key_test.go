@@ -124,6 +124,8 @@ func TestNewSigningKey(t *testing.T) {
 	mixed.PublicKey = must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)).PublicKey
 	_, ed, _ := ed25519.GenerateKey(rand.Reader)
 	_, other, _ := ed25519.GenerateKey(rand.Reader)
+	whole := must(rsa.GenerateKey(rand.Reader, 2048))
+	noPrimes := &rsa.PrivateKey{PublicKey: whole.PublicKey, D: whole.D} // it signs all the same
 	for _, test := range []struct {
 		name    string
 		private crypto.Signer
@@ -138,6 +140,7 @@ func TestNewSigningKey(t *testing.T) {
 		{"a nil RSA key", (*rsa.PrivateKey)(nil)},
 		{"an empty RSA key", &rsa.PrivateKey{}},
 		{"RSA of 1024 bits", must(weakRSA())},
+		{"RSA without its primes", noPrimes},
 		{"RSA whose numbers are not each other's", &rsa.PrivateKey{
 			PublicKey: rsa.PublicKey{N: modulus(2048, 1), E: 65537}, D: big.NewInt(5), Primes: []*big.Int{big.NewInt(3), big.NewInt(5)}}},
 		{"a key elsewhere", signer{ec}},
