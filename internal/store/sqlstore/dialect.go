@@ -45,9 +45,9 @@ type diagnosis struct {
 var sqliteDialect = &dialect{
 	engine: "sqlite",
 	bind:   sqlx.QUESTION,
-	// Longer than busy_timeout, so that a database that another process has
-	// locked is reported as that.
-	budget: 2 * busyTimeout,
+	// Much longer than busy_timeout: a database that another process has locked
+	// is to be reported as that, and writers take turns.
+	budget: 6 * busyTimeout,
 	long:   5 * time.Minute,
 	wake:   "?", // PRAGMA data_version does it
 	// Writers of a database take turns, so nobody else counts at the same time.

@@ -49,8 +49,8 @@ func floorDiv(a, b int64) int64 {
 const unrevoked = `
 	s.epoch >= COALESCE((SELECT epoch FROM revocations WHERE kind = 'everyone' AND id = ''), 0)
 	AND (s.remember_me = 0 OR s.epoch >= COALESCE((SELECT epoch FROM revocations WHERE kind = 'remembered' AND id = ''), 0))
-	AND NOT EXISTS (SELECT 1 FROM revocations AS r WHERE r.kind = 'user' AND r.id = s.user_id AND r.epoch > s.epoch)
-	AND NOT EXISTS (SELECT 1 FROM revocations AS r WHERE r.kind = 'session' AND r.id = s.id AND r.epoch > s.epoch)
+	AND s.epoch >= COALESCE((SELECT r.epoch FROM revocations AS r WHERE r.kind = 'user' AND r.id = s.user_id), 0)
+	AND s.epoch >= COALESCE((SELECT r.epoch FROM revocations AS r WHERE r.kind = 'session' AND r.id = s.id), 0)
 	AND NOT EXISTS (SELECT 1 FROM signing_keys AS k WHERE k.id = s.key_id AND k.state = '` + store.KeyRetired + `')`
 
 // living returns the condition for a session row s to stand for a live session.
@@ -103,7 +103,7 @@ func (q *queries) counts(ctx context.Context, where string, args []any) (store.C
 		Sessions int64 `db:"sessions"`
 		Users    int64 `db:"users"`
 	}
-	err := q.get(ctx, "count live sessions", &row, `
+	err := q.patient().get(ctx, "count live sessions", &row, `
 		SELECT CAST(COALESCE(sum(n), 0) AS bigint) AS sessions, count(*) AS users
 		FROM (SELECT count(*) AS n FROM sessions AS s WHERE `+where+` GROUP BY s.user_id) AS of_users`, args...)
 	return store.Counts(row), err

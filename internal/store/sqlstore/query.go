@@ -31,9 +31,24 @@ type queries struct {
 
 // reader returns queries each of which is a reading of its own.
 func reader(d *dialect, pool *sqlx.DB) *queries {
-	return &queries{d: d, on: pool, within: func(ctx context.Context) (context.Context, context.CancelFunc) {
-		return context.WithTimeoutCause(ctx, d.budget, errBudget)
-	}}
+	return &queries{d: d, on: pool, within: timeout(d.budget)}
+}
+
+func timeout(d time.Duration) func(ctx context.Context) (context.Context, context.CancelFunc) {
+	return func(ctx context.Context) (context.Context, context.CancelFunc) {
+		return context.WithTimeoutCause(ctx, d, errBudget)
+	}
+}
+
+// patient returns queries that may take longer, for what looks at every row and
+// only people wait for. Within a transaction nothing may.
+func (q *queries) patient() *queries {
+	if q.again != nil {
+		return q
+	}
+	p := *q
+	p.within = timeout(3 * q.d.budget)
+	return &p
 }
 
 // get reads one row into dest, or fails with store.ErrNotFound. what is for

@@ -102,7 +102,7 @@ func checkBackup(ctx context.Context, path string) error {
 	} else if err != nil {
 		return err
 	}
-	return checkSQLite(ctx, path, true)
+	return checkSQLite(ctx, path, checkWhole)
 }
 
 // holding is a database that nobody else has open.

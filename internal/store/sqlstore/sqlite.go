@@ -90,7 +90,11 @@ func openSQLite(ctx context.Context, path string, c Config) (store.Store, error)
 		if err != nil {
 			return nil, opened(err)
 		}
-		if err := checkSQLite(ctx, path, c.Create); err != nil {
+		depth := checkHeader
+		if c.Create {
+			depth = checkStart
+		}
+		if err := checkSQLite(ctx, path, depth); err != nil {
 			return nil, opened(err)
 		}
 		s, err := connectSQLite(ctx, path, c.Create)
@@ -136,9 +140,22 @@ func existingFile(path string) (fs.FileInfo, error) {
 	return info, nil
 }
 
+// How much of a file checkSQLite reads.
+const (
+	checkHeader = iota // what tells whose it is
+	checkStart         // all, or if that would take long, all tables that decide who gets in
+	checkWhole         // all
+)
+
+// checkStartWhole is the size in bytes up to which a server that starts reads the
+// whole file, which takes about 2 s for each GiB.
+var checkStartWhole int64 = 1 << 30
+
+// decisive are the tables that decide who gets in.
+var decisive = []string{"clock", "installation", "settings", "signing_keys", "revocations", "users", "clients"}
+
 // checkSQLite looks at a file, reading only, before anything else is done to it.
-// thorough reads all of it.
-func checkSQLite(ctx context.Context, path string, thorough bool) error {
+func checkSQLite(ctx context.Context, path string, depth int) error {
 	db, err := openSQLitePool(sqliteDSN(path, "ro", nil), 1)
 	if err != nil {
 		return err
@@ -161,9 +178,17 @@ func checkSQLite(ctx context.Context, path string, thorough bool) error {
 	if err := wholePages(ctx, db, path); err != nil {
 		return err
 	}
-	if thorough {
+	var checks []string
+	if info, err := os.Stat(path); depth == checkStart && err == nil && info.Size() > checkStartWhole {
+		for _, table := range decisive {
+			checks = append(checks, `PRAGMA quick_check('`+table+`')`)
+		}
+	} else if depth != checkHeader {
+		checks = []string{`PRAGMA quick_check(1)`}
+	}
+	for _, check := range checks {
 		var report string
-		if err := db.GetContext(ctx, &report, `PRAGMA quick_check(1)`); err != nil {
+		if err := db.GetContext(ctx, &report, check); err != nil {
 			return fail(err)
 		}
 		if report != "ok" {
@@ -175,7 +200,7 @@ func checkSQLite(ctx context.Context, path string, thorough bool) error {
 	if err != nil {
 		return fail(err)
 	}
-	if err := checkSchema(version); err != nil && !(thorough && errors.Is(err, store.ErrOlderSchema)) {
+	if err := checkSchema(version); err != nil && !(depth != checkHeader && errors.Is(err, store.ErrOlderSchema)) {
 		return err
 	}
 	return nil

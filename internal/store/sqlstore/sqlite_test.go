@@ -219,6 +219,67 @@ func TestSQLiteDamagedPages(t *testing.T) {
 	}
 }
 
+// TestSQLiteDamagedLarge: of a file that is too large to be read whole at a start,
+// what decides who gets in is read.
+func TestSQLiteDamagedLarge(t *testing.T) {
+	sqlstore.CheckDecisiveOnly(t)
+	path := newSQLite(t)
+	root := map[string]int64{}
+	db := raw(t, path)
+	for _, name := range []string{"revocations", "clock", "audit_by_time"} {
+		var page int64
+		noErr(t, db.QueryRow(`SELECT rootpage FROM sqlite_master WHERE name = ?`, name).Scan(&page))
+		root[name] = page
+	}
+	noErr(t, db.Close())
+	sound, err := os.ReadFile(path)
+	noErr(t, err)
+	for name, page := range root {
+		damaged := bytes.Clone(sound)
+		for i := (page - 1) * 4096; i < page*4096; i++ {
+			damaged[i] ^= 0x5a
+		}
+		noErr(t, os.WriteFile(path, damaged, 0o600))
+		if name != "audit_by_time" {
+			refused(t, path, true, store.ErrCorrupt, "curfew restore")
+			continue
+		}
+		s := open(t, "sqlite:"+path) // comes to light when it is used
+		_, err := s.AuditBuckets(t.Context(), 1, 1, []string{""})
+		is(t, err, store.ErrCorrupt)
+		_, err = revokeAt(t.Context(), s, noon)
+		is(t, err, store.ErrCorrupt)
+		noErr(t, s.Close())
+	}
+}
+
+func TestSQLiteDiskFull(t *testing.T) {
+	path := newSQLite(t)
+	s := open(t, "sqlite:"+path)
+	before, err := s.Clock(t.Context())
+	noErr(t, err)
+	sqlstore.LimitPages(t, s, 1) // none more than there are
+	var scopes []revocation.Scope
+	for i := range 2000 {
+		scopes = append(scopes, revocation.Session(fmt.Sprint("session-", i)))
+	}
+	for range 3 {
+		_, err := revokeAt(t.Context(), s, noon, scopes...)
+		is(t, err, store.ErrUnavailable)
+		if !strings.Contains(err.Error(), "disk is full") {
+			t.Errorf("the error %q does not say that the disk is full", err)
+		}
+		after, err := s.Clock(t.Context())
+		noErr(t, err)
+		if after != before {
+			t.Errorf("clock %d, want %d: nothing has happened", after, before)
+		}
+	}
+	sqlstore.LimitPages(t, s, 1<<20)
+	_, err = revokeAt(t.Context(), s, noon, scopes...)
+	noErr(t, err)
+}
+
 func TestSQLiteCutShort(t *testing.T) {
 	path := newSQLite(t)
 	sound, err := os.ReadFile(path)

@@ -39,6 +39,7 @@ var engines = []struct {
 func TestStore(t *testing.T) {
 	for _, engine := range engines {
 		t.Run(engine.name, func(t *testing.T) {
+			t.Parallel()
 			storetest.Run(t, func(t *testing.T) storetest.Open {
 				url := engine.url(t)
 				return func(t *testing.T) store.Store { return open(t, url) }

@@ -1,0 +1,28 @@
+package sqlstore
+
+import (
+	"context"
+	"strconv"
+	"testing"
+)
+
+// CheckDecisiveOnly has every file count as too large to be read whole at a start.
+func CheckDecisiveOnly(tb testing.TB) {
+	before := checkStartWhole
+	checkStartWhole = 0
+	tb.Cleanup(func() { checkStartWhole = before })
+}
+
+// LimitPages has a store of SQLite find the disk full at so many pages.
+func LimitPages(tb testing.TB, s any, pages int) {
+	tb.Helper()
+	if _, err := s.(*Store).write.Exec(`PRAGMA max_page_count = ` + strconv.Itoa(pages)); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Walk looks at every user.
+func Walk(ctx context.Context, s any) error {
+	var n int64
+	return s.(*Store).get(ctx, "walk", &n, `SELECT count(*) FROM users WHERE name LIKE '%nobody%'`)
+}

@@ -1,0 +1,232 @@
+package sqlstore_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/sqlstore"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+)
+
+// fill makes rows without the trouble of a million calls. %d stands for how many.
+var fill = map[string]string{
+	"users": `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+		INSERT INTO users SELECT 'id-' || i, 'User ' || i, 'user-' || i, 'mail-' || i || '@example.com', 'mail-' || i || '@example.com',
+			'[]', 0, 0, '', 1, 0 FROM n`,
+	"revocations": `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+		INSERT INTO revocations SELECT 'user', 'id-' || i, 1000000 + i FROM n`,
+	"sessions": `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+		INSERT INTO sessions SELECT 'session-' || i, 'id-' || i, i %% 2, 2000000, 'k1', 'Firefox', '10.0.0.1',
+			1795435200000000 + i, 1795435200000000 + i, 1797000000000000, 0 FROM n`,
+	"clock": `UPDATE clock SET epoch = 3000000 + 0 * %d`,
+}
+
+// filled returns a store with so many rows, and the time that it takes to open it.
+func filled(tb testing.TB, url string, rows map[string]int) store.Store {
+	tb.Helper()
+	noErr(tb, open(tb, url).Close())
+	var db *sql.DB
+	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+		db = raw(tb, path)
+		_, err := db.Exec(`PRAGMA synchronous = OFF`)
+		noErr(tb, err)
+	} else {
+		var err error
+		db, err = sql.Open("postgres", url)
+		noErr(tb, err)
+	}
+	rows["clock"] = 1
+	for table, n := range rows {
+		_, err := db.Exec(fmt.Sprintf(fill[table], n))
+		noErr(tb, err)
+	}
+	if strings.HasPrefix(url, "postgres") {
+		_, err := db.Exec(`ANALYZE`) // autovacuum does it within a minute
+		noErr(tb, err)
+	}
+	noErr(tb, db.Close())
+	return open(tb, url)
+}
+
+var manyLive = store.Live{
+	Now:      1795435200000000 + 600_000_000,
+	Settings: settings.InForce{Settings: settings.Default()},
+}
+
+// TestScale: no question that people wait for becomes a walk through all users,
+// revocations or sessions. A walk in the same run is what they are held against,
+// since how long anything takes is the machine's affair.
+func TestScale(t *testing.T) {
+	const revocations, sessions = 20_000, 5_000
+	for _, engine := range engines {
+		t.Run(engine.name, func(t *testing.T) {
+			users := 40_000
+			if engine.name == "postgres" {
+				users = 300_000 // it walks fast
+			}
+			s := filled(t, engine.url(t), map[string]int{"users": users, "revocations": revocations, "sessions": sessions})
+			ctx := t.Context()
+			best := func(do func() error) time.Duration {
+				t.Helper()
+				least := time.Hour
+				for range 4 {
+					began := time.Now()
+					noErr(t, do())
+					least = min(least, time.Since(began))
+				}
+				return least
+			}
+			walk := best(func() error { return sqlstore.Walk(ctx, s) })
+			for name, do := range map[string]func() error{
+				"users named like user-5":     search(s, "user-5", "", 100),
+				"mails like mail-":            search(s, "mail-", "", 100),
+				"mails like mail-, later":     search(s, "mail-", "user-9", 100),
+				"mails like mail-4242":        search(s, "mail-4242", "", 1),
+				"nobody":                      search(s, "zed", "", 0),
+				"all, a page in the middle":   search(s, "", "user-5", 100),
+				"what concerns one session":   func() error { _, err := s.RevokedBefore(ctx, "id-7", "x"); return err },
+				"changes when there are none": func() error { _, err := s.ChangesAfter(ctx, 3_000_000, 100); return err },
+				"the last of the changes":     func() error { _, err := s.ChangesAfter(ctx, 1_000_000+revocations-10, 100); return err },
+				"the sessions of one":         func() error { _, err := s.LiveSessions(ctx, "id-7", manyLive); return err },
+			} {
+				if d := best(do); d > walk {
+					t.Errorf("%s: %v, and a walk through all users takes %v", name, d, walk)
+				}
+			}
+			n, err := s.CountLive(ctx, manyLive, "", "")
+			noErr(t, err)
+			if want := (store.Counts{Sessions: sessions, Users: sessions}); n != want {
+				t.Errorf("live: %+v, want %+v", n, want)
+			}
+		})
+	}
+}
+
+// search looks for users, of whom at least so many must be found.
+func search(s store.Store, text, after string, least int) func() error {
+	return func() error {
+		users, err := s.Users(context.Background(), text, after, 100)
+		if err == nil && len(users) < least {
+			err = fmt.Errorf("%d users found, want %d", len(users), least)
+		}
+		return err
+	}
+}
+
+func forEngines(b *testing.B, run func(b *testing.B, url string)) {
+	for _, engine := range engines {
+		b.Run(engine.name, func(b *testing.B) { run(b, engine.url(b)) })
+	}
+}
+
+// BenchmarkRevoke is one revoking transaction for each call, with 32 callers: what
+// a group commit improves on. PostgreSQL runs with fsync off here.
+func BenchmarkRevoke(b *testing.B) {
+	forEngines(b, func(b *testing.B, url string) {
+		s := open(b, url)
+		s.Watch(b.Context())
+		var n atomic.Int64
+		b.SetParallelism(16) // on two processors
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if _, err := revokeAt(context.Background(), s, noon, revocation.User(fmt.Sprint("user-", n.Add(1)))); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "revocations/s")
+	})
+}
+
+// BenchmarkRevokeMany is 10 000 users in one call.
+func BenchmarkRevokeMany(b *testing.B) {
+	forEngines(b, func(b *testing.B, url string) {
+		s := open(b, url)
+		rs := make([]revocation.Revocation, 10_000)
+		for b.Loop() {
+			noErr(b, s.Update(b.Context(), func(tx store.Tx) error {
+				e, err := tx.Advance(b.Context(), noon)
+				if err != nil {
+					return err
+				}
+				for i := range rs {
+					rs[i] = revocation.Revocation{Scope: revocation.User(fmt.Sprint("user-", i)), Epoch: e}
+				}
+				return tx.PutRevocations(b.Context(), rs...)
+			}))
+		}
+	})
+}
+
+// BenchmarkSnapshot reads a million revocations in pages of 10 000.
+func BenchmarkSnapshot(b *testing.B) {
+	const million = 1_000_000
+	forEngines(b, func(b *testing.B, url string) {
+		s := filled(b, url, map[string]int{"revocations": million})
+		for b.Loop() {
+			n := 0
+			for after := revocation.Epoch(0); ; {
+				changes, err := s.ChangesAfter(b.Context(), after, 10_000)
+				noErr(b, err)
+				n += len(changes.Revocations)
+				after = changes.Epoch
+				if !changes.More {
+					break
+				}
+			}
+			if n != million {
+				b.Fatalf("%d revocations", n)
+			}
+		}
+		b.ReportMetric(million/(b.Elapsed().Seconds()/float64(b.N)), "revocations/s")
+	})
+}
+
+// BenchmarkSearch looks for users among a million.
+func BenchmarkSearch(b *testing.B) {
+	forEngines(b, func(b *testing.B, url string) {
+		s := filled(b, url, map[string]int{"users": 1_000_000})
+		for _, c := range []struct{ name, text, after string }{
+			{"all", "", ""}, {"name", "user-77", ""}, {"mails-many", "mail-", ""}, {"mails-many-later", "mail-", "user-9"},
+			{"mails-some", "mail-123", ""}, {"mail", "mail-123456@", ""}, {"nobody", "zed", ""},
+		} {
+			b.Run(c.name, func(b *testing.B) {
+				do := search(s, c.text, c.after, 0)
+				for b.Loop() {
+					noErr(b, do())
+				}
+			})
+		}
+	})
+}
+
+// BenchmarkLive counts 100 000 live sessions beside a million revocations.
+func BenchmarkLive(b *testing.B) {
+	forEngines(b, func(b *testing.B, url string) {
+		s := filled(b, url, map[string]int{"revocations": 1_000_000, "sessions": 100_000})
+		next := manyLive
+		next.Settings.SessionTimeout = time.Minute
+		for name, do := range map[string]func() error{
+			"all":    func() error { _, err := s.CountLive(b.Context(), manyLive, "", ""); return err },
+			"user":   func() error { _, err := s.CountLive(b.Context(), manyLive, "id-77", ""); return err },
+			"key":    func() error { _, err := s.CountLive(b.Context(), manyLive, "", "k1"); return err },
+			"ending": func() error { _, err := s.CountEnding(b.Context(), manyLive, next); return err },
+			"count":  func() error { _, err := s.CountRevocations(b.Context()); return err },
+			"start":  func() error { _, err := s.ChangesAfter(b.Context(), 3_000_000, 1); return err },
+		} {
+			b.Run(name, func(b *testing.B) {
+				for b.Loop() {
+					noErr(b, do())
+				}
+			})
+		}
+	})
+}
