@@ -63,7 +63,7 @@ func (c *cli) root() *cobra.Command {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		c.serveCommand(),
+		c.serveCommand(), c.edgeCommand(),
 		c.revokeCommand(), c.userCommand(), c.clientCommand(), c.settingsCommand(),
 		c.keyCommand(), c.tokenCommand(), c.auditCommand(),
 		c.backupCommand(), c.restoreCommand(), c.versionCommand(),

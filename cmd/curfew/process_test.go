@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -15,8 +16,9 @@ import (
 	"example.com/curfew/internal/config"
 )
 
-// serverProcess is `curfew serve` in a process of its own.
+// serverProcess is `curfew serve`, or `curfew edge`, in a process of its own.
 type serverProcess struct {
+	command       string // "" means serve
 	dir, out, log string // files: standard output and standard error
 	args, env     []string
 	wrap          []string // a program to run it with, and its arguments
@@ -67,8 +69,15 @@ func curfewEnvironment(lookup func(string) string) []string {
 	if dir := os.Getenv("GOCOVERDIR"); dir != "" {
 		env = append(env, "GOCOVERDIR="+dir)
 	}
+	var names []string
 	for _, o := range config.ServerOptions() {
-		for _, name := range []string{o.Env(), o.Env() + "_FILE"} {
+		names = append(names, o.Env())
+	}
+	for _, o := range config.EdgeOptions() {
+		names = append(names, o.Env())
+	}
+	for _, name := range names {
+		for _, name := range []string{name, name + "_FILE"} {
 			if value := lookup(name); value != "" {
 				env = append(env, name+"="+value)
 			}
@@ -88,7 +97,10 @@ func (p *serverProcess) start(path string) error {
 		return err
 	}
 	defer log.Close()
-	words := append(append(p.wrap, path, "serve"), p.args...)
+	if p.command == "" {
+		p.command = "serve"
+	}
+	words := slices.Concat(p.wrap, []string{path, p.command}, p.args)
 	p.cmd = exec.Command(words[0], words[1:]...) //nolint:noctx // ended by name
 	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = p.dir, p.env, out, log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -29,9 +29,10 @@ import (
 //	                          ready. Sets URL, ADDRESS, METRICS and PASSWORD
 //	                          (URL_NAME, … for one with a name); its output is in server.out, its log
 //	                          in server.log (NAME.out, NAME.log).
+//	edge NAME [-- FLAG…]      the same with `curfew edge`
 //	halt [NAME]               end it with SIGTERM: it must exit with 0
-//	http [-token T] [-basic ID:SECRET] METHOD URL [BODY]
-//	                          ask: status on stderr, body on stdout, and success
+//	http [-token T] [-basic ID:SECRET] [-form] METHOD URL [BODY]
+//	                          ask, with a body in JSON or a form: status on stderr, body on stdout, and success
 //	                          below 400
 //	capture VARIABLE [MEMBER] set a variable to the output of the last command, or
 //	                          to a member of the JSON that it is (a.b.0.c)
@@ -80,7 +81,8 @@ func parameters(dir string, setup func(*testscript.Env) error) testscript.Params
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve":    scriptServe,
+			"serve":    func(ts *testscript.TestScript, neg bool, args []string) { scriptServe(ts, "serve", neg, args) },
+			"edge":     func(ts *testscript.TestScript, neg bool, args []string) { scriptServe(ts, "edge", neg, args) },
 			"halt":     scriptHalt,
 			"capture":  scriptCapture,
 			"exitcode": scriptExitCode,
@@ -103,7 +105,7 @@ func serversOf(ts *testscript.TestScript) servers {
 	return s
 }
 
-func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
+func scriptServe(ts *testscript.TestScript, command string, neg bool, args []string) {
 	name, suffix := "server", ""
 	if len(args) > 0 && args[0] != "--" {
 		name = args[0]
@@ -113,10 +115,10 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 		args = args[1:]
 	}
 	if neg || serversOf(ts)[name] != nil {
-		ts.Fatalf("usage: serve [NAME] [-- FLAG…], once for each name")
+		ts.Fatalf("usage: %s [NAME] [-- FLAG…], once for each name", command)
 	}
 	p := &serverProcess{
-		dir: ts.MkAbs("."), out: ts.MkAbs(name + ".out"), log: ts.MkAbs(name + ".log"),
+		command: command, dir: ts.MkAbs("."), out: ts.MkAbs(name + ".out"), log: ts.MkAbs(name + ".log"),
 		args: append([]string{"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"}, args...),
 		env:  curfewEnvironment(ts.Getenv),
 	}
@@ -241,15 +243,20 @@ func lookPath(name, path string) (string, error) {
 func httpMain() {
 	bearer := flag.String("token", "", "")
 	basic := flag.String("basic", "", "")
+	form := flag.Bool("form", false, "")
 	flag.Parse()
 	if flag.NArg() < 2 {
-		fmt.Fprintln(os.Stderr, "usage: http [-token T] [-basic ID:SECRET] METHOD URL [BODY]")
+		fmt.Fprintln(os.Stderr, "usage: http [-token T] [-basic ID:SECRET] [-form] METHOD URL [BODY]")
 		os.Exit(2)
 	}
-	os.Exit(request(flag.Arg(0), flag.Arg(1), flag.Arg(2), *bearer, *basic))
+	kind := "application/json"
+	if *form {
+		kind = "application/x-www-form-urlencoded"
+	}
+	os.Exit(request(flag.Arg(0), flag.Arg(1), flag.Arg(2), kind, *bearer, *basic))
 }
 
-func request(method, url, body, bearer, basic string) int {
+func request(method, url, body, kind, bearer, basic string) int {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
@@ -258,7 +265,7 @@ func request(method, url, body, bearer, basic string) int {
 		return 2
 	}
 	if body != "" {
-		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Content-Type", kind)
 	}
 	if bearer != "" {
 		r.Header.Set("Authorization", "Bearer "+bearer)

@@ -9,18 +9,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
-	"sync/atomic"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/keyring"
-	"example.com/curfew/internal/metrics"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
@@ -40,9 +34,8 @@ type Options struct {
 
 // App is a server that is ready to run.
 type App struct {
+	*doors
 	config config.Server
-	log    *slog.Logger
-	now    func() time.Time
 
 	lock      *fileLock
 	store     store.Store
@@ -52,15 +45,6 @@ type App struct {
 	accounts  *account.Service
 	sessions  *session.Service
 	validator *token.Validator
-	registry  *prometheus.Registry
-	metrics   *metrics.Metrics
-
-	listener, metricsListener net.Listener
-	connections               *connections
-	server, metricsServer     *http.Server
-	draining                  atomic.Bool
-
-	closers []func() error // run from the last to the first
 }
 
 // Open makes everything that a server needs: it listens, opens the database, and
@@ -68,12 +52,10 @@ type App struct {
 // Run does. Whoever gets an App must close it. When Open fails, nothing is left
 // open.
 func Open(ctx context.Context, cfg config.Server, options Options) (*App, error) {
-	a := &App{config: cfg, log: options.Logger, now: options.Now}
-	if a.log == nil {
-		a.log = slog.New(slog.DiscardHandler)
-	}
-	if a.now == nil {
-		a.now = time.Now
+	a := &App{config: cfg}
+	var err error
+	if a.doors, err = newDoors(&a.config.Listener, options); err != nil {
+		return nil, err
 	}
 	greeting, err := a.open(ctx)
 	if err == nil && options.Terminal != nil {
@@ -113,63 +95,18 @@ func (a *App) open(ctx context.Context) (greeting, error) {
 	return a.greeting(made, password), nil
 }
 
-// listen takes the addresses. Connections wait until Run.
-func (a *App) listen(ctx context.Context) (err error) {
-	certificate, err := a.config.Certificate()
-	if err != nil {
-		return err
-	}
-	var lc net.ListenConfig
-	listen := func(flag, address string) (net.Listener, error) {
-		l, err := lc.Listen(ctx, "tcp", address)
-		if err != nil {
-			return nil, fmt.Errorf("cannot listen at %s: %w; is another server running there? %s takes another address", address, cause(err), flag)
-		}
-		a.closers = append(a.closers, ignoreClosed(l.Close))
-		return l, nil
-	}
-	plain, err := listen("--listen", a.config.Listen)
-	if err != nil {
-		return err
-	}
-	a.listener = encrypted(plain, certificate)
-	if a.config.MetricsListen != "" {
-		a.metricsListener, err = listen("--metrics-listen", a.config.MetricsListen)
-	}
-	return err
-}
-
-// cause returns what an operation on the network failed for, without the
-// addresses that are said anyway.
-func cause(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err
-	}
-	return err
-}
-
-func ignoreClosed(closing func() error) func() error {
-	return func() error {
-		if err := closing(); !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil
-	}
-}
-
 func (a *App) openStore(ctx context.Context) (err error) {
 	if path, ok := a.config.Database.SQLitePath(); ok {
 		if a.lock, err = lockDatabase(path); err != nil {
 			return err
 		}
-		a.closers = append(a.closers, a.lock.unlock)
+		a.closing(a.lock.unlock)
 	}
 	a.store, err = openStore(ctx, a.config.Database, true, a.log)
 	if err != nil {
 		return err
 	}
-	a.closers = append(a.closers, a.store.Close)
+	a.closing(a.store.Close)
 	return nil
 }
 
@@ -213,13 +150,7 @@ func (a *App) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.closers = append(a.closers, a.node.Close)
-	if a.registry, err = newRegistry(); err != nil {
-		return err
-	}
-	if a.metrics, err = metrics.New(a.registry); err != nil {
-		return err
-	}
+	a.closing(a.node.Close)
 	if a.validator, err = a.node.Validator("", a.metrics.Validation); err != nil {
 		return err
 	}
@@ -228,28 +159,6 @@ func (a *App) openServices(ctx context.Context) error {
 		MinimumTimeout: a.config.MinimumTimeout(), AuditRetention: a.config.AuditRetention,
 		Now: a.now, Logger: a.log,
 	})
-	a.closers = append(a.closers, func() error { a.sessions.Close(); return nil })
+	a.closing(func() error { a.sessions.Close(); return nil })
 	return nil
-}
-
-// Close ends everything that Open has begun, in the opposite order. It is for
-// once Run has returned, or in its place.
-func (a *App) Close() error {
-	var errs []error
-	for i := len(a.closers) - 1; i >= 0; i-- {
-		errs = append(errs, a.closers[i]())
-	}
-	a.closers = nil
-	return errors.Join(errs...)
-}
-
-// Addr returns the address at which the server listens.
-func (a *App) Addr() net.Addr { return a.listener.Addr() }
-
-// MetricsAddr returns the address of the metrics; nil if there are none.
-func (a *App) MetricsAddr() net.Addr {
-	if a.metricsListener == nil {
-		return nil
-	}
-	return a.metricsListener.Addr()
 }

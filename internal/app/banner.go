@@ -9,11 +9,12 @@ import (
 // greeting is what a start says to whoever looks at the terminal.
 type greeting struct {
 	Version  string
-	URL      string // to open in a browser
-	Database string
-	Metrics  string // URL, "" if there are none
-	First    bool   // the first start: an account was made
-	Password string // that was made up for it; "" if it was given
+	URL      string   // to open in a browser
+	Database string   // "" for an edge
+	Upstream []string // of an edge
+	Metrics  string   // URL, "" if there are none
+	First    bool     // the first start: an account was made
+	Password string   // that was made up for it; "" if it was given
 }
 
 // greet writes to the terminal. This is the one place where the password is ever
@@ -25,7 +26,12 @@ func greet(w io.Writer, g greeting) error {
 	if g.Metrics != "" {
 		fmt.Fprintf(&b, "  metrics    %s\n", g.Metrics)
 	}
-	fmt.Fprintf(&b, "  database   %s\n", g.Database)
+	if g.Database != "" {
+		fmt.Fprintf(&b, "  database   %s\n", g.Database)
+	}
+	if len(g.Upstream) > 0 {
+		fmt.Fprintf(&b, "  follows    %s\n", strings.Join(g.Upstream, ", "))
+	}
 	switch {
 	case g.Password != "":
 		fmt.Fprintf(&b, "\n  account    admin\n  password   %s\n\n  It is not shown again: change it after signing in, or with\n  curfew user password admin\n", g.Password)

@@ -27,7 +27,7 @@ func newRegistry() (*prometheus.Registry, error) {
 
 // gauges are the states that are looked at when somebody asks for them.
 type gauges struct {
-	app   *App
+	look  func() *snapshot
 	all   []gauge
 	nodes *prometheus.Desc
 }
@@ -46,8 +46,17 @@ type snapshot struct {
 	open, closed    int64
 }
 
-func (a *App) registerGauges() error {
-	g := &gauges{app: a, nodes: prometheus.NewDesc("curfew_nodes", "Nodes on this store whose lease is running, this one included.", nil, nil)}
+// registerGauges registers what status and, if there are passwords, hashes say.
+func (d *doors) registerGauges(status func() feed.Status, hashes func() (running, waiting int)) error {
+	g := &gauges{nodes: prometheus.NewDesc("curfew_nodes", "Nodes on this store whose lease is running, this one included.", nil, nil)}
+	g.look = func() *snapshot {
+		s := &snapshot{Status: status(), now: d.now()}
+		if hashes != nil {
+			s.hashing, s.queued = hashes()
+		}
+		s.open, s.closed = d.connections.counts()
+		return s
+	}
 	add := func(kind prometheus.ValueType, name, help string, value func(*snapshot) float64) {
 		g.all = append(g.all, gauge{prometheus.NewDesc("curfew_"+name, help, nil, nil), kind, value})
 	}
@@ -63,11 +72,13 @@ func (a *App) registerGauges() error {
 	add(prometheus.GaugeValue, "revocation_cache_capacity", "How many revocations the cache may hold.", func(s *snapshot) float64 { return float64(s.Cache.Capacity) })
 	add(prometheus.GaugeValue, "revocation_cache_complete", "1 while the cache holds every revocation, so that no check asks the store.", func(s *snapshot) float64 { return number(s.Cache.Complete) })
 	add(prometheus.CounterValue, "revocation_cache_lookups_total", "Questions to the store about what the cache did not hold.", func(s *snapshot) float64 { return float64(s.Cache.Lookups) })
-	add(prometheus.GaugeValue, "password_hashes_running", "Passwords being hashed.", func(s *snapshot) float64 { return float64(s.hashing) })
-	add(prometheus.GaugeValue, "password_hashes_waiting", "Passwords that wait to be hashed.", func(s *snapshot) float64 { return float64(s.queued) })
+	if hashes != nil {
+		add(prometheus.GaugeValue, "password_hashes_running", "Passwords being hashed.", func(s *snapshot) float64 { return float64(s.hashing) })
+		add(prometheus.GaugeValue, "password_hashes_waiting", "Passwords that wait to be hashed.", func(s *snapshot) float64 { return float64(s.queued) })
+	}
 	add(prometheus.GaugeValue, "connections", "Connections that are open.", func(s *snapshot) float64 { return float64(s.open) })
 	add(prometheus.CounterValue, "connections_displaced_total", "Connections without a request that were closed to make room for others.", func(s *snapshot) float64 { return float64(s.closed) })
-	return a.registry.Register(g)
+	return d.registry.Register(g)
 }
 
 func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
@@ -89,9 +100,7 @@ func (g *gauges) Describe(descriptions chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (g *gauges) Collect(metrics chan<- prometheus.Metric) {
-	s := &snapshot{Status: g.app.node.Status(), now: g.app.now()}
-	s.hashing, s.queued = g.app.accounts.HashQueue()
-	s.open, s.closed = g.app.connections.counts()
+	s := g.look()
 	for _, one := range g.all {
 		metrics <- prometheus.MustNewConstMetric(one.description, one.kind, one.value(s))
 	}

@@ -11,7 +11,7 @@ import (
 	"example.com/curfew/internal/webcookie"
 )
 
-// mount builds the handlers and the servers in front of them.
+// mount builds the handlers: console, API, and the servers in front of them.
 func (a *App) mount() error {
 	jar := webcookie.Jar{Domain: a.config.CookieDomain}
 	returns := webcookie.Returns{Issuer: a.installed.Issuer, Hosts: a.config.ReturnHosts}
@@ -32,15 +32,8 @@ func (a *App) mount() error {
 	if err != nil {
 		return err
 	}
-	a.connections = newConnections(mostUnasked, mostIdle)
-	a.server = a.newServer(handler, a.connections)
-	if err := a.registerGauges(); err != nil {
-		return err
-	}
-	if a.metricsListener != nil {
-		a.metricsServer = a.newServer(metricsHandler(a.registry), newConnections(64, 64))
-	}
-	return nil
+	a.doors.mount(handler)
+	return a.registerGauges(a.node.Status, a.accounts.HashQueue)
 }
 
 // metricsHandler answers /metrics, and nothing else.

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"example.com/curfew/internal/store"
 )
@@ -17,46 +14,18 @@ import (
 const (
 	keysEvery  = 5 * time.Second
 	pruneEvery = time.Hour
+	clockEvery = time.Minute
 )
 
 // Run serves until ctx ends, then takes the server down in order: readiness off,
 // followers sent away, requests under way finished. It returns nil if everything
 // had ended within the shutdown timeout.
 func (a *App) Run(ctx context.Context) error {
-	// Maintenance ends with the requests, not before them.
-	maintenance, stop := context.WithCancel(context.WithoutCancel(ctx))
-	group, failed := errgroup.WithContext(maintenance)
-	group.Go(func() error { return serve(a.server, a.listener) })
-	servers := []*http.Server{a.server}
-	if a.metricsServer != nil {
-		group.Go(func() error { return serve(a.metricsServer, a.metricsListener) })
-		servers = append(servers, a.metricsServer)
-	}
-	group.Go(func() error { return a.every(failed, "keys", keysEvery, a.ring.Maintain) })
-	group.Go(func() error { return a.every(failed, "prune", pruneEvery, a.sessions.Maintain) })
-	a.log.InfoContext(ctx, "ready", "version", Version(), "address", a.listener.Addr().String(), "issuer", a.installed.Issuer)
-
-	select {
-	case <-ctx.Done():
-		a.log.InfoContext(ctx, "shutting down: what is under way is finished first")
-	case <-failed.Done(): // a listener broke
-	}
-	a.draining.Store(true)
-	a.node.Drain()
-	time.AfterFunc(time.Second, a.connections.closeUnasked)
-	err := shutDown(a.shutdownTimeout(), servers...)
-	stop()
-	if err = errors.Join(err, group.Wait()); err == nil {
-		a.log.InfoContext(ctx, "shut down")
-	}
-	return err
-}
-
-func (a *App) shutdownTimeout() time.Duration {
-	if a.config.ShutdownTimeout <= 0 {
-		return 30 * time.Second
-	}
-	return a.config.ShutdownTimeout
+	return a.run(ctx, a.node.Drain,
+		func(ctx context.Context) error { return a.every(ctx, "keys", keysEvery, a.ring.Maintain) },
+		func(ctx context.Context) error { return a.every(ctx, "prune", pruneEvery, a.sessions.Maintain) },
+		func(ctx context.Context) error { return a.every(ctx, "clock", clockEvery, a.watchClock) },
+	)
 }
 
 // every does something now and then until ctx ends. Nodes that started at one

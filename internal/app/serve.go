@@ -23,7 +23,7 @@ const (
 )
 
 // newServer returns an HTTP server with its limits.
-func (a *App) newServer(handler http.Handler, connections *connections) *http.Server {
+func newServer(handler http.Handler, connections *connections, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -34,7 +34,7 @@ func (a *App) newServer(handler http.Handler, connections *connections) *http.Se
 		ConnState:         connections.track,
 		// What strangers do wrong on a connection (TLS handshakes that fail, bytes
 		// that are not HTTP) is no news to an operator.
-		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
 

@@ -24,21 +24,24 @@ func (a *App) warn(ctx context.Context, first bool) {
 	for _, warning := range storeWarnings(ctx, a.store) {
 		a.log.WarnContext(ctx, warning)
 	}
-	a.warnOfClock(ctx)
+	if err := a.watchClock(ctx); err != nil {
+		a.log.WarnContext(ctx, "the epoch clock could not be read", "error", err)
+	}
 }
 
-// warnOfClock compares this machine's clock with the epoch clock, which is as far
+// watchClock compares this machine's clock with the epoch clock, which is as far
 // as the latest of all the machines that ever wrote. If that lies in the future,
 // one of the two is wrong, and sessions begun by the other are not valid here yet.
-func (a *App) warnOfClock(ctx context.Context) {
+func (a *App) watchClock(ctx context.Context) error {
 	clock, err := a.store.Clock(ctx)
 	if err != nil {
-		return // said elsewhere
+		return err
 	}
 	if ahead := clock.Time().Sub(a.now()); ahead > token.Leeway {
 		a.log.WarnContext(ctx, "this machine's clock is behind what another wrote into the database, or that one's is ahead: check that both are synchronised",
 			"behind", ahead.Round(time.Second), "database", clock.String())
 	}
+	return nil
 }
 
 // nodeName is what the other nodes and receipts call this one.
@@ -54,12 +57,8 @@ func nodeName(address string) string {
 }
 
 func (a *App) greeting(made bool, password string) greeting {
-	g := greeting{
+	return greeting{
 		Version: Version(), Database: a.config.Database.String(), First: made, Password: password,
-		URL: defaultIssuer(a.listener.Addr().String(), a.config.TLSCert != ""),
+		URL: a.url(), Metrics: a.metricsURL(),
 	}
-	if a.metricsListener != nil {
-		g.Metrics = "http://" + reachable(a.metricsListener.Addr().String()) + "/metrics"
-	}
-	return g
 }

@@ -13,6 +13,11 @@ type Edge struct {
 	Upstream []string
 	// ClientID and ClientSecret are those of a client that may follow.
 	ClientID, ClientSecret string
+	// InsecureUpstreamHTTP allows http:// to an upstream on another machine.
+	InsecureUpstreamHTTP bool
+	// SnapshotFile is where the state is kept between runs, to save the first
+	// transfer. Empty: nowhere.
+	SnapshotFile string
 	// Audience is the one that tokens must be meant for. Empty: the upstream's
 	// first.
 	Audience string
@@ -40,6 +45,16 @@ func EdgeOptions() []Option[Edge] {
 		{Name: "client-secret", Value: "SECRET", Secret: true, Usage: "its secret; better given in the environment",
 			set: func(e *Edge, values []string) error {
 				e.ClientSecret = last(values)
+				return nil
+			}},
+		{Name: "insecure-upstream-http", Usage: "allow http:// to another machine: whoever reads along learns the secret, and whoever can write keeps revoked sessions alive",
+			set: func(e *Edge, values []string) (err error) {
+				e.InsecureUpstreamHTTP, err = parseSwitch(last(values))
+				return err
+			}},
+		{Name: "snapshot-file", Value: "FILE", Usage: "keep the state here between runs, to save the first transfer",
+			set: func(e *Edge, values []string) error {
+				e.SnapshotFile = last(values)
 				return nil
 			}},
 		{Name: "audience", Value: "NAME", Usage: "audience that tokens must carry; the default is the upstream's first",

@@ -80,6 +80,10 @@ func (e *Edge) Close() error {
 	return err
 }
 
+// Drain ends the requests that are held and grants no lease any more: see
+// [Node.Drain].
+func (e *Edge) Drain() { e.hub.close() }
+
 // downstream is what the follower tells.
 type downstream struct{ edge *Edge }
 

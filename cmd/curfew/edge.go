@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"example.com/curfew/internal/app"
+	"example.com/curfew/internal/config"
+)
+
+func (c *cli) edgeCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use: "edge", Short: "Run a follower with doors", Args: arguments(),
+		Long: "edge follows servers, or other edges, and answers in their place what needs no database: forward auth, introspection, the key set, and the change feed for further followers. " +
+			"It has no secret but its client's. Whoever authenticates with it is checked upstream.\n\n" +
+			"Every flag can also be given in the environment, as shown in brackets.",
+		Example: "  CURFEW_CLIENT_SECRET_FILE=/run/secrets/edge curfew edge --upstream https://curfew.example --client-id ID",
+	}
+	flags := addOptions(command, config.EdgeOptions())
+	command.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := config.ResolveEdge(flags.source())
+		if err != nil {
+			return err
+		}
+		log := app.NewLogger(c.stderr, cfg.LogFormat, cfg.LogLevel)
+		return untilSignal(cmd.Context(), c, func(ctx context.Context) (err error) {
+			edge, err := app.OpenEdge(ctx, cfg, app.Options{Logger: log, Terminal: c.stdout})
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, edge.Close()) }()
+			return edge.Run(ctx)
+		})
+	}
+	return command
+}

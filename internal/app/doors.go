@@ -1,0 +1,184 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/metrics"
+)
+
+// doors are what server and edge have in common: listeners, the HTTP servers
+// behind them, metrics, and an orderly end.
+type doors struct {
+	settings *config.Listener
+	log      *slog.Logger
+	now      func() time.Time
+
+	registry *prometheus.Registry
+	metrics  *metrics.Metrics
+
+	listener, metricsListener net.Listener
+	connections               *connections
+	server, metricsServer     *http.Server
+	draining                  atomic.Bool
+
+	closers []func() error // run from the last to the first
+}
+
+func newDoors(settings *config.Listener, options Options) (*doors, error) {
+	d := &doors{settings: settings, log: options.Logger, now: options.Now}
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+	if d.now == nil {
+		d.now = time.Now
+	}
+	var err error
+	if d.registry, err = newRegistry(); err != nil {
+		return nil, err
+	}
+	d.metrics, err = metrics.New(d.registry)
+	return d, err
+}
+
+// closing adds what Close is to do before what was added earlier.
+func (d *doors) closing(do func() error) { d.closers = append(d.closers, do) }
+
+// Close ends everything that Open has begun, in the opposite order. It is for
+// once Run has returned, or in its place.
+func (d *doors) Close() error {
+	var errs []error
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		errs = append(errs, d.closers[i]())
+	}
+	d.closers = nil
+	return errors.Join(errs...)
+}
+
+// listen takes the addresses. Connections wait until run.
+func (d *doors) listen(ctx context.Context) error {
+	certificate, err := d.settings.Certificate()
+	if err != nil {
+		return err
+	}
+	plain, err := d.take(ctx, "--listen", d.settings.Listen)
+	if err != nil {
+		return err
+	}
+	d.listener = encrypted(plain, certificate)
+	if d.settings.MetricsListen != "" {
+		d.metricsListener, err = d.take(ctx, "--metrics-listen", d.settings.MetricsListen)
+	}
+	return err
+}
+
+func (d *doors) take(ctx context.Context, flag, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen at %s: %w; is another server running there? %s takes another address", address, cause(err), flag)
+	}
+	d.closing(func() error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return l, nil
+}
+
+// cause returns what an operation on the network failed for, without the
+// addresses that are said anyway.
+func cause(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+// mount puts the servers in front of a handler.
+func (d *doors) mount(handler http.Handler) {
+	d.connections = newConnections(mostUnasked, mostIdle)
+	d.server = newServer(handler, d.connections, d.log)
+	if d.metricsListener != nil {
+		d.metricsServer = newServer(metricsHandler(d.registry), newConnections(64, 64), d.log)
+	}
+}
+
+// run serves, and does the tasks beside it, until ctx ends; then it takes
+// everything down in order: readiness off, followers sent away, requests under
+// way finished. It returns nil if all that had ended within the shutdown timeout.
+func (d *doors) run(ctx context.Context, drain func(), tasks ...func(context.Context) error) error {
+	// The tasks end with the requests, not before them.
+	beside, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, failed := errgroup.WithContext(beside)
+	group.Go(func() error { return serve(d.server, d.listener) })
+	servers := []*http.Server{d.server}
+	if d.metricsServer != nil {
+		group.Go(func() error { return serve(d.metricsServer, d.metricsListener) })
+		servers = append(servers, d.metricsServer)
+	}
+	for _, task := range tasks {
+		group.Go(func() error { return task(failed) })
+	}
+	d.log.InfoContext(ctx, "ready", "version", Version(), "address", d.listener.Addr().String())
+
+	select {
+	case <-ctx.Done():
+		d.log.InfoContext(ctx, "shutting down: what is under way is finished first")
+	case <-failed.Done(): // a listener broke
+	}
+	d.draining.Store(true)
+	drain()
+	impatience := time.AfterFunc(time.Second, d.connections.closeUnasked)
+	defer impatience.Stop()
+	err := shutDown(d.shutdownTimeout(), servers...)
+	stop()
+	if err = errors.Join(err, group.Wait()); err == nil {
+		d.log.InfoContext(ctx, "shut down")
+	}
+	return err
+}
+
+func (d *doors) shutdownTimeout() time.Duration {
+	if d.settings.ShutdownTimeout <= 0 {
+		return 30 * time.Second
+	}
+	return d.settings.ShutdownTimeout
+}
+
+// url returns the address at which a person on this machine reaches the server.
+func (d *doors) url() string {
+	return defaultIssuer(d.listener.Addr().String(), d.settings.TLSCert != "")
+}
+
+// metricsURL returns that of the metrics; "" if there are none.
+func (d *doors) metricsURL() string {
+	if d.metricsListener == nil {
+		return ""
+	}
+	return "http://" + reachable(d.metricsListener.Addr().String()) + "/metrics"
+}
+
+// Addr returns the address at which the server listens.
+func (d *doors) Addr() net.Addr { return d.listener.Addr() }
+
+// MetricsAddr returns the address of the metrics; nil if there are none.
+func (d *doors) MetricsAddr() net.Addr {
+	if d.metricsListener == nil {
+		return nil
+	}
+	return d.metricsListener.Addr()
+}

@@ -1,0 +1,97 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/httpapi"
+	"example.com/curfew/internal/webcookie"
+	"example.com/curfew/token/follower"
+)
+
+// Edge is a follower with doors: it validates, and serves the change feed
+// onwards. It has no database, and no secret but its client's.
+type Edge struct {
+	*doors
+	config config.Edge
+	feed   *feed.Edge
+}
+
+// OpenEdge follows the servers and returns when everything has come. It answers
+// nobody yet; Run does.
+func OpenEdge(ctx context.Context, cfg config.Edge, options Options) (*Edge, error) {
+	e := &Edge{config: cfg}
+	var err error
+	if e.doors, err = newDoors(&e.config.Listener, options); err != nil {
+		return nil, err
+	}
+	err = e.open(ctx)
+	if err == nil && options.Terminal != nil {
+		err = e.greet(options.Terminal)
+	}
+	if err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+func (e *Edge) open(ctx context.Context) error {
+	if err := e.listen(ctx); err != nil {
+		return err
+	}
+	var err error
+	e.feed, err = feed.OpenEdge(ctx, feed.EdgeConfig{
+		Name: nodeName(e.listener.Addr().String()),
+		Follower: follower.Config{
+			Servers: e.config.Upstream, ClientID: e.config.ClientID, ClientSecret: e.config.ClientSecret,
+			Audience: e.config.Audience, CacheSize: e.config.RevocationCache, SnapshotFile: e.config.SnapshotFile,
+			InsecureHTTP: e.config.InsecureUpstreamHTTP, Observe: e.metrics.Validation, Now: e.now, Logger: e.log,
+		},
+	})
+	if err != nil {
+		return err
+	}
+	e.closing(e.feed.Close)
+	clients, err := newUpstreamClients(e.config.Upstream, e.now, func() time.Duration { return e.feed.Status().LeaseLeft })
+	if err != nil {
+		return err
+	}
+	e.closing(clients.close)
+	issuer := e.feed.Installation().Issuer
+	handler, err := httpapi.NewEdge(httpapi.Config{
+		Clients: clients, Feed: e.feed, Validator: e.feed.Validator(), Keys: e.feed.Keys(), Settings: e.feed.Settings(),
+		Issuer: issuer, Ready: e.ready, TrustedProxies: e.config.TrustedProxies,
+		Jar:     webcookie.Jar{Domain: e.config.CookieDomain},
+		Returns: webcookie.Returns{Issuer: issuer, Hosts: e.config.ReturnHosts},
+		Metrics: e.metrics, Now: e.now, Logger: e.log,
+	})
+	if err != nil {
+		return err
+	}
+	e.mount(handler)
+	if e.config.Exposed() {
+		e.log.WarnContext(ctx, "listening to other machines without TLS: tokens and secrets pass in the clear, unless a proxy in front encrypts them", "address", e.config.Listen)
+	}
+	return e.registerGauges(e.feed.Status, nil)
+}
+
+func (e *Edge) greet(w io.Writer) error {
+	return greet(w, greeting{Version: Version(), URL: e.url(), Metrics: e.metricsURL(), Upstream: e.config.Upstream})
+}
+
+// Run serves until ctx ends: see [App.Run].
+func (e *Edge) Run(ctx context.Context) error { return e.run(ctx, e.feed.Drain) }
+
+func (e *Edge) ready(context.Context) error {
+	switch {
+	case e.draining.Load():
+		return errDraining
+	case !e.feed.Trusted(e.now()):
+		return errStale
+	}
+	return nil
+}
