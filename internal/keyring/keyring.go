@@ -136,8 +136,14 @@ func (r *Ring) Signing(context.Context) (*token.SigningKey, error) {
 	return nil, ErrNoKey
 }
 
-// List returns all keys, the oldest first.
-func (r *Ring) List(ctx context.Context) ([]store.Key, error) { return r.store.Keys(ctx) }
+// List returns all keys, the oldest first, without what is sealed in them.
+func (r *Ring) List(ctx context.Context) ([]store.Key, error) {
+	rows, err := r.store.Keys(ctx)
+	for i := range rows {
+		rows[i].Sealed = ""
+	}
+	return rows, err
+}
 
 // clocksApart is how far the clocks of two nodes may differ before a date that
 // another node wrote stops being believed.
@@ -172,12 +178,17 @@ func (r *Ring) lead(ctx context.Context, reader store.NodeReader) (time.Duration
 }
 
 // Trusted returns the keys that tokens are verified with: next, active and
-// retiring.
+// retiring. It is all or nothing. A state that it does not know is an error: it may
+// be one that ends trust.
 func Trusted(rows []store.Key) ([]*token.Key, error) {
 	var documents []string
 	for _, row := range rows {
-		if row.State != store.KeyRetired {
+		switch row.State {
+		case store.KeyNext, store.KeyActive, store.KeyRetiring:
 			documents = append(documents, row.PublicJWK)
+		case store.KeyRetired:
+		default:
+			return nil, fmt.Errorf("%w: signing key %s has the state %q", store.ErrCorrupt, row.ID, row.State)
 		}
 	}
 	if len(documents) == 0 {

@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"time"
 
 	"example.com/curfew/internal/store"
@@ -16,6 +17,11 @@ import (
 	"example.com/curfew/token"
 	"example.com/curfew/token/jwks"
 )
+
+// overlap is for how long a retiring key is trusted beyond the longest session that
+// it can have signed: for clocks that are badly off, since what is retired stays
+// retired for all. It costs nothing, for a token that old is refused by its dates.
+const overlap = 24 * time.Hour
 
 var system = store.Actor{Kind: store.ActorSystem, Name: "curfew"}
 
@@ -88,18 +94,30 @@ func (r *Ring) update(ctx context.Context, actor store.Actor, write func(*change
 
 // put writes a key and its audit entry.
 func (c *change) put(k store.Key, action, reason string) error {
+	if err := c.write(k); err != nil {
+		return err
+	}
+	return c.audit(k, action, reason)
+}
+
+func (c *change) write(k store.Key) error {
 	k.Epoch = c.epoch
 	if err := c.tx.PutKey(c.ctx, k); err != nil {
 		return err
 	}
-	for i := range c.rows {
-		if c.rows[i].ID == k.ID {
-			c.rows[i] = k
-			return c.audit(k, action, reason)
-		}
+	if i := slices.IndexFunc(c.rows, func(o store.Key) bool { return o.ID == k.ID }); i >= 0 {
+		c.rows[i] = k
+	} else {
+		c.rows = append(c.rows, k)
 	}
-	c.rows = append(c.rows, k)
-	return c.audit(k, action, reason)
+	return nil
+}
+
+// shown returns a key as the transaction leaves it, without what is sealed.
+func (c *change) shown(kid string) (store.Key, error) {
+	k, err := find(c.rows, kid)
+	k.Sealed = ""
+	return k, err
 }
 
 func (c *change) audit(k store.Key, action, reason string) error {
@@ -143,18 +161,28 @@ func (c *change) standBy() error {
 	return err
 }
 
-// activate lets k sign, and retires the key that did so far. That one verifies
-// for as long as a token that it signed can live: the longest maximum session
+// retireAt returns until when a key that stopped signing at since verifies: for as
+// long as a token that it signed can live. That is the longest maximum session
 // duration ever in force, and what another node may sign before it hears of this.
-func (c *change) activate(k store.Key, action, reason string) error {
+func (c *change) retireAt(since int64) (int64, error) {
 	in, err := c.tx.Settings(c.ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
+	return time.UnixMicro(since).Add(settings.FromSeconds(in.LongestMaximum) + c.lead + overlap).UnixMicro(), nil
+}
+
+// activate lets k sign, and retires the key that did so far. It signs nothing any
+// more, so its private key is deleted.
+func (c *change) activate(k store.Key, action, reason string) error {
 	for _, old := range c.in(store.KeyActive) {
+		var err error
 		old.State = store.KeyRetiring
+		old.Sealed = ""
 		old.RetiringAt = c.now.UnixMicro()
-		old.RetireAt = c.now.Add(settings.FromSeconds(in.LongestMaximum) + c.lead + clocksApart).UnixMicro()
+		if old.RetireAt, err = c.retireAt(old.RetiringAt); err != nil {
+			return err
+		}
 		if err := c.put(old, wire.ActionKeyRotate, reason); err != nil {
 			return err
 		}
@@ -168,8 +196,11 @@ func (c *change) activate(k store.Key, action, reason string) error {
 // token of another, and one that stands by. It does nothing where there are keys.
 func (r *Ring) Init(ctx context.Context, actor store.Actor) error {
 	rows, err := r.store.Keys(ctx)
-	if err != nil || len(rows) > 0 {
+	if err != nil {
 		return err
+	}
+	if len(rows) > 0 {
+		return r.Sync(ctx, rows) // perhaps made since Open, by another node
 	}
 	_, err = r.update(ctx, actor, func(c *change) error {
 		if len(c.rows) > 0 {
@@ -199,17 +230,25 @@ func (r *Ring) Rotate(ctx context.Context, actor store.Actor, kid, reason string
 			if err := c.activate(chosen, wire.ActionKeyActivate, reason); err != nil {
 				return err
 			}
-			chosen.State = store.KeyActive
+			if chosen, err = c.shown(chosen.ID); err != nil {
+				return err
+			}
 			return c.standBy()
 		}
-		from = c.now.Add(c.lead)
-		chosen.ActivatedAt = from.UnixMicro()
-		return c.put(chosen, wire.ActionKeyRotate, reason)
+		if chosen.ActivatedAt == 0 { // else it is scheduled already
+			chosen.ActivatedAt = c.now.Add(c.lead).UnixMicro()
+			if err := c.put(chosen, wire.ActionKeyRotate, reason); err != nil {
+				return err
+			}
+		}
+		from = time.UnixMicro(chosen.ActivatedAt)
+		chosen, err = c.shown(chosen.ID)
+		return err
 	})
 	return chosen, from, err
 }
 
-// choose returns the next key to rotate to; one that is scheduled already comes last.
+// choose returns the next key to rotate to: kid, or with "" the oldest.
 func (c *change) choose(kid string) (store.Key, error) {
 	if kid != "" {
 		k, err := find(c.rows, kid)
@@ -225,7 +264,9 @@ func (c *change) choose(kid string) (store.Key, error) {
 }
 
 // Import adds a private key (PEM, PKCS #8) as a next key: it verifies at once, and
-// signs when it is rotated to. kid "" means its thumbprint.
+// signs when it is rotated to. kid "" means its thumbprint. An ID that is or was in
+// use is refused, since it would stand for two keys; so is the same key under
+// another ID, lest one that was retired because it leaked come back by that name.
 func (r *Ring) Import(ctx context.Context, actor store.Actor, kid string, pem []byte) (store.Key, error) {
 	private, err := parsePEM(pem)
 	if err != nil {
@@ -241,14 +282,30 @@ func (r *Ring) Import(ctx context.Context, actor store.Actor, kid string, pem []
 			if k.ID == key.ID() {
 				return fmt.Errorf("%w %s exists already (%s): choose another --kid", ErrNotNow, k.ID, k.State)
 			}
+			if sameKey(k, key) {
+				return fmt.Errorf("%w: this very key is here as %s (%s) already", ErrNotNow, k.ID, k.State)
+			}
 		}
 		if row, err = r.newRow(key, store.KeyNext, c.now); err != nil {
 			return err
 		}
-		row.Epoch = c.epoch
-		return c.put(row, wire.ActionKeyImport, "")
+		if err := c.put(row, wire.ActionKeyImport, ""); err != nil {
+			return err
+		}
+		row, err = c.shown(row.ID)
+		return err
 	})
 	return row, err
+}
+
+// sameKey reports whether a row holds the public key of key, under whatever ID.
+func sameKey(row store.Key, key *token.SigningKey) bool {
+	keys, err := jwks.Parse([]byte(`{"keys":[` + row.PublicJWK + `]}`))
+	if err != nil || len(keys) != 1 {
+		return false
+	}
+	k, err := token.NewKey(key.ID(), keys[0].Public())
+	return err == nil && k.Equal(&key.Key)
 }
 
 // Retire is for emergencies: from its epoch on nobody trusts the key, and every
@@ -317,10 +374,11 @@ func (r *Ring) Maintain(ctx context.Context) error {
 	}
 	_, err = r.update(ctx, system, func(c *change) error {
 		for _, k := range c.in(store.KeyRetiring) {
-			if k.RetireAt <= now {
-				if err := c.retire(k, wire.ActionKeyRetired, "every session that it signed has ended"); err != nil {
-					return err
-				}
+			if k.RetireAt > now {
+				continue
+			}
+			if err := c.retireDue(k, now); err != nil {
+				return err
 			}
 		}
 		for _, k := range c.in(store.KeyNext) {
@@ -336,6 +394,20 @@ func (r *Ring) Maintain(ctx context.Context) error {
 		return c.standBy()
 	})
 	return err
+}
+
+// retireDue retires a key whose time is up, unless a longer maximum session duration
+// came into force while it still signed somewhere: then it is trusted for longer.
+func (c *change) retireDue(k store.Key, now int64) error {
+	due, err := c.retireAt(k.RetiringAt)
+	if err != nil {
+		return err
+	}
+	if due > now {
+		k.RetireAt = due
+		return c.write(k)
+	}
+	return c.retire(k, wire.ActionKeyRetired, "every session that it signed has ended")
 }
 
 // scheduled reports whether k was rotated to and has been published long enough.

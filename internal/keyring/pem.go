@@ -13,12 +13,13 @@ import (
 // parsePEM reads one private key in PKCS #8. What is refused is told with how to
 // convert it; nothing of the key is quoted.
 func parsePEM(data []byte) (crypto.Signer, error) {
-	block, rest := pem.Decode(data)
+	block, _ := pem.Decode(data)
 	if block == nil {
 		return nil, fmt.Errorf("%w: no PEM block found: the file must hold -----BEGIN PRIVATE KEY-----", token.ErrWeakKey)
 	}
-	if more, _ := pem.Decode(rest); more != nil || len(bytes.TrimSpace(rest)) > 0 {
-		return nil, fmt.Errorf("%w: the file holds more than one PEM block: leave the private key alone in it", token.ErrWeakKey)
+	// Also blocks that are not whole: which of them was meant is not to be guessed.
+	if n := bytes.Count(data, []byte("-----BEGIN ")); n > 1 {
+		return nil, fmt.Errorf("%w: the file holds %d PEM blocks: leave the private key alone in it; openssl pkcs8 -topk8 -nocrypt -in FILE -out NEWFILE does that", token.ErrWeakKey, n)
 	}
 	switch block.Type {
 	case "PRIVATE KEY":

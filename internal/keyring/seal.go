@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -43,20 +44,37 @@ func ParseKEK(text string) ([]byte, error) {
 // with a new one if there is none. A file that others than its owner may read is
 // refused.
 func LoadOrCreateKEK(path string) ([]byte, error) {
-	info, err := os.Stat(path)
+	key, err := loadKEK(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := createKEK(path); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("making the key-encryption key: %w", err)
 		}
-		info, err = os.Stat(path)
+		key, err = loadKEK(path)
 	}
+	return key, err
+}
+
+func loadKEK(path string) ([]byte, error) {
+	// What is no regular file could wait for a writer or never end: looked at
+	// before it is opened, and again what was opened.
+	if info, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("reading the key-encryption key: %w", err)
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: %s is not a file", ErrInvalidKEK, path)
+	}
+	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, fmt.Errorf("reading the key-encryption key: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("reading the key-encryption key: %w", err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%w: others may read %s (mode %04o); if nobody has, chmod 600 it", ErrInvalidKEK, path, info.Mode().Perm())
+		return nil, fmt.Errorf("%w: others may read or write %s (mode %04o); if nobody has, chmod 600 it", ErrInvalidKEK, path, info.Mode().Perm())
 	}
-	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	text, err := io.ReadAll(io.LimitReader(f, 1<<10)) // a whole one has 45 bytes
 	if err != nil {
 		return nil, fmt.Errorf("reading the key-encryption key: %w", err)
 	}

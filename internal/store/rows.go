@@ -111,7 +111,7 @@ type Key struct {
 	Algorithm   string
 	State       string
 	PublicJWK   string // JSON, public members only
-	Sealed      string // the private key, sealed with the key-encryption key; "" once retired
+	Sealed      string // the private key, sealed with the key-encryption key; "" once it signs no more
 	CreatedAt   int64
 	ActivatedAt int64
 	RetiringAt  int64
