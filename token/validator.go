@@ -171,6 +171,7 @@ func (v *Validator) verify(ctx context.Context, raw string) (*entry, error) {
 		return nil, err
 	}
 	p.session.KeyID = key.id
+	p.session.Issuer = v.config.Issuer // equal, and kept once
 	return &entry{session: p.session, key: key}, nil
 }
 
