@@ -4,9 +4,9 @@ import (
 	"math"
 	"time"
 
+	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
-	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 )
 
@@ -17,7 +17,8 @@ type overviewView struct {
 	Refusals []refusalRow // nil: not known
 	// RefusalsKnown: this node counts them.
 	RefusalsKnown bool
-	Node          nodeView
+	Status        feed.Status
+	Changed       when // the last change that the view has
 	Nodes         []nodeRow
 }
 
@@ -40,7 +41,7 @@ func (r refusalRow) Figure() string { return group(int64(min(r.Count, math.MaxIn
 func (v overviewView) Following() int64 {
 	var n int64
 	for _, row := range v.Nodes {
-		if !row.Left {
+		if row.State != "silent" {
 			n += row.Followers
 		}
 	}
@@ -48,10 +49,10 @@ func (v overviewView) Following() int64 {
 }
 
 // Entries and Capacity are those of this node's cache of revocations.
-func (v overviewView) Entries() int64 { return int64(v.Node.Cache.Entries) }
+func (v overviewView) Entries() int64 { return int64(v.Status.Cache.Entries) }
 
 // Capacity: see Entries.
-func (v overviewView) Capacity() int64 { return int64(v.Node.Cache.Capacity) }
+func (v overviewView) Capacity() int64 { return int64(v.Status.Cache.Capacity) }
 
 // spans are the stretches that are plotted. The widths divide an hour or a day,
 // so that bars stand for stretches of the clock, and do not move as time goes on.
@@ -106,9 +107,8 @@ func (c *console) overview(x *exchange) error {
 		view.Windows = append(view.Windows, w)
 	}
 	view.Refusals, view.RefusalsKnown = x.refusals(), x.config.Refusals != nil
-	if err := x.nodes(&view); err != nil {
-		return err
-	}
+	view.Status = x.config.Node.Status()
+	view.Changed, view.Nodes = x.micro(int64(view.Status.Epoch)), x.nodes(view.Status)
 	return x.ok("overview", view)
 }
 
@@ -135,46 +135,40 @@ func contains(all []string, one string) bool {
 	return false
 }
 
-// nodeView is this node, and how current its view is.
-type nodeView struct {
-	Name, Version string
-	Trusted       bool // its lease runs
-	Epoch         when // up to which it has seen every change
-	Cache         revocation.Stats
-}
-
-// nodeRow is a node as it describes itself in the store.
+// nodeRow is a node of this server, as this one sees it.
 type nodeRow struct {
 	Name, Version string
 	Own           bool
-	Started       when
-	View          when // up to which it has seen every change
-	Behind        bool // it has not confirmed what this node knows
+	State         string // "up to date", "catching up", "cut off", "silent"
+	Words         string // what the state means
 	Followers     int64
 	Waiting       []string
-	Lease         time.Duration
-	Left          bool
 }
 
-func (x *exchange) nodes(view *overviewView) error {
-	node := x.config.Node
-	view.Node = nodeView{
-		Version: x.config.Version, Trusted: node.Trusted(x.now()), Epoch: x.micro(int64(node.Epoch())), Cache: node.Cache().Stats(),
+// behindAfter is how old a change may be before a node that has not said that it
+// has it is shown as behind: nodes say so when somebody waits for it, else now and
+// then.
+const behindAfter = 10 * time.Second
+
+// nodes returns this node, then the others.
+func (x *exchange) nodes(s feed.Status) []nodeRow {
+	own := nodeRow{
+		Name: s.Name, Version: x.config.Version, Own: true, Followers: s.Followers, Waiting: s.Waiting,
+		State: "up to date", Words: "asked the store " + x.when(x.now().Add(-s.Age)).Ago(),
 	}
-	rows, err := x.config.Sessions.Nodes(x.ctx, x.caller)
-	if err != nil {
-		return err
+	if !s.Trusted {
+		own.State, own.Words = "cut off", "has not heard from the store for a lease: it accepts nothing until it does"
 	}
-	for _, n := range rows {
-		row := nodeRow{
-			Name: n.Name, Version: n.Version, Own: n.ID == node.ID(), Started: x.micro(n.StartedAt), View: x.micro(int64(n.ViewEpoch)),
-			Behind: n.ViewEpoch < node.Epoch(), Followers: n.Followers, Waiting: n.Waiting,
-			Lease: time.Duration(n.LeaseMS) * time.Millisecond, Left: n.Left,
+	rows := []nodeRow{own}
+	for _, n := range s.Nodes {
+		row := nodeRow{Name: n.Name, Version: n.Version, Followers: n.Followers, Waiting: n.Waiting, State: "up to date"}
+		switch {
+		case n.Dead:
+			row.State, row.Words = "silent", "has not been heard of for a lease: it accepts nothing any more"
+		case n.ViewEpoch < s.Epoch && x.now().Sub(s.Epoch.Time()) > behindAfter:
+			row.State, row.Words = "catching up", "last said that it had everything up to "+x.micro(int64(n.ViewEpoch)).Ago()
 		}
-		if row.Own {
-			view.Node.Name = n.Name
-		}
-		view.Nodes = append(view.Nodes, row)
+		rows = append(rows, row)
 	}
-	return nil
+	return rows
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"html"
 	"io"
 	"log/slog"
 	"net/http"
@@ -304,7 +305,7 @@ var (
 // text returns the words of the page, as a person reads them.
 func (a answer) text() string {
 	text := tags.ReplaceAllString(a.body, " ")
-	text = strings.NewReplacer("&#39;", "'", "&#34;", `"`, "&lt;", "<", "&gt;", ">", "&#43;", "+", "&amp;", "&").Replace(text)
+	text = html.UnescapeString(text)
 	text = spaces.ReplaceAllString(text, " ")
 	return strings.NewReplacer(" .", ".", " ,", ",", " :", ":").Replace(text)
 }
@@ -313,8 +314,8 @@ func (a answer) text() string {
 func (a answer) hrefs() []string {
 	var all []string
 	for _, m := range regexp.MustCompile(`href="([^"]*)"`).FindAllStringSubmatch(a.body, -1) {
-		if !slices.Contains(all, m[1]) {
-			all = append(all, m[1])
+		if href := html.UnescapeString(m[1]); !slices.Contains(all, href) {
+			all = append(all, href)
 		}
 	}
 	return all
@@ -327,7 +328,7 @@ func (a answer) input(name string) string {
 	if m == nil {
 		a.Fatalf("no field %q in\n%s", name, a.body)
 	}
-	return strings.NewReplacer("&#34;", `"`, "&amp;", "&", "&#43;", "+", "&lt;", "<", "&gt;", ">", "&#39;", "'").Replace(m[1])
+	return html.UnescapeString(m[1])
 }
 
 // audits returns the entries of an action, the latest first.
@@ -337,3 +338,5 @@ func (s *site) audits(action string) []store.Audit {
 	s.must(err)
 	return entries
 }
+
+var trustedOrigin = account.Origin{Address: "192.0.2.1"}

@@ -14,6 +14,8 @@ type Status struct {
 	Confirmed revocation.Epoch // the least of the view and of what live followers have confirmed
 	Trusted   bool
 	LeaseLeft time.Duration
+	// Age is how long ago the question began on whose answer the view rests.
+	Age time.Duration
 	// Followers counts those with a live lease, with all behind them; Waiting
 	// names those that have not confirmed Epoch, at most 20.
 	Followers int64
@@ -39,7 +41,7 @@ func (n *Node) Status() Status {
 	epoch, t := n.hub.standing()
 	s := Status{
 		ID: n.id, Name: n.config.Name, Epoch: epoch, Confirmed: t.least,
-		Trusted: n.Trusted(now), LeaseLeft: n.left(now),
+		Trusted: n.Trusted(now), LeaseLeft: n.left(now), Age: max(0, n.hub.lease-n.left(now)),
 		Followers: t.followers, Waiting: t.waiting,
 		Cache: n.cache.Stats(), LogLength: n.hub.logLength(),
 	}

@@ -77,11 +77,3 @@ func (s *Service) RevokedBy(ctx context.Context, epoch revocation.Epoch) (string
 	}
 	return ByAdministrator, nil
 }
-
-// Nodes returns what the nodes of the server say about themselves.
-func (s *Service) Nodes(ctx context.Context, c account.Caller) ([]store.Node, error) {
-	if err := administrates(c); err != nil {
-		return nil, err
-	}
-	return s.store.Nodes(ctx)
-}

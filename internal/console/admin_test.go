@@ -1,0 +1,250 @@
+package console
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/token"
+)
+
+func TestAudit(t *testing.T) {
+	s := open(t)
+	ada, bob := s.user("Ada"), s.user("Bob")
+	p := s.as(s.admin)
+	p.post("/users/"+ada.ID+"/revoke", "reason", "Lost device").to("/users/" + ada.ID)
+	p.post("/users/" + bob.ID + "/disable").to("/users/" + bob.ID)
+	s.wait(48 * time.Hour)
+	p = s.as(s.admin)
+	p.post("/users/" + bob.ID + "/enable").to("/users/" + bob.ID)
+	today, before := s.now().UTC().Format(time.DateOnly), s.now().Add(-48*time.Hour).UTC().Format(time.DateOnly)
+	row := `<tr role="row"> `
+	rows := func(path string) int {
+		t.Helper()
+		return strings.Count(spaces.ReplaceAllString(p.get(path).is(http.StatusOK).body, " "), row+`<td role="cell" data-label="When">`)
+	}
+	for path, want := range map[string]int{
+		"/audit?person=Ada&action=sessions.revoke":                    1,
+		"/audit?person=" + ada.ID + "&action=sessions.revoke":         1,
+		"/audit?person=Bob&action=sessions.revoke":                    0,
+		"/audit?action=user.disable":                                  1,
+		"/audit?action=user.enable":                                   1,
+		"/audit?action=user.enable&from=" + today:                     1,
+		"/audit?action=user.enable&to=" + before:                      0,
+		"/audit?action=user.disable&from=" + before + "&to=" + before: 1,
+		"/audit?action=user.disable&from=" + today:                    0,
+		"/audit?person=nobody":                                        0,
+	} {
+		if got := rows(path); got != want {
+			t.Errorf("%s: %d rows, want %d", path, got, want)
+		}
+	}
+	a := p.get("/audit?action=sessions.revoke").says("Revoked all sessions of a user", "Lost device", "from 192.0.2.7", "Receipt")
+	for _, href := range a.hrefs() {
+		if strings.HasPrefix(href, "/users/") || strings.HasPrefix(href, "/revocations/") || strings.HasPrefix(href, "/audit/") {
+			p.get(href).is(http.StatusOK)
+		}
+	}
+	a = p.get("/audit?from=x&to=2026-13-01&person=Ada").is(http.StatusUnprocessableEntity).says("Write a date as in 2026-11-23.")
+	if a.input("person") != "Ada" {
+		t.Error("what was typed is gone")
+	}
+	p.get("/audit?from=2026-02-02&to=2026-01-01").is(http.StatusUnprocessableEntity).says("The last day is before the first.")
+	p.get("/audit?before=x").is(http.StatusNotFound)
+}
+
+func TestAuditPages(t *testing.T) {
+	s := open(t)
+	ctx := context.Background()
+	s.must(s.store.Update(ctx, func(tx store.Tx) error {
+		for range 1234 {
+			if err := tx.AppendAudit(ctx, store.Audit{At: s.now().UnixMicro(), Actor: trusted.Actor, Action: "test"}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	p := s.as(s.admin)
+	seen, pages := 0, 0
+	for path := "/audit?action=test"; path != ""; pages++ {
+		a := p.get(path).is(http.StatusOK)
+		seen += strings.Count(a.body, `data-label="When"`)
+		path = ""
+		for _, href := range a.hrefs() {
+			if strings.Contains(href, "before=") {
+				path = href
+			}
+		}
+	}
+	if seen != 1234 || pages != 25 {
+		t.Errorf("%d entries on %d pages, want 1234 on 25", seen, pages)
+	}
+	if n := strings.Count(p.get("/audit/export?format=jsonl&action=test").is(http.StatusOK).body, "\n"); n != 1234 {
+		t.Errorf("%d lines exported, want 1234", n)
+	}
+}
+
+// What people and clients have typed is what spreadsheets are handed: no cell of
+// it begins as a formula does.
+func TestExport(t *testing.T) {
+	s := open(t)
+	ctx := context.Background()
+	hostile := []string{"=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", " =1", "\u00a0=1", "＝1", "－1", "a,b\"c\nd", "a\u2028b", "plain"}
+	s.must(s.store.Update(ctx, func(tx store.Tx) error {
+		for _, h := range hostile {
+			if err := tx.AppendAudit(ctx, store.Audit{At: s.now().UnixMicro(), Action: "test", Reason: h, TargetName: h, Detail: `{"a":"` + "=1" + `"}`, Actor: store.Actor{Kind: "user", ID: "-id", Name: h}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	p := s.as(s.admin)
+	a := p.get("/audit/export?format=csv&action=test").is(http.StatusOK)
+	if got := a.header.Get("Content-Disposition"); !strings.HasPrefix(got, `attachment; filename="audit-`) {
+		t.Errorf("Content-Disposition %q", got)
+	}
+	table, err := csv.NewReader(strings.NewReader(a.body)).ReadAll()
+	s.must(err)
+	if len(table) != len(hostile)+1 {
+		t.Fatalf("%d rows, want %d", len(table), len(hostile)+1)
+	}
+	for i, row := range table[1:] {
+		for _, cell := range row {
+			if trimmed := strings.TrimLeft(cell, " \u00a0"); trimmed != "" && strings.ContainsAny(trimmed[:1], "=+-@\t\r\n") || strings.HasPrefix(trimmed, "＝") || strings.HasPrefix(trimmed, "－") {
+				t.Errorf("a cell is %q", cell)
+			}
+		}
+		want := strings.ReplaceAll(hostile[len(hostile)-1-i], "\r", "") // newest first; csv.Writer keeps no lone CR
+		if got := strings.TrimPrefix(row[9], "'"); got != want {
+			t.Errorf("the reason %q is %q", want, got)
+		}
+	}
+	a = p.get("/audit/export?format=jsonl&action=test").is(http.StatusOK)
+	var n int
+	for line := range strings.Lines(a.body) {
+		var e wire.AuditEntry
+		s.must(json.Unmarshal([]byte(line), &e))
+		if want := hostile[len(hostile)-1-n]; e.Reason != want || e.Target.Name != want || e.Actor.Name != want || string(e.Detail) != `{"a":"=1"}` {
+			t.Errorf("line %d: %+v", n, e)
+		}
+		n++
+	}
+	if n != len(hostile) {
+		t.Errorf("%d lines, want %d", n, len(hostile))
+	}
+	p.get("/audit/export").is(http.StatusBadRequest)
+	p.get("/audit/export?format=csv&from=x").is(http.StatusBadRequest)
+}
+
+func TestKeys(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	raw := s.issue(s.user("other"), false)
+	old, err := s.ring.Signing(context.Background())
+	s.must(err)
+	p.get("/keys").is(http.StatusOK).says(old.ID(), "active", "next", "ES256", "Signs every new session", `"kty": "EC"`).saysNot(`"d":`)
+	// The one that stands by is published long enough for every validator.
+	s.wait(time.Minute)
+	p.get("/keys/rotate").is(http.StatusOK).says("nobody is signed out")
+	p.get(p.post("/keys/rotate").to("/keys").location).is(http.StatusOK).says("The keys are rotated.", "retiring")
+	if next, err := s.ring.Signing(context.Background()); err != nil || next.ID() == old.ID() {
+		t.Errorf("signing still with %v, %v", next.ID(), err)
+	}
+	if s.reason(raw) != "" {
+		t.Error("a rotation has ended a session")
+	}
+	p.get("/keys/retire?kid="+old.ID()).is(http.StatusOK).says("2 live sessions of 2 people end at once", "Your own session is among them")
+	p.post("/keys/retire", "kid", old.ID()).is(http.StatusUnprocessableEntity).says("Say in a few words why")
+	p.post("/keys/retire", "kid", "none", "reason", "Key lost").is(http.StatusNotFound)
+	p.post("/keys/retire", "kid", old.ID(), "reason", "Key compromised").to("/sign-in")
+	if got := s.reason(raw); got != token.ErrUnknownKey {
+		t.Errorf("a session of the key: %q, want %q", got, token.ErrUnknownKey)
+	}
+	s.as(s.admin).get("/keys").is(http.StatusOK).says("Retired keys")
+	if e := s.audits(wire.ActionKeyRetire); len(e) != 1 || e[0].Reason != "Key compromised" || e[0].Actor.ID != s.admin.ID {
+		t.Errorf("in the audit: %+v", e)
+	}
+}
+
+func TestServices(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	p.get("/services").is(http.StatusOK).says("No service calls the API yet.")
+	a := p.post("/services", "name", "Billing", "follow", "on").is(http.StatusCreated).says("it is shown this once", "billing")
+	secret := secretOf(a)
+	ctx := context.Background()
+	clients, err := s.accounts.Clients(ctx, trusted)
+	s.must(err)
+	id := clients[0].ID
+	works := func(secret string) bool {
+		_, err := s.accounts.ClientCaller(ctx, id, secret, trustedOrigin)
+		return err == nil
+	}
+	if !works(secret) {
+		t.Fatal("the secret that was shown does not work")
+	}
+	if page := p.get("/services").is(http.StatusOK).says("Billing", "follow"); strings.Contains(page.body, secret) {
+		t.Error("the secret is shown again")
+	}
+	p.get("/services/" + id + "/secret").is(http.StatusOK).says("still works for 24 hours")
+	second := secretOf(p.post("/services/" + id + "/secret").is(http.StatusCreated).says("works for another 24 hours"))
+	if !works(secret) || !works(second) || secret == second {
+		t.Error("the old or the new secret does not work")
+	}
+	p.get("/services").is(http.StatusOK).says("The old secret works until")
+	p.get("/services/" + id + "/remove").is(http.StatusOK).says("Remove Billing?")
+	p.get(p.post("/services/" + id + "/remove").to("/services").location).is(http.StatusOK).says("The service is removed.")
+	if works(second) {
+		t.Error("a removed service gets in")
+	}
+	a = p.post("/services", "name", "").is(http.StatusUnprocessableEntity)
+	if !strings.Contains(a.body, `id="name-wrong"`) {
+		t.Error("nothing is said about the name")
+	}
+	p.post("/services/nobody/secret").is(http.StatusNotFound)
+}
+
+func secretOf(a answer) string {
+	_, rest, _ := strings.Cut(a.body, `<code id="secret">`)
+	secret, _, _ := strings.Cut(rest, "</code>")
+	return secret
+}
+
+func TestOverview(t *testing.T) {
+	s := open(t)
+	other := s.user("other")
+	s.issue(other, false)
+	p := s.as(s.admin)
+	p.post("/users/"+other.ID+"/revoke", "reason", "Offboarding").to("/users/" + other.ID)
+	s.issue(other, false)
+	s.issue(other, true)
+	a := p.get("/").is(http.StatusOK)
+	a.says("3 live sessions", "2 people signed in", "0 validators follow", "node.test:1", "This one", "up to date", "asked the store just now", "Age of its view", "revoked", "The session was revoked.", "12"+"\u202f"+"345")
+	for _, want := range []string{
+		`aria-label="Sign-ins in the last hour: 4 in all, at most 4 in one minute."`,
+		`aria-label="Revocations in the last week: 1 in all, at most 1 in one 3 hours."`,
+		`aria-label="Sign-ins refused in the last day: none."`,
+	} {
+		if !strings.Contains(a.body, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	// It is drawn from the audit: an hour later the hour is empty, the day is not.
+	s.wait(2 * time.Hour)
+	a = s.as(s.admin).get("/").is(http.StatusOK)
+	for _, want := range []string{
+		`aria-label="Sign-ins in the last hour: 1 in all, at most 1 in one minute."`,
+		`aria-label="Revocations in the last hour: none."`,
+		`aria-label="Revocations in the last day: 1 in all, at most 1 in one half hour."`,
+	} {
+		if !strings.Contains(a.body, want) {
+			t.Errorf("two hours later: no %s", want)
+		}
+	}
+}

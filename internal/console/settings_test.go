@@ -1,0 +1,160 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+)
+
+func typed(timeout, maximum string, remember bool) []string {
+	fields := []string{"session_timeout_seconds", timeout, "maximum_session_duration_seconds", maximum}
+	if remember {
+		fields = append(fields, "remember_me_enabled", "on")
+	}
+	return fields
+}
+
+func query(fields []string) string {
+	q := url.Values{}
+	for i := 0; i+1 < len(fields); i += 2 {
+		q.Set(fields[i], fields[i+1])
+	}
+	return "?" + q.Encode()
+}
+
+// From the form by way of the preview to what is in force, as a person goes.
+func TestSettings(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	form := p.get("/settings/authentication").is(http.StatusOK).says("Session Timeout", "— 20 minutes", "— 20 days", "Nobody has changed the settings yet")
+	if form.input("session_timeout_seconds") != "1200" || form.input("maximum_session_duration_seconds") != "1728000" || !strings.Contains(form.body, `name="remember_me_enabled" value="on" checked`) {
+		t.Fatal("the form does not show what is in force")
+	}
+	preview := p.get("/settings/authentication/preview" + query(append(typed("1800", "1728000", true), "tag", form.input("tag")))).is(http.StatusOK)
+	preview.says("Session Timeout: 20 minutes → 30 minutes", "It ends no session that is live now.").saysNot("Maximum Session Duration:", "Remember Me:")
+	if got := s.node.Settings().Current().SessionTimeout; got != 20*time.Minute {
+		t.Fatalf("a preview has set %v", got)
+	}
+	done := p.post("/settings/authentication", append(typed("1800", "1728000", true), "tag", preview.input("tag"))...).to("/settings/authentication")
+	if got := s.node.Settings().Current().SessionTimeout; got != 30*time.Minute {
+		t.Errorf("in force: %v, want 30 minutes", got)
+	}
+	p.get(done.location).is(http.StatusOK).says("The settings are saved.", "— 30 minutes", "History", "by admin", "Session Timeout: 20 minutes → 30 minutes")
+	p.get("/settings/authentication/preview" + query(typed("1800", "1728000", true))).to("/settings/authentication")
+}
+
+// The preview counts what would end, and says whether one's own session does.
+func TestSettingsPreview(t *testing.T) {
+	s := open(t)
+	other := s.user("other")
+	s.issue(other, true)
+	s.issue(other, false)
+	s.issue(other, false)
+	s.wait(10 * time.Minute)
+	p := s.as(s.admin)
+	for _, tt := range []struct {
+		what             string
+		timeout, longest string
+		remember         bool
+		says             []string
+	}{
+		{"nothing ends", "1100", "1728000", true, []string{"It ends no session that is live now. Yours goes on."}},
+		{"two have been idle for longer", "540", "1728000", true, []string{"It ends 2 live sessions of 1 person. Yours is not among them."}},
+		{"all of the other are too old", "540", "540", true, []string{"It ends 3 live sessions of 1 person"}},
+		{"remembered ones end when it is switched off", "1200", "1728000", false, []string{"Remember Me: on → off", "It ends 1 live session of 1 person"}},
+	} {
+		p.get("/settings/authentication/preview" + query(typed(tt.timeout, tt.longest, tt.remember))).is(http.StatusOK).says(tt.says...)
+	}
+	s.wait(4 * time.Minute)
+	p.get("/settings/authentication/preview" + query(typed("120", "1728000", true))).is(http.StatusOK).says("It ends 3 live sessions of 2 people. Yours is one of them: you are signed out here.")
+	old := p.token
+	p.post("/settings/authentication", typed("120", "1728000", true)...).to("/settings/authentication")
+	if got := s.reason(old); got != token.ErrIdleTimeout {
+		t.Errorf("one's own session: %q, want %q", got, token.ErrIdleTimeout)
+	}
+}
+
+// Everything that is wrong is said at once, and what was typed is kept.
+func TestSettingsWrong(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	for _, tt := range []struct {
+		timeout, maximum string
+		says             []string
+	}{
+		{"59", "34560001", []string{"59 is too short", "34560001 is too long"}},
+		{"x", "", []string{"Write a whole number of seconds, in digits."}},
+		{"1e3", "1728000", []string{"Write a whole number"}},
+		{"99999999999999999999", "-5", []string{"Write a whole number"}},
+		{"1200.5", "1728000", []string{"Write a whole number"}},
+		{"3600", "600", []string{"3600"}},
+		{"<script>alert(1)</script>", `"><b>`, []string{"Write a whole number"}},
+	} {
+		fields := typed(tt.timeout, tt.maximum, false)
+		for _, a := range []answer{
+			p.get("/settings/authentication/preview" + query(fields)),
+			p.post("/settings/authentication", fields...),
+		} {
+			a.is(http.StatusUnprocessableEntity).says(tt.says...).says("Nothing was done yet")
+			if a.input("session_timeout_seconds") != tt.timeout || a.input("maximum_session_duration_seconds") != tt.maximum || strings.Contains(a.body, `name="remember_me_enabled" value="on" checked`) {
+				t.Errorf("%q, %q came back as %q, %q", tt.timeout, tt.maximum, a.input("session_timeout_seconds"), a.input("maximum_session_duration_seconds"))
+			}
+		}
+	}
+	if got := s.node.Settings().Current().Settings; got != settings.Default() {
+		t.Errorf("in force: %v", got)
+	}
+}
+
+// Two administrators at once: the slower one learns who did what, keeps what was
+// typed, and can save it over that.
+func TestSettingsLostRace(t *testing.T) {
+	s := open(t)
+	slow, fast := s.as(s.admin), s.as(s.user("Fast Fred", store.AdministerSystem))
+	form := slow.get("/settings/authentication").is(http.StatusOK)
+	fast.post("/settings/authentication", typed("600", "1728000", true)...).to("/settings/authentication")
+	fast.post("/settings/authentication", typed("660", "1728000", true)...).to("/settings/authentication")
+	fields := append(typed("1800", "86400", false), "tag", form.input("tag"))
+	for _, a := range []answer{
+		slow.get("/settings/authentication/preview" + query(fields)),
+		slow.post("/settings/authentication", fields...),
+	} {
+		a.is(http.StatusConflict).says("Somebody was faster. Fast Fred changed the settings", "Session Timeout: 10 minutes → 11 minutes")
+		if a.input("session_timeout_seconds") != "1800" || a.input("maximum_session_duration_seconds") != "86400" {
+			t.Error("what was typed is gone")
+		}
+		if got := s.node.Settings().Current().SessionTimeout; got != 11*time.Minute {
+			t.Fatalf("in force: %v", got)
+		}
+		fields = append(typed("1800", "86400", false), "tag", form.input("tag"))
+		form = a
+	}
+	slow.post("/settings/authentication", append(typed("1800", "86400", false), "tag", form.input("tag"))...).to("/settings/authentication")
+	if got := s.node.Settings().Current().Settings; got.SessionTimeout != 30*time.Minute || got.RememberMeEnabled {
+		t.Errorf("in force: %v", got)
+	}
+}
+
+func TestPresets(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	for name, want := range map[string][3]string{
+		"default": {"1200", "1728000", "checked"}, "aal2": {"3600", "86400", ""}, "aal3": {"900", "43200", ""}, "nonsense": {"1200", "1728000", "checked"},
+	} {
+		a := p.get("/settings/authentication?preset=" + name).is(http.StatusOK)
+		if a.input("session_timeout_seconds") != want[0] || a.input("maximum_session_duration_seconds") != want[1] ||
+			strings.Contains(a.body, `name="remember_me_enabled" value="on" checked`) != (want[2] != "") {
+			t.Errorf("preset %s: %s, %s", name, a.input("session_timeout_seconds"), a.input("maximum_session_duration_seconds"))
+		}
+	}
+	if got, _, err := s.sessions.Settings(context.Background()); err != nil || got.Settings != settings.Default() {
+		t.Errorf("a preset was set: %v, %v", got, err)
+	}
+}
