@@ -80,6 +80,9 @@ func (s *Service) RevokeSession(ctx context.Context, c account.Caller, userID, s
 	if err := checkReason(reason); err != nil {
 		return wire.Receipt{}, err
 	}
+	if !token.ValidSessionID(sid) {
+		return wire.Receipt{}, fmt.Errorf("%w: no session has an id of that form", store.ErrNotFound)
+	}
 	cl := &call{
 		users: []string{userID}, session: sid, end: sid,
 		scopes: []revocation.Scope{revocation.Session(sid)},
