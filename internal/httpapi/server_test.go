@@ -22,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/keyring"
@@ -47,18 +49,21 @@ const (
 // server is a running server with everything behind it that a real one has.
 type server struct {
 	*testing.T
-	url      string
-	handler  http.Handler
-	store    store.Store
-	accounts *account.Service
-	ring     *keyring.Ring
-	node     *feed.Node
-	sessions *session.Service
-	metrics  *metrics.Metrics
-	client   *http.Client // holds every request and answer against openapi.yaml
-	logged   *syncBuffer
-	ready    *atomic.Pointer[error]
-	admin    store.User
+	url       string
+	handler   http.Handler
+	store     store.Store
+	accounts  *account.Service
+	ring      *keyring.Ring
+	node      *feed.Node
+	sessions  *session.Service
+	metrics   *metrics.Metrics
+	registry  *prometheus.Registry
+	validator *token.Validator
+	client    *http.Client // holds every request and answer against openapi.yaml
+	logged    *syncBuffer
+	secrets   *syncBuffer // one a line: what must not be logged
+	ready     *atomic.Pointer[error]
+	admin     store.User
 }
 
 // option changes how a server is started.
@@ -66,7 +71,19 @@ type option func(*Config, *setup)
 
 type setup struct {
 	database  string
+	lease     time.Duration
 	unguarded bool
+	join      bool // another node has made the installation
+}
+
+// keptSecret fails the test if a token, a password or a secret is in the log.
+func (s *server) keptSecret() {
+	logged := s.logged.String()
+	for _, secret := range append(strings.Fields(s.secrets.String()), password, "eyJhbGci") {
+		if at := strings.Index(logged, secret); at >= 0 {
+			s.Errorf("%q is in the log: …%s…", secret, logged[max(0, at-200):min(len(logged), at+200)])
+		}
+	}
 }
 
 func onPostgres(t *testing.T) option {
@@ -84,7 +101,7 @@ var trusted = account.Caller{Trusted: true, Actor: store.Actor{Kind: store.Actor
 // start starts a server on a database of its own: SQLite unless told otherwise.
 func start(t *testing.T, options ...option) *server {
 	t.Helper()
-	s := &server{T: t, logged: &syncBuffer{}, ready: &atomic.Pointer[error]{}}
+	s := &server{T: t, logged: &syncBuffer{}, secrets: &syncBuffer{}, ready: &atomic.Pointer[error]{}}
 	config := Config{
 		Issuer: issuer, Returns: webcookie.Returns{Issuer: issuer},
 		Timeout: 20 * time.Second, // machines that run tests are slow
@@ -100,33 +117,42 @@ func start(t *testing.T, options ...option) *server {
 	for _, o := range options {
 		o(&config, &set)
 	}
-	s.open(set.database)
+	t.Cleanup(s.keptSecret)
+	s.open(set)
 	config.Sessions, config.Accounts, config.Feed = s.sessions, s.accounts, s.node
 	config.Keys, config.Settings = s.node.Keys(), s.node.Settings()
 	var err error
-	if s.metrics, err = metrics.New(nil); err != nil {
+	s.registry = prometheus.NewRegistry()
+	if s.metrics, err = metrics.New(s.registry); err != nil {
 		t.Fatal(err)
 	}
 	config.Metrics = s.metrics
-	if config.Validator, err = s.node.Validator(issuer, s.metrics.Validation); err != nil {
+	if s.validator, err = s.node.Validator(issuer, s.metrics.Validation); err != nil {
 		t.Fatal(err)
 	}
+	config.Validator = s.validator
 	config.Clients = s.accounts
 	if s.handler, err = newHandler(config, Routes(), set.unguarded); err != nil {
 		t.Fatal(err)
 	}
-	web := httptest.NewServer(s.handler)
+	return s.at(t, s.handler)
+}
+
+// at returns the server with another handler in front of it.
+func (s *server) at(t *testing.T, handler http.Handler) *server {
+	web := httptest.NewServer(handler)
 	t.Cleanup(web.Close)
-	s.url = web.URL
-	s.client = &http.Client{
+	c := *s
+	c.handler, c.url = handler, web.URL
+	c.client = &http.Client{
 		Transport:     &checker{t: t, next: web.Client().Transport},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return s
+	return &c
 }
 
 // open opens the store and the services on it.
-func (s *server) open(database string) {
+func (s *server) open(set setup) {
 	s.Helper()
 	ctx := context.Background()
 	fatal := func(err error) {
@@ -136,16 +162,19 @@ func (s *server) open(database string) {
 		}
 	}
 	var err error
-	s.store, err = sqlstore.Open(ctx, sqlstore.Config{URL: database, Create: true})
+	s.store, err = sqlstore.Open(ctx, sqlstore.Config{URL: set.database, Create: true})
 	fatal(err)
 	s.Cleanup(func() { s.store.Close() })
-	fatal(s.store.Update(ctx, func(tx store.Tx) error {
+	install := func(tx store.Tx) error {
 		epoch, err := tx.Advance(ctx, time.Now())
 		in := settings.InForce{Settings: settings.Default(), Epoch: int64(epoch)}
 		return errors.Join(err,
 			tx.PutInstallation(ctx, store.Installation{Issuer: issuer, Audience: []string{issuer, otherAudience}, Epoch: epoch}),
 			tx.PutSettings(ctx, store.Settings{InForce: in, LongestMaximum: settings.Seconds(in.MaximumSessionDuration)}))
-	}))
+	}
+	if !set.join {
+		fatal(s.store.Update(ctx, install))
+	}
 	s.ring, err = keyring.Open(ctx, keyring.Config{Store: s.store, KEK: make([]byte, 32), Applied: func(ctx context.Context, epoch revocation.Epoch) error {
 		if s.node == nil {
 			return nil
@@ -154,7 +183,7 @@ func (s *server) open(database string) {
 	}})
 	fatal(err)
 	fatal(s.ring.Init(ctx, trusted.Actor))
-	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node", OnKeys: s.ring.Sync})
+	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node", Lease: set.lease, OnKeys: s.ring.Sync})
 	fatal(err)
 	s.Cleanup(func() { s.node.Close() })
 	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied})
@@ -222,6 +251,7 @@ func (s *server) service(name string, capabilities ...string) basic {
 	if err != nil {
 		s.Fatal(err)
 	}
+	fmt.Fprintln(s.secrets, secret)
 	return basic{c.ID, secret}
 }
 

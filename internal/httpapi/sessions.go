@@ -141,11 +141,7 @@ func revokeSession(c *call) error {
 	if err != nil {
 		return err
 	}
-	sid := c.r.PathValue("sid")
-	if !token.ValidSessionID(sid) {
-		sid = "" // no session has an id of another form; whether the caller may ask comes first
-	}
-	if _, err := c.Sessions.RevokeSession(c.ctx, c.caller, id, sid, ""); err != nil {
+	if _, err := c.Sessions.RevokeSession(c.ctx, c.caller, id, c.r.PathValue("sid"), ""); err != nil {
 		return err
 	}
 	c.Metrics.Revoked("session")

@@ -1,0 +1,207 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/token"
+)
+
+// When the store hangs, every call ends in time: with what needs no store, or with
+// 503; never with anything that says a token is bad, and never touching a cookie.
+func TestStoreHangs(t *testing.T) {
+	pg := pgtest.Start(t, pgtest.Options{})
+	if err := pg.CreateDatabase("curfew"); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, func(c *Config, set *setup) { set.database, c.Timeout = pg.DSN("curfew"), 0 })
+	raw := s.token(s.admin)
+	due := s.mint(s.admin, func(sess *token.Session) { sess.LastRefresh -= 400; sess.IssuedAt -= 400 })
+	client := s.service("all", store.Capabilities()...)
+	if err := pg.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pg.Resume(); err != nil {
+			t.Error(err)
+		}
+	})
+	const most = 4 * time.Second // 2 s, and what a busy machine adds
+	bodies := map[string]string{
+		"POST /v1/sessions":                   `{"username":"admin","password":"` + password + `"}`,
+		"POST /v1/users/{id}/revocations":     `{}`,
+		"PUT /v1/users/{id}/password":         `{"current":"` + password + `","new":"another horse battery staple"}`,
+		"POST /v1/revocations":                `{"scope":"everyone"}`,
+		"POST /v1/users":                      `{"name":"x"}`,
+		"PATCH /v1/users/{id}":                `{"name":"x"}`,
+		"POST /v1/clients":                    `{"name":"x","capabilities":["follow"]}`,
+		"PUT /v1/settings/authentication":     defaultSettings,
+		"POST /oauth/introspect":              "token=" + raw,
+		"POST /oauth/revoke":                  "token=" + raw,
+		"POST /oauth/global-token-revocation": `{"sub_id":{"format":"opaque","id":"x"}}`,
+	}
+	needNoStore := map[string]bool{
+		"GET /.well-known/jwks.json": true, "GET /.well-known/oauth-authorization-server": true,
+		"GET /livez": true, "GET /readyz": true, "GET /openapi.yaml": true, // readiness is the app's to say
+	}
+	var all sync.WaitGroup // at once, since each takes its time
+	for _, route := range Routes() {
+		name := strings.TrimSpace(route.Method + " " + route.Pattern)
+		all.Go(func() {
+			path := strings.NewReplacer("{id}", s.admin.ID, "{sid}", claims(t, raw).ID, "{epoch}", "1").Replace(route.Pattern)
+			if route.Pattern == "/v1/revoked-before" {
+				path += "?user=a&session=" + claims(t, raw).ID
+			}
+			var who credential = bearerToken(raw)
+			if route.Who == Client {
+				who = client
+			}
+			var body any
+			if b, ok := bodies[name]; ok {
+				body = b
+			}
+			method := route.Method
+			if method == "" {
+				method, who = "GET", cookie(due) // due for a refresh, which cannot be had
+			}
+			began := time.Now()
+			a := s.do(method, path, body, who, header{"If-Match", "*"})
+			if took := time.Since(began); took > most {
+				t.Errorf("%s: it took %v", name, took)
+			}
+			if a.Header.Get("Set-Cookie") != "" {
+				t.Errorf("%s: it touched the cookie: %v", name, a.Header["Set-Cookie"])
+			}
+			switch {
+			case name == "/v1/verify":
+				s.identity(a, true, s.admin.ID, claims(t, due).ID)
+				fallthrough // the lease still runs: nothing has to be asked
+			case needNoStore[name]:
+				if a.StatusCode != 200 {
+					t.Errorf("%s: %d %s", name, a.StatusCode, a.body)
+				}
+			case a.StatusCode != 503 || a.code() != "unavailable" || a.Header.Get("Retry-After") == "":
+				t.Errorf("%s: %d %s", name, a.StatusCode, a.body)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// A view whose lease has run out says neither yes nor no.
+func TestLeaseHasRunOut(t *testing.T) {
+	pg := pgtest.Start(t, pgtest.Options{})
+	if err := pg.CreateDatabase("curfew"); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, func(_ *Config, set *setup) { set.database, set.lease = pg.DSN("curfew"), feed.ShortestLease })
+	raw := s.token(s.user("ann"))
+	s.do("GET", "/v1/verify", nil, bearerToken(raw)).must(200, nil)
+	if err := pg.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(feed.ShortestLease)
+	for _, with := range []credential{bearerToken(raw), cookie(raw)} {
+		a := s.do("GET", "/v1/verify?sign_in=1", nil, with, header{"Accept", "text/html"})
+		a.problem(503, "unavailable")
+		s.identity(a, false, "", "")
+		if a.Header.Get("Set-Cookie") != "" || a.Header.Get("Retry-After") == "" {
+			t.Errorf("%v", a.Header)
+		}
+	}
+	s.do("POST", "/oauth/revoke", "token="+raw).problem(503, "unavailable")
+	// What proves nothing needs no view to be refused.
+	s.do("GET", "/v1/verify", nil, bearerToken("x.y.z")).problem(401, "malformed")
+	s.do("GET", "/v1/verify", nil).problem(401, "missing")
+	if err := pg.Start(); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for s.do("GET", "/v1/verify", nil, bearerToken(raw)).StatusCode != http.StatusOK {
+		if time.Now().After(deadline) {
+			t.Fatal("the server does not recover")
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func TestReadiness(t *testing.T) {
+	s := start(t)
+	s.do("GET", "/readyz", nil).must(200, nil)
+	why := error(errors.New("about to end; password=hunter2"))
+	s.ready.Store(&why)
+	a := s.do("GET", "/readyz", nil)
+	a.problem(503, "unavailable")
+	if strings.Contains(string(a.body), "hunter2") || !strings.Contains(s.logged.String(), "about to end") {
+		t.Errorf("why is for the log alone: %s", a.body)
+	}
+	s.do("GET", "/livez", nil).must(200, nil)
+}
+
+// The feed by way of HTTP: what is held, what is granted, what is refused.
+func TestFeed(t *testing.T) {
+	s := start(t)
+	client := s.service("billing", store.Follow)
+	ann := s.user("ann")
+	var snapshot struct {
+		Epoch    int64
+		LeaseMS  int64 `json:"lease_ms"`
+		Issuer   string
+		Audience []string
+		Keys     struct{ Keys []any }
+		Settings map[string]any
+	}
+	s.do("GET", "/v1/changes?after=0&follower=f1&wait=0", nil, client).must(200, &snapshot)
+	if snapshot.Issuer != issuer || len(snapshot.Audience) != 2 || len(snapshot.Keys.Keys) != 2 || snapshot.Settings == nil || snapshot.LeaseMS <= 0 {
+		t.Errorf("%+v", snapshot)
+	}
+	type revoked struct {
+		Epoch       int64
+		Issuer      string
+		Revocations []struct {
+			Scope, ID string
+			Epoch     int64
+		}
+	}
+	answer := make(chan revoked, 1)
+	go func() {
+		var r revoked
+		s.do("GET", path("/v1/changes?after=%d&confirmed=%d&follower=f1&wait=10", snapshot.Epoch, snapshot.Epoch), nil, client).must(200, &r)
+		answer <- r
+	}()
+	time.Sleep(100 * time.Millisecond) // it is held by now, or will find what it waits for
+	began := time.Now()
+	receipt, err := s.sessions.RevokeUser(context.Background(), trusted, ann.ID, "", false, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := <-answer
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("the change took %v", took)
+	}
+	if len(r.Revocations) != 1 || r.Revocations[0].Scope != "user" || r.Revocations[0].ID != ann.ID || r.Revocations[0].Epoch != receipt.Epoch || r.Issuer != "" {
+		t.Errorf("%+v", r)
+	}
+
+	var before struct{ User, Session, Epoch int64 }
+	s.do("GET", "/v1/revoked-before?user="+ann.ID+"&session="+token.NewSessionID(), nil, client).must(200, &before)
+	if before.User != receipt.Epoch || before.Session != 0 || before.Epoch < receipt.Epoch {
+		t.Errorf("%+v", before)
+	}
+	s.do("GET", path("/v1/changes?after=%d", r.Epoch+1_000_000_000), nil, client).problem(410, "start_over")
+	for _, query := range []string{"after=-1", "after=x", "after=1.5", "after=99999999999999999999", "wait=-1", "confirmed=x", "behind=-1",
+		"follower=" + strings.Repeat("a", 65), "after=1&after=2", "afterwards=1"} {
+		s.do("GET", "/v1/changes?"+query, nil, client).problem(400, "invalid_request")
+	}
+	for _, query := range []string{"", "?user=a", "?session=" + token.NewSessionID(), "?user=a&session=x", "?user=a%20b&session=" + token.NewSessionID()} {
+		s.do("GET", "/v1/revoked-before"+query, nil, client).problem(400, "invalid_request")
+	}
+}
