@@ -126,18 +126,15 @@ func (c *Cache) Generation() uint64 { return c.generation.Load() }
 // When complete is false the cache has forgotten something that may matter; the
 // session can be known to be revoked, but not known to be good before [Cache.Ask].
 func (c *Cache) Known(user, session string, rememberMe bool) (before Epoch, complete bool) {
-	// Everyone's epoch is read last. What it outdates may be dropped as soon as it
-	// stands: who misses a dropped entry must not miss the reason.
 	if t := c.table.Load(); t != nil {
 		before = max(t.get(KindUser, user), t.get(KindSession, session))
 		return max(before, c.broad(rememberMe)), true
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t := c.table.Load(); t != nil { // it has come back
-		before = max(t.get(KindUser, user), t.get(KindSession, session))
-		return max(before, c.broad(rememberMe)), true
-	}
+	// If the table has come back in the meantime there are no lists, and what it
+	// holds came after the question. Everyone's epoch is read under the lock: it
+	// may be what has made the cache complete.
 	u, hasUser := get(c.users, user)
 	s, hasSession := get(c.sessions, session)
 	return max(u, s, c.broad(rememberMe)), hasUser && hasSession || c.completeLocked()

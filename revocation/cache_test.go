@@ -165,7 +165,7 @@ func TestForgottenEpochIsNotReplacedByALowerOne(t *testing.T) {
 	if before, complete := c.Known("u", "s", false); complete {
 		t.Fatalf("Known = %d and complete; the test wants it forgotten", before)
 	}
-	for _, late := range []Epoch{1, 49, 50} {
+	for _, late := range []Epoch{1, 49, 50, 59, 60} {
 		c.Apply(Revocation{User("u"), late})
 		if before, held := c.Peek(User("u")); held {
 			t.Errorf("the late epoch %d stands for the truth: Peek = %d", late, before)

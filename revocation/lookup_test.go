@@ -271,12 +271,15 @@ func TestLookupTimeout(t *testing.T) {
 	})
 }
 
-// Close ends the look-ups that are under way; the bubble would not end while one
-// of them ran.
+// Close ends the look-ups that are under way, at once, and waits for the source to
+// return.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		returned := false
 		c := partial(ask(func(ctx context.Context, _, _ string) (Answer, error) {
 			<-ctx.Done()
+			time.Sleep(time.Millisecond)
+			returned = true
 			return Answer{}, ctx.Err()
 		}))
 		var caller sync.WaitGroup
@@ -286,7 +289,11 @@ func TestClose(t *testing.T) {
 			}
 		})
 		synctest.Wait()
+		began := time.Now()
 		c.Close()
+		if !returned || time.Since(began) != time.Millisecond {
+			t.Errorf("closed after %v, the source had returned: %v", time.Since(began), returned)
+		}
 		c.Close() // once more does no harm
 		caller.Wait()
 		known(t, c, "u4", "s", false, 14, false) // what it knows it still knows

@@ -17,6 +17,10 @@ type table struct {
 	user, session maphash.Seed
 	slots         []slot // a power of two
 	live          int
+	// floor is the epoch at or below which entries were dropped, since everyone
+	// was revoked then. It comes with the table: a reader that misses a dropped
+	// entry cannot miss the reason.
+	floor Epoch
 }
 
 // slot is empty while hash is 0. The epoch is written before the hash, so a
@@ -63,13 +67,14 @@ func (t *table) find(h uint64) *slot {
 	}
 }
 
-// get returns the epoch of a scope, or 0. A slot that was empty when it was found
-// may be taken by another scope the moment after, so its hash is compared again.
+// get returns the epoch of a scope, or what everyone has if it has no entry. A
+// slot that was empty when it was found may be taken by another scope the moment
+// after, so its hash is compared again.
 func (t *table) get(k Kind, id string) Epoch {
 	h := t.hash(k, id)
 	s := t.find(h)
 	if s.hash.Load() != h {
-		return 0
+		return t.floor
 	}
 	return Epoch(s.epoch.Load())
 }
@@ -99,10 +104,11 @@ func (t *table) withRoom() *table {
 	if !full(t.live+1, len(t.slots)) {
 		return t
 	}
-	return t.copied(len(t.slots), 0)
+	return t.copied(len(t.slots), t.floor)
 }
 
-// without returns a copy of t that lacks the entries at or below e.
+// without returns a copy of t that lacks the entries at or below e, which everyone
+// has; or t if there are none.
 func (t *table) without(e Epoch) *table {
 	kept := 0
 	for i := range t.slots {
@@ -116,11 +122,14 @@ func (t *table) without(e Epoch) *table {
 	return t.copied(kept, e)
 }
 
-func (t *table) copied(room int, above Epoch) *table {
-	to := resized(t, room)
+// copied returns a table with room for n entries, with those of t that are above
+// the floor given.
+func (t *table) copied(n int, floor Epoch) *table {
+	to := resized(t, n)
+	to.floor = floor
 	for i := range t.slots {
 		s := &t.slots[i]
-		if h, e := s.hash.Load(), Epoch(s.epoch.Load()); h != 0 && (above == 0 || e > above) {
+		if h, e := s.hash.Load(), Epoch(s.epoch.Load()); h != 0 && e > floor {
 			to.put(h, e)
 		}
 	}
