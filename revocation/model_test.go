@@ -62,14 +62,14 @@ func randomScope(r *rand.Rand, ids int) Scope {
 // knows less than it was told, nothing is ever above the truth, an answer is the
 // truth, and there is never more than there is room for.
 func TestCacheAgainstAMap(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(150) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		const ids = 12
 		capacity := 1 + r.IntN(20)
 		m := newModel()
 		c := NewCache(CacheConfig{Capacity: capacity, Source: m})
 		var pending []Revocation // committed, not applied yet
-		for step := range 400 {
+		for step := range 300 {
 			switch r.IntN(4) {
 			case 0:
 				pending = append(pending, m.commit(randomScope(r, ids)))
