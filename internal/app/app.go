@@ -92,7 +92,7 @@ func (a *App) open(ctx context.Context) (greeting, error) {
 		return greeting{}, err
 	}
 	a.warn(ctx, first)
-	return a.greeting(made, password), nil
+	return a.greeting(ctx, made, password)
 }
 
 func (a *App) openStore(ctx context.Context) (err error) {

@@ -15,6 +15,7 @@ type greeting struct {
 	Metrics  string   // URL, "" if there are none
 	First    bool     // the first start: an account was made
 	Password string   // that was made up for it; "" if it was given
+	Unused   bool     // an earlier start made it, and nobody has ever signed in
 }
 
 // greet writes to the terminal. This is the one place where the password is ever
@@ -37,6 +38,9 @@ func greet(w io.Writer, g greeting) error {
 		fmt.Fprintf(&b, "\n  account    admin\n  password   %s\n\n  It is not shown again: change it after signing in, or with\n  curfew user password admin\n", g.Password)
 	case g.First:
 		fmt.Fprintf(&b, "\n  account    admin, with the password from CURFEW_ADMIN_PASSWORD\n")
+	}
+	if g.Unused {
+		b.WriteString("\n  Nobody has signed in yet. If the password of the account admin is lost, set another with\n  curfew user password admin\n")
 	}
 	b.WriteString("\n")
 	_, err := io.WriteString(w, b.String())

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
@@ -39,6 +40,9 @@ func install(ctx context.Context, s store.Store, now time.Time, cfg config.Serve
 			first = false
 			return err
 		}
+		if err := usablePassword(cfg.AdminPassword); err != nil {
+			return err // before anything is decided for good
+		}
 		first = true
 		installed = store.Installation{Issuer: cfg.Issuer, Audience: slices.Clone(cfg.Audience), Epoch: epoch}
 		if installed.Issuer == "" {
@@ -61,6 +65,15 @@ func install(ctx context.Context, s store.Store, now time.Time, cfg config.Serve
 		return installed, false, err
 	}
 	return installed, first, agree(installed, cfg)
+}
+
+// usablePassword says whether the first account can have the password given; ""
+// means that one will be made up. Later starts have no use for it.
+func usablePassword(password string) error {
+	if n := len(password); n > 0 && (n < account.ShortestPassword || n > account.LongestPassword) {
+		return &config.OptionError{Option: "CURFEW_ADMIN_PASSWORD", Problem: fmt.Sprintf("has %d bytes: a password has from %d to %d", n, account.ShortestPassword, account.LongestPassword)}
+	}
+	return nil
 }
 
 // agree says whether what was configured is what is stored.

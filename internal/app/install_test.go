@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -67,6 +68,31 @@ func TestInstall(t *testing.T) {
 	for _, want := range []string{`--issuer is "https://a.example"`, `--audience is "b", "c"`, `made with "http://127.0.0.1:8420"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v should say %s", err, want)
+		}
+	}
+}
+
+// A password that the first account cannot have is refused before anything is made.
+func TestInstallWithAnUnusablePassword(t *testing.T) {
+	s := openEmpty(t)
+	for _, n := range []int{1, 11, 1025} {
+		cfg := config.Server{AdminPassword: strings.Repeat("x", n)}
+		if _, _, err := install(t.Context(), s, time.Now(), cfg, "127.0.0.1:1"); !errors.Is(err, config.ErrInvalid) {
+			t.Errorf("%d bytes: %v, want ErrInvalid", n, err)
+		}
+		if _, err := s.Installation(t.Context()); !errors.Is(err, store.ErrNotFound) {
+			t.Fatalf("%d bytes: there is an installation: %v", n, err)
+		}
+	}
+	for _, n := range []int{12, 1024} {
+		s := openEmpty(t)
+		cfg := config.Server{AdminPassword: strings.Repeat("x", n)}
+		if _, _, err := install(t.Context(), s, time.Now(), cfg, "127.0.0.1:1"); err != nil {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+		// Later starts make no account, and have no use for it.
+		if _, _, err := install(t.Context(), s, time.Now(), config.Server{AdminPassword: "x"}, "127.0.0.1:1"); err != nil {
+			t.Errorf("a later start: %v", err)
 		}
 	}
 }

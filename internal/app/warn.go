@@ -56,9 +56,17 @@ func nodeName(address string) string {
 	return net.JoinHostPort(host, port)
 }
 
-func (a *App) greeting(made bool, password string) greeting {
-	return greeting{
+func (a *App) greeting(ctx context.Context, made bool, password string) (greeting, error) {
+	g := greeting{
 		Version: Version(), Database: a.config.Database.String(), First: made, Password: password,
 		URL: a.url(), Metrics: a.metricsURL(),
 	}
+	if made {
+		return g, nil
+	}
+	// A first start that was killed may have made the account, and never shown
+	// its password.
+	users, err := a.store.Users(ctx, "", "", 2)
+	g.Unused = err == nil && len(users) == 1 && users[0].LastSignInAt == 0
+	return g, err
 }

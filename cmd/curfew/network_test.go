@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// writeCertificate makes a certificate for 127.0.0.1 that signs itself.
+func writeCertificate(t *testing.T, dir string) (certificate, key string, pool *x509.CertPool) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "curfew"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	for name, data := range map[string][]byte{certificate: certPEM, key: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})} {
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pool = x509.NewCertPool()
+	pool.AppendCertsFromPEM(certPEM)
+	return certificate, key, pool
+}
+
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	certificate, key, pool := writeCertificate(t, dir)
+	p := startServer(t, &serverProcess{dir: dir, args: []string{"--tls-cert", certificate, "--tls-key", key}})
+	address, ok := strings.CutPrefix(p.banner()["URL"], "https://")
+	if !ok {
+		t.Fatalf("the address is %s, want https", p.banner()["URL"])
+	}
+	for _, protocol := range []string{"h2", "http/1.1"} {
+		t.Run(protocol, func(t *testing.T) {
+			protocols := new(http.Protocols)
+			protocols.SetHTTP2(protocol == "h2")
+			protocols.SetHTTP1(protocol != "h2")
+			transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, Protocols: protocols}
+			defer transport.CloseIdleConnections()
+			client := &http.Client{Transport: transport}
+			got, err := client.Get("https://" + address + "/readyz")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.Body.Close()
+			if got.StatusCode != http.StatusOK || (got.ProtoMajor == 2) != (protocol == "h2") {
+				t.Errorf("%s %s", got.Proto, got.Status)
+			}
+		})
+	}
+	// Nothing older than TLS 1.2, and nothing in the clear.
+	if conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
+		conn.Close()
+		t.Error("TLS 1.1 was spoken")
+	}
+	got, err := (&http.Client{}).Get("http://" + address + "/readyz")
+	if err == nil {
+		got.Body.Close()
+		if got.StatusCode != http.StatusBadRequest {
+			t.Errorf("in the clear: %s", got.Status)
+		}
+	}
+	if err := p.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// What no honest client sends is refused or cut off, and costs nobody else anything.
+func TestHostileConnections(t *testing.T) {
+	p := startServer(t, &serverProcess{})
+	address := p.banner()["ADDRESS"]
+	token := p.curfew(t, "token", "issue", "admin")
+	const head = "GET /v1/session HTTP/1.1\r\nHost: x\r\n"
+	tests := []struct {
+		name, send string
+		want       []int // status; 0: cut off without an answer
+	}{
+		{"2 MiB of headers", head + "X: " + strings.Repeat("a", 2<<20) + "\r\n\r\n", []int{431, 0}},
+		{"5000 cookies", head + strings.Repeat("Cookie: a=b\r\n", 5000) + "\r\n", []int{431, 0}},
+		{"a URL of 64 KiB", "GET /" + strings.Repeat("a", 64<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n", []int{431, 0}},
+		{"1 GiB announced", "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1073741824\r\n\r\n{", []int{413}},
+		{"two lengths", "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", []int{400}},
+		{"length and chunks", "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", []int{400}},
+		{"no host", "GET /v1/session HTTP/1.1\r\n\r\n", []int{400}},
+		{"a folded header", head + "X: a\r\n b\r\n\r\n", []int{400, 401}},
+		{"TRACE", "TRACE / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", []int{405, 404}},
+		{"CONNECT", "CONNECT x:1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", []int{400, 404, 405}},
+		{"debug", "GET /debug/pprof/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", []int{404, 303}},
+		{"not HTTP", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", []int{400, 0}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := exchange(t, address, test.send); !slices.Contains(test.want, got) {
+				t.Errorf("status %d, want one of %v", got, test.want)
+			}
+		})
+	}
+
+	// A thousand connections that have asked for nothing do not slow down one that
+	// does.
+	var idle []net.Conn
+	for range 1000 {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, "GET / HT"); err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, conn)
+	}
+	var took []time.Duration
+	for range 200 {
+		began := time.Now()
+		if got := p.ask(t, "GET", "/v1/session", token, ""); got.status != http.StatusOK {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	p99 := took[len(took)*99/100]
+	t.Logf("p99 of a check beside %d connections that dribble: %v", len(idle), p99)
+	if p99 > 50*time.Millisecond*slower {
+		t.Errorf("p99 is %v", p99)
+	}
+}
+
+// exchange sends bytes and returns the status of the answer; 0 if there was none.
+func exchange(t *testing.T, address, send string) int {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	go func() { _, _ = io.Copy(conn, bytes.NewBufferString(send)) }() // ends with the connection
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		return 0
+	}
+	var status int
+	if _, err := fmt.Sscanf(line, "HTTP/1.%d %d", new(int), &status); err != nil {
+		t.Fatalf("%q is not HTTP", line)
+	}
+	return status
+}

@@ -1,0 +1,190 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/token"
+)
+
+// upstreamWorld is an edge's question to a server, with a clock and a lease.
+type upstreamWorld struct {
+	*upstreamClients
+	asked  atomic.Int64
+	now    time.Time
+	left   time.Duration
+	answer http.HandlerFunc
+}
+
+func newUpstreamWorld(t *testing.T) *upstreamWorld {
+	t.Helper()
+	w := &upstreamWorld{now: time.Now(), left: 15 * time.Second}
+	w.answer = func(out http.ResponseWriter, r *http.Request) {
+		id, secret, _ := r.BasicAuth()
+		if r.URL.Path != "/v1/clients/me" || secret != "right" {
+			out.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		fmt.Fprintf(out, `{"id":%q,"name":"billing","capabilities":["follow"],"created_at":"2026-01-02T03:04:05Z"}`, id)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		w.asked.Add(1)
+		w.answer(out, r)
+	}))
+	t.Cleanup(server.Close)
+	var err error
+	w.upstreamClients, err = newUpstreamClients([]string{server.URL}, func() time.Time { return w.now }, func() time.Duration { return w.left })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.close() })
+	return w
+}
+
+func (w *upstreamWorld) want(t *testing.T, secret string, wantErr error, wantAsked int64) {
+	t.Helper()
+	caller, err := w.ClientCaller(t.Context(), "c1", secret, account.Origin{Address: "192.0.2.1", RequestID: "r"})
+	if !errors.Is(err, wantErr) || (err == nil) != (wantErr == nil) {
+		t.Fatalf("%v, want %v", err, wantErr)
+	}
+	if err == nil && (!caller.Client.Can(store.Follow) || caller.Actor.ID != "c1" || caller.Actor.Address != "192.0.2.1") {
+		t.Errorf("%+v is not the client", caller)
+	}
+	if n := w.asked.Load(); n != wantAsked {
+		t.Errorf("asked %d times, want %d", n, wantAsked)
+	}
+}
+
+func TestUpstreamIsAskedOnceALease(t *testing.T) {
+	w := newUpstreamWorld(t)
+	began := w.now
+	w.want(t, "right", nil, 1)
+	w.want(t, "right", nil, 1)
+	w.now = began.Add(15*time.Second - time.Nanosecond)
+	w.want(t, "right", nil, 1)
+	w.now = began.Add(15 * time.Second)
+	w.want(t, "right", nil, 2)
+
+	// An edge that has no lease left remembers nothing.
+	w.now, w.left = w.now.Add(time.Hour), 0
+	w.want(t, "right", nil, 3)
+	w.want(t, "right", nil, 4)
+}
+
+// A secret that is wrong is refused each time, and is not taken for one that is right.
+func TestUpstreamRefuses(t *testing.T) {
+	w := newUpstreamWorld(t)
+	w.want(t, "right", nil, 1)
+	w.want(t, "wrong", account.ErrBadClient, 2)
+	w.want(t, "wrong", account.ErrBadClient, 3)
+	w.want(t, "right", nil, 3)
+
+	// One that has been withdrawn is good until the lease has ended, and no longer.
+	w.answer = func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(http.StatusUnauthorized) }
+	w.now = w.now.Add(16 * time.Second)
+	w.want(t, "right", account.ErrBadClient, 4)
+}
+
+// Whatever is not a clear answer is neither good nor bad.
+func TestUpstreamCannotTell(t *testing.T) {
+	w := newUpstreamWorld(t)
+	answers := map[string]http.HandlerFunc{
+		"error":    func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(http.StatusInternalServerError) },
+		"limited":  func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(http.StatusTooManyRequests) },
+		"redirect": func(out http.ResponseWriter, r *http.Request) { http.Redirect(out, r, "/elsewhere", http.StatusFound) },
+		"nonsense": func(out http.ResponseWriter, _ *http.Request) { fmt.Fprint(out, "<html>") },
+		"another": func(out http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(out, `{"id":"c2","capabilities":["follow"]}`)
+		},
+	}
+	asked := int64(0)
+	for name, answer := range answers {
+		asked++
+		w.answer = answer
+		t.Log(name)
+		w.want(t, "right", token.ErrUnavailable, asked)
+	}
+	_ = w.close()
+	gone, err := newUpstreamClients([]string{"http://127.0.0.1:1"}, time.Now, func() time.Duration { return time.Second })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := gone.ClientCaller(t.Context(), "c1", "right", account.Origin{}); !errors.Is(err, token.ErrUnavailable) {
+		t.Errorf("no server: %v, want ErrUnavailable", err)
+	} else if strings.Contains(err.Error(), "right") {
+		t.Errorf("the error quotes the secret: %v", err)
+	}
+}
+
+// Those who ask the same at the same time share one question, and whoever gives up
+// takes nobody along.
+func TestUpstreamSharesQuestions(t *testing.T) {
+	w := newUpstreamWorld(t)
+	good := w.answer
+	hold := make(chan struct{})
+	w.answer = func(out http.ResponseWriter, r *http.Request) {
+		<-hold
+		good(out, r)
+	}
+	impatient, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if _, err := w.ClientCaller(impatient, "c1", "right", account.Origin{}); !errors.Is(err, token.ErrUnavailable) {
+			t.Errorf("gave up: %v, want ErrUnavailable", err)
+		}
+	})
+	for w.asked.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for range 20 {
+		running.Go(func() {
+			if _, err := w.ClientCaller(t.Context(), "c1", "right", account.Origin{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	time.Sleep(20 * time.Millisecond)
+	cancel()
+	close(hold)
+	running.Wait()
+	if n := w.asked.Load(); n != 1 {
+		t.Errorf("asked %d times, want once", n)
+	}
+}
+
+// A flood of guesses fills no memory.
+func TestUpstreamMemoryIsBounded(t *testing.T) {
+	w := newUpstreamWorld(t)
+	running := token.Lease{Start: w.now, Length: time.Minute}
+	over := token.Lease{Start: w.now.Add(-time.Hour), Length: time.Minute}
+	for i := range mostKnownClients {
+		lease := running
+		if i%2 == 0 {
+			lease = over
+		}
+		w.known[[32]byte{byte(i), byte(i >> 8)}] = knownClient{lease: lease}
+	}
+	w.want(t, "right", nil, 1)
+	if n := len(w.known); n != mostKnownClients/2+1 {
+		t.Errorf("%d are known, want half of what there was and one more", n)
+	}
+	for i := range mostKnownClients {
+		w.known[[32]byte{byte(i), byte(i >> 8)}] = knownClient{lease: running}
+	}
+	w.want(t, "other", account.ErrBadClient, 2)
+	w.now = w.now.Add(16 * time.Second)
+	w.want(t, "right", nil, 3)
+	if n := len(w.known); n > mostKnownClients {
+		t.Errorf("%d are known, at most %d may be", n, mostKnownClients)
+	}
+}
