@@ -52,7 +52,7 @@ func NewKey(id string, public crypto.PublicKey) (*Key, error) {
 	var err error
 	switch p := public.(type) {
 	case *ecdsa.PublicKey:
-		k.alg, k.method, err = ES256, es256{}, checkECDSA(p)
+		k.alg, k.method, err = ES256, jwt.SigningMethodES256, checkECDSA(p)
 	case ed25519.PublicKey:
 		k.alg, k.method, err = EdDSA, jwt.SigningMethodEdDSA, checkEd25519(p)
 	case *rsa.PublicKey:

@@ -7,6 +7,9 @@ import (
 	"unicode/utf8"
 )
 
+// es256Signature is the length of a signature of ES256 in base64url.
+const es256Signature = 86
+
 // Mint signs a session. Every claim must be set and in range (NotBefore may be
 // zero); errors about claims wrap [ErrMalformed], so that nothing is minted that
 // would be refused as malformed.
@@ -20,7 +23,7 @@ func Mint(key *SigningKey, s Session) (string, error) {
 		return "", err
 	}
 	enc := base64.RawURLEncoding
-	buf := make([]byte, 0, enc.EncodedLen(len(header))+enc.EncodedLen(len(payload))+2+enc.EncodedLen(2*es256Half)) // more for RS256
+	buf := make([]byte, 0, enc.EncodedLen(len(header))+enc.EncodedLen(len(payload))+2+es256Signature) // more for RS256
 	buf = enc.AppendEncode(buf, header)
 	buf = append(buf, '.')
 	buf = enc.AppendEncode(buf, payload)
