@@ -74,8 +74,8 @@ func split(raw string) (header, payload, signature string, err error) {
 		}
 	}
 	header, rest, _ := strings.Cut(raw, ".")
-	payload, signature, found := strings.Cut(rest, ".")
-	if !found || header == "" || payload == "" || signature == "" || strings.Contains(signature, ".") {
+	payload, signature, _ = strings.Cut(rest, ".")
+	if header == "" || payload == "" || signature == "" || strings.Contains(signature, ".") {
 		return "", "", "", fmt.Errorf("%w: not three parts", ErrMalformed)
 	}
 	return header, payload, signature, nil
