@@ -24,6 +24,7 @@ type Log struct {
 	chunks   []*chunk // none empty; all but the last are sealed
 	size     int
 	compared int // the size after the last compaction
+	merged   int // how often something was put below Last
 }
 
 // Len returns the number of entries, superseded ones included.
@@ -37,20 +38,60 @@ func (l *Log) Last() revocation.Epoch {
 	return l.chunks[len(l.chunks)-1].last()
 }
 
-// Append adds revocations, in any order. Those that do not lie above Last are
-// left out: they are in the log already, or something newer is.
+// Append adds revocations, in any order. Those that the log has already are left
+// out. As a rule all lie above Last; what lies below, because answers overtook each
+// other, costs a copy of the log.
 func (l *Log) Append(revocations ...revocation.Revocation) {
-	last := l.Last()
 	byEpoch := func(a, b revocation.Revocation) int { return cmp.Compare(a.Epoch, b.Epoch) }
 	if !slices.IsSortedFunc(revocations, byEpoch) {
 		revocations = slices.Clone(revocations)
 		slices.SortStableFunc(revocations, byEpoch)
 	}
-	for _, r := range revocations {
-		if r.Epoch > last {
-			l.add(r.Scope.Kind, r.Scope.ID, r.Epoch)
+	last := l.Last()
+	above := sort.Search(len(revocations), func(i int) bool { return revocations[i].Epoch > last })
+	var missing []revocation.Revocation
+	for _, r := range revocations[:above] {
+		if !l.has(r) {
+			missing = append(missing, r)
 		}
 	}
+	if len(missing) > 0 {
+		l.merge(missing)
+	}
+	for _, r := range revocations[above:] {
+		l.add(r.Scope.Kind, r.Scope.ID, r.Epoch)
+	}
+}
+
+// has reports whether the log holds r.
+func (l *Log) has(r revocation.Revocation) bool {
+	page, _ := l.After(r.Epoch - 1)
+	for i := page.from; i < page.to && page.epochs[i] == int64(r.Epoch); i++ {
+		if kind, id := page.at(i); kinds[kind] == r.Scope.Kind && string(id) == r.Scope.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// merge puts revocations, ascending, where they belong.
+func (l *Log) merge(revocations []revocation.Revocation) {
+	out := &Log{compared: l.compared, merged: l.merged + 1}
+	for _, c := range l.chunks {
+		for i := range c.len() {
+			for len(revocations) > 0 && revocations[0].Epoch < revocation.Epoch(c.epochs[i]) {
+				r := revocations[0]
+				out.add(r.Scope.Kind, r.Scope.ID, r.Epoch)
+				revocations = revocations[1:]
+			}
+			kind, id := c.at(i)
+			out.add(kinds[kind], string(id), revocation.Epoch(c.epochs[i]))
+		}
+	}
+	for _, r := range revocations {
+		out.add(r.Scope.Kind, r.Scope.ID, r.Epoch)
+	}
+	*l = *out
 }
 
 func (l *Log) add(k revocation.Kind, id string, e revocation.Epoch) {
@@ -88,7 +129,7 @@ func (l *Log) Due() bool { return l.size-l.compared > max(PageSize, l.compared/2
 
 // Compacted returns a log without what decides nothing any more: entries of
 // users and sessions at or below everyone, and entries that have a newer one of
-// the same scope. Nobody may append to l meanwhile.
+// the same scope. Nobody may append to l meanwhile: see [Log.Clone].
 func (l *Log) Compacted(everyone revocation.Epoch) *Log {
 	type place struct {
 		hash         uint64
@@ -131,6 +172,22 @@ func (l *Log) Compacted(everyone revocation.Epoch) *Log {
 	}
 	out.compared = out.size
 	return out
+}
+
+// Merged counts how often something was put in below Last: what was read up to
+// there before may then lack something.
+func (l *Log) Merged() int { return l.merged }
+
+// Clone returns a copy that shares what does not change: l may be appended to
+// afterwards, and the copy too.
+func (l *Log) Clone() *Log {
+	out := *l
+	out.chunks = slices.Clone(l.chunks)
+	if n := len(out.chunks); n > 0 {
+		c := out.chunks[n-1].columns
+		out.chunks[n-1] = &chunk{columns: columns{slices.Clip(c.epochs), slices.Clip(c.kinds), slices.Clip(c.ends), slices.Clip(c.ids)}}
+	}
+	return &out
 }
 
 // Settled says that what the log holds now needs no compaction: it was just

@@ -88,44 +88,6 @@ func (n *Node) forgetRow() error {
 	return n.store.Update(ctx, func(tx store.Tx) error { return tx.DeleteNode(ctx, n.id) })
 }
 
-// appliedEpochs are the epochs, above the view's, of revocations that this
-// process has committed and so enforces already.
-type appliedEpochs struct {
-	mu  sync.Mutex
-	set map[revocation.Epoch]struct{}
-}
-
-func (a *appliedEpochs) add(view revocation.Epoch, revocations []revocation.Revocation) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.set == nil {
-		a.set = map[revocation.Epoch]struct{}{}
-	}
-	for _, r := range revocations {
-		if r.Epoch > view {
-			a.set[r.Epoch] = struct{}{}
-		}
-	}
-}
-
-// forget drops what the view includes.
-func (a *appliedEpochs) forget(view revocation.Epoch) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for e := range a.set {
-		if e <= view {
-			delete(a.set, e)
-		}
-	}
-}
-
-func (a *appliedEpochs) has(e revocation.Epoch) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, has := a.set[e]
-	return has
-}
-
 // history says by when an epoch was in the view, for receipts of which nobody
 // remembers the commit.
 type history struct {

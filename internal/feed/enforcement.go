@@ -19,11 +19,16 @@ func (n *Node) Enforcement(ctx context.Context, epoch revocation.Epoch, committe
 	if committed.IsZero() {
 		committed = n.committedBy(epoch)
 	}
+	// Its own commit does not make a node count: it goes on answering followers
+	// from its view until that has the epoch.
+	if err := n.AppliedUpTo(ctx, epoch); err != nil {
+		n.log.WarnContext(ctx, "a receipt is given without having read what was committed", "error", err)
+	}
 	moved, stop := n.hub.watch()
 	defer stop()
 	own := func() standing {
-		t := n.hub.count(epoch)
-		return standing{name: n.config.Name, lease: n.lease, has: n.hub.viewEpoch() >= epoch || n.applied.has(epoch), tally: t}
+		has, t := n.hub.count(epoch)
+		return standing{name: n.config.Name, lease: n.lease, has: has, tally: t}
 	}
 	ask := func(context.Context) error {
 		n.peers.ask(epoch)

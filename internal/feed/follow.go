@@ -143,7 +143,6 @@ func (n *Node) readChanges(ctx context.Context, lease token.Lease) (count int, l
 		n.history.add(u.epoch, n.now())
 	}
 	n.epoch.Store(int64(u.epoch))
-	n.applied.forget(u.epoch)
 	if lease != (token.Lease{}) {
 		n.view.lease.Store(&lease)
 	}
@@ -157,8 +156,8 @@ func (n *Node) changesAfter(ctx context.Context, after revocation.Epoch) (store.
 	return n.store.ChangesAfter(ctx, after, pageLimit)
 }
 
-// take applies one answer of the store to what validators read, and notes for
-// the followers what is not above its epoch: the rest comes again.
+// take applies one answer of the store to what validators read, and notes it for
+// the followers.
 func (n *Node) take(ctx context.Context, c store.Changes, u *update) error {
 	if c.Installation != nil || c.Settings != nil || c.Keys != nil {
 		next := n.hub.shared // only this goroutine writes it
@@ -171,11 +170,9 @@ func (n *Node) take(ctx context.Context, c store.Changes, u *update) error {
 		u.shared = &next
 	}
 	n.cache.Apply(c.Revocations...)
-	included := c.Revocations
-	for len(included) > 0 && included[len(included)-1].Epoch > c.Epoch {
-		included = included[:len(included)-1]
-	}
-	u.take(included)
+	// Those above the clock, too: one of them may be what has become of a row that
+	// stood below it when the clock was read.
+	u.take(c.Revocations)
 	return nil
 }
 

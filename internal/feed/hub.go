@@ -3,6 +3,7 @@ package feed
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,7 +27,7 @@ type hub struct {
 	epoch    revocation.Epoch // of the view
 	trusted  token.Lease      // the view's own
 	shared   shared
-	log      *changelog.Log // everything up to epoch
+	log      *changelog.Log // everything up to epoch, and what came along with it
 	everyone revocation.Epoch
 	followed registry
 	changed  chan struct{} // closed when epoch moves
@@ -34,6 +35,9 @@ type hub struct {
 	watchers map[chan struct{}]struct{}
 	tidied   time.Time
 	closed   bool
+
+	compacting bool
+	running    sync.WaitGroup
 }
 
 func newHub(now func() time.Time, lease, margin time.Duration, catchUp func(context.Context) error) *hub {
@@ -52,13 +56,13 @@ type update struct {
 	shared      *shared     // nil leaves it as it is
 	everyone    revocation.Epoch
 	log         *changelog.Log          // everything from the beginning, if not nil
-	revocations []revocation.Revocation // else what is new, ascending
+	revocations []revocation.Revocation // else what is new
 }
 
 // startLog says that what is taken from now on is all there is.
 func (u *update) startLog() { u.log = &changelog.Log{} }
 
-// take adds revocations, ascending.
+// take adds revocations.
 func (u *update) take(revocations []revocation.Revocation) {
 	for i := range revocations {
 		if r := &revocations[i]; r.Scope.Kind == revocation.KindEveryone {
@@ -102,20 +106,38 @@ func (h *hub) publish(u update) {
 	}
 }
 
-// tidy forgets followers whose leases have run out, and drops from the log what
-// decides nothing any more. The caller is the only one who publishes.
+// tidy forgets followers whose leases have run out, and has the log compacted
+// when it is due.
 func (h *hub) tidy() {
 	h.tidyFollowers()
 	h.mu.Lock()
-	log, everyone := h.log, h.everyone
-	h.mu.Unlock()
-	if !log.Due() {
+	defer h.mu.Unlock()
+	if !h.log.Due() || h.compacting || h.closed {
 		return
 	}
-	smaller := log.Compacted(everyone) // without the lock: it may take a while
+	h.compacting = true
+	from, log, everyone := h.log, h.log.Clone(), h.everyone
+	h.running.Go(func() { h.compact(from, log, everyone) }) // ends by itself; close waits
+}
+
+// compact drops from the log what decides nothing any more. It works on a copy:
+// with a million entries it takes a while.
+func (h *hub) compact(from, log *changelog.Log, everyone revocation.Epoch) {
+	last := log.Last()
+	smaller := log.Compacted(everyone)
 	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.compacting = false
+	if h.log != from || from.Merged() != log.Merged() {
+		return // it is another by now; next time
+	}
+	for more := true; more; {
+		var since changelog.Page
+		since, more = from.After(last)
+		smaller.Append(slices.Collect(since.All())...)
+		last = max(last, since.Last())
+	}
 	h.log = smaller
-	h.mu.Unlock()
 }
 
 // tidyEvery is the least time between two walks over all followers.
@@ -136,6 +158,7 @@ func (h *hub) tidyFollowers() {
 
 // close ends every request that is held, and grants no lease any more.
 func (h *hub) close() {
+	defer h.running.Wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -148,11 +171,12 @@ func (h *hub) close() {
 	h.tellLocked()
 }
 
-// count says how many live followers have the epoch.
-func (h *hub) count(epoch revocation.Epoch) tally {
+// count says whether the view has the epoch, and how many live followers have.
+// Both at once: a follower that enters later is answered from that view.
+func (h *hub) count(epoch revocation.Epoch) (bool, tally) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.followed.tally(epoch, h.epoch, h.now())
+	return h.epoch >= epoch, h.followed.tally(epoch, h.epoch, h.now())
 }
 
 // standing says what may be said about the view as a whole: its epoch, and what
@@ -267,6 +291,9 @@ func (h *hub) answer(q *Query, confirmed revocation.Epoch, began time.Time, must
 	if a.tail == nil {
 		a.tail = h.tailOf(q.After, page)
 		h.tails[q.After] = a.tail
+	}
+	if confirmed > h.epoch {
+		confirmed = 0 // in another history, while the question was held
 	}
 	if q.Follower == "" {
 		a.Lease = 0 // somebody who looks, and whom nobody could count

@@ -101,7 +101,6 @@ type Node struct {
 	beats heart
 
 	installation atomic.Pointer[store.Installation]
-	applied      appliedEpochs
 	history      history
 	failed       atomic.Pointer[failure]
 
@@ -250,7 +249,6 @@ func (n *Node) CatchUp(ctx context.Context) error {
 // node refuses at once, and reads on for the sake of its followers.
 func (n *Node) Applied(revocations ...revocation.Revocation) {
 	n.cache.Apply(revocations...)
-	n.applied.add(n.Epoch(), revocations)
 	n.reads.join()
 }
 

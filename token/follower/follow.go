@@ -101,28 +101,36 @@ func (f *Follower) note(server *url.URL, err error) {
 	f.failed.Store(&failure{f.now(), err})
 }
 
-// round asks until an answer without more has come, and everything is applied.
+// round asks until an answer without more has come, and everything is applied. A
+// round that breaks off begins anew: pages from before and after a backup was
+// restored do not make a whole.
 func (f *Follower) round(ctx context.Context, server *url.URL, wait, patience time.Duration) error {
+	at, view, history := f.at()
+	var round []revocation.Revocation
 	for startedOver := false; ; {
-		position, view, history := f.at()
 		confirmed, behind := f.confirmed(view)
 		a, sent, err := f.ask(ctx, server, question{
-			after: position, confirmed: confirmed, behind: behind, wait: wait, patience: patience,
+			after: at, confirmed: confirmed, behind: behind, wait: wait, patience: patience,
 		})
 		if err == nil {
-			err = a.fits(position)
+			err = a.fits(at)
 		}
 		if err == nil {
-			err = f.apply(a, sent, history)
+			if f.keeps() {
+				round = append(round, a.revocations...)
+			}
+			err = f.apply(a, round, sent, history)
 		}
 		if errors.Is(err, errStartOver) && !startedOver {
 			f.startOver(history, server.Host)
-			startedOver = true
+			startedOver, round = true, nil
+			at, view, history = f.at()
 			continue
 		}
 		if err != nil || !a.more {
 			return err
 		}
+		at = a.epoch
 	}
 }
 

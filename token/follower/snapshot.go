@@ -59,14 +59,8 @@ func (f *Follower) takeSnapshot(a *answer) error {
 	if err := f.applySharedLocked(a); err != nil {
 		return err
 	}
-	s.position = a.epoch
-	if s.log != nil {
-		s.log.Append(a.revocations...)
-		s.log.Settled()
-	}
-	if f.config.Downstream != nil {
-		s.staged = append(s.staged, a.revocations...)
-	}
+	s.start = a.epoch
+	s.loaded = a.revocations
 	return nil
 }
 

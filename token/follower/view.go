@@ -1,7 +1,6 @@
 package follower
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -37,20 +36,21 @@ type Update struct {
 	Audience  []string          // nil if it did not change
 	Settings  *settings.InForce // nil if they did not change
 	Keys      json.RawMessage   // a JWK Set; nil if it did not change
-	// Revocations are ascending by epoch.
+	// Revocations are in no order. Some may be above Epoch, and some may have come
+	// before.
 	Revocations []revocation.Revocation
 }
 
 // state is what the follower knows. Validators read settings, keys and the cache
 // without a lock; epoch and lease are published atomically (see Follower).
 type state struct {
-	mu       sync.Mutex
-	position revocation.Epoch // everything up to here has come, some of it perhaps on a page with more
-	view     revocation.Epoch // everything up to here is applied
-	history  int              // counts the times that it started over
-	fresh    bool             // it started over, and is not complete again yet
-	lease    token.Lease      // the one that ends last
-	length   time.Duration    // of the latest lease that was granted
+	mu      sync.Mutex
+	view    revocation.Epoch // everything up to here is applied
+	start   revocation.Epoch // where questions begin: at view, or at what the snapshot file has
+	history int              // counts the times that it started over
+	fresh   bool             // it started over, and is not complete again yet
+	lease   token.Lease      // the one that ends last
+	length  time.Duration    // of the latest lease that was granted
 
 	issuer   string
 	audience []string
@@ -59,20 +59,24 @@ type state struct {
 	pending  Update // what changed since Downstream was last told
 
 	// What is kept to hand on, to a file or downstream, and else not at all.
-	staged   []revocation.Revocation // above view
-	log      *changelog.Log          // up to view; nil without a SnapshotFile
+	loaded   []revocation.Revocation // from the snapshot file, until the first answer
+	log      *changelog.Log          // nil without a SnapshotFile
 	everyone revocation.Epoch
 }
 
-// at is where the next question starts.
-func (f *Follower) at() (position, view revocation.Epoch, history int) {
+// at is where the next round begins.
+func (f *Follower) at() (start, view revocation.Epoch, history int) {
 	f.state.mu.Lock()
 	defer f.state.mu.Unlock()
-	return f.state.position, f.state.view, f.state.history
+	return f.state.start, f.state.view, f.state.history
 }
 
-// apply merges an answer to a question that was sent at the instant given.
-func (f *Follower) apply(a *answer, sent time.Time, history int) error {
+// keeps reports whether revocations are handed on, to a file or downstream.
+func (f *Follower) keeps() bool { return f.config.SnapshotFile != "" || f.config.Downstream != nil }
+
+// apply merges an answer to a question that was sent at the instant given. round
+// is what the whole round has brought, if anybody keeps it.
+func (f *Follower) apply(a *answer, round []revocation.Revocation, sent time.Time, history int) error {
 	s := &f.state
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,8 +91,6 @@ func (f *Follower) apply(a *answer, sent time.Time, history int) error {
 	if err := f.applySharedLocked(a); err != nil {
 		return err
 	}
-	f.stageLocked(a)
-	s.position = max(s.position, a.epoch)
 	if a.more {
 		return nil // a row that has moved on may be on a later page
 	}
@@ -98,7 +100,8 @@ func (f *Follower) apply(a *answer, sent time.Time, history int) error {
 	}
 	s.length = a.lease
 	s.view = max(s.view, a.epoch)
-	f.publishLocked()
+	s.start = s.view
+	f.publishLocked(round)
 	return nil
 }
 
@@ -140,27 +143,22 @@ func (f *Follower) checkInstallation(a *answer) error {
 	return nil
 }
 
-// stageLocked keeps revocations for whoever they are handed on to.
-func (f *Follower) stageLocked(a *answer) {
-	s := &f.state
-	if s.log == nil && f.config.Downstream == nil {
-		return
-	}
-	for _, r := range a.revocations {
-		if r.Epoch > s.view {
-			s.staged = append(s.staged, r)
-		}
-	}
-}
-
 // publishLocked makes view and lease those that validators go by, after handing
-// on what is new.
-func (f *Follower) publishLocked() {
+// on what is new. All of it: even what lies above the view may be what has become
+// of a row that lay below.
+func (f *Follower) publishLocked(round []revocation.Revocation) {
 	s := &f.state
-	ready := s.takeStaged()
+	if len(s.loaded) > 0 {
+		round = append(s.loaded, round...)
+		s.loaded = nil
+	}
 	if s.log != nil {
-		s.log.Append(ready...)
-		for _, r := range ready {
+		first := s.log.Len() == 0
+		s.log.Append(round...)
+		if first {
+			s.log.Settled() // there is one entry a scope
+		}
+		for _, r := range round {
 			if r.Scope.Kind == revocation.KindEveryone {
 				s.everyone = max(s.everyone, r.Epoch)
 			}
@@ -172,7 +170,7 @@ func (f *Follower) publishLocked() {
 	if d := f.config.Downstream; d != nil {
 		u := s.pending
 		s.pending = Update{}
-		u.StartOver, u.Epoch, u.Lease, u.Revocations = s.fresh, s.view, s.lease, ready
+		u.StartOver, u.Epoch, u.Lease, u.Revocations = s.fresh, s.view, s.lease, round
 		d.Update(u)
 	}
 	s.fresh = false
@@ -181,23 +179,7 @@ func (f *Follower) publishLocked() {
 	f.lease.Store(&lease)
 }
 
-// takeStaged returns what the view includes by now, ascending and without
-// doubles, and keeps the rest.
-func (s *state) takeStaged() []revocation.Revocation {
-	if len(s.staged) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(s.staged, func(a, b revocation.Revocation) int {
-		return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), cmp.Compare(a.Scope.Kind, b.Scope.Kind), cmp.Compare(a.Scope.ID, b.Scope.ID))
-	})
-	s.staged = slices.Compact(s.staged)
-	n, _ := slices.BinarySearchFunc(s.staged, s.view+1, func(r revocation.Revocation, e revocation.Epoch) int { return cmp.Compare(r.Epoch, e) })
-	ready := s.staged[:n:n]
-	s.staged = slices.Clone(s.staged[n:])
-	return ready
-}
-
-// startOver forgets the position, and trusts nothing before everything has come
+// startOver forgets where it was, and trusts nothing before everything has come
 // again. Whatever is known of higher epochs stays in the cache.
 func (f *Follower) startOver(history int, server string) {
 	s := &f.state
@@ -207,7 +189,7 @@ func (f *Follower) startOver(history int, server string) {
 		return // somebody was faster
 	}
 	s.history++
-	s.position, s.view, s.staged = 0, 0, nil
+	s.start, s.view, s.loaded = 0, 0, nil
 	s.fresh = true
 	if s.log != nil {
 		s.log = &changelog.Log{}
