@@ -186,6 +186,9 @@ func TestPermissions(t *testing.T) {
 			tried := map[string]bool{}
 			for _, e := range expectations {
 				tried[e.route] = true
+				if r := routeOf(e.route); guard.name != "with the guard" && (r.Self || r.Permissions == nil) {
+					continue // nobody guards those but the services
+				}
 				t.Run(strings.TrimSpace(e.route+" "+e.query+e.body), func(t *testing.T) { s.on(t).expect(e) })
 			}
 			for _, r := range Routes() {

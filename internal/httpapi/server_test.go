@@ -72,6 +72,7 @@ type option func(*Config, *setup)
 type setup struct {
 	database  string
 	lease     time.Duration
+	level     slog.Level
 	unguarded bool
 	join      bool // another node has made the installation
 }
@@ -90,6 +91,9 @@ func onPostgres(t *testing.T) option {
 	return func(_ *Config, s *setup) { s.database = pgtest.DSN(t) }
 }
 
+// inDetail logs what is not worth a line in production: nothing takes a short way.
+func inDetail(_ *Config, s *setup) { s.level = slog.LevelDebug }
+
 // behindProxy makes whoever connects a trusted proxy.
 func behindProxy(c *Config, _ *setup) {
 	c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
@@ -105,7 +109,6 @@ func start(t *testing.T, options ...option) *server {
 	config := Config{
 		Issuer: issuer, Returns: webcookie.Returns{Issuer: issuer},
 		Timeout: 20 * time.Second, // machines that run tests are slow
-		Logger:  slog.New(slog.NewTextHandler(s.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Ready: func(context.Context) error {
 			if err := s.ready.Load(); err != nil {
 				return *err
@@ -117,6 +120,7 @@ func start(t *testing.T, options ...option) *server {
 	for _, o := range options {
 		o(&config, &set)
 	}
+	config.Logger = slog.New(slog.NewTextHandler(s.logged, &slog.HandlerOptions{Level: set.level}))
 	t.Cleanup(s.keptSecret)
 	s.open(set)
 	config.Sessions, config.Accounts, config.Feed = s.sessions, s.accounts, s.node

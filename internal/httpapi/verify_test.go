@@ -14,7 +14,11 @@ import (
 
 // Forward auth: 200 with the identity, or 401 without.
 func TestVerify(t *testing.T) {
-	s := start(t)
+	t.Run("the short way", func(t *testing.T) { forwardAuth(t, start(t)) })
+	t.Run("the long way", func(t *testing.T) { forwardAuth(t, start(t, inDetail)) })
+}
+
+func forwardAuth(t *testing.T, s *server) {
 	ann := s.user("ann")
 	good, other := s.token(ann), s.token(s.user("bob"))
 	for _, tt := range []struct {
@@ -40,7 +44,11 @@ func TestVerify(t *testing.T) {
 			s := s.on(t)
 			// Somebody else's identity headers must not survive.
 			with := append([]credential{header{"Remote-User", "root"}, header{"Curfew-Session", "x"}}, tt.with...)
-			a := s.do("GET", "/v1/verify?access_token="+good, nil, with...)
+			query := "?access_token=" + good
+			if tt.name != "a token in the query" {
+				query = ""
+			}
+			a := s.do("GET", "/v1/verify"+query, nil, with...)
 			s.identity(a, tt.code == "", ann.ID, claims(t, good).ID)
 			if tt.code != "" {
 				a.problem(401, tt.code)
