@@ -125,6 +125,28 @@ func (v *Validator) Validate(ctx context.Context, raw string) (*Session, error) 
 	return s, err
 }
 
+// ValidateRemembered is Validate for a token that this validator remembers and
+// accepts. It returns nil for every other, having decided nothing: ask Validate
+// then. It is for doors that take a shorter way when there is no question left.
+func (v *Validator) ValidateRemembered(ctx context.Context, raw string) *Session {
+	e := v.seen.get(raw)
+	if e == nil {
+		return nil
+	}
+	if v.config.Observe == nil {
+		if v.decide(ctx, e) != nil {
+			return nil
+		}
+		return &e.session
+	}
+	began := v.now()
+	if v.decide(ctx, e) != nil {
+		return nil
+	}
+	v.config.Observe("", v.now().Sub(began))
+	return &e.session
+}
+
 func (v *Validator) validate(ctx context.Context, raw string) (*Session, error) {
 	if e := v.seen.get(raw); e != nil {
 		err := v.decide(ctx, e)

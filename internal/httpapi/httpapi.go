@@ -158,7 +158,7 @@ func newHandler(config Config, routes []Route, unguarded bool) (http.Handler, er
 			return nil, err
 		}
 	}
-	return inbound.Wrap(inbound.Config{
+	return a.quick(inbound.Wrap(inbound.Config{
 		TrustedProxies: config.TrustedProxies,
 		Logger:         config.Logger,
 		Observe: func(r inbound.Record) {
@@ -166,5 +166,5 @@ func newHandler(config Config, routes []Route, unguarded bool) (http.Handler, er
 		},
 		Panic: func(w http.ResponseWriter, r *http.Request) { fail(w, r, fault.ErrInternal) },
 		Now:   config.Now,
-	}, a.mux(routes)), nil
+	}, a.mux(routes))), nil
 }

@@ -135,7 +135,7 @@ func identify(r *http.Request, proxies []netip.Prefix) *Request {
 	if id := r.Header.Get("X-Request-Id"); q.Trusted && saneID(id) {
 		q.ID = id
 	} else {
-		q.ID = newID()
+		q.ID = NewID()
 	}
 	return q
 }
@@ -156,7 +156,8 @@ func saneID(id string) bool {
 	return true
 }
 
-func newID() string {
+// NewID returns a name for a request: 96 random bits.
+func NewID() string {
 	var b [12]byte
 	rand.Read(b[:]) // never fails
 	return base64.RawURLEncoding.EncodeToString(b[:])
