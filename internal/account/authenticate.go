@@ -83,7 +83,7 @@ func (s *Service) verify(ctx context.Context, u store.User, nameKey, password st
 			hash = read
 		}
 	}
-	if hash.matches(password) && stored && !u.Disabled && len(password) <= LongestPassword {
+	if hash.matches(password) && stored && !u.Disabled {
 		if !hash.current(s.config.hashMemoryKiB()) {
 			u.PasswordHash = s.renew(ctx, u, hashPassword(password, s.config.hashMemoryKiB()))
 		}

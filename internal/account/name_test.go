@@ -25,6 +25,7 @@ func TestNormalizeName(t *testing.T) {
 		{"final sigma", "ΣΊΣΥΦΟΣ", "ΣΊΣΥΦΟΣ", "σίσυφοσ"},
 		{"Kelvin sign", "\u212aate", "Kate", "kate"},
 		{"iota below, in two orders", "\u03b1\u0345\u0301", "\u1fb4", "\u03ac\u03b9"},
+		{"a mark stays with its letter", "\u1fb4\u0301", "\u1fb4\u0301", "\u03ac\u0301\u03b9"},
 		{"address", "ann@example.com", "ann@example.com", "ann@example.com"},
 		{"Chinese", "张伟", "张伟", "张伟"},
 		{"emoji", "ann 🦉", "ann 🦉", "ann 🦉"},

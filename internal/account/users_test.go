@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
@@ -163,6 +164,8 @@ func TestChangeUserAudit(t *testing.T) {
 		root := n.add("root", store.AdministerSystem)
 		u := n.add("alice", store.UserEdit)
 		const secret = "a brand new secret"
+		read, err := n.store.Clock(t.Context()) // by a sign-in that is under way
+		noErr(t, err)
 		changed, revoked, err := n.ChangeUser(t.Context(), n.as(root), u.ID, wire.UserChange{
 			Name: ptr(" Alicia "), Email: json.RawMessage(`"alicia@example.com"`), Password: ptr(secret),
 			Permissions: &[]string{store.AdministerSystem, store.UserEdit, store.UserEdit}, Disabled: ptr(true),
@@ -182,6 +185,9 @@ func TestChangeUserAudit(t *testing.T) {
 		noErr(t, err)
 		if revoked == nil || *revoked != (revocation.Revocation{Scope: revocation.User(u.ID), Epoch: clock}) {
 			t.Fatalf("revoked %v, want the user at %d", revoked, clock)
+		}
+		if clock <= read {
+			t.Errorf("revoked before %d: a sign-in that had read %d would live", clock, read)
 		}
 		before, err := n.store.RevokedBefore(t.Context(), u.ID, "x")
 		noErr(t, err)
@@ -325,15 +331,29 @@ func TestLastAdministrator(t *testing.T) {
 	})
 }
 
+// slow is a store whose transactions dawdle after the count that they decide by.
+type slow struct{ store.Store }
+
+func (s slow) Update(ctx context.Context, write func(store.Tx) error) error {
+	return s.Store.Update(ctx, func(tx store.Tx) error { return write(slowTx{tx}) })
+}
+
+type slowTx struct{ store.Tx }
+
+func (t slowTx) CountAdministrators(ctx context.Context) (int64, error) {
+	n, err := t.Tx.CountAdministrators(ctx)
+	time.Sleep(20 * time.Millisecond)
+	return n, err
+}
+
 // Two administrators, two connections, each takes the other down: one stays.
 func TestTwoDemotionsAtOnce(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
-		first, second := w.node(), w.node()
-		root := first.add("root")
-		for round := range 20 {
+		first, second := w.nodeWith(slow{w.store()}, account.Config{}), w.nodeWith(slow{w.store()}, account.Config{})
+		for round := range 10 {
 			a := first.add(fmt.Sprintf("a%d", round), store.AdministerSystem)
 			b := first.add(fmt.Sprintf("b%d", round), store.AdministerSystem)
-			go2 := make(chan struct{})
+			begin := make(chan struct{})
 			errs := make(chan error, 2)
 			change := wire.UserChange{Permissions: &[]string{}}
 			if round%2 == 1 {
@@ -341,12 +361,12 @@ func TestTwoDemotionsAtOnce(t *testing.T) {
 			}
 			for n, target := range map[*node]store.User{first: a, second: b} {
 				go func() {
-					<-go2
+					<-begin
 					_, _, err := n.ChangeUser(context.WithoutCancel(t.Context()), cli, target.ID, change, "")
 					errs <- err
 				}()
 			}
-			close(go2)
+			close(begin)
 			lost := 0
 			for range 2 {
 				if err := <-errs; err != nil {
@@ -374,7 +394,6 @@ func TestTwoDemotionsAtOnce(t *testing.T) {
 				return nil
 			}))
 		}
-		_ = root
 	})
 }
 
