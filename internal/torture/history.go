@@ -1,0 +1,93 @@
+// Package torture starts real Curfew processes, breaks what is under and between
+// them, records all that was asked and answered, and checks the record against
+// what Curfew promises.
+//
+// The recorder (what happened) and the checker (what must not have) are apart: the
+// checker sees nothing but the history, and has tests of its own.
+package torture
+
+import (
+	"encoding/json"
+	"io"
+	"sync"
+	"time"
+)
+
+// Op is what was asked.
+type Op string
+
+// The operations of a history.
+const (
+	OpBegin   Op = "begin"   // a session begins; Token is its first token's number
+	OpRefresh Op = "refresh" // of Session, with one of its tokens
+	OpCheck   Op = "check"   // of a token of Session, by Node
+	OpRevoke  Op = "revoke"  // of User, or of Session if it is set
+	OpFault   Op = "fault"   // from Invoked to Returned something is broken
+)
+
+// Outcome is how it ended.
+type Outcome string
+
+// The outcomes.
+const (
+	OK          Outcome = "ok"          // begun, refreshed, valid, acknowledged
+	Refused     Outcome = "refused"     // 401, or what stands for it; Reason says why
+	Unavailable Outcome = "unavailable" // 503: nobody can tell
+	Unknown     Outcome = "unknown"     // no answer: it may have happened or not
+)
+
+// Event is one operation, from its call to its answer. Times are ns since the
+// beginning of the run, on one monotonic clock.
+type Event struct {
+	Op       Op      `json:"op"`
+	Node     string  `json:"node,omitempty"` // who answered: a node, an edge or a follower
+	User     string  `json:"user,omitempty"`
+	Session  string  `json:"session,omitempty"`
+	Invoked  int64   `json:"invoked"`
+	Returned int64   `json:"returned"`
+	Outcome  Outcome `json:"outcome,omitempty"`
+	Reason   string  `json:"reason,omitempty"` // of a refusal; the name of a fault
+	// Of an acknowledged revocation: whether it held everywhere when it was
+	// answered, and from when on it must.
+	Everywhere bool  `json:"everywhere,omitempty"`
+	By         int64 `json:"by,omitempty"`
+	// Final marks the checks made when everything had healed.
+	Final bool `json:"final,omitempty"`
+}
+
+// Recorder keeps a history and writes it down as JSON lines.
+type Recorder struct {
+	start time.Time
+
+	mu     sync.Mutex
+	events []Event
+	out    *json.Encoder
+}
+
+// NewRecorder returns a recorder that also writes to w.
+func NewRecorder(w io.Writer) *Recorder {
+	return &Recorder{start: time.Now(), out: json.NewEncoder(w)}
+}
+
+// Now returns the time since the beginning of the run.
+func (r *Recorder) Now() int64 { return int64(time.Since(r.start)) }
+
+// At returns an instant of the wall clock in the run's time.
+func (r *Recorder) At(t time.Time) int64 { return int64(t.Sub(r.start.Round(0))) }
+
+// Add records an event that has returned.
+func (r *Recorder) Add(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
+	if err := r.out.Encode(e); err != nil {
+		panic(err) // a run that is not recorded proves nothing
+	}
+}
+
+// Events returns the history so far.
+func (r *Recorder) Events() []Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]Event(nil), r.events...)
+}

@@ -1,0 +1,143 @@
+package torture
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Patch replaces a piece of a source file for one build: to plant a bug, or to
+// shift a process's clock, without a switch in the shipped code.
+type Patch struct {
+	File     string // path in the module
+	Old, New string
+}
+
+// Build builds curfew with patches into dir, and returns the binary. A patch that
+// does not find its place is an error: it would test nothing.
+func Build(module, dir, name string, patches ...Patch) (string, error) {
+	overlay := map[string]map[string]string{"Replace": {}}
+	texts := map[string]string{}
+	for _, p := range patches {
+		file := filepath.Join(module, p.File)
+		text, ok := texts[file]
+		if !ok {
+			b, err := os.ReadFile(file) //nolint:gosec // our own source
+			if err != nil {
+				return "", err
+			}
+			text = string(b)
+		}
+		if strings.Count(text, p.Old) != 1 {
+			return "", fmt.Errorf("%s has %d places that read %q, and the patch takes one", p.File, strings.Count(text, p.Old), p.Old)
+		}
+		texts[file] = strings.Replace(text, p.Old, p.New, 1)
+	}
+	for file, text := range texts {
+		patched := filepath.Join(dir, name+"-"+strings.ReplaceAll(filepath.Base(file), "/", "-"))
+		if err := os.WriteFile(patched, []byte(text), 0o600); err != nil {
+			return "", err
+		}
+		overlay["Replace"][file] = patched
+	}
+	list, err := json.Marshal(overlay)
+	if err != nil {
+		return "", err
+	}
+	listFile := filepath.Join(dir, name+"-overlay.json")
+	if err := os.WriteFile(listFile, list, 0o600); err != nil {
+		return "", err
+	}
+	binary := filepath.Join(dir, name)
+	cmd := exec.Command("go", "build", "-overlay", listFile, "-o", binary, "./cmd/curfew") //nolint:gosec,noctx // a build
+	cmd.Dir = module
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building %s: %w\n%s", name, err, out)
+	}
+	return binary, nil
+}
+
+// Process is a curfew process that can be killed and started again.
+type Process struct {
+	Name, Addr string
+	binary     string
+	args, env  []string
+	dir        string
+
+	mu  sync.Mutex
+	cmd *exec.Cmd
+	log *bytes.Buffer
+}
+
+// Start starts the process.
+func (p *Process) Start() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	cmd := exec.Command(p.binary, p.args...) //nolint:gosec,noctx // our own binary
+	cmd.Dir = p.dir
+	cmd.Env = append(os.Environ(), p.env...)
+	if p.log == nil {
+		p.log = new(bytes.Buffer)
+	}
+	cmd.Stdout, cmd.Stderr = p.log, p.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	p.cmd = cmd
+	return nil
+}
+
+// Kill ends the process without a warning.
+func (p *Process) Kill() { p.end(syscall.SIGKILL) }
+
+// Stop asks the process to end, and waits.
+func (p *Process) Stop() { p.end(syscall.SIGTERM) }
+
+func (p *Process) end(sig syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return
+	}
+	_ = p.cmd.Process.Signal(sig) // it may have ended
+	_ = p.cmd.Wait()
+	p.cmd = nil
+}
+
+// Log returns the end of what the process has printed. Only when it has ended.
+func (p *Process) Log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	text := p.log.String()
+	return text[max(0, len(text)-4000):]
+}
+
+// FreeAddress returns an address on this machine at which nobody listens.
+func FreeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// Until waits until holds, and says whether it came to that.
+func Until(patience time.Duration, holds func() bool) bool {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		if holds() {
+			return true
+		}
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+}
