@@ -111,11 +111,13 @@ func run(t testing.TB, database string, flags ...string) *program {
 	}()
 	t.Cleanup(p.end)
 	p.waitReady()
-	var issued struct{ Token string }
-	p.api("", http.MethodPost, "/v1/sessions", map[string]any{"username": "admin", "password": adminPassword, "remember_me": false}, &issued)
-	p.admin = issued.Token
+	p.signInAdmin()
 	return p
 }
+
+// signInAdmin gives the tests a token of the account admin: the first, or another
+// when that was revoked.
+func (p *program) signInAdmin() { p.Helper(); p.admin = p.signIn("admin", "", false) }
 
 func freeAddress(t testing.TB) string {
 	t.Helper()

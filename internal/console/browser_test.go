@@ -63,10 +63,11 @@ func closeBrowser() {
 }
 
 // window is a browser window with cookies of its own. Whatever it does is over
-// in a minute; a violation of the content security policy fails its test.
+// in two minutes; a violation of the content security policy fails its test.
 type window struct {
 	testing.TB
 	url     string
+	look    look
 	context context.Context
 
 	mu         sync.Mutex
@@ -88,9 +89,9 @@ func (p *program) open(t testing.TB, l look) *window {
 	}
 	ctx, cancel := chromedp.NewContext(chromium.context, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	ctx, cancelTime := context.WithTimeout(ctx, time.Minute)
+	ctx, cancelTime := context.WithTimeout(ctx, 2*time.Minute)
 	t.Cleanup(cancelTime)
-	w := &window{TB: t, url: p.url, context: ctx}
+	w := &window{TB: t, url: p.url, look: l, context: ctx}
 	w.prepare(l)
 	t.Cleanup(func() {
 		w.mu.Lock()

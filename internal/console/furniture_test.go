@@ -18,6 +18,7 @@ const (
 // something to show.
 type house struct {
 	*program
+	engine     string
 	ada, grace string // users' ids
 	session    string // of one of Ada's sessions
 	epoch      int64  // of a revocation

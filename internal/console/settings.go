@@ -78,7 +78,7 @@ func (x *exchange) settingsView(form settingsForm, tag string) (settingsView, er
 	for _, p := range settings.Presets() {
 		view.Presets = append(view.Presets, presetView{
 			Name: p.Name, Words: firstOf(presetWords[p.Name], p.Name), Source: p.Source,
-			Figures: about(p.Settings.SessionTimeout) + ", " + about(p.Settings.MaximumSessionDuration),
+			Figures: duration(p.Settings.SessionTimeout) + ", " + duration(p.Settings.MaximumSessionDuration),
 			Chosen:  form == formOf(p.Settings),
 		})
 	}
