@@ -21,9 +21,7 @@ func (n *Node) Enforcement(ctx context.Context, epoch revocation.Epoch, committe
 	}
 	// Its own commit does not make a node count: it goes on answering followers
 	// from its view until that has the epoch.
-	if err := n.AppliedUpTo(ctx, epoch); err != nil {
-		n.log.WarnContext(ctx, "a receipt is given without having read what was committed", "error", err)
-	}
+	behind := n.AppliedUpTo(ctx, epoch)
 	moved, stop := n.hub.watch()
 	defer stop()
 	own := func() standing {
@@ -34,7 +32,13 @@ func (n *Node) Enforcement(ctx context.Context, epoch revocation.Epoch, committe
 		n.peers.ask(epoch)
 		return n.peers.reads.join().wait(ctx) // the loop writes the row, too
 	}
-	read := func(ctx context.Context) error { return n.peers.reads.join().wait(ctx) }
+	read := func(ctx context.Context) error {
+		if err := behind; err != nil {
+			behind = nil // the next try may go better, but this one has taken its time
+			return err
+		}
+		return n.peers.reads.join().wait(ctx)
+	}
 	return n.peers.enforcement(ctx, epoch, committed, wait, own, moved, ask, read)
 }
 
