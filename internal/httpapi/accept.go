@@ -27,7 +27,7 @@ func weight(parameters string) float64 {
 // anything (curl, fetch) is no browser that shows a page.
 func asksForHTML(h http.Header) bool {
 	for _, line := range h.Values("Accept") {
-		for entry := range splitUnquoted(line, ',') {
+		for entry := range list(line) {
 			kind, parameters := cutUnquoted(entry, ';')
 			if strings.EqualFold(strings.TrimSpace(kind), "text/html") && weight(parameters) > 0 {
 				return true

@@ -108,7 +108,7 @@ func TestRateLimit(t *testing.T) {
 	for i := range 15 {
 		// Each from an address of its own.
 		from := header{"X-Forwarded-For", fmt.Sprintf("198.51.100.%d", i)}
-		a := s.do("POST", "/v1/sessions", wire.SignIn{Username: "ann", Password: "wrong wrong wrong"}, from)
+		a := s.do("POST", "/v1/sessions", wire.SignIn{Username: "ann", Password: "not the password"}, from)
 		if a.StatusCode != 429 {
 			a.problem(401, "bad_credentials")
 			continue
@@ -160,7 +160,7 @@ func TestClients(t *testing.T) {
 		s.do("POST", "/v1/clients", body, me).problem(400, "invalid_request")
 	}
 	for _, made := range []wire.Client{created, renewed, again} {
-		fmt.Fprintln(s.secrets, made.Secret)
+		s.keepSecret(made.Secret)
 	}
 }
 
@@ -203,8 +203,9 @@ func TestSettings(t *testing.T) {
 		s.do("PUT", at, defaultSettings, me, header{"If-Match", match}).problem(412, "precondition_failed")
 	}
 	// One of several, and the one that is any.
-	after := s.do("PUT", at, defaultSettings, me, header{"If-Match", `"x", ` + tag[1]}).must(200, nil)
-	after = s.do("PUT", at, defaultSettings, me, header{"If-Match", "*"}).must(200, nil)
+	s.do("PUT", at, defaultSettings, me, header{"If-Match", `"x", ` + tag[1]}).must(200, nil)
+	s.do("PUT", at, defaultSettings, me, tag).problem(412, "precondition_failed")
+	after := s.do("PUT", at, defaultSettings, me, header{"If-Match", "*"}).must(200, nil)
 
 	// A preview tells what would end, and ends nothing.
 	old := s.mint(s.admin, func(sess *token.Session) { sess.LastRefresh -= 300; sess.IssuedAt -= 300 })
@@ -302,7 +303,7 @@ func TestAudit(t *testing.T) {
 	}
 	var seen []int64
 	query := "/v1/audit?action=user.create&limit=5"
-	for page := 0; page < 5; page++ {
+	for range 5 {
 		var list wire.AuditEntries
 		s.do("GET", query, nil, me).must(200, &list)
 		for _, e := range list.Entries {
@@ -337,7 +338,7 @@ func TestLiveSessions(t *testing.T) {
 	seen := map[string]bool{}
 	current := 0
 	query := "/v1/users/me/sessions?limit=3"
-	for page := 0; page < 5; page++ {
+	for range 5 {
 		var list wire.LiveSessions
 		s.do("GET", query, nil, me).must(200, &list)
 		for _, one := range list.Sessions {
@@ -472,7 +473,7 @@ func TestMetrics(t *testing.T) {
 	s := start(t)
 	s.do("GET", "/v1/session", nil, bearerToken("x.y.z")).problem(401, "malformed")
 	s.do("GET", "/v1/session", nil, bearerToken(s.token(s.admin))).must(200, nil)
-	s.do("POST", "/v1/sessions", wire.SignIn{Username: "admin", Password: "wrong wrong wrong"}).problem(401, "bad_credentials")
+	s.do("POST", "/v1/sessions", wire.SignIn{Username: "admin", Password: "not the password"}).problem(401, "bad_credentials")
 	s.do("GET", "/v1/made-up-by-a-stranger", nil).problem(404, "not_found")
 	s.doWith(plainClient, "MADEUP", "/v1/verify", nil).must(401, nil)
 	all, err := s.registry.Gather()

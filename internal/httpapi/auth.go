@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -67,10 +68,8 @@ func (c *call) guard() error {
 	if c.route.Self || len(c.route.Permissions) == 0 || c.unguarded {
 		return nil
 	}
-	for _, permission := range c.route.Permissions {
-		if c.caller.Can(permission) {
-			return nil
-		}
+	if slices.ContainsFunc(c.route.Permissions, c.caller.Can) {
+		return nil
 	}
 	return account.Forbidden(c.route.Permissions[0])
 }

@@ -20,7 +20,7 @@ type call struct {
 	route   *Route
 	w       http.ResponseWriter
 	r       *http.Request
-	ctx     context.Context
+	ctx     context.Context //nolint:containedctx // a call is as short-lived as its context
 	inbound *inbound.Request
 	query   url.Values
 
@@ -86,7 +86,7 @@ func (c *call) answer() error {
 // been authenticated, never before.
 func (c *call) hold(wait time.Duration) (cancel context.CancelFunc) {
 	const rest = 30 * time.Second // to write the answer
-	end := time.Now().Add(wait + rest)
+	end := c.now().Add(wait + rest)
 	control := http.NewResponseController(c.w)
 	// Neither fails on a connection that is there; in a test there may be none.
 	_ = control.SetReadDeadline(end)

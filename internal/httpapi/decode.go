@@ -60,8 +60,7 @@ func readBody(r *http.Request) ([]byte, error) {
 }
 
 func bodyError(err error) error {
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return fmt.Errorf("%w: the most is %d bytes", fault.ErrTooLarge, tooLarge.Limit)
 	}
 	return fmt.Errorf("%w: the body could not be read to its end", fault.ErrInvalid)
@@ -191,7 +190,7 @@ func describeType(t reflect.Type) string {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	switch t.Kind() {
+	switch t.Kind() { //nolint:exhaustive // of the kinds that package wire has
 	case reflect.String:
 		return "a string"
 	case reflect.Bool:

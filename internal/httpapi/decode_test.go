@@ -187,9 +187,15 @@ func FuzzDecode(f *testing.F) {
 		for name, value := range members {
 			switch name {
 			case "reason":
-				want.Reason = value.(string)
+				text, ok := value.(string)
+				if want.Reason = text; !ok {
+					t.Fatalf("%q was accepted as a string", body)
+				}
 			case "keep_current":
-				want.KeepCurrent = value.(bool)
+				keep, ok := value.(bool)
+				if want.KeepCurrent = keep; !ok {
+					t.Fatalf("%q was accepted as a boolean", body)
+				}
 			default:
 				t.Fatalf("%q was accepted", name)
 			}

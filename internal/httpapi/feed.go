@@ -17,7 +17,8 @@ func changes(c *call) error {
 		return err
 	}
 	q.FollowerName = c.caller.Actor.Name
-	defer c.hold(q.Wait)()
+	done := c.hold(q.Wait)
+	defer done()
 	answer, err := c.Feed.Changes(c.ctx, q)
 	if err != nil {
 		return err

@@ -101,7 +101,7 @@ func (c *call) public(kind string, body []byte, keep time.Duration) error {
 		h.Set("Cache-Control", "no-cache")
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
-	for one := range splitUnquoted(strings.Join(c.r.Header.Values("If-None-Match"), ","), ',') {
+	for one := range list(strings.Join(c.r.Header.Values("If-None-Match"), ",")) {
 		if one = strings.TrimSpace(one); one == "*" || strings.TrimPrefix(one, "W/") == tag {
 			c.w.WriteHeader(http.StatusNotModified)
 			return nil

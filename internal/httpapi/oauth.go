@@ -5,6 +5,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -201,7 +202,7 @@ func (c *call) subjects(who *subjectIdentifier) ([]string, error) {
 		return nil, account.InvalidField("sub_id.format", "must be opaque, email or iss_sub")
 	}
 	for name, there := range members {
-		if there != contains(want, name) {
+		if there != slices.Contains(want, name) {
 			return nil, account.InvalidField("sub_id", "of format %s has %s and nothing else", who.Format, strings.Join(want, " and "))
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -30,7 +31,7 @@ func checkQuery(raw string, allowed []string) (url.Values, error) {
 	}
 	for name, values := range q {
 		switch {
-		case !contains(allowed, name):
+		case !slices.Contains(allowed, name):
 			return nil, account.InvalidField(cutName(strings.ToValidUTF8(name, "\ufffd")), "is not a parameter that is known here")
 		case len(values) > 1:
 			return nil, account.InvalidField(name, "is there twice")
@@ -39,15 +40,6 @@ func checkQuery(raw string, allowed []string) (url.Values, error) {
 		}
 	}
 	return q, nil
-}
-
-func contains(all []string, one string) bool {
-	for _, s := range all {
-		if s == one {
-			return true
-		}
-	}
-	return false
 }
 
 // limit reads ?limit=.
@@ -60,19 +52,6 @@ func limit(q url.Values) (int, error) {
 		return 0, account.InvalidField("limit", "must be a whole number from 1 to %d", largestLimit)
 	}
 	return int(n), nil
-}
-
-// number reads a parameter that is a whole number, not negative; 0 if it is not
-// given.
-func number(q url.Values, name string) (int64, error) {
-	if !q.Has(name) {
-		return 0, nil
-	}
-	n, err := strconv.ParseUint(q.Get(name), 10, 63)
-	if err != nil {
-		return 0, account.InvalidField(name, "must be a whole number, not negative")
-	}
-	return int64(n), nil // #nosec G115 -- 63 bits
 }
 
 // boolean reads a parameter that is true or false; false if it is not given.

@@ -208,10 +208,10 @@ func TestPermissions(t *testing.T) {
 func (s *server) on(t *testing.T) *server {
 	c := *s
 	c.T = t
-	checked := *s.client.Transport.(*checker)
-	checked.t = t
 	client := *s.client
-	client.Transport = &checked
+	if before, ok := client.Transport.(*checker); ok {
+		client.Transport = &checker{t: t, next: before.next}
+	}
 	c.client = &client
 	return &c
 }

@@ -16,7 +16,7 @@ const longestWait = 30 * time.Second
 // the first counts (section 2).
 func preferredWait(h http.Header) (wait time.Duration, given bool) {
 	for _, line := range h.Values("Prefer") {
-		for preference := range splitUnquoted(line, ',') {
+		for preference := range list(line) {
 			word, _ := cutUnquoted(preference, ';') // parameters: wait has none
 			name, value, _ := strings.Cut(word, "=")
 			if !strings.EqualFold(strings.TrimSpace(name), "wait") {
@@ -36,13 +36,13 @@ func preferredWait(h http.Header) (wait time.Duration, given bool) {
 	return 0, false
 }
 
-// splitUnquoted yields the parts of s between separators that stand outside of
-// quoted strings.
-func splitUnquoted(s string, separator byte) func(yield func(string) bool) {
+// list yields the elements of a comma-separated list (RFC 9110, section 5.6.1). A
+// comma in a quoted string separates nothing.
+func list(s string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for s != "" {
 			var part string
-			part, s = cutUnquoted(s, separator)
+			part, s = cutUnquoted(s, ',')
 			if !yield(part) {
 				return
 			}

@@ -77,6 +77,9 @@ type setup struct {
 	join      bool // another node has made the installation
 }
 
+// keepSecret says what must not be logged.
+func (s *server) keepSecret(secret string) { _, _ = s.secrets.Write([]byte(secret + "\n")) }
+
 // keptSecret fails the test if a token, a password or a secret is in the log.
 func (s *server) keptSecret() {
 	logged := s.logged.String()
@@ -168,7 +171,7 @@ func (s *server) open(set setup) {
 	var err error
 	s.store, err = sqlstore.Open(ctx, sqlstore.Config{URL: set.database, Create: true})
 	fatal(err)
-	s.Cleanup(func() { s.store.Close() })
+	s.closing("store", s.store.Close)
 	install := func(tx store.Tx) error {
 		epoch, err := tx.Advance(ctx, time.Now())
 		in := settings.InForce{Settings: settings.Default(), Epoch: int64(epoch)}
@@ -189,7 +192,7 @@ func (s *server) open(set setup) {
 	fatal(s.ring.Init(ctx, trusted.Actor))
 	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node", Lease: set.lease, OnKeys: s.ring.Sync})
 	fatal(err)
-	s.Cleanup(func() { s.node.Close() })
+	s.closing("node", s.node.Close)
 	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied})
 	fatal(err)
 	s.sessions = session.New(session.Config{
@@ -200,6 +203,15 @@ func (s *server) open(set setup) {
 	fatal(err)
 	s.admin, err = s.accounts.FindUser(ctx, "admin")
 	fatal(err)
+}
+
+// closing closes something at the end of the test.
+func (s *server) closing(what string, end func() error) {
+	s.Cleanup(func() {
+		if err := end(); err != nil {
+			s.Errorf("closing the %s: %v", what, err)
+		}
+	})
 }
 
 // user makes a user with permissions and without a password, which would take its
@@ -255,7 +267,7 @@ func (s *server) service(name string, capabilities ...string) basic {
 	if err != nil {
 		s.Fatal(err)
 	}
-	fmt.Fprintln(s.secrets, secret)
+	s.keepSecret(secret)
 	return basic{c.ID, secret}
 }
 
@@ -417,9 +429,9 @@ func path(format string, args ...any) string { return fmt.Sprintf(format, args..
 func form(name, value string) string { return url.Values{name: {value}}.Encode() }
 
 // try makes a request that net/http may refuse to send.
-func (s *server) try(method, path, body, name, value string) (*answer, error) {
+func (s *server) try(method, path, name, value string) (*answer, error) {
 	s.Helper()
-	r, err := http.NewRequestWithContext(context.Background(), method, s.url+path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(context.Background(), method, s.url+path, http.NoBody)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"example.com/curfew/internal/fault"
@@ -63,7 +64,7 @@ func (c *call) ifMatch() (string, error) {
 		return "", fmt.Errorf("%w: read the settings, then send the ETag of that answer as If-Match", fault.ErrNeedsIfMatch)
 	}
 	var tags []string
-	for tag := range splitUnquoted(strings.Join(lines, ","), ',') {
+	for tag := range list(strings.Join(lines, ",")) {
 		tags = append(tags, strings.TrimSpace(tag))
 	}
 	if len(tags) == 1 {
@@ -73,10 +74,8 @@ func (c *call) ifMatch() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, tag := range tags {
-		if tag == now {
-			return now, nil
-		}
+	if slices.Contains(tags, now) {
+		return now, nil
 	}
 	return "", fmt.Errorf("%w: read the settings again and repeat the change", session.ErrLostRace)
 }

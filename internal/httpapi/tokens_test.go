@@ -193,12 +193,12 @@ func TestEndingWhatHasEnded(t *testing.T) {
 			})
 		},
 	}
-	for name, make := range tokens {
-		s.do("DELETE", "/v1/session", nil, bearerToken(make())).must(204, nil)
+	for name, one := range tokens {
+		s.do("DELETE", "/v1/session", nil, bearerToken(one())).must(204, nil)
 		for _, who := range [][]credential{nil, {client}} {
-			s.do("POST", "/oauth/revoke", "token="+make()+"&token_type_hint=access_token", who...).must(200, nil)
+			s.do("POST", "/oauth/revoke", "token="+one()+"&token_type_hint=access_token", who...).must(200, nil)
 		}
-		raw := make()
+		raw := one()
 		s.do("POST", "/oauth/revoke", "token="+raw, bearerToken(raw)).must(200, nil)
 		s.do("DELETE", "/v1/session", nil, bearerToken(raw)).must(204, nil)
 		if a := s.do("GET", "/v1/session", nil, bearerToken(raw)); a.StatusCode != 401 {
@@ -261,13 +261,13 @@ func TestHostileTokens(t *testing.T) {
 				name string
 				send func() (*answer, error)
 			}{
-				{"bearer", func() (*answer, error) { return s.try("GET", "/v1/session", "", "Authorization", "Bearer "+h.Token) }},
+				{"bearer", func() (*answer, error) { return s.try("GET", "/v1/session", "Authorization", "Bearer "+h.Token) }},
 				{"refresh", func() (*answer, error) {
-					return s.try("POST", "/v1/session/refresh", "", "Authorization", "Bearer "+h.Token)
+					return s.try("POST", "/v1/session/refresh", "Authorization", "Bearer "+h.Token)
 				}},
-				{"verify", func() (*answer, error) { return s.try("GET", "/v1/verify", "", "Authorization", "Bearer "+h.Token) }},
+				{"verify", func() (*answer, error) { return s.try("GET", "/v1/verify", "Authorization", "Bearer "+h.Token) }},
 				{"cookie", func() (*answer, error) {
-					return s.try("GET", "/v1/verify", "", "Cookie", "__Host-curfew_session="+h.Token)
+					return s.try("GET", "/v1/verify", "Cookie", "__Host-curfew_session="+h.Token)
 				}},
 			} {
 				a, err := where.send()
@@ -333,7 +333,7 @@ func (s *server) unharmed(h tokentest.HostileToken, where string, a *answer) {
 	if len(h.Token) > 8 && strings.Contains(text, h.Token) {
 		s.Errorf("%s: the token comes back: %.200s", where, text)
 	}
-	for _, part := range strings.Split(h.Token, ".") {
+	for part := range strings.SplitSeq(h.Token, ".") {
 		if len(part) > 16 && strings.Contains(text, part) {
 			s.Errorf("%s: a part of the token comes back: %.200s", where, text)
 		}

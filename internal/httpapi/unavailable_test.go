@@ -136,7 +136,7 @@ func TestLeaseHasRunOut(t *testing.T) {
 func TestReadiness(t *testing.T) {
 	s := start(t)
 	s.do("GET", "/readyz", nil).must(200, nil)
-	why := error(errors.New("about to end; password=hunter2"))
+	why := errors.New("about to end; password=hunter2")
 	s.ready.Store(&why)
 	a := s.do("GET", "/readyz", nil)
 	a.problem(503, "unavailable")

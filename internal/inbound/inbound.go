@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -104,9 +105,10 @@ func Wrap(config Config, next http.Handler) http.Handler {
 		}
 		rec := &recorder{ResponseWriter: w}
 		r = r.WithContext(context.WithValue(r.Context(), contextKey{}, q))
-		defer func() {
+		defer func() { //nolint:contextcheck // what answers a panic has the request's
 			p := recover()
-			if p != nil && p != http.ErrAbortHandler {
+			cause, _ := p.(error)
+			if p != nil && !errors.Is(cause, http.ErrAbortHandler) {
 				logger.LogAttrs(r.Context(), slog.LevelError, "panic", slog.String("request_id", q.ID),
 					slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 				if rec.status == 0 {

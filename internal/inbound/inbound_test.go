@@ -2,10 +2,12 @@ package inbound
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -21,8 +23,8 @@ func prefixes(texts ...string) []netip.Prefix {
 func request(peer string, headers ...string) *http.Request {
 	r := httptest.NewRequest("GET", "/", nil)
 	r.RemoteAddr = peer
-	for i := 0; i < len(headers); i += 2 {
-		r.Header.Add(headers[i], headers[i+1])
+	for pair := range slices.Chunk(headers, 2) {
+		r.Header.Add(pair[0], pair[1])
 	}
 	return r
 }
@@ -157,7 +159,10 @@ func TestPanic(t *testing.T) {
 			}, tt.handle)
 			w := httptest.NewRecorder()
 			cut := func() (cut bool) {
-				defer func() { cut = recover() == http.ErrAbortHandler }()
+				defer func() {
+					cause, _ := recover().(error)
+					cut = errors.Is(cause, http.ErrAbortHandler)
+				}()
 				h.ServeHTTP(w, request("192.0.2.1:1"))
 				return false
 			}()
