@@ -3,12 +3,14 @@ package keyring_test
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/settings"
 )
 
@@ -29,10 +31,18 @@ type published struct {
 // ago, unless its key was retired in an emergency.
 func TestNoGoodTokenIsRefused(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		w := sqlite(t)
+		w := &world{t: t, url: "sqlite:" + filepath.Join(t.TempDir(), "curfew.db")}
+		w.clock.Store(start.UnixMicro())
 		ctx := context.Background()
-		nodes := []*node{w.installed(), w.node()}
+		shared, err := sqlstore.Open(ctx, sqlstore.Config{URL: w.url, Create: true})
+		noErr(t, err)
+		defer func() { noErr(t, shared.Close()) }()
+		setLongest(t, shared, longest)
+		nodes := []*node{w.nodeOn(shared), w.nodeOn(shared)}
 		n := nodes[0]
+		for _, n := range nodes {
+			noErr(t, n.Init(ctx, actor))
+		}
 		maximum := longest
 		synced := []time.Time{w.now(), w.now()} // when each node last read the keys
 		var tokens []minted
