@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,6 +115,7 @@ func TestOpenFailsAtOnce(t *testing.T) {
 
 // What may go away is tried again until the time is up.
 func TestOpenWaits(t *testing.T) {
+	var endless atomic.Bool
 	respond := map[string]func(w http.ResponseWriter, r *http.Request) bool{
 		"unavailable": func(w http.ResponseWriter, _ *http.Request) bool {
 			fail(w, http.StatusServiceUnavailable, "unavailable")
@@ -133,7 +135,11 @@ func TestOpenWaits(t *testing.T) {
 			return true
 		},
 		"not found": func(w http.ResponseWriter, r *http.Request) bool { http.NotFound(w, r); return true },
-		"an answer without end": func(w http.ResponseWriter, _ *http.Request) bool {
+		"an answer without end": func(w http.ResponseWriter, r *http.Request) bool {
+			if endless.Swap(true) { // once is slow enough
+				<-r.Context().Done()
+				return true
+			}
 			junk := bytes.Repeat([]byte(" "), 1<<20)
 			for range longestAnswer>>20 + 2 {
 				if _, err := w.Write(junk); err != nil {
@@ -178,14 +184,14 @@ func TestOpenWaits(t *testing.T) {
 			b, closeAll := newBench(t)
 			defer closeAll()
 			b.config.Server = "http://127.0.0.3:1"
-			var stop func()
+			stop := make(chan func(), 1)
 			go func() {
 				time.Sleep(20 * time.Second)
-				stop = b.start(b.net, "127.0.0.3")
+				stop <- b.start(b.net, "127.0.0.3")
 			}()
 			f := b.open()
 			closeFollower(t, f)
-			stop()
+			(<-stop)()
 		})
 	})
 }
