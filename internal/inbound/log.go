@@ -35,7 +35,7 @@ func log(logger *slog.Logger, r *http.Request, record Record) {
 		slog.String("route", record.Route),
 		slog.Int("status", record.Status),
 		slog.Int64("bytes", record.Bytes),
-		slog.Duration("took", record.Took),
+		slog.Float64("took_ms", float64(record.Took.Microseconds())/1000),
 		slog.String("address", record.Text()),
 	}
 	for _, optional := range []struct{ name, value string }{
