@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -256,4 +257,15 @@ func (p *program) accepts(token string) bool {
 	}
 	p.Fatalf("GET /v1/session: %d", response.StatusCode)
 	return false
+}
+
+// foreignSite serves a page of another site, and returns its address.
+func foreignSite(t testing.TB, page string) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, page)
+	}))
+	t.Cleanup(server.Close)
+	return strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
 }

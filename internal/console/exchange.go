@@ -178,8 +178,15 @@ func (x *exchange) keepOf(r wire.Receipt) {
 	x.keep(r.Token, *x.session)
 }
 
-// forget takes the cookie away with the answer.
-func (x *exchange) forget() { x.cookie = x.config.Jar.Clear }
+// forget takes the cookie away with the answer, and whatever the browser still
+// has of the pages that it opened: some keep pages whole for the back button in
+// spite of no-store.
+func (x *exchange) forget() {
+	x.cookie = func(w http.ResponseWriter) {
+		x.config.Jar.Clear(w)
+		w.Header().Set("Clear-Site-Data", `"cache"`)
+	}
+}
 
 // inForce returns the settings in force as this node knows them.
 func (x *exchange) inForce() settings.Settings { return x.config.Node.Settings().Current().Settings }

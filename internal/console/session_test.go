@@ -196,6 +196,9 @@ func TestAnswersToRevocations(t *testing.T) {
 				if len(a.cookies) != 1 || a.cookies[0].Value != "" || a.cookies[0].MaxAge != -1 {
 					t.Errorf("cookies %v, want the one taken away", a.cookies)
 				}
+				if got := a.header.Get("Clear-Site-Data"); got != `"cache"` {
+					t.Errorf("Clear-Site-Data %q: the back button would show what was there", got)
+				}
 			})
 		}
 	}

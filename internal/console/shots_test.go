@@ -3,13 +3,21 @@
 package console_test
 
 import (
+	"context"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/sqlstore"
+	"example.com/curfew/internal/wire"
 )
 
 // TestScreenshots writes a picture of every page, narrow and wide, light and
@@ -19,7 +27,10 @@ func TestScreenshots(t *testing.T) {
 	if directory == "" {
 		t.Fatal("CURFEW_SCREENSHOTS must name a directory to write to: make screenshots sets it")
 	}
-	p := furnished(t)
+	database := onSQLite(t)
+	p := &house{program: run(t, database)}
+	p.furnish()
+	p.remember(database)
 	for _, scheme := range []string{"light", "dark"} {
 		for _, width := range []int64{360, 1280} {
 			w := p.open(t, look{width: width, height: 800, dark: scheme == "dark"})
@@ -47,5 +58,32 @@ func TestScreenshots(t *testing.T) {
 	}
 	if entries, _ := os.ReadDir(directory); len(entries) < 40 {
 		t.Errorf("only %d pictures: %s", len(entries), strings.TrimSpace(fmt.Sprint(entries)))
+	}
+}
+
+// remember gives the house a past: a week in which people came and went by day
+// more than by night, so that the plots have something to show.
+func (h *house) remember(database string) {
+	h.Helper()
+	ctx := context.Background()
+	s, err := sqlstore.Open(ctx, sqlstore.Config{URL: database})
+	if err != nil {
+		h.Fatal(err)
+	}
+	defer s.Close()
+	random := rand.New(rand.NewPCG(1, 2))
+	now := time.Now()
+	var entries []store.Audit
+	for ago := 7 * 24 * time.Hour; ago > 2*time.Minute; ago -= time.Minute {
+		at := now.Add(-ago)
+		daylight := math.Max(0.05, math.Sin(float64(at.Hour()*60+at.Minute()-6*60)/(14*60)*math.Pi))
+		for action, often := range map[string]float64{wire.ActionSignIn: 0.8, wire.ActionSignInFailed: 0.06, wire.ActionRevokeUser: 0.012} {
+			if random.Float64() < often*daylight {
+				entries = append(entries, store.Audit{At: at.UnixMicro(), Action: action, Actor: store.Actor{Kind: store.ActorUser, ID: h.ada, Name: "Ada Lovelace"}})
+			}
+		}
+	}
+	if err := s.Update(ctx, func(tx store.Tx) error { return tx.AppendAudit(ctx, entries...) }); err != nil {
+		h.Fatal(err)
 	}
 }
