@@ -23,7 +23,7 @@ var fill = []struct{ what, statement string }{
 			$2::bigint, $2::bigint, $2::bigint + 1000000::bigint * 1728000, 0
 		FROM generate_series($1::bigint, $3::bigint) i`},
 	{"revocations", `INSERT INTO revocations (kind, id, epoch)
-		SELECT 'user', 'user-' || lpad(to_hex(i), 8, '0') || '-0000-4000-8000-000000000000', $2::bigint + i
+		SELECT 'user', 'user-' || lpad(to_hex(i), 17, '0'), $2::bigint + i
 		FROM generate_series($1::bigint, $3::bigint) i`},
 }
 

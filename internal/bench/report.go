@@ -145,7 +145,8 @@ func (r *report) write(w io.Writer, b *bench) error {
 		time.Now().UTC().Format("2 January 2006"), time.Since(b.began).Seconds())
 	fmt.Fprintf(&t, "%s, %s/%s, %d processors (%s). ", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), processor())
 	fmt.Fprintf(&t, "Figures are medians of %d interleaved rounds with (least–most) behind them, unless said otherwise; "+
-		"a ratio is taken within one round. The machine was shared: trust ratios before times.\n\n", b.rounds)
+		"a ratio is taken within one round. Times of single operations are processor time of the thread that does them. "+
+		"The machine was shared: trust ratios before times. Its load average was %s at the end of the run.\n\n", b.rounds, loadAverage())
 	if b.quick {
 		t.WriteString("**This was a quick run**: fewer rounds and smaller numbers than the goals ask for.\n\n")
 	}
@@ -180,6 +181,16 @@ func (r *report) write(w io.Writer, b *bench) error {
 	t.WriteString(versions())
 	_, err := io.WriteString(w, t.String())
 	return err
+}
+
+// loadAverage says how many processes wanted a processor: this run alone is one
+// to three.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.Join(strings.Fields(string(text))[:2], " (1 minute) and ") + " (5 minutes)"
 }
 
 // processor returns the name that the kernel gives the processor.

@@ -4,8 +4,11 @@
 package measure
 
 import (
+	"runtime"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Series is what one case measured, a figure for each round.
@@ -77,15 +80,28 @@ func Rounds(n int, progress func(round int), cases ...Case) ([]Series, error) {
 	return series, nil
 }
 
-// PerOp returns a Run for [Case] that reports nanoseconds an operation. f does n
-// operations; how many fill about d is found out in the first call.
+// PerOp returns a Run for [Case] that reports nanoseconds of processor time an
+// operation. f does n operations on the goroutine that calls it; how many fill
+// about d is found out in the first call.
+//
+// It is the time that the thread has had a processor, not the time on the wall:
+// on a machine whose other processes are busy, the second says more of them.
 func PerOp(d time.Duration, f func(n int) error) func() (float64, error) {
+	return perOp(ThreadTime, d, f)
+}
+
+// PerOpWall is PerOp by the clock on the wall, for what runs on several goroutines.
+func PerOpWall(d time.Duration, f func(n int) error) func() (float64, error) {
+	return perOp(wallTime, d, f)
+}
+
+func perOp(clock func(func() error) (time.Duration, error), d time.Duration, f func(n int) error) func() (float64, error) {
 	n := 0
 	return func() (float64, error) {
 		if n == 0 {
 			n = 1
 			for {
-				took, err := clock(f, n)
+				took, err := clock(func() error { return f(n) })
 				if err != nil {
 					return 0, err
 				}
@@ -96,13 +112,35 @@ func PerOp(d time.Duration, f func(n int) error) func() (float64, error) {
 				n *= 4
 			}
 		}
-		took, err := clock(f, n)
+		took, err := clock(func() error { return f(n) })
 		return float64(took) / float64(n), err
 	}
 }
 
-func clock(f func(n int) error, n int) (time.Duration, error) {
+func wallTime(f func() error) (time.Duration, error) {
 	began := time.Now()
-	err := f(n)
+	err := f()
 	return time.Since(began), err
+}
+
+// ThreadTime returns the processor time that f takes on its own thread. What
+// other goroutines do meanwhile does not count.
+func ThreadTime(f func() error) (time.Duration, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before, err := threadTime()
+	if err != nil {
+		return 0, err
+	}
+	if err := f(); err != nil {
+		return 0, err
+	}
+	after, err := threadTime()
+	return after - before, err
+}
+
+func threadTime() (time.Duration, error) {
+	var t unix.Timespec
+	err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t)
+	return time.Duration(t.Nano()), err
 }

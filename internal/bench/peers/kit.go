@@ -55,8 +55,9 @@ func (k *Kit) Session(subject string) token.Session {
 	}.Refreshed(k.now, k.Settings())
 }
 
-// User returns the name of user number n: of one length, like a UUID.
-func User(n int) string { return fmt.Sprintf("user-%08x-0000-4000-8000-000000000000", n) }
+// User returns the id of user number n, as long as those that Curfew makes: 22
+// characters.
+func User(n int) string { return fmt.Sprintf("user-%017x", n) }
 
 // Mint signs a session.
 func (k *Kit) Mint(s token.Session) (string, error) { return token.Mint(k.Key, s) }

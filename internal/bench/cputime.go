@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"example.com/curfew/internal/bench/drive"
+	"example.com/curfew/internal/bench/measure"
+)
+
+// processorTime returns the processor time that all threads of a process have had.
+func processorTime(pid int) (time.Duration, error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(files) == 0 {
+		return 0, fmt.Errorf("process %d has no threads to be seen: %w", pid, err)
+	}
+	var sum time.Duration
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // a thread that has just ended
+		}
+		first, _, _ := strings.Cut(string(text), " ")
+		ns, err := strconv.ParseInt(first, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", file, err)
+		}
+		sum += time.Duration(ns)
+	}
+	return sum, nil
+}
+
+// ownTime returns the processor time of this process.
+func ownTime() (time.Duration, error) {
+	var t unix.Timespec
+	err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t)
+	return time.Duration(t.Nano()), err
+}
+
+// target is a server under load.
+type target struct {
+	address  string
+	pid      int
+	requests [][]byte
+	want     int // status
+
+	server, client measure.Series // µs of processor time a request, a figure a round
+}
+
+// rate returns a Run for measure.Case: requests a second. What they cost server
+// and client in processor time is noted beside it: on a machine that others use
+// too it is the steadier of the two.
+func (t *target) rate(connections, depth int, d time.Duration) func() (float64, error) {
+	return func() (float64, error) {
+		server, err := processorTime(t.pid)
+		if err != nil {
+			return 0, err
+		}
+		client, err := ownTime()
+		if err != nil {
+			return 0, err
+		}
+		began := time.Now()
+		rate, err := drive.Throughput(t.address, t.requests, connections, depth, d, t.want)
+		if err != nil {
+			return 0, err
+		}
+		n := rate * time.Since(began).Seconds()
+		serverAfter, err := processorTime(t.pid)
+		if err != nil {
+			return 0, err
+		}
+		clientAfter, err := ownTime()
+		t.server.Values = append(t.server.Values, float64(serverAfter-server)/n/1000)
+		t.client.Values = append(t.client.Values, float64(clientAfter-client)/n/1000)
+		return rate, err
+	}
+}
+
+// costs returns the two columns, and forgets the figures.
+func (t *target) costs() []string {
+	out := []string{number(t.server.Median()), number(t.client.Median())}
+	t.server.Values, t.client.Values = nil, nil
+	return out
+}
