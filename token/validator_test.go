@@ -296,6 +296,35 @@ func TestTimeRunsOutWhileTheSourceIsAsked(t *testing.T) {
 	}
 }
 
+// A cache that is too small can hear of a revocation and forget it between the
+// source's answer and the decision: it must ask again.
+func TestRevokedAndForgottenAfterTheAnswer(t *testing.T) {
+	issuer := tokentest.New(t)
+	var truth revocation.Answer
+	asked := 0
+	issuer.Revocations = revocation.NewCache(revocation.CacheConfig{Capacity: 1, Source: source(func(string, string) (revocation.Answer, error) {
+		asked++
+		truth.AsOf = issuer.Epoch()
+		return truth, nil
+	})})
+	t.Cleanup(issuer.Revocations.Close)
+	issuer.Revoke(revocation.User("bob"))
+	issuer.Revoke(revocation.User("eve"))
+	raw := issuer.Token("ann")
+	config := issuer.Config()
+	config.Now = func() time.Time { // which is asked again after the answer
+		if asked == 1 && truth.User == 0 {
+			truth.User = issuer.Revoke(revocation.User("ann"))
+			issuer.Revoke(revocation.User("bob"))
+		}
+		return issuer.Now()
+	}
+	check(t, must(token.NewValidator(config)), raw, token.ErrRevoked)
+	if asked != 2 {
+		t.Errorf("asked %d times, want 2", asked)
+	}
+}
+
 func TestObserve(t *testing.T) {
 	issuer := tokentest.New(t)
 	config := issuer.Config()
