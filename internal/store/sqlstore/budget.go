@@ -14,7 +14,7 @@ var errBudget = errors.New("no answer in time")
 // statement and the commit. It can be prolonged while it runs, which a context's
 // deadline cannot.
 type budget struct {
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // a context that can be prolonged
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 }

@@ -130,7 +130,7 @@ func prepareChild(tb testing.TB, does, target string, as func(*exec.Cmd)) *child
 	tb.Helper()
 	self, err := os.Executable()
 	noErr(tb, err)
-	c := &child{tb: tb, command: exec.Command(self)}
+	c := &child{tb: tb, command: exec.CommandContext(tb.Context(), self)}
 	c.command.Env = append(os.Environ(), childDoes+"="+does, childOn+"="+target)
 	if as != nil {
 		as(c.command)
@@ -170,8 +170,8 @@ func asNobody(tb testing.TB) func(*exec.Cmd) {
 	}
 	const nobody = 65534
 	return func(c *exec.Cmd) {
-		noErr(tb, os.Chmod(filepath.Dir(filepath.Dir(c.Path)), 0o755)) //nolint:gosec // of the go command, for the time of the test
-		noErr(tb, os.Chmod(filepath.Dir(c.Path), 0o755))               //nolint:gosec // the same
+		noErr(tb, os.Chmod(filepath.Dir(filepath.Dir(c.Path)), 0o755))
+		noErr(tb, os.Chmod(filepath.Dir(c.Path), 0o755))
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}
 }

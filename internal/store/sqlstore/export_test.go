@@ -16,7 +16,7 @@ func CheckDecisiveOnly(tb testing.TB) {
 // LimitPages has a store of SQLite find the disk full at so many pages.
 func LimitPages(tb testing.TB, s any, pages int) {
 	tb.Helper()
-	if _, err := s.(*Store).write.Exec(`PRAGMA max_page_count = ` + strconv.Itoa(pages)); err != nil {
+	if _, err := s.(*Store).write.ExecContext(tb.Context(), `PRAGMA max_page_count = `+strconv.Itoa(pages)); err != nil {
 		tb.Fatal(err)
 	}
 }

@@ -28,7 +28,7 @@ func createSQLite(ctx context.Context, path string) error {
 			return err
 		}
 		err = func() error {
-			if _, err := db.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d`, applicationID)); err != nil {
+			if _, err := db.ExecContext(ctx, setApplicationID); err != nil {
 				return err
 			}
 			if err := migrate(ctx, goose.DialectSQLite3, db.DB); err != nil {

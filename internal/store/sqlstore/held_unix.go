@@ -15,7 +15,7 @@ func heldElsewhere(path string) bool {
 	if err != nil {
 		return false
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	// The pending byte, the reserved byte and the shared ones, at 1 GiB.
 	lock := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart, Start: 0x40000000, Len: 512}
 	err = syscall.FcntlFlock(file.Fd(), syscall.F_GETLK, &lock)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -12,7 +13,8 @@ import (
 	"github.com/lib/pq"
 )
 
-// connectTimeout bounds dialling and greeting a PostgreSQL server.
+// connectTimeout bounds dialling and greeting a PostgreSQL server; of several
+// hosts, each gets its share of it.
 const connectTimeout = 1500 * time.Millisecond
 
 // link is a network connection that can be cut from outside. lib/pq waits for a
@@ -108,7 +110,9 @@ type pgConnector struct {
 func (c *pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	connector, err := pq.NewConnectorConfig(c.config.Clone())
+	config := c.config.Clone()
+	config.ConnectTimeout = connectTimeout / time.Duration(1+len(config.Multi))
+	connector, err := pq.NewConnectorConfig(config)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +130,11 @@ func (c *pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
 		}
 		return nil, err
 	}
-	conn := &pgConn{pqConn: inner.(pqConn), link: dialer.last}
+	whole, ok := inner.(pqConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("lib/pq's %T is not what it was", inner), inner.Close())
+	}
+	conn := &pgConn{pqConn: whole, link: dialer.last}
 	if c.setup != "" {
 		if _, err := conn.ExecContext(ctx, c.setup, nil); err != nil {
 			_ = conn.Close()
@@ -210,7 +218,9 @@ func (c *pgConn) IsValid() bool { return !c.link.isCut() && c.pqConn.IsValid() }
 // Close implements driver.Conn. lib/pq says goodbye to the server. Whether that
 // is there to hear it does not matter, and must not be waited for.
 func (c *pgConn) Close() error {
-	_ = c.link.SetDeadline(time.Now().Add(connectTimeout))
+	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	defer cancel()
+	defer c.link.arm(ctx)()
 	_ = c.pqConn.Close()
 	return nil
 }

@@ -117,7 +117,9 @@ func (d *listenDialer) Dial(network, address string) (net.Conn, error) {
 
 // DialTimeout implements pq.Dialer.
 func (d *listenDialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
-	conn, err := net.DialTimeout(network, address, min(timeout, connectTimeout))
+	ctx, cancel := context.WithTimeout(context.Background(), min(timeout, connectTimeout))
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +145,7 @@ func (d *listenDialer) close() {
 
 // Read waits for the server no longer than it may be silent.
 func (c *listenConn) Read(b []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(listenSilence)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(listenSilence)); err != nil { //nolint:forbidigo // the network's time
 		return 0, err
 	}
 	return c.Conn.Read(b)
@@ -151,7 +153,7 @@ func (c *listenConn) Read(b []byte) (int, error) {
 
 // Write does not wait for a server that takes nothing.
 func (c *listenConn) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(listenSilence)); err != nil {
+	if err := c.SetWriteDeadline(time.Now().Add(listenSilence)); err != nil { //nolint:forbidigo // the network's time
 		return 0, err
 	}
 	return c.Conn.Write(b)

@@ -122,8 +122,8 @@ func preparePostgres(ctx context.Context, config pq.Config, create bool) error {
 		if err != nil {
 			return err
 		}
-		defer locked.Close() // and with the connection, which the pool does not outlive, the lock
-		if _, err := locked.ExecContext(ctx, `SELECT pg_advisory_lock(`+strconv.FormatInt(schemaLock, 10)+`)`); err != nil {
+		defer func() { _ = locked.Close() }() // and with the connection, which the pool does not outlive, the lock
+		if _, err := locked.ExecContext(ctx, `SELECT pg_advisory_lock($1)`, int64(schemaLock)); err != nil {
 			return err
 		}
 		// Another node may have done it meanwhile.
@@ -213,6 +213,8 @@ func diagnosePostgres(err error) diagnosis {
 		d.sentinel = store.ErrCorrupt
 	case "3D000": // invalid_catalog_name
 		d.text = e.Message + "; make it with: createdb NAME"
+	case "42501": // insufficient_privilege
+		d.text = e.Message + "; the user must own the database: createdb --owner=USER NAME"
 	case "25006": // read_only_sql_transaction
 		d.text = "the server is a standby, or read-only"
 	case "53300": // too_many_connections

@@ -42,7 +42,7 @@ func TestPostgresRefuses(t *testing.T) {
 		noErr(t, open(t, server.DSN(database)).Close())
 		do(database, change)
 	}
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	noErr(t, err)
 	nobody := "postgres://curfew:s3cret@" + closed.Addr().String() + "/curfew?sslmode=disable"
 	noErr(t, closed.Close())
@@ -168,10 +168,10 @@ func TestPostgresHangs(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		url         string
-		hang, mend  func() error
+		hang, mend  func()
 		connections bool
 	}{
-		{"a server that is stopped", server.DSN("curfew"), server.Pause, server.Resume, true},
+		{"a server that is stopped", server.DSN("curfew"), func() { noErr(t, server.Pause()) }, func() { noErr(t, server.Resume()) }, true},
 		{"a link that is a black hole", server.DSNVia(proxy.addr(), "curfew"), proxy.swallow, proxy.pass, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -181,7 +181,7 @@ func TestPostgresHangs(t *testing.T) {
 			answersWell(t, s)
 			goroutines := runtime.NumGoroutine()
 
-			noErr(t, c.hang())
+			c.hang()
 			answersWithin(t, s)
 			answersWithin(t, s)
 			if n := settled(goroutines + 4); n > goroutines+4 {
@@ -196,7 +196,7 @@ func TestPostgresHangs(t *testing.T) {
 				t.Errorf("a deadline of 100 ms was kept after %v", d)
 			}
 			drain(watch)
-			noErr(t, c.mend())
+			c.mend()
 			healsWithin(t, s, 3*time.Second)
 			answersWell(t, s)
 			select {
@@ -268,6 +268,41 @@ func TestPostgresClosesWhileItHangs(t *testing.T) {
 		t.Errorf("refused to open after %v", d)
 	}
 	noErr(t, server.Resume())
+}
+
+// TestPostgresSeveralHosts: the first that answers is taken, whatever the others
+// do, and one that may not be written to is passed over.
+func TestPostgresSeveralHosts(t *testing.T) {
+	primary := pgtest.Start(t, pgtest.Options{TCP: true})
+	standby := primary.Standby(t, pgtest.Options{TCP: true})
+	noErr(t, primary.CreateDatabase("curfew"))
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // takes connections and says nothing
+	noErr(t, err)
+	defer silent.Close()
+	_, port, err := net.SplitHostPort(silent.Addr().String())
+	noErr(t, err)
+	address, err := url.Parse(primary.DSNVia(primary.Addr(), "curfew"))
+	noErr(t, err)
+	for ports, hosts := range map[string]string{
+		fmt.Sprintf("%s,%d", port, primary.Port()):           "127.0.0.1,127.0.0.1",
+		fmt.Sprintf("%d,%d", standby.Port(), primary.Port()): "127.0.0.1,127.0.0.1",
+	} {
+		address.Host = hosts
+		query := address.Query()
+		query.Set("port", ports)
+		query.Set("target_session_attrs", "read-write")
+		address.RawQuery = query.Encode()
+		s := open(t, address.String())
+		_, err = revokeAt(t.Context(), s, noon)
+		noErr(t, err)
+		noErr(t, s.Close())
+	}
+	address.Host, address.RawQuery = standby.Addr(), "sslmode=disable"
+	_, err = sqlstore.Open(t.Context(), sqlstore.Config{URL: address.String(), Create: true})
+	is(t, err, store.ErrUnavailable)
+	if !strings.Contains(err.Error(), "standby") {
+		t.Errorf("the error %q does not say that it is a standby", err)
+	}
 }
 
 // TestPostgresRestarts: connections from before a restart are replaced without
@@ -353,7 +388,7 @@ func TestPostgresCommitUnanswered(t *testing.T) {
 	err = s.Update(t.Context(), func(tx store.Tx) error {
 		runs++
 		_, err := tx.Advance(t.Context(), noon)
-		noErr(t, proxy.swallowAnswers())
+		proxy.swallowAnswers()
 		return err
 	})
 	is(t, err, store.ErrUnavailable)
@@ -365,7 +400,7 @@ func TestPostgresCommitUnanswered(t *testing.T) {
 	case <-time.After(time.Second):
 		t.Error("nobody was woken")
 	}
-	noErr(t, proxy.pass())
+	proxy.pass()
 	healsWithin(t, s, 3*time.Second)
 	after, err := s.Clock(t.Context())
 	noErr(t, err)
@@ -494,17 +529,17 @@ type proxy struct {
 
 func startProxy(t *testing.T, to string) *proxy {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	noErr(t, err)
 	p := &proxy{listener: listener, to: to}
-	noErr(t, p.pass())
+	p.pass()
 	p.running.Go(func() {
 		for {
 			client, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			server, err := net.Dial("tcp", p.to)
+			server, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", p.to)
 			if err != nil {
 				_ = client.Close()
 				continue
@@ -518,7 +553,7 @@ func startProxy(t *testing.T, to string) *proxy {
 	})
 	t.Cleanup(func() {
 		_ = listener.Close()
-		noErr(t, p.pass())
+		p.pass()
 		p.mu.Lock()
 		for _, c := range p.conns {
 			_ = c.Close()
@@ -558,7 +593,7 @@ func (p *proxy) copy(to, from net.Conn, answers bool) {
 	}
 }
 
-func (p *proxy) set(pass, answers bool) error {
+func (p *proxy) set(pass, answers bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mended, p.answers = make(chan struct{}), make(chan struct{})
@@ -568,12 +603,11 @@ func (p *proxy) set(pass, answers bool) error {
 	if answers {
 		close(p.answers)
 	}
-	return nil
 }
 
-func (p *proxy) pass() error           { return p.set(true, true) }
-func (p *proxy) swallow() error        { return p.set(false, false) }
-func (p *proxy) swallowAnswers() error { return p.set(true, false) }
+func (p *proxy) pass()           { p.set(true, true) }
+func (p *proxy) swallow()        { p.set(false, false) }
+func (p *proxy) swallowAnswers() { p.set(true, false) }
 
 // TestPostgresLogsNoPassword: what is logged about a lost connection, and every
 // error, leaves the password out.

@@ -52,7 +52,7 @@ func TestRestore(t *testing.T) {
 		{"by a clock that is behind the backup", 0, -time.Hour, nil, 0},
 		{"where there is nothing", 0, time.Hour, func(t *testing.T, path string) { noErr(t, os.Remove(path)) }, revocation.Epoch(time.Hour / time.Microsecond)},
 		{"over what is damaged, with a log that is not the backup's", 0, time.Hour, func(t *testing.T, path string) {
-			noErr(t, os.WriteFile(path, bytes.Repeat([]byte("damaged "), 2000), 0o644)) //nolint:gosec // to see it become 0600
+			noErr(t, os.WriteFile(path, bytes.Repeat([]byte("damaged "), 2000), 0o644))
 			noErr(t, os.WriteFile(path+"-wal", bytes.Repeat([]byte("log "), 2000), 0o600))
 		}, revocation.Epoch(time.Hour / time.Microsecond)},
 		{"over an empty file", 0, time.Hour, func(t *testing.T, path string) { noErr(t, os.Truncate(path, 0)) }, revocation.Epoch(time.Hour / time.Microsecond)},

@@ -35,7 +35,7 @@ func filled(tb testing.TB, url string, rows map[string]int) store.Store {
 	var db *sql.DB
 	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		db = raw(tb, path)
-		_, err := db.Exec(`PRAGMA synchronous = OFF`)
+		_, err := db.ExecContext(tb.Context(), `PRAGMA synchronous = OFF`)
 		noErr(tb, err)
 	} else {
 		var err error
@@ -44,11 +44,11 @@ func filled(tb testing.TB, url string, rows map[string]int) store.Store {
 	}
 	rows["clock"] = 1
 	for table, n := range rows {
-		_, err := db.Exec(fmt.Sprintf(fill[table], n))
+		_, err := db.ExecContext(tb.Context(), fmt.Sprintf(fill[table], n))
 		noErr(tb, err)
 	}
 	if strings.HasPrefix(url, "postgres") {
-		_, err := db.Exec(`ANALYZE`) // autovacuum does it within a minute
+		_, err := db.ExecContext(tb.Context(), `ANALYZE`) // autovacuum does it within a minute
 		noErr(tb, err)
 	}
 	noErr(tb, db.Close())

@@ -24,7 +24,8 @@ import (
 
 const (
 	// applicationID in the header of a file says that it is Curfew's: "Curf".
-	applicationID = 0x43757266
+	applicationID    = 0x43757266
+	setApplicationID = `PRAGMA application_id = 1131770470`
 
 	// busyTimeout is how long a writer waits for one of another process.
 	busyTimeout = 5 * time.Second
@@ -160,7 +161,7 @@ func checkSQLite(ctx context.Context, path string, depth int) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	fail := func(err error) error {
 		err, _ = sqliteDialect.explain(ctx, "open", err)
 		return err
@@ -312,7 +313,7 @@ func pollSQLite(ctx context.Context, path string, wake func()) {
 	if err != nil {
 		return // the same name has been opened before
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	ticker := time.NewTicker(sqlitePollInterval)
 	defer ticker.Stop()
 	var seen int64

@@ -49,7 +49,7 @@ func execRaw(tb testing.TB, path string, statements ...string) {
 	tb.Helper()
 	db := raw(tb, path)
 	for _, s := range statements {
-		_, err := db.Exec(s)
+		_, err := db.ExecContext(tb.Context(), s)
 		noErr(tb, err)
 	}
 	noErr(tb, db.Close())
@@ -77,7 +77,7 @@ func TestSQLiteIsMadeWhereThereIsNone(t *testing.T) {
 	if w := s.Warnings(t.Context()); w != nil {
 		t.Errorf("warnings: %q", w)
 	}
-	noErr(t, os.Chmod(path, 0o644)) //nolint:gosec // to be warned of
+	noErr(t, os.Chmod(path, 0o644))
 	if w := s.Warnings(t.Context()); len(w) != 1 || !strings.Contains(w[0], "chmod 600") {
 		t.Errorf("warnings of a file that others may read: %q", w)
 	}
@@ -228,7 +228,7 @@ func TestSQLiteDamagedLarge(t *testing.T) {
 	db := raw(t, path)
 	for _, name := range []string{"revocations", "clock", "audit_by_time"} {
 		var page int64
-		noErr(t, db.QueryRow(`SELECT rootpage FROM sqlite_master WHERE name = ?`, name).Scan(&page))
+		noErr(t, db.QueryRowContext(t.Context(), `SELECT rootpage FROM sqlite_master WHERE name = ?`, name).Scan(&page))
 		root[name] = page
 	}
 	noErr(t, db.Close())
@@ -345,7 +345,7 @@ func TestSQLiteWriteAheadLog(t *testing.T) {
 func TestSQLiteReadOnly(t *testing.T) {
 	path := newSQLite(t)
 	for dir := filepath.Dir(path); dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-		noErr(t, os.Chmod(dir, 0o755)) //nolint:gosec // a user without rights must come as far as the file
+		noErr(t, os.Chmod(dir, 0o755))
 	}
 	for _, c := range []struct {
 		name string
@@ -358,8 +358,8 @@ func TestSQLiteReadOnly(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			noErr(t, os.Chmod(path, c.file))
 			if os.Geteuid() != 0 {
-				noErr(t, os.Chmod(filepath.Dir(path), 0o500))              //nolint:gosec // a directory
-				defer func() { _ = os.Chmod(filepath.Dir(path), 0o700) }() //nolint:gosec // a directory
+				noErr(t, os.Chmod(filepath.Dir(path), 0o500))
+				defer func() { _ = os.Chmod(filepath.Dir(path), 0o700) }()
 			}
 			before, err := os.Stat(path)
 			noErr(t, err)

@@ -167,7 +167,7 @@ func nothingMissed(t *testing.T, open Open) {
 		errs := make([]error, writers)
 		for w := range writers {
 			running.Go(func() {
-				random := rand.New(rand.NewPCG(1, uint64(w)))
+				random := rand.New(rand.NewPCG(1, uint64(w))) //nolint:gosec // no secret
 				for k := range each {
 					scopes := []revocation.Scope{revocation.User(fmt.Sprintf("%d-%d", w, k)), revocation.Session(fmt.Sprintf("%d-%d", w, k))}
 					var epoch revocation.Epoch

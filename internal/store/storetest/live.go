@@ -209,7 +209,7 @@ func someLive(random *rand.Rand) store.Live {
 
 func liveAgreesWithToken(t *testing.T, open Open) {
 	s := open(t)
-	random := rand.New(rand.NewPCG(20261123, 1))
+	random := rand.New(rand.NewPCG(20261123, 1)) //nolint:gosec // no secret
 	first := someLive(random)
 	w := someWorld(random, first)
 	insertSessions(t, s, w.sessions...)
