@@ -41,13 +41,13 @@ var errSilent = errors.New("")
 func (c *cli) complain(command *cobra.Command, err error) int {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		if line != "" {
-			fmt.Fprintf(c.stderr, "curfew: %s\n", plain(line))
+			c.notef("curfew: %s", line)
 		}
 	}
 	var usage usageError
 	switch {
 	case errors.As(err, &usage):
-		fmt.Fprintf(c.stderr, "See '%s --help'.\n", command.CommandPath())
+		c.notef("See '%s --help'.", command.CommandPath())
 		return exitUsage
 	case errors.Is(err, config.ErrInvalid):
 		return exitUsage

@@ -34,7 +34,7 @@ func (c *cli) clientAdd() *cobra.Command {
 	command := &cobra.Command{
 		Use: "add NAME", Short: "Make a client, and show its secret once", Args: arguments("NAME"),
 		Long: "Makes a client that can do what --can says:\n\n" +
-			"  follow      follow the change feed, to validate tokens by itself\n" +
+			"  follow      copy the change feed, to validate tokens by itself\n" +
 			"  introspect  ask whether a token is good (RFC 7662)\n" +
 			"  issue       begin sessions for users that it has authenticated itself\n" +
 			"  revoke      end all sessions of a user (Global Token Revocation)",

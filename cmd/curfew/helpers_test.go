@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -24,6 +25,17 @@ func (p *serverProcess) curfew(t *testing.T, args ...string) string {
 		t.Fatalf("curfew %s: %v\n%s", strings.Join(args, " "), err, log.String())
 	}
 	return strings.TrimSpace(out.String())
+}
+
+// dial connects to a server, for as long as the test runs.
+func dial(t *testing.T, address string) net.Conn {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
 }
 
 // answer is what a server answered.

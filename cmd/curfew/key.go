@@ -33,11 +33,11 @@ type wireKey struct {
 }
 
 func wireKeyOf(k store.Key) wireKey {
-	optional := func(µs int64) *time.Time {
-		if µs == 0 {
+	optional := func(micros int64) *time.Time {
+		if micros == 0 {
 			return nil
 		}
-		t := time.UnixMicro(µs).UTC()
+		t := time.UnixMicro(micros).UTC()
 		return &t
 	}
 	return wireKey{
@@ -141,7 +141,7 @@ func (c *cli) readFile(name string, most int64) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer file.Close()
+		defer func() { _ = file.Close() }() // it was only read
 		in = file
 	}
 	data, err := io.ReadAll(io.LimitReader(in, most+1))

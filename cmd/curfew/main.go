@@ -4,24 +4,29 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) //nolint:forbidigo // nothing is deferred here
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run runs one command and returns the exit code: 0 done, 1 refused or failed, 2
 // wrong usage.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr}
-	root := c.root()
+	out := &output{Writer: stdout}
+	c := &cli{stdin: stdin, stdout: out, stderr: stderr}
+	root := c.root() //nolint:contextcheck // commands get theirs when they are run
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	command, err := root.ExecuteContextC(ctx)
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("it is done, but the answer could not be written: %w", out.err)
+	}
 	if err == nil {
 		return 0
 	}

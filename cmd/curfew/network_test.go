@@ -69,8 +69,11 @@ func TestTLS(t *testing.T) {
 			protocols.SetHTTP1(protocol != "h2")
 			transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, Protocols: protocols}
 			defer transport.CloseIdleConnections()
-			client := &http.Client{Transport: transport}
-			got, err := client.Get("https://" + address + "/readyz")
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/readyz", http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := transport.RoundTrip(r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,16 +84,12 @@ func TestTLS(t *testing.T) {
 		})
 	}
 	// Nothing older than TLS 1.2, and nothing in the clear.
-	if conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
-		conn.Close()
+	old := tls.Client(dial(t, address), &tls.Config{RootCAs: pool, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11})
+	if err := old.HandshakeContext(t.Context()); err == nil {
 		t.Error("TLS 1.1 was spoken")
 	}
-	got, err := (&http.Client{}).Get("http://" + address + "/readyz")
-	if err == nil {
-		got.Body.Close()
-		if got.StatusCode != http.StatusBadRequest {
-			t.Errorf("in the clear: %s", got.Status)
-		}
+	if got := exchange(t, address, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"); got != http.StatusBadRequest {
+		t.Errorf("in the clear: %d", got)
 	}
 	if err := p.stop(); err != nil {
 		t.Error(err)
@@ -132,11 +131,7 @@ func TestHostileConnections(t *testing.T) {
 	// does.
 	var idle []net.Conn
 	for range 1000 {
-		conn, err := net.Dial("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
+		conn := dial(t, address)
 		if _, err := io.WriteString(conn, "GET / HT"); err != nil {
 			t.Fatal(err)
 		}
@@ -161,10 +156,7 @@ func TestHostileConnections(t *testing.T) {
 // exchange sends bytes and returns the status of the answer; 0 if there was none.
 func exchange(t *testing.T, address, send string) int {
 	t.Helper()
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := dial(t, address)
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	go func() { _, _ = io.Copy(conn, bytes.NewBufferString(send)) }() // ends with the connection

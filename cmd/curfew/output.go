@@ -42,6 +42,21 @@ func plain(text string) string {
 	return b.String()
 }
 
+// output is standard output. It remembers an error, so that nobody takes half an
+// answer for a whole one.
+type output struct {
+	io.Writer
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
 // printf writes to the terminal. Texts of strangers go through plain.
 func (c *cli) printf(format string, args ...any) {
 	for i, arg := range args {
@@ -49,7 +64,7 @@ func (c *cli) printf(format string, args ...any) {
 			args[i] = plain(text)
 		}
 	}
-	fmt.Fprintf(c.stdout, format, args...)
+	_, _ = fmt.Fprintf(c.stdout, format, args...) // run looks at what became of it
 }
 
 // notef writes to the terminal what is not the answer.
@@ -59,7 +74,7 @@ func (c *cli) notef(format string, args ...any) {
 			args[i] = plain(text)
 		}
 	}
-	fmt.Fprintf(c.stderr, format+"\n", args...)
+	_, _ = fmt.Fprintf(c.stderr, format+"\n", args...)
 }
 
 // printJSON writes an answer for programs.
@@ -89,7 +104,7 @@ func (t *table) row(cells ...string) {
 			cells[i] = "-"
 		}
 	}
-	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
+	_, _ = fmt.Fprintln(t.w, strings.Join(cells, "\t")) // flush says
 }
 
 func (t *table) flush() error { return t.w.Flush() }
@@ -103,11 +118,11 @@ func date(t time.Time) string {
 }
 
 // micro is date for microseconds since the Unix epoch, of which 0 is none.
-func micro(µs int64) string {
-	if µs == 0 {
+func micro(micros int64) string {
+	if micros == 0 {
 		return ""
 	}
-	return date(time.UnixMicro(µs))
+	return date(time.UnixMicro(micros))
 }
 
 func yesNo(b bool) string {

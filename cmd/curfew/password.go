@@ -58,9 +58,9 @@ func (c *cli) newPassword(f passwordFlags) (password string, generated bool, err
 
 func (c *cli) askTwice(terminal *os.File) (string, error) {
 	ask := func(prompt string) (string, error) {
-		fmt.Fprint(c.stderr, prompt)
+		_, _ = fmt.Fprint(c.stderr, prompt)
 		answer, err := term.ReadPassword(int(terminal.Fd())) // #nosec G115 -- a file descriptor
-		fmt.Fprintln(c.stderr)
+		_, _ = fmt.Fprintln(c.stderr)
 		return string(answer), err
 	}
 	first, err := ask("New password: ")

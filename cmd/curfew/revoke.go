@@ -20,6 +20,7 @@ type revoking struct {
 	*cli
 	reason string
 	wait   time.Duration
+	whose  string // the user's name, for the receipt
 }
 
 func (c *cli) revokeCommand() *cobra.Command {
@@ -70,7 +71,7 @@ func (r *revoking) users(ctx context.Context, t *app.Tools, names []string) (wir
 	var errs []error
 	for _, name := range names {
 		u, err := t.Accounts.FindUser(ctx, name)
-		ids, errs = append(ids, u.ID), append(errs, err)
+		ids, errs, r.whose = append(ids, u.ID), append(errs, err), u.Name
 	}
 	if err := errors.Join(errs...); err != nil {
 		return wire.Receipt{}, err
@@ -118,16 +119,16 @@ func (r *revoking) follow(ctx context.Context, t *app.Tools, receipt wire.Receip
 	return r.printReceipt(receipt)
 }
 
-func (c *cli) printReceipt(receipt wire.Receipt) error {
+func (r *revoking) printReceipt(receipt wire.Receipt) error {
 	what := map[string]string{
 		"everyone":   "every session of everybody",
 		"remembered": "every session with remember me",
-		"user":       "all sessions of user " + receipt.ID,
+		"user":       fmt.Sprintf("all sessions of user %s (%s)", r.whose, receipt.ID),
 		"users":      fmt.Sprintf("all sessions of %d users", receipt.Users),
 		"session":    "session " + receipt.ID,
 	}[receipt.Scope]
 	e := receipt.Enforcement
-	t := newTable(c.stdout)
+	t := newTable(r.stdout)
 	t.row("revoked", what)
 	t.row("begun before", receipt.RevokedBefore)
 	t.row("epoch", fmt.Sprint(receipt.Epoch))

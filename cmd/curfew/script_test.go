@@ -197,8 +197,7 @@ func scriptExitCode(ts *testscript.TestScript, neg bool, args []string) {
 // the commands that look at it.
 func execute(ts *testscript.TestScript, args []string) int {
 	err := ts.Exec(args[0], args[1:]...)
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode()
 	}
 	ts.Check(err)

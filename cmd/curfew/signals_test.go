@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -30,8 +31,8 @@ func TestShutdownDrains(t *testing.T) {
 			if got := <-follower; got.err != nil || got.status != http.StatusServiceUnavailable || time.Since(signalled) > 2*time.Second {
 				t.Errorf("the waiting follower got %d, %v after %v; want 503 at once", got.status, got.err, time.Since(signalled))
 			}
-			if conn, err := net.Dial("tcp", p.banner()["ADDRESS"]); err == nil {
-				conn.Close()
+			if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", p.banner()["ADDRESS"]); err == nil {
+				_ = conn.Close()
 				t.Error("the server still takes connections")
 			}
 			// The sign-in whose body has not all arrived is answered all the same.
@@ -112,13 +113,11 @@ func waitingFollower(t *testing.T, p *serverProcess) <-chan followed {
 // the status.
 func slowUpload(t *testing.T, p *serverProcess) func() int {
 	t.Helper()
-	conn, err := net.Dial("tcp", p.banner()["ADDRESS"])
-	if err != nil {
+	conn := dial(t, p.banner()["ADDRESS"])
+	body := `{"username":"nobody","password":"not the password"}`
+	if _, err := fmt.Fprintf(conn, "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:20]); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
-	body := `{"username":"nobody","password":"not the password"}`
-	fmt.Fprintf(conn, "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:20])
 	time.Sleep(50 * time.Millisecond)
 	return func() int {
 		if _, err := io.WriteString(conn, body[20:]); err != nil {
@@ -155,8 +154,7 @@ func TestSecondSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := p.wait(2 * time.Second)
-	exit, ok := err.(*exec.ExitError) //nolint:errorlint // as exec has it
-	if !ok || exit.ExitCode() != exitFailed {
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != exitFailed {
 		t.Errorf("ended with %v, want exit code %d at once", err, exitFailed)
 	}
 	// What it left behind is no obstacle.
@@ -172,7 +170,7 @@ func TestShutdownTimeout(t *testing.T) {
 	}
 	began := time.Now()
 	err := p.wait(10 * time.Second)
-	if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != exitFailed { //nolint:errorlint // as exec has it
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != exitFailed {
 		t.Errorf("ended with %v, want exit code %d: something was cut off", err, exitFailed)
 	}
 	if took := time.Since(began); took < 900*time.Millisecond || took > 5*time.Second {

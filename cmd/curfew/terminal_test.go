@@ -56,9 +56,9 @@ func openTerminal(t *testing.T) *terminal {
 		}
 	}()
 	t.Cleanup(func() {
-		tty.Close()
+		_ = tty.Close()
 		<-term.done
-		person.Close()
+		_ = person.Close()
 	})
 	return term
 }

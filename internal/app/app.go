@@ -142,16 +142,20 @@ func (a *App) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	reading, err := newReading(a.registry, "store")
+	if err != nil {
+		return err
+	}
 	a.node, err = feed.Open(ctx, feed.Config{
 		Store: a.store, Now: a.now, Logger: a.log, Lease: a.config.Lease,
 		Name: nodeName(a.listener.Addr().String()), Version: Version(),
-		CacheSize: a.config.RevocationCache, OnKeys: a.ring.Sync,
+		CacheSize: a.config.RevocationCache, OnKeys: a.ring.Sync, OnRead: reading.onRead,
 	})
 	if err != nil {
 		return err
 	}
 	a.closing(a.node.Close)
-	if a.validator, err = a.node.Validator("", a.metrics.Validation); err != nil {
+	if a.validator, err = a.node.Validator("", (&observer{doors: a.doors}).observe); err != nil {
 		return err
 	}
 	a.sessions = session.New(session.Config{

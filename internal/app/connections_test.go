@@ -86,17 +86,21 @@ func TestDribblersStarveNobody(t *testing.T) {
 	defer server.Close()
 	var dribbling []net.Conn
 	for range 100 {
-		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { _ = conn.Close() })
 		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHo"); err != nil {
 			t.Fatal(err)
 		}
 		dribbling = append(dribbling, conn)
 		if len(dribbling)%10 == 0 {
-			answer, err := server.Client().Get(server.URL)
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := server.Client().Do(r)
 			if err != nil {
 				t.Fatalf("among %d that dribble: %v", len(dribbling), err)
 			}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -58,8 +59,8 @@ func (d *doors) closing(do func() error) { d.closers = append(d.closers, do) }
 // once Run has returned, or in its place.
 func (d *doors) Close() error {
 	var errs []error
-	for i := len(d.closers) - 1; i >= 0; i-- {
-		errs = append(errs, d.closers[i]())
+	for _, do := range slices.Backward(d.closers) {
+		errs = append(errs, do())
 	}
 	d.closers = nil
 	return errors.Join(errs...)
@@ -100,8 +101,7 @@ func (d *doors) take(ctx context.Context, flag, address string) (net.Listener, e
 // cause returns what an operation on the network failed for, without the
 // addresses that are said anyway.
 func cause(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err
 	}
 	return err
@@ -144,7 +144,7 @@ func (d *doors) run(ctx context.Context, drain func(), tasks ...func(context.Con
 	drain()
 	impatience := time.AfterFunc(time.Second, d.connections.closeUnasked)
 	defer impatience.Stop()
-	err := shutDown(d.shutdownTimeout(), servers...)
+	err := shutDown(context.WithoutCancel(ctx), d.shutdownTimeout(), servers...)
 	stop()
 	if err = errors.Join(err, group.Wait()); err == nil {
 		d.log.InfoContext(ctx, "shut down")

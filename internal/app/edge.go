@@ -43,13 +43,16 @@ func (e *Edge) open(ctx context.Context) error {
 	if err := e.listen(ctx); err != nil {
 		return err
 	}
-	var err error
+	reading, err := newReading(e.registry, "upstream")
+	if err != nil {
+		return err
+	}
 	e.feed, err = feed.OpenEdge(ctx, feed.EdgeConfig{
 		Name: nodeName(e.listener.Addr().String()),
 		Follower: follower.Config{
 			Servers: e.config.Upstream, ClientID: e.config.ClientID, ClientSecret: e.config.ClientSecret,
 			Audience: e.config.Audience, CacheSize: e.config.RevocationCache, SnapshotFile: e.config.SnapshotFile,
-			InsecureHTTP: e.config.InsecureUpstreamHTTP, Observe: e.metrics.Validation, Now: e.now, Logger: e.log,
+			InsecureHTTP: e.config.InsecureUpstreamHTTP, Observe: (&observer{doors: e.doors}).observe, OnEvent: reading.onEvent, Now: e.now, Logger: e.log,
 		},
 	})
 	if err != nil {

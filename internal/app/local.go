@@ -127,10 +127,19 @@ type outside struct {
 
 var _ session.View = (*outside)(nil)
 
-func (*outside) CatchUp(context.Context) error                       { return nil }
-func (*outside) Keys() token.KeySource                               { return &token.Keys{} }
-func (*outside) Applied(...revocation.Revocation)                    {}
+// CatchUp has nothing to bring up to date.
+func (*outside) CatchUp(context.Context) error { return nil }
+
+// Keys trusts nothing: no token is validated here.
+func (*outside) Keys() token.KeySource { return &token.Keys{} }
+
+// Applied has no cache to apply anything to.
+func (*outside) Applied(...revocation.Revocation) {}
+
+// AppliedUpTo has nothing to read back.
 func (*outside) AppliedUpTo(context.Context, revocation.Epoch) error { return nil }
+
+// Enforcement asks the nodes that are running.
 func (o *outside) Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error) {
 	return feed.Enforcement(ctx, o.store, epoch, committed, wait, o.now)
 }
@@ -149,16 +158,17 @@ func (t *Tools) Backup(ctx context.Context, file string) error { return t.Store.
 
 // Restore puts a backup in the place of a SQLite database that no process has
 // open, and revokes everyone: what was revoked since the backup is not in it.
-func Restore(ctx context.Context, cfg config.Tools, backup string, replace bool) error {
+func Restore(ctx context.Context, cfg config.Tools, backup string, replace bool) (err error) {
 	if path, ok := cfg.Database.SQLitePath(); ok {
 		lock, err := lockDatabase(path)
 		if err != nil {
 			return err
 		}
-		defer lock.unlock()
+		defer func() { err = errors.Join(err, lock.unlock()) }()
 	}
 	return sqlstore.Restore(ctx, sqlstore.Restoring{
-		From: backup, To: string(cfg.Database), Replace: replace, Now: time.Now(),
+		From: backup, To: string(cfg.Database), Replace: replace, Now: time.Now(), //nolint:forbidigo // the shell
+
 		Audit: store.Audit{
 			Actor: store.Actor{Kind: store.ActorCLI, Name: operator()}, Action: wire.ActionRestore,
 			Reason: "restored from a backup",

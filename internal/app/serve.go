@@ -60,8 +60,8 @@ func serve(server *http.Server, listener net.Listener) error {
 
 // shutDown lets requests under way end, no longer than timeout, then closes what
 // is left.
-func shutDown(timeout time.Duration, servers ...*http.Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+func shutDown(ctx context.Context, timeout time.Duration, servers ...*http.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var errs []error
 	for _, server := range servers {

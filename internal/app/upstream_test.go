@@ -35,7 +35,7 @@ func newUpstreamWorld(t *testing.T) *upstreamWorld {
 			out.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		fmt.Fprintf(out, `{"id":%q,"name":"billing","capabilities":["follow"],"created_at":"2026-01-02T03:04:05Z"}`, id)
+		_, _ = fmt.Fprintf(out, `{"id":%q,"name":"billing","capabilities":["follow"],"created_at":"2026-01-02T03:04:05Z"}`, id)
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		w.asked.Add(1)
@@ -102,9 +102,9 @@ func TestUpstreamCannotTell(t *testing.T) {
 		"error":    func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(http.StatusInternalServerError) },
 		"limited":  func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(http.StatusTooManyRequests) },
 		"redirect": func(out http.ResponseWriter, r *http.Request) { http.Redirect(out, r, "/elsewhere", http.StatusFound) },
-		"nonsense": func(out http.ResponseWriter, _ *http.Request) { fmt.Fprint(out, "<html>") },
+		"nonsense": func(out http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(out, "<html>") },
 		"another": func(out http.ResponseWriter, _ *http.Request) {
-			fmt.Fprint(out, `{"id":"c2","capabilities":["follow"]}`)
+			_, _ = fmt.Fprint(out, `{"id":"c2","capabilities":["follow"]}`)
 		},
 	}
 	asked := int64(0)

@@ -22,7 +22,7 @@ func (a *App) warn(ctx context.Context, first bool) {
 		a.log.WarnContext(ctx, "the issuer was derived from an address that only this machine knows, and is kept for good; if others are to use this server, remove the database and start with --issuer", "issuer", a.installed.Issuer)
 	}
 	for _, warning := range storeWarnings(ctx, a.store) {
-		a.log.WarnContext(ctx, warning)
+		a.log.WarnContext(ctx, "the database", "warning", warning)
 	}
 	if err := a.watchClock(ctx); err != nil {
 		a.log.WarnContext(ctx, "the epoch clock could not be read", "error", err)

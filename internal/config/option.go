@@ -148,8 +148,7 @@ func find[T any](o Option[T], source Source) (values []string, from string, err 
 func readSecret(file string, source Source) (string, error) {
 	data, err := source.readFile(file)
 	if err != nil {
-		var pathError *fs.PathError
-		if errors.As(err, &pathError) {
+		if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 			err = pathError.Err
 		}
 		return "", fmt.Errorf("cannot read %q: %w", file, err)

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -106,10 +107,8 @@ func setAudience(s *Server, values []string) error {
 		if err := checkAudience(audience); err != nil {
 			return err
 		}
-		for _, other := range s.Audience {
-			if other == audience {
-				return fmt.Errorf("%q is given twice", audience)
-			}
+		if slices.Contains(s.Audience, audience) {
+			return fmt.Errorf("%q is given twice", audience)
 		}
 		s.Audience = append(s.Audience, audience)
 	}

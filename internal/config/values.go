@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -190,10 +191,8 @@ func parseLevel(text string) (slog.Level, error) {
 // oneOf returns a check that a text is among words.
 func oneOf(words ...string) func(string) error {
 	return func(text string) error {
-		for _, word := range words {
-			if text == word {
-				return nil
-			}
+		if slices.Contains(words, text) {
+			return nil
 		}
 		return fmt.Errorf("%q is none of %s", text, strings.Join(words, ", "))
 	}

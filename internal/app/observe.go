@@ -1,0 +1,81 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.com/curfew/token"
+	"example.com/curfew/token/follower"
+)
+
+// warnEvery is the least time between two warnings about the same thing.
+const warnEvery = time.Minute
+
+// observer is told of every decision about a token.
+type observer struct {
+	doors  *doors
+	warned atomic.Int64 // when it was last warned of a clock: ns since the Unix epoch
+}
+
+// observe counts a decision. A token that is dated in the future means that a
+// clock is off, here or where it was minted, and that is for an operator to mend.
+func (o *observer) observe(reason token.Reason, took time.Duration) {
+	o.doors.metrics.Validation(reason, took)
+	if reason != token.ErrNotYetValid {
+		return
+	}
+	now, last := o.doors.now().UnixNano(), o.warned.Load()
+	if (last == 0 || now-last >= int64(warnEvery)) && o.warned.CompareAndSwap(last, now) {
+		o.doors.log.Warn("a token was refused because it is dated in the future: this machine's clock is behind, or that of the server which issued it is ahead; check that both are synchronised",
+			"code", string(token.ErrNotYetValid))
+	}
+}
+
+// reading counts how a view is kept current.
+type reading struct {
+	reads *prometheus.CounterVec
+	lag   prometheus.Histogram
+}
+
+func newReading(registry prometheus.Registerer, from string) (*reading, error) {
+	r := &reading{
+		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "curfew_feed_reads_total", Help: "Questions for changes that were put to the " + from + ", by outcome: good or failed.",
+		}, []string{"outcome"}),
+		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "curfew_feed_lag_seconds",
+			Help:    "Time from the date of a revocation to its being in force here. It compares clocks.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15},
+		}),
+	}
+	return r, errors.Join(registry.Register(r.reads), registry.Register(r.lag))
+}
+
+// onRead is a feed.Config's OnRead.
+func (r *reading) onRead(revocations int, lag time.Duration, err error) {
+	if err != nil {
+		if !errors.Is(err, context.Canceled) {
+			r.reads.WithLabelValues("failed").Inc()
+		}
+		return
+	}
+	r.reads.WithLabelValues("good").Inc()
+	if revocations > 0 {
+		r.lag.Observe(max(0, lag).Seconds())
+	}
+}
+
+// onEvent is a follower.Config's OnEvent.
+func (r *reading) onEvent(e follower.Event) {
+	switch e.Kind {
+	case follower.Answered:
+		r.reads.WithLabelValues("good").Inc()
+	case follower.Failed:
+		r.reads.WithLabelValues("failed").Inc()
+	case follower.StartedOver, follower.SavedFile:
+	}
+}
