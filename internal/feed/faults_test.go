@@ -1,0 +1,215 @@
+package feed_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	_ "github.com/lib/pq"
+
+	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/revocation"
+	"example.com/curfew/token"
+	"example.com/curfew/token/follower"
+)
+
+// Whatever happens to the database meanwhile, no acknowledged revocation is
+// missed: not by a node, and not by its follower.
+func TestNothingIsMissed(t *testing.T) {
+	for _, fault := range []struct {
+		name string
+		do   func(t *testing.T, s *pgtest.Server)
+	}{
+		{"LISTEN killed", func(t *testing.T, s *pgtest.Server) {
+			db, err := sql.Open("postgres", s.DSN("curfew"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close() //nolint:errcheck // it was only used to kill
+			var killed int
+			if err := db.QueryRowContext(t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query ILIKE 'LISTEN%'`).Scan(&killed); err != nil || killed == 0 {
+				t.Errorf("killed %d connections, %v", killed, err)
+			}
+		}},
+		{"restart, fast", func(t *testing.T, s *pgtest.Server) { must(t, s.Restart(pgtest.Fast)) }},
+		{"restart, immediate", func(t *testing.T, s *pgtest.Server) { must(t, s.Restart(pgtest.Immediate)) }},
+		{"kill", func(t *testing.T, s *pgtest.Server) { must(t, s.Kill()); must(t, s.Start()) }},
+		{"hang", func(t *testing.T, s *pgtest.Server) {
+			must(t, s.Pause())
+			time.Sleep(3 * time.Second)
+			must(t, s.Resume())
+		}},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			s := pgtest.Start(t, pgtest.Options{})
+			must(t, s.CreateDatabase("curfew"))
+			w := newWorld(t, s.DSN("curfew"))
+			n := (&world{tb: t, Store: openStore(t, w.url)}).node(feed.Config{Name: "node", Lease: 5 * time.Second})
+			f := follow(t, follower.Config{}, serve(t, n))
+
+			const revocations = 200
+			struck := make(chan struct{})
+			go func() {
+				defer close(struck)
+				time.Sleep(200 * time.Millisecond)
+				fault.do(t, s)
+			}()
+			var acknowledged []revocation.Revocation
+			for i := 0; i < revocations || !done(struck); i++ {
+				r := revocation.Revocation{Scope: revocation.User(fmt.Sprint("u", i))}
+				err := w.Update(context.Background(), func(tx store.Tx) error {
+					e, err := tx.Advance(context.Background(), time.Now())
+					if err != nil {
+						return err
+					}
+					r.Epoch = e
+					return tx.PutRevocations(context.Background(), r)
+				})
+				if err == nil {
+					acknowledged = append(acknowledged, r)
+				}
+				time.Sleep(2 * time.Millisecond)
+			}
+			<-struck
+			last := acknowledged[len(acknowledged)-1].Epoch
+			eventually(t, 10*time.Second, "node and follower are up to date", func() bool {
+				return n.Epoch() >= last && f.Epoch() >= last && n.Trusted(time.Now()) && f.Trusted(time.Now())
+			})
+			for _, r := range acknowledged {
+				for who, c := range map[string]*revocation.Cache{"the node": n.Cache(), "the follower": f.Cache()} {
+					if before, _ := c.Known(r.Scope.ID, "", false); before != r.Epoch {
+						t.Fatalf("%s has %d for %v, acknowledged at %d", who, before, r.Scope, r.Epoch)
+					}
+				}
+			}
+			t.Logf("%d of %d acknowledged", len(acknowledged), revocations)
+		})
+	}
+}
+
+func done(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// While the store hangs, checks go on until the lease ends, then say unavailable,
+// within two seconds each; when it is back they are right again by themselves.
+func TestStoreThatHangs(t *testing.T) {
+	s := pgtest.Start(t, pgtest.Options{})
+	must(t, s.CreateDatabase("curfew"))
+	w := newWorld(t, s.DSN("curfew"))
+	const lease = 3 * time.Second
+	n := w.node(feed.Config{Name: "node", Lease: lease})
+	v := validator(t, n)
+	ann := w.sign("ann")
+	expect(t, v, ann, nil)
+	must(t, s.Pause())
+	hung := time.Now()
+	var valid time.Time
+	for time.Since(hung) < lease+2*time.Second {
+		began := time.Now()
+		_, err := v.Validate(t.Context(), ann)
+		switch {
+		case err == nil:
+			valid = began
+		case !errors.Is(err, token.ErrUnavailable):
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 2500*time.Millisecond {
+			t.Errorf("a check took %v", took)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if valid.Sub(hung) > lease || valid.Sub(hung) < lease/2 {
+		t.Errorf("valid until %v after the store hung, want until the lease of %v ended", valid.Sub(hung), lease)
+	}
+	if s := n.Status(); s.Error == nil || s.Trusted {
+		t.Errorf("status: %+v", s)
+	}
+	must(t, s.Resume())
+	eventually(t, 10*time.Second, "valid again", func() bool { _, err := v.Validate(t.Context(), ann); return err == nil })
+}
+
+// swapped is a store whose database can be replaced, as a restored backup does.
+type swapped struct {
+	store.Store
+	now atomic.Pointer[store.Store]
+}
+
+func (s *swapped) current() store.Store { return *s.now.Load() }
+func (s *swapped) Update(ctx context.Context, write func(store.Tx) error) error {
+	return s.current().Update(ctx, write)
+}
+func (s *swapped) Nodes(ctx context.Context) ([]store.Node, error) { return s.current().Nodes(ctx) }
+func (s *swapped) ChangesAfter(ctx context.Context, after revocation.Epoch, limit int) (store.Changes, error) {
+	return s.current().ChangesAfter(ctx, after, limit)
+}
+
+func (s *swapped) RevokedBefore(ctx context.Context, user, session string) (store.RevokedBefore, error) {
+	return s.current().RevokedBefore(ctx, user, session)
+}
+
+// A store restored from a backup: the node says so, starts over and keeps what
+// it knows; its followers and those of an edge do the same.
+func TestRestoredStore(t *testing.T) {
+	backup := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "backup.db"))
+	backup.revoke(revocation.User("both"))
+	time.Sleep(2 * time.Millisecond)
+	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	w.key = backup.key
+	w.update(func(tx store.Tx, e revocation.Epoch) error {
+		return tx.PutKey(t.Context(), keyRow(t, backup.key, store.KeyActive, e))
+	})
+	w.revoke(revocation.User("forgotten"))
+	last := w.revoke(revocation.User("late"))[0].Epoch
+
+	s := &swapped{Store: w.Store}
+	s.now.Store(&w.Store)
+	n := w.node(feed.Config{Store: s, Name: "node"})
+	_, edgeURL := edge(t, "edge", serve(t, n))
+	f := follow(t, follower.Config{}, edgeURL)
+	v := f.Validator()
+	expect(t, v, w.sign("ann"), nil)
+
+	s.now.Store(&backup.Store)
+	clock, err := backup.Clock(t.Context())
+	if err != nil || clock >= last {
+		t.Fatalf("the backup's clock stands at %d, %v; the node has seen %d", clock, err, last)
+	}
+	eventually(t, 10*time.Second, "all have started over", func() bool { return n.Epoch() == clock && f.Epoch() == clock })
+	for who, c := range map[string]*revocation.Cache{"the node": n.Cache(), "the follower": f.Cache()} {
+		for _, user := range []string{"both", "forgotten", "late"} {
+			if before, _ := c.Known(user, "", false); before == 0 {
+				t.Errorf("%s has forgotten %q", who, user)
+			}
+		}
+	}
+	// It goes on from there.
+	ann := backup.sign("ann")
+	expect(t, validator(t, n), ann, nil)
+	r := backup.revoke(revocation.User("ann"))
+	n.Applied(r...)
+	e, err := n.Enforcement(t.Context(), r[0].Epoch, time.Now(), 5*time.Second)
+	if err != nil || !e.EffectiveEverywhere || e.Validators < 3 {
+		t.Errorf("%+v, %v", e, err)
+	}
+	expect(t, v, ann, token.ErrRevoked)
+}
