@@ -126,7 +126,7 @@ func (c *pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	}()
 	if err != nil {
 		if ctx.Err() != nil {
-			err = errors.Join(ctx.Err(), err)
+			err = fmt.Errorf("%w: %w", ctx.Err(), err) // one line
 		}
 		return nil, err
 	}
