@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -9,6 +10,7 @@ import (
 // Mode is what a proxy does to what passes through it.
 type Mode struct {
 	Delay    time.Duration // before each piece, both ways
+	Jitter   time.Duration // up to so much more: pieces of different connections overtake each other
 	HoldUp   bool          // what the client sends does not arrive
 	HoldDown bool          // what the server sends does not arrive
 	Refuse   bool          // new connections are reset
@@ -162,6 +164,9 @@ func (p *Proxy) pipe(to, from net.Conn, held func(Mode) bool) {
 			return
 		}
 		time.Sleep(mode.Delay)
+		if mode.Jitter > 0 {
+			time.Sleep(rand.N(mode.Jitter)) //nolint:gosec // no secret
+		}
 		if n > 0 {
 			if _, err := to.Write(buf[:n]); err != nil {
 				return

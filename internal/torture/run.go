@@ -42,6 +42,54 @@ func (l *Load) Run(ctx context.Context) {
 	work.Wait()
 }
 
+// Calm does one thing after the other until ctx ends: a session begins, is revoked
+// on one node, and is looked at elsewhere. Nothing else goes on that could bring
+// the news along by chance.
+func (l *Load) Calm(ctx context.Context) {
+	random := rand.New(rand.NewPCG(l.Seed, 0)) //nolint:gosec // a seed, so that a run can be repeated
+	for i := 0; ctx.Err() == nil; i++ {
+		node, elsewhere := l.Cluster.Nodes[0], 1
+		user := fmt.Sprintf("calm%d", i%3)
+		s, ok := l.begin(node, user)
+		if !ok {
+			continue
+		}
+		l.revoke(node, user, liveSession{}, 0)
+		for began := time.Now(); time.Since(began) < 800*time.Millisecond && ctx.Err() == nil; {
+			if l.Check(ctx, elsewhere, s, false) == Refused {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Duration(random.IntN(100)) * time.Millisecond)
+	}
+}
+
+// Race lets look-ups and revocations of the same user overtake each other on one
+// node, again and again until ctx ends.
+func (l *Load) Race(ctx context.Context) {
+	var work sync.WaitGroup
+	for w := range l.Workers {
+		work.Go(func() {
+			node, user := l.Cluster.Nodes[0], fmt.Sprintf("racer%d", w)
+			for ctx.Err() == nil {
+				s, ok := l.begin(node, user)
+				if !ok {
+					continue
+				}
+				var revoked sync.WaitGroup
+				revoked.Go(func() { l.revoke(node, user, liveSession{}, 0) })
+				l.Check(ctx, 0, s, false) // nobody has asked about this session: a look-up
+				revoked.Wait()
+				for range 3 {
+					l.Check(ctx, 0, s, false)
+				}
+			}
+		})
+	}
+	work.Wait()
+}
+
 func (l *Load) step(ctx context.Context, random *rand.Rand) {
 	node := l.Cluster.Nodes[random.IntN(len(l.Cluster.Nodes))]
 	user := fmt.Sprintf("user%d", random.IntN(l.Users))
@@ -53,10 +101,11 @@ func (l *Load) step(ctx context.Context, random *rand.Rand) {
 			l.refresh(node, s)
 		}
 	case n < 24:
-		l.revoke(node, user, liveSession{}, random)
+		l.revoke(node, user, liveSession{}, time.Duration(random.IntN(3))*time.Second)
+		l.begin(node, user) // at once, perhaps at the very epoch
 	case n < 27:
 		if s, ok := l.pick(random); ok {
-			l.revoke(node, s.user, s, random)
+			l.revoke(node, s.user, s, 0)
 		}
 	default:
 		if s, ok := l.pick(random); ok {
@@ -75,7 +124,7 @@ func (l *Load) pick(random *rand.Rand) (liveSession, bool) {
 	return l.sessions[random.IntN(len(l.sessions))], true
 }
 
-func (l *Load) begin(node *Process, user string) {
+func (l *Load) begin(node *Process, user string) (liveSession, bool) {
 	e := Event{Op: OpBegin, Node: node.Name, User: user, Invoked: l.Record.Now()}
 	raw, o, why := l.Cluster.Begin(node, user)
 	e.Returned, e.Outcome, e.Reason = l.Record.Now(), o, why
@@ -83,13 +132,16 @@ func (l *Load) begin(node *Process, user string) {
 		e.Session = sessionID(raw)
 	}
 	l.Record.Add(e) // before anybody can use it
-	if o == OK {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.sessions = append(l.sessions, liveSession{user, e.Session, raw}); len(l.sessions) > remembered {
-			l.sessions = l.sessions[1:]
-		}
+	s := liveSession{user, e.Session, raw}
+	if o != OK {
+		return s, false
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sessions = append(l.sessions, s); len(l.sessions) > remembered {
+		l.sessions = l.sessions[1:]
+	}
+	return s, true
 }
 
 // sessionID reads the sid of a token.
@@ -122,9 +174,8 @@ func (l *Load) refresh(node *Process, s liveSession) {
 	}
 }
 
-func (l *Load) revoke(node *Process, user string, s liveSession, random *rand.Rand) {
+func (l *Load) revoke(node *Process, user string, s liveSession, wait time.Duration) {
 	e := Event{Op: OpRevoke, Node: node.Name, User: user, Session: s.id, Invoked: l.Record.Now()}
-	wait := time.Duration(random.IntN(3)) * time.Second
 	r, o, why := l.Cluster.Revoke(node, user, s.id, wait)
 	e.Returned, e.Outcome, e.Reason = l.Record.Now(), o, why
 	if o == Unavailable {
@@ -141,7 +192,7 @@ func (l *Load) revoke(node *Process, user string, s liveSession, random *rand.Ra
 const bound = Lease + time.Second
 
 // Check asks a validator about a session.
-func (l *Load) Check(ctx context.Context, validator int, s liveSession, final bool) {
+func (l *Load) Check(ctx context.Context, validator int, s liveSession, final bool) Outcome {
 	e := Event{
 		Op: OpCheck, Node: l.Cluster.Validators()[validator], User: s.user, Session: s.id,
 		Invoked: l.Record.Now(), Final: final,
@@ -149,9 +200,10 @@ func (l *Load) Check(ctx context.Context, validator int, s liveSession, final bo
 	e.Outcome, e.Reason = l.Cluster.Validate(ctx, validator, s.token)
 	e.Returned = l.Record.Now()
 	if ctx.Err() != nil && e.Outcome != OK {
-		return // the run has ended, not the validator
+		return e.Outcome // the run has ended, not the validator
 	}
 	l.Record.Add(e)
+	return e.Outcome
 }
 
 // Finish asks every validator about every session, once all has healed.
