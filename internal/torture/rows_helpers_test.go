@@ -1,0 +1,194 @@
+package torture
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/store/pgtest"
+)
+
+// slower is by how much a machine may miss a goal before a test fails: it is
+// shared, and a test that fails for nothing is soon believed by nobody.
+const slower = 10
+
+// asShipped builds curfew as it is, once.
+var asShipped = sync.OnceValues(func() (string, error) { return Build(module, builds, "curfew") })
+
+// builds is where binaries are kept that several tests use.
+var builds string
+
+func TestMain(m *testing.M) {
+	var err error
+	if builds, err = os.MkdirTemp("", "curfew-torture-"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(builds) // it is a temporary directory
+	os.Exit(code)
+}
+
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func newCluster(t *testing.T, binary, database string) *Cluster {
+	t.Helper()
+	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+	c := &Cluster{
+		config: Config{Binary: binary, Dir: t.TempDir(), Database: database},
+		http:   &http.Client{Timeout: 30 * time.Second, Transport: transport},
+	}
+	if database == "" {
+		c.config.Database = "sqlite:" + c.config.Dir + "/curfew.db"
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// onPostgres returns a cluster without nodes yet, on a PostgreSQL of its own.
+func onPostgres(t *testing.T, binary string) *Cluster {
+	t.Helper()
+	server := pgtest.Start(t, pgtest.Options{TCP: true})
+	if err := server.CreateDatabase("curfew"); err != nil {
+		t.Fatal(err)
+	}
+	return newCluster(t, binary, server.DSN("curfew"))
+}
+
+// node adds a node to the cluster and waits until it is ready. Of flags that are
+// given twice, the last counts.
+func (c *Cluster) node(t *testing.T, env []string, flags ...string) *Process {
+	t.Helper()
+	addr := must[string](t)(FreeAddress())
+	p := &Process{
+		Name: fmt.Sprintf("node%d", len(c.Nodes)+1), Addr: addr, binary: c.config.Binary, dir: c.config.Dir,
+		args: append([]string{
+			"serve", "--database", c.config.Database, "--issuer", "https://curfew.test", "--lease", Lease.String(),
+			"--listen", addr, "--metrics-listen", "", "--log-level", "warn",
+		}, flags...),
+		env: append([]string{"CURFEW_KEY_ENCRYPTION_KEY=" + kek, "CURFEW_ADMIN_PASSWORD=" + adminPassword}, env...),
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.Nodes = append(c.Nodes, p)
+	if err := c.ready(p); err != nil {
+		t.Fatal(err)
+	}
+	if c.client.id == "" {
+		if err := c.prepare(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+const adminPassword = "a password for torture"
+
+// session begins a session of a user, and fails the test if it does not begin.
+func (c *Cluster) session(t *testing.T, at *Process, user string, rememberMe bool) string {
+	t.Helper()
+	status, body, err := c.call(http.MethodPost, at.Addr, "/v1/users/"+user+"/sessions", "", map[string]bool{"remember_me": rememberMe})
+	if err != nil || status != http.StatusCreated {
+		t.Fatalf("a session of %s at %s: %d %s %v", user, at.Name, status, body, err)
+	}
+	return tokenIn(body)
+}
+
+// verify asks a node about a token: the reason of a refusal, "" if it is valid.
+func (c *Cluster) verify(at *Process, raw string) string {
+	status, body, err := c.call(http.MethodGet, at.Addr, "/v1/verify", raw, nil)
+	switch o, why := outcome(status, http.StatusOK, body, err); o {
+	case OK:
+		return ""
+	case Refused:
+		return why
+	case Unavailable:
+		return "unavailable"
+	default:
+		return fmt.Sprintf("no answer: %s", why)
+	}
+}
+
+// wants fails the test unless a node says so of a token.
+func (c *Cluster) wants(t *testing.T, what string, at *Process, raw, want string) {
+	t.Helper()
+	if got := c.verify(at, raw); got != want {
+		t.Errorf("%s: %s says %q, want %q", what, at.Name, got, want)
+	}
+}
+
+// comesTo fails the test unless a node says so of a token soon.
+func (c *Cluster) comesTo(t *testing.T, what string, at *Process, raw, want string) {
+	t.Helper()
+	var got string
+	if !Until(bound*slower, func() bool { got = c.verify(at, raw); return got == want }) {
+		t.Errorf("%s: %s says %q, want %q", what, at.Name, got, want)
+	}
+}
+
+// revoked revokes the sessions of a user, and fails the test if that is not acknowledged.
+func (c *Cluster) revoked(t *testing.T, at *Process, user string) Receipt {
+	t.Helper()
+	r, o, why := c.Revoke(at, user, "", 10*time.Second)
+	if o != OK {
+		t.Fatalf("revoking the sessions of %s at %s: %s %s", user, at.Name, o, why)
+	}
+	return r
+}
+
+// authentication are the settings, as they are on the wire.
+type authentication struct {
+	Timeout    int  `json:"session_timeout_seconds"`
+	Maximum    int  `json:"maximum_session_duration_seconds"`
+	RememberMe bool `json:"remember_me_enabled"`
+}
+
+const settingsPath = "/v1/settings/authentication"
+
+// settings returns the settings and their entity tag.
+func (c *Cluster) settings(at *Process) (s authentication, tag string, err error) {
+	req, err := http.NewRequest(http.MethodGet, "http://"+at.Addr+settingsPath, http.NoBody) //nolint:noctx // the client has a timeout
+	if err != nil {
+		return s, "", err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.admin)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return s, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%d %s", resp.StatusCode, body)
+	}
+	if err != nil {
+		return s, "", err
+	}
+	return s, resp.Header.Get("ETag"), json.Unmarshal(body, &s)
+}
+
+// set changes the settings; false if it was not acknowledged.
+func (c *Cluster) set(at *Process, s authentication) (bool, error) {
+	_, tag, err := c.settings(at)
+	if err != nil {
+		return false, err
+	}
+	status, body, err := c.call(http.MethodPut, at.Addr, settingsPath, c.admin, s, "If-Match", tag)
+	if err != nil || status != http.StatusOK {
+		return false, fmt.Errorf("%d %s %w", status, body, err)
+	}
+	return true, nil
+}
