@@ -73,6 +73,19 @@ func (s *Service) CountLiveByUser(ctx context.Context, c account.Caller, users [
 	return s.store.CountLiveByUser(ctx, live, users)
 }
 
+// LiveOver returns how many sessions were live at each of n instants, the first
+// at from, by the settings in force now.
+func (s *Service) LiveOver(ctx context.Context, c account.Caller, from time.Time, width time.Duration, n int) ([]int64, error) {
+	if err := administrates(c); err != nil {
+		return nil, err
+	}
+	live, err := s.live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.store.LiveOver(ctx, live, from.UnixMicro(), width.Microseconds(), n)
+}
+
 // Audit returns entries of the audit, newest first.
 func (s *Service) Audit(ctx context.Context, c account.Caller, f store.AuditFilter, limit int) ([]store.Audit, error) {
 	if err := administrates(c); err != nil {

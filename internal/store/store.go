@@ -175,6 +175,11 @@ type SessionReader interface {
 	// next switches remember me off, remember-me sessions end, since that revokes
 	// them.
 	CountEnding(ctx context.Context, now, next Live) (Counts, error)
+	// LiveOver returns how many sessions were live at each of the n instants from,
+	// from + width, … (µs), by the settings of live: what other settings had ended
+	// earlier counts for as long as those would have let it live. live.Now is not
+	// looked at.
+	LiveOver(ctx context.Context, live Live, from, width int64, n int) ([]int64, error)
 	// KnownAddress reports whether the user began a session from the address
 	// since the instant given (µs).
 	KnownAddress(ctx context.Context, user, address string, since int64) (bool, error)

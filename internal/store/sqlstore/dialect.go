@@ -20,6 +20,9 @@ type dialect struct {
 
 	transaction *sql.TxOptions
 
+	// least is the function that returns the least of its arguments.
+	least string
+
 	// lockRow ends a SELECT that holds the row until the transaction ends.
 	lockRow string
 
@@ -49,6 +52,7 @@ var sqliteDialect = &dialect{
 	// is to be reported as that, and writers take turns.
 	budget: 6 * busyTimeout,
 	long:   5 * time.Minute,
+	least:  "min",
 	wake:   "?", // PRAGMA data_version does it
 	// Writers of a database take turns, so nobody else counts at the same time.
 	auditID:  func(k int) string { return fmt.Sprintf("(SELECT COALESCE(max(id), 0) FROM audit) + %d", k) },
@@ -63,6 +67,7 @@ var postgresDialect = &dialect{
 	// After Advance a transaction must see what was committed until then, so
 	// every statement needs a snapshot of its own, whatever the server's default.
 	transaction: &sql.TxOptions{Isolation: sql.LevelReadCommitted},
+	least:       "least",
 	lockRow:     " FOR UPDATE",
 	wake:        "pg_notify('" + notifyChannel + "', ?)::text",
 	auditID:     func(int) string { return "nextval('audit_ids')" },

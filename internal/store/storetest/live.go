@@ -15,6 +15,7 @@ import (
 )
 
 var liveCases = []testCase{
+	{"how many lived, over time", liveOver},
 	{"who lives is who the validator lets live", liveAgreesWithToken},
 	{"at the very second of each end", func(t *testing.T, open Open) {
 		s := open(t)
