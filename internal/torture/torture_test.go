@@ -39,17 +39,20 @@ type bench struct {
 
 func setUp(t *testing.T, binary string, seed uint64, cacheSize int) *bench {
 	t.Helper()
+	return setUpWith(t, binary, seed, Config{Nodes: 2, Edges: 1, Followers: 3, CacheSize: cacheSize})
+}
+
+// setUpWith starts a cluster of the size that config says.
+func setUpWith(t *testing.T, binary string, seed uint64, config Config) *bench {
+	t.Helper()
 	b := &bench{t: t, store: pgtest.Start(t, pgtest.Options{TCP: true, Fsync: true})}
 	if err := b.store.CreateDatabase("curfew"); err != nil {
 		t.Fatal(err)
 	}
 	var err error
-	b.cluster, err = Start(t.Context(), Config{
-		Binary: binary, Dir: t.TempDir(), Database: b.store.DSN("curfew"),
-		Link:  func(proxy string) string { return b.store.DSNVia(proxy, "curfew") },
-		Store: b.store.Addr(), Nodes: 2, Edges: 1, Followers: 3, CacheSize: cacheSize,
-	})
-	if err != nil {
+	config.Binary, config.Dir, config.Database, config.Store = binary, t.TempDir(), b.store.DSN("curfew"), b.store.Addr()
+	config.Link = func(proxy string) string { return b.store.DSNVia(proxy, "curfew") }
+	if b.cluster, err = Start(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.cluster.Close)
