@@ -147,6 +147,12 @@ func (b *bench) validate() error {
 	if err := b.moving(loads); err != nil {
 		return err
 	}
+	if err := b.tokensPlot(loads[len(loads)-1]); err != nil {
+		return err
+	}
+	if err := b.revocationsPlot(loads[1]); err != nil {
+		return err
+	}
 	return b.unseen(loads[1])
 }
 
