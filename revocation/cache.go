@@ -24,7 +24,9 @@ type Answer struct {
 	User    Epoch // revoked-before of the user; 0 if never revoked
 	Session Epoch // revoked-before of the session; 0 if never revoked
 	// AsOf is the epoch that the answer rests on: every change up to it is
-	// included.
+	// included. That goes for pruning too: since a source may have dropped what
+	// everyone's revocation outdates, neither User nor Session is below everyone's,
+	// of which the cache may not have heard yet.
 	AsOf Epoch
 }
 

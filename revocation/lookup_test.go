@@ -103,6 +103,19 @@ func TestStaleAnswersAreRefused(t *testing.T) {
 	}
 }
 
+// An answer never lowers what is known, be it as late as it may.
+func TestAnswersMergeByTheMaximum(t *testing.T) {
+	for _, scope := range []Scope{User("u"), Session("s")} {
+		c := partial(answering(Answer{User: 3, Session: 4, AsOf: 99}))
+		c.Apply(Revocation{scope, 50})
+		if got, _, err := c.Ask(t.Context(), "u", "s", false); err != nil || got != 50 {
+			t.Errorf("Ask = %d, %v; want 50", got, err)
+		}
+		known(t, c, "u", "s", false, 50, true)
+		c.Close()
+	}
+}
+
 // A change to anything else, while the source is asked, takes nothing from the
 // answer: otherwise a busy feed would make every look-up fail.
 func TestChangesToOthersDoNotSpoilAnAnswer(t *testing.T) {

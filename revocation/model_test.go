@@ -41,7 +41,22 @@ func (m *model) commit(s Scope) Revocation {
 func (m *model) RevokedBefore(_ context.Context, user, session string) (Answer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return Answer{User: m.truth[User(user)], Session: m.truth[Session(session)], AsOf: m.clock}, nil
+	everyone := m.truth[Everyone()]
+	return Answer{User: max(everyone, m.truth[User(user)]), Session: max(everyone, m.truth[Session(session)]), AsOf: m.clock}, nil
+}
+
+// prune forgets what is at or below an epoch and raises everyone to it.
+func (m *model) prune(upTo Epoch) Revocation {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.clock++
+	for s, e := range m.truth {
+		if e <= upTo {
+			delete(m.truth, s)
+		}
+	}
+	m.truth[Everyone()] = max(m.truth[Everyone()], upTo)
+	return Revocation{Everyone(), m.truth[Everyone()]}
 }
 
 func randomScope(r *rand.Rand, ids int) Scope {
@@ -72,6 +87,10 @@ func TestCacheAgainstAMap(t *testing.T) {
 		for step := range 300 {
 			switch r.IntN(4) {
 			case 0:
+				if r.IntN(10) == 0 && m.clock > 0 {
+					pending = append(pending, m.prune(Epoch(r.Int64N(int64(m.clock)+1))))
+					break
+				}
 				pending = append(pending, m.commit(randomScope(r, ids)))
 			case 1, 2: // some of them, in any order, some to come again
 				r.Shuffle(len(pending), func(i, j int) { pending[i], pending[j] = pending[j], pending[i] })
@@ -90,9 +109,9 @@ func TestCacheAgainstAMap(t *testing.T) {
 				if err != nil {
 					t.Fatalf("seed %d, step %d: %v", seed, step, err)
 				}
-				// The source tells of users and sessions; of everyone it is the
-				// cache that knows.
-				least := max(effective(m.applied, user, session, rememberMe), m.truth[User(user)], m.truth[Session(session)])
+				// The source tells of everything but remembered, of which the
+				// cache knows what it was told.
+				least := max(effective(m.applied, user, session, rememberMe), effective(m.truth, user, session, false))
 				if got < least || got > effective(m.truth, user, session, rememberMe) {
 					t.Fatalf("seed %d, step %d: Ask = %d, want %d to %d", seed, step, got, least, effective(m.truth, user, session, rememberMe))
 				}

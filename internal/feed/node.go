@@ -217,7 +217,14 @@ func (n *Node) RevokedBefore(ctx context.Context, user, session string) (wire.Re
 	if left <= 0 {
 		return wire.RevokedBefore{}, unavailable(errNoLease)
 	}
-	return wire.RevokedBefore{User: int64(r.User), Session: int64(r.Session), Epoch: int64(r.Clock), LeaseMS: left.Milliseconds()}, nil
+	a := answerOf(r)
+	return wire.RevokedBefore{User: int64(a.User), Session: int64(a.Session), Epoch: int64(a.AsOf), LeaseMS: left.Milliseconds()}, nil
+}
+
+// answerOf counts everyone's revocation as the user's and the session's: rows that
+// it outdates may have been pruned, and who asks may not have heard of it yet.
+func answerOf(r store.RevokedBefore) revocation.Answer {
+	return revocation.Answer{User: max(r.User, r.Everyone), Session: max(r.Session, r.Everyone), AsOf: r.Clock}
 }
 
 // source answers for what the node's own cache has forgotten.
@@ -228,7 +235,7 @@ func (s source) RevokedBefore(ctx context.Context, user, session string) (revoca
 	if err != nil {
 		return revocation.Answer{}, err
 	}
-	return revocation.Answer{User: r.User, Session: r.Session, AsOf: r.Clock}, nil
+	return answerOf(r), nil
 }
 
 // CatchUp returns nil once the view includes everything up to the store's clock
