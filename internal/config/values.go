@@ -82,7 +82,7 @@ func checkAddress(text string) error {
 func parseKey(text string) ([]byte, error) {
 	text = strings.TrimRight(strings.TrimSpace(text), "=")
 	text = strings.NewReplacer("-", "+", "_", "/").Replace(text)
-	key, err := base64.RawStdEncoding.DecodeString(text)
+	key, err := base64.RawStdEncoding.Strict().DecodeString(text)
 	if err != nil {
 		return nil, errors.New("not base64; " + HowToMakeKey)
 	}
