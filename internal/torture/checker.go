@@ -56,7 +56,7 @@ type checker struct {
 	faults     []Event
 	checks     []Event
 	violations []Violation
-	late, all  int // I7: checks soon after a revocation, and those that still accepted
+	late       int // I7: checks that accepted what had been revoked a while before
 }
 
 func newChecker(history []Event) *checker {
