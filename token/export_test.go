@@ -52,3 +52,8 @@ func (v *Validator) Remembered() int {
 	}
 	return bytes
 }
+
+// IsRemembered reports whether an entry for the token header+rest is taken for raw.
+func IsRemembered(header, rest, raw string) bool {
+	return (&entry{header: header, rest: rest}).is(raw)
+}

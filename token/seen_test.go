@@ -230,3 +230,16 @@ func TestRememberedTokensUnderFire(t *testing.T) {
 	close(stop)
 	work.Wait()
 }
+
+// A hash only says where to look: the token found there is compared whole, so that
+// whoever finds two with one hash has gained nothing.
+func TestRememberedTokensAreComparedWhole(t *testing.T) {
+	for raw, want := range map[string]bool{
+		"head.rest": true, "head.resT": false, "heaD.rest": false, "Head.rest": false, "head.res": false, "ead.rest": false,
+		"head.rest.": false, "head_rest": false, "": false, ".rest": false, "head": false,
+	} {
+		if got := token.IsRemembered("head", ".rest", raw); got != want {
+			t.Errorf("%q is taken for head.rest: %v", raw, got)
+		}
+	}
+}

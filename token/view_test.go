@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
@@ -38,6 +39,36 @@ func TestLease(t *testing.T) {
 		}
 		if got := test.l.Running(test.now); got != (test.left > 0) {
 			t.Errorf("%s: Running = %v with %v left", test.name, got, test.left)
+		}
+	}
+}
+
+// later returns t with its wall clock and its monotonic reading moved apart, as
+// they are when the wall clock is set or the machine sleeps. Package time has no
+// way to make such a time; the test of this function tells if its layout changes.
+func later(t time.Time, wall, monotonic time.Duration) time.Time {
+	t = t.Add(wall)
+	(*[2]int64)(unsafe.Pointer(&t))[1] += int64(monotonic - wall) // the second word is the monotonic reading
+	return t
+}
+
+// A lease counts the greater of the two clocks.
+func TestLeaseWithClocksApart(t *testing.T) {
+	l := token.Lease{Start: time.Now(), Length: time.Minute}
+	for _, test := range []struct{ wall, monotonic, left time.Duration }{
+		{20 * time.Second, 20 * time.Second, 40 * time.Second},
+		{50 * time.Second, 20 * time.Second, 10 * time.Second}, // it slept
+		{time.Hour, 20 * time.Second, time.Minute - time.Hour},
+		{10 * time.Second, 20 * time.Second, 40 * time.Second}, // the clock was set back
+		{-time.Hour, 20 * time.Second, 40 * time.Second},
+		{-time.Hour, time.Minute, 0},
+	} {
+		now := later(l.Start, test.wall, test.monotonic)
+		if now.Sub(l.Start) != test.monotonic || now.Round(0).Sub(l.Start.Round(0)) != test.wall {
+			t.Fatalf("the clocks are not apart: %v and %v", now.Sub(l.Start), now.Round(0).Sub(l.Start.Round(0)))
+		}
+		if got := l.Left(now); got != test.left {
+			t.Errorf("%v by the wall, %v monotonic: %v left, want %v", test.wall, test.monotonic, got, test.left)
 		}
 	}
 }
