@@ -76,7 +76,7 @@ cover: deps ## coverage by all tests of all packages, written to .cache/coverage
 screenshots: deps ## a picture of every page, narrow and wide, light and dark, into .cache/screenshots
 	mkdir -p .cache/screenshots
 	CURFEW_SCREENSHOTS='$(CURDIR)/.cache/screenshots' \
-		go test -count=1 -timeout $(TIMEOUT) -run '^TestScreenshots$$' $(TESTFLAGS) ./internal/console/... ./cmd/curfew/...
+		go test -tags screenshots -count=1 -timeout $(TIMEOUT) -run '^TestScreenshots$$' $(TESTFLAGS) ./internal/console
 
 ##@ Keep it clean
 

@@ -230,6 +230,7 @@ func TestOverview(t *testing.T) {
 		`aria-label="Sign-ins in the last hour: 4 in all, at most 4 in one minute."`,
 		`aria-label="Revocations in the last week: 1 in all, at most 1 in one 3 hours."`,
 		`aria-label="Sign-ins refused in the last day: none."`,
+		`aria-label="Live sessions in the last hour: 3 now, at most 3."`,
 	} {
 		if !strings.Contains(a.body, want) {
 			t.Errorf("no %s", want)
@@ -241,6 +242,8 @@ func TestOverview(t *testing.T) {
 	for _, want := range []string{
 		`aria-label="Sign-ins in the last hour: 1 in all, at most 1 in one minute."`,
 		`aria-label="Revocations in the last hour: none."`,
+		`aria-label="Live sessions in the last hour: 2 now, at most 2."`,
+		`aria-label="Live sessions in the last day: 2 now, at most 3."`,
 		`aria-label="Revocations in the last day: 1 in all, at most 1 in one half hour."`,
 	} {
 		if !strings.Contains(a.body, want) {

@@ -114,7 +114,7 @@ func (n need) met(c account.Caller) bool {
 
 func (c *console) routes() []route {
 	return []route{
-		{pattern: "GET /{$}", needs: signedIn, serve: c.home},
+		{pattern: "GET /{$}", needs: signedIn, serve: c.home, slow: true},
 		{pattern: "GET /sign-in", needs: anyone, serve: c.signInPage},
 		{pattern: "POST /sign-in", needs: anyone, serve: c.signIn, slow: true},
 		{pattern: "POST /sign-out", needs: anyone, serve: c.signOut},

@@ -1,9 +1,12 @@
 package console_test
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -19,10 +22,11 @@ const (
 type house struct {
 	*program
 	engine     string
-	ada, grace string // users' ids
-	session    string // of one of Ada's sessions
-	epoch      int64  // of a revocation
-	key        string // id of the signing key
+	ada, grace string   // users' ids
+	people     []string // those of the others
+	session    string   // of one of Ada's sessions
+	epoch      int64    // of a revocation
+	key        string   // id of the signing key
 }
 
 func furnished(t testing.TB) *house {
@@ -37,7 +41,7 @@ func (h *house) furnish() {
 	h.ada = h.addUser("Ada Lovelace")
 	h.grace = h.addUser("Grace Hopper", "UserEdit")
 	for _, name := range []string{"Alan Turing", "Barbara Liskov", "Donald Knuth", "Edsger Dijkstra", "Frances Allen", "Hedy Lamarr", "Katherine Johnson", "Margaret Hamilton", "Radia Perlman"} {
-		h.addUser(name)
+		h.people = append(h.people, h.addUser(name))
 	}
 	disabled := h.addUser("Charles Babbage")
 	h.api(h.admin, http.MethodPatch, "/v1/users/"+disabled, map[string]any{"disabled": true}, nil)
@@ -58,11 +62,16 @@ func (h *house) furnish() {
 	h.settings(1200)
 	h.api(h.admin, http.MethodPost, "/v1/clients", map[string]any{"name": "Billing", "capabilities": []string{"follow", "introspect"}}, nil)
 	h.api(h.admin, http.MethodPost, "/v1/clients", map[string]any{"name": "Staff portal", "capabilities": []string{"issue", "revoke"}}, nil)
-	var keys struct {
-		Keys []struct{ Kid string }
+	header, _, _ := strings.Cut(h.admin, ".")
+	text, err := base64.RawURLEncoding.DecodeString(header)
+	if err != nil {
+		h.Fatal(err)
 	}
-	h.api("", http.MethodGet, "/.well-known/jwks.json", nil, &keys)
-	h.key = keys.Keys[0].Kid
+	var signed struct{ Kid string }
+	if err := json.Unmarshal(text, &signed); err != nil {
+		h.Fatal(err)
+	}
+	h.key = signed.Kid
 }
 
 // settings sets the session timeout through the API.

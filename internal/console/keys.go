@@ -121,8 +121,12 @@ func (x *exchange) showRetire(status int, wrong string) error {
 		return err
 	}
 	lines := []string{
-		"The key is " + clip(k.ID, 100) + ". This is for one that somebody else may have got hold of. From now on nobody accepts what it has signed: " +
-			count(n.Sessions, "live session") + " of " + count(n.Users, "person") + " end at once.",
+		"The key is " + clip(k.ID, 100) + ". This is for one that somebody else may have got hold of. From now on nobody accepts what it has signed.",
+	}
+	if n.Sessions == 0 {
+		lines = append(lines, "No session that is live was signed with it.")
+	} else {
+		lines = append(lines, count(n.Sessions, "live session")+" of "+count(n.Users, "person")+" end at once.")
 	}
 	if x.session.KeyID == k.ID {
 		lines = append(lines, "Your own session is among them: you are signed out here.")

@@ -56,14 +56,17 @@ func (v overviewView) Capacity() int64 { return int64(v.Status.Cache.Capacity) }
 
 // spans are the stretches that are plotted. The widths divide an hour or a day,
 // so that bars stand for stretches of the clock, and do not move as time goes on.
-var spans = []struct {
-	name, each string
-	width      time.Duration
-	bars       int
-}{
-	{"the last hour", "minute", time.Minute, 60},
-	{"the last day", "half hour", 30 * time.Minute, 48},
-	{"the last week", "3 hours", 3 * time.Hour, 56},
+var spans = []span{
+	{"the last hour", "an hour ago", "minute", time.Minute, 60},
+	{"the last day", "a day ago", "half hour", 30 * time.Minute, 48},
+	{"the last week", "a week ago", "3 hours", 3 * time.Hour, 56},
+}
+
+type span struct {
+	name, since string
+	each        string // stretch that a bar stands for
+	width       time.Duration
+	bars        int
 }
 
 // plotted are the lines of the audit that a plot counts.
@@ -93,7 +96,11 @@ func (c *console) overview(x *exchange) error {
 		if err != nil {
 			return err
 		}
-		w := window{Name: s.name}
+		live, err := c.config.Sessions.LiveOver(x.ctx, x.caller, x.now().Add(-s.width*time.Duration(s.bars-1)), s.width, s.bars)
+		if err != nil {
+			return err
+		}
+		w := window{Name: s.name, Plots: []plot{stood("Live sessions", s, live)}}
 		for _, p := range plotted {
 			counts := stretches(s.bars, from, s.width, func(yield func(time.Time, int64)) {
 				for _, b := range buckets {
@@ -102,7 +109,7 @@ func (c *console) overview(x *exchange) error {
 					}
 				}
 			})
-			w.Plots = append(w.Plots, newPlot(p.title, s.name, s.each, counts, x.when(from), x.when(until)))
+			w.Plots = append(w.Plots, happened(p.title, s, counts))
 		}
 		view.Windows = append(view.Windows, w)
 	}

@@ -5,18 +5,15 @@ import (
 	"time"
 )
 
-// A plot is a row of bars: how often something happened in each of a number of
-// equal stretches of time that end now.
+// A plot is a row of bars, for equal stretches of time that end now: how often
+// something happened in each, or how many there were of something at its end.
 type plot struct {
-	Title string
-	Span  string // "the last hour"
-	Each  string // "minute": the width of a bar
-	Bars  []bar
-	Total int64
-	Most  int64 // the highest bar
-	Width int
-	From  when
-	To    when
+	Title  string
+	Figure int64  // what is said beside the title
+	Words  string // the plot in a sentence, for those who do not see it
+	Since  string // "an hour ago": where it begins
+	Bars   []bar
+	Width  int
 }
 
 // A bar is drawn where it has a height. All measures are in units of the drawing.
@@ -31,19 +28,43 @@ const (
 	barWidth   = 5
 )
 
-// newPlot draws counts, the oldest first.
-func newPlot(title, span, each string, counts []int64, from, to when) plot {
-	p := plot{Title: title, Span: span, Each: each, Width: len(counts) * barStep, From: from, To: to}
+// happened is the plot of how often something happened.
+func happened(title string, in span, counts []int64) plot {
+	var total, most int64
 	for _, n := range counts {
-		p.Total += n
-		p.Most = max(p.Most, n)
+		total, most = total+n, max(most, n)
 	}
+	p := draw(title, in, counts, most)
+	p.Figure, p.Words = total, fmt.Sprintf("%s in %s: none.", title, in.name)
+	if total > 0 {
+		p.Words = fmt.Sprintf("%s in %s: %s in all, at most %s in one %s.", title, in.name, group(total), group(most), in.each)
+	}
+	return p
+}
+
+// stood is the plot of how many there were of something; the last count is of now.
+func stood(title string, in span, counts []int64) plot {
+	var most int64
+	for _, n := range counts {
+		most = max(most, n)
+	}
+	p := draw(title, in, counts, most)
+	if len(counts) > 0 {
+		p.Figure = counts[len(counts)-1]
+	}
+	p.Words = fmt.Sprintf("%s in %s: %s now, at most %s.", title, in.name, group(p.Figure), group(most))
+	return p
+}
+
+// draw draws counts, the oldest first.
+func draw(title string, in span, counts []int64, most int64) plot {
+	p := plot{Title: title, Since: in.since, Width: len(counts) * barStep}
 	for i, n := range counts {
 		if n <= 0 {
 			continue
 		}
 		// Whatever happened is seen, however small beside the highest.
-		height := max(2, int(n*plotHeight/p.Most))
+		height := max(2, int(n*plotHeight/most))
 		p.Bars = append(p.Bars, bar{X: i * barStep, Y: plotHeight - height, Width: barWidth, Height: height, Count: n})
 	}
 	return p
@@ -51,14 +72,6 @@ func newPlot(title, span, each string, counts []int64, from, to when) plot {
 
 // Height returns the height of the drawing.
 func (p plot) Height() int { return plotHeight }
-
-// Words says in a sentence what the plot shows, for those who do not see it.
-func (p plot) Words() string {
-	if p.Total == 0 {
-		return fmt.Sprintf("%s in %s: none.", p.Title, p.Span)
-	}
-	return fmt.Sprintf("%s in %s: %s in all, at most %s in one %s.", p.Title, p.Span, group(p.Total), group(p.Most), p.Each)
-}
 
 // stretches sorts events into n stretches of width that begin at from.
 func stretches(n int, from time.Time, width time.Duration, add func(yield func(at time.Time, count int64))) []int64 {

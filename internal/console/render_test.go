@@ -313,9 +313,16 @@ func TestDevice(t *testing.T) {
 }
 
 func TestPlot(t *testing.T) {
-	p := newPlot("Sign-ins", "the last hour", "minute", []int64{0, 1, 1000, 500}, when{}, when{})
-	if p.Total != 1501 || p.Most != 1000 || p.Width != 24 || len(p.Bars) != 3 {
+	in := span{name: "the last hour", each: "minute", since: "an hour ago"}
+	p := happened("Sign-ins", in, []int64{0, 1, 1000, 500})
+	if p.Figure != 1501 || p.Width != 24 || len(p.Bars) != 3 || p.Words != "Sign-ins in the last hour: 1501 in all, at most 1000 in one minute." {
 		t.Errorf("%+v", p)
+	}
+	if s := stood("Live sessions", in, []int64{3, 7, 5}); s.Figure != 5 || s.Words != "Live sessions in the last hour: 5 now, at most 7." {
+		t.Errorf("%+v", s)
+	}
+	if s := stood("Live sessions", in, nil); s.Figure != 0 || len(s.Bars) != 0 {
+		t.Errorf("%+v", s)
 	}
 	for i, want := range []bar{{6, 62, 5, 2, 1}, {12, 0, 5, 64, 1000}, {18, 32, 5, 32, 500}} {
 		if p.Bars[i] != want {

@@ -18,6 +18,8 @@ import (
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+	"example.com/curfew/token"
 )
 
 // TestScreenshots writes a picture of every page, narrow and wide, light and
@@ -74,16 +76,32 @@ func (h *house) remember(database string) {
 	random := rand.New(rand.NewPCG(1, 2))
 	now := time.Now()
 	var entries []store.Audit
+	var sessions []store.Session
 	for ago := 7 * 24 * time.Hour; ago > 2*time.Minute; ago -= time.Minute {
 		at := now.Add(-ago)
 		daylight := math.Max(0.05, math.Sin(float64(at.Hour()*60+at.Minute()-6*60)/(14*60)*math.Pi))
 		for action, often := range map[string]float64{wire.ActionSignIn: 0.8, wire.ActionSignInFailed: 0.06, wire.ActionRevokeUser: 0.012} {
 			if random.Float64() < often*daylight {
 				entries = append(entries, store.Audit{At: at.UnixMicro(), Action: action, Actor: store.Actor{Kind: store.ActorUser, ID: h.ada, Name: "Ada Lovelace"}})
+				if action == wire.ActionSignIn {
+					seen := at.Add(time.Duration(random.IntN(int(min(ago, 3*time.Hour)))))
+					sessions = append(sessions, store.Session{
+						ID: token.NewSessionID(), UserID: h.people[random.IntN(len(h.people))], Epoch: revocation.Epoch(at.UnixMicro()), KeyID: h.key, Device: edge, Address: "192.0.2.7",
+						BeganAt: at.UnixMicro(), LastSeenAt: seen.UnixMicro(), ExpiresAt: seen.Add(20 * time.Minute).UnixMicro(),
+					})
+				}
 			}
 		}
 	}
-	if err := s.Update(ctx, func(tx store.Tx) error { return tx.AppendAudit(ctx, entries...) }); err != nil {
+	err = s.Update(ctx, func(tx store.Tx) error {
+		for _, row := range sessions {
+			if err := tx.InsertSession(ctx, row); err != nil {
+				return err
+			}
+		}
+		return tx.AppendAudit(ctx, entries...)
+	})
+	if err != nil {
 		h.Fatal(err)
 	}
 }

@@ -170,7 +170,7 @@ func (c *console) confirmDisable(x *exchange) error {
 	}
 	return x.ok("confirm", confirmView{
 		frame:  x.frame("Disable "+clip(u.Name, 80)+"?", "/users", "Configuration", "Users"),
-		Lines:  []string{"This ends " + count(n.Sessions, "live session") + " of " + clip(u.Name, 80) + ", who can then no longer sign in. The account and what it did stay in the audit; you can enable it again."},
+		Lines:  []string{ending(n.Sessions, clip(u.Name, 80)) + " " + clip(u.Name, 80) + " can then no longer sign in. The account and what it did stay in the audit; you can enable it again."},
 		Action: userPath(u.ID, "/disable"), Button: "Disable the account", Cancel: userPath(u.ID), Harmful: true,
 	})
 }
@@ -261,7 +261,7 @@ func (x *exchange) showRevokeUser(status int, wrong string) error {
 	name := clip(u.Name, 80)
 	view := confirmView{
 		frame:  x.frame("Revoke the sessions of "+name+"?", "/users", "Configuration", "Users", name),
-		Lines:  []string{"This ends " + count(n.Sessions, "live session") + " of " + name + " on every device, at once. " + name + " can sign in again; to prevent that, disable the account instead."},
+		Lines:  []string{ending(n.Sessions, name) + " " + name + " can sign in again; to prevent that, disable the account instead."},
 		Action: userPath(u.ID, "/revoke"), Button: "Revoke Sessions", Cancel: userPath(u.ID), Harmful: true,
 		Reasons: reasonsOffered, Reason: x.text("reason"), Note: x.text("note"), Error: wrong,
 	}
@@ -269,6 +269,14 @@ func (x *exchange) showRevokeUser(status int, wrong string) error {
 		view.Lines = append(view.Lines, "These are your own sessions: you are signed out here too.")
 	}
 	return x.render(status, "confirm", view)
+}
+
+// ending says what revoking the sessions of somebody does.
+func ending(sessions int64, name string) string {
+	if sessions == 0 {
+		return "No session of " + name + " is live; whatever was begun before now is refused everywhere nevertheless."
+	}
+	return "This ends " + count(sessions, "live session") + " of " + name + " on every device, at once."
 }
 
 const sayWhy = "Say in a few words why: the audit keeps it."
