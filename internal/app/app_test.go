@@ -268,6 +268,11 @@ func TestClocksThatAreOff(t *testing.T) {
 	if n := strings.Count(log.String(), "dated in the future"); n != 2 {
 		t.Errorf("warned %d times a minute later, want twice", n)
 	}
+	now = now.Add(-time.Hour) // which is what makes tokens look as if from the future
+	o.observe(token.ErrNotYetValid, 0)
+	if n := strings.Count(log.String(), "dated in the future"); n != 3 {
+		t.Errorf("warned %d times once the clock had been set back, want three times", n)
+	}
 }
 
 // What may not have been meant is said at the start.

@@ -29,7 +29,8 @@ func (o *observer) observe(reason token.Reason, took time.Duration) {
 		return
 	}
 	now, last := o.doors.now().UnixNano(), o.warned.Load()
-	if (last == 0 || now-last >= int64(warnEvery)) && o.warned.CompareAndSwap(last, now) {
+	// A clock that was set back makes tokens look so, and the last warning too.
+	if (last == 0 || now < last || now-last >= int64(warnEvery)) && o.warned.CompareAndSwap(last, now) {
 		o.doors.log.Warn("a token was refused because it is dated in the future: this machine's clock is behind, or that of the server which issued it is ahead; check that both are synchronised",
 			"code", string(token.ErrNotYetValid))
 	}
