@@ -63,7 +63,8 @@ func (b *bench) propagate() (err error) {
 		worst.Points = append(worst.Points, plot.Point{X: x, Y: ms(whole.Quantile(0.99))})
 		rows = append(rows, []string{fmt.Sprint(size.followers), fmt.Sprint(revocations), number(ms(middle.Quantile(0.5))),
 			number(ms(end.Quantile(0.5))), number(p99), number(ms(end.Max())),
-			number(ms(whole.Quantile(0.5))), number(ms(whole.Quantile(0.99))), number(b.costs[fmt.Sprintf("answer %d", size.followers)])})
+			number(ms(whole.Quantile(0.5))), number(ms(whole.Quantile(0.99))), number(b.costs[fmt.Sprintf("answer %d", size.followers)]),
+			number(b.costs[fmt.Sprintf("follower KiB %d", size.followers)])})
 		b.costs[fmt.Sprintf("propagate %d p50", size.followers)] = ms(end.Quantile(0.5))
 		b.costs[fmt.Sprintf("propagate %d p99", size.followers)] = p99
 		if size.most > 0 {
@@ -75,8 +76,8 @@ func (b *bench) propagate() (err error) {
 	}
 	b.report.table("From a revocation's answer to its last follower", "Times in ms from the answer to the one who revoked. Ten of the followers are package token/follower, "+
 		"whose validators must refuse a token of the user; the others do on the wire what it does, and no more, since in production each has a processor of its own. All share these two. "+
-		"The last column is all that the node does from one revocation to the next, divided by its followers: writing it, answering, and taking the next question.",
-		[]string{"followers", "revocations", "half of them, median", "the last, median", "the last, p99", "the last, longest", "from the call to the last, median", "p99", "node's processor time a follower, µs"}, rows...)
+		"The column before the last is all that the node does from one revocation to the next, divided by its followers: writing it, answering, and taking the next question.",
+		[]string{"followers", "revocations", "half of them, median", "the last, median", "the last, p99", "the last, longest", "from the call to the last, median", "p99", "node's processor time a follower, µs", "node's memory a follower, KiB"}, rows...)
 	b.report.plot("followers.svg", plot.Chart{Title: "From the call that revokes until the last follower refuses", X: "followers of one node", Y: "ms", Lines: []plot.Line{typical, worst}})
 	return nil
 }
@@ -85,10 +86,19 @@ func (b *bench) propagate() (err error) {
 // after the other, each time waiting for the last follower, and returns how long
 // half of the followers and the last took.
 func (b *bench) spread(n *node, authorization string, real *refusers, count, revocations int) (half, last, whole *measure.Histogram, err error) {
+	bare, err := n.resident()
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	f, err := startFollowers(n, authorization, count-realFollowers)
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	full, err := n.resident()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	b.costs[fmt.Sprintf("follower KiB %d", count)] = max(0, full-bare) / 1024 / float64(count)
 	defer func() { err = errors.Join(err, f.close()) }()
 	before, err := processorTime(n.command.Process.Pid)
 	if err != nil {

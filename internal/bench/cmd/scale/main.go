@@ -5,6 +5,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -25,18 +26,28 @@ type given struct {
 }
 
 func main() {
-	var g given
-	flag.DurationVar(&g.answer, "answer", 45*time.Microsecond, "processor time of a node for one follower's answer and its next question (RESULTS.md)")
-	flag.DurationVar(&g.apply, "apply", 300*time.Microsecond, "from an answer's arrival until a follower's validator refuses")
-	flag.IntVar(&g.cores, "cores", 4, "processors of a server or an edge")
-	flag.DurationVar(&g.lease, "lease", 15*time.Second, "the lease")
-	flag.IntVar(&g.rounds, "rounds", 40, "revocations simulated for each tree")
-	flag.Parse()
-	if g.answer <= 0 || g.cores < 1 || g.lease < 2*time.Second || g.rounds < 1 {
-		fmt.Fprintln(os.Stderr, "scale: every number must be above zero, and the lease at least 2s")
+	g, err := parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "scale:", err)
 		os.Exit(2)
 	}
 	tables(os.Stdout, g)
+}
+
+func parse(args []string) (g given, err error) {
+	flag := flag.NewFlagSet("scale", flag.ContinueOnError)
+	flag.DurationVar(&g.answer, "answer", 70*time.Microsecond, "processor time of a node for one follower's answer and its next question (RESULTS.md)")
+	flag.DurationVar(&g.apply, "apply", 300*time.Microsecond, "from an answer's arrival until a follower's validator refuses")
+	flag.IntVar(&g.cores, "cores", 4, "processors of a server or an edge")
+	flag.DurationVar(&g.lease, "lease", 15*time.Second, "the lease")
+	flag.IntVar(&g.rounds, "rounds", 9, "revocations simulated for each tree")
+	if err := flag.Parse(args); err != nil {
+		return g, err
+	}
+	if g.answer <= 0 || g.cores < 1 || g.lease < 2*time.Second || g.rounds < 1 {
+		return g, errors.New("every number must be above zero, and the lease at least 2s")
+	}
+	return g, nil
 }
 
 // The networks that are assumed: within a data centre, and across an ocean.

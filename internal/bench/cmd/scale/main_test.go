@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,41 @@ func TestRound(t *testing.T) {
 	} {
 		if got := round(d); got != want {
 			t.Errorf("%v: %q, want %q", d, got, want)
+		}
+	}
+}
+
+// SCALE.md shows what the command prints with the flags that it names.
+func TestPageShowsWhatIsPrinted(t *testing.T) {
+	page, err := os.ReadFile("../../SCALE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(page), "<!-- tables -->\n")
+	shown, _, closed := strings.Cut(rest, "<!-- end -->")
+	if !found || !closed {
+		t.Fatal("SCALE.md has no tables between <!-- tables --> and <!-- end -->")
+	}
+	_, rest, _ = strings.Cut(shown, "go run ./cmd/scale ")
+	flags, _, found := strings.Cut(rest, "`")
+	if !found {
+		t.Fatal("SCALE.md does not say how its tables are printed")
+	}
+	g, err := parse(strings.Fields(flags))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	tables(&b, g)
+	if strings.TrimSpace(shown) != strings.TrimSpace(b.String()) {
+		t.Errorf("SCALE.md shows\n%s\nbut the command prints\n%s", shown, b.String())
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, args := range [][]string{{"-answer", "0s"}, {"-cores", "0"}, {"-lease", "1s"}, {"-rounds", "0"}, {"-what"}} {
+		if _, err := parse(args); err == nil {
+			t.Errorf("%v is accepted", args)
 		}
 	}
 }
