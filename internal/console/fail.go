@@ -107,8 +107,6 @@ func (x *exchange) fail(err error) {
 		if view.Held == nil {
 			view.Links = []link{{x.r.URL.RequestURI(), "Try again", false}}
 		}
-		// A 503 changes nothing, and so it leaves the cookie alone.
-		x.cookie = nil
 	}
 	x.message(f.Code, view)
 }

@@ -1,0 +1,206 @@
+package console_test
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+)
+
+// A newcomer changes the session timeout, adds a user, and uses every other
+// button there is.
+func TestEveryButton(t *testing.T) {
+	onEngines(t, func(t *testing.T, h *house, l look) {
+		w := h.open(t, l)
+		w.as("admin")
+		name := map[bool]string{false: "New Comer", true: "Plain Comer"}[l.noScript]
+		w.buttonsOfSettings()
+		w.buttonsOfUsers(name)
+		w.buttonsOfServices(name)
+		w.buttonsOfAudit(t)
+		w.buttonsOfKeys(h)
+		w.buttonsOfBulk(t, h)
+
+		w.visit("/profile")
+		w.fill("#current", adminPassword)
+		w.fill("#new", adminPassword+"!")
+		w.fill("#again", adminPassword+"!")
+		w.follow("form[action='/profile/password'] button")
+		w.says("Your password is changed.")
+		w.fill("#current", adminPassword+"!")
+		w.fill("#new", adminPassword)
+		w.fill("#again", adminPassword)
+		w.follow("form[action='/profile/password'] button")
+		w.says("Your password is changed.")
+
+		w.click("details.account summary")
+		w.follow("details.account button")
+		w.at("/sign-in")
+		w.says("You have signed out.")
+		h.signInAdmin()
+	})
+}
+
+func (w *window) buttonsOfSettings() {
+	w.Helper()
+	w.follow("nav a[href='/settings/authentication']")
+	w.says("Session Timeout", "— 20 minutes", "Maximum Session Duration", "— 20 days")
+	w.follow(".presets a[href$='aal2']")
+	w.says("— 1 hour", "— 1 day")
+	w.follow(".presets a[href$='default']")
+	w.fill("#timeout", "5")
+	if w.look.noScript {
+		w.follow("form[action$='/preview'] button")
+	} else {
+		w.says("— 5 seconds") // as one types
+		w.follow("form[action$='/preview'] button")
+	}
+	w.says("5 is too short")
+	w.fill("#timeout", "1800")
+	w.confirmed("form[action$='/preview'] button", func(string) {
+		w.says("Session Timeout: 20 minutes → 30 minutes", "It ends no session that is live now.")
+	})
+	w.at("/settings/authentication")
+	w.says("The settings are saved.", "— 30 minutes", "Session Timeout: 20 minutes → 30 minutes")
+	w.follow(".presets a[href$='default']")
+	w.confirmed("form[action$='/preview'] button", nil)
+	w.says("— 20 minutes", "Session Timeout: 30 minutes → 20 minutes")
+}
+
+func (w *window) buttonsOfUsers(name string) {
+	w.Helper()
+	w.follow("nav a[href='/users']")
+	w.follow("a[href='/new-user']")
+	w.fill("#name", "admin")
+	w.follow("form[action='/users'] button.primary")
+	w.says("Somebody has this name already.")
+	w.fill("#name", name)
+	w.fill("#email", "comer@example.com")
+	w.fill("#password", userPassword)
+	w.follow("form[action='/users'] button.primary")
+	w.says(name, "The account is there.", "Enabled")
+
+	w.fill("#email", "new@example.com")
+	w.follow("#rename ~ form button")
+	w.says("Saved.")
+	w.click("input[name=UserEdit]")
+	w.follow("#permissions ~ form button")
+	w.says("The permissions are saved.")
+	w.fill("#new", "another twelve bytes")
+	w.follow("#set-password ~ form button")
+	w.says("The password is changed", "password changed")
+	w.confirmed("a[href$='/disable']", func(string) { w.says("Disable " + name + "?") })
+	w.says("The account is disabled", "Enable the account")
+	w.follow("#disable ~ form button")
+	w.says("The account is enabled again.")
+	w.confirmed("a.danger[href$='/revoke']", because(w, "Offboarding"))
+	w.says("The sessions are revoked.", "Offboarding")
+}
+
+func (w *window) buttonsOfServices(name string) {
+	w.Helper()
+	w.follow("nav a[href='/services']")
+	w.fill("#name", name)
+	w.click("input[name=follow]")
+	w.follow("form[action='/services'] button")
+	w.says("it is shown this once")
+	secret := w.brief("document.getElementById('secret').textContent")
+	if len(secret) < 26 {
+		w.Errorf("the secret is %q", secret)
+	}
+	w.follow("main a.primary")
+	w.says(name)
+	w.saysNot(secret)
+	row := "/services/" + strings.ReplaceAll(strings.ToLower(name), " ", "-")
+	w.confirmed("a[href='"+row+"/secret']", nil)
+	w.says("works for another 24 hours")
+	w.follow("main a.primary")
+	w.confirmed("a[href='"+row+"/remove']", func(string) { w.says("Remove " + name + "?") })
+	w.says("The service is removed.")
+	w.saysNot(name)
+}
+
+func (w *window) buttonsOfAudit(t *testing.T) {
+	w.Helper()
+	w.follow("nav a[href='/audit']")
+	w.fill("#person", "Ada Lovelace")
+	w.do(chromedp.SetValue(chromedp.CSS("#action"), "sessions.revoke"))
+	w.follow("form[action='/audit'] button")
+	w.says("Revoked all sessions of a user", "Lost device: left in a train")
+	if n := w.brief("document.querySelectorAll('tbody tr').length + ''"); n != "1" {
+		t.Errorf("the audit shows %s entries, want 1", n)
+	}
+	for _, format := range []string{"jsonl", "csv"} {
+		export := w.brief("document.querySelector('a[href*=" + format + "]').href")
+		cookies, err := chromedp.Call(w.context, network.GetCookies, network.GetCookiesParams{URLs: []string{w.url}})
+		w.must(err)
+		request, err := http.NewRequest(http.MethodGet, export, nil)
+		w.must(err)
+		for _, c := range cookies.Cookies {
+			request.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value})
+		}
+		response, err := http.DefaultClient.Do(request)
+		w.must(err)
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK || !strings.HasPrefix(response.Header.Get("Content-Disposition"), "attachment") {
+			t.Errorf("%s: %d, %q", export, response.StatusCode, response.Header.Get("Content-Disposition"))
+		}
+	}
+	w.follow("main td a.quiet")
+	w.says("Receipt", "Lost device: left in a train")
+	w.visit("/audit?person=Ada+Lovelace")
+	w.follow("form[action='/audit'] a[href='/audit']")
+	w.says("Audit")
+}
+
+func (w *window) buttonsOfKeys(h *house) {
+	w.Helper()
+	w.follow("nav a[href='/keys']")
+	w.says("active", "next", "ES256")
+	w.click("li.key details summary")
+	w.says(`"kty"`)
+	// Whether the next key signs at once depends on how long it has been there.
+	w.confirmed("a[href='/keys/rotate']", nil)
+	w.at("/keys")
+	if text := w.text(); !strings.Contains(text, "The keys are rotated.") && !strings.Contains(text, "A new key is on its way") {
+		w.Errorf("after rotating:\n%s", text)
+	}
+	next := "li.key:not(:has(.tag.on)) a.danger"
+	before := len(h.retired(w))
+	w.confirmed(next, because(w, "Key compromised"))
+	w.at("/keys")
+	w.says("The key is retired.", "Retired keys")
+	if after := len(h.retired(w)); after != before+1 {
+		w.Errorf("%d keys are retired, before %d", after, before)
+	}
+}
+
+// retired returns the rows of retired keys.
+func (h *house) retired(w *window) []string {
+	return eval[[]string](w, "[...document.querySelectorAll('#past ~ table tbody tr')].map(r => r.innerText)")
+}
+
+func (w *window) buttonsOfBulk(t *testing.T, h *house) {
+	w.Helper()
+	one, two := h.signIn("Alan Turing", firefox, false), h.signIn("Barbara Liskov", firefox, false)
+	list := filepath.Join(t.TempDir(), "names.txt")
+	w.must(os.WriteFile(list, []byte("barbara liskov\nNobody Known\n"), 0o600))
+	w.follow("nav a[href='/revocations']")
+	w.fill("#names", "Alan Turing")
+	w.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{list}))
+	w.click("input[value='Role change']")
+	w.follow("form[action='/revocations'] button")
+	w.says("Nobody has this name", "Nobody Known", "of 2 people", "Correct the list")
+	if !h.accepts(one) || !h.accepts(two) {
+		t.Error("checking has revoked")
+	}
+	w.follow("form.confirm .actions button")
+	w.says("The sessions of 2 people", "Role change", "In force everywhere")
+	if h.accepts(one) || h.accepts(two) {
+		t.Error("a session that was revoked is accepted")
+	}
+}

@@ -1,0 +1,241 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/token"
+)
+
+// The walk of the documentation: a user, their sessions, a reason, the receipt.
+func TestRevokeUser(t *testing.T) {
+	s := open(t)
+	other := s.user("other")
+	one, two, mine := s.issue(other, false), s.issue(other, true), s.as(s.admin)
+	path := "/users/" + other.ID
+	mine.get(path).is(http.StatusOK).says("Firefox on Linux", "192.0.2.1", "Remember me", "Revoke Sessions")
+	mine.get(path+"/revoke").is(http.StatusOK).says("Revoke the sessions of other?", "This ends 2 live sessions of other", "Suspicious activity reported", "Malicious activity", "Offboarding", "Role change", "Lost device", "Other")
+	for _, tt := range []struct {
+		reason, note, want string
+		status             int
+	}{
+		{"", "", "", http.StatusUnprocessableEntity},
+		{"Other", "", "", http.StatusUnprocessableEntity},
+		{"Other", "  ", "", http.StatusUnprocessableEntity},
+		{"Lost device", strings.Repeat("x", 1001), "", http.StatusUnprocessableEntity},
+		{"", "left in a train", "left in a train", http.StatusSeeOther},
+		{"Other", "a whim", "a whim", http.StatusSeeOther},
+		{"Lost device", "left in a train", "Lost device: left in a train", http.StatusSeeOther},
+		{"Lost device", "", "Lost device", http.StatusSeeOther},
+	} {
+		a := mine.post(path+"/revoke", "reason", tt.reason, "note", tt.note).is(tt.status)
+		if tt.status != http.StatusSeeOther {
+			if s.reason(one) != "" {
+				t.Fatalf("%q, %q: revoked", tt.reason, tt.note)
+			}
+			continue
+		}
+		entry := s.audits(wire.ActionRevokeUser)[0]
+		page := mine.get(a.location).is(http.StatusOK).says("The sessions are revoked.", "Receipt", "Revoked before", tt.want, "In force everywhere", "No session is live.")
+		if before := (when{time.UnixMicro(int64(entry.Epoch)), s.now()}); !strings.Contains(page.body, before.ISO()) || !strings.Contains(page.body, before.Micro()) {
+			t.Errorf("the receipt does not show %s", before.Micro())
+		}
+		if entry.Reason != tt.want || entry.Actor.ID != s.admin.ID || entry.Actor.Address != "192.0.2.7" {
+			t.Errorf("in the audit: %+v", entry)
+		}
+	}
+	for _, raw := range []string{one, two} {
+		if got := s.reason(raw); got != token.ErrRevoked {
+			t.Errorf("a session: %q, want revoked", got)
+		}
+	}
+	if s.reason(mine.token) != "" {
+		t.Error("the administrator's session is over")
+	}
+	mine.get(path).is(http.StatusOK).says("Last revocation")
+}
+
+func TestRevokeOneSession(t *testing.T) {
+	s := open(t)
+	other := s.user("other")
+	keep, end := s.issue(other, false), s.issue(other, false)
+	session, err := s.validator.Validate(context.Background(), end)
+	s.must(err)
+	path := "/users/" + other.ID + "/sessions/" + session.ID + "/revoke"
+	s.as(s.user("third")).get(path).is(http.StatusForbidden)
+	s.as(s.user("fourth")).post(path).is(http.StatusForbidden)
+	p := s.as(s.admin)
+	p.get(path).is(http.StatusOK).says("Revoke this session?", "The session on Firefox on Linux, from 192.0.2.1")
+	p.get(p.post(path).to("/users/"+other.ID).location).is(http.StatusOK).says("The session is revoked.", "One session")
+	if s.reason(end) != token.ErrRevoked || s.reason(keep) != "" {
+		t.Errorf("ended: %q, kept: %q", s.reason(end), s.reason(keep))
+	}
+	p.get(path).is(http.StatusNotFound) // it is no longer live
+	p.post("/users/" + s.admin.ID + "/sessions/" + session.ID + "/revoke").is(http.StatusNotFound)
+	// One's own, without any permission.
+	mine := &person{s, other, keep}
+	third := s.issue(other, false)
+	session, err = s.validator.Validate(context.Background(), third)
+	s.must(err)
+	mine.get(mine.post("/users/" + other.ID + "/sessions/" + session.ID + "/revoke").to("/profile").location).is(http.StatusOK).says("The session is revoked.")
+	if s.reason(third) != token.ErrRevoked || s.reason(keep) != "" {
+		t.Errorf("ended: %q, kept: %q", s.reason(third), s.reason(keep))
+	}
+}
+
+// upload posts a form with a file in it.
+func (p *person) upload(path, file string, fields ...string) answer {
+	p.Helper()
+	var body bytes.Buffer
+	w := multipart.NewWriter(&body)
+	for i := 0; i+1 < len(fields); i += 2 {
+		p.must(w.WriteField(fields[i], fields[i+1]))
+	}
+	part, err := w.CreateFormFile("file", "names.txt")
+	p.must(err)
+	_, err = part.Write([]byte(file))
+	p.must(err)
+	p.must(w.Close())
+	r := httptest.NewRequest(http.MethodPost, "http://console.test"+path, &body)
+	r.Header.Set("Content-Type", w.FormDataContentType())
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	r.AddCookie(&http.Cookie{Name: "__Host-curfew_session", Value: p.token})
+	rec := httptest.NewRecorder()
+	p.handler.ServeHTTP(rec, r)
+	return answer{p.T, rec.Code, rec.Result().Header, rec.Body.String(), rec.Result().Header.Get("Location"), rec.Result().Cookies()}
+}
+
+func TestRevokeMany(t *testing.T) {
+	s := open(t)
+	ada, bob := s.user("Ada"), s.user("Bob")
+	sessions := []string{s.issue(ada, false), s.issue(ada, true), s.issue(bob, false)}
+	p := s.as(s.admin)
+	p.get("/revocations").is(http.StatusOK).says("Names that nobody has are shown before anything happens.")
+	for _, tt := range []struct {
+		what   string
+		fields []string
+		says   string
+	}{
+		{"no name", []string{"scope", "users", "names", " \n ", "reason", "Offboarding"}, "Name at least one person"},
+		{"no reason", []string{"scope", "users", "names", "ada"}, "Say in a few words why"},
+		{"no scope", []string{"names", "ada", "reason", "Offboarding"}, "Choose whose sessions to revoke."},
+		{"nobody known", []string{"scope", "users", "names", "eve\nmallory", "reason", "Offboarding"}, "Nobody here has any of these names."},
+		{"too many", []string{"scope", "users", "reason", "Offboarding"}, "10 001 names"},
+	} {
+		file := ""
+		if tt.what == "too many" {
+			for i := range 10_001 {
+				file += fmt.Sprintf("name %d\n", i)
+			}
+		}
+		a := p.upload("/revocations", file, tt.fields...).is(http.StatusUnprocessableEntity)
+		if text := strings.ReplaceAll(a.text(), "\u202f", " "); !strings.Contains(text, tt.says) {
+			t.Errorf("%s: the page does not say %q: %s", tt.what, tt.says, clip(text, 500))
+		}
+	}
+	a := p.upload("/revocations", "\xef\xbb\xbfBOB\r\nnobody\r\n", "scope", "users", "names", "ada\n"+ada.ID+"\n ada ", "reason", "Other", "note", "a test").is(http.StatusOK)
+	a.says("Nobody has this name", "nobody", "This ends 3 live sessions of 2 people", "Ada", "Bob", "Revoke the sessions of the 2 people found", "Correct the list")
+	for _, raw := range sessions {
+		if s.reason(raw) != "" {
+			t.Fatal("checking has revoked")
+		}
+	}
+	done := p.post("/revocations/confirmed", "scope", "users", "ids", ada.ID+"\r\n"+bob.ID, "reason", "Other", "note", "a test").is(http.StatusSeeOther)
+	p.get(done.location).is(http.StatusOK).says("The sessions of 2 people", "a test", "admin", "In force everywhere")
+	for _, raw := range sessions {
+		if got := s.reason(raw); got != token.ErrRevoked {
+			t.Errorf("a session: %q, want revoked", got)
+		}
+	}
+	entries := s.audits(wire.ActionRevokeUser)
+	if len(entries) != 2 || entries[0].Epoch != entries[1].Epoch {
+		t.Errorf("entries %+v, want two of one epoch", entries)
+	}
+	// All or none.
+	fresh := s.issue(ada, false)
+	p.post("/revocations/confirmed", "scope", "users", "ids", ada.ID+"\ngone", "reason", "Offboarding").is(http.StatusUnprocessableEntity).says("Nothing was revoked: 1 user of these is no longer there")
+	if s.reason(fresh) != "" {
+		t.Error("revoked nevertheless")
+	}
+}
+
+// Ten thousand names at once, in the time that a page may take.
+func TestRevokeTenThousand(t *testing.T) {
+	s := open(t)
+	ctx := context.Background()
+	var names strings.Builder
+	s.must(s.store.Update(ctx, func(tx store.Tx) error {
+		for i := range 10_000 {
+			name := fmt.Sprintf("person %d", i)
+			if err := tx.InsertUser(ctx, store.User{ID: fmt.Sprintf("id-%d", i), Name: name, NameKey: name}); err != nil {
+				return err
+			}
+			fmt.Fprintln(&names, strings.ToUpper(name))
+		}
+		return nil
+	}))
+	p := s.as(s.admin)
+	a := p.upload("/revocations", names.String(), "scope", "users", "reason", "Offboarding").is(http.StatusOK)
+	if !strings.Contains(strings.ReplaceAll(a.text(), "\u202f", " "), "10 000 people") {
+		t.Fatal(clip(a.text(), 1000))
+	}
+	_, ids, _ := strings.Cut(a.body, `<textarea name="ids" hidden aria-hidden="true" tabindex="-1">`)
+	ids, _, _ = strings.Cut(ids, "</textarea>")
+	done := p.upload("/revocations/confirmed", "", "scope", "users", "ids", ids, "reason", "Offboarding").is(http.StatusSeeOther)
+	if text := p.get(done.location).is(http.StatusOK).text(); !strings.Contains(strings.ReplaceAll(text, "\u202f", " "), "The sessions of 10 000 people") {
+		t.Error(clip(text, 1000))
+	}
+	before, err := s.store.RevokedBefore(ctx, "id-9999", "x")
+	s.must(err)
+	if got := "/revocations/" + epochText(int64(before.User)) + "?done=revoked"; got != done.location {
+		t.Errorf("user 9999 is revoked before %s, the receipt is %s", got, done.location)
+	}
+}
+
+func TestRevokeEveryone(t *testing.T) {
+	s := open(t)
+	other := s.user("other")
+	ordinary, remembered := s.issue(other, false), s.issue(other, true)
+	p := s.as(s.admin)
+	p.upload("/revocations", "", "scope", "remembered", "reason", "Malicious activity").is(http.StatusOK).says("every session that was begun with “Remember me”").saysNot("Yours is among them")
+	done := p.post("/revocations/confirmed", "scope", "remembered", "reason", "Malicious activity").is(http.StatusSeeOther)
+	p.get(done.location).is(http.StatusOK).says("All remember-me sessions")
+	if s.reason(ordinary) != "" || s.reason(remembered) != token.ErrRevoked {
+		t.Errorf("ordinary: %q, remembered: %q", s.reason(ordinary), s.reason(remembered))
+	}
+	p.upload("/revocations", "", "scope", "everyone", "reason", "Malicious activity").is(http.StatusOK).says("every session there is", "Yours is among them")
+	p.post("/revocations/confirmed", "scope", "everyone", "reason", "Malicious activity").to("/sign-in")
+	if s.reason(ordinary) != token.ErrRevoked {
+		t.Errorf("ordinary: %q", s.reason(ordinary))
+	}
+}
+
+// A receipt is for whoever may revoke its scope.
+func TestReceipts(t *testing.T) {
+	s := open(t)
+	ada := s.user("Ada")
+	p := s.as(s.admin)
+	epoch := p.post("/users/"+ada.ID+"/revoke", "reason", "Offboarding").query("receipt")
+	for _, below := range []string{"", "/state"} {
+		path := "/revocations/" + epoch + below
+		p.get(path).is(http.StatusOK).says("In force everywhere", "Confirmed by the one validator")
+		s.as(ada).get(path).is(http.StatusOK)
+		s.as(s.user("bob" + strings.Trim(below, "/"))).get(path).is(http.StatusForbidden)
+		p.get("/revocations/1" + below).is(http.StatusNotFound)
+		p.get("/revocations/x" + below).is(http.StatusNotFound)
+		p.get("/revocations/99999999999999999999" + below).is(http.StatusNotFound)
+	}
+	p.get("/users/" + ada.ID + "?receipt=1").is(http.StatusNotFound)
+	if a := p.get("/revocations/" + epoch); strings.Contains(a.body, "http-equiv") {
+		t.Error("a receipt that is complete fetches itself anew")
+	}
+}

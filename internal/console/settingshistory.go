@@ -1,0 +1,90 @@
+package console
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/settings"
+)
+
+// A settingsChange is an entry of the history.
+type settingsChange struct {
+	At     when
+	By     string
+	ByPath string
+	Lines  []string // "Session Timeout: 20 minutes → 1 hour"
+}
+
+const shownChanges = 20
+
+// settingsHistory returns the latest changes of the settings, the latest first;
+// only those after an epoch, unless it is zero.
+func (x *exchange) settingsHistory(after int64) ([]settingsChange, error) {
+	entries, err := x.config.Sessions.Audit(x.ctx, x.caller, store.AuditFilter{Action: wire.ActionSettingsChange}, shownChanges)
+	if err != nil {
+		return nil, err
+	}
+	var changes []settingsChange
+	for _, e := range entries {
+		if after != 0 && int64(e.Epoch) <= after {
+			break
+		}
+		changes = append(changes, x.settingsChange(e))
+	}
+	return changes, nil
+}
+
+func (x *exchange) settingsChange(e store.Audit) settingsChange {
+	c := settingsChange{At: x.micro(e.At), By: actorName(e.Actor)}
+	if e.Actor.Kind == store.ActorUser {
+		c.ByPath = userPath(e.Actor.ID)
+	}
+	var detail struct{ From, To wire.Settings }
+	if err := json.Unmarshal([]byte(e.Detail), &detail); err != nil {
+		return c
+	}
+	from, ok1 := fromWire(detail.From)
+	to, ok2 := fromWire(detail.To)
+	if ok1 && ok2 {
+		c.Lines = difference(from, to)
+	}
+	if len(c.Lines) == 0 {
+		c.Lines = []string{"Saved without a change"}
+	}
+	return c
+}
+
+func fromWire(w wire.Settings) (settings.Settings, bool) {
+	if w.SessionTimeoutSeconds == nil || w.MaximumSessionDurationSeconds == nil || w.RememberMeEnabled == nil {
+		return settings.Settings{}, false
+	}
+	return settings.Settings{
+		SessionTimeout:         settings.FromSeconds(*w.SessionTimeoutSeconds),
+		MaximumSessionDuration: settings.FromSeconds(*w.MaximumSessionDurationSeconds),
+		RememberMeEnabled:      *w.RememberMeEnabled,
+	}, true
+}
+
+// difference says what changes, a line for each member.
+func difference(from, to settings.Settings) []string {
+	var lines []string
+	if from.SessionTimeout != to.SessionTimeout {
+		lines = append(lines, fmt.Sprintf("Session Timeout: %s → %s", duration(from.SessionTimeout), duration(to.SessionTimeout)))
+	}
+	if from.MaximumSessionDuration != to.MaximumSessionDuration {
+		lines = append(lines, fmt.Sprintf("Maximum Session Duration: %s → %s", duration(from.MaximumSessionDuration), duration(to.MaximumSessionDuration)))
+	}
+	if from.RememberMeEnabled != to.RememberMeEnabled {
+		lines = append(lines, "Remember Me: "+onOff(from.RememberMeEnabled)+" → "+onOff(to.RememberMeEnabled))
+	}
+	return lines
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}

@@ -1,0 +1,220 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+)
+
+// A form that arrives with a session that has ended does nothing, and comes back
+// with all that was typed but the passwords.
+func TestEndedSessionLosesNothing(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	s.wait(20 * time.Minute)
+	a := p.post("/users", "name", `Zoë "Z" <Zoë>`, "email", "z@example.com", "password", "a secret of hers").is(http.StatusUnauthorized)
+	a.says("Your session timed out after 20 minutes without activity.", "nothing that you have typed is lost", "Sign in again", "Please type it again")
+	if strings.Contains(a.body, "a secret of hers") {
+		t.Error("the password came back")
+	}
+	if len(a.cookies) != 0 {
+		t.Errorf("cookies %v", a.cookies)
+	}
+	p.token = s.issue(s.admin, false)
+	p.get("/signed-in").is(http.StatusOK).says("You can close this tab now")
+	to := p.post("/users", "name", a.input("name"), "email", a.input("email"), "password", "a secret of hers").location
+	p.get(to).is(http.StatusOK).says(`Zoë "Z" <Zoë>`, "The account is there.")
+}
+
+// A page that is asked for with a session that has ended says why one is to sign
+// in, and leads back.
+func TestWhySignIn(t *testing.T) {
+	s := open(t)
+	other := s.user("other", store.AdministerSystem)
+	for _, tt := range []struct {
+		what string
+		end  func() string // returns the token that is over
+		says string
+	}{
+		{"never signed in", func() string { return "" }, "Sign in to see that page."},
+		{"timed out", func() string {
+			raw := s.issue(other, false)
+			s.wait(20 * time.Minute)
+			return raw
+		}, "Your session timed out after 20 minutes without activity."},
+		{"too old", func() string {
+			raw := s.issue(other, true)
+			s.wait(20 * 24 * time.Hour)
+			return raw
+		}, "Your session reached the maximum session duration of 20 days."},
+		{"revoked by an administrator", func() string {
+			raw := s.issue(other, false)
+			s.as(s.admin).post("/users/"+other.ID+"/revoke", "reason", "Offboarding").to("/users/" + other.ID)
+			return raw
+		}, "Your sessions were revoked by an administrator."},
+		{"revoked by oneself elsewhere", func() string {
+			raw := s.issue(other, false)
+			s.as(other).post("/profile/elsewhere").to("/profile")
+			return raw
+		}, "You revoked this session, or signed out, elsewhere."},
+		{"revoked by an administrator among many", func() string {
+			raw := s.issue(other, false)
+			s.as(s.admin).post("/revocations/confirmed", "scope", "users", "ids", other.ID+"\n"+s.admin.ID, "reason", "Offboarding").to("/sign-in")
+			return raw
+		}, "Your sessions were revoked by an administrator."},
+		{"everyone revoked by the command line", func() string {
+			raw := s.issue(other, false)
+			_, err := s.sessions.RevokeMany(context.Background(), trusted, wire.RevokeMany{Scope: "everyone", Reason: "test"}, 0)
+			s.must(err)
+			return raw
+		}, "Your sessions were revoked by an administrator."},
+		{"signed out", func() string {
+			p := s.as(other)
+			raw := p.token
+			p.post("/sign-out").to("/sign-in")
+			return raw
+		}, "You revoked this session, or signed out, elsewhere."},
+		{"not a token", func() string { return "x.y.z" }, "Your session is no longer accepted here."},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			raw := tt.end()
+			a := s.send(raw, http.MethodGet, "/audit?person=a%26b", nil).to("/sign-in")
+			if got := a.query("return"); got != "/audit?person=a%26b" {
+				t.Errorf("leads back to %q", got)
+			}
+			s.send(raw, http.MethodGet, a.location, nil).is(http.StatusOK).says(tt.says)
+		})
+	}
+	// Nobody can make the page say anything else.
+	s.nobody().get("/sign-in?why=Your+account+was+hacked").is(http.StatusOK).saysNot("hacked")
+}
+
+func TestSignIn(t *testing.T) {
+	s := open(t)
+	in := settings.Default()
+	for _, tt := range []struct {
+		what     string
+		remember bool
+		maxAge   time.Duration
+	}{{"for the browser's session", false, 0}, {"remember me", true, in.MaximumSessionDuration}} {
+		t.Run(tt.what, func(t *testing.T) {
+			p := s.nobody()
+			fields := []string{"username", " ADMIN ", "password", password, "return", "/users?search=a"}
+			if tt.remember {
+				fields = append(fields, "remember_me", "on")
+			}
+			a := p.post("/sign-in", fields...).is(http.StatusSeeOther)
+			if a.location != "/users?search=a" {
+				t.Errorf("leads to %q", a.location)
+			}
+			c := a.cookies[0]
+			if c.MaxAge > int(tt.maxAge/time.Second) || c.MaxAge < int(tt.maxAge/time.Second)-2 || c.Name != "__Host-curfew_session" || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode {
+				t.Errorf("cookie %+v", c)
+			}
+			p.get("/profile").is(http.StatusOK).says("admin", "This session")
+		})
+	}
+}
+
+func TestSignInRefused(t *testing.T) {
+	s := open(t)
+	p := s.nobody()
+	for _, tt := range []struct{ name, password string }{{"admin", "wrong password!"}, {"nobody", password}, {"", ""}, {"<script>", "x"}} {
+		a := p.post("/sign-in", "username", tt.name, "password", tt.password, "return", "/users").is(http.StatusUnauthorized)
+		a.says("The name or the password is wrong.")
+		if a.input("username") != tt.name || a.input("return") != "/users" {
+			t.Errorf("%q came back as %q, to %q", tt.name, a.input("username"), a.input("return"))
+		}
+		if tt.password != "" && strings.Contains(a.body, `value="`+tt.password) || len(a.cookies) != 0 {
+			t.Errorf("%q: the password came back, or a cookie: %v", tt.name, a.cookies)
+		}
+	}
+	limited := false
+	for range 40 {
+		a := p.post("/sign-in", "username", "admin", "password", "wrong password!")
+		if a.status == http.StatusTooManyRequests {
+			limited = true
+			a.says("There were too many wrong attempts. Try again in")
+			if a.header.Get("Retry-After") == "" {
+				t.Error("no Retry-After")
+			}
+			break
+		}
+	}
+	if !limited {
+		t.Error("forty wrong attempts were all looked at")
+	}
+}
+
+// A new session each time; the one that the browser had is over.
+func TestSignInOverSession(t *testing.T) {
+	s := open(t)
+	p := s.as(s.user("other"))
+	old := p.token
+	p.get("/sign-in").is(http.StatusOK).says("You are signed in as other. Signing in anew ends that session.")
+	p.post("/sign-in", "username", "admin", "password", "wrong password!").is(http.StatusUnauthorized)
+	if s.reason(old) != "" {
+		t.Fatal("an attempt that failed has ended the session")
+	}
+	p.post("/sign-in", "username", "admin", "password", password).to("/")
+	if s.reason(old) != token.ErrRevoked {
+		t.Errorf("the old session: %q, want revoked", s.reason(old))
+	}
+	if p.token == old || s.reason(p.token) != "" {
+		t.Error("no new session")
+	}
+}
+
+// Remember me is not there when it is switched off, and asking for it all the
+// same yields an ordinary session.
+func TestRememberMeOff(t *testing.T) {
+	s := open(t)
+	s.nobody().get("/sign-in").is(http.StatusOK).says("Remember me")
+	in, tag, err := s.sessions.Settings(context.Background())
+	s.must(err)
+	in.RememberMeEnabled = false
+	_, _, err = s.sessions.ChangeSettings(context.Background(), trusted, in.Settings, tag)
+	s.must(err)
+	s.nobody().get("/sign-in").is(http.StatusOK).saysNot("Remember me")
+	a := s.nobody().post("/sign-in", "username", "admin", "password", password, "remember_me", "on").to("/")
+	if a.cookies[0].MaxAge != 0 {
+		t.Errorf("a cookie that lasts: %v", a.cookies[0])
+	}
+}
+
+// Where a sign-in may lead: TestBack has every trick, this that they meet it.
+func TestSignInLeadsNowhereElse(t *testing.T) {
+	s := open(t)
+	for raw, want := range map[string]string{
+		"/users": "/users", "//evil": "/", `/\evil`: "/", "/%09/evil": "/", "javascript:alert(1)": "/",
+		"https://evil.test/": "/", "http://app.test.evil.test/": "/", "": "/",
+	} {
+		a := s.nobody().post("/sign-in", "username", "admin", "password", password, "return", raw).is(http.StatusSeeOther)
+		if a.location != want {
+			t.Errorf("return=%q leads to %q, want %q", raw, a.location, want)
+		}
+	}
+	// A host that forward auth trusts, by way of a page of ours.
+	a := s.nobody().post("/sign-in", "username", "admin", "password", password, "return", "http://app.test/inbox?x=y").is(http.StatusOK)
+	if a.says("Go on"); !strings.Contains(a.body, `href="http://app.test/inbox?x=y"`) || len(a.cookies) != 1 {
+		t.Errorf("cookies %v, links %v", a.cookies, a.hrefs())
+	}
+}
+
+// Signing out with a session that has ended already, or with none.
+func TestSignOutTwice(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	raw := p.token
+	p.post("/sign-out").to("/sign-in")
+	p.token = raw
+	p.post("/sign-out").to("/sign-in")
+	s.nobody().post("/sign-out").to("/sign-in")
+}

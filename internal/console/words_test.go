@@ -1,0 +1,117 @@
+package console
+
+import (
+	"bytes"
+	"encoding/csv"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/curfew/token"
+)
+
+func TestHarmless(t *testing.T) {
+	for _, h := range append(hostile, "=1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", " =1", "＝1", "＋1", "－1", "＠1", "\x00=1", "") {
+		got := harmless(h)
+		if got != h && got != "'"+h {
+			t.Errorf("harmless(%.20q) = %.20q", h, got)
+		}
+		if trimmed := strings.TrimLeft(got, " \u00a0\u3000"); trimmed != "" && strings.ContainsRune("=+-@\t\r\n\x00＝＋－＠", []rune(trimmed)[0]) {
+			t.Errorf("harmless(%.20q) = %.20q", h, got)
+		}
+	}
+	if got := harmless("a=b"); got != "a=b" {
+		t.Errorf("harmless(a=b) = %q", got)
+	}
+	var b bytes.Buffer
+	if err := csv.NewWriter(&b).Write([]string{harmless("=1")}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWords(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0 seconds", time.Second: "1 second", 20 * time.Minute: "20 minutes", 90 * time.Minute: "1 hour 30 minutes",
+		20 * 24 * time.Hour: "20 days", 90061 * time.Second: "1 day 1 hour 1 minute 1 second", -time.Minute: "0 seconds",
+	} {
+		if got := duration(d); got != want {
+			t.Errorf("duration(%v) = %q, want %q", d, got, want)
+		}
+	}
+	now := time.Unix(1e9, 0)
+	for d, want := range map[time.Duration]string{
+		0: "just now", 9 * time.Second: "just now", 10 * time.Second: "10 seconds ago", time.Minute: "1 minute ago", 3 * time.Minute: "3 minutes ago",
+		59*time.Minute + 59*time.Second: "59 minutes ago", time.Hour: "1 hour ago", 47 * time.Hour: "47 hours ago", 48 * time.Hour: "2 days ago", 400 * 24 * time.Hour: "400 days ago",
+		-5 * time.Second: "just now", -6 * time.Second: "in 6 seconds", -2 * time.Hour: "in 2 hours",
+	} {
+		if got := (when{now.Add(-d), now}).Ago(); got != want {
+			t.Errorf("%v ago: %q, want %q", d, got, want)
+		}
+	}
+	for n, want := range map[int64]string{0: "0 sessions", 1: "1 session", 2: "2 sessions", 9999: "9999 sessions", 10_000: "10\u202f000 sessions", 1_234_567: "1\u202f234\u202f567 sessions", -12_345: "-12\u202f345 sessions"} {
+		if got := count(n, "session"); got != want {
+			t.Errorf("count(%d) = %q, want %q", n, got, want)
+		}
+	}
+	if got := (when{time.UnixMicro(1795453200123456), now}).Micro(); got != "23 November 2026, 17:00:00.123456 UTC" {
+		t.Errorf("Micro: %q", got)
+	}
+	for _, r := range token.Reasons() {
+		if r != token.ErrUnavailable && whyEnded(string(r), time.Minute, time.Hour) == "" {
+			t.Errorf("nothing is said to people about %s", r)
+		}
+		if refusal(r) == "" {
+			t.Errorf("nothing is said to administrators about %s", r)
+		}
+	}
+	if got := clip("aé\u2028zz", 2); got != "aé…" {
+		t.Errorf("clip: %q", got)
+	}
+}
+
+func TestDevice(t *testing.T) {
+	for agent, want := range map[string]string{
+		"": "Unknown device",
+		"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0":                                                                     "Firefox on Linux",
+		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36 Edg/126.0.0.0":              "Edge on Windows",
+		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Safari/605.1.15":                      "Safari on macOS",
+		"Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) CriOS/126.0 Mobile/15E148 Safari/604.1":     "Chrome on iPhone",
+		"Mozilla/5.0 (Linux; Android 14; SM-S921B) AppleWebKit/537.36 (KHTML, like Gecko) SamsungBrowser/25.0 Chrome/121.0.0.0 Mobile Safari/537.36": "Samsung Internet on Android",
+		"curl/8.5.0":  "curl",
+		"(FreeBSD)":   "A program on FreeBSD",
+		"my own tool": "my own tool",
+	} {
+		if got := device(agent); got != want {
+			t.Errorf("device(%q) = %q, want %q", agent, got, want)
+		}
+	}
+}
+
+func TestPlot(t *testing.T) {
+	in := span{name: "the last hour", each: "minute", since: "an hour ago"}
+	p := happened("Sign-ins", in, []int64{0, 1, 1000, 500})
+	if p.Figure != 1501 || p.Width != 24 || len(p.Bars) != 3 || p.Words != "Sign-ins in the last hour: 1501 in all, at most 1000 in one minute." {
+		t.Errorf("%+v", p)
+	}
+	if s := stood("Live sessions", in, []int64{3, 7, 5}); s.Figure != 5 || s.Words != "Live sessions in the last hour: 5 now, at most 7." {
+		t.Errorf("%+v", s)
+	}
+	if s := stood("Live sessions", in, nil); s.Figure != 0 || len(s.Bars) != 0 {
+		t.Errorf("%+v", s)
+	}
+	for i, want := range []bar{{6, 62, 5, 2, 1}, {12, 0, 5, 64, 1000}, {18, 32, 5, 32, 500}} {
+		if p.Bars[i] != want {
+			t.Errorf("bar %d: %+v, want %+v", i, p.Bars[i], want)
+		}
+	}
+	from := time.Unix(0, 0)
+	got := stretches(3, from, time.Minute, func(yield func(time.Time, int64)) {
+		for _, at := range []time.Duration{-1, 0, time.Minute - 1, time.Minute, 3*time.Minute - 1, 3 * time.Minute} {
+			yield(from.Add(at), 1)
+		}
+	})
+	if !slices.Equal(got, []int64{2, 1, 1}) {
+		t.Errorf("stretches: %v", got)
+	}
+}
