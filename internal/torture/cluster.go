@@ -164,9 +164,14 @@ func (c *Cluster) prepare() error {
 		return err
 	}
 	c.client.id, c.client.secret = made.ID, made.Secret
-	out, err = c.curfew("token", "issue", "admin", "--remember-me")
-	c.admin = strings.TrimSpace(string(out))
+	c.admin, err = c.signIn()
 	return err
+}
+
+// signIn begins a session of the administrator.
+func (c *Cluster) signIn() (string, error) {
+	out, err := c.curfew("token", "issue", "admin", "--remember-me")
+	return strings.TrimSpace(string(out)), err
 }
 
 // curfew runs a command on the database itself.

@@ -1,11 +1,13 @@
 package torture
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -191,4 +193,17 @@ func (c *Cluster) set(at *Process, s authentication) (bool, error) {
 		return false, fmt.Errorf("%d %s %w", status, body, err)
 	}
 	return true, nil
+}
+
+// part returns a part of a token, decoded; nil if it has none.
+func part(raw string, i int) []byte {
+	parts := strings.Split(raw, ".")
+	if i >= len(parts) {
+		return nil
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[i])
+	if err != nil {
+		return nil
+	}
+	return text
 }
