@@ -3,6 +3,7 @@ package revocation
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -231,6 +232,29 @@ func TestOneLookUpForConcurrentMisses(t *testing.T) {
 		if took := time.Since(began); took != time.Second {
 			t.Errorf("took %v: somebody waited for somebody else's question", took)
 		}
+	})
+}
+
+// Room for a single user, and fifty that are asked about at once: each caller hears
+// the answer to its own question, although it is forgotten before it is heard.
+func TestAnswersAreHeardAlthoughForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := NewCache(CacheConfig{Capacity: 1, Source: ask(func(_ context.Context, user, _ string) (Answer, error) {
+			time.Sleep(time.Second)
+			n, err := strconv.Atoi(user)
+			return Answer{User: Epoch(n), AsOf: 99}, err
+		})})
+		defer c.Close()
+		revokeUsers(c, 2, 1)
+		var callers sync.WaitGroup
+		for n := range 50 {
+			callers.Go(func() {
+				if got, _, err := c.Ask(t.Context(), strconv.Itoa(10+n), "s", false); err != nil || got != Epoch(10+n) {
+					t.Errorf("Ask = %d, %v; want %d", got, err, 10+n)
+				}
+			})
+		}
+		callers.Wait()
 	})
 }
 
