@@ -235,8 +235,9 @@ func TestOneLookUpForConcurrentMisses(t *testing.T) {
 	})
 }
 
-// Room for a single user, and fifty that are asked about at once: each caller hears
-// the answer to its own question, although it is forgotten before it is heard.
+// Room for a single user, and fifty that are asked about at once by twenty callers
+// each: every caller hears the answer to its own question, although it is forgotten
+// before it is heard.
 func TestAnswersAreHeardAlthoughForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := NewCache(CacheConfig{Capacity: 1, Source: ask(func(_ context.Context, user, _ string) (Answer, error) {
@@ -247,10 +248,11 @@ func TestAnswersAreHeardAlthoughForgotten(t *testing.T) {
 		defer c.Close()
 		revokeUsers(c, 2, 1)
 		var callers sync.WaitGroup
-		for n := range 50 {
+		for n := range 1000 {
+			user := 10 + n%50
 			callers.Go(func() {
-				if got, _, err := c.Ask(t.Context(), strconv.Itoa(10+n), "s", false); err != nil || got != Epoch(10+n) {
-					t.Errorf("Ask = %d, %v; want %d", got, err, 10+n)
+				if got, _, err := c.Ask(t.Context(), strconv.Itoa(user), "s", false); err != nil || got != Epoch(user) {
+					t.Errorf("Ask = %d, %v; want %d", got, err, user)
 				}
 			})
 		}

@@ -115,6 +115,9 @@ func TestExplainShowsEverything(t *testing.T) {
 			i.Revoke(revocation.User("ann"))
 			return raw
 		}, false, "key fails, signature not looked into, revoked remembered does not apply, revoked user fails"},
+		{"a stranger's, ahead of the store's clock", func(i *tokentest.Issuer) string {
+			return must(token.Mint(must(tokentest.NewKey(token.ES256)), i.Session("ann", func(s *token.Session) { s.Epoch++ })))
+		}, false, "key fails, signature not looked into, " + ordinary + ", view not looked into"},
 		{"tampered with, of another issuer", func(i *tokentest.Issuer) string {
 			return i.Token("ann", func(s *token.Session) { s.Issuer += "/" }) + "AAAA"
 		}, false, "signature fails, issuer fails, " + ordinary},

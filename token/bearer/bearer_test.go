@@ -43,6 +43,7 @@ func TestFromRequest(t *testing.T) {
 		{"no header", nil, "", token.ErrMissing},
 		{"empty header", []string{""}, "", token.ErrMissing},
 		{"another scheme", []string{"Basic YTpi"}, "", token.ErrMissing},
+		{"another scheme of six letters", []string{"Digest a.b.c"}, "", token.ErrMissing},
 		{"a longer scheme", []string{"Bearers a.b.c"}, "", token.ErrMissing},
 		{"a scheme with a dash", []string{"Bearer-Token a.b.c"}, "", token.ErrMissing},
 		{"the token alone", []string{"a.b.c"}, "", token.ErrMissing},
@@ -58,6 +59,7 @@ func TestFromRequest(t *testing.T) {
 		{"two headers", []string{"Bearer a.b.c", "Bearer a.b.c"}, "", token.ErrMalformed},
 		{"another scheme first", []string{"Basic YTpi", "Bearer a.b.c"}, "", token.ErrMalformed},
 		{"a colon", []string{"Bearer: a.b.c"}, "", token.ErrMalformed},
+		{"a colon for the space", []string{"Bearer:a.b.c"}, "", token.ErrMalformed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := httptest.NewRequest("GET", "/?access_token=q.q.q", nil)
