@@ -1,0 +1,252 @@
+package torture
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+)
+
+// attempt is the answer to a sign-in.
+type attempt struct {
+	status int
+	body   string
+	header http.Header
+	took   time.Duration
+}
+
+// signInFrom signs in by way of a proxy that says where from.
+func signInFrom(client *http.Client, at *Process, address, name, password string) (attempt, error) {
+	body, err := json.Marshal(map[string]string{"username": name, "password": password})
+	if err != nil {
+		return attempt{}, err
+	}
+	req, err := http.NewRequest(http.MethodPost, "http://"+at.Addr+"/v1/sessions", bytes.NewReader(body)) //nolint:noctx // the client has a timeout
+	if err != nil {
+		return attempt{}, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Forwarded-For", address)
+	began := time.Now()
+	resp, err := client.Do(req)
+	if err != nil {
+		return attempt{}, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return attempt{resp.StatusCode, string(text), resp.Header, time.Since(began)}, err
+}
+
+// behindProxy returns a node that believes X-Forwarded-For, with accounts that
+// have passwords.
+func behindProxy(t *testing.T, accounts int) (c *Cluster, node *Process, ids []string) {
+	t.Helper()
+	c = newCluster(t, must[string](t)(asShipped()), "")
+	node = c.node(t, nil, "--trusted-proxies", "127.0.0.1/32")
+	for i := range accounts {
+		var made struct{ ID string }
+		status, body, err := c.call(http.MethodPost, node.Addr, "/v1/users", c.admin, map[string]string{"name": accountName(i), "password": adminPassword})
+		if err != nil || status != http.StatusCreated || json.Unmarshal(body, &made) != nil {
+			t.Fatalf("%d %s %v", status, body, err)
+		}
+		ids = append(ids, made.ID)
+	}
+	return c, node, ids
+}
+
+func accountName(i int) string { return fmt.Sprintf("account%02d", i) }
+
+// Whether an account exists shows neither in the status of a refused sign-in, nor
+// in its text, its headers or the time that it took: 300 tries, interleaved.
+func TestNoEnumeration(t *testing.T) {
+	const accounts, tries = 20, 150 // of each kind; an account may fail 10 times a minute
+	c, node, _ := behindProxy(t, accounts)
+	var took [2][]time.Duration
+	var first attempt
+	kinds := make([]int, 0, 2*tries)
+	for i := range 2 * tries {
+		kinds = append(kinds, i%2)
+	}
+	rand.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
+	for i, kind := range kinds {
+		name := accountName(len(took[kind]) % accounts)
+		if kind == 1 {
+			name = fmt.Sprintf("nobody%03d", len(took[kind])%accounts)
+		}
+		got, err := signInFrom(c.http, node, fmt.Sprintf("198.51.%d.%d", i/200, i%200+1), name, "not the password")
+		if err != nil {
+			t.Fatal(err)
+		}
+		took[kind] = append(took[kind], got.took)
+		for _, own := range []string{"Date", "X-Request-Id"} { // each answer has its own
+			got.header.Del(own)
+		}
+		if i == 0 {
+			first = got
+		}
+		if got.status != http.StatusUnauthorized || got.body != first.body || fmt.Sprint(got.header) != fmt.Sprint(first.header) {
+			t.Fatalf("an account that %s: %d %s %v, and another try got %d %s %v",
+				[]string{"exists", "does not"}[kind], got.status, got.body, got.header, first.status, first.body, first.header)
+		}
+	}
+	z := mannWhitney(took[0], took[1])
+	t.Logf("median %v for accounts that exist, %v for others; z = %.2f", median(took[0]), median(took[1]), z)
+	// By chance it is beyond 5 once in 1.7 million times.
+	if math.Abs(z) > 5 {
+		t.Errorf("the time tells whether an account exists: z = %.2f", z)
+	}
+}
+
+func median(d []time.Duration) time.Duration {
+	d = slices.Sorted(slices.Values(d))
+	return d[len(d)/2]
+}
+
+// mannWhitney returns by how many standard deviations the rank sum of a is off from
+// what it would be if a and b came from one distribution.
+func mannWhitney(a, b []time.Duration) float64 {
+	type value struct {
+		d   time.Duration
+		ofA bool
+	}
+	var all []value
+	for _, d := range a {
+		all = append(all, value{d, true})
+	}
+	for _, d := range b {
+		all = append(all, value{d, false})
+	}
+	slices.SortFunc(all, func(x, y value) int { return cmp.Compare(x.d, y.d) })
+	var sum float64 // of the ranks of a; ties share theirs
+	for i := 0; i < len(all); {
+		j := i
+		for j < len(all) && all[j].d == all[i].d {
+			j++
+		}
+		for _, v := range all[i:j] {
+			if v.ofA {
+				sum += float64(i+j+1) / 2
+			}
+		}
+		i = j
+	}
+	n, m := float64(len(a)), float64(len(b))
+	u := sum - n*(n+1)/2
+	return (u - n*m/2) / math.Sqrt(n*m*(n+m+1)/12)
+}
+
+// The statistic finds what is there, and nothing where nothing is.
+func TestMannWhitney(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // no secret
+	sample := func(shift time.Duration) (d []time.Duration) {
+		for range 150 {
+			d = append(d, shift+time.Duration(random.NormFloat64()*float64(10*time.Millisecond)))
+		}
+		return d
+	}
+	if z := mannWhitney(sample(0), sample(0)); math.Abs(z) > 4 {
+		t.Errorf("of one distribution: z = %.2f", z)
+	}
+	if z := mannWhitney(sample(10*time.Millisecond), sample(0)); z < 5 {
+		t.Errorf("a deviation apart: z = %.2f", z)
+	}
+	if z := mannWhitney([]time.Duration{1, 1, 1}, []time.Duration{1, 1, 1}); z != 0 {
+		t.Errorf("all the same: z = %.2f", z)
+	}
+	if z := mannWhitney([]time.Duration{4, 5, 6}, []time.Duration{1, 2, 3}); math.Abs(z-4.5/math.Sqrt(5.25)) > 1e-9 {
+		t.Errorf("worked out by hand: z = %v", z)
+	}
+}
+
+// 2 000 sign-ins at once: some are let in, the rest is told at once to come again,
+// existing sessions go on, and there is a session for every answer that says so,
+// and no other.
+func TestSignInsAtOnce(t *testing.T) {
+	const accounts, tries = 20, 2000
+	c, node, ids := behindProxy(t, accounts)
+	c.http.Timeout = time.Minute
+	existing := c.session(t, node, "existing", true)
+
+	done := make(chan struct{})
+	var checks []time.Duration
+	var checking, work sync.WaitGroup
+	checking.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			began := time.Now()
+			if got := c.verify(node, existing); got != "" {
+				t.Errorf("a check beside all these sign-ins: %q", got)
+				return
+			}
+			checks = append(checks, time.Since(began))
+			time.Sleep(2 * time.Millisecond)
+		}
+	})
+	transport := &http.Transport{MaxIdleConnsPerHost: tries}
+	client := &http.Client{Timeout: time.Minute, Transport: transport}
+	defer transport.CloseIdleConnections()
+	answers := make([]attempt, tries)
+	for i := range tries {
+		work.Go(func() {
+			var err error
+			if answers[i], err = signInFrom(client, node, fmt.Sprintf("198.51.%d.%d", i/200, i%200+1), accountName(i%accounts), adminPassword); err != nil {
+				answers[i].body = err.Error()
+			}
+		})
+	}
+	work.Wait()
+	close(done)
+	checking.Wait()
+
+	counts := map[int]int{}
+	var slowest time.Duration // refusal
+	for _, a := range answers {
+		counts[a.status]++
+		switch a.status {
+		case http.StatusCreated:
+		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+			slowest = max(slowest, a.took)
+			if n, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || n < 1 {
+				t.Errorf("a refusal says Retry-After: %q", a.header.Get("Retry-After"))
+			}
+		default:
+			t.Errorf("status %d: %s", a.status, a.body)
+		}
+	}
+	slices.Sort(checks)
+	if len(checks) < 20 || counts[http.StatusCreated] == 0 || counts[http.StatusCreated] == tries {
+		t.Fatalf("%d checks; answers %v: this proves nothing", len(checks), counts)
+	}
+	p99 := checks[len(checks)*99/100]
+	t.Logf("answers %v; slowest refusal %v; %d checks, p99 %v", counts, slowest, len(checks), p99)
+	if slowest > time.Second*slower {
+		t.Errorf("a refusal took %v", slowest)
+	}
+	if p99 > 50*time.Millisecond*slower {
+		t.Errorf("the p99 of the checks is %v", p99)
+	}
+	sessions := 0
+	for _, id := range ids {
+		status, list, err := c.call(http.MethodGet, node.Addr, "/v1/users/"+id+"/sessions", c.admin, nil)
+		if err != nil || status != http.StatusOK {
+			t.Fatalf("%d %s %v", status, list, err)
+		}
+		sessions += len(sessionIDs(list))
+	}
+	if sessions != counts[http.StatusCreated] {
+		t.Errorf("%d sessions for %d answers that said so", sessions, counts[http.StatusCreated])
+	}
+}
