@@ -45,7 +45,6 @@ func (l *pgListener) run(ctx context.Context, wake func()) {
 				lost = false
 				l.logger.Info("PostgreSQL tells of changes again")
 			}
-			wake() // for what was missed
 		}
 	}
 	listener := pq.NewDialListener(dialer, l.dsn, reconnectLeast, reconnectMost, events)
@@ -58,7 +57,7 @@ func (l *pgListener) run(ctx context.Context, wake func()) {
 			case <-time.After(time.Second):
 			}
 		}
-		wake()
+		wake() // for what came before it listened
 		ping(ctx, listener)
 	})
 	// pq's goroutine blocks unless notifications are taken, so they are taken

@@ -126,6 +126,8 @@ func holdSQLite(ctx context.Context, path string) (*holding, error) {
 		return nil, err
 	}
 	h := &holding{release: func() { _ = db.Close() }}
+	inUse := fmt.Errorf("%w: it is open in another process; stop the server first", store.ErrLocked)
+	var mode string
 	conn, err := db.Conn(ctx)
 	if err == nil {
 		h.release = func() {
@@ -136,15 +138,18 @@ func holdSQLite(ctx context.Context, path string) (*holding, error) {
 		if _, err = conn.ExecContext(ctx, `PRAGMA journal_mode = DELETE`); err == nil {
 			_, err = conn.ExecContext(ctx, `BEGIN EXCLUSIVE`)
 		}
+		// A server that came in between has put it back, and is not kept out.
 		if err == nil {
+			err = conn.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&mode)
+		}
+		if err == nil && mode == "delete" {
 			// Of a foreign database, or one that is damaged there, it counts for nothing.
 			_ = conn.QueryRowContext(ctx, `SELECT epoch FROM clock WHERE id = 1`).Scan(&h.epoch)
 		}
 	}
-	switch code(err) {
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+	if c := code(err); c == sqlite3.SQLITE_BUSY || c == sqlite3.SQLITE_LOCKED || err == nil && mode != "delete" {
 		h.release()
-		return nil, fmt.Errorf("%w: it is open in another process; stop the server first", store.ErrLocked)
+		return nil, inUse
 	}
 	if err != nil {
 		// Why it is to be replaced. SQLite cannot lock what it cannot read, but a
@@ -152,7 +157,7 @@ func holdSQLite(ctx context.Context, path string) (*holding, error) {
 		h.release()
 		h.release = func() {}
 		if heldElsewhere(path) {
-			return nil, fmt.Errorf("%w: it is open in another process; stop the server first", store.ErrLocked)
+			return nil, inUse
 		}
 	}
 	return h, nil

@@ -3,6 +3,8 @@ package sqlstore_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,6 +53,16 @@ func TestRestore(t *testing.T) {
 		{"by a clock that is behind what was replaced", time.Hour, time.Minute, nil, 0},
 		{"by a clock that is behind the backup", 0, -time.Hour, nil, 0},
 		{"where there is nothing", 0, time.Hour, func(t *testing.T, path string) { noErr(t, os.Remove(path)) }, revocation.Epoch(time.Hour / time.Microsecond)},
+		{"where there is nothing but a log", 0, time.Hour, func(t *testing.T, path string) {
+			s := open(t, "sqlite:"+path)
+			_, err := revokeAt(t.Context(), s, noon, revocation.User("later"))
+			noErr(t, err)
+			log, err := os.ReadFile(path + "-wal") // sound, and of another file
+			noErr(t, err)
+			noErr(t, s.Close())
+			noErr(t, os.Remove(path))
+			noErr(t, os.WriteFile(path+"-wal", log, 0o600))
+		}, revocation.Epoch(time.Hour / time.Microsecond)},
 		{"over what is damaged, with a log that is not the backup's", 0, time.Hour, func(t *testing.T, path string) {
 			noErr(t, os.WriteFile(path, bytes.Repeat([]byte("damaged "), 2000), 0o644))
 			noErr(t, os.WriteFile(path+"-wal", bytes.Repeat([]byte("log "), 2000), 0o600))
@@ -238,4 +250,41 @@ func TestRestoreWhileServed(t *testing.T) {
 	other.kill()
 	noErr(t, restore())
 	open(t, "sqlite:"+path)
+}
+
+// TestRestoreMeetsStart: when a server starts while a backup is put in the place
+// of its database, one of them gives way, or the server has what was restored.
+// What it acknowledges is never in a file that is gone.
+func TestRestoreMeetsStart(t *testing.T) {
+	path, backup := newBackup(t)
+	var restored, refused int
+	for i := range 30 {
+		user := fmt.Sprint("acknowledged-", i)
+		done := make(chan error, 1)
+		go func() {
+			done <- sqlstore.Restore(t.Context(), sqlstore.Restoring{From: backup, To: "sqlite:" + path, Replace: true, Now: noon, Audit: cli})
+		}()
+		time.Sleep(time.Duration(i%15) * time.Millisecond)
+		s, err := sqlstore.Open(t.Context(), sqlstore.Config{URL: "sqlite:" + path})
+		noErr(t, err) // it waits for what takes milliseconds
+		switch err := <-done; {
+		case err == nil:
+			restored++
+		case errors.Is(err, store.ErrLocked):
+			refused++
+		default:
+			t.Fatal(err)
+		}
+		_, err = revokeAt(t.Context(), s, noon, revocation.User(user))
+		noErr(t, err)
+		noErr(t, s.Close())
+		s = open(t, "sqlite:"+path)
+		r, err := s.RevokedBefore(t.Context(), user, "")
+		noErr(t, err)
+		if r.User == 0 {
+			t.Fatalf("round %d: what was acknowledged is gone (%d restored, %d refused)", i, restored, refused)
+		}
+		noErr(t, s.Close())
+	}
+	t.Logf("%d restored, %d refused", restored, refused)
 }

@@ -91,28 +91,35 @@ func openSQLite(ctx context.Context, path string, c Config) (store.Store, error)
 		if err != nil {
 			return nil, opened(err)
 		}
-		depth := checkHeader
-		if c.Create {
-			depth = checkStart
-		}
-		if err := checkSQLite(ctx, path, depth); err != nil {
-			return nil, opened(err)
-		}
-		s, err := connectSQLite(ctx, path, c.Create)
-		if err != nil {
-			return nil, opened(err)
-		}
-		// Held now, so that `curfew restore` keeps off. If it came just before,
-		// what is open here is no longer what the path means.
-		after, err := os.Stat(path)
-		if err == nil && os.SameFile(before, after) {
+		s, err := openExisting(ctx, path, c.Create)
+		// It is held now, so that `curfew restore` keeps off. If that came just
+		// before, what is open here is no longer what the path means.
+		if after, serr := os.Stat(path); serr == nil && os.SameFile(before, after) {
+			if err != nil {
+				return nil, opened(err)
+			}
 			return s, nil
 		}
-		_ = s.Close()
+		if err == nil {
+			_ = s.Close()
+		}
 		if tries == 2 {
-			return nil, opened(fmt.Errorf("%w: the file was replaced while it was being opened", store.ErrUnavailable))
+			return nil, opened(fmt.Errorf("%w: %s", store.ErrUnavailable, replaced))
 		}
 	}
+}
+
+const replaced = "the file was replaced or moved away while it was open; start again"
+
+func openExisting(ctx context.Context, path string, create bool) (*Store, error) {
+	depth := checkHeader
+	if create {
+		depth = checkStart
+	}
+	if err := checkSQLite(ctx, path, depth); err != nil {
+		return nil, err
+	}
+	return connectSQLite(ctx, path, create)
 }
 
 // sqliteHeader is the length of what every SQLite database begins with.
@@ -285,6 +292,9 @@ func diagnoseSQLite(err error) diagnosis {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return diagnosis{}
+	}
+	if e.Code() == sqlite3.SQLITE_READONLY_DBMOVED {
+		return diagnosis{sentinel: store.ErrUnavailable, text: replaced}
 	}
 	switch e.Code() & 0xff {
 	case sqlite3.SQLITE_CONSTRAINT:

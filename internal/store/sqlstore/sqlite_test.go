@@ -9,7 +9,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,32 +100,31 @@ func TestSQLiteRelativePath(t *testing.T) {
 // TestSQLiteStartsTogether: of several first starts at the same time, all go on
 // with one database.
 func TestSQLiteStartsTogether(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "curfew.db")
-	opened := make(chan store.Store, 4)
-	failed := make(chan error, 4)
-	for range cap(opened) {
-		go func() {
-			s, err := sqlstore.Open(t.Context(), sqlstore.Config{URL: "sqlite:" + path, Create: true})
-			if err != nil {
-				failed <- err
-				return
+	for range 5 {
+		url := "sqlite:" + filepath.Join(t.TempDir(), "curfew.db")
+		const starts = 4
+		var running sync.WaitGroup
+		var epochs [starts]revocation.Epoch
+		for i := range starts {
+			running.Go(func() {
+				s, err := sqlstore.Open(t.Context(), sqlstore.Config{URL: url, Create: true})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer s.Close()
+				time.Sleep(50 * time.Millisecond) // until the last has come
+				if epochs[i], err = revokeAt(t.Context(), s, noon); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		running.Wait()
+		slices.Sort(epochs[:])
+		for i, e := range epochs {
+			if want := revocation.Epoch(noon.UnixMicro() + int64(i)); e != want {
+				t.Errorf("epoch %d, want %d: they do not share a clock", e, want)
 			}
-			opened <- s
-		}()
-	}
-	var want revocation.Epoch
-	for range cap(opened) {
-		select {
-		case err := <-failed:
-			t.Error(err)
-		case s := <-opened:
-			e, err := revokeAt(t.Context(), s, noon)
-			noErr(t, err)
-			if e <= want {
-				t.Errorf("epoch %d after %d", e, want)
-			}
-			want = e
-			defer s.Close()
 		}
 	}
 }
