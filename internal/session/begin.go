@@ -33,20 +33,7 @@ func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe 
 	if err != nil {
 		return Issued{}, err
 	}
-	row := issued.row(from, s.now().UnixMicro())
-	err = s.store.Update(ctx, func(tx store.Tx) error {
-		if err := tx.InsertSession(ctx, row); err != nil {
-			return err
-		}
-		if err := tx.TouchUser(ctx, u.ID, row.BeganAt); err != nil {
-			return err
-		}
-		return tx.AppendAudit(ctx, beginEntry(actorOf(u, from), row, u))
-	})
-	if err != nil {
-		return Issued{}, err
-	}
-	return issued, nil
+	return s.keep(ctx, issued, actorOf(u, from), from)
 }
 
 // Issue begins a session for a user whom the calling client has authenticated
@@ -74,15 +61,21 @@ func (s *Service) Issue(ctx context.Context, c account.Caller, userID string, re
 	if err != nil {
 		return Issued{}, err
 	}
+	return s.keep(ctx, issued, c.Actor, from)
+}
+
+// keep writes down a session that begins. Whoever asked for it gets the token only
+// if that succeeds.
+func (s *Service) keep(ctx context.Context, issued Issued, by store.Actor, from account.Origin) (Issued, error) {
 	row := issued.row(from, s.now().UnixMicro())
-	err = s.store.Update(ctx, func(tx store.Tx) error {
+	err := s.store.Update(ctx, func(tx store.Tx) error {
 		if err := tx.InsertSession(ctx, row); err != nil {
 			return err
 		}
-		if err := tx.TouchUser(ctx, u.ID, row.BeganAt); err != nil {
+		if err := tx.TouchUser(ctx, row.UserID, row.BeganAt); err != nil {
 			return err
 		}
-		return tx.AppendAudit(ctx, beginEntry(c.Actor, row, u))
+		return tx.AppendAudit(ctx, beginEntry(by, row, issued.User))
 	})
 	if err != nil {
 		return Issued{}, err
@@ -91,10 +84,18 @@ func (s *Service) Issue(ctx context.Context, c account.Caller, userID string, re
 }
 
 // begin mints the first token of a session whose epoch has been read. It reads
-// the settings after that.
+// the settings after that, and which key signs: one that another node has retired
+// in an emergency would begin a session that is over.
 func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.User, rememberMe bool, from account.Origin) (Issued, error) {
 	in, err := s.store.Settings(ctx)
 	if err != nil {
+		return Issued{}, err
+	}
+	keys, err := s.store.Keys(ctx)
+	if err != nil {
+		return Issued{}, err
+	}
+	if err := s.config.Ring.Sync(ctx, keys); err != nil {
 		return Issued{}, err
 	}
 	now := s.now()

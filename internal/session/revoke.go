@@ -226,6 +226,9 @@ func (s *Service) moveOn(ctx context.Context, tx store.Tx, sess *token.Session, 
 	if !slices.ContainsFunc(keys, func(k store.Key) bool { return k.ID == sess.KeyID && k.State != store.KeyRetired }) {
 		return Issued{}, fmt.Errorf("%w: the key was retired", token.ErrUnknownKey)
 	}
+	if err := s.config.Ring.Sync(ctx, keys); err != nil {
+		return Issued{}, err
+	}
 	next := *sess
 	next.Epoch = epoch
 	issued, err := s.mint(ctx, next, u, in)

@@ -1,8 +1,10 @@
 package session_test
 
 import (
+	"errors"
 	"testing"
 
+	"example.com/curfew/internal/keyring"
 	"example.com/curfew/token"
 )
 
@@ -26,6 +28,26 @@ func TestRevokedAtOnceAndSignInAfterWorks(t *testing.T) {
 			if got := n.check(n.mustBegin("alice", false).Token); got != "" {
 				t.Fatalf("a session begun right after the revocation is refused: %s", got)
 			}
+		}
+	})
+}
+
+// A key that one node has retired in an emergency begins no session on another,
+// however late that hears of it.
+func TestSignInAfterEmergencyRetire(t *testing.T) {
+	engines(t, func(t *testing.T, w *world) {
+		a, b := w.start(0, 0), w.start(0, 0)
+		old := a.mustBegin("ann", false)
+		if _, err := a.ring.Retire(t.Context(), cli.Actor, old.Session.KeyID, "leaked"); err != nil {
+			t.Fatal(err)
+		}
+		// The key that stands by is too young to sign: nobody can sign in for some
+		// seconds, and nobody gets a session that is over.
+		if i, err := b.begin("ann", false); !errors.Is(err, keyring.ErrNoKey) {
+			t.Fatalf("got a session signed with %q and %v, want %v", i.Session.KeyID, err, keyring.ErrNoKey)
+		}
+		if got := a.check(old.Token); got != token.ErrUnknownKey {
+			t.Fatalf("a token of the retired key: %q, want %q", got, token.ErrUnknownKey)
 		}
 	})
 }

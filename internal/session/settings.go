@@ -66,7 +66,13 @@ func (s *Service) ChangeSettings(ctx context.Context, c account.Caller, to setti
 		row.InForce = row.Change(to, now, int64(epoch))
 		row.LongestMaximum = max(row.LongestMaximum, settings.Seconds(to.MaximumSessionDuration))
 		after = row.InForce
-		return errors.Join(tx.PutSettings(ctx, row), tx.PutRevocations(ctx, revoked...), tx.AppendAudit(ctx, entry))
+		if err := tx.PutSettings(ctx, row); err != nil {
+			return err
+		}
+		if err := tx.PutRevocations(ctx, revoked...); err != nil {
+			return err
+		}
+		return tx.AppendAudit(ctx, entry)
 	})
 	if err != nil {
 		return fail(err)
