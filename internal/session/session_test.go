@@ -46,6 +46,9 @@ func TestSignInAfterEmergencyRetire(t *testing.T) {
 		if i, err := b.begin("ann", false); !errors.Is(err, keyring.ErrNoKey) {
 			t.Fatalf("got a session signed with %q and %v, want %v", i.Session.KeyID, err, keyring.ErrNoKey)
 		}
+		if err := a.feed.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		if got := a.check(old.Token); got != token.ErrUnknownKey {
 			t.Fatalf("a token of the retired key: %q, want %q", got, token.ErrUnknownKey)
 		}
