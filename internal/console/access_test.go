@@ -11,7 +11,7 @@ import (
 )
 
 // fitting returns an address that fits a pattern.
-func fitting(pattern string, s *site, other store.User) (method, address string) {
+func fitting(pattern string, other store.User) (method, address string) {
 	method, address, _ = strings.Cut(pattern, " ")
 	return method, strings.NewReplacer("{$}", "", "/users/{id}", "/users/"+url.PathEscape(other.ID), "/services/{id}", "/services/nobody",
 		"{sid}", "AAAAAAAAAAAAAAAAAAAAAA", "{epoch}", "1").Replace(address)
@@ -22,7 +22,7 @@ func TestWhoMayWhat(t *testing.T) {
 	s := open(t)
 	ordinary, editor, other := s.user("ordinary"), s.user("editor", store.UserEdit), s.user("other")
 	for _, rt := range s.console.routes() {
-		method, address := fitting(rt.pattern, s, other)
+		method, address := fitting(rt.pattern, other)
 		for _, who := range []struct {
 			name   string
 			person *person
@@ -106,7 +106,7 @@ func TestCrossSite(t *testing.T) {
 	s := open(t)
 	other := s.user("other")
 	for _, rt := range s.console.routes() {
-		method, address := fitting(rt.pattern, s, other)
+		method, address := fitting(rt.pattern, other)
 		if method != http.MethodPost {
 			continue
 		}
@@ -157,7 +157,7 @@ func TestHeaders(t *testing.T) {
 		}
 	}
 	for _, rt := range s.console.routes() {
-		method, address := fitting(rt.pattern, s, s.admin)
+		method, address := fitting(rt.pattern, s.admin)
 		if method == http.MethodGet {
 			check(admin.get(address), rt.pattern)
 			check(s.nobody().get(address), rt.pattern+" for nobody")

@@ -62,7 +62,7 @@ func (a answer) says(texts ...string) answer {
 }
 
 // saysNot fails the test if the page says one of these.
-func (a answer) saysNot(texts ...string) answer {
+func (a answer) saysNot(texts ...string) {
 	a.Helper()
 	page := a.text()
 	for _, t := range texts {
@@ -70,7 +70,6 @@ func (a answer) saysNot(texts ...string) answer {
 			a.Fatalf("the page says %q:\n%s", t, page)
 		}
 	}
-	return a
 }
 
 // text returns the words of the page, as a person reads them.

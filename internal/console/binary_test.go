@@ -28,6 +28,9 @@ const (
 	userPassword  = "twelve bytes or more"
 )
 
+// web asks servers beside the browser.
+var web = &http.Client{Timeout: 30 * time.Second}
+
 // scratch is a directory of the test process.
 var scratch string
 
@@ -39,14 +42,14 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	closeBrowser()
-	os.RemoveAll(scratch)
+	_ = os.RemoveAll(scratch)
 	os.Exit(code)
 }
 
 // binary builds curfew, once.
 var binary = sync.OnceValues(func() (string, error) {
 	file := filepath.Join(scratch, "curfew")
-	out, err := exec.Command("go", "build", "-race=false", "-o", file, "example.com/curfew/cmd/curfew").CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), "go", "build", "-race=false", "-o", file, "example.com/curfew/cmd/curfew").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
@@ -97,7 +100,7 @@ func run(t testing.TB, database string, flags ...string) *program {
 	}
 	address := freeAddress(t)
 	p := &program{TB: t, url: "http://" + address, output: &output{}, ended: make(chan struct{})}
-	p.process = exec.Command(file, append([]string{"serve", "--listen", address, "--metrics-listen", "", "--log-format", "json"}, flags...)...)
+	p.process = exec.CommandContext(context.Background(), file, append([]string{"serve", "--listen", address, "--metrics-listen", "", "--log-format", "json"}, flags...)...)
 	p.process.Dir = t.TempDir()
 	p.process.Env = append(os.Environ(),
 		"CURFEW_DATABASE="+database, "CURFEW_ADMIN_PASSWORD="+adminPassword,
@@ -138,7 +141,11 @@ func (p *program) waitReady() {
 			p.Fatalf("curfew ended:\n%s", p.output)
 		case <-time.After(50 * time.Millisecond):
 		}
-		response, err := http.Get(p.url + "/readyz")
+		request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, p.url+"/readyz", nil)
+		if err != nil {
+			p.Fatal(err)
+		}
+		response, err := web.Do(request)
 		if err != nil {
 			continue
 		}
@@ -182,7 +189,7 @@ func (p *program) api(token, method, path string, body, into any, header ...stri
 		}
 		reader = bytes.NewReader(text)
 	}
-	request, err := http.NewRequest(method, p.url+path, reader)
+	request, err := http.NewRequestWithContext(context.Background(), method, p.url+path, reader)
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -195,7 +202,7 @@ func (p *program) api(token, method, path string, body, into any, header ...stri
 	for i := 0; i+1 < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := web.Do(request)
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -239,12 +246,12 @@ func (p *program) signIn(name, device string, rememberMe bool) string {
 // accepts reports whether a token is good for the API.
 func (p *program) accepts(token string) bool {
 	p.Helper()
-	request, err := http.NewRequest(http.MethodGet, p.url+"/v1/session", nil)
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, p.url+"/v1/session", nil)
 	if err != nil {
 		p.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
-	response, err := http.DefaultClient.Do(request)
+	response, err := web.Do(request)
 	if err != nil {
 		p.Fatal(err)
 	}

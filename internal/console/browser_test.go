@@ -50,9 +50,10 @@ func startBrowser() {
 		chromedp.ExecPath(program), chromedp.UserDataDir(profile), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("no-proxy-server", true))
 	allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, cancel := chromedp.NewContext(allocator)
-	chromium.context, chromium.cancel = ctx, func() { cancel(); endAllocator() }
-	chromium.err = chromedp.Do(ctx)
+	window, closeWindow := chromedp.NewContext(allocator)
+	chromium.context = window //nolint:fatcontext // it is the browser's, and ends with it
+	chromium.cancel = func() { closeWindow(); endAllocator() }
+	chromium.err = chromedp.Do(window)
 }
 
 func closeBrowser() {
@@ -134,7 +135,7 @@ func (w *window) prepare(l look) {
 	call(w, cdplog.Enable, cdp.Empty{})
 	call(w, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Asia/Kolkata"})
 	call(w, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}) //nolint:misspell // CSS has it so
 	call(w, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: l.width, Height: l.height, DeviceScaleFactor: 1})
 	call(w, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: l.noScript})
 }
@@ -277,7 +278,7 @@ func (w *window) signIn(name, password string, rememberMe bool) {
 }
 
 // as opens the start page and signs somebody in.
-func (w *window) as(name string) *window {
+func (w *window) as(name string) {
 	w.Helper()
 	password := userPassword
 	if name == "admin" {
@@ -287,5 +288,4 @@ func (w *window) as(name string) *window {
 	w.at("/sign-in")
 	w.signIn(name, password, false)
 	w.at("/")
-	return w
 }

@@ -131,7 +131,8 @@ func (x *exchange) checkNames(names []string, view *bulkView) error {
 // names returns the names that were typed or uploaded, a line each. A name said
 // twice counts once.
 func (x *exchange) names() ([]string, error) {
-	text := x.value("names")
+	var text strings.Builder
+	text.WriteString(x.value("names"))
 	if x.r.MultipartForm != nil {
 		for _, header := range x.r.MultipartForm.File["file"] {
 			f, err := header.Open()
@@ -143,12 +144,12 @@ func (x *exchange) names() ([]string, error) {
 			if err != nil {
 				return nil, errBadForm
 			}
-			text += "\n" + decoded(content)
+			text.WriteString("\n" + decoded(content))
 		}
 	}
 	var names []string
 	seen := map[string]bool{}
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(text.String()) {
 		name := strings.TrimSpace(line)
 		if !seen[name] && name != "" {
 			seen[name] = true

@@ -108,6 +108,7 @@ func (n need) met(c account.Caller) bool {
 		return c.Can(store.UserEdit) || c.Can(store.AdministerSystem)
 	case administering:
 		return c.Can(store.AdministerSystem)
+	case anyone, signedIn:
 	}
 	return true
 }

@@ -22,7 +22,7 @@ type exchange struct {
 	*console
 	w   http.ResponseWriter
 	r   *http.Request
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // of this one request; it ends with it
 
 	origin  account.Origin
 	session *token.Session // nil: nobody is signed in
@@ -194,9 +194,14 @@ func (x *exchange) inForce() settings.Settings { return x.config.Node.Settings()
 // value returns a field of the form, or of the address for GET.
 func (x *exchange) value(name string) string {
 	if x.r.Method == http.MethodPost {
-		return x.r.PostForm.Get(name)
+		return x.posted().Get(name)
 	}
 	return x.r.Form.Get(name)
+}
+
+// posted returns the fields of the form that was sent; nil if none was.
+func (x *exchange) posted() url.Values {
+	return x.r.PostForm //nolint:forbidigo // the field, not http.PostForm
 }
 
 func (x *exchange) text(name string) string { return strings.TrimSpace(x.value(name)) }

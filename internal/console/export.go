@@ -28,7 +28,8 @@ func (c *console) exportAudit(x *exchange) error {
 		return errBadForm
 	}
 	var out exporter
-	kind, name := "", "audit-"+x.now().UTC().Format("2006-01-02")
+	var kind string
+	name := "audit-" + x.now().UTC().Format(time.DateOnly)
 	switch x.text("format") {
 	case "jsonl":
 		out, kind, name = newLines(x.w), "application/jsonl", name+".jsonl"
@@ -50,7 +51,7 @@ func (c *console) exportAudit(x *exchange) error {
 			x.w.WriteHeader(http.StatusOK)
 		}
 		// What cannot be set has no deadline that could be in the way.
-		_ = control.SetWriteDeadline(time.Now().Add(exportPatience))
+		_ = control.SetWriteDeadline(time.Now().Add(exportPatience)) //nolint:forbidigo // of the operating system
 		if err := out.write(entries); err != nil {
 			return err
 		}

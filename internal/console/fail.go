@@ -145,11 +145,11 @@ func (x *exchange) signInFirst(err error) {
 
 // held returns the form that the request has sent; nil if it has sent none.
 func (x *exchange) held() *held {
-	if x.r.Method != http.MethodPost || x.r.PostForm == nil {
+	if x.r.Method != http.MethodPost || x.posted() == nil {
 		return nil
 	}
 	h := &held{Action: x.r.URL.RequestURI(), Multipart: x.r.MultipartForm != nil}
-	for name, values := range x.r.PostForm {
+	for name, values := range x.posted() {
 		if words, secret := passwords[name]; secret {
 			h.Passwords = append(h.Passwords, heldField{Name: name, Words: words})
 			continue

@@ -120,8 +120,8 @@ func (h *house) paths(testing.TB) []place {
 
 type opener struct{ name, path, open string }
 
-// dialogs are what a script shows in place of a page.
-func (h *house) dialogs(testing.TB) []opener {
+// inPlace are what a script shows in place of a page.
+func (h *house) inPlace(testing.TB) []opener {
 	return []opener{
 		{"user-revoke", "/users/" + url.PathEscape(h.ada), "a.danger[href$='/revoke'][data-dialog]"},
 		{"profile-revoke", "/profile", "a[href='/profile/revoke']"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/store"
@@ -41,8 +42,8 @@ func (c *console) keys(x *exchange) error {
 		return err
 	}
 	view := keysView{frame: x.frame("Signing keys", "/keys", "Configuration")}
-	for i := len(all) - 1; i >= 0; i-- { // the youngest first
-		k := x.keyView(all[i])
+	for i, row := range slices.Backward(all) { // the youngest first
+		k := x.keyView(row)
 		k.Number = i
 		if k.State == store.KeyRetired {
 			view.Past = append(view.Past, k)

@@ -74,7 +74,7 @@ func TestBackAfterSigningOut(t *testing.T) {
 }
 
 // A session that times out while a page is open: the page says so at that moment,
-// what was typed stays, and after signing in in another tab it can be sent.
+// what was typed stays, and can be sent after a sign-in in another tab.
 func TestTimeoutWhilePageIsOpen(t *testing.T) {
 	p := run(t, onSQLite(t), "--insecure-short-timeouts")
 	p.settings(6)
@@ -125,8 +125,8 @@ func (w *window) tab(selector string) (opened *window, closeTab func()) {
 	return &window{TB: w.TB, url: w.url, look: w.look, context: ctx}, cancel
 }
 
-// The same without a script: the form comes back, and is sent again after signing
-// in in another tab.
+// The same without a script: the form comes back, and is sent again after a
+// sign-in in another tab.
 func TestTimeoutWithoutScript(t *testing.T) {
 	p := run(t, onSQLite(t), "--insecure-short-timeouts")
 	p.settings(2)
@@ -139,7 +139,8 @@ func TestTimeoutWithoutScript(t *testing.T) {
 	time.Sleep(2100 * time.Millisecond)
 	w.follow("form[action='/users'] button.primary")
 	w.says("Your session has ended", "Your session timed out after 2 seconds without activity.", "Please type it again")
-	p.settingsByCommand(600)
+	p.signInAdmin()
+	p.settings(600)
 	other, closeTab := w.tab(".links a[target]")
 	other.at("/sign-in")
 	other.signIn("admin", adminPassword, false)
@@ -151,14 +152,6 @@ func TestTimeoutWithoutScript(t *testing.T) {
 	if got := w.brief("document.getElementById('email').value"); got != "zoe@example.com" {
 		t.Errorf("the email is %q", got)
 	}
-}
-
-// settingsByCommand sets the session timeout as somebody would who cannot sign in
-// any more.
-func (p *program) settingsByCommand(timeout int64) {
-	p.Helper()
-	p.signInAdmin()
-	p.settings(timeout)
 }
 
 // Nothing that an open page does keeps the session alive, and the button that
@@ -194,10 +187,8 @@ func TestRevokedWhilePageIsOpen(t *testing.T) {
 	w := h.open(t, look{})
 	w.as("Ada Lovelace")
 	h.api(h.admin, http.MethodPost, "/v1/users/"+h.ada+"/revocations", map[string]any{"reason": "test", "keep_current": false}, nil)
-	if !w.soon(func() bool { return strings.Contains(w.text(), "Your sessions were revoked by an administrator.") }) &&
-		!w.soon(func() bool { return strings.Contains(w.text(), "Your sessions were revoked by an administrator.") }) {
-		t.Fatalf("the page does not say that the session was revoked:\n%s", w.text())
-	}
+	time.Sleep(5 * time.Second) // as long as the page may take to ask
+	w.says("Your sessions were revoked by an administrator.")
 }
 
 // What people and programs write is shown, and never acted on: whatever they
@@ -206,13 +197,12 @@ func TestHostile(t *testing.T) {
 	h := furnished(t)
 	const script = `<script>alert(1)</script></title></textarea>"><img src=x onerror=alert(1)>`
 	long := script + strings.Repeat("A", 80) + "\u0336"
-	id := h.addUser(clipTo(script, 128))
+	id := h.addUser(script)
 	var revoked struct{ Epoch int64 }
 	h.api(h.admin, http.MethodPost, "/v1/users/"+id+"/revocations", map[string]any{"reason": long + "\u2028\u202ejavascript:alert(1)", "keep_current": false}, &revoked)
-	h.api(h.admin, http.MethodPost, "/v1/clients", map[string]any{"name": clipTo(script, 100), "capabilities": []string{"issue"}}, nil)
-	token := h.signIn(clipTo(script, 128), script, false)
-	h.signIn(clipTo(script, 128), "javascript:alert(1) \"'><b>", true)
-	_ = token
+	h.api(h.admin, http.MethodPost, "/v1/clients", map[string]any{"name": script, "capabilities": []string{"issue"}}, nil)
+	h.signIn(script, script, false)
+	h.signIn(script, "javascript:alert(1) \"'><b>", true)
 	for _, l := range []look{{}, {noScript: true}, {width: 360, height: 800}} {
 		w := h.open(t, l)
 		w.as("admin")
@@ -235,8 +225,6 @@ func TestHostile(t *testing.T) {
 		w.says("<script>alert(1)</script>")
 	}
 }
-
-func clipTo(text string, n int) string { return text[:min(n, len(text))] }
 
 // Whoever follows a link from another site is signed in there, and a form on
 // another site changes nothing.

@@ -2,6 +2,7 @@ package console
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"example.com/curfew/internal/feed"
@@ -48,10 +49,10 @@ func (v overviewView) Following() int64 {
 	return n
 }
 
-// Entries and Capacity are those of this node's cache of revocations.
+// Entries is how many revocations there are in this node's cache of revocations.
 func (v overviewView) Entries() int64 { return int64(v.Status.Cache.Entries) }
 
-// Capacity: see Entries.
+// Capacity is how many it may hold: see Entries.
 func (v overviewView) Capacity() int64 { return int64(v.Status.Cache.Capacity) }
 
 // spans are the stretches that are plotted. The widths divide an hour or a day,
@@ -104,7 +105,7 @@ func (c *console) overview(x *exchange) error {
 		for _, p := range plotted {
 			counts := stretches(s.bars, from, s.width, func(yield func(time.Time, int64)) {
 				for _, b := range buckets {
-					if contains(p.actions, b.Action) {
+					if slices.Contains(p.actions, b.Action) {
 						yield(time.UnixMicro(b.Start), b.Count)
 					}
 				}
@@ -131,15 +132,6 @@ func (x *exchange) refusals() []refusalRow {
 		}
 	}
 	return rows
-}
-
-func contains(all []string, one string) bool {
-	for _, a := range all {
-		if a == one {
-			return true
-		}
-	}
-	return false
 }
 
 // nodeRow is a node of this server, as this one sees it.

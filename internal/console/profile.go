@@ -196,9 +196,9 @@ func (c *console) signOutElsewhere(x *exchange) error {
 }
 
 func (c *console) changeOwnPassword(x *exchange) error {
-	current := x.r.PostForm.Get("current")
-	change := wire.ChangePassword{Current: &current, New: x.r.PostForm.Get("new")}
-	if change.New != x.r.PostForm.Get("again") {
+	current := x.value("current")
+	change := wire.ChangePassword{Current: &current, New: x.value("new")}
+	if change.New != x.value("again") {
 		return x.showProfile(http.StatusUnprocessableEntity, passwordForm{Errors: map[string]string{"again": "The two new passwords differ."}})
 	}
 	r, err := c.config.Sessions.ChangePassword(x.ctx, x.caller, x.session.Subject, change, x.origin)

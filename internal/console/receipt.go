@@ -144,7 +144,7 @@ func (c *console) receiptState(x *exchange) error {
 	return x.renderPart(http.StatusOK, "receipt", "receipt-state", *r)
 }
 
-// holdsBy says until when it may take at most.
+// HoldsIn says how long it may take at most.
 func (r receiptView) HoldsIn() time.Duration {
 	return max(0, r.EffectiveBy.at.Sub(r.EffectiveBy.now)).Round(time.Second)
 }

@@ -3,6 +3,7 @@ package console
 import (
 	"net/http"
 	"net/url"
+	"slices"
 
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
@@ -40,11 +41,7 @@ var capabilityMeanings = map[string]string{
 func capabilities(held []string) []capabilityChoice {
 	var all []capabilityChoice
 	for _, name := range store.Capabilities() {
-		c := capabilityChoice{Name: name, Words: capabilityMeanings[name]}
-		for _, h := range held {
-			c.Held = c.Held || h == name
-		}
-		all = append(all, c)
+		all = append(all, capabilityChoice{Name: name, Words: capabilityMeanings[name], Held: slices.Contains(held, name)})
 	}
 	return all
 }

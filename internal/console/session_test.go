@@ -250,7 +250,7 @@ func TestUnavailable(t *testing.T) {
 	s := open(t)
 	p := s.as(s.admin)
 	s.wait(quarter + time.Second) // a refresh is due as well
-	s.store.Close()
+	s.must(s.store.Close())
 	check := func(a answer) answer {
 		t.Helper()
 		a.is(http.StatusServiceUnavailable)

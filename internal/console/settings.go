@@ -157,7 +157,7 @@ func (c *console) previewSettings(x *exchange) error {
 
 // saveSettings saves what was previewed, unless somebody else was faster.
 func (c *console) saveSettings(x *exchange) error {
-	return x.decideSettings(func(form settingsForm, to settings.Settings, in settings.InForce, tag string) error {
+	return x.decideSettings(func(form settingsForm, to settings.Settings, _ settings.InForce, tag string) error {
 		_, _, err := c.config.Sessions.ChangeSettings(x.ctx, x.caller, to, tag)
 		if errors.Is(err, session.ErrLostRace) {
 			return x.lostRace(form, tag)

@@ -133,7 +133,6 @@ func TestSettingsLostRace(t *testing.T) {
 		if got := s.node.Settings().Current().SessionTimeout; got != 11*time.Minute {
 			t.Fatalf("in force: %v", got)
 		}
-		fields = append(typed("1800", "86400", false), "tag", form.input("tag"))
 		form = a
 	}
 	slow.post("/settings/authentication", append(typed("1800", "86400", false), "tag", form.input("tag"))...).to("/settings/authentication")

@@ -41,7 +41,10 @@ func (x *exchange) settingsChange(e store.Audit) settingsChange {
 	if e.Actor.Kind == store.ActorUser {
 		c.ByPath = userPath(e.Actor.ID)
 	}
-	var detail struct{ From, To wire.Settings }
+	var detail struct {
+		From wire.Settings `json:"from"`
+		To   wire.Settings `json:"to"`
+	}
 	if err := json.Unmarshal([]byte(e.Detail), &detail); err != nil {
 		return c
 	}

@@ -51,7 +51,7 @@ func TestScreenshots(t *testing.T) {
 				w.visit(path.path)
 				shoot(path.name)
 			}
-			for _, d := range p.dialogs(t) {
+			for _, d := range p.inPlace(t) {
 				w.visit(d.path)
 				w.do(chromedp.Click(chromedp.CSS(d.open)), chromedp.WaitVisible(chromedp.CSS("dialog[open]")))
 				shoot("dialog-" + d.name)

@@ -64,8 +64,8 @@ func (c *console) signInPage(x *exchange) error {
 // until now ends with it, so that nobody leaves a session behind on a machine
 // that others use.
 func (c *console) signIn(x *exchange) error {
-	name, password := x.r.PostForm.Get("username"), x.r.PostForm.Get("password")
-	remember := x.r.PostForm.Get("remember_me") != ""
+	name, password := x.value("username"), x.value("password")
+	remember := x.value("remember_me") != ""
 	issued, err := c.config.Sessions.SignIn(x.ctx, name, password, remember, x.origin)
 	if err != nil {
 		return x.signInFailed(err, name, remember)

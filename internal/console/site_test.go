@@ -83,7 +83,7 @@ func open(t *testing.T) *site {
 	var err error
 	s.store, err = sqlstore.Open(ctx, sqlstore.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "curfew.db"), Create: true})
 	s.must(err)
-	t.Cleanup(func() { s.store.Close() })
+	t.Cleanup(func() { _ = s.store.Close() }) // a test may have closed it
 	s.must(s.store.Update(ctx, func(tx store.Tx) error {
 		epoch, err := tx.Advance(ctx, time.Now())
 		in := settings.InForce{Settings: settings.Default(), Epoch: int64(epoch)}
@@ -101,7 +101,7 @@ func open(t *testing.T) *site {
 	s.must(s.ring.Init(ctx, trusted.Actor))
 	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node.test:1", Version: "1.2.3", OnKeys: s.ring.Sync, Now: s.now})
 	s.must(err)
-	t.Cleanup(func() { s.node.Close() })
+	t.Cleanup(func() { _ = s.node.Close() }) // it cannot say goodbye to a store that is closed
 	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied, Now: s.now})
 	s.must(err)
 	s.sessions = session.New(session.Config{
@@ -205,7 +205,7 @@ func (s *site) send(raw, method, path string, form url.Values, header ...string)
 	r.Header.Set("Sec-Fetch-Dest", "document")
 	r.RemoteAddr = "192.0.2.7:1234"
 	if raw != "" {
-		r.AddCookie(&http.Cookie{Name: "__Host-curfew_session", Value: raw})
+		r.AddCookie(&http.Cookie{Name: "__Host-curfew_session", Value: raw}) // #nosec G124 -- of a request
 	}
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
@@ -45,11 +46,7 @@ var permissionMeanings = map[string]string{
 func choices(held []string) []permissionChoice {
 	var all []permissionChoice
 	for _, p := range store.Permissions() {
-		c := permissionChoice{Name: p, Words: permissionMeanings[p]}
-		for _, h := range held {
-			c.Held = c.Held || h == p
-		}
-		all = append(all, c)
+		all = append(all, permissionChoice{Name: p, Words: permissionMeanings[p], Held: slices.Contains(held, p)})
 	}
 	return all
 }
@@ -104,12 +101,7 @@ func (x *exchange) showUser(status int, u store.User, change func(*userView)) er
 
 // holds is about the account, disabled or not.
 func holds(u store.User, permission string) bool {
-	for _, p := range u.Permissions {
-		if p == permission {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(u.Permissions, permission)
 }
 
 func (c *console) renameUser(x *exchange) error {
@@ -120,9 +112,12 @@ func (c *console) renameUser(x *exchange) error {
 
 // emailOf returns an email as the API takes it; none is null.
 func emailOf(email string) json.RawMessage {
-	raw := json.RawMessage("null")
-	if email != "" {
-		raw, _ = json.Marshal(email) // a string never fails
+	if email == "" {
+		return json.RawMessage("null")
+	}
+	raw, err := json.Marshal(email)
+	if err != nil {
+		panic(err) // a string
 	}
 	return raw
 }
@@ -223,7 +218,7 @@ func (c *console) setPassword(x *exchange) error {
 	if x.caller.IsSelf(u.ID) {
 		return x.redirect("/profile")
 	}
-	r, err := c.config.Sessions.ChangePassword(x.ctx, x.caller, u.ID, wire.ChangePassword{New: x.r.PostForm.Get("new")}, x.origin)
+	r, err := c.config.Sessions.ChangePassword(x.ctx, x.caller, u.ID, wire.ChangePassword{New: x.value("new")}, x.origin)
 	if err != nil {
 		return x.showChange(err, u, nil)
 	}

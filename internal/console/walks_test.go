@@ -153,7 +153,7 @@ func TestEveryPage(t *testing.T) {
 			accessible(w)
 		}
 		if !l.noScript {
-			for _, d := range h.dialogs(t) {
+			for _, d := range h.inPlace(t) {
 				w.visit(d.path)
 				w.click(d.open)
 				w.do(chromedp.WaitVisible(chromedp.CSS("dialog[open]")))

@@ -113,7 +113,7 @@ func whyEnded(why string, timeout, maximum time.Duration) string {
 	case "revoked_by_service":
 		return "Your sessions were revoked by a service that looks after your account."
 	}
-	switch token.Reason(why) {
+	switch token.Reason(why) { //nolint:exhaustive // unavailable never ends a session
 	case token.ErrMissing:
 		return "Sign in to see that page."
 	case token.ErrIdleTimeout:
