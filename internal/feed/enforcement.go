@@ -70,12 +70,15 @@ func (p *peers) enforcement(ctx context.Context, epoch revocation.Epoch, committ
 	// committed before it trusts its view.
 	err := p.within(ctx, read)
 	nodes, changed := p.live(p.now())
-	// Nobody grants more than the longest lease of any node that is registered
-	// now, and nobody renews one without having read the change.
-	by := committed.Add(longest(nodes, own()))
-	asked := false
+	var by time.Time
+	known, asked := false, false
 	for {
 		now := p.now()
+		if !known {
+			// Nobody grants more than the longest lease of any node that is registered
+			// now, and nobody renews one without having read the change.
+			by, known = committed.Add(longest(nodes, own())), err == nil
+		}
 		e := enforcement(epoch, nodes, own())
 		e.EffectiveBy = by.UTC()
 		if err != nil {

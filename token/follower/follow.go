@@ -18,8 +18,11 @@ const (
 	// firstPatience is how long a server may be silent before anything is known
 	// of its lease.
 	firstPatience = 5 * time.Second
-	// longestWait is asked for; the server answers after a third of its lease.
-	longestWait = 5 * time.Minute
+	// longestWait is asked for; the server answers after a third of its lease if
+	// that is less. Proxies are known to end what takes a minute.
+	longestWait = 50 * time.Second
+	// longestSilence is how much later than that an answer may come.
+	longestSilence = 5 * time.Second
 	// failFast is how long a failure answers for those who would ask again.
 	failFast = 100 * time.Millisecond
 
@@ -51,8 +54,8 @@ func (f *Follower) follow(ctx context.Context) {
 	}
 }
 
-// patience is how long a server may be silent while it holds a question: a third
-// of the lease, and a little.
+// patience is how long a server may be silent while it holds a question: as long
+// as it may hold it, and a little.
 func (f *Follower) patience() time.Duration {
 	f.state.mu.Lock()
 	length := f.state.length
@@ -60,7 +63,7 @@ func (f *Follower) patience() time.Duration {
 	if length <= 0 {
 		return firstPatience
 	}
-	return length/3 + max(time.Second, length/6)
+	return min(length/3, longestWait) + min(max(time.Second, length/6), longestSilence)
 }
 
 // backoff grows with the number of times that every server has failed, with

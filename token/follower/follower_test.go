@@ -97,6 +97,18 @@ func TestIdleFollowerAsksThreeTimesALease(t *testing.T) {
 	})
 }
 
+// A server with a long lease that goes silent is left long before it ends.
+func TestPatience(t *testing.T) {
+	for _, test := range []struct{ lease, want time.Duration }{
+		{0, firstPatience}, {2 * time.Second, 2*time.Second/3 + time.Second}, {15 * time.Second, 7500 * time.Millisecond}, {time.Hour, 55 * time.Second},
+	} {
+		f := &Follower{state: state{length: test.lease}}
+		if got := f.patience(); got != test.want {
+			t.Errorf("with a lease of %v: %v, want %v", test.lease, got, test.want)
+		}
+	}
+}
+
 // From its lease's end on a follower that was cut off says unavailable, and not
 // one valid answer later; healed, it has caught up before it answers again.
 func TestCutOff(t *testing.T) {

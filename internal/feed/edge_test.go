@@ -1,0 +1,135 @@
+package feed_test
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/revocation"
+	"example.com/curfew/token"
+	"example.com/curfew/token/follower"
+)
+
+// However many hops there are, nobody's lease outlives that of the node, and a
+// cut at the root ends all answers within it.
+func TestChainOfEdges(t *testing.T) {
+	const lease = 2 * time.Second
+	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	n := w.node(feed.Config{Name: "node", Lease: lease})
+	p := newProxy(t, serve(t, n))
+	first, firstURL := edge(t, "first", p.url)
+	second, secondURL := edge(t, "second", firstURL)
+	f := follow(t, follower.Config{}, secondURL)
+	ann := w.sign("ann")
+	expect(t, f.Validator(), ann, nil)
+
+	// The same answers at each hop: issuer, audiences, settings, keys.
+	for _, up := range []upstream{n, first, second} {
+		a := ask(t, up, feed.Query{Follower: "looks", FollowerName: "looks"})
+		if a.Issuer != issuer || len(a.Audience) != 2 || a.Settings == nil || a.Settings.SessionTimeoutSeconds != 1200 || len(a.Keys) == 0 || a.LeaseMS <= 0 || a.LeaseMS > lease.Milliseconds() {
+			t.Errorf("%+v", a)
+		}
+	}
+	for end := time.Now().Add(3 * lease); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		own := n.Status().LeaseLeft
+		// Read after the node's: a lease that is renewed meanwhile is longer.
+		if one, two := first.Status(), second.Status(); one.LeaseLeft > lease || two.LeaseLeft > lease || own > lease {
+			t.Fatalf("leases of %v, %v and %v are left; none is longer than %v", own, one.LeaseLeft, two.LeaseLeft, lease)
+		}
+		if !f.Trusted(time.Now()) {
+			t.Fatal("a follower behind two edges lost its lease, though nothing is wrong")
+		}
+	}
+	eventually(t, 2*time.Second, "all behind the first edge are counted", func() bool { return n.Status().Followers >= 3 })
+
+	p.set(blackHole)
+	cut := time.Now()
+	r := w.revoke(revocation.User("ann"))
+	n.Applied(r...)
+	for time.Since(cut) < lease+500*time.Millisecond {
+		began := time.Now()
+		_, err := f.Validator().Validate(t.Context(), ann)
+		if err == nil && began.Sub(cut) > lease {
+			t.Fatalf("accepted %v after the cut at the root", began.Sub(cut))
+		}
+		if err != nil && !errors.Is(err, token.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	if f.Trusted(time.Now()) || second.Trusted(time.Now()) || first.Trusted(time.Now()) {
+		t.Error("somebody trusts a view without a root")
+	}
+	if _, err := second.Changes(t.Context(), feed.Query{Follower: "f", Wait: time.Second}); !errors.Is(err, token.ErrUnavailable) {
+		t.Errorf("Changes = %v, want %v", err, token.ErrUnavailable)
+	}
+	p.set(pass)
+	eventually(t, 15*time.Second, "healed", func() bool {
+		_, err := f.Validator().Validate(t.Context(), ann)
+		if err == nil {
+			t.Fatal("healed, it accepts what was revoked meanwhile")
+		}
+		return errors.Is(err, token.ErrRevoked)
+	})
+}
+
+// An edge passes on what it is asked for: the store's clock as read afresh, and
+// what a partial cache has forgotten.
+func TestEdgeAsksUpstream(t *testing.T) {
+	w := newWorld(t, pgtest.DSN(t))
+	n := (&world{tb: t, Store: openStore(t, w.url)}).node(feed.Config{Name: "node"})
+	for _, u := range []string{"a", "b", "c", "d", "e", "f"} {
+		w.revoke(revocation.User(u))
+	}
+	e, url := edge(t, "edge", serve(t, n))
+	f := follow(t, follower.Config{CacheSize: 2}, url)
+	clock, err := w.Clock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range []string{"a", "b", "c", "d", "e", "f"} {
+		expect(t, f.Validator(), w.mint(u, clock-1_000_000), token.ErrRevoked)
+		expect(t, f.Validator(), w.mint(u, clock), nil)
+	}
+	if f.Cache().Stats().Lookups == 0 {
+		t.Error("nothing was looked up")
+	}
+	// A token that is newer than everything the chain has seen.
+	newer := w.revoke(revocation.Session(newSID()))[0].Epoch
+	expect(t, f.Validator(), w.mint("ann", newer), nil)
+	if f.Epoch() < newer || e.Epoch() < newer {
+		t.Errorf("follower at %d, edge at %d; the token knows %d", f.Epoch(), e.Epoch(), newer)
+	}
+	// A position above the store's clock is refused by the edge as by the node.
+	if _, err := e.Changes(t.Context(), feed.Query{Follower: "x", After: newer + 1_000_000_000, Wait: time.Second}); !errors.Is(err, feed.ErrStartOver) {
+		t.Errorf("Changes = %v, want %v", err, feed.ErrStartOver)
+	}
+}
+
+// When a node shuts down, its followers move to another without a gap.
+func TestFollowersMove(t *testing.T) {
+	w := newWorld(t, pgtest.DSN(t))
+	stays := (&world{tb: t, Store: openStore(t, w.url)}).node(feed.Config{Name: "stays", Lease: 3 * time.Second})
+	leaves := (&world{tb: t, Store: openStore(t, w.url)}).node(feed.Config{Name: "leaves", Lease: 3 * time.Second})
+	f := follow(t, follower.Config{}, serve(t, leaves), serve(t, stays))
+	ann := w.sign("ann")
+	expect(t, f.Validator(), ann, nil)
+	leaves.Drain()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		expect(t, f.Validator(), ann, nil)
+	}
+	if err := leaves.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s := stays.Status(); s.Followers != 1 {
+		t.Errorf("%d followers have moved, want 1", s.Followers)
+	}
+	r := w.revoke(revocation.User("ann"))
+	stays.Applied(r...)
+	if e, err := stays.Enforcement(t.Context(), r[0].Epoch, time.Now(), 5*time.Second); err != nil || !e.EffectiveEverywhere || e.Validators != 2 {
+		t.Errorf("%+v, %v", e, err)
+	}
+	expect(t, f.Validator(), ann, token.ErrRevoked)
+}
