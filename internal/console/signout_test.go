@@ -1,0 +1,31 @@
+package console
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// Wherever somebody is signed in, the way out is on the page (OWASP ASVS 7.4.4).
+func TestSignOutIsOnEveryPage(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	pages := 0
+	for _, rt := range s.console.routes() {
+		method, address := fitting(rt.pattern, s.admin)
+		if method != http.MethodGet || rt.needs == anyone {
+			continue
+		}
+		a := p.get(address)
+		if a.status != http.StatusOK || !strings.Contains(a.body, "<html") {
+			continue
+		}
+		pages++
+		if !strings.Contains(a.body, `action="/sign-out"`) {
+			t.Errorf("%s: no way to sign out", address)
+		}
+	}
+	if pages < 7 {
+		t.Errorf("only %d pages were looked at", pages)
+	}
+}
