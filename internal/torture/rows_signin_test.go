@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"sync"
@@ -106,6 +107,11 @@ func TestNoEnumeration(t *testing.T) {
 	}
 }
 
+func p99(d []time.Duration) time.Duration {
+	d = slices.Sorted(slices.Values(d))
+	return d[len(d)*99/100]
+}
+
 func median(d []time.Duration) time.Duration {
 	d = slices.Sorted(slices.Values(d))
 	return d[len(d)/2]
@@ -176,8 +182,13 @@ func TestSignInsAtOnce(t *testing.T) {
 	c.http.Timeout = time.Minute
 	existing := c.session(t, node, "existing", true)
 
+	// What the same client needs at the same time for a server that does nothing:
+	// on a machine that is short of processors, that is not Curfew's.
+	nothing := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer nothing.Close()
+
 	done := make(chan struct{})
-	var checks []time.Duration
+	var checks, idle []time.Duration
 	var checking, work sync.WaitGroup
 	checking.Go(func() {
 		for {
@@ -192,10 +203,20 @@ func TestSignInsAtOnce(t *testing.T) {
 				return
 			}
 			checks = append(checks, time.Since(began))
+			began = time.Now()
+			resp, err := c.http.Get(nothing.URL) //nolint:noctx // the client has a timeout
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp.Body.Close()
+			idle = append(idle, time.Since(began))
 			time.Sleep(2 * time.Millisecond)
 		}
 	})
-	transport := &http.Transport{MaxIdleConnsPerHost: tries}
+	// Fewer connections than the server lets wait for a first request at a time,
+	// as a proxy keeps: beyond those, it closes the ones that took longest.
+	transport := &http.Transport{MaxIdleConnsPerHost: tries, MaxConnsPerHost: 1000}
 	client := &http.Client{Timeout: time.Minute, Transport: transport}
 	defer transport.CloseIdleConnections()
 	answers := make([]attempt, tries)
@@ -226,16 +247,15 @@ func TestSignInsAtOnce(t *testing.T) {
 			t.Errorf("status %d: %s", a.status, a.body)
 		}
 	}
-	slices.Sort(checks)
 	if len(checks) < 20 || counts[http.StatusCreated] == 0 || counts[http.StatusCreated] == tries {
 		t.Fatalf("%d checks; answers %v: this proves nothing", len(checks), counts)
 	}
-	p99 := checks[len(checks)*99/100]
-	t.Logf("answers %v; slowest refusal %v; %d checks, p99 %v", counts, slowest, len(checks), p99)
-	if slowest > time.Second*slower {
+	p99, machine := p99(checks), 3*p99(idle)
+	t.Logf("answers %v; slowest refusal %v; %d checks, p99 %v; three times that of doing nothing: %v", counts, slowest, len(checks), p99, machine)
+	if slowest > time.Second*slower+machine {
 		t.Errorf("a refusal took %v", slowest)
 	}
-	if p99 > 50*time.Millisecond*slower {
+	if p99 > 50*time.Millisecond*slower+machine {
 		t.Errorf("the p99 of the checks is %v", p99)
 	}
 	sessions := 0
