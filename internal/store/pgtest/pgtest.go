@@ -64,7 +64,8 @@ func sharedServer() (*Server, error) {
 	if shared.server == nil && shared.err == nil {
 		shared.server, shared.err = open(Options{
 			// Every table that a test makes is gone within seconds.
-			Settings: map[string]string{"autovacuum": "off"},
+			// And no test waits a second for deadlocks to be found.
+			Settings: map[string]string{"autovacuum": "off", "deadlock_timeout": "50ms"},
 		})
 	}
 	return shared.server, shared.err

@@ -106,42 +106,61 @@ type pgConnector struct {
 	setup  string // statements that a new connection runs first
 }
 
-// Connect implements driver.Connector.
+// Connect implements driver.Connector. A connection that is gone as soon as it is
+// made met a server that goes down or comes up, and is tried for once more.
 func (c *pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
+	conn, made, err := c.connect(ctx)
+	if err != nil && made && ctx.Err() == nil && isLost(err) {
+		conn, _, err = c.connect(ctx)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(ctx.Err(), err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// connect reports also whether there was somebody who took the connection.
+func (c *pgConnector) connect(ctx context.Context) (conn *pgConn, made bool, err error) {
 	config := c.config.Clone()
 	config.ConnectTimeout = connectTimeout / time.Duration(1+len(config.Multi))
 	connector, err := pq.NewConnectorConfig(config)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	dialer := &linkDialer{ctx: ctx}
 	connector.Dialer(dialer)
-	inner, err := connector.Connect(ctx)
 	defer func() {
 		for _, disarm := range dialer.arms {
 			disarm()
 		}
 	}()
+	inner, err := connector.Connect(ctx)
 	if err != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("%w: %w", ctx.Err(), err) // one line
-		}
-		return nil, err
+		return nil, dialer.last != nil, err
 	}
 	whole, ok := inner.(pqConn)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("lib/pq's %T is not what it was", inner), inner.Close())
+		return nil, true, errors.Join(fmt.Errorf("lib/pq's %T is not what it was", inner), inner.Close())
 	}
-	conn := &pgConn{pqConn: whole, link: dialer.last}
+	conn = &pgConn{pqConn: whole, link: dialer.last}
 	if c.setup != "" {
 		if _, err := conn.ExecContext(ctx, c.setup, nil); err != nil {
 			_ = conn.Close()
-			return nil, err
+			return nil, true, err
 		}
 	}
-	return conn, nil
+	return conn, true, nil
+}
+
+// isLost reports whether an error says that a connection is gone.
+func isLost(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn)
 }
 
 // Driver implements driver.Connector.
@@ -197,8 +216,7 @@ func (c *pgConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx,
 // it was used, since the server was restarted: database/sql then takes another.
 // Reading, and beginning a transaction, can be done twice.
 func (c *pgConn) lost(err error) error {
-	var op *net.OpError
-	if !c.link.isCut() && (errors.As(err, &op) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
+	if !c.link.isCut() && isLost(err) {
 		return driver.ErrBadConn
 	}
 	return err

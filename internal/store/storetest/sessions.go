@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"example.com/curfew/internal/store"
@@ -9,14 +10,16 @@ import (
 
 func insertSessions(t testing.TB, s store.Store, rows ...store.Session) {
 	t.Helper()
-	update(t, s, func(tx store.Tx) error {
-		for _, row := range rows {
-			if err := tx.InsertSession(t.Context(), row); err != nil {
-				return err
+	for some := range slices.Chunk(rows, 200) {
+		update(t, s, func(tx store.Tx) error {
+			for _, row := range some {
+				if err := tx.InsertSession(t.Context(), row); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
-	})
+			return nil
+		})
+	}
 }
 
 var sessionCases = []testCase{

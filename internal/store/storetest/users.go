@@ -17,14 +17,16 @@ var ann = store.User{
 
 func insertUsers(t testing.TB, s store.Store, users ...store.User) {
 	t.Helper()
-	update(t, s, func(tx store.Tx) error {
-		for _, u := range users {
-			if err := tx.InsertUser(t.Context(), u); err != nil {
-				return err
+	for some := range slices.Chunk(users, 200) { // a transaction has its time, on a slow machine too
+		update(t, s, func(tx store.Tx) error {
+			for _, u := range some {
+				if err := tx.InsertUser(t.Context(), u); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
-	})
+			return nil
+		})
+	}
 }
 
 func ids(users []store.User) []string {
