@@ -87,6 +87,7 @@ func (b *bench) grow() (err error) {
 
 	var ready, memory measure.Series
 	for range b.of(5, 3) {
+		b.calm()
 		n, err := b.startNode(dsn)
 		if err != nil {
 			return err

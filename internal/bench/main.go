@@ -30,6 +30,9 @@ type bench struct {
 	costs    costs
 	kek      string // of the nodes
 	curfew   string // the binary, once there is one
+
+	patience time.Duration // that is left: see calm
+	busy     bool          // it was used up
 }
 
 // costs are the figures that SCALE.md calculates with.
@@ -73,6 +76,7 @@ func run() (err error) {
 	quick := flag.Bool("quick", false, "fewer rounds, smaller numbers: about a minute, for a first look")
 	only := flag.String("only", "", "run the sections that match this regular expression alone, and write nothing")
 	out := flag.String("out", ".", "the directory for RESULTS.md and the plots")
+	patience := flag.Duration("patience", time.Minute, "wait this long, all in all, for the machine to be free before rounds")
 	curfew := flag.String("curfew", "", "a curfew to measure; empty builds one from the sources around")
 	flag.Parse()
 	match, err := regexp.Compile(*only)
@@ -80,7 +84,7 @@ func run() (err error) {
 		return fmt.Errorf("-only: %w", err)
 	}
 	b := &bench{quick: *quick, rounds: 9, slice: 60 * time.Millisecond, began: time.Now(), costs: costs{}}
-	b.curfew = *curfew
+	b.curfew, b.patience = *curfew, *patience
 	if b.quick {
 		b.rounds, b.slice = 7, 25*time.Millisecond
 	}
@@ -111,12 +115,13 @@ func (b *bench) say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%6.1fs  %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// round returns the progress of the rounds of what.
+// round returns what happens before each round of what.
 func (b *bench) round(what string) func(int) {
 	return func(n int) {
 		if n == 0 {
-			b.say("  %s: %d rounds", what, b.rounds)
+			b.say("  %s", what)
 		}
+		b.calm()
 	}
 }
 

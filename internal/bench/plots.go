@@ -23,7 +23,7 @@ func (b *bench) tokensPlot(l *load) error {
 			measure.Case{Name: "Curfew", Run: measure.PerOp(b.slice/2, part.validate)},
 			measure.Case{Name: "golang-jwt v5", Run: measure.PerOp(b.slice/2, parse(jwt, part.tokens))})
 	}
-	series, err := measure.Rounds(5, func(n int) { b.say("  cost against tokens: round %d of 5", n+1) }, cases...)
+	series, err := measure.Rounds(5, b.round("cost against tokens"), cases...)
 	if err != nil {
 		return err
 	}
@@ -66,10 +66,7 @@ func (b *bench) revocationsPlot(l *load) error {
 		still = append(still, measure.Case{Name: "no new ones", Run: measure.PerOp(b.slice/2, part.validate)})
 		moving = append(moving, measure.Case{Name: "1 000 new ones a second", Run: measure.PerOp(b.slice/2, part.validate)})
 	}
-	progress := func(what string) func(int) {
-		return func(n int) { b.say("  cost against revocations, %s: round %d of 5", what, n+1) }
-	}
-	quiet, err := measure.Rounds(5, progress("none new"), still...)
+	quiet, err := measure.Rounds(5, b.round("cost against revocations, none new"), still...)
 	if err != nil {
 		return err
 	}
@@ -78,7 +75,7 @@ func (b *bench) revocationsPlot(l *load) error {
 	for i, c := range curfews {
 		group.Go(func() { revokeSteadily(b, c, sizes[i], 1000, stop) })
 	}
-	busy, err := measure.Rounds(5, progress("1 000 new a second"), moving...)
+	busy, err := measure.Rounds(5, b.round("cost against revocations, 1 000 new a second"), moving...)
 	close(stop)
 	group.Wait()
 	if err != nil {

@@ -46,7 +46,7 @@ func (b *bench) propagate() (err error) {
 	for _, size := range []struct {
 		followers, revocations int
 		most                   float64
-	}{{realFollowers, 200, 0}, {100, 200, 5}, {1000, 100, 25}, {10_000, 40, 250}} {
+	}{{realFollowers, 200, 0}, {100, 200, 5}, {1000, 100, 25}, {10_000, 30, 250}} {
 		if b.quick && size.followers > 1000 {
 			continue
 		}
@@ -111,6 +111,7 @@ func (b *bench) spread(n *node, authorization string, real *refusers, count, rev
 	}()
 	half, last, whole = &measure.Histogram{}, &measure.Histogram{}, &measure.Histogram{}
 	for i := range revocations {
+		b.calm()
 		user := peers.User(i % 100)
 		raw, err := n.begin(authorization, user)
 		if err != nil {
@@ -145,7 +146,7 @@ func (b *bench) spread(n *node, authorization string, real *refusers, count, rev
 			whole.Add(end.Sub(called))
 		}
 		// Until the followers have asked again and stand by.
-		time.Sleep(time.Duration(2+count/10) * time.Millisecond)
+		time.Sleep(time.Duration(2+count/20) * time.Millisecond)
 	}
 	return half, last, whole, nil
 }

@@ -58,6 +58,7 @@ func (b *bench) followerStarts(n *node, revocations int) (measure.Series, error)
 		return s, err
 	}
 	for range b.of(7, 5) {
+		b.calm()
 		child, err := startSilent("child-start", n.address, c.ID, c.Secret)
 		if err != nil {
 			return s, err

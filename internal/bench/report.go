@@ -146,7 +146,8 @@ func (r *report) write(w io.Writer, b *bench) error {
 	fmt.Fprintf(&t, "%s, %s/%s, %d processors (%s). ", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), processor())
 	fmt.Fprintf(&t, "Figures are medians of %d interleaved rounds with (least–most) behind them, unless said otherwise; "+
 		"a ratio is taken within one round. Times of single operations are processor time of the thread that does them. "+
-		"The machine was shared: trust ratios before times. Its load average was %s at the end of the run.\n\n", b.rounds, loadAverage())
+		"The machine was shared: trust ratios before times. Rounds waited for it to be free%s; its load average was %s at the end of the run.\n\n",
+		b.rounds, map[bool]string{true: ", but it was busy for longer than they would wait"}[b.busy], loadAverage())
 	if b.quick {
 		t.WriteString("**This was a quick run**: fewer rounds and smaller numbers than the goals ask for.\n\n")
 	}
