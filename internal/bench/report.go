@@ -57,7 +57,7 @@ func (r *report) enter(what, want, got string, reached bool, short float64) {
 	g := goal{what: what, want: want, got: got, reached: reached}
 	switch {
 	case !reached && short > 1:
-		g.note = fmt.Sprintf("%.0f %% short of the goal", 100*(1-1/short))
+		g.note = number(100*(1-1/short)) + " % short of the goal"
 	case short > 0 && short < 0.5:
 		g.note = fmt.Sprintf("passed easily, %.1f times better than asked", 1/short)
 	}

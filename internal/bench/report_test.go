@@ -29,7 +29,7 @@ func TestGoals(t *testing.T) {
 		note    string
 	}{
 		{func(r *report) { r.atLeast("x", 2, "×", series(1, 2, 9)) }, true, ""},
-		{func(r *report) { r.atLeast("x", 2, "×", series(9, 1.99, 1)) }, false, "1 % short of the goal"},
+		{func(r *report) { r.atLeast("x", 2, "×", series(9, 1.99, 1)) }, false, "0.5 % short of the goal"},
 		{func(r *report) { r.atLeast("x", 2, "×", series(1, 1, 9)) }, false, "50 % short of the goal"},
 		{func(r *report) { r.atLeast("x", 2, "×", series(6)) }, true, "passed easily, 3.0 times better than asked"},
 		{func(r *report) { r.atMost("x", 2, "×", series(2)) }, true, ""},
