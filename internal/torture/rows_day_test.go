@@ -97,8 +97,8 @@ func TestDayLeavesMemoryFlat(t *testing.T) {
 			raw     string
 			dead    bool
 		}
-		recent := make([]live, 380)             // none has idled for too long
-		random := rand.New(rand.NewPCG(24, 24)) //nolint:gosec // no secret
+		recent := make([]live, 380) // none has idled for too long
+		random := rand.New(rand.NewPCG(24, 24))
 		var heap [2]uint64
 		var goroutines [2]int
 		counts := map[string]int{}

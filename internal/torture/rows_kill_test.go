@@ -93,7 +93,7 @@ func (c *Cluster) keys(t *testing.T) map[string]keyOnDisk {
 
 // rotate rotates the keys with a command that is killed too when ctx ends.
 func (c *Cluster) rotate(ctx context.Context) (kid string, acknowledged bool) {
-	cmd := exec.CommandContext(ctx, c.config.Binary, "key", "rotate", "--json", "--database", c.config.Database) //nolint:gosec // our own binary
+	cmd := exec.CommandContext(ctx, c.config.Binary, "key", "rotate", "--json", "--database", c.config.Database)
 	cmd.Env = append(cmd.Environ(), "CURFEW_KEY_ENCRYPTION_KEY="+kek)
 	out, err := cmd.Output()
 	var k keyOnDisk
@@ -106,7 +106,7 @@ func (c *Cluster) rotate(ctx context.Context) (kid string, acknowledged bool) {
 func TestKilledWhileWriting(t *testing.T) {
 	c := newCluster(t, must[string](t)(asShipped()), "")
 	node := c.node(t, nil)
-	random := rand.New(rand.NewPCG(6, 1)) //nolint:gosec // no secret
+	random := rand.New(rand.NewPCG(6, 1))
 	users := make([]*kept, 4)
 	for i := range users {
 		users[i] = &kept{fmt.Sprintf("killed%d", i), map[string]string{}}
@@ -126,7 +126,7 @@ func TestKilledWhileWriting(t *testing.T) {
 		}
 		var work sync.WaitGroup
 		for i, k := range users {
-			mine := rand.New(rand.NewPCG(uint64(round), uint64(i))) //nolint:gosec // no secret
+			mine := rand.New(rand.NewPCG(uint64(round), uint64(i)))
 			work.Go(func() {
 				for ctx.Err() == nil {
 					if k.step(c, node, mine) {

@@ -42,11 +42,11 @@ func newPair(t *testing.T, flags ...string) *pair {
 const validators = 3
 
 // ask asks the i-th of the validators about a token, as verify does.
-func (p *pair) ask(i int, raw string) string {
+func (p *pair) ask(ctx context.Context, i int, raw string) string {
 	if i < len(p.Nodes) {
 		return p.verify(p.Nodes[i], raw)
 	}
-	_, err := p.follower.Validator().Validate(p.t.Context(), raw)
+	_, err := p.follower.Validator().Validate(ctx, raw)
 	if errors.Is(err, token.ErrUnavailable) {
 		return "unavailable"
 	}
@@ -56,7 +56,7 @@ func (p *pair) ask(i int, raw string) string {
 func (p *pair) everywhere(what, raw, want string) {
 	p.t.Helper()
 	for i := range validators {
-		if got := p.ask(i, raw); got != want {
+		if got := p.ask(p.t.Context(), i, raw); got != want {
 			p.t.Errorf("%s: validator %d says %q, want %q", what, i, got, want)
 		}
 	}
@@ -67,7 +67,7 @@ func (p *pair) soonEverywhere(what, raw, want string) {
 	p.t.Helper()
 	for i := range validators {
 		var got string
-		if !Until(bound*slower, func() bool { got = p.ask(i, raw); return got == want }) {
+		if !Until(bound*slower, func() bool { got = p.ask(p.t.Context(), i, raw); return got == want }) {
 			p.t.Errorf("%s: validator %d says %q, want %q", what, i, got, want)
 		}
 	}
@@ -83,7 +83,7 @@ func (p *pair) watch(what string, raw func() string, may func(got string) bool) 
 		work.Go(func() {
 			for ctx.Err() == nil {
 				r := raw()
-				if got := p.ask(i, r); !may(got) && ctx.Err() == nil {
+				if got := p.ask(ctx, i, r); !may(got) && ctx.Err() == nil {
 					p.t.Errorf("%s: validator %d says %q", what, i, got)
 					return
 				}
@@ -167,7 +167,7 @@ func TestSettingsUnderLoad(t *testing.T) {
 	}
 	for _, raw := range []string{idle, lasting, remembered} {
 		for i := range validators {
-			if p.ask(i, raw) == "" {
+			if p.ask(p.t.Context(), i, raw) == "" {
 				t.Errorf("validator %d accepts what was dead", i)
 			}
 		}
@@ -215,10 +215,10 @@ func TestKeyRotationUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	retired := time.Now()
-	refused := func(i int) bool { got := p.ask(i, leaked); return got != "" && got != "unavailable" }
+	refused := func(i int) bool { got := p.ask(p.t.Context(), i, leaked); return got != "" && got != "unavailable" }
 	for i := range validators {
 		if !Until(bound*slower, func() bool { return refused(i) }) {
-			t.Errorf("validator %d still accepts what the retired key signed: %q", i, p.ask(i, leaked))
+			t.Errorf("validator %d still accepts what the retired key signed: %q", i, p.ask(p.t.Context(), i, leaked))
 		}
 	}
 	t.Logf("refused everywhere after %v; the bound is %v", time.Since(retired), bound)

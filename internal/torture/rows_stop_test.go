@@ -33,7 +33,7 @@ func TestStoppedUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 		followers[i] = f
-		defer f.Close()
+		t.Cleanup(func() { _ = f.Close() }) // nothing is kept
 	}
 	victims := make([]string, requests)
 	for i := range victims {
