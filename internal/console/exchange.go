@@ -39,6 +39,7 @@ type exchange struct {
 const (
 	answerWithin  = 2 * time.Second // should the store hang
 	slowWithin    = 10 * time.Second
+	bulkWithin    = 25 * time.Second // 10 000 users at once
 	longestForm   = 64 << 10
 	longestUpload = 8 << 20 // 10 000 names of the greatest length, and what is around them
 )
@@ -47,7 +48,10 @@ const (
 func (c *console) handler(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		within := answerWithin
-		if rt.slow {
+		switch {
+		case rt.large:
+			within = bulkWithin
+		case rt.slow:
 			within = slowWithin
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), within)

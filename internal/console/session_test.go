@@ -71,9 +71,9 @@ func TestWhatPagesDoByThemselves(t *testing.T) {
 			t.Errorf("%s: %d, cookies %v", tt.what, a.status, a.cookies)
 		}
 	}
-	s.wait(20*time.Minute - quarter - 2*time.Second)
+	s.wait(20*time.Minute - quarter - 30*time.Second)
 	p.get("/profile/session").is(http.StatusOK).says(`"state":"live"`)
-	s.wait(2 * time.Second)
+	s.wait(30 * time.Second)
 	p.get("/profile/session").is(http.StatusOK).says(`"state":"ended"`, "Your session timed out after 20 minutes without activity.")
 	// The button that says so does.
 	p = s.as(s.admin)

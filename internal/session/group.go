@@ -39,8 +39,8 @@ type group struct {
 }
 
 const (
-	mostCalls     = 256             // in one transaction
-	commitTimeout = 5 * time.Second // of one transaction; callers wait no longer than their context
+	mostCalls     = 256              // in one transaction
+	commitTimeout = 30 * time.Second // of one transaction; callers wait no longer than their context
 )
 
 // commit returns when the call is on disk and applied to this node's view. If ctx

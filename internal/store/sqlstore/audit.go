@@ -42,6 +42,7 @@ const auditColumns = `id, at, actor_kind, actor_id, actor_name, address, request
 
 // AppendAudit appends entries in their order.
 func (t *tx) AppendAudit(ctx context.Context, entries ...store.Audit) error {
+	t.expect(len(entries))
 	const width = 14 // the id comes from the database
 	args := make([]any, 0, width*len(entries))
 	for _, e := range entries {

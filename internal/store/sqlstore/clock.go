@@ -35,6 +35,7 @@ func (t *tx) Advance(ctx context.Context, now time.Time) (revocation.Epoch, erro
 // PutRevocations raises the revoked-before of scopes.
 func (t *tx) PutRevocations(ctx context.Context, revocations ...revocation.Revocation) error {
 	const what = "store revocations"
+	t.expect(len(revocations))
 	// One statement may not meet a row twice, and rows that are locked in one
 	// order lock nobody out.
 	sorted := slices.Clone(revocations)

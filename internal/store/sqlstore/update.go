@@ -18,6 +18,20 @@ type tx struct {
 
 var _ store.Tx = (*tx)(nil)
 
+// Ten thousand rows take a database that is well a second or two, and a machine
+// that is busy more: so much is no sign that nobody answers.
+const (
+	manyRows = 1000
+	manyTake = 30 * time.Second
+)
+
+// expect gives an Update that is about to write many rows the time for it.
+func (t *tx) expect(rows int) {
+	if rows >= manyRows {
+		t.budget.prolong(manyTake)
+	}
+}
+
 // tries is how often Update runs a transaction that the database gives up for
 // the sake of another.
 const tries = 8
