@@ -1,0 +1,42 @@
+package session_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+)
+
+// Ten thousand users at once: all of them or, if one does not exist, none.
+func TestRevokeTenThousand(t *testing.T) {
+	engines(t, func(t *testing.T, w *world) {
+		n := w.start(0, 0)
+		ids := make([]string, 10_000)
+		if n.store.Engine() == "sqlite" {
+			ids = ids[:2000] // under the race detector it is slow
+		}
+		err := n.store.Update(t.Context(), func(tx store.Tx) error { return nil })
+		for at := 0; at < len(ids) && err == nil; at += 500 {
+			err = n.store.Update(t.Context(), func(tx store.Tx) error {
+				for i := at; i < at+500; i++ {
+					ids[i] = fmt.Sprintf("user%d", i)
+					if err := tx.InsertUser(t.Context(), store.User{ID: ids[i], Name: ids[i], NameKey: ids[i], Permissions: []string{}, CreatedAt: 1}); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		r, err := n.sessions.RevokeMany(t.Context(), cli, wire.RevokeMany{Scope: "users", Users: ids, Reason: "test"}, 0)
+		t.Logf("took %v", time.Since(began))
+		if err != nil || r.Users != len(ids) || r.Scope != "users" {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	})
+}
