@@ -3,6 +3,7 @@ package console
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -48,8 +49,11 @@ type held struct {
 
 type heldField struct{ Name, Words, Value string }
 
-// passwords are the fields that hold secrets.
-var passwords = map[string]string{"password": "Password", "current": "Current password", "new": "New password", "again": "New password, again"}
+// passwords are the fields that hold secrets, in the order of forms.
+var passwords = []heldField{
+	{Name: "current", Words: "Current password"}, {Name: "password", Words: "Password"},
+	{Name: "new", Words: "New password"}, {Name: "again", Words: "New password, again"},
+}
 
 // fail answers with the page of an error.
 func (x *exchange) fail(err error) {
@@ -149,29 +153,20 @@ func (x *exchange) held() *held {
 		return nil
 	}
 	h := &held{Action: x.r.URL.RequestURI(), Multipart: x.r.MultipartForm != nil}
-	for name, values := range x.posted() {
-		if words, secret := passwords[name]; secret {
-			h.Passwords = append(h.Passwords, heldField{Name: name, Words: words})
+	for _, p := range passwords {
+		if x.posted().Has(p.Name) {
+			h.Passwords = append(h.Passwords, p)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(x.posted())) {
+		if slices.ContainsFunc(passwords, func(p heldField) bool { return p.Name == name }) {
 			continue
 		}
-		for _, v := range values {
+		for _, v := range x.posted()[name] {
 			h.Fields = append(h.Fields, heldField{Name: name, Value: v})
 		}
 	}
-	byName := func(a, b heldField) int { return compare(a.Name, b.Name) }
-	slices.SortStableFunc(h.Fields, byName)
-	slices.SortStableFunc(h.Passwords, byName)
 	return h
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // nowhere answers what no route is for.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,11 +57,45 @@ func TestScreenshots(t *testing.T) {
 				w.do(chromedp.Click(chromedp.CSS(d.open)), chromedp.WaitVisible(chromedp.CSS("dialog[open]")))
 				shoot("dialog-" + d.name)
 			}
+			w.visit("/settings/authentication/preview?session_timeout_seconds=900&maximum_session_duration_seconds=43200&tag=%221%22")
+			shoot("settings-lost-race")
+			w.visit("/services")
+			w.fill("#name", fmt.Sprintf("Shop %d %s", width, scheme))
+			w.click("input[name=introspect]")
+			w.follow("form[action='/services'] button")
+			shoot("secret")
+			w.visit("/revocations")
+			w.fill("#names", "Alan Turing\nBarbara Liskov\nNobody Known")
+			w.click("input[value='Malicious activity']")
+			w.follow("form[action='/revocations'] button")
+			shoot("revocations-checked")
+			p.shootEnded(w, shoot)
 		}
 	}
 	if entries, _ := os.ReadDir(directory); len(entries) < 40 {
 		t.Errorf("only %d pictures: %s", len(entries), strings.TrimSpace(fmt.Sprint(entries)))
 	}
+}
+
+// shootEnded takes what somebody sees who lacks a permission, and then a session.
+func (h *house) shootEnded(w *window, shoot func(string)) {
+	w.visit("/sign-in")
+	w.signIn("Hedy Lamarr", userPassword, false)
+	w.visit("/keys")
+	shoot("forbidden")
+	w.visit("/profile")
+	shoot("profile-of-a-user")
+	w.fill("#current", userPassword)
+	var found struct{ Users []struct{ ID string } }
+	h.api(h.admin, http.MethodGet, "/v1/users?search=hedy", nil, &found)
+	h.api(h.admin, http.MethodPost, "/v1/users/"+found.Users[0].ID+"/revocations", map[string]any{"reason": "test", "keep_current": false}, nil)
+	time.Sleep(5 * time.Second) // as long as a page may take to ask
+	w.says("Your sessions were revoked by an administrator.")
+	shoot("ended-while-open")
+	w.fill("#new", userPassword)
+	w.fill("#again", userPassword)
+	w.follow("form[action='/profile/password'] button")
+	shoot("ended-form")
 }
 
 // remember gives the house a past: a week in which people came and went by day

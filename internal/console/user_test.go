@@ -116,6 +116,7 @@ func TestUserEdit(t *testing.T) {
 	path := "/users/" + s.admin.ID
 	raw := s.issue(s.admin, false)
 	a := p.get(path).is(http.StatusOK).says("This is an administrator’s account.")
+	a.saysNot("What the audit says") // it is not for UserEdit
 	if n := strings.Count(a.body, "<fieldset class=\"bare\" disabled>"); n != 3 {
 		t.Errorf("%d forms are disabled, want 3", n)
 	}

@@ -162,6 +162,9 @@ func TestEveryPage(t *testing.T) {
 				w.do(chromedp.WaitNotVisible(chromedp.CSS("dialog")))
 			}
 		}
+		if l.noScript && h.engine != "sqlite" {
+			return // whether a page is refused has to do with neither, so three of four will do
+		}
 		for name, allowed := range map[string][]string{"Grace Hopper": {"/users", "/users/" + h.ada, "/new-user"}, "Hedy Lamarr": nil} {
 			w := h.open(t, l)
 			w.as(name)
