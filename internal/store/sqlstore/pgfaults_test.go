@@ -1,0 +1,322 @@
+package sqlstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/sqlstore"
+	"example.com/curfew/revocation"
+)
+
+// answersWithin fails unless the store says within two seconds that it is
+// unavailable, whoever asks what.
+func answersWithin(t *testing.T, s store.Store) {
+	t.Helper()
+	var running sync.WaitGroup
+	for name, ask := range map[string]func(context.Context) error{
+		"clock":   func(ctx context.Context) error { _, err := s.Clock(ctx); return err },
+		"changes": func(ctx context.Context) error { _, err := s.ChangesAfter(ctx, 0, 10); return err },
+		"audit":   func(ctx context.Context) error { _, err := s.Audits(ctx, store.AuditFilter{}, 10); return err },
+		"revoke":  func(ctx context.Context) error { _, err := revokeAt(ctx, s, noon, revocation.Everyone()); return err },
+	} {
+		for range 25 { // more than there are connections
+			running.Go(func() {
+				began := time.Now()
+				err := ask(t.Context())
+				if d := time.Since(began); d > 2*time.Second {
+					t.Errorf("%s: answered after %v", name, d)
+				}
+				if !errors.Is(err, store.ErrUnavailable) {
+					t.Errorf("%s: error %v, want %v", name, err, store.ErrUnavailable)
+				}
+			})
+		}
+	}
+	running.Wait()
+}
+
+// healsWithin waits until reading and writing work again.
+func healsWithin(t *testing.T, s store.Store, d time.Duration) {
+	t.Helper()
+	began := time.Now()
+	for {
+		_, err := revokeAt(t.Context(), s, noon)
+		if err == nil {
+			if _, err = s.Clock(t.Context()); err == nil {
+				return
+			}
+		}
+		if time.Since(began) > d {
+			t.Fatalf("after %v still: %v", d, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func TestPostgresHangs(t *testing.T) {
+	server := pgtest.Start(t, pgtest.Options{TCP: true})
+	noErr(t, server.CreateDatabase("curfew"))
+	proxy := startProxy(t, server.Addr())
+	for _, c := range []struct {
+		name        string
+		url         string
+		hang, mend  func()
+		connections bool
+	}{
+		{"a server that is stopped", server.DSN("curfew"), func() { noErr(t, server.Pause()) }, func() { noErr(t, server.Resume()) }, true},
+		{"a link that is a black hole", server.DSNVia(proxy.addr(), "curfew"), proxy.swallow, proxy.pass, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := open(t, c.url)
+			watch := s.Watch(t.Context())
+			healsWithin(t, s, time.Second)
+			answersWell(t, s)
+			goroutines := runtime.NumGoroutine()
+
+			c.hang()
+			answersWithin(t, s)
+			answersWithin(t, s)
+			if n := settled(goroutines + 4); n > goroutines+4 {
+				t.Errorf("%d goroutines, %d before", n, goroutines)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			began := time.Now()
+			_, err := s.Clock(ctx)
+			is(t, err, context.DeadlineExceeded)
+			if d := time.Since(began); d > time.Second {
+				t.Errorf("a deadline of 100 ms was kept after %v", d)
+			}
+			drain(watch)
+			c.mend()
+			healsWithin(t, s, 3*time.Second)
+			answersWell(t, s)
+			select {
+			case <-watch:
+			case <-time.After(5 * time.Second):
+				t.Error("nobody was woken when it was over")
+			}
+			if c.connections {
+				time.Sleep(200 * time.Millisecond) // until the server has noticed who is gone
+				n := must(t)(server.Exec(`SELECT count(*) FROM pg_stat_activity WHERE datname = 'curfew'`))
+				if len(n) > 2 || len(n) == 2 && n > "17" {
+					t.Errorf("%s connections", n)
+				}
+			}
+		})
+	}
+}
+
+// answersWell fails if one of many questions at the same time is not answered.
+func answersWell(t *testing.T, s store.Store) {
+	t.Helper()
+	var running sync.WaitGroup
+	for range 30 {
+		running.Go(func() {
+			if _, err := s.Clock(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	running.Wait()
+}
+
+// settled waits for the number of goroutines to go down to n, and returns it.
+func settled(n int) int {
+	for range 100 {
+		if runtime.NumGoroutine() <= n {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return runtime.NumGoroutine()
+}
+
+func drain(watch <-chan struct{}) {
+	select {
+	case <-watch:
+	default:
+	}
+}
+
+// TestPostgresClosesWhileItHangs: nobody who ends waits for a server that does
+// not answer.
+func TestPostgresClosesWhileItHangs(t *testing.T) {
+	server := pgtest.Start(t, pgtest.Options{})
+	noErr(t, server.CreateDatabase("curfew"))
+	s := open(t, server.DSN("curfew"))
+	s.Watch(t.Context())
+	answersWell(t, s)
+	noErr(t, server.Pause())
+	time.Sleep(1500 * time.Millisecond) // until the connection that listens waits for an answer
+	began := time.Now()
+	noErr(t, s.Close())
+	if d := time.Since(began); d > time.Second {
+		t.Errorf("closed after %v", d)
+	}
+	began = time.Now()
+	_, err := sqlstore.Open(t.Context(), sqlstore.Config{URL: server.DSN("curfew")})
+	is(t, err, store.ErrUnavailable)
+	if d := time.Since(began); d > 3*time.Second {
+		t.Errorf("refused to open after %v", d)
+	}
+	noErr(t, server.Resume())
+}
+
+// TestPostgresRestarts: connections from before a restart are replaced without
+// anybody noticing.
+func TestPostgresRestarts(t *testing.T) {
+	server := pgtest.Start(t, pgtest.Options{TCP: true})
+	noErr(t, server.CreateDatabase("curfew"))
+	for _, way := range []struct{ name, url string }{
+		{"socket", server.DSN("curfew")}, {"TCP", server.DSNVia(server.Addr(), "curfew")},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			s := open(t, way.url)
+			watch := s.Watch(t.Context())
+			for name, restart := range map[string]func() error{
+				"fast":      func() error { return server.Restart(pgtest.Fast) },
+				"immediate": func() error { return server.Restart(pgtest.Immediate) },
+				"killed":    func() error { return errors.Join(server.Kill(), server.Start()) },
+			} {
+				answersWell(t, s)
+				before, err := revokeAt(t.Context(), s, noon, revocation.Everyone())
+				noErr(t, err)
+				drain(watch)
+				noErr(t, restart())
+				answersWell(t, s)
+				after, err := revokeAt(t.Context(), s, noon)
+				noErr(t, err)
+				if after != before+1 {
+					t.Errorf("%s: epoch %d after %d", name, after, before)
+				}
+				select {
+				case <-watch:
+				case <-time.After(5 * time.Second):
+					t.Errorf("%s: nobody was woken", name)
+				}
+			}
+			noErr(t, server.Stop(pgtest.Fast))
+			_, err := s.Clock(t.Context())
+			is(t, err, store.ErrUnavailable)
+			is(t, s.Update(t.Context(), func(store.Tx) error { return nil }), store.ErrUnavailable)
+			noErr(t, server.Start())
+			healsWithin(t, s, 3*time.Second)
+		})
+	}
+}
+
+// TestPostgresListeningIsLost: a connection that listened and is gone is replaced,
+// and what was missed meanwhile wakes.
+func TestPostgresListeningIsLost(t *testing.T) {
+	server := pgtest.Start(t, pgtest.Options{})
+	noErr(t, server.CreateDatabase("curfew"))
+	s, other := open(t, server.DSN("curfew")), open(t, server.DSN("curfew"))
+	watch := s.Watch(t.Context())
+	listening := `FROM pg_stat_activity WHERE query LIKE 'LISTEN%' OR query = ''  AND application_name = 'curfew' AND state = 'idle'`
+	woken := func(what string) {
+		t.Helper()
+		select {
+		case <-watch:
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%s: not woken", what)
+		}
+	}
+	for i := range 3 {
+		for must(t)(server.Exec(`SELECT count(*) `+listening)) == "0" {
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(300 * time.Millisecond)
+		drain(watch)
+		if n := must(t)(server.Exec(`SELECT count(pg_terminate_backend(pid)) ` + listening)); n == "0" {
+			t.Fatal("nobody listens")
+		}
+		woken(fmt.Sprint("lost and found, ", i))
+		time.Sleep(300 * time.Millisecond)
+		drain(watch)
+		_, err := revokeAt(t.Context(), other, noon)
+		noErr(t, err)
+		woken(fmt.Sprint("by another, ", i))
+	}
+}
+
+// TestPostgresResets: a connection that is reset when it is used next, as by a
+// firewall that has forgotten it, is replaced without anybody noticing.
+func TestPostgresResets(t *testing.T) {
+	server := pgtest.Start(t, pgtest.Options{TCP: true})
+	noErr(t, server.CreateDatabase("curfew"))
+	proxy := startProxy(t, server.Addr())
+	s := open(t, server.DSNVia(proxy.addr(), "curfew"))
+	for range 3 {
+		answersWell(t, s)
+		_, err := revokeAt(t.Context(), s, noon)
+		noErr(t, err)
+		time.Sleep(200 * time.Millisecond) // until no connection is being made
+		proxy.forget()
+		answersWell(t, s)
+		_, err = revokeAt(t.Context(), s, noon)
+		noErr(t, err)
+	}
+}
+
+// TestPostgresCommitUnanswered: when the answer to a commit is lost, it may have
+// happened: unavailable, never done. Whoever watches is woken to look.
+func TestPostgresCommitUnanswered(t *testing.T) {
+	server := pgtest.Start(t, pgtest.Options{TCP: true})
+	noErr(t, server.CreateDatabase("curfew"))
+	proxy := startProxy(t, server.Addr())
+	s := open(t, server.DSNVia(proxy.addr(), "curfew"))
+	watch := s.Watch(t.Context())
+	before, err := revokeAt(t.Context(), s, noon)
+	noErr(t, err)
+	time.Sleep(300 * time.Millisecond)
+	drain(watch)
+	runs := 0
+	err = s.Update(t.Context(), func(tx store.Tx) error {
+		runs++
+		_, err := tx.Advance(t.Context(), noon)
+		proxy.swallowAnswers()
+		return err
+	})
+	is(t, err, store.ErrUnavailable)
+	if runs != 1 {
+		t.Errorf("run %d times", runs)
+	}
+	select {
+	case <-watch:
+	case <-time.After(time.Second):
+		t.Error("nobody was woken")
+	}
+	proxy.pass()
+	healsWithin(t, s, 3*time.Second)
+	after, err := s.Clock(t.Context())
+	noErr(t, err)
+	if after != before+2 { // that one, and the one of healing
+		t.Errorf("clock %d, want %d: it had happened", after, before+2)
+	}
+}
+
+// TestPostgresNodeStopsInTransaction: a node that stands still while it holds the
+// epoch clock holds it for some seconds only.
+func TestPostgresNodeStopsInTransaction(t *testing.T) {
+	url := pgtest.DSN(t)
+	s := open(t, url)
+	other := startChild(t, "stop", url, nil)
+	began := time.Now()
+	_, err := revokeAt(t.Context(), s, noon)
+	is(t, err, store.ErrUnavailable)
+	if d := time.Since(began); d > 2*time.Second {
+		t.Errorf("answered after %v", d)
+	}
+	_, err = s.Clock(t.Context()) // reading goes on
+	noErr(t, err)
+	healsWithin(t, s, 10*time.Second)
+	other.kill()
+}
