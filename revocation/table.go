@@ -2,6 +2,7 @@ package revocation
 
 import (
 	"hash/maphash"
+	"math/bits"
 	"sync/atomic"
 )
 
@@ -16,7 +17,12 @@ import (
 type table struct {
 	user, session maphash.Seed
 	slots         []slot // a power of two
-	live          int
+	// filter has a bit for each hash that is held, and eight times as many bits as
+	// there are slots. Nearly every question is about a scope that was never
+	// revoked: what says so is then a byte a slot, which processors keep close, and
+	// not the slots themselves. A bit is set before the slot that it is for.
+	filter []atomic.Uint64
+	live   int
 	// floor is the epoch at or below which entries were dropped, since everyone
 	// was revoked then. It comes with the table: a reader that misses a dropped
 	// entry cannot miss the reason.
@@ -42,7 +48,14 @@ func resized(t *table, n int) *table {
 	for full(n, size) {
 		size *= 2
 	}
-	return &table{user: t.user, session: t.session, slots: make([]slot, size)}
+	return &table{user: t.user, session: t.session, slots: make([]slot, size), filter: make([]atomic.Uint64, size/8)}
+}
+
+// bit returns the word of the filter that h falls in, and the bit in it. It goes
+// by other bits of the hash than the slots do.
+func (t *table) bit(h uint64) (word *atomic.Uint64, mask uint64) {
+	at := bits.RotateLeft64(h, 32)
+	return &t.filter[at>>6&uint64(len(t.filter)-1)], 1 << (at & 63)
 }
 
 // full reports whether n entries are more than four fifths of size.
@@ -72,6 +85,9 @@ func (t *table) find(h uint64) *slot {
 // after, so its hash is compared again.
 func (t *table) get(k Kind, id string) Epoch {
 	h := t.hash(k, id)
+	if word, mask := t.bit(h); word.Load()&mask == 0 {
+		return t.floor
+	}
 	s := t.find(h)
 	if s.hash.Load() != h {
 		return t.floor
@@ -93,6 +109,8 @@ func (t *table) raise(k Kind, id string, e Epoch) bool {
 func (t *table) insert(k Kind, id string, e Epoch) { t.put(t.hash(k, id), e) }
 
 func (t *table) put(h uint64, e Epoch) {
+	word, mask := t.bit(h)
+	word.Or(mask)
 	s := t.find(h)
 	s.epoch.Store(int64(e))
 	s.hash.Store(h)
