@@ -67,7 +67,7 @@ func (s *Service) Issue(ctx context.Context, c account.Caller, userID string, re
 // keep writes down a session that begins. Whoever asked for it gets the token only
 // if that succeeds.
 func (s *Service) keep(ctx context.Context, issued Issued, by store.Actor, from account.Origin) (Issued, error) {
-	row := issued.row(from, s.now().UnixMicro())
+	row := issued.row(from)
 	err := s.store.Update(ctx, func(tx store.Tx) error {
 		if err := tx.InsertSession(ctx, row); err != nil {
 			return err
@@ -108,7 +108,9 @@ func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.Use
 		RememberMe: rememberMe && in.RememberMeEnabled,
 		Epoch:      epoch,
 	}.Refreshed(now, in.Settings)
-	return s.mint(ctx, sess, u, in.InForce)
+	issued, err := s.mint(ctx, sess, u, in.InForce)
+	issued.at = now
+	return issued, err
 }
 
 func (s *Service) mint(ctx context.Context, sess token.Session, u store.User, in settings.InForce) (Issued, error) {
@@ -124,8 +126,9 @@ func (s *Service) mint(ctx context.Context, sess token.Session, u store.User, in
 	return Issued{Token: raw, Session: sess, User: u, InForce: in}, nil
 }
 
-// row returns what is kept of a session that begins at now (µs).
-func (i Issued) row(from account.Origin, now int64) store.Session {
+// row returns what is kept of a session that begins.
+func (i Issued) row(from account.Origin) store.Session {
+	now := i.at.UnixMicro()
 	return store.Session{
 		ID:         i.Session.ID,
 		UserID:     i.Session.Subject,

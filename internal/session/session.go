@@ -92,6 +92,8 @@ type Issued struct {
 	Session token.Session
 	User    store.User
 	InForce settings.InForce
+
+	at time.Time // the instant whose second is IssuedAt, for a session that begins
 }
 
 // Wire returns the answer that carries the token.
