@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"math"
 	"slices"
 	"time"
@@ -97,11 +98,7 @@ func (c *console) overview(x *exchange) error {
 		if err != nil {
 			return err
 		}
-		live, err := c.config.Sessions.LiveOver(x.ctx, x.caller, x.now().Add(-s.width*time.Duration(s.bars-1)), s.width, s.bars)
-		if err != nil {
-			return err
-		}
-		w := window{Name: s.name, Plots: []plot{stood("Live sessions", s, live)}}
+		w := window{Name: s.name, Plots: []plot{x.liveOver(s, view.Live.Sessions)}}
 		for _, p := range plotted {
 			counts := stretches(s.bars, from, s.width, func(yield func(time.Time, int64)) {
 				for _, b := range buckets {
@@ -118,6 +115,22 @@ func (c *console) overview(x *exchange) error {
 	view.Status = x.config.Node.Status()
 	view.Changed, view.Nodes = x.micro(int64(view.Status.Epoch)), x.nodes(view.Status)
 	return x.ok("overview", view)
+}
+
+// drawWithin is how long the page waits for one plot of live sessions: it looks
+// at every session of its time, and there may be millions.
+const drawWithin = time.Second
+
+// liveOver is the plot of live sessions, of which there are so many now. What
+// takes too long is left undrawn: the page is worth more than that.
+func (x *exchange) liveOver(s span, now int64) plot {
+	ctx, cancel := context.WithTimeout(x.ctx, drawWithin)
+	defer cancel()
+	live, err := x.config.Sessions.LiveOver(ctx, x.caller, x.now().Add(-s.width*time.Duration(s.bars-1)), s.width, s.bars)
+	if err != nil {
+		return undrawn("Live sessions", s, now)
+	}
+	return stood("Live sessions", s, live)
 }
 
 func (x *exchange) refusals() []refusalRow {

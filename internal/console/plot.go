@@ -14,6 +14,8 @@ type plot struct {
 	Since  string // "an hour ago": where it begins
 	Bars   []bar
 	Width  int
+	// Undrawn: there are too many of what would be counted.
+	Undrawn bool
 }
 
 // A bar is drawn where it has a height. All measures are in units of the drawing.
@@ -54,6 +56,14 @@ func stood(title string, in span, counts []int64) plot {
 	}
 	p.Words = fmt.Sprintf("%s in %s: %s now, at most %s.", title, in.name, group(p.Figure), group(most))
 	return p
+}
+
+// undrawn is a plot that could not be had in time; now is the figure all the same.
+func undrawn(title string, in span, now int64) plot {
+	return plot{
+		Title: title, Figure: now, Since: in.since, Width: in.bars * barStep, Undrawn: true,
+		Words: fmt.Sprintf("%s in %s: %s now; there are too many to draw in time.", title, in.name, group(now)),
+	}
 }
 
 // draw draws counts, the oldest first.
