@@ -28,8 +28,7 @@ type proc struct {
 	length  int // of the leases that it grants, if it is a node
 
 	// A node.
-	beat    int
-	reading bool
+	beat int
 
 	// A server. log is what it has read to the end, for others; it knows more as
 	// soon as it has committed something itself, or has read a page of it.
@@ -43,12 +42,11 @@ type proc struct {
 	asking  int // numbers its questions; one that is overtaken is not waited for
 
 	// A follower whose cache is partial: it holds few users and asks for others.
-	partial  bool
-	holds    []int // users, the least recent first
-	forgot   int
-	high     int
-	flights  map[int]*flightModel
-	checking int
+	partial bool
+	holds   []int // users, the least recent first
+	forgot  int
+	high    int
+	flights map[int]*flightModel
 }
 
 type flightModel struct{ detached bool }
