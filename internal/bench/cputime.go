@@ -89,3 +89,90 @@ func (t *target) costs() []string {
 	t.server.Values, t.client.Values = nil, nil
 	return out
 }
+
+// family returns the processor time of a process and its children: PostgreSQL.
+func family(pid int) (time.Duration, error) {
+	sum, err := processorTime(pid)
+	if err != nil {
+		return 0, err
+	}
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return 0, err
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has just ended
+		}
+		// The name in parentheses may have anything in it; the parent is the second
+		// field behind it.
+		_, rest, _ := strings.Cut(string(text), ") ")
+		if fields := strings.Fields(rest); len(fields) < 2 || fields[1] != strconv.Itoa(pid) {
+			continue
+		}
+		child, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			return 0, err
+		}
+		if t, err := processorTime(child); err == nil {
+			sum += t
+		}
+	}
+	return sum, nil
+}
+
+// spent is the processor time, in µs for each operation, of all that take part in
+// what is measured.
+type spent struct {
+	names   []string
+	clocks  []func() (time.Duration, error)
+	figures map[string][]measure.Series // by case
+}
+
+// during returns run with a note of what it spends. Its figure is operations a
+// second.
+func (s *spent) during(name string, run func() (float64, error)) measure.Case {
+	if s.figures == nil {
+		s.figures = map[string][]measure.Series{}
+	}
+	s.figures[name] = make([]measure.Series, len(s.clocks))
+	return measure.Case{Name: name, Run: func() (float64, error) {
+		before, err := s.read()
+		if err != nil {
+			return 0, err
+		}
+		began := time.Now()
+		rate, err := run()
+		if err != nil {
+			return 0, err
+		}
+		n := rate * time.Since(began).Seconds()
+		after, err := s.read()
+		for i := range after {
+			f := &s.figures[name][i]
+			f.Values = append(f.Values, float64(after[i]-before[i])/n/1000)
+		}
+		return rate, err
+	}}
+}
+
+func (s *spent) read() ([]time.Duration, error) {
+	out := make([]time.Duration, len(s.clocks))
+	for i, clock := range s.clocks {
+		var err error
+		if out[i], err = clock(); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// columns returns the medians of a case.
+func (s *spent) columns(name string) []string {
+	var out []string
+	for _, f := range s.figures[name] {
+		out = append(out, number(f.Median()))
+	}
+	return out
+}

@@ -207,17 +207,28 @@ func (b *bench) revoke() (err error) {
 	if _, err := call(); err != nil {
 		return err
 	}
+	pid := n.command.Process.Pid
+	cost := &spent{
+		names: []string{"client, µs each", "node, µs each", "PostgreSQL, µs each"},
+		clocks: []func() (time.Duration, error){
+			ownTime, func() (time.Duration, error) { return processorTime(pid) }, func() (time.Duration, error) { return family(b.postgres.PID()) },
+		},
+	}
 	series, err := measure.Rounds(b.rounds, b.round("revocations by 32 callers"),
-		measure.Case{Name: "the upserts alone", Run: write}, measure.Case{Name: "revocations over HTTP, 10 followers", Run: call})
+		cost.during("the upserts alone", write), cost.during("revocations over HTTP, 10 followers", call))
 	if err != nil {
 		return err
 	}
 	b.report.atLeast("revocations a second, 32 callers, PostgreSQL with 10 followers, against the same upserts without any feed", 0.8, "×", series[1].Over(series[0]))
 	b.report.remark("%s a second, each with its audit entry, answered after the commit", number(series[1].Median()))
-	b.report.explain("each call is also an HTTP request, a signature remembered, a permission and a user read from the store, and an audit entry; the upserts alone are one statement each")
+	b.report.explain("each call is also an HTTP request, a permission and a user read from the store, an audit entry, and its share of telling ten followers, all on the same two processors; the upserts alone are one statement each")
 	b.costs["revocations per second"] = series[1].Median()
 	head, rows := seriesTable("a second", series, 0)
-	b.report.table("Revocations", "32 callers on connections of their own. The upserts are single statements, each its own transaction, with fsync.", head, rows...)
+	for i, s := range series {
+		rows[i] = append(rows[i], cost.columns(s.Name)...)
+	}
+	b.report.table("Revocations", "32 callers on connections of their own. The upserts are single statements, each its own transaction, with fsync. "+
+		"The last columns are processor time.", append(head, cost.names...), rows...)
 	return nil
 }
 
