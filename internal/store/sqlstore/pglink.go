@@ -116,7 +116,7 @@ func (c *pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
 		conn, _, err = c.connect(ctx)
 	}
 	if err != nil && ctx.Err() != nil {
-		err = errors.Join(ctx.Err(), err)
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
 	if err != nil {
 		return nil, err
