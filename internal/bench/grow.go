@@ -121,7 +121,7 @@ func (b *bench) grow() (err error) {
 
 	with := fmt.Sprintf("node with %s users, %s live sessions, %s revocations, PostgreSQL: ", count(users), count(sessions), count(revocations))
 	b.report.atMost("a follower's start with "+count(revocations)+" revocations, from a server's memory", 0.6, " s", follower)
-	b.report.explain("a million revocations are 90 MB of JSON, written on one processor and read on the other; most of it is spent in reading")
+	b.report.explain("a million revocations are 72 MB of JSON, sent page by page, and each page is compressed, unpacked, read and applied before the next is asked for")
 	b.report.atMost(with+"start", 3, " s", ready)
 	b.report.atMost(with+"resident memory", 300, " MiB", memory)
 	b.report.remark("%s MiB after searches, validations, and followers that started", number(resident/(1<<20)))

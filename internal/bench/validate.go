@@ -198,7 +198,7 @@ func (b *bench) seen(loads []*load) error {
 		b.report.atLeast(what, least, "×", jwt.Over(s))
 		b.report.remark("%s ns against %s µs", number(s.Median()), number(jwt.Median()/1000))
 		if i > 0 {
-			b.report.explain("a miss of the processor's caches for each line of token and entry; the profile shows nothing else")
+			b.report.explain("the profile shows misses of the processor's caches, for the token, its place, its entry and its copy, and next to nothing else")
 		}
 		b.report.enter("allocations in it", "0", number(allocs), allocs == 0, 0)
 		b.costs[fmt.Sprintf("seen %d", len(l.tokens))] = s.Median()
@@ -245,7 +245,7 @@ func (b *bench) parallel(loads []*load) error {
 			gain.Values[j] *= 2 // two did twice the work
 		}
 		b.report.atLeast("the same on 2 goroutines, "+l.name+": throughput against one", 1.7, "×", gain)
-		b.report.explain("nothing is shared but the memory bus and, on this machine, the neighbours; see `go test -cpuprofile`")
+		b.report.explain("nothing that is written is shared; on a busy machine there is no second processor to be had")
 	}
 	return nil
 }
@@ -255,6 +255,7 @@ func (b *bench) remembered(l *load) {
 	each := float64(l.bytes) / float64(len(l.tokens))
 	b.report.atMost("memory per remembered token, at "+l.name, 650, " B", measure.Series{Values: []float64{each}})
 	b.report.remark("the %d bytes of the token included", len(l.tokens[0]))
+	b.report.explain("208 bytes are the entry with the session that is handed out, the rest the token without its header, subject and session id once more in plain text, and places for twice as many tokens")
 	b.costs["bytes remembered"] = each
 }
 
@@ -389,7 +390,7 @@ func (b *bench) unseen(warm *load) error {
 		return err
 	}
 	b.report.atMost("a token not seen before, over the bare signature check, insertion included", 3, " µs", series[1].Minus(series[0]))
-	b.report.explain("the profile shows the two JSON documents, base64 and the copy that is remembered, and next to nothing beside them")
+	b.report.explain("one to two µs are golang-jwt's way by big integers to crypto/ecdsa, the rest two JSON documents, base64 and the copy that is remembered")
 	b.costs["unseen"] = series[1].Median() * 1000
 	head, rows := seriesTable("µs", series, 0)
 	for i := range rows {
