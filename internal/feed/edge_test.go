@@ -133,3 +133,30 @@ func TestFollowersMove(t *testing.T) {
 	}
 	expect(t, f.Validator(), ann, token.ErrRevoked)
 }
+
+// An edge answers for its followers: one that is silent keeps the edge waiting.
+func TestEdgeWaitsForItsFollowers(t *testing.T) {
+	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	n := w.node(feed.Config{Name: "node", Lease: 2 * time.Second})
+	e, _ := edge(t, "edge", serve(t, n))
+	silent := feed.Query{Follower: "silent", FollowerName: "silent"}
+	a := ask(t, e, silent)
+	silent.After, silent.Confirmed = revocation.Epoch(a.Epoch), revocation.Epoch(a.Epoch)
+	ask(t, e, silent) // it has confirmed, and now goes silent
+	r := w.revoke(revocation.User("ann"))
+	committed := time.Now()
+	n.Applied(r...)
+	if got := mustEnforce(t, n, r[0].Epoch, committed, 500*time.Millisecond); got.EffectiveEverywhere || len(got.Waiting) != 1 || got.Waiting[0] != "edge" {
+		t.Errorf("%+v, want to wait for the edge", got)
+	}
+	if s := e.Status(); s.Followers != 1 || len(s.Waiting) != 1 || s.Waiting[0] != "silent" {
+		t.Errorf("the edge says %+v", s)
+	}
+	// When it confirms, the edge says so at once, though its question is held.
+	silent.Confirmed = r[0].Epoch
+	ask(t, e, silent)
+	began := time.Now()
+	if got := mustEnforce(t, n, r[0].Epoch, committed, 5*time.Second); !got.EffectiveEverywhere || time.Since(began) > 300*time.Millisecond {
+		t.Errorf("%+v after %v", got, time.Since(began))
+	}
+}

@@ -116,7 +116,13 @@ func TestConfirmations(t *testing.T) {
 		// One that came late takes nothing back.
 		h.mustAnswer(t, Query{Follower: "a", After: 3, Confirmed: 3})
 		least(7)
-		// One above the clock counts for nothing, even when the clock gets there.
+		// One above the clock counts for nothing, even when the clock gets there: not
+		// from one who is known, nor from one who comes.
+		h.mustAnswer(t, Query{Follower: "b", FollowerName: "b", Behind: 4, After: 9, Confirmed: 11})
+		least(7)
+		if _, tl := h.count(11); tl.confirmed != 0 {
+			t.Errorf("%d have confirmed what is not there yet", tl.confirmed)
+		}
 		h.mustAnswer(t, Query{Follower: "liar", Confirmed: 11})
 		least(0)
 		h.publish(update{epoch: 20})

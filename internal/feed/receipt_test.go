@@ -121,6 +121,20 @@ func TestReceiptAndNodesThatGo(t *testing.T) {
 		t.Fatalf("after a node has left: %+v, %v", e, err)
 	}
 
+	// One that leaves while its follower still has a lease is waited for as long.
+	hasFollower := (&world{tb: t, Store: openStore(t, w.url)}).node(feed.Config{Name: "has a follower", Lease: lease})
+	granted := time.Now()
+	ask(t, hasFollower, feed.Query{Follower: "f", FollowerName: "left alone"})
+	if err := hasFollower.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r = w.revoke(revocation.User("ann"))
+	n.Applied(r...)
+	e, err = n.Enforcement(t.Context(), r[0].Epoch, time.Now(), 10*time.Second)
+	if since := time.Since(granted); err != nil || !e.EffectiveEverywhere || since < lease || since > 2*(lease+feed.Margin(lease)) {
+		t.Errorf("%+v, %v, %v after the lease was granted", e, err, since)
+	}
+
 	dies := openStore(t, w.url)
 	dead, err := feed.Open(t.Context(), feed.Config{Store: dies, Name: "dies", Lease: lease})
 	if err != nil {

@@ -1,7 +1,9 @@
 package follower
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -469,6 +471,16 @@ func TestPartialCacheLooksUp(t *testing.T) {
 		if b.lookups != was {
 			t.Error("an answer was not remembered")
 		}
+		// An answer that comes after its lease is none.
+		b.instead(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != "/v1/revoked-before" {
+				return false
+			}
+			time.Sleep(time.Second)
+			_ = json.NewEncoder(w).Encode(wire.RevokedBefore{Epoch: int64(e), LeaseMS: time.Second.Milliseconds()})
+			return true
+		})
+		expect(t, f, b.issuer.Token("u5", func(s *token.Session) { s.Epoch = e }), token.ErrUnavailable)
 		// Who cannot be asked is no reason to accept.
 		b.instead(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path == "/v1/revoked-before" {
@@ -520,6 +532,97 @@ func TestIssuerThatChangesEndsTrust(t *testing.T) {
 		}
 		if f.Trusted(time.Now()) {
 			t.Error("still trusted")
+		}
+	})
+}
+
+// Answers overtake each other: what is older takes nothing back.
+func TestAnswersOutOfOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, closeAll := newBench(t)
+		defer closeAll()
+		f := b.open()
+		defer closeFollower(t, f)
+		set := func(id string) *token.KeySet {
+			t.Helper()
+			k, err := tokentest.NewKey(token.ES256)
+			if err != nil {
+				t.Fatal(err)
+			}
+			public, err := token.NewKey(id, k.Public())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := token.NewKeySet(public)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		_, _, history := f.at()
+		apply := func(a *answer, history int) error { return f.apply(a, nil, time.Now(), history) }
+		newer := &answer{epoch: 2000, lease: time.Second, keys: set("newer"), revocations: []revocation.Revocation{{Scope: revocation.User("ann"), Epoch: 1900}}}
+		older := &answer{epoch: 1800, lease: time.Second, keys: set("older"), revocations: []revocation.Revocation{{Scope: revocation.User("ann"), Epoch: 1700}, {Scope: revocation.User("bob"), Epoch: 1750}}}
+		for _, a := range []*answer{newer, older} {
+			if err := apply(a, history); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ann, _ := f.Cache().Known("ann", "", false)
+		bob, _ := f.Cache().Known("bob", "", false)
+		if f.Epoch() != 2000 || f.Keys().Current().Find("newer") == nil || f.Keys().Current().Find("older") != nil || ann != 1900 || bob != 1750 {
+			t.Errorf("at %d, ann %d, bob %d, keys %v", f.Epoch(), ann, bob, f.Keys().Current().All())
+		}
+		// An answer to a question from another history grants nothing.
+		f.startOver(history, "test")
+		if err := apply(newer, history); !errors.Is(err, errStartOver) || f.Trusted(time.Now()) {
+			t.Errorf("apply = %v, trusted: %v", err, f.Trusted(time.Now()))
+		}
+		f.startOver(history, "test") // somebody else noticed the same
+		if _, _, now := f.at(); now != history+1 {
+			t.Errorf("history %d, want %d", now, history+1)
+		}
+	})
+}
+
+func TestAnswerFits(t *testing.T) {
+	for _, test := range []struct {
+		a    answer
+		fits bool
+	}{
+		{answer{epoch: 9, lease: 1}, false}, {answer{epoch: 10, lease: 1}, true}, {answer{epoch: 11, lease: 1}, true},
+		{answer{epoch: 10, lease: 0}, false}, {answer{epoch: 10, more: true}, false}, {answer{epoch: 11, more: true}, true},
+	} {
+		if err := test.a.fits(10); (err == nil) != test.fits {
+			t.Errorf("%+v to a question after 10: %v", test.a, err)
+		}
+	}
+}
+
+// A server that sends without end is not listened to without end.
+func TestEndlessAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, closeAll := newBench(t)
+		defer closeAll()
+		f := b.open()
+		defer closeFollower(t, f)
+		b.instead(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Query().Get("wait") != "0" {
+				return false
+			}
+			b.mu.Lock()
+			writeJSON(w, b.answerLocked(b.epoch, 0)) // a good one, as far as it goes
+			b.mu.Unlock()
+			blank := bytes.Repeat([]byte(" "), 1<<20)
+			for range longestAnswer>>20 + 1 {
+				if _, err := w.Write(blank); err != nil {
+					break
+				}
+			}
+			return true
+		})
+		if err := f.CatchUp(t.Context()); !errors.Is(err, errNotCurfew) {
+			t.Errorf("CatchUp = %v, want %v", err, errNotCurfew)
 		}
 	})
 }

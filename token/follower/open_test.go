@@ -1,13 +1,11 @@
 package follower
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -115,7 +113,6 @@ func TestOpenFailsAtOnce(t *testing.T) {
 
 // What may go away is tried again until the time is up.
 func TestOpenWaits(t *testing.T) {
-	var endless atomic.Bool
 	respond := map[string]func(w http.ResponseWriter, r *http.Request) bool{
 		"unavailable": func(w http.ResponseWriter, _ *http.Request) bool {
 			fail(w, http.StatusServiceUnavailable, "unavailable")
@@ -135,20 +132,7 @@ func TestOpenWaits(t *testing.T) {
 			return true
 		},
 		"not found": func(w http.ResponseWriter, r *http.Request) bool { http.NotFound(w, r); return true },
-		"an answer without end": func(w http.ResponseWriter, r *http.Request) bool {
-			if endless.Swap(true) { // once is slow enough
-				<-r.Context().Done()
-				return true
-			}
-			junk := bytes.Repeat([]byte(" "), 1<<20)
-			for range longestAnswer>>20 + 2 {
-				if _, err := w.Write(junk); err != nil {
-					break
-				}
-			}
-			return true
-		},
-		"silence": func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true },
+		"silence":   func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true },
 		"silence in the middle": func(w http.ResponseWriter, r *http.Request) bool {
 			_, _ = io.WriteString(w, `{"epoch":5,`)
 			_ = http.NewResponseController(w).Flush()
