@@ -329,3 +329,36 @@ func TestParseQuery(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkFanOut measures how long it takes until all waiting followers have
+// their answer encoded, without HTTP.
+func BenchmarkFanOut(b *testing.B) {
+	for _, followers := range []int{100, 1000, 10_000} {
+		b.Run(fmt.Sprint(followers), func(b *testing.B) {
+			h := hubAt(10)
+			h.lease = time.Hour
+			e := revocation.Epoch(10)
+			var waiting, running sync.WaitGroup
+			for b.Loop() {
+				b.StopTimer()
+				h.publish(update{epoch: e, lease: token.Lease{Start: time.Now(), Length: time.Hour}})
+				for i := range followers {
+					waiting.Add(1)
+					running.Go(func() {
+						waiting.Done()
+						a, err := h.changes(b.Context(), Query{Follower: fmt.Sprint(i), After: e, Confirmed: e, Wait: time.Hour})
+						if err != nil || a.Size(false) == 0 {
+							b.Errorf("%+v, %v", a, err)
+						}
+					})
+				}
+				waiting.Wait()
+				time.Sleep(50 * time.Millisecond)
+				b.StartTimer()
+				h.publish(update{epoch: e + 1, revocations: []revocation.Revocation{{Scope: revocation.User("ann"), Epoch: e + 1}}})
+				running.Wait()
+				e++
+			}
+		})
+	}
+}
