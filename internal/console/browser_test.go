@@ -239,13 +239,13 @@ func (w *window) saysNot(texts ...string) {
 	}
 }
 
-// soon waits for a condition, some seconds at most.
+// soon waits for a condition: far longer than anything here takes on a busy
+// machine, so that only what never happens fails.
 func (w *window) soon(condition func() bool) bool {
-	for range 100 {
+	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
 		if condition() {
 			return true
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	return false
 }
