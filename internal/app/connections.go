@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // A connection that has not sent a whole request yet costs its sender nothing,
@@ -12,12 +13,21 @@ import (
 // many would let whoever holds the old ones keep everybody else out; so the one
 // that has taken longest is closed instead. Honest clients send their headers
 // within milliseconds, and those who dribble are always the oldest.
+//
+// On a server that is short of processors honest ones take longer, through no
+// fault of theirs: ten thousand people who sign in at one moment are to be told to
+// come again, not cut off. So whoever came within the last second stays, as far as
+// memory allows.
 
 const (
-	// mostUnasked is how many connections may be without a request, fresh ones and
-	// those kept alive counted apart.
+	// mostUnasked is how many connections may be without a request for longer than
+	// patience, and mostFresh how many at all; mostIdle is how many may be kept
+	// alive between two requests.
 	mostUnasked = 1024
+	mostFresh   = 16 * 1024
 	mostIdle    = 16 * 1024
+
+	patience = time.Second
 )
 
 // connections watches the connections of a server. Its track method is an
@@ -32,27 +42,32 @@ type connections struct {
 
 // ageing is a set of connections in the order in which they came.
 type ageing struct {
-	most  int
-	order list.List // of net.Conn, the oldest first
-	at    map[net.Conn]*list.Element
+	old, most int       // how many above patience, and how many at all
+	order     list.List // of aged, the oldest first
+	at        map[net.Conn]*list.Element
 }
 
-func newConnections(unasked, idle int) *connections {
+type aged struct {
+	conn  net.Conn
+	since time.Time
+}
+
+func newConnections(unasked, fresh, idle int) *connections {
 	return &connections{
-		unasked: ageing{most: unasked, at: map[net.Conn]*list.Element{}},
-		idle:    ageing{most: idle, at: map[net.Conn]*list.Element{}},
+		unasked: ageing{old: unasked, most: fresh, at: map[net.Conn]*list.Element{}},
+		idle:    ageing{old: idle, most: idle, at: map[net.Conn]*list.Element{}},
 	}
 }
 
 // add takes a connection in and returns the one that must go for it, or nil.
-func (a *ageing) add(c net.Conn) (surplus net.Conn) {
-	a.at[c] = a.order.PushBack(c)
-	if len(a.at) <= a.most {
+func (a *ageing) add(c net.Conn, now time.Time) (surplus net.Conn) {
+	a.at[c] = a.order.PushBack(aged{c, now})
+	oldest, _ := a.order.Front().Value.(aged)
+	if len(a.at) <= a.old || len(a.at) <= a.most && now.Sub(oldest.since) <= patience {
 		return nil
 	}
-	surplus, _ = a.order.Front().Value.(net.Conn)
-	a.remove(surplus)
-	return surplus
+	a.remove(oldest.conn)
+	return oldest.conn
 }
 
 func (a *ageing) remove(c net.Conn) {
@@ -77,9 +92,9 @@ func (c *connections) move(conn net.Conn, state http.ConnState) (surplus net.Con
 	switch state {
 	case http.StateNew:
 		c.open++
-		surplus = c.unasked.add(conn)
+		surplus = c.unasked.add(conn, time.Now())
 	case http.StateIdle:
-		surplus = c.idle.add(conn)
+		surplus = c.idle.add(conn, time.Now())
 	case http.StateHijacked, http.StateClosed:
 		c.open--
 	case http.StateActive:

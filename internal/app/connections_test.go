@@ -1,6 +1,7 @@
 package app
 
 import (
+	"container/list"
 	"fmt"
 	"io"
 	"net"
@@ -20,7 +21,7 @@ type fakeConn struct {
 func (c *fakeConn) Close() error { c.closed = true; return nil }
 
 func TestTheOldestConnectionWithoutARequestGoes(t *testing.T) {
-	c := newConnections(2, 3)
+	c := newConnections(2, 2, 3)
 	conns := make([]*fakeConn, 6)
 	for i := range conns {
 		conns[i] = &fakeConn{name: fmt.Sprint(i)}
@@ -74,9 +75,46 @@ func TestTheOldestConnectionWithoutARequestGoes(t *testing.T) {
 	closed(0, 2, 3)
 }
 
+// Whoever came within the last second stays, up to the limit that memory sets.
+func TestFreshConnectionsStay(t *testing.T) {
+	began := time.Now()
+	for _, test := range []struct {
+		after      time.Duration
+		held, most int
+		goes       bool
+	}{
+		{patience - 1, 2, 5, false},
+		{patience, 2, 5, false},
+		{patience + 1, 2, 5, true},
+		{patience + 1, 1, 5, false}, // no more than the two that may be old
+		{0, 3, 5, false},
+		{0, 4, 5, false},
+		{0, 5, 5, true},
+	} {
+		a := ageing{old: 2, most: test.most, at: map[net.Conn]*list.Element{}}
+		first := &fakeConn{name: "first"}
+		for i := range test.held {
+			c := first
+			if i > 0 {
+				c = &fakeConn{}
+			}
+			if a.add(c, began) != nil {
+				t.Fatalf("%+v: connection %d has no room", test, i)
+			}
+		}
+		surplus := a.add(&fakeConn{name: "last"}, began.Add(test.after))
+		switch {
+		case test.goes && surplus != net.Conn(first):
+			t.Errorf("%+v: the first stays", test)
+		case !test.goes && surplus != nil:
+			t.Errorf("%+v: one goes", test)
+		}
+	}
+}
+
 // Many connections that dribble do not keep anybody out who asks.
 func TestDribblersStarveNobody(t *testing.T) {
-	c := newConnections(8, 8)
+	c := newConnections(8, 8, 8)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "good")
 	}))
@@ -125,7 +163,7 @@ func TestDribblersStarveNobody(t *testing.T) {
 
 // Every limit is set: a server without one can be held up for ever.
 func TestServerHasEveryLimit(t *testing.T) {
-	s := newServer(http.NotFoundHandler(), newConnections(1, 1), NewLogger(io.Discard, "json", 0))
+	s := newServer(http.NotFoundHandler(), newConnections(1, 1, 1), NewLogger(io.Discard, "json", 0))
 	if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= 0 || s.WriteTimeout <= 0 || s.IdleTimeout <= 0 || s.MaxHeaderBytes != 32<<10 || s.ConnState == nil || s.ErrorLog == nil {
 		t.Errorf("a limit is missing: %+v", s)
 	}

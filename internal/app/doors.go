@@ -109,10 +109,10 @@ func cause(err error) error {
 
 // mount puts the servers in front of a handler.
 func (d *doors) mount(handler http.Handler) {
-	d.connections = newConnections(mostUnasked, mostIdle)
+	d.connections = newConnections(mostUnasked, mostFresh, mostIdle)
 	d.server = newServer(handler, d.connections, d.log)
 	if d.metricsListener != nil {
-		d.metricsServer = newServer(metricsHandler(d.registry), newConnections(64, 64), d.log)
+		d.metricsServer = newServer(metricsHandler(d.registry), newConnections(64, 64, 64), d.log)
 	}
 }
 
