@@ -29,10 +29,12 @@ const prompt = 400 * time.Millisecond
 //	    receipt names, and at once if the receipt says "everywhere".
 //	I2  A session that was not revoked is refused by nobody; and is answered with
 //	    503 only while something is broken.
-//	I3  What a validator has once refused as ended it never accepts again.
+//	I3  What a validator has once refused as ended it never accepts again, and the
+//	    revoked-before that it shows never goes down.
 //	I4  No refresh that was asked for after an acknowledged revocation succeeds.
 //	I5  A revocation of unknown outcome has happened everywhere or nowhere.
-//	I6  When everything has healed all validators agree, and with the history.
+//	I6  When everything has healed all validators agree, and with the history; so do
+//	    audit, users, live sessions and settings, wherever one looks.
 //	I7  As a rule, and while nothing is broken, a revocation is everywhere promptly.
 func Check(history []Event) []Violation {
 	c := newChecker(history)
@@ -45,7 +47,9 @@ func Check(history []Event) []Violation {
 		}
 	}
 	c.never()
+	c.shown()
 	c.agreement()
+	c.state()
 	c.promptness()
 	return c.violations
 }
@@ -53,26 +57,36 @@ func Check(history []Event) []Violation {
 type checker struct {
 	sessions   map[string]Event   // by id: its beginning
 	revokes    map[string][]Event // by "user X" and "session X"
+	users      map[string]bool    // who have a session that surely began
+	unanswered map[string]int     // beginnings of unknown outcome, by user
 	faults     []Event
 	checks     []Event
+	shows      []Event
+	changes    []Event
+	states     []Event
 	violations []Violation
 	late       int // I7: checks that accepted what had been revoked a while before
 }
 
 func newChecker(history []Event) *checker {
-	c := &checker{sessions: map[string]Event{}, revokes: map[string][]Event{}}
+	c := &checker{sessions: map[string]Event{}, revokes: map[string][]Event{}, users: map[string]bool{}, unanswered: map[string]int{}}
 	for _, e := range history {
 		switch e.Op {
 		case OpBegin:
 			if e.Outcome == OK {
 				c.sessions[e.Session] = e
+				c.users[e.User] = true
+			} else if e.Outcome != Refused {
+				c.unanswered[e.User]++
 			}
 		case OpRevoke:
-			key := "user " + e.User
-			if e.Session != "" {
-				key = "session " + e.Session
-			}
-			c.revokes[key] = append(c.revokes[key], e)
+			c.revokes[scope(e)] = append(c.revokes[scope(e)], e)
+		case OpShow:
+			c.shows = append(c.shows, e)
+		case OpChange:
+			c.changes = append(c.changes, e)
+		case OpState:
+			c.states = append(c.states, e)
 		case OpFault:
 			c.faults = append(c.faults, e)
 		case OpCheck:
@@ -80,6 +94,14 @@ func newChecker(history []Event) *checker {
 		}
 	}
 	return c
+}
+
+// scope is what an event is about.
+func scope(e Event) string {
+	if e.Session != "" {
+		return "session " + e.Session
+	}
+	return "user " + e.User
 }
 
 func (c *checker) fail(rule, format string, args ...any) {
@@ -177,6 +199,31 @@ func (c *checker) never() {
 	for _, e := range c.checks {
 		if first, ok := refused[[2]string{e.Node, e.Session}]; ok && e.Outcome == OK && e.Invoked > first.Returned {
 			c.fail("I3", "%s accepted session %s %v after it had refused it", e.Node, e.Session, since(first.Returned, e.Invoked))
+		}
+	}
+}
+
+// shown is the other half of I3, and I1 of what is shown: the node that
+// acknowledged a revocation shows it, or a later one.
+func (c *checker) shown() {
+	latest := map[[2]string][]Event{} // by node and scope
+	for _, e := range c.shows {
+		if e.Outcome != OK {
+			continue
+		}
+		key := [2]string{e.Node, scope(e)}
+		for _, before := range latest[key] {
+			if before.Returned < e.Invoked && before.Shown > e.Shown {
+				c.fail("I3", "%s showed %d as the revoked-before of %s, %v after it had shown %d", e.Node, e.Shown, scope(e), since(before.Returned, e.Invoked), before.Shown)
+				break
+			}
+		}
+		latest[key] = append(latest[key], e)
+		for _, r := range c.revokes[scope(e)] {
+			if r.Outcome == OK && r.Node == e.Node && r.Returned < e.Invoked && e.Shown < r.Epoch {
+				c.fail("I1", "%s showed %d as the revoked-before of %s, %v after it had acknowledged %d", e.Node, e.Shown, scope(e), since(r.Returned, e.Invoked), r.Epoch)
+				break
+			}
 		}
 	}
 }

@@ -20,6 +20,26 @@ func TestChecker(t *testing.T) {
 		return Event{Op: OpCheck, Node: node, User: "u", Session: "s", Invoked: at * ms, Returned: (at + 1) * ms, Outcome: o, Reason: reason}
 	}
 	final := func(e Event) Event { e.Final = true; return e }
+	acked := revoke
+	acked.Epoch = 17
+	show := func(node string, at, shown int64) Event {
+		return Event{Op: OpShow, Node: node, User: "u", Invoked: at * ms, Returned: (at + 1) * ms, Outcome: OK, Shown: shown}
+	}
+	state := func(node, what string, items ...string) Event {
+		e := Event{Op: OpState, Node: node, State: what, Outcome: OK, Items: items}
+		if what == StateLive {
+			e.User = "u"
+		}
+		return e
+	}
+	silent := state("a", StateUsers)
+	silent.Outcome = Unknown
+	change := func(at, timeout int64, o Outcome) Event {
+		return Event{Op: OpChange, Node: "a", Invoked: at * ms, Returned: (at + 1) * ms, Outcome: o, Shown: timeout}
+	}
+	lost := begin
+	lost.Outcome, lost.Session = Unknown, ""
+	one := Event{Op: OpRevoke, Node: "a", User: "u", Session: "s", Invoked: 10 * ms, Returned: 20 * ms, Outcome: OK}
 	fault := Event{Op: OpFault, Reason: "store down", Invoked: 100 * ms, Returned: 200 * ms}
 	for name, test := range map[string]struct {
 		history []Event
@@ -48,6 +68,38 @@ func TestChecker(t *testing.T) {
 		"unknown, and it did not":        {[]Event{begin, unknown, final(check("a", 9000, OK, "")), final(check("b", 9001, OK, ""))}, ""},
 		"unknown, and both":              {[]Event{begin, unknown, final(check("a", 9000, Refused, "revoked")), final(check("b", 9001, OK, ""))}, "I5"},
 		"in the end they disagree":       {[]Event{begin, fault, final(check("a", 150, Unavailable, "")), final(check("b", 151, OK, ""))}, "I6"},
+		"shown to go up":                 {[]Event{show("a", 1, 5), show("a", 3, 5), show("a", 5, 6)}, ""},
+		"shown to go down":               {[]Event{show("a", 1, 5), show("a", 3, 6), show("a", 5, 5)}, "I3"},
+		"shown at the same time":         {[]Event{show("a", 1, 6), show("a", 2, 5)}, ""},
+		"shown less elsewhere":           {[]Event{show("a", 1, 6), show("b", 3, 5)}, ""},
+		"shown less than acknowledged":   {[]Event{acked, show("a", 21, 16)}, "I1"},
+		"shown as acknowledged":          {[]Event{acked, show("a", 21, 17), show("b", 21, 16)}, ""},
+		"all is listed":                  {[]Event{begin, state("a", StateUsers, "u"), state("b", StateUsers, "u"), state("a", StateLive, "s"), state("a", StateAudit)}, ""},
+		"a node does not tell":           {[]Event{silent}, "I6"},
+		"the nodes list others":          {[]Event{state("a", StateUsers, "u"), state("b", StateUsers, "v")}, "I6"},
+		"a user is lost":                 {[]Event{begin, state("a", StateUsers, "v")}, "I6"},
+		"a session is lost":              {[]Event{begin, state("a", StateLive)}, "I6"},
+		"a session is over":              {[]Event{begin, revoke, state("a", StateLive)}, ""},
+		"a session may be over":          {[]Event{begin, unknown, state("a", StateLive)}, ""},
+		"a dead session is listed":       {[]Event{begin, revoke, state("a", StateLive, "s")}, "I6"},
+		"a session nobody began":         {[]Event{begin, state("a", StateLive, "s", "t")}, "I6"},
+		"a session somebody may have":    {[]Event{begin, lost, state("a", StateLive, "s", "t")}, ""},
+		"audited":                        {[]Event{acked, state("a", StateAudit, "user u 17")}, ""},
+		"not audited":                    {[]Event{acked, state("a", StateAudit)}, "I6"},
+		"audited as another":             {[]Event{acked, state("a", StateAudit, "user u 18")}, "I6"},
+		"audited twice":                  {[]Event{acked, state("a", StateAudit, "user u 17", "user u 17")}, "I6"},
+		"audited in doubt":               {[]Event{unknown, state("a", StateAudit, "user u 17")}, ""},
+		"audited out of nothing":         {[]Event{state("a", StateAudit, "session t 3")}, "I6"},
+		"audited without an epoch":       {[]Event{unknown, state("a", StateAudit, "user u 0")}, "I6"},
+		"a session's end is audited":     {[]Event{one, state("a", StateAudit, "session s 3")}, ""},
+		"a session had ended before":     {[]Event{one, state("a", StateAudit)}, ""},
+		"the settings":                   {[]Event{change(1, 60, OK), change(3, 90, OK), state("a", StateSettings, "90")}, ""},
+		"the settings before":            {[]Event{change(1, 60, OK), change(3, 90, OK), state("a", StateSettings, "60")}, "I6"},
+		"settings at the same time":      {[]Event{change(1, 60, OK), change(2, 90, OK), state("a", StateSettings, "60")}, ""},
+		"settings in doubt":              {[]Event{change(1, 60, OK), change(3, 90, Unknown), state("a", StateSettings, "90")}, ""},
+		"settings that were refused":     {[]Event{change(1, 60, OK), change(3, 90, Refused), state("a", StateSettings, "90")}, "I6"},
+		"settings never asked for":       {[]Event{change(1, 60, OK), state("a", StateSettings, "61")}, "I6"},
+		"settings never changed":         {[]Event{state("a", StateSettings, "61")}, ""},
 		"always late": {append([]Event{begin, revoke}, check("b", 500, OK, ""), check("b", 501, OK, ""), check("b", 502, OK, ""),
 			check("b", 503, OK, ""), check("b", 504, OK, "")), "I7"},
 	} {

@@ -28,10 +28,11 @@ type Config struct {
 	Binary string
 	Dir    string
 	// Database is the store, by way of nothing; Link returns its address by way of
-	// a proxy that listens at an address.
+	// a proxy that listens at an address. Where there is no Link, nothing stands
+	// between a node and its store: that is a file.
 	Database string
 	Link     func(proxy string) string
-	Store    string // address of the store
+	Store    string // address of the store, if there is a Link
 	Nodes    int
 	Edges    int // each follows the first node
 	// Followers run in this process: they follow all nodes and, where there are
@@ -69,12 +70,16 @@ func Start(ctx context.Context, config Config) (c *Cluster, err error) {
 		}
 	}()
 	for i := range config.Nodes {
-		link, err := NewProxy(config.Store)
-		if err != nil {
-			return c, err
+		database := config.Database
+		if config.Link != nil {
+			link, err := NewProxy(config.Store)
+			if err != nil {
+				return c, err
+			}
+			c.StoreLink = append(c.StoreLink, link)
+			database = config.Link(link.Addr())
 		}
-		c.StoreLink = append(c.StoreLink, link)
-		args := []string{"serve", "--database", config.Link(link.Addr()), "--issuer", "https://curfew.test", "--lease", Lease.String()}
+		args := []string{"serve", "--database", database, "--issuer", "https://curfew.test", "--lease", Lease.String()}
 		if config.CacheSize > 0 {
 			args = append(args, "--revocation-cache", fmt.Sprint(config.CacheSize))
 		}
@@ -205,16 +210,25 @@ func (c *Cluster) Close() {
 
 // call makes a request; bearer "" means the client's own credentials.
 func (c *Cluster) call(method, addr, path, bearer string, body any, header ...string) (int, []byte, error) {
+	resp, answer, err := c.ask(method, addr, path, bearer, body, header...)
+	if err != nil {
+		return 0, nil, err
+	}
+	return resp.StatusCode, answer, nil
+}
+
+// ask is call with the whole response, whose body has been read.
+func (c *Cluster) ask(method, addr, path, bearer string, body any, header ...string) (*http.Response, []byte, error) {
 	text := []byte(nil)
 	if body != nil {
 		var err error
 		if text, err = json.Marshal(body); err != nil {
-			return 0, nil, err
+			return nil, nil, err
 		}
 	}
 	req, err := http.NewRequest(method, "http://"+addr+path, bytes.NewReader(text)) //nolint:noctx // the client has a timeout
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
 	if bearer != "" {
 		req.Header.Set("Authorization", "Bearer "+bearer)
@@ -229,11 +243,11 @@ func (c *Cluster) call(method, addr, path, bearer string, body any, header ...st
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, answer, err
+	return resp, answer, err
 }
 
 // outcome reads an answer; good is the status that means success.

@@ -22,7 +22,18 @@ const (
 	OpRefresh Op = "refresh" // of Session, with one of its tokens
 	OpCheck   Op = "check"   // of a token of Session, by Node
 	OpRevoke  Op = "revoke"  // of User, or of Session if it is set
+	OpChange  Op = "change"  // of the settings, to Shown
+	OpShow    Op = "show"    // the revoked-before of User, or of Session if it is set, as Node shows it
+	OpState   Op = "state"   // in the end: what Node says of everything, see State
 	OpFault   Op = "fault"   // from Invoked to Returned something is broken
+)
+
+// What an OpState is about, besides the live sessions of a User.
+const (
+	StateUsers    = "users"    // Items are ids
+	StateSettings = "settings" // the one item is the timeout
+	StateAudit    = "audit"    // Items are the revocations in the audit: "user u 17", "session s 17"
+	StateLive     = "live"     // Items are the ids of User's live sessions
 )
 
 // Outcome is how it ended.
@@ -47,10 +58,16 @@ type Event struct {
 	Returned int64   `json:"returned"`
 	Outcome  Outcome `json:"outcome,omitempty"`
 	Reason   string  `json:"reason,omitempty"` // of a refusal; the name of a fault
-	// Of an acknowledged revocation: whether it held everywhere when it was
-	// answered, and from when on it must.
+	// Of an acknowledged revocation: its epoch (0 where the answer has none),
+	// whether it held everywhere when it was answered, and from when on it must.
+	Epoch      int64 `json:"epoch,omitempty"`
 	Everywhere bool  `json:"everywhere,omitempty"`
 	By         int64 `json:"by,omitempty"`
+	// Shown is a revoked-before, or a session timeout in seconds.
+	Shown int64 `json:"shown,omitempty"`
+	// State says what Items are; they are sorted.
+	State string   `json:"state,omitempty"`
+	Items []string `json:"items,omitempty"`
 	// Final marks the checks made when everything had healed.
 	Final bool `json:"final,omitempty"`
 }

@@ -96,6 +96,21 @@ func (p *Process) Start() error {
 	return nil
 }
 
+// Pause freezes the process: it answers nothing, and no time passes for it.
+func (p *Process) Pause() error { return p.signal(syscall.SIGSTOP) }
+
+// Resume lets it go on.
+func (p *Process) Resume() error { return p.signal(syscall.SIGCONT) }
+
+func (p *Process) signal(sig syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return fmt.Errorf("%s does not run", p.Name)
+	}
+	return p.cmd.Process.Signal(sig)
+}
+
 // Kill ends the process without a warning.
 func (p *Process) Kill() { p.end(syscall.SIGKILL) }
 

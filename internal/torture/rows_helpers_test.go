@@ -2,9 +2,7 @@ package torture
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -149,37 +147,6 @@ func (c *Cluster) revoked(t *testing.T, at *Process, user string) Receipt {
 		t.Fatalf("revoking the sessions of %s at %s: %s %s", user, at.Name, o, why)
 	}
 	return r
-}
-
-// authentication are the settings, as they are on the wire.
-type authentication struct {
-	Timeout    int  `json:"session_timeout_seconds"`
-	Maximum    int  `json:"maximum_session_duration_seconds"`
-	RememberMe bool `json:"remember_me_enabled"`
-}
-
-const settingsPath = "/v1/settings/authentication"
-
-// settings returns the settings and their entity tag.
-func (c *Cluster) settings(at *Process) (s authentication, tag string, err error) {
-	req, err := http.NewRequest(http.MethodGet, "http://"+at.Addr+settingsPath, http.NoBody) //nolint:noctx // the client has a timeout
-	if err != nil {
-		return s, "", err
-	}
-	req.Header.Set("Authorization", "Bearer "+c.admin)
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return s, "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%d %s", resp.StatusCode, body)
-	}
-	if err != nil {
-		return s, "", err
-	}
-	return s, resp.Header.Get("ETag"), json.Unmarshal(body, &s)
 }
 
 // set changes the settings; false if it was not acknowledged.

@@ -111,7 +111,7 @@ func TestKilledWhileWriting(t *testing.T) {
 	for i := range users {
 		users[i] = &kept{fmt.Sprintf("killed%d", i), map[string]string{}}
 	}
-	timeouts := []int{1200} // acknowledged, and after it one that may be in force
+	timeouts := []int64{1200} // acknowledged, and after it one that may be in force
 	rotated := map[string]bool{}
 	counts := map[string]int{}
 	var slowest time.Duration
@@ -141,7 +141,7 @@ func TestKilledWhileWriting(t *testing.T) {
 				timeouts = append(timeouts, n)
 				mu.Unlock()
 				if ok, _ := c.set(node, authentication{n, 1_728_000, true}); ok {
-					count("settings", func() { timeouts = []int{n} })
+					count("settings", func() { timeouts = []int64{n} })
 				}
 			}
 		})
@@ -173,7 +173,7 @@ func TestKilledWhileWriting(t *testing.T) {
 		if err != nil || !slices.Contains(timeouts, s.Timeout) {
 			t.Fatalf("the timeout is %d s, want one of %v: %v", s.Timeout, timeouts, err)
 		}
-		timeouts = []int{s.Timeout}
+		timeouts = []int64{s.Timeout}
 		keys := c.keys(t)
 		for kid := range rotated {
 			if k, ok := keys[kid]; !ok || k.Activated == nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -92,7 +93,7 @@ func (l *Load) Race(ctx context.Context) {
 
 func (l *Load) step(ctx context.Context, random *rand.Rand) {
 	node := l.Cluster.Nodes[random.IntN(len(l.Cluster.Nodes))]
-	user := fmt.Sprintf("user%d", random.IntN(l.Users))
+	user := l.user(random.IntN(l.Users))
 	switch n := random.IntN(100); {
 	case n < 12:
 		l.begin(node, user)
@@ -107,6 +108,13 @@ func (l *Load) step(ctx context.Context, random *rand.Rand) {
 		if s, ok := l.pick(random); ok {
 			l.revoke(node, s.user, s, 0)
 		}
+	case n < 28:
+		// Far above the length of any run: nobody is to be signed out by it.
+		l.change(node, int64(3600+random.IntN(3600)))
+	case n < 34:
+		if s, ok := l.pick(random); ok {
+			l.show(random.IntN(len(l.Cluster.shows())), s)
+		}
 	default:
 		if s, ok := l.pick(random); ok {
 			l.Check(ctx, random.IntN(len(l.Cluster.Validators())), s, false)
@@ -114,6 +122,8 @@ func (l *Load) step(ctx context.Context, random *rand.Rand) {
 		time.Sleep(time.Duration(random.IntN(3)) * time.Millisecond)
 	}
 }
+
+func (l *Load) user(i int) string { return fmt.Sprintf("user%d", i) }
 
 func (l *Load) pick(random *rand.Rand) (liveSession, bool) {
 	l.mu.Lock()
@@ -181,11 +191,35 @@ func (l *Load) revoke(node *Process, user string, s liveSession, wait time.Durat
 	if o == Unavailable {
 		e.Outcome = Unknown // a commit may have been lost on its way back
 	}
-	e.Everywhere = r.Enforcement.EffectiveEverywhere
+	e.Epoch, e.Everywhere = r.Epoch, r.Enforcement.EffectiveEverywhere
 	if e.By = l.Record.At(r.Enforcement.EffectiveBy); o == OK && r.Epoch == 0 {
 		e.By = e.Returned + int64(bound) // 204: no receipt that would say
 	}
 	l.Record.Add(e)
+}
+
+// change changes the session timeout.
+func (l *Load) change(node *Process, timeout int64) {
+	e := Event{Op: OpChange, Node: node.Name, Shown: timeout, Invoked: l.Record.Now()}
+	e.Outcome, e.Reason = l.Cluster.ChangeTimeout(node, timeout)
+	e.Returned = l.Record.Now()
+	if e.Outcome == Unavailable {
+		e.Outcome = Unknown // as with revocations
+	}
+	l.Record.Add(e)
+}
+
+// show asks a node or an edge for the revoked-before of a session and its user.
+func (l *Load) show(i int, s liveSession) {
+	p := l.Cluster.shows()[i]
+	of := Event{Op: OpShow, Node: p.Name, User: s.user, Invoked: l.Record.Now()}
+	user, session, o, why := l.Cluster.RevokedBefore(p, s.user, s.id)
+	of.Returned, of.Outcome, of.Reason = l.Record.Now(), o, why
+	it := of
+	it.Session = s.id
+	of.Shown, it.Shown = user, session
+	l.Record.Add(of)
+	l.Record.Add(it)
 }
 
 // bound is a lease and its margin.
@@ -216,4 +250,24 @@ func (l *Load) Finish(ctx context.Context) {
 			l.Check(ctx, i, s, true)
 		}
 	}
+	for _, node := range l.Cluster.Nodes {
+		l.state(node, StateUsers, "")
+		l.state(node, StateAudit, "")
+		l.state(node, StateSettings, "")
+		for i := range l.Users {
+			l.state(node, StateLive, l.user(i))
+		}
+	}
+}
+
+// state takes down what a node says of something.
+func (l *Load) state(node *Process, what, user string) {
+	e := Event{Op: OpState, Node: node.Name, User: user, State: what, Outcome: OK, Invoked: l.Record.Now()}
+	var err error
+	if e.Items, err = l.Cluster.State(node, what, user); err != nil {
+		e.Outcome, e.Reason = Unknown, err.Error()
+	}
+	slices.Sort(e.Items)
+	e.Returned = l.Record.Now()
+	l.Record.Add(e)
 }

@@ -2,6 +2,8 @@ package torture
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -11,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	_ "modernc.org/sqlite" // to lock a file as another program might
 
 	"example.com/curfew/internal/store/pgtest"
 )
@@ -28,13 +32,15 @@ var module = func() string {
 	return dir
 }()
 
-// bench is what a run needs: a PostgreSQL of its own, and a cluster on it.
+// bench is what a run needs: a PostgreSQL of its own, or a file, and a cluster
+// on it.
 type bench struct {
 	t       *testing.T
-	store   *pgtest.Server
+	store   *pgtest.Server // nil on SQLite
 	cluster *Cluster
 	record  *Recorder
 	load    *Load
+	locked  *sql.DB // the file, while it is locked by us
 }
 
 func setUp(t *testing.T, binary string, seed uint64, cacheSize int) *bench {
@@ -42,16 +48,31 @@ func setUp(t *testing.T, binary string, seed uint64, cacheSize int) *bench {
 	return setUpWith(t, binary, seed, Config{Nodes: 2, Edges: 1, Followers: 3, CacheSize: cacheSize})
 }
 
-// setUpWith starts a cluster of the size that config says.
+// setUpWith starts a cluster of the size that config says, on PostgreSQL.
 func setUpWith(t *testing.T, binary string, seed uint64, config Config) *bench {
 	t.Helper()
-	b := &bench{t: t, store: pgtest.Start(t, pgtest.Options{TCP: true, Fsync: true})}
-	if err := b.store.CreateDatabase("curfew"); err != nil {
+	store := pgtest.Start(t, pgtest.Options{TCP: true, Fsync: true})
+	if err := store.CreateDatabase("curfew"); err != nil {
 		t.Fatal(err)
 	}
+	config.Binary, config.Dir, config.Database, config.Store = binary, t.TempDir(), store.DSN("curfew"), store.Addr()
+	config.Link = func(proxy string) string { return store.DSNVia(proxy, "curfew") }
+	b := newBench(t, seed, config)
+	b.store = store
+	return b
+}
+
+// setUpSQLite starts a node on a file, with an edge and followers.
+func setUpSQLite(t *testing.T, binary string, seed uint64) *bench {
+	t.Helper()
+	dir := t.TempDir()
+	return newBench(t, seed, Config{Binary: binary, Dir: dir, Database: "sqlite:" + filepath.Join(dir, "curfew.db"), Nodes: 1, Edges: 1, Followers: 2})
+}
+
+func newBench(t *testing.T, seed uint64, config Config) *bench {
+	t.Helper()
+	b := &bench{t: t}
 	var err error
-	config.Binary, config.Dir, config.Database, config.Store = binary, t.TempDir(), b.store.DSN("curfew"), b.store.Addr()
-	config.Link = func(proxy string) string { return b.store.DSNVia(proxy, "curfew") }
 	if b.cluster, err = Start(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
@@ -84,47 +105,82 @@ type fault struct {
 func nothing(*bench) error { return nil }
 
 // faults are the things that break. Each is mended before the next.
-func faults(random *rand.Rand) []fault {
-	n := random.IntN(2) // which of the nodes
+func (b *bench) faults(random *rand.Rand) []fault {
+	n := random.IntN(len(b.cluster.Nodes))
+	node := func(c *Cluster) *Process { return c.Nodes[n] }
+	edge := func(c *Cluster) *Process { return c.Edges[0] }
 	set := func(which func(*Cluster) *Proxy, m Mode) func(*bench) error {
 		return func(b *bench) error { which(b.cluster).Set(m); return nil }
 	}
 	between := func(name string, which func(*Cluster) *Proxy, m Mode) fault {
 		return fault{name, 5 * time.Second, set(which, m), set(which, Pass)}
 	}
-	storeLink := func(c *Cluster) *Proxy { return c.StoreLink[n] }
-	edgeLink := func(c *Cluster) *Proxy { return c.EdgeLink[0] }
-	followLink := func(c *Cluster) *Proxy { return c.FollowTo[random.IntN(len(c.FollowTo))] }
-	kill := func(which func(*Cluster) *Process) fault {
-		var killed *Process
-		return fault{"process killed", time.Second,
-			func(b *bench) error { killed = which(b.cluster); killed.Kill(); return nil },
-			func(*bench) error { return killed.Start() }}
+	reset := func(name string, which func(*Cluster) *Proxy) fault {
+		return fault{name + ": reset", 0, func(b *bench) error { which(b.cluster).Reset(); return nil }, nothing}
 	}
-	return []fault{
-		{"store restarted, fast", 0, func(b *bench) error { return b.store.Restart(pgtest.Fast) }, nothing},
-		{"store restarted, at once", 0, func(b *bench) error { return b.store.Restart(pgtest.Immediate) }, nothing},
-		{"store killed", 2 * time.Second, func(b *bench) error { return b.store.Kill() }, func(b *bench) error { return b.store.Start() }},
-		{"store hangs", 5 * time.Second, func(b *bench) error { return b.store.Pause() }, func(b *bench) error { return b.store.Resume() }},
+	edgeLink := func(c *Cluster) *Proxy { return c.EdgeLink[0] }
+	f := random.IntN(len(b.cluster.FollowTo))
+	followLink := func(c *Cluster) *Proxy { return c.FollowTo[f] }
+	kill := func(name string, which func(*Cluster) *Process) fault {
+		return fault{name + " killed", time.Second,
+			func(b *bench) error { which(b.cluster).Kill(); return nil },
+			func(b *bench) error { return which(b.cluster).Start() }}
+	}
+	pause := func(name string, which func(*Cluster) *Process) fault {
+		return fault{name + " frozen for longer than its lease", Lease + 2*time.Second,
+			func(b *bench) error { return which(b.cluster).Pause() },
+			func(b *bench) error { return which(b.cluster).Resume() }}
+	}
+	all := []fault{
+		between("an edge is cut off", edgeLink, BlackHole),
+		between("an edge hears nothing", edgeLink, HalfOpen),
+		between("an edge and its node: dropped after 20 kB", edgeLink, Mode{DropAt: 20_000}),
+		reset("an edge and its node", edgeLink),
+		between("a follower is cut off", followLink, BlackHole),
+		between("a follower is refused", followLink, Mode{Refuse: true}),
+		between("a follower and its node: now slow, now quick", followLink, Mode{Jitter: 100 * time.Millisecond}),
+		reset("a follower and its node", followLink),
+		kill("a node", node), kill("an edge", edge),
+		pause("a node", node), pause("an edge", edge),
+	}
+	if b.store == nil {
+		return append(all, fault{"the file is locked by another process", 3 * time.Second, lockFile, unlockFile})
+	}
+	storeLink := func(c *Cluster) *Proxy { return c.StoreLink[n] }
+	return append(all,
+		fault{"store restarted, fast", 0, func(b *bench) error { return b.store.Restart(pgtest.Fast) }, nothing},
+		fault{"store restarted, at once", 0, func(b *bench) error { return b.store.Restart(pgtest.Immediate) }, nothing},
+		fault{"store killed", 2 * time.Second, func(b *bench) error { return b.store.Kill() }, func(b *bench) error { return b.store.Start() }},
+		fault{"store hangs", 5 * time.Second, func(b *bench) error { return b.store.Pause() }, func(b *bench) error { return b.store.Resume() }},
 		between("a node and the store: nothing passes", storeLink, BlackHole),
 		between("a node and the store: no answer", storeLink, HalfOpen),
 		between("a node and the store: slow", storeLink, Mode{Delay: 100 * time.Millisecond}),
 		between("a node and the store: now slow, now quick", storeLink, Mode{Jitter: 100 * time.Millisecond}),
 		between("a node and the store: dropped after 20 kB", storeLink, Mode{DropAt: 20_000}),
-		{"a node and the store: reset", 0, func(b *bench) error { storeLink(b.cluster).Reset(); return nil }, nothing},
-		between("an edge is cut off", edgeLink, BlackHole),
-		between("an edge hears nothing", edgeLink, HalfOpen),
-		between("a follower is cut off", followLink, BlackHole),
-		between("a follower is refused", followLink, Mode{Refuse: true}),
-		kill(func(c *Cluster) *Process { return c.Nodes[n] }),
-		kill(func(c *Cluster) *Process { return c.Edges[0] }),
+		reset("a node and the store", storeLink),
+	)
+}
+
+// lockFile keeps every writer out of the file, as a backup program might.
+func lockFile(b *bench) (err error) {
+	path := strings.TrimPrefix(b.cluster.config.Database, "sqlite:")
+	if b.locked, err = sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)"); err != nil {
+		return err
 	}
+	b.locked.SetMaxOpenConns(1)
+	_, err = b.locked.Exec("BEGIN IMMEDIATE")
+	return err
+}
+
+func unlockFile(b *bench) error {
+	_, err := b.locked.Exec("ROLLBACK")
+	return errors.Join(err, b.locked.Close())
 }
 
 // torment breaks one thing after the other until ctx ends.
 func (b *bench) torment(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
-		all := faults(random)
+		all := b.faults(random)
 		f := all[random.IntN(len(all))]
 		b.t.Logf("%6.1f s  %s", time.Duration(b.record.Now()).Seconds(), f.name)
 		e := Event{Op: OpFault, Reason: f.name, Invoked: b.record.Now()}
@@ -162,29 +218,42 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// TestTorture breaks everything under load. It runs for -torture.duration.
+// TestTorture breaks everything under load: two nodes on PostgreSQL, and beside
+// them one on SQLite, each with an edge and followers. It runs for
+// -torture.duration.
 func TestTorture(t *testing.T) {
 	run := *seed
 	if run == 0 {
 		run = rand.Uint64()
 	}
 	t.Logf("seed %d", run)
-	binary, err := Build(module, t.TempDir(), "curfew")
+	binary, err := asShipped()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := setUp(t, binary, run, 0)
-	calm, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	for name, set := range map[string]func(*testing.T) *bench{
+		"PostgreSQL": func(t *testing.T) *bench { return setUp(t, binary, run, 0) },
+		"SQLite":     func(t *testing.T) *bench { return setUpSQLite(t, binary, run) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			set(t).torture(rand.New(rand.NewPCG(run, 0)))
+		})
+	}
+}
+
+func (b *bench) torture(random *rand.Rand) {
+	calm, cancel := context.WithTimeout(b.t.Context(), 5*time.Second)
 	b.load.Calm(calm)
 	cancel()
-	ctx, cancel := context.WithTimeout(t.Context(), *duration)
+	ctx, cancel := context.WithTimeout(b.t.Context(), *duration)
 	defer cancel()
 	done := make(chan struct{})
 	go func() { defer close(done); b.load.Run(ctx) }()
-	b.torment(ctx, rand.New(rand.NewPCG(run, 0)))
+	b.torment(ctx, random)
 	<-done
 	time.Sleep(bound + time.Second) // whatever was under way is decided
-	b.load.Finish(t.Context())
+	b.load.Finish(b.t.Context())
 	b.report(Check(b.record.Events()))
 }
 
@@ -202,7 +271,7 @@ func (b *bench) report(violations []Violation) {
 		}
 		b.t.Error(v)
 	}
-	for _, must := range []string{"begin ok", "check ok", "check refused", "revoke ok", "refresh ok"} {
+	for _, must := range []string{"begin ok", "check ok", "check refused", "revoke ok", "refresh ok", "change ok", "show ok", "state ok"} {
 		if counts[must] == 0 {
 			b.t.Errorf("the history has no %s: it proves nothing", must)
 		}
