@@ -10,6 +10,7 @@ import (
 
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
 )
 
 // The limits of failed attempts in any stretch of a minute.
@@ -22,36 +23,53 @@ const (
 	addressKnownFor = 30 * 24 * time.Hour
 )
 
-// Authenticate returns the user with a name and a password. Its errors are
+// Authenticate returns the user with a name and a password, as the store had them
+// when its epoch clock stood at the epoch returned, or later. Its errors are
 // [ErrBadCredentials], *[RateLimited], [ErrBusy] and those of the store.
 //
 // A name that nobody has, an account without a password and a disabled one cost
 // as much as a wrong password and are answered alike. Failed attempts are counted
 // in the store, for all nodes; successful ones never count.
-func (s *Service) Authenticate(ctx context.Context, name, password string, from Origin) (store.User, error) {
+func (s *Service) Authenticate(ctx context.Context, name, password string, from Origin) (store.User, revocation.Epoch, error) {
+	// The place in the queue comes before everything else: of ten thousand sign-ins
+	// at once, those that get none must not cost the store a question each.
+	if err := s.hashes.enter(); err != nil {
+		return store.User{}, 0, err
+	}
+	defer s.hashes.leave()
+	epoch, err := s.store.Clock(ctx)
+	if err != nil {
+		return store.User{}, 0, err
+	}
 	_, key, err := NormalizeName(name)
 	if err != nil {
 		key = nobodysKey
 	}
 	u, err := s.store.UserByName(ctx, key)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return store.User{}, err
+		return store.User{}, 0, err
 	}
-	return s.verify(ctx, u, key, password, from)
+	u, err = s.check(ctx, u, key, password, from)
+	return u, epoch, err
 }
 
 // nobodysKey stands for all names that nobody can have; no name has a control
 // character in its key.
 const nobodysKey = "\x01"
 
-// verify checks the password of a user; the zero User stands for nobody. What is
-// done, and how long it takes, is the same for every user, for nobody, and for
-// every reason to refuse.
+// verify takes a place in the queue and checks.
 func (s *Service) verify(ctx context.Context, u store.User, nameKey, password string, from Origin) (store.User, error) {
 	if err := s.hashes.enter(); err != nil {
 		return store.User{}, err
 	}
 	defer s.hashes.leave()
+	return s.check(ctx, u, nameKey, password, from)
+}
+
+// check checks the password of a user, for a caller with a place in the queue; the
+// zero User stands for nobody. What is done, and how long it takes, is the same for
+// every user, for nobody, and for every reason to refuse.
+func (s *Service) check(ctx context.Context, u store.User, nameKey, password string, from Origin) (store.User, error) {
 	limits, err := s.limits(ctx, u, nameKey, from)
 	if err != nil {
 		return store.User{}, err

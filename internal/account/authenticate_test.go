@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 )
 
@@ -27,7 +29,7 @@ func TestAuthenticate(t *testing.T) {
 		n := w.node()
 		alice := n.add("Alice")
 		for _, spelling := range []string{"Alice", "alice", "ALICE", "  aLiCe\n"} {
-			u, err := n.Authenticate(t.Context(), spelling, good, home)
+			u, _, err := n.Authenticate(t.Context(), spelling, good, home)
 			noErr(t, err)
 			if u.ID != alice.ID {
 				t.Fatalf("%q is %s, want %s", spelling, u.ID, alice.ID)
@@ -65,7 +67,7 @@ func TestAuthenticateRefusesAlike(t *testing.T) {
 			{"an empty name", "", good},
 			{"a name of 64 KiB", strings.Repeat("a", 64<<10), good},
 		} {
-			_, err := n.Authenticate(t.Context(), tt.name, tt.password, home)
+			_, _, err := n.Authenticate(t.Context(), tt.name, tt.password, home)
 			is(t, tt.what, err, account.ErrBadCredentials)
 			texts = append(texts, err.Error())
 			w.pass(window)
@@ -87,7 +89,7 @@ func TestAuditOfRefusalsKeepsNothingTyped(t *testing.T) {
 	alice := n.add("alice")
 	const typed = "my-secret-passphrase"
 	is(t, "unknown", n.signIn(typed, typed, home.Address), account.ErrBadCredentials)
-	_, err := n.Authenticate(t.Context(), "alice", typed, home)
+	_, _, err := n.Authenticate(t.Context(), "alice", typed, home)
 	is(t, "wrong", err, account.ErrBadCredentials)
 	n.noSecrets(typed)
 	entries := n.audits(wire.ActionSignInFailed)
@@ -274,7 +276,7 @@ func TestLimitedIsNotHashed(t *testing.T) {
 	release, err := n.OccupyHashes(1)
 	noErr(t, err)
 	defer release()
-	_, err = n.Authenticate(ctxWithin(t, 10*time.Second), "alice", good, account.Origin{Address: "198.51.100.1"})
+	_, _, err = n.Authenticate(ctxWithin(t, 10*time.Second), "alice", good, account.Origin{Address: "198.51.100.1"})
 	limited(t, "with no turn to be had", err)
 }
 
@@ -288,7 +290,7 @@ func TestQueueIsBounded(t *testing.T) {
 	errs := make(chan error, 5)
 	for i := range 5 { // MaxHashes + MaxQueue may be inside
 		go func() {
-			_, err := n.Authenticate(ctx, "alice", good, account.Origin{Address: fmt.Sprintf("192.0.2.%d", i)})
+			_, _, err := n.Authenticate(ctx, "alice", good, account.Origin{Address: fmt.Sprintf("192.0.2.%d", i)})
 			errs <- err
 		}()
 	}
@@ -314,6 +316,63 @@ func TestQueueIsBounded(t *testing.T) {
 	noErr(t, n.signIn("alice", good, "192.0.2.99"))
 	if running, waiting := n.HashQueue(); running != 0 || waiting != 0 {
 		t.Errorf("%d running, %d waiting at the end", running, waiting)
+	}
+}
+
+// asked counts what the store is asked for at the beginning of a sign-in.
+type asked struct {
+	store.Store
+	clock, user atomic.Int64
+	late        atomic.Bool // a user was read before the clock
+}
+
+func (s *asked) Clock(ctx context.Context) (revocation.Epoch, error) {
+	s.clock.Add(1)
+	return s.Store.Clock(ctx)
+}
+
+func (s *asked) UserByName(ctx context.Context, key string) (store.User, error) {
+	if s.user.Add(1) > s.clock.Load() {
+		s.late.Store(true)
+	}
+	return s.Store.UserByName(ctx, key)
+}
+
+// Whoever is turned away costs the store nothing: ten thousand sign-ins at once are
+// not ten thousand questions. Whoever is not is told an epoch from before anything
+// else was read.
+func TestTurnedAwayWithoutAskingTheStore(t *testing.T) {
+	w := sqlite(t)
+	counting := &asked{Store: w.store()}
+	n := w.nodeWith(counting, account.Config{MaxHashes: 1, MaxQueue: 1})
+	alice := n.add("alice")
+	release, err := n.OccupyHashes(1)
+	noErr(t, err)
+	inside := make(chan error, 2)
+	for range 2 {
+		go func() { inside <- n.signIn("alice", good, "192.0.2.1") }()
+	}
+	for deadline := time.Now().Add(10 * time.Second); counting.user.Load() < 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the two that have a place do not ask for the user")
+		}
+	}
+	for range 50 {
+		is(t, "one too many", n.signIn("alice", good, "192.0.2.2"), account.ErrBusy)
+	}
+	if clock, user := counting.clock.Load(), counting.user.Load(); clock != 2 || user != 2 {
+		t.Errorf("the store was asked for its clock %d times and for the user %d times, want 2 and 2", clock, user)
+	}
+	release()
+	noErr(t, <-inside)
+	noErr(t, <-inside)
+
+	before, err := n.store.Clock(t.Context())
+	noErr(t, err)
+	u, epoch, err := n.Authenticate(t.Context(), "alice", good, home)
+	noErr(t, err)
+	if u.ID != alice.ID || epoch != before || counting.late.Load() {
+		t.Errorf("user %s at epoch %d (read after the user: %v), want %s at %d", u.ID, epoch, counting.late.Load(), alice.ID, before)
 	}
 }
 

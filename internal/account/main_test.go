@@ -125,7 +125,7 @@ func (n *node) as(u store.User) account.Caller {
 }
 
 func (n *node) signIn(name, password, address string) error {
-	_, err := n.Authenticate(n.t.Context(), name, password, account.Origin{Address: address})
+	_, _, err := n.Authenticate(n.t.Context(), name, password, account.Origin{Address: address})
 	return err
 }
 

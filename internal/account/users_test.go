@@ -558,7 +558,7 @@ func TestBootstrap(t *testing.T) {
 			}
 			password += r.password
 		}
-		u, err := nodes[0].Authenticate(t.Context(), "ADMIN", password, home)
+		u, _, err := nodes[0].Authenticate(t.Context(), "ADMIN", password, home)
 		noErr(t, err)
 		if !u.Has(store.AdministerSystem) {
 			t.Errorf("the first account holds %q", u.Permissions)

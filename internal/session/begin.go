@@ -18,14 +18,10 @@ func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
 // SignIn checks a name and a password and begins a session. Its errors are those
 // of account.Service.Authenticate, and those of the store.
 //
-// The epoch clock is read before everything else, so that whatever is revoked
-// while the password is being checked ends this session as well.
+// The epoch is one that was read before anything else was, so that whatever is
+// revoked while the password is being checked ends this session as well.
 func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe bool, from account.Origin) (Issued, error) {
-	epoch, err := s.store.Clock(ctx)
-	if err != nil {
-		return Issued{}, err
-	}
-	u, err := s.config.Accounts.Authenticate(ctx, name, password, from)
+	u, epoch, err := s.config.Accounts.Authenticate(ctx, name, password, from)
 	if err != nil {
 		return Issued{}, err
 	}

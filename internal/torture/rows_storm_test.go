@@ -1,0 +1,263 @@
+package torture
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A storm is many requests at one moment, each on a connection of its own: nobody
+// waits in a client's pool until the server has time.
+type storm struct {
+	addr     string
+	requests []string
+	// kept is how many of the connections are old ones, as proxies and browsers
+	// keep them: they have asked before, and all that they do now is ask. The others
+	// are opened for this.
+	kept int
+}
+
+// opening is how many connections may be opened at a time. The rest waits for a
+// turn, and not with a connection that asks nothing: that would be another attack.
+const opening = 128
+
+// blow sends all requests and returns the answers; the body of one that failed is
+// the error, with status 0.
+func (s storm) blow(t *testing.T) []attempt {
+	t.Helper()
+	conns := make([]net.Conn, len(s.requests))
+	turns := make(chan struct{}, opening)
+	var old sync.WaitGroup
+	for i := range s.kept {
+		turns <- struct{}{}
+		old.Go(func() {
+			defer func() { <-turns }()
+			conn, err := net.Dial("tcp", s.addr) //nolint:noctx // on this machine
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if got := asks(conn, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"); got.status != http.StatusOK {
+				t.Errorf("a first request: %d %s", got.status, got.body)
+			}
+			conns[i] = conn
+		})
+	}
+	old.Wait()
+	answers := make([]attempt, len(s.requests))
+	var work sync.WaitGroup
+	for i, request := range s.requests {
+		work.Go(func() {
+			conn := conns[i]
+			if conn == nil {
+				turns <- struct{}{}
+				var err error
+				if conn, err = net.DialTimeout("tcp", s.addr, time.Minute); err != nil { //nolint:noctx // on this machine
+					<-turns
+					answers[i].body = err.Error()
+					return
+				}
+				<-turns
+			}
+			defer conn.Close()
+			answers[i] = asks(conn, request)
+		})
+	}
+	work.Wait()
+	return answers
+}
+
+// asks makes a request and reads the answer.
+func asks(conn net.Conn, request string) attempt {
+	began := time.Now()
+	fail := func(err error) attempt {
+		return attempt{body: fmt.Sprintf("after %v: %v", time.Since(began), err)}
+	}
+	if err := conn.SetDeadline(began.Add(time.Minute)); err != nil {
+		return fail(err)
+	}
+	if _, err := io.WriteString(conn, request); err != nil {
+		return fail(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReaderSize(conn, 1024), nil)
+	if err != nil {
+		return fail(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return fail(err)
+	}
+	return attempt{resp.StatusCode, string(text), resp.Header, time.Since(began)}
+}
+
+// beside checks a session again and again, until the function that it returns is
+// called, which returns how long the checks took, and how long the same client
+// needed at the same time for a server that does nothing: on a machine that is
+// short of processors, that is not Curfew's.
+func beside(t *testing.T, c *Cluster, node *Process, raw string) (end func() (checks, idle []time.Duration)) {
+	t.Helper()
+	nothing := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	done := make(chan struct{})
+	var checks, idle []time.Duration
+	var checking sync.WaitGroup
+	checking.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(2 * time.Millisecond):
+			}
+			began := time.Now()
+			if got := c.verify(node, raw); got != "" {
+				t.Errorf("a check beside all this: %q", got)
+				return
+			}
+			checks = append(checks, time.Since(began))
+			began = time.Now()
+			resp, err := c.http.Get(nothing.URL) //nolint:noctx // the client has a timeout
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp.Body.Close()
+			idle = append(idle, time.Since(began))
+		}
+	})
+	return func() (_, _ []time.Duration) {
+		close(done)
+		checking.Wait()
+		nothing.Close()
+		return checks, idle
+	}
+}
+
+// mostHashed looks at a node's metrics until the function that it returns is
+// called, which returns the most passwords that it has seen being hashed, and
+// waiting, at a time.
+func mostHashed(t *testing.T, c *Cluster, addr string) (end func() (running, waiting, looks int)) {
+	t.Helper()
+	done := make(chan struct{})
+	var running, waiting, looks int
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+			status, text, err := c.call(http.MethodGet, addr, "/metrics", "", nil)
+			if err != nil || status != http.StatusOK {
+				t.Errorf("the metrics: %d %v", status, err)
+				return
+			}
+			running = max(running, gauge(t, string(text), "curfew_password_hashes_running"))
+			waiting = max(waiting, gauge(t, string(text), "curfew_password_hashes_waiting"))
+			looks++
+		}
+	})
+	return func() (int, int, int) {
+		close(done)
+		looking.Wait()
+		return running, waiting, looks
+	}
+}
+
+func gauge(t *testing.T, metrics, name string) int {
+	t.Helper()
+	for line := range strings.SplitSeq(metrics, "\n") {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				t.Error(err)
+			}
+			return n
+		}
+	}
+	t.Errorf("no metric %s", name)
+	return 0
+}
+
+// 10 000 sign-ins at once, each on a connection of its own: so many passwords are
+// hashed at a time as may be, and so many wait; the rest is told at once to come
+// again, and nobody is cut off. Existing sessions go on, and there is a session for
+// every answer that says so, and no other.
+func TestSignInsAtOnce(t *testing.T) {
+	const accounts, tries = 20, 10_000
+	const running, waiting = 1, 32 // on two processors, one of which is left to others
+	metrics := must[string](t)(FreeAddress())
+	c, node, ids := behindProxy(t, []string{"GOMAXPROCS=2"}, accounts, "--metrics-listen", metrics)
+	c.http.Timeout = time.Minute
+	existing := c.session(t, node, "existing", true)
+	s := storm{addr: node.Addr, kept: tries / 2}
+	for i := range tries {
+		body, err := json.Marshal(map[string]string{"username": accountName(i % accounts), "password": adminPassword})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.requests = append(s.requests, fmt.Sprintf("POST /v1/sessions HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 198.51.%d.%d\r\n"+
+			"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", i/200, i%200+1, len(body), body))
+	}
+	before := residentMiB(t, node)
+	endChecks, endHashes := beside(t, c, node, existing), mostHashed(t, c, metrics)
+	began := time.Now()
+	answers := s.blow(t)
+	took := time.Since(began)
+	checks, idle := endChecks()
+	hashed, queued, looks := endHashes()
+
+	counts := map[int]int{}
+	var refusals []time.Duration
+	for _, a := range answers {
+		counts[a.status]++
+		switch a.status {
+		case http.StatusCreated:
+		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+			refusals = append(refusals, a.took)
+			if n, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || n < 1 {
+				t.Errorf("a refusal says Retry-After: %q", a.header.Get("Retry-After"))
+			}
+		default:
+			if counts[a.status] <= 5 { // one says as much as thousands
+				t.Errorf("status %d: %s", a.status, a.body)
+			}
+		}
+	}
+	if len(checks) < 20 || looks < 5 || counts[http.StatusCreated] == 0 || len(refusals) < tries/2 {
+		t.Fatalf("%d checks, %d looks at the queue; answers %v: this proves nothing", len(checks), looks, counts)
+	}
+	machine := 3 * p99(idle)
+	t.Logf("answers %v in %v; refusals: median %v, slowest %v", counts, took, median(refusals), p100(refusals))
+	t.Logf("%d checks, p99 %v; three times that of doing nothing: %v", len(checks), p99(checks), machine)
+	t.Logf("at most %d hashed, %d waited; memory %d MiB before, %d after", hashed, queued, before, residentMiB(t, node))
+	if slowest := p100(refusals); slowest > time.Second*slower+machine {
+		t.Errorf("a refusal took %v", slowest)
+	}
+	if got := p99(checks); got > 50*time.Millisecond*slower+machine {
+		t.Errorf("the p99 of the checks is %v", got)
+	}
+	if hashed > running || queued > waiting+running { // the two numbers are not read at one instant
+		t.Errorf("%d passwords were hashed at a time and %d waited, want at most %d and %d", hashed, queued, running, waiting)
+	}
+	sessions := 0
+	for _, id := range ids {
+		status, list, err := c.call(http.MethodGet, node.Addr, "/v1/users/"+id+"/sessions?limit=500", c.admin, nil)
+		if err != nil || status != http.StatusOK {
+			t.Fatalf("%d %s %v", status, list, err)
+		}
+		sessions += len(sessionIDs(list))
+	}
+	if sessions != counts[http.StatusCreated] {
+		t.Errorf("%d sessions for %d answers that said so", sessions, counts[http.StatusCreated])
+	}
+}
