@@ -30,7 +30,7 @@ type hub struct {
 	log      *changelog.Log // everything up to epoch, and what came along with it
 	everyone revocation.Epoch
 	followed registry
-	changed  chan struct{} // closed when epoch moves
+	waiting  *round // for epoch to move
 	tails    map[revocation.Epoch]*tail
 	watchers map[chan struct{}]struct{}
 	tidied   time.Time
@@ -43,7 +43,7 @@ type hub struct {
 func newHub(now func() time.Time, lease, margin time.Duration, catchUp func(context.Context) error) *hub {
 	return &hub{
 		now: now, lease: lease, margin: margin, catchUp: catchUp,
-		log: &changelog.Log{}, changed: make(chan struct{}),
+		log: &changelog.Log{}, waiting: newRound(),
 		tails: map[revocation.Epoch]*tail{}, watchers: map[chan struct{}]struct{}{},
 	}
 }
@@ -100,10 +100,14 @@ func (h *hub) publish(u update) {
 	if u.epoch != h.epoch || u.startOver {
 		h.epoch = u.epoch
 		clear(h.tails)
-		close(h.changed)
-		h.changed = make(chan struct{})
+		h.nextRoundLocked()
 		h.tellLocked()
 	}
+}
+
+func (h *hub) nextRoundLocked() {
+	h.waiting.end()
+	h.waiting = newRound()
 }
 
 // tidy forgets followers whose leases have run out, and has the log compacted
@@ -166,8 +170,7 @@ func (h *hub) close() {
 	}
 	h.closed = true
 	h.trusted = token.Lease{}
-	close(h.changed)
-	h.changed = make(chan struct{})
+	h.nextRoundLocked()
 	h.tellLocked()
 }
 
@@ -229,20 +232,29 @@ func (h *hub) changes(ctx context.Context, q Query) (Answer, error) {
 	}
 	confirmed := h.hear(&q)
 	var hold *time.Timer
+	var last *round
 	for {
-		answer, changed, left, err := h.answer(&q, confirmed, began, fresh)
-		if err != nil || changed == nil {
-			return answer, err
+		answer, waiting, left, err := h.answer(&q, confirmed, began, fresh)
+		if err != nil {
+			last.leave()
+			return Answer{}, err
 		}
+		if waiting == nil {
+			answer.round = last
+			return answer, nil
+		}
+		last.leave()
+		last = waiting
 		if hold == nil {
 			hold = time.NewTimer(left)
 			defer hold.Stop()
 		}
 		select {
-		case <-changed:
+		case <-waiting.changed:
 		case <-hold.C:
 			fresh = true // nothing new: answer as it is
 		case <-ctx.Done():
+			last.leave()
 			return Answer{}, ctx.Err()
 		}
 	}
@@ -263,9 +275,9 @@ func (h *hub) hear(q *Query) revocation.Epoch {
 	return confirmed
 }
 
-// answer answers at once if it can or must; else it returns a channel to wait
-// on, and how long to wait at most.
-func (h *hub) answer(q *Query, confirmed revocation.Epoch, began time.Time, must bool) (Answer, <-chan struct{}, time.Duration, error) {
+// answer answers at once if it can or must; else it returns the round to wait in,
+// which the caller has to leave, and how long to wait at most.
+func (h *hub) answer(q *Query, confirmed revocation.Epoch, began time.Time, must bool) (Answer, *round, time.Duration, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.now()
@@ -278,7 +290,7 @@ func (h *hub) answer(q *Query, confirmed revocation.Epoch, began time.Time, must
 	case q.After > h.epoch:
 		return Answer{}, nil, 0, fmt.Errorf("%w: the clock stands at %d, and the position was %d", ErrStartOver, h.epoch, q.After)
 	case q.After == h.epoch && !must:
-		return Answer{}, h.changed, min(q.Wait, left/3), nil
+		return Answer{}, h.waiting.enter(), min(q.Wait, left/3), nil
 	}
 	page, more := h.log.After(q.After)
 	if more {

@@ -34,7 +34,10 @@ func changes(c *call) error {
 	h.Set("Vary", "Accept-Encoding")
 	h.Set("Content-Length", strconv.Itoa(answer.Size(gzip)))
 	c.w.WriteHeader(http.StatusOK)
-	_ = answer.Write(c.w, gzip) // the follower is gone if this fails
+	if err := answer.Write(c.w, gzip); err == nil {
+		_ = http.NewResponseController(c.w).Flush() // the follower is gone if this fails
+	}
+	answer.Sent(c.ctx)
 	return nil
 }
 
