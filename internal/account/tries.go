@@ -7,9 +7,8 @@ import (
 
 // tries keeps attempts that run at the same time within the limits: no more are
 // under way for a key than may still fail. The others wait, since those before
-// them may succeed, and successes do not count. Other nodes count in the same
-// place, but only what has failed: at the instant at which a limit is reached, each
-// may have as many more under way as it hashes at a time.
+// them may succeed, and successes do not count. Nodes share what has failed, not
+// what is under way: at one instant each may let through what is left.
 type tries struct {
 	mu    sync.Mutex
 	gates map[string]*gate
