@@ -97,10 +97,11 @@ func Wrap(config Config, next http.Handler) http.Handler {
 		began := now()
 		q := identify(r, config.TrustedProxies)
 		w.Header().Set("X-Request-Id", q.ID)
-		if len(r.TransferEncoding) > 0 {
-			// net/http has dropped a Content-Length beside it by now. A proxy in front
-			// may have gone by that one, and take for the body what is read here as
-			// the next request: so there is none (RFC 9112, section 6.1).
+		if len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
+			// net/http has dropped a Content-Length beside it by now, and in HTTP/1.0 it
+			// drops the Transfer-Encoding. A proxy in front may have gone by the other,
+			// and take for the body what is read here as the next request: so there is
+			// none (RFC 9112, section 6.1).
 			w.Header().Set("Connection", "close")
 		}
 		rec := &recorder{ResponseWriter: w}
