@@ -174,3 +174,13 @@ func part(raw string, i int) []byte {
 	}
 	return text
 }
+
+// pid returns the process's id, 0 while there is none.
+func (p *Process) pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
