@@ -158,7 +158,7 @@ func (f *Follower) refused(status int, body []byte) error {
 	case status == http.StatusUnauthorized:
 		return fmt.Errorf("%w: check ClientID (%q) and ClientSecret; `curfew client list` shows the clients", ErrCredentials, f.config.ClientID)
 	case status == http.StatusForbidden:
-		return fmt.Errorf("%w: client %q needs the capability \"follow\" (curfew client add --capability follow)", ErrForbidden, f.config.ClientID)
+		return fmt.Errorf("%w: client %q needs the capability \"follow\" (curfew client add NAME --can follow)", ErrForbidden, f.config.ClientID)
 	case status == http.StatusGone && p.Code == wire.CodeStartOver:
 		return errStartOver
 	case status == http.StatusNotFound && p.Code == "":

@@ -18,8 +18,9 @@ const (
 	// firstPatience is how long a server may be silent before anything is known
 	// of its lease.
 	firstPatience = 5 * time.Second
-	// longestWait is asked for; the server answers after a third of its lease if
-	// that is less. Proxies are known to end what takes a minute.
+	// longestWait is the longest that is asked for; the server answers after a
+	// third of its lease if that is less. Proxies are known to end what takes a
+	// minute.
 	longestWait = 50 * time.Second
 	// longestSilence is how much later than that an answer may come.
 	longestSilence = 5 * time.Second
@@ -38,7 +39,8 @@ func (f *Follower) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		i := int(f.current.Load())
 		server := f.servers[i]
-		err := f.round(ctx, server, longestWait, f.patience())
+		wait, patience := f.patience()
+		err := f.round(ctx, server, wait, patience)
 		if ctx.Err() != nil {
 			return
 		}
@@ -54,16 +56,24 @@ func (f *Follower) follow(ctx context.Context) {
 	}
 }
 
-// patience is how long a server may be silent while it holds a question: as long
-// as it may hold it, and a little.
-func (f *Follower) patience() time.Duration {
+// patience returns how long a server is to hold the next question, and how long
+// it may be silent, which is a little more: a server that was left without its
+// store grants the little that it has left, and holds questions for longer when
+// it has it back. While nothing is trusted here the answer is wanted at once.
+func (f *Follower) patience() (wait, patience time.Duration) {
 	f.state.mu.Lock()
 	length := f.state.length
 	f.state.mu.Unlock()
 	if length <= 0 {
-		return firstPatience
+		return 0, firstPatience
 	}
-	return min(length/3, longestWait) + min(max(time.Second, length/6), longestSilence)
+	silence := min(max(time.Second, length/6), longestSilence)
+	if !f.Trusted(f.now()) {
+		return 0, catchUpTime + silence
+	}
+	third := min(length/3, longestWait)
+	wait = (third + time.Second - 1).Truncate(time.Second) // it is sent in whole seconds
+	return wait, max(third+silence, wait+time.Second/2)
 }
 
 // backoff grows with the number of times that every server has failed, with

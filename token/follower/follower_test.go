@@ -99,16 +99,74 @@ func TestIdleFollowerAsksThreeTimesALease(t *testing.T) {
 	})
 }
 
-// A server with a long lease that goes silent is left long before it ends.
+// A server with a long lease that goes silent is left long before it ends, and no
+// server is left while it may hold the question.
 func TestPatience(t *testing.T) {
-	for _, test := range []struct{ lease, want time.Duration }{
-		{0, firstPatience}, {2 * time.Second, 2*time.Second/3 + time.Second}, {15 * time.Second, 7500 * time.Millisecond}, {time.Hour, 55 * time.Second},
+	const second = time.Second
+	for _, test := range []struct {
+		lease, ago     time.Duration // granted, and when
+		wait, patience time.Duration
+	}{
+		{0, 0, 0, firstPatience},
+		{time.Millisecond, 0, second, 1500 * time.Millisecond},
+		{2 * second, 0, second, 2*second/3 + second},
+		{3 * second, 0, second, 2 * second},
+		{15 * second, 0, 5 * second, 7500 * time.Millisecond},
+		{15 * second, 15*second - 1, 5 * second, 7500 * time.Millisecond},
+		{15 * second, 15 * second, 0, 4500 * time.Millisecond},
+		{time.Millisecond, second, 0, 3 * second},
+		{time.Hour, 0, longestWait, 55 * second},
 	} {
-		f := &Follower{state: state{length: test.lease}}
-		if got := f.patience(); got != test.want {
-			t.Errorf("with a lease of %v: %v, want %v", test.lease, got, test.want)
+		now := time.Now()
+		f := &Follower{now: func() time.Time { return now }, state: state{length: test.lease}}
+		f.lease.Store(&token.Lease{Start: now.Add(-test.ago), Length: test.lease})
+		wait, patience := f.patience()
+		if wait != test.wait || patience != test.patience {
+			t.Errorf("with a lease of %v, %v ago: %v and %v, want %v and %v", test.lease, test.ago, wait, patience, test.wait, test.patience)
+		}
+		if wait > 0 && patience < min(wait, max(test.lease, 15*second)/3)+second/2 {
+			t.Errorf("with a lease of %v: a question held for %v is given up after %v", test.lease, wait, patience)
 		}
 	}
+}
+
+// A server whose store fails grants less and less, and nothing in the end. When
+// the store is back nothing has changed, so that a question may be held for the
+// third of a lease. The follower is back at once, though nobody asks it.
+func TestBackAfterTheServersLeaseRanOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, closeAll := newBench(t)
+		defer closeAll()
+		f := b.open()
+		defer closeFollower(t, f)
+		time.Sleep(12 * time.Second)
+		lease := func(left time.Duration) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.lease = left
+		}
+		for left := 15 * time.Second; left >= time.Millisecond; left -= left / 3 {
+			lease(left)
+			time.Sleep(left / 3)
+		}
+		b.instead(func(w http.ResponseWriter, _ *http.Request) bool {
+			fail(w, http.StatusServiceUnavailable, "unavailable")
+			return true
+		})
+		time.Sleep(time.Minute)
+		if f.Trusted(time.Now()) {
+			t.Fatal("trusted, although no server answers")
+		}
+		lease(15 * time.Second)
+		b.instead(nil)
+		time.Sleep(longestBackoff)
+		for range 60 {
+			if s := f.Status(); !s.Trusted || s.Err != nil {
+				t.Fatalf("the server is back: %+v", s)
+			}
+			time.Sleep(time.Second)
+		}
+	})
 }
 
 // From its lease's end on a follower that was cut off says unavailable, and not
