@@ -94,7 +94,7 @@ func (c *connections) move(conn net.Conn, state http.ConnState) (surplus net.Con
 		c.open++
 		surplus = c.unasked.add(conn, time.Now())
 	case http.StateIdle:
-		surplus = c.idle.add(conn, time.Now())
+		surplus = c.idle.add(conn, time.Time{}) // its age is nothing to go by
 	case http.StateHijacked, http.StateClosed:
 		c.open--
 	case http.StateActive:

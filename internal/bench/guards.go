@@ -22,6 +22,7 @@ import (
 // shared with who measures them. Each ends when its standard input does.
 var children = map[string]func(args []string) error{
 	"child-guard": guardChild,
+	"child-like":  likeChild,
 }
 
 // hello is what a child says first.
@@ -136,18 +137,38 @@ func guardChild(args []string) error {
 			answer(w, r)
 		}))
 	}
-	return serveChild(handler, h)
+	return serveChild(new(http.Server), handler, h)
+}
+
+// likeHandler decides nothing, and is otherwise like Curfew: a server that a
+// stranger may talk to has limits on time, and forward auth has headers to answer
+// with. What it is slower by than the bare one nobody can save.
+const likeHandler = "the same with limits on time and the answer's headers"
+
+func likeChild([]string) error {
+	header := map[string]string{
+		"Remote-User": peers.User(1), "Curfew-Session": "AAAAAAAAAAAAAAAAAAAAAA", "X-Request-Id": "AAAAAAAAAAAAAAAA", "Cache-Control": "no-store",
+	}
+	return serveChild(&http.Server{
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+	}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for name, value := range header {
+			w.Header().Set(name, value)
+		}
+		w.WriteHeader(http.StatusOK)
+	}), hello{})
 }
 
 func answer(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }
 
 // serveChild serves on a free port, says hello, and ends with standard input.
-func serveChild(handler http.Handler, h hello) error {
+func serveChild(server *http.Server, handler http.Handler, h hello) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	go func() { _ = http.Serve(listener, handler) }() // ends with the process
+	server.Handler = handler
+	go func() { _ = server.Serve(listener) }() // ends with the process
 	h.Address = listener.Addr().String()
 	if err := json.NewEncoder(os.Stdout).Encode(h); err != nil {
 		return err

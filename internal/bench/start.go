@@ -62,15 +62,22 @@ func (b *bench) verify() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, bare.close()) }()
+	like, err := startChild("child-like")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, like.close()) }()
 	requests := make([][]byte, users)
 	for i, raw := range tokens {
 		requests[i] = drive.Request("GET", "/v1/verify", n.address, "Authorization: Bearer "+raw)
 	}
 	bareTarget := &target{address: bare.Address, pid: bare.command.Process.Pid, requests: requests, want: http.StatusNoContent}
+	likeTarget := &target{address: like.Address, pid: like.command.Process.Pid, requests: requests, want: http.StatusOK}
 	nodeTarget := &target{address: n.address, pid: n.command.Process.Pid, requests: requests, want: http.StatusOK}
 	cases := func(connections, depth int) []measure.Case {
 		return []measure.Case{
 			{Name: bareHandler, Run: bareTarget.rate(connections, depth, 4*b.slice)},
+			{Name: likeHandler, Run: likeTarget.rate(connections, depth, 4*b.slice)},
 			{Name: "/v1/verify", Run: nodeTarget.rate(connections, depth, 4*b.slice)},
 		}
 	}
@@ -80,25 +87,27 @@ func (b *bench) verify() (err error) {
 		}
 	}
 	bareTarget.costs()
+	likeTarget.costs()
 	nodeTarget.costs()
 	one, err := measure.Rounds(b.rounds, b.round("forward auth"), cases(connections, 1)...)
 	if err != nil {
 		return err
 	}
-	spent := [][]string{bareTarget.costs(), nodeTarget.costs()}
+	spent := [][]string{bareTarget.costs(), likeTarget.costs(), nodeTarget.costs()}
 	many, err := measure.Rounds(b.rounds, b.round("forward auth, pipelined"), cases(4, 16)...)
 	if err != nil {
 		return err
 	}
-	spent = append(spent, bareTarget.costs(), nodeTarget.costs())
-	b.report.atLeast("forward auth over HTTP (`/v1/verify`): requests a second against a bare net/http handler", 0.88, "×", one[1].Over(one[0]))
-	b.report.remark("pipelined %s", number(many[1].Over(many[0]).Median()))
-	b.report.explain("of the node's time for such a request some 13 % is Curfew's, the rest net/http's: it also sets the deadlines that a server on the internet needs, and five headers more than the bare handler")
+	spent = append(spent, bareTarget.costs(), likeTarget.costs(), nodeTarget.costs())
+	b.report.atLeast("forward auth over HTTP (`/v1/verify`): requests a second against a bare net/http handler", 0.88, "×", one[2].Over(one[0]))
+	b.report.remark("pipelined %s", number(many[2].Over(many[0]).Median()))
+	b.report.explain(fmt.Sprintf("a handler that decides nothing, but has the limits on time that a server on the internet needs and the answer's headers, reaches %s of the bare one (pipelined %s); beside that one it is %s (%s)",
+		number(one[1].Over(one[0]).Median()), number(many[1].Over(many[0]).Median()), number(one[2].Over(one[1]).Median()), number(many[2].Over(many[1]).Median())))
 	head, rows := seriesTable("requests/s", append(one, many...), 0)
 	for i := range rows {
 		rows[i] = append(rows[i], spent[i]...)
 	}
-	b.report.table("Forward auth", fmt.Sprintf("%d connections with one request under way each; the last two lines on four connections, sixteen at a time. 1 000 users, PostgreSQL. "+
+	b.report.table("Forward auth", fmt.Sprintf("%d connections with one request under way each; the last three lines on four connections, sixteen at a time. 1 000 users, PostgreSQL. "+
 		"The last two columns are the processor time of each side.", connections), append(head, "server, µs each", "client, µs each"), rows...)
 	return b.queries(n, requests)
 }
