@@ -135,7 +135,7 @@ func (a *App) openServices(ctx context.Context) error {
 		Store: a.store, Now: a.now, Logger: a.log,
 		Applied: func(revocations ...revocation.Revocation) {
 			if a.node != nil {
-				a.node.Applied(revocations...)
+				counted{a.node, a.metrics}.Applied(revocations...)
 			}
 		},
 	})
@@ -159,9 +159,10 @@ func (a *App) openServices(ctx context.Context) error {
 		return err
 	}
 	a.sessions = session.New(session.Config{
-		Store: a.store, Accounts: a.accounts, Ring: a.ring, View: a.node, Installation: a.installed,
+		Store: a.store, Accounts: a.accounts, Ring: a.ring, View: counted{a.node, a.metrics}, Installation: a.installed,
 		MinimumTimeout: a.config.MinimumTimeout(), AuditRetention: a.config.AuditRetention,
-		Now: a.now, Logger: a.log,
+		SignedIn: counted{metrics: a.metrics}.signedIn,
+		Now:      a.now, Logger: a.log,
 	})
 	a.closing(func() error { a.sessions.Close(); return nil })
 	return nil

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	neturl "net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -226,6 +227,57 @@ func TestMetrics(t *testing.T) {
 	}
 	if status, _ := get(t, url+"/metrics", ""); status != http.StatusNotFound {
 		t.Errorf("the server itself answers /metrics with %d", status)
+	}
+}
+
+// What is done in the console counts like what is done through the API.
+func TestWhatIsDoneIsCounted(t *testing.T) {
+	cfg := serverConfig(t)
+	cfg.AdminPassword = "correct horse battery"
+	a, _ := runApp(t, cfg, Options{})
+	url := "http://" + a.Addr().String()
+	if status, body := send(t, http.MethodPost, url+"/v1/sessions", "", `{"username":"admin","password":"wrong"}`); status != http.StatusUnauthorized {
+		t.Fatalf("%d %s", status, body)
+	}
+	browser := &http.Client{
+		Transport:     http.DefaultTransport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	form := neturl.Values{"username": {"admin"}, "password": {"correct horse battery"}}
+	in, err := browser.PostForm(url+"/sign-in", form) //nolint:noctx // the server ends with the test
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Body.Close()
+	if in.StatusCode != http.StatusSeeOther || len(in.Cookies()) != 1 {
+		t.Fatalf("the console answers %d with %d cookies", in.StatusCode, len(in.Cookies()))
+	}
+	token := in.Cookies()[0].Value
+	if status, body := send(t, http.MethodPost, url+"/v1/users", token, `{"name":"ann","password":"correct horse battery"}`); status != http.StatusCreated {
+		t.Fatalf("%d %s", status, body)
+	}
+	if status, body := send(t, http.MethodPost, url+"/v1/revocations", token, `{"scope":"remembered","reason":"test"}`); status != http.StatusCreated {
+		t.Fatalf("%d %s", status, body)
+	}
+	var users struct{ Users []struct{ ID, Name string } }
+	_, body := get(t, url+"/v1/users?search=ann", token)
+	if err := json.Unmarshal([]byte(body), &users); err != nil || len(users.Users) != 1 {
+		t.Fatalf("%s: %v", body, err)
+	}
+	if status, body := send(t, http.MethodPatch, url+"/v1/users/"+users.Users[0].ID, token, `{"disabled":true}`); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	if status, body := send(t, http.MethodDelete, url+"/v1/session", token, ""); status != http.StatusNoContent {
+		t.Fatalf("%d %s", status, body)
+	}
+	_, body = get(t, "http://"+a.MetricsAddr().String()+"/metrics", "")
+	for _, line := range []string{
+		`curfew_sign_ins_total{outcome="bad_credentials"} 1`, `curfew_sign_ins_total{outcome="good"} 1`,
+		`curfew_revocations_total{scope="remembered"} 1`, `curfew_revocations_total{scope="user"} 1`, `curfew_revocations_total{scope="session"} 1`,
+	} {
+		if !strings.Contains(body, line+"\n") {
+			t.Errorf("no %s", line)
+		}
 	}
 }
 

@@ -8,6 +8,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"example.com/curfew/internal/fault"
+	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/metrics"
+	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 	"example.com/curfew/token/follower"
 )
@@ -34,6 +38,31 @@ func (o *observer) observe(reason token.Reason, took time.Duration) {
 		o.doors.log.Warn("a token was refused because it is dated in the future: this machine's clock is behind, or that of the server which issued it is ahead; check that both are synchronised",
 			"code", string(token.ErrNotYetValid))
 	}
+}
+
+// counted counts what is done through this process, whoever asked for it: the
+// API, the console, or an account that was disabled. It is also a node's view, so
+// that no revocation passes it by.
+type counted struct {
+	*feed.Node
+	metrics *metrics.Metrics
+}
+
+// signedIn counts an attempt to sign in.
+func (c counted) signedIn(err error) {
+	code := ""
+	if err != nil {
+		code = fault.Of(err).Code
+	}
+	c.metrics.SignIn(code)
+}
+
+// Applied is that of the node.
+func (c counted) Applied(revocations ...revocation.Revocation) {
+	for i := range revocations {
+		c.metrics.Revoked(string(revocations[i].Scope.Kind))
+	}
+	c.Node.Applied(revocations...)
 }
 
 // reading counts how a view is kept current.

@@ -90,7 +90,6 @@ func revokeToken(c *call) error {
 	if err != nil {
 		return err
 	}
-	c.Metrics.Revoked("session")
 	return c.done()
 }
 
@@ -183,7 +182,6 @@ func revokeSubject(c *call) error {
 	if err := c.Sessions.RevokeFor(c.ctx, c.caller, users, "global token revocation"); err != nil {
 		return err
 	}
-	c.Metrics.Revoked("user")
 	return c.nothing()
 }
 

@@ -27,7 +27,6 @@ func revokeUser(c *call) error {
 	if err != nil {
 		return err
 	}
-	c.Metrics.Revoked("user")
 	return c.receipt(http.StatusCreated, receipt, wait)
 }
 
@@ -43,7 +42,6 @@ func revokeMany(c *call) error {
 	if err != nil {
 		return err
 	}
-	c.Metrics.Revoked(receipt.Scope)
 	return c.receipt(http.StatusCreated, receipt, wait)
 }
 

@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"example.com/curfew/internal/account"
-	"example.com/curfew/internal/fault"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
@@ -19,10 +18,8 @@ func signIn(c *call) error {
 	}
 	issued, err := c.Sessions.SignIn(c.ctx, body.Username, body.Password, body.RememberMe, c.origin())
 	if err != nil {
-		c.Metrics.SignIn(fault.Of(err).Code)
 		return err
 	}
-	c.Metrics.SignIn("")
 	c.inbound.User = issued.User.ID
 	return c.issued(http.StatusCreated, issued)
 }
@@ -88,7 +85,6 @@ func signOut(c *call) error {
 	if err := c.Sessions.SignOut(c.ctx, s, c.origin()); err != nil {
 		return err
 	}
-	c.Metrics.Revoked("session")
 	return c.nothing()
 }
 
@@ -144,6 +140,5 @@ func revokeSession(c *call) error {
 	if _, err := c.Sessions.RevokeSession(c.ctx, c.caller, id, c.r.PathValue("sid"), ""); err != nil {
 		return err
 	}
-	c.Metrics.Revoked("session")
 	return c.nothing()
 }

@@ -74,7 +74,6 @@ func changeUser(c *call) error {
 		return err
 	}
 	if revoked != nil {
-		c.Metrics.Revoked("user")
 	}
 	return c.json(http.StatusOK, wireUser(u))
 }
@@ -93,7 +92,6 @@ func changePassword(c *call) error {
 	if err != nil {
 		return err
 	}
-	c.Metrics.Revoked("user")
 	return c.receipt(http.StatusOK, receipt, 0)
 }
 

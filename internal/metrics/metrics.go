@@ -138,6 +138,6 @@ func (m *Metrics) SignIn(code string) {
 	m.signIns.WithLabelValues(code).Inc()
 }
 
-// Revoked counts a revocation of a scope: everyone, remembered, user, users or
+// Revoked counts a revocation of a scope: everyone, remembered, user or
 // session.
 func (m *Metrics) Revoked(scope string) { m.revocations.WithLabelValues(scope).Inc() }

@@ -20,12 +20,15 @@ func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
 //
 // The epoch is one that was read before anything else was, so that whatever is
 // revoked while the password is being checked ends this session as well.
-func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe bool, from account.Origin) (Issued, error) {
+func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe bool, from account.Origin) (issued Issued, err error) {
+	if s.config.SignedIn != nil {
+		defer func() { s.config.SignedIn(err) }()
+	}
 	u, epoch, err := s.config.Accounts.Authenticate(ctx, name, password, from)
 	if err != nil {
 		return Issued{}, err
 	}
-	issued, err := s.begin(ctx, epoch, u, rememberMe, from)
+	issued, err = s.begin(ctx, epoch, u, rememberMe, from)
 	if err != nil {
 		return Issued{}, err
 	}

@@ -50,8 +50,11 @@ type Config struct {
 	MinimumTimeout time.Duration
 	// AuditRetention is how long audit entries are kept. Zero means 400 days.
 	AuditRetention time.Duration
-	Now            func() time.Time // nil means time.Now
-	Logger         *slog.Logger     // nil discards
+	// SignedIn, if not nil, is told how each attempt to sign in with a password
+	// ended.
+	SignedIn func(error)
+	Now      func() time.Time // nil means time.Now
+	Logger   *slog.Logger     // nil discards
 }
 
 func (c Config) auditRetention() time.Duration {
