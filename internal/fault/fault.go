@@ -95,6 +95,7 @@ var table = append([]row{
 	{is: keyring.ErrNoKey, status: 503, code: string(token.ErrUnavailable)},
 	{is: store.ErrUnavailable, status: 503, code: string(token.ErrUnavailable)},
 	{is: store.ErrLocked, status: 503, code: string(token.ErrUnavailable)},
+	{is: store.ErrDisk, status: 503, code: string(token.ErrUnavailable)},
 	{is: store.ErrCorrupt, status: 503, code: string(token.ErrUnavailable)},
 }, reasons()...)
 

@@ -72,6 +72,7 @@ func TestOf(t *testing.T) {
 		{store.ErrConflict, 409, "conflict", none, false},
 		{store.ErrUnavailable, 503, "unavailable", none, true},
 		{store.ErrLocked, 503, "unavailable", none, true},
+		{store.ErrDisk, 503, "unavailable", none, true},
 		{store.ErrCorrupt, 503, "unavailable", none, true},
 		{curfewtoken.ErrMissing, 401, "missing", bare, true},
 		{curfewtoken.ErrUnavailable, 503, "unavailable", none, true},

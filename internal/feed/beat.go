@@ -18,6 +18,7 @@ type heart struct {
 
 	// What follows belongs to the goroutine that reads.
 	last, attempt time.Time // the last beat that was done, and that was tried
+	stuck         bool      // the disk takes no writes
 }
 
 // due is when the next beat is to begin: at a quarter of the lease, so that one

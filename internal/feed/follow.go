@@ -77,17 +77,35 @@ func (n *Node) fail(ctx context.Context, err error) {
 // beat writes the node's row, then reads the changes. The lease runs from the
 // instant at which the beat began: whoever reads the nodes after a commit finds
 // this row, or this node's reading comes after that commit.
+//
+// Where only the disk takes no writes, the row that is there does, if it stands
+// still: see store.ErrDisk. Whoever revokes is then a command beside this, the only
+// server. It sees the row for the first time after its commit, and waits out every
+// lease from before. Among several servers one may have given the row up by then.
 func (n *Node) beat(ctx context.Context) error {
 	began := n.now()
 	n.beats.tried(began)
-	if err := n.writeRow(ctx, false); err != nil {
+	err := n.writeRow(ctx, false)
+	if err != nil && (!errors.Is(err, store.ErrDisk) || n.written().Beat == 0) {
 		return err
 	}
+	n.noteDisk(ctx, err)
 	if err := n.read(ctx, token.Lease{Start: began, Length: n.lease}); err != nil {
 		return err
 	}
 	n.beats.done(began)
 	return nil
+}
+
+// noteDisk says when the disk begins to take no writes, and when it takes them again.
+func (n *Node) noteDisk(ctx context.Context, err error) {
+	switch {
+	case err != nil && !n.beats.stuck:
+		n.log.ErrorContext(ctx, "nothing can be stored: sign-ins and revocations are refused; checks go on", "error", err)
+	case err == nil && n.beats.stuck:
+		n.log.InfoContext(ctx, "the disk takes writes again")
+	}
+	n.beats.stuck = err != nil
 }
 
 // read brings the view up to the store's clock and gives it the lease, if that is

@@ -20,6 +20,10 @@ var (
 	ErrForeign     = errors.New("the database is not Curfew's")
 	ErrCorrupt     = errors.New("the database is damaged")
 	ErrLocked      = errors.New("the database is locked by another process")
+	// ErrDisk: the disk takes no writes, since it is full or fails; what it holds
+	// can be read all the same. Comes with ErrUnavailable, and from SQLite alone: a
+	// database of one server, where whoever writes meets the same disk.
+	ErrDisk = errors.New("the disk takes no writes")
 )
 
 // Store is a database. It is safe for concurrent use.

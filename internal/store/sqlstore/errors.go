@@ -36,7 +36,7 @@ func (d *dialect) explain(ctx context.Context, what string, err error) (mapped e
 		return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, context.Cause(ctx)), false
 	}
 	if m := d.diagnose(err); m.sentinel != nil {
-		if errors.Is(m.sentinel, store.ErrLocked) {
+		if errors.Is(m.sentinel, store.ErrLocked) || errors.Is(m.sentinel, store.ErrDisk) {
 			// Who waits for the answer can only come back later.
 			return fmt.Errorf("%s: %w: %w: %s", what, store.ErrUnavailable, m.sentinel, m.text), m.again
 		}
@@ -49,7 +49,7 @@ func (d *dialect) explain(ctx context.Context, what string, err error) (mapped e
 func isOurs(err error) bool {
 	for _, sentinel := range []error{
 		store.ErrNotFound, store.ErrConflict, store.ErrUnavailable, store.ErrNewerSchema, store.ErrOlderSchema,
-		store.ErrForeign, store.ErrCorrupt, store.ErrLocked,
+		store.ErrForeign, store.ErrCorrupt, store.ErrLocked, store.ErrDisk,
 	} {
 		if errors.Is(err, sentinel) {
 			return true

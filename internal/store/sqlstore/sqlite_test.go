@@ -267,6 +267,7 @@ func TestSQLiteDiskFull(t *testing.T) {
 	for range 3 {
 		_, err := revokeAt(t.Context(), s, noon, scopes...)
 		is(t, err, store.ErrUnavailable)
+		is(t, err, store.ErrDisk)
 		if !strings.Contains(err.Error(), "disk is full") {
 			t.Errorf("the error %q does not say that the disk is full", err)
 		}

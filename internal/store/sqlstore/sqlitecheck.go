@@ -139,8 +139,12 @@ func diagnoseSQLite(err error) diagnosis {
 	if !errors.As(err, &e) {
 		return diagnosis{}
 	}
-	if e.Code() == sqlite3.SQLITE_READONLY_DBMOVED {
+	switch e.Code() {
+	case sqlite3.SQLITE_READONLY_DBMOVED:
 		return diagnosis{sentinel: store.ErrUnavailable, text: replaced}
+	case sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC,
+		sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_SHMSIZE:
+		return diagnosis{sentinel: store.ErrDisk, text: "it fails: " + e.Error()}
 	}
 	switch e.Code() & 0xff {
 	case sqlite3.SQLITE_CONSTRAINT:
@@ -156,7 +160,7 @@ func diagnoseSQLite(err error) diagnosis {
 	case sqlite3.SQLITE_CANTOPEN:
 		return diagnosis{sentinel: store.ErrUnavailable, text: "the file cannot be opened; Curfew must be able to read and write it and to make files beside it"}
 	case sqlite3.SQLITE_FULL:
-		return diagnosis{sentinel: store.ErrUnavailable, text: "the disk is full"}
+		return diagnosis{sentinel: store.ErrDisk, text: "the disk is full"}
 	}
 	return diagnosis{sentinel: store.ErrUnavailable, text: e.Error()}
 }
