@@ -1,0 +1,300 @@
+package torture
+
+import (
+	"bytes"
+	"database/sql"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.com/curfew/token/follower"
+)
+
+// TestDiskFails has the kernel refuse what SQLite writes, by strace, for longer
+// than a lease: what cannot be stored is answered with 503 and has not happened,
+// checks go on here and downstream, nothing is corrupt, and it heals without a
+// restart.
+func TestDiskFails(t *testing.T) {
+	binary := must[string](t)(asShipped())
+	all := []string{"", "-wal", "-shm"}
+	for name, test := range map[string]struct {
+		inject string
+		files  []string
+		goesOn func(*diskWorld)
+	}{
+		"there is no room (ENOSPC)":    {"pwrite64,ftruncate,fallocate:error=ENOSPC", all, (*diskWorld).goesOnWithout},
+		"it cannot be written (EIO)":   {"pwrite64:error=EIO", all, (*diskWorld).goesOnWithout},
+		"it cannot be synced (EIO)":    {"fsync,fdatasync:error=EIO", all, (*diskWorld).goesOnWithout},
+		"it cannot be synced (ENOSPC)": {"fsync,fdatasync:error=ENOSPC", all, (*diskWorld).goesOnWithout},
+		"now and then it fails (EIO)":  {"pwrite64,fsync,fdatasync:error=EIO:when=9+150", all, (*diskWorld).goesOnSomehow},
+		// The write-ahead log takes what is written, and cannot be moved into the file.
+		"only the log can be written (EIO)": {"pwrite64,fsync,fdatasync:error=EIO", all[:1], (*diskWorld).goesOnAsEver},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newDiskWorld(t, binary)
+			mend := w.fail(test.inject, test.files)
+			test.goesOn(w)
+			mend()
+			w.heals()
+			w.checks("healed")
+			w.node.Kill()
+			w.isSound()
+			if err := w.node.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.ready(w.node); err != nil {
+				t.Fatal(err)
+			}
+			w.checks("after a crash")
+			w.node.Stop()
+			w.isSound()
+		})
+	}
+}
+
+// diskWorld is a node on a file, and a follower of it.
+type diskWorld struct {
+	*Cluster
+	t        *testing.T
+	node     *Process
+	file     string
+	follower *follower.Follower
+
+	victim     string   // good until it heals
+	good, dead []string // as acknowledged
+	refused    []string // users whose sign-in was
+}
+
+func newDiskWorld(t *testing.T, binary string) *diskWorld {
+	dir := must[string](t)(filepath.EvalSymlinks(t.TempDir())) // as the kernel calls it
+	w := &diskWorld{t: t, file: filepath.Join(dir, "curfew.db")}
+	w.Cluster = newCluster(t, binary, "sqlite:"+w.file)
+	w.node = w.Cluster.node(t, nil)
+	w.dead = []string{w.session(t, w.node, "dead", true)}
+	w.revoked(t, w.node, "dead")
+	w.good = []string{w.session(t, w.node, "good", true)}
+	w.victim = w.session(t, w.node, "victim", true)
+	var err error
+	if w.follower, err = follower.Open(t.Context(), follower.Config{
+		Server: "http://" + w.node.Addr, ClientID: w.client.id, ClientSecret: w.client.secret, Audience: "https://curfew.test",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.follower.Close() }) // nothing is kept
+	return w
+}
+
+// fail has system calls of the node on its database fail, until mend is called.
+func (w *diskWorld) fail(inject string, files []string) (mend func()) {
+	w.t.Helper()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		w.t.Fatalf("this test has the disk fail by strace: .ci/install test installs it (%v)", err)
+	}
+	trace := filepath.Join(w.t.TempDir(), "trace")
+	args := []string{"-f", "-q", "-o", trace, "-p", fmt.Sprint(w.node.pid()), "-e", "trace=" + calls(inject), "-e", "inject=" + inject}
+	for _, suffix := range files {
+		args = append(args, "-P", w.file+suffix)
+	}
+	cmd := exec.Command(strace, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} // it lets go, and the node goes on
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }() // ends with strace
+	cannot := func(why any) {
+		w.t.Helper()
+		w.t.Fatalf("strace cannot attach to the server, which takes the right to trace it (ptrace: root or the same user, CAP_SYS_PTRACE in a container, kernel.yama.ptrace_scope=0): %v", why)
+	}
+	for deadline := time.Now().Add(10 * time.Second); !w.traced(); time.Sleep(10 * time.Millisecond) {
+		select {
+		case err := <-ended:
+			cannot(fmt.Sprintf("%v: %s", err, said.String()))
+		default:
+		}
+		if time.Now().After(deadline) {
+			_ = cmd.Process.Kill() // it has not even begun
+			cannot("nothing happens")
+		}
+	}
+	mend = sync.OnceFunc(func() {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			w.t.Error(err)
+		}
+		<-ended
+		text := must[[]byte](w.t)(os.ReadFile(trace))
+		n := bytes.Count(text, []byte("(INJECTED)"))
+		w.t.Logf("%d system calls failed", n)
+		if n == 0 {
+			w.t.Errorf("nothing failed; strace says %s", said.String())
+		}
+	})
+	w.t.Cleanup(mend) // before the node is killed
+	return mend
+}
+
+// calls returns the names of what is injected into.
+func calls(inject string) string {
+	names, _, _ := strings.Cut(inject, ":")
+	return names
+}
+
+// traced reports whether somebody traces every thread of the node.
+func (w *diskWorld) traced() bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", w.node.pid())) // the pattern is well formed
+	for _, name := range threads {
+		status, err := os.ReadFile(name)
+		if err != nil || bytes.Contains(status, []byte("TracerPid:\t0\n")) {
+			return false
+		}
+	}
+	return len(threads) > 0
+}
+
+// begin begins a session; "" if that was refused.
+func (w *diskWorld) begin(user string) string {
+	w.t.Helper()
+	raw, o, why := w.Begin(w.node, user)
+	if o != OK && o != Unavailable {
+		w.t.Errorf("a sign-in: %s %s", o, why)
+	}
+	return raw
+}
+
+// revoke revokes the sessions of a user; false if that was refused.
+func (w *diskWorld) revoke(user string) bool {
+	w.t.Helper()
+	_, o, why := w.Revoke(w.node, user, "", 0)
+	if o != OK && o != Unavailable {
+		w.t.Errorf("a revocation: %s %s", o, why)
+	}
+	return o == OK
+}
+
+// goesOnWithout: nothing can be stored, and all that was stored is checked.
+func (w *diskWorld) goesOnWithout() {
+	w.t.Helper()
+	rounds := 0
+	for began := time.Now(); time.Since(began) < bound+time.Second && !w.t.Failed(); rounds++ {
+		user := fmt.Sprintf("refused%d", rounds)
+		if w.begin(user) != "" {
+			w.t.Error("a sign-in was acknowledged")
+		}
+		w.refused = append(w.refused, user)
+		if w.revoke("victim") {
+			w.t.Error("a revocation was acknowledged")
+		}
+		if _, o, why := w.Refresh(w.node, w.victim); o != Unavailable {
+			w.t.Errorf("a refresh: %s %s", o, why)
+		}
+		w.checks("while nothing can be stored")
+		w.wants(w.t, "a revocation that was refused", w.node, w.victim, "")
+		if _, err := w.follower.Validator().Validate(w.t.Context(), w.good[0]); err != nil {
+			w.t.Errorf("the follower, %v after it began: %v", time.Since(began), err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	w.t.Logf("%d rounds", rounds)
+}
+
+// goesOnSomehow: some writes fail.
+func (w *diskWorld) goesOnSomehow() {
+	w.t.Helper()
+	if refused := w.work(); refused == 0 || len(w.good) < 20 || len(w.dead) < 5 {
+		w.t.Error("this proves little")
+	}
+	w.checks("while some writes fail")
+}
+
+// goesOnAsEver: nobody notices.
+func (w *diskWorld) goesOnAsEver() {
+	w.t.Helper()
+	if refused := w.work(); refused > 0 {
+		w.t.Errorf("%d sign-ins were refused", refused)
+	}
+	w.checks("while only the log can be written")
+}
+
+// work begins and revokes sessions, enough of them for the write-ahead log to be
+// moved into the file meanwhile, which is after a thousand pages.
+func (w *diskWorld) work() (refused int) {
+	w.t.Helper()
+	var mu sync.Mutex // of what was said
+	var working sync.WaitGroup
+	for worker := range 4 {
+		working.Go(func() {
+			for i := range 70 {
+				user := fmt.Sprintf("worker%d-%d", worker, i)
+				raw := w.begin(user)
+				revoked := raw != "" && i%3 == 0 && w.revoke(user)
+				mu.Lock()
+				switch {
+				case revoked:
+					w.dead = append(w.dead, raw)
+				case raw == "":
+					refused++
+				case i%3 != 0: // else nobody knows
+					w.good = append(w.good, raw)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	working.Wait()
+	w.t.Logf("%d good, %d dead, %d sign-ins refused", len(w.good), len(w.dead), refused)
+	return refused
+}
+
+// checks: what was acknowledged is so.
+func (w *diskWorld) checks(when string) {
+	w.t.Helper()
+	for _, raw := range w.good {
+		w.wants(w.t, when, w.node, raw, "")
+	}
+	for _, raw := range w.dead {
+		w.wants(w.t, when, w.node, raw, "revoked")
+	}
+}
+
+// heals: what is wanted is stored again, and what was refused has not happened.
+func (w *diskWorld) heals() {
+	w.t.Helper()
+	var raw string
+	healed := time.Now()
+	if !Until(10*time.Second*slower, func() bool { raw = w.begin("healed"); return raw != "" }) {
+		w.t.Fatal("it does not heal by itself")
+	}
+	w.t.Logf("healed within %v", time.Since(healed).Round(time.Millisecond))
+	w.good = append(w.good, raw)
+	w.wants(w.t, "a revocation that was refused", w.node, w.victim, "")
+	w.revoked(w.t, w.node, "victim")
+	w.dead = append(w.dead, w.victim)
+	for _, user := range w.refused {
+		status, list, err := w.call(http.MethodGet, w.node.Addr, "/v1/users/"+user+"/sessions", w.admin, nil)
+		if err != nil || len(sessionIDs(list)) > 0 {
+			w.t.Errorf("a sign-in that was refused: %d %s %v", status, list, err)
+		}
+	}
+}
+
+// isSound looks at every page of the file, while no server runs.
+func (w *diskWorld) isSound() {
+	w.t.Helper()
+	db := must[*sql.DB](w.t)(sql.Open("sqlite", w.file))
+	defer db.Close()
+	var said string
+	if err := db.QueryRowContext(w.t.Context(), `PRAGMA integrity_check`).Scan(&said); err != nil || said != "ok" {
+		w.t.Errorf("the file is damaged: %s %v", said, err)
+	}
+}
