@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -70,13 +71,15 @@ type server struct {
 	addr   string
 	key    *token.SigningKey
 	client struct{ id, secret string }
-	user   string // the id of admin
+	issuer struct{ id, secret string } // a client that begins sessions, once begin has made it
+	user   string                      // the id of admin
+	log    *printed
 }
 
-func start(t *testing.T) *server {
+func start(t *testing.T, flags ...string) *server {
 	t.Helper()
 	s := &server{t: t, dir: t.TempDir(), addr: freeAddress(t)}
-	s.spawn(exec.Command(binary, "serve", "--listen", s.addr, "--issuer", issuer, "--metrics-listen", "", "--lease", "2s"))
+	s.log = s.spawn(exec.Command(binary, append([]string{"serve", "--listen", s.addr, "--issuer", issuer, "--metrics-listen", "", "--lease", "2s"}, flags...)...))
 	waitFor(t, "the server", func() bool { return status(t, "http://"+s.addr+"/readyz", "") == http.StatusOK })
 
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -116,18 +119,37 @@ func header(k *token.SigningKey) string {
 	return h + "."
 }
 
-func (s *server) spawn(cmd *exec.Cmd) {
+func (s *server) spawn(cmd *exec.Cmd) *printed {
 	s.t.Helper()
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), "CURFEW_ADMIN_PASSWORD="+password)
-	spawn(s.t, cmd)
+	return spawn(s.t, cmd)
 }
 
-// spawn runs a program until the test ends. What it prints is shown if the test fails.
-func spawn(t *testing.T, cmd *exec.Cmd) {
+// printed is what a program has printed so far.
+type printed struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (p *printed) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.Write(b)
+}
+
+func (p *printed) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.String()
+}
+
+// spawn runs a program until the test ends. The end of what it prints is shown if
+// the test fails.
+func spawn(t *testing.T, cmd *exec.Cmd) *printed {
 	t.Helper()
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
+	out := new(printed)
+	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%v: `make interop` installs what these tests need", err)
@@ -136,9 +158,11 @@ func spawn(t *testing.T, cmd *exec.Cmd) {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it may have ended
 		_ = cmd.Wait()
 		if t.Failed() {
-			t.Logf("%s printed:\n%s", cmd.Path, out.Bytes())
+			text := out.String()
+			t.Logf("%s printed:\n%s", cmd.Path, text[max(0, len(text)-5000):])
 		}
 	})
+	return out
 }
 
 func (s *server) curfew(args ...string) []byte {

@@ -15,46 +15,68 @@ import (
 func TestNginx(t *testing.T) {
 	s := start(t)
 	front := freeAddress(t)
-	block := s.config("nginx.conf", front, backend(t))
-	wrapper := filepath.Join(s.dir, "main.conf")
-	write(t, wrapper, "daemon off; master_process off; pid "+s.dir+"/nginx.pid; error_log stderr;\nevents {}\nhttp { access_log off;"+
-		" client_body_temp_path "+s.dir+"/body; proxy_temp_path "+s.dir+"/proxy; fastcgi_temp_path "+s.dir+"/fastcgi;"+
-		" uwsgi_temp_path "+s.dir+"/uwsgi; scgi_temp_path "+s.dir+"/scgi;\ninclude "+block+"; }\n")
-	spawn(t, exec.Command(find(t, "nginx"), "-p", s.dir, "-c", wrapper))
+	s.nginx("include " + s.config("nginx.conf", front, backend(t)) + ";")
 	s.try(front, true)
+}
+
+// nginx starts an nginx with what is given in its http block.
+func (s *server) nginx(http string) {
+	s.t.Helper()
+	file := filepath.Join(s.dir, "main.conf")
+	write(s.t, file, "daemon off; master_process off; pid "+s.dir+"/nginx.pid; error_log stderr;\nevents {}\nhttp { access_log off;"+
+		" client_body_temp_path "+s.dir+"/body; proxy_temp_path "+s.dir+"/proxy; fastcgi_temp_path "+s.dir+"/fastcgi;"+
+		" uwsgi_temp_path "+s.dir+"/uwsgi; scgi_temp_path "+s.dir+"/scgi;\n"+http+" }\n")
+	spawn(s.t, exec.Command(find(s.t, "nginx"), "-p", s.dir, "-c", file))
 }
 
 func TestCaddy(t *testing.T) {
 	s := start(t)
 	front := freeAddress(t)
-	file := s.config("Caddyfile", front, backend(t))
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, file, "{\n\tadmin off\n}\n"+string(text))
-	cmd := exec.Command(find(t, "caddy"), "run", "--config", file, "--adapter", "caddyfile")
-	cmd.Env = append(os.Environ(), "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir)
-	spawn(t, cmd)
+	s.caddy(read(t, s.config("Caddyfile", front, backend(t))))
 	s.try(front, true)
+}
+
+// caddy starts a Caddy with the sites given.
+func (s *server) caddy(sites string) {
+	s.t.Helper()
+	file := filepath.Join(s.dir, "main.caddyfile")
+	write(s.t, file, "{\n\tadmin off\n}\n"+sites)
+	cmd := exec.Command(find(s.t, "caddy"), "run", "--config", file, "--adapter", "caddyfile")
+	cmd.Env = append(os.Environ(), "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir)
+	spawn(s.t, cmd)
 }
 
 func TestHAProxy(t *testing.T) {
 	s := start(t)
 	front := freeAddress(t)
+	s.haproxy(read(t, s.config("haproxy.cfg", front, backend(t))))
+	s.try(front, false)
+}
+
+// haproxy starts a HAProxy that has the server's public key beside it.
+func (s *server) haproxy(config string) {
+	s.t.Helper()
 	der, err := x509.MarshalPKIXPublicKey(s.key.Public())
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	write(t, filepath.Join(s.dir, "curfew.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
-	spawn(t, exec.Command(find(t, "haproxy"), "-db", "-f", s.config("haproxy.cfg", front, backend(t))))
-	s.try(front, false)
+	write(s.t, filepath.Join(s.dir, "curfew.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
+	file := filepath.Join(s.dir, "main.cfg")
+	write(s.t, file, config)
+	spawn(s.t, exec.Command(find(s.t, "haproxy"), "-db", "-f", file))
 }
 
 func TestApache(t *testing.T) {
 	s := start(t)
 	front := freeAddress(t)
-	location := s.config("apache.conf", front, backend(t))
+	s.apache(front, s.config("apache.conf", front, backend(t)))
+	s.try(front, true)
+}
+
+// apache starts an Apache that listens at front, with the locations of a file.
+func (s *server) apache(front, locations string) {
+	t := s.t
+	t.Helper()
 	modules, err := filepath.Glob("/usr/lib/*/modules/mod_oauth2.so")
 	if err != nil || len(modules) == 0 {
 		modules, _ = filepath.Glob("/usr/lib/apache2/modules/mod_oauth2.so")
@@ -67,9 +89,8 @@ func TestApache(t *testing.T) {
 		main += "LoadModule " + m + "_module " + filepath.Dir(modules[0]) + "/mod_" + m + ".so\n"
 	}
 	file := filepath.Join(s.dir, "main.conf")
-	write(t, file, main+"Include "+location+"\n")
+	write(t, file, main+"Include "+locations+"\n")
 	spawn(t, exec.Command(find(t, "apache2"), "-D", "FOREGROUND", "-f", file))
-	s.try(front, true)
 }
 
 func TestJose(t *testing.T)         { node(t, "jose.mjs") }
@@ -130,6 +151,15 @@ func find(t *testing.T, program string) string {
 func isFile(name string) bool {
 	info, err := os.Stat(name)
 	return err == nil && info.Mode().IsRegular()
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func write(t *testing.T, file, text string) {
