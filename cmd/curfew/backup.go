@@ -34,23 +34,27 @@ func (c *cli) restoreCommand() *cobra.Command {
 	var replace bool
 	command := &cobra.Command{
 		Use: "restore FILE", Short: "Put a backup in the place of the database (SQLite)", Args: arguments("FILE"),
-		Long: "Puts a backup in the place of a SQLite database. No server may be running on it.\n\n" +
+		Long: "Puts a backup in the place of a SQLite database. No server may be running on it. A database that is there is kept under another name.\n\n" +
 			"What was revoked after the backup was made is not in it, so everyone is revoked: everybody has to sign in again. " +
 			"After a PostgreSQL database was restored with PostgreSQL's own tools, `curfew revoke everyone` does the same.",
 	}
 	flags := addOptions(command, config.ToolOptions())
 	command.Flags().BoolVar(&c.json, "json", false, "answer in JSON, for programs")
-	command.Flags().BoolVar(&replace, "replace", false, "replace the database that is there, which is then lost")
+	command.Flags().BoolVar(&replace, "replace", false, "do not keep the database that is there")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, err := config.ResolveTools(flags.source())
 		if err != nil {
 			return err
 		}
-		if err := app.Restore(cmd.Context(), cfg, args[0], replace); err != nil {
+		kept, err := app.Restore(cmd.Context(), cfg, args[0], replace)
+		if err != nil {
 			return err
 		}
 		if c.json {
-			return c.printJSON(map[string]string{"database": cfg.Database.String(), "from": args[0]})
+			return c.printJSON(map[string]string{"database": cfg.Database.String(), "from": args[0], "kept": kept})
+		}
+		if kept != "" {
+			c.printf("kept what was there as %s\n", kept)
 		}
 		c.printf("restored %s from %s, and revoked everyone: everybody has to sign in again\n", cfg.Database.String(), args[0])
 		return nil

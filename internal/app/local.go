@@ -157,18 +157,22 @@ func (t *Tools) KeyFile() string {
 func (t *Tools) Backup(ctx context.Context, file string) error { return t.Store.Backup(ctx, file) }
 
 // Restore puts a backup in the place of a SQLite database that no process has
-// open, and revokes everyone: what was revoked since the backup is not in it.
-func Restore(ctx context.Context, cfg config.Tools, backup string, replace bool) (err error) {
+// open, and revokes everyone: what was revoked since the backup is not in it. A
+// database that is there is kept as the file kept, unless it may be replaced.
+func Restore(ctx context.Context, cfg config.Tools, backup string, replace bool) (kept string, err error) {
+	now := time.Now() //nolint:forbidigo // the shell
 	if path, ok := cfg.Database.SQLitePath(); ok {
-		lock, err := lockDatabase(path)
-		if err != nil {
-			return err
+		lock, lerr := lockDatabase(path)
+		if lerr != nil {
+			return "", lerr
 		}
 		defer func() { err = errors.Join(err, lock.unlock()) }()
+		if _, serr := os.Lstat(path); serr == nil && !replace {
+			kept = path + now.UTC().Format(".before-restore-20060102T150405.000Z")
+		}
 	}
-	return sqlstore.Restore(ctx, sqlstore.Restoring{
-		From: backup, To: string(cfg.Database), Replace: replace, Now: time.Now(), //nolint:forbidigo // the shell
-
+	return kept, sqlstore.Restore(ctx, sqlstore.Restoring{
+		From: backup, To: string(cfg.Database), Keep: kept, Replace: replace, Now: now,
 		Audit: store.Audit{
 			Actor: store.Actor{Kind: store.ActorCLI, Name: operator()}, Action: wire.ActionRestore,
 			Reason: "restored from a backup",

@@ -20,8 +20,10 @@ import (
 type Restoring struct {
 	From string // the backup, a file
 	To   string // the database, "sqlite:PATH"
-	// Replace allows a database that is there to be replaced. Without it the
-	// answer is store.ErrConflict.
+	// Keep is the name of a file that is to be what the database that is there, if
+	// there is one, was. Empty: it is lost if Replace is set, else the answer is
+	// store.ErrConflict.
+	Keep    string
 	Replace bool
 	// Now is the time. The epoch clock goes on from there, or from what the
 	// backup or the database that is replaced had reached, whichever is later.
@@ -38,9 +40,9 @@ type Restoring struct {
 // backup is in its place, which it comes to in one step.
 //
 // Errors wrap store.ErrNotFound (no backup), ErrForeign, ErrCorrupt and
-// ErrNewerSchema (of the backup), ErrConflict (there is a database and Replace is
-// not set), ErrLocked (a server has it open) or ErrUnavailable. The database is
-// then as it was.
+// ErrNewerSchema (of the backup), ErrConflict (there is a database, and neither
+// Keep nor Replace is set, or a file of the name Keep is there as well), ErrLocked
+// (a server has it open) or ErrUnavailable. The database is then as it was.
 func Restore(ctx context.Context, r Restoring) error {
 	to, ok := strings.CutPrefix(r.To, "sqlite:")
 	if !ok {
@@ -59,7 +61,7 @@ func Restore(ctx context.Context, r Restoring) error {
 		return at(fmt.Errorf("%w: it is not a regular file", store.ErrForeign))
 	case sameFile(r.From, there):
 		return at(fmt.Errorf("%w: this is the backup itself", store.ErrConflict))
-	case !r.Replace:
+	case r.Keep == "" && !r.Replace:
 		return at(fmt.Errorf("%w: there is a database, and it would be lost; move it away, or say that it may be replaced", store.ErrConflict))
 	}
 	var hold *holding
@@ -76,6 +78,11 @@ func Restore(ctx context.Context, r Restoring) error {
 		if err := restart(ctx, temporary, r, hold.clock()); err != nil {
 			return err
 		}
+		if there != nil && r.Keep != "" {
+			if err := keep(to, r.Keep); err != nil {
+				return err
+			}
+		}
 		// A write-ahead log belongs to the file that it was written for.
 		for _, suffix := range []string{"-wal", "-shm", "-journal"} {
 			if err := os.Remove(to + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -86,6 +93,22 @@ func Restore(ctx context.Context, r Restoring) error {
 	})
 	if err != nil {
 		return at(err)
+	}
+	return nil
+}
+
+// keep gives a database a second name. A write-ahead log is there only if the
+// database could not be read; it may still be of use to somebody.
+func keep(path, name string) error {
+	for _, suffix := range []string{"-wal", "-journal", ""} {
+		err := os.Link(path+suffix, name+suffix)
+		switch {
+		case err == nil, suffix != "" && errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrExist):
+			return fmt.Errorf("%w: it was to be kept as %s, which is there already", store.ErrConflict, name)
+		default:
+			return fmt.Errorf("%w: keep it as %s: %w; move it away, or say that it may be replaced", store.ErrUnavailable, name, errors.Unwrap(err))
+		}
 	}
 	return nil
 }

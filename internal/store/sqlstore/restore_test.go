@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -154,6 +155,81 @@ func restored(t *testing.T, path string, epoch revocation.Epoch, now time.Time) 
 	if audit[0] != want {
 		t.Errorf("the audit says %+v, want %+v", audit[0], want)
 	}
+}
+
+// TestRestoreKeeps: what was there is all there still, under another name, and
+// nothing that is there is written over.
+func TestRestoreKeeps(t *testing.T) {
+	read := func(t *testing.T, path string) []byte {
+		t.Helper()
+		content, err := os.ReadFile(path)
+		noErr(t, err)
+		return content
+	}
+	restore := func(t *testing.T, backup, path, keep string) error {
+		return sqlstore.Restore(t.Context(), sqlstore.Restoring{From: backup, To: "sqlite:" + path, Keep: keep, Now: noon.Add(time.Hour), Audit: cli})
+	}
+	// where puts a database or its remains into a directory of its own.
+	where := func(t *testing.T) (path, backup, kept string) {
+		path, backup = newBackup(t)
+		return path, backup, filepath.Join(t.TempDir(), "kept.db")
+	}
+	epoch := revocation.Epoch(noon.Add(time.Hour).UnixMicro())
+
+	t.Run("a database", func(t *testing.T) {
+		path, backup, kept := where(t)
+		s := open(t, "sqlite:"+path)
+		later, err := revokeAt(t.Context(), s, noon, revocation.User("later"))
+		noErr(t, err)
+		// Not closed: some of it is in the log, as after a crash.
+		copied := filepath.Join(t.TempDir(), "curfew.db")
+		for _, suffix := range []string{"", "-wal"} {
+			noErr(t, os.WriteFile(copied+suffix, read(t, path+suffix), 0o600))
+		}
+		noErr(t, s.Close())
+		noErr(t, restore(t, backup, copied, kept))
+		restored(t, copied, epoch, noon.Add(time.Hour))
+		r, err := open(t, "sqlite:"+kept).RevokedBefore(t.Context(), "later", "")
+		noErr(t, err)
+		if r.User != later {
+			t.Errorf("what was kept has %+v, want the user revoked at %d", r, later)
+		}
+	})
+	t.Run("nothing", func(t *testing.T) {
+		path, backup, kept := where(t)
+		noErr(t, os.Remove(path))
+		noErr(t, restore(t, backup, path, kept))
+		restored(t, path, epoch, noon.Add(time.Hour))
+		if _, err := os.Lstat(kept); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("there is something kept: %v", err)
+		}
+	})
+	t.Run("what is damaged, and its log", func(t *testing.T) {
+		path, backup, kept := where(t)
+		s := open(t, "sqlite:"+path)
+		_, err := revokeAt(t.Context(), s, noon, revocation.User("later"))
+		noErr(t, err)
+		log := read(t, path+"-wal")
+		noErr(t, s.Close())
+		damaged := bytes.Repeat([]byte("damaged "), 2000)
+		noErr(t, os.WriteFile(path, damaged, 0o600))
+		noErr(t, os.WriteFile(path+"-wal", log, 0o600))
+		noErr(t, restore(t, backup, path, kept))
+		restored(t, path, epoch, noon.Add(time.Hour))
+		if !bytes.Equal(read(t, kept), damaged) || !bytes.Equal(read(t, kept+"-wal"), log) {
+			t.Error("it is not what it was")
+		}
+	})
+	t.Run("over something", func(t *testing.T) {
+		path, backup, kept := where(t)
+		noErr(t, os.WriteFile(kept, []byte("mine"), 0o600))
+		is(t, restore(t, backup, path, kept), store.ErrConflict)
+		r, err := open(t, "sqlite:"+path).RevokedBefore(t.Context(), "later", "")
+		noErr(t, err)
+		if r.Everyone != 0 || string(read(t, kept)) != "mine" {
+			t.Errorf("something was written over: %+v", r)
+		}
+	})
 }
 
 func TestRestoreRefuses(t *testing.T) {
