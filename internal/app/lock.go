@@ -20,6 +20,10 @@ type fileLock struct{ file *os.File }
 
 // lockDatabase locks the database at path. ErrInUse if another process has it.
 func lockDatabase(path string) (*fileLock, error) {
+	// By its true name, which SQLite uses too: a symbolic link is no way around.
+	if name, err := filepath.EvalSymlinks(path); err == nil {
+		path = name
+	}
 	name := path + ".lock"
 	for {
 		file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600) // #nosec G304 -- beside the database

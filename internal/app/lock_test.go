@@ -45,6 +45,32 @@ func TestOneServerAtATime(t *testing.T) {
 	}
 }
 
+// Nor by another name: what the server relies on is to be the only one.
+func TestOneServerByWhateverName(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "curfew.db"), filepath.Join(t.TempDir(), "link.db")
+	for _, err := range []error{os.WriteFile(path, nil, 0o600), os.Symlink(path, link), os.Symlink(dir, link+".d")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := []string{path, link, filepath.Join(link+".d", "curfew.db")}
+	for _, first := range names {
+		held, err := lockDatabase(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, second := range names {
+			if _, err := lockDatabase(second); !errors.Is(err, ErrInUse) {
+				t.Errorf("%s while there is a server on %s: %v, want ErrInUse", second, first, err)
+			}
+		}
+		if err := held.unlock(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestLockNeedsADirectory(t *testing.T) {
 	_, err := lockDatabase(filepath.Join(t.TempDir(), "nowhere", "curfew.db"))
 	if err == nil || !strings.Contains(err.Error(), "does not exist: make it first") {
