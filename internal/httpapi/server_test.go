@@ -75,6 +75,8 @@ type setup struct {
 	level     slog.Level
 	unguarded bool
 	join      bool // another node has made the installation
+	// hashMemoryKiB is what the hash of a password takes; 0 for the default.
+	hashMemoryKiB uint32
 }
 
 // keepSecret says what must not be logged.
@@ -193,7 +195,7 @@ func (s *server) open(set setup) {
 	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node", Lease: set.lease, OnKeys: s.ring.Sync})
 	fatal(err)
 	s.closing("node", s.node.Close)
-	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied})
+	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied, HashMemoryKiB: set.hashMemoryKiB})
 	fatal(err)
 	s.sessions = session.New(session.Config{
 		Store: s.store, Accounts: s.accounts, Ring: s.ring, View: s.node, Installation: s.node.Installation(),
