@@ -111,7 +111,7 @@ func (v *Validator) Explain(ctx context.Context, raw string) Explanation {
 		x.skipped("claims")
 	} else {
 		if claimsErr == nil {
-			claimsErr = p.session.check()
+			claimsErr = p.session.checkValues()
 		}
 		x.decided("claims", claimsErr, "all there, of the right types and in range")
 	}

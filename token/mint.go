@@ -78,8 +78,11 @@ func appendAudience(b []byte, audience []string) []byte {
 	if len(audience) == 1 {
 		return appendText(b, audience[0])
 	}
+	b = append(b, '[')
 	for i, a := range audience {
-		b = append(b, "[,"[min(i, 1)])
+		if i > 0 {
+			b = append(b, ',')
+		}
 		b = appendText(b, a)
 	}
 	return append(b, ']')

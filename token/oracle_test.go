@@ -138,7 +138,7 @@ func oracleClaims(claims map[string]any) bool {
 	case string:
 		audience = true
 	case []any:
-		audience = len(aud) > 0
+		audience = true
 		for _, a := range aud {
 			_, isText := a.(string)
 			audience = audience && isText
@@ -147,7 +147,7 @@ func oracleClaims(claims map[string]any) bool {
 	_, remember := claims["remember_me"].(bool)
 	_, notBefore := claims["nbf"]
 	const dates = "100000000000"
-	if !audience || !remember || !text("iss", `(?s)\A.+\z`) || !text("sub", `\A[A-Za-z0-9._~:@|-]{1,128}\z`) ||
+	if !audience || !remember || !text("iss", `(?s)\A.*\z`) || !text("sub", `\A[A-Za-z0-9._~:@|-]{1,128}\z`) ||
 		slices.Contains([]any{".", "..", "me"}, claims["sub"]) || !text("sid", `\A[A-Za-z0-9_-]{21}[AQgw]\z`) ||
 		!integer("iat", dates) || !integer("last_refresh", dates) || !integer("exp", dates) ||
 		!integer("epoch", "9223372036854775808") || notBefore && !integer("nbf", dates) {

@@ -34,7 +34,7 @@ func parse(raw string) (*parsed, error) {
 	if err := readClaims(payload, &p.session); err != nil {
 		return nil, fmt.Errorf("%w: payload: %w", ErrMalformed, err)
 	}
-	if err := p.session.check(); err != nil {
+	if err := p.session.checkValues(); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -149,15 +149,17 @@ func asciiEqualFold(a, b string) bool {
 }
 
 // readClaims reads the payload into s. Types are checked here, values by
-// Session.check; claims of other names are ignored.
+// Session.checkValues; claims of other names are ignored.
 func readClaims(data []byte, s *Session) error {
-	remember := false
+	issuer, audience, remember := false, false, false // there at all
 	err := readObject(data, func(name []byte, v jsonValue) error {
 		ok := true
 		switch string(name) {
 		case "iss":
+			issuer = true
 			s.Issuer, ok = v.text()
 		case "aud":
+			audience = true
 			s.Audience, ok = v.texts()
 		case "sub":
 			s.Subject, ok = v.text()
@@ -184,10 +186,17 @@ func readClaims(data []byte, s *Session) error {
 		}
 		return nil
 	})
-	if err == nil && !remember {
+	switch {
+	case err != nil:
+		return err
+	case !issuer:
+		return fmt.Errorf("iss is missing")
+	case !audience:
+		return fmt.Errorf("aud is missing")
+	case !remember:
 		return fmt.Errorf("remember_me is missing")
 	}
-	return err
+	return nil
 }
 
 // date reads a date; zero, which means "unset" in a Session, is out of range.
