@@ -27,7 +27,7 @@ func TestPreferredWait(t *testing.T) {
 		{[]string{"wait=30"}, 30 * time.Second, true},
 		{[]string{"wait=31"}, 30 * time.Second, true},
 		{[]string{"wait=4294967295"}, 30 * time.Second, true},
-		{[]string{"wait=99999999999999999999"}, 0, false},
+		{[]string{"wait=99999999999999999999"}, 30 * time.Second, true},
 		{[]string{"wait=-1"}, 0, false},
 		{[]string{"wait=1.5"}, 0, false},
 		{[]string{"wait=soon"}, 0, false},

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -27,6 +28,9 @@ func preferredWait(h http.Header) (wait time.Duration, given bool) {
 				value = strings.TrimSuffix(unquoted, `"`)
 			}
 			n, err := strconv.ParseUint(value, 10, 32)
+			if errors.Is(err, strconv.ErrRange) {
+				return longestWait, true // n is as large as it can be; so was the wish
+			}
 			if err != nil {
 				return 0, false
 			}
