@@ -287,10 +287,17 @@ func TestEdge(t *testing.T) {
 			t.Errorf("%v: want %s among what is missing", err, want)
 		}
 	}
-	for _, bad := range []string{"curfew.example", "ftp://a", "https://u:p@a", "https://a?b"} {
-		flags["upstream"] = []string{bad}
+	for _, bad := range []string{"curfew.example", "ftp://a", "https://u:p@a", "https://a?b", "http://curfew.example", "http://10.0.0.1:8420", "http://localhost.example"} {
+		flags["upstream"] = []string{"https://a", bad}
 		if _, err := config.ResolveEdge(source(flags, map[string]string{"CURFEW_CLIENT_SECRET": "s"}, nil)); !errors.Is(err, config.ErrInvalid) {
 			t.Errorf("--upstream %q: %v, want ErrInvalid", bad, err)
+		}
+	}
+	for upstream, insecure := range map[string]string{"http://127.0.0.1:8420": "", "http://localhost:1": "", "http://[::1]:1": "", "http://curfew.example": "true"} {
+		flags["upstream"] = []string{upstream}
+		env := map[string]string{"CURFEW_CLIENT_SECRET": "s", "CURFEW_INSECURE_UPSTREAM_HTTP": insecure}
+		if _, err := config.ResolveEdge(source(flags, env, nil)); err != nil {
+			t.Errorf("--upstream %q: %v", upstream, err)
 		}
 	}
 }

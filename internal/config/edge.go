@@ -75,6 +75,13 @@ func ResolveEdge(source Source) (Edge, error) {
 		if len(e.Upstream) == 0 {
 			errs = append(errs, invalid("--upstream", "is required: the URL of the server to follow"))
 		}
+		if !e.InsecureUpstreamHTTP {
+			for _, upstream := range e.Upstream {
+				if u, err := url.Parse(upstream); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+					errs = append(errs, invalid("--upstream", "%q would send the client's secret unencrypted to another machine: use https, or say --insecure-upstream-http", upstream))
+				}
+			}
+		}
 		if e.ClientID == "" {
 			errs = append(errs, invalid("--client-id", "is required: curfew client add NAME --can follow makes a client"))
 		}

@@ -62,8 +62,13 @@ func (l *Listener) Exposed() bool {
 	if err != nil {
 		return false
 	}
+	return !isLoopback(host)
+}
+
+// isLoopback reports whether a host is this machine, as nobody else sees it.
+func isLoopback(host string) bool {
 	address, err := netip.ParseAddr(host)
-	return host != "localhost" && (err != nil || !address.Unmap().IsLoopback())
+	return host == "localhost" || err == nil && address.Unmap().IsLoopback()
 }
 
 // together reports what is wrong with values that are right by themselves.
