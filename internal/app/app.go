@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
 	"time"
 
 	"example.com/curfew/internal/account"
@@ -97,6 +99,11 @@ func (a *App) open(ctx context.Context) (greeting, error) {
 
 func (a *App) openStore(ctx context.Context) (err error) {
 	if path, ok := a.config.Database.SQLitePath(); ok {
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			if err := usablePassword(a.config.AdminPassword); err != nil {
+				return err // before there is a file
+			}
+		}
 		if a.lock, err = lockDatabase(path); err != nil {
 			return err
 		}
