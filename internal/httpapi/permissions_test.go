@@ -62,6 +62,8 @@ var expectations = []expectation{
 	{route: "PUT /v1/users/{id}/password", status: 200, other: "ea", admin: "a", own: "uea",
 		body: `{"new":"a new password of some length"}`, prepare: withCurrent},
 	{route: "POST /v1/revocations", status: 201, own: "a", body: `{"scope":"remembered"}`},
+	{route: "POST /v1/revocations", status: 201, own: "a", body: `{"scope":"everyone"}`},
+	{route: "POST /v1/revocations", status: 201, own: "a", other: "a", admin: "a", body: `{"scope":"users","users":["{id}"]}`},
 	{route: "GET /v1/revocations/{epoch}", status: 200, own: "uea", other: "ea", admin: "ea", prepare: ofReceipt},
 	{route: "GET /v1/revocations/{epoch}", status: 200, own: "a", prepare: ofReceiptForEveryone},
 
@@ -171,7 +173,8 @@ func claims(t *testing.T, raw string) *token.Session {
 	return &token.Session{Subject: c.Sub, ID: c.Sid, Epoch: c.Epoch}
 }
 
-// Every route × everybody × every target.
+// Every route × everybody × every target. That every route has its rows, and that
+// they say what the API's description says, is for TestPermissionsAreDescribed.
 func TestPermissions(t *testing.T) {
 	for _, guard := range []struct {
 		name string
@@ -183,22 +186,11 @@ func TestPermissions(t *testing.T) {
 		t.Run(guard.name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, guard.set)
-			tried := map[string]bool{}
 			for _, e := range expectations {
-				tried[e.route] = true
 				if r := routeOf(e.route); guard.name != "with the guard" && (r.Self || r.Permissions == nil) {
 					continue // nobody guards those but the services
 				}
 				t.Run(strings.TrimSpace(e.route+" "+e.query+e.body), func(t *testing.T) { s.on(t).expect(e) })
-			}
-			for _, r := range Routes() {
-				method := r.Method
-				if method == "" {
-					method = "ANY"
-				}
-				if !tried[method+" "+r.Pattern] {
-					t.Errorf("%s %s: nobody has said who may do that", method, r.Pattern)
-				}
 			}
 		})
 	}
