@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -57,6 +58,21 @@ func TestSQLiteTrouble(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, says: "locked by another process"},
+		"read-only": {files: map[string][]byte{"curfew.db": whole}, also: func(t *testing.T, file string) {
+			dir := filepath.Dir(file)
+			err := syscall.Mount(dir, dir, "", syscall.MS_BIND, "")
+			if err == nil {
+				t.Cleanup(func() {
+					if err := syscall.Unmount(dir, 0); err != nil {
+						t.Errorf("what was mounted at %s stays: %v", dir, err)
+					}
+				})
+				err = syscall.Mount("", dir, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, "")
+			}
+			if err != nil {
+				t.Fatalf("this test makes a directory read-only, which takes the right to mount one (root, or CAP_SYS_ADMIN): %v", err)
+			}
+		}, says: "read-only file system"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
