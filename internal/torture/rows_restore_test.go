@@ -117,6 +117,9 @@ func TestRestoredUnderNodes(t *testing.T) {
 
 	// A process that begins now knows what the database knows, and not alice.
 	c.Nodes[0].Kill()
+	if log := c.Nodes[0].log.String(); !strings.Contains(log, "the store was restored from a backup") || !strings.Contains(log, "revoke everyone") {
+		t.Errorf("the node's log does not say what has happened, and what to do:\n%s", log[max(0, len(log)-4000):])
+	}
 	if err := c.Nodes[0].Start(); err != nil {
 		t.Fatal(err)
 	}
