@@ -31,6 +31,9 @@ func residentMiB(t *testing.T, p *Process) int {
 // endless is a body of n times the same byte.
 func endless(b byte, n int64) io.Reader { return io.LimitReader(repeated(b), n) }
 
+// repeatedText is a text n times over.
+func repeatedText(text string, n int) io.Reader { return strings.NewReader(strings.Repeat(text, n)) }
+
 type repeated byte
 
 func (b repeated) Read(p []byte) (int, error) {
@@ -83,6 +86,13 @@ func TestHostileClientsCostLittle(t *testing.T) {
 		{"2 MiB of headers", 100, func() io.Reader {
 			return io.MultiReader(strings.NewReader("GET /v1/session"+head), endless('a', 2<<20))
 		}, false, []string{"431", ""}},
+		{"5 000 cookies", 100, func() io.Reader {
+			return io.MultiReader(strings.NewReader("GET /v1/verify"+head), repeatedText("\r\nCookie: a=b", 5000), strings.NewReader("\r\n\r\n"))
+		}, false, []string{"431", ""}},
+		// They are short enough to be read, and too many to be looked at.
+		{"5 000 cookies in one line", 100, func() io.Reader {
+			return io.MultiReader(strings.NewReader("GET /v1/verify HTTP/1.1\r\nHost: x\r\nCookie: __Host-curfew_session="+raw), repeatedText(";a=b", 5000), strings.NewReader("\r\n\r\n"))
+		}, false, []string{"401"}},
 		{"headers a little at a time", 300, func() io.Reader { return strings.NewReader("GET /v1/session HTTP/1.1\r\nHost: x\r\nX-S") }, true, nil},
 		{"bodies a little at a time", 300, func() io.Reader { return strings.NewReader(post("/v1/revocations", 1<<20) + `{"scope":"us`) }, true, nil},
 		{"answers that nobody reads", 100, func() io.Reader {
