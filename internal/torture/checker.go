@@ -1,7 +1,11 @@
 package torture
 
 import (
+	"cmp"
 	"fmt"
+	"iter"
+	"math"
+	"slices"
 	"sort"
 	"time"
 )
@@ -56,7 +60,7 @@ func Check(history []Event) []Violation {
 
 type checker struct {
 	sessions   map[string]Event   // by id: its beginning
-	revokes    map[string][]Event // by "user X" and "session X"
+	revokes    map[string][]Event // by "user X" and "session X", in the order in which they were invoked
 	users      map[string]bool    // who have a session that surely began
 	unanswered map[string]int     // beginnings of unknown outcome, by user
 	faults     []Event
@@ -93,6 +97,9 @@ func newChecker(history []Event) *checker {
 			c.checks = append(c.checks, e)
 		}
 	}
+	for _, of := range c.revokes {
+		slices.SortStableFunc(of, func(a, b Event) int { return cmp.Compare(a.Invoked, b.Invoked) })
+	}
 	return c
 }
 
@@ -108,20 +115,43 @@ func (c *checker) fail(rule, format string, args ...any) {
 	c.violations = append(c.violations, Violation{rule, fmt.Sprintf(format, args...)})
 }
 
-// concerning returns the revocations of a session or of its user.
-func (c *checker) concerning(session string) []Event {
-	return append(append([]Event(nil), c.revokes["session "+session]...), c.revokes["user "+c.sessions[session].User]...)
+// concerning goes through the revocations of a session or of its user that were
+// invoked before an instant, the last ones first. A long run has thousands of
+// them for each of tens of thousands of checks, and the last decide.
+func (c *checker) concerning(session string, before int64) iter.Seq[*Event] {
+	return func(yield func(*Event) bool) {
+		for _, of := range [...]string{"session " + session, "user " + c.sessions[session].User} {
+			revokes := c.revokes[of]
+			end := sort.Search(len(revokes), func(i int) bool { return revokes[i].Invoked >= before })
+			for i := end - 1; i >= 0; i-- {
+				if !yield(&revokes[i]) {
+					return
+				}
+			}
+		}
+	}
 }
 
-// ends reports whether r surely ended the session: it was acknowledged, and the
-// session had begun before it was asked for.
-func (c *checker) ends(r Event, session string) bool {
-	return r.Outcome == OK && c.sessions[session].Returned < r.Invoked
+// ending goes through those that surely ended the session.
+func (c *checker) ending(session string, before int64) iter.Seq[*Event] {
+	return func(yield func(*Event) bool) {
+		begun := c.sessions[session].Returned
+		for r := range c.concerning(session, before) {
+			if r.Outcome == OK && r.Invoked > begun && !yield(r) {
+				return
+			}
+			if r.Invoked <= begun && r.Session == "" {
+				return // the user's come last, and the rest are older still
+			}
+		}
+	}
 }
+
+const always = math.MaxInt64
 
 // mayEnd reports whether r may have ended the session: it did not surely come
 // before the session began.
-func (c *checker) mayEnd(r Event, session string) bool {
+func (c *checker) mayEnd(r *Event, session string) bool {
 	return r.Returned > c.sessions[session].Invoked || r.Outcome == Unknown
 }
 
@@ -142,10 +172,7 @@ func (c *checker) check(e Event) {
 	}
 	switch e.Outcome {
 	case OK:
-		for _, r := range c.concerning(e.Session) {
-			if !c.ends(r, e.Session) {
-				continue
-			}
+		for r := range c.ending(e.Session, e.Invoked) {
 			switch {
 			case e.Node == r.Node && e.Invoked > r.Returned:
 				c.fail("I1", "%s accepted session %s %v after it had acknowledged its revocation", e.Node, e.Session, since(r.Returned, e.Invoked))
@@ -163,8 +190,8 @@ func (c *checker) check(e Event) {
 			c.fail("I2", "%s refused session %s: %s", e.Node, e.Session, e.Reason)
 			return
 		}
-		for _, r := range c.concerning(e.Session) {
-			if c.mayEnd(r, e.Session) && r.Invoked < e.Returned {
+		for r := range c.concerning(e.Session, e.Returned) {
+			if c.mayEnd(r, e.Session) {
 				return
 			}
 		}
@@ -180,8 +207,8 @@ func (c *checker) refresh(e Event) {
 	if _, known := c.sessions[e.Session]; !known || e.Outcome != OK {
 		return
 	}
-	for _, r := range c.concerning(e.Session) {
-		if c.ends(r, e.Session) && e.Invoked > r.Returned {
+	for r := range c.ending(e.Session, e.Invoked) {
+		if e.Invoked > r.Returned {
 			c.fail("I4", "%s refreshed session %s %v after its revocation", e.Node, e.Session, since(r.Returned, e.Invoked))
 		}
 	}
@@ -206,26 +233,55 @@ func (c *checker) never() {
 // shown is the other half of I3, and I1 of what is shown: the node that
 // acknowledged a revocation shows it, or a later one.
 func (c *checker) shown() {
-	latest := map[[2]string][]Event{} // by node and scope
+	type place struct{ node, of string }
+	shows, acknowledged := map[place][]Event{}, map[place][]Event{}
 	for _, e := range c.shows {
-		if e.Outcome != OK {
-			continue
+		if e.Outcome == OK {
+			p := place{e.Node, scope(e)}
+			shows[p] = append(shows[p], e)
 		}
-		key := [2]string{e.Node, scope(e)}
-		for _, before := range latest[key] {
-			if before.Returned < e.Invoked && before.Shown > e.Shown {
-				c.fail("I3", "%s showed %d as the revoked-before of %s, %v after it had shown %d", e.Node, e.Shown, scope(e), since(before.Returned, e.Invoked), before.Shown)
-				break
-			}
-		}
-		latest[key] = append(latest[key], e)
-		for _, r := range c.revokes[scope(e)] {
-			if r.Outcome == OK && r.Node == e.Node && r.Returned < e.Invoked && e.Shown < r.Epoch {
-				c.fail("I1", "%s showed %d as the revoked-before of %s, %v after it had acknowledged %d", e.Node, e.Shown, scope(e), since(r.Returned, e.Invoked), r.Epoch)
-				break
+	}
+	for of, revokes := range c.revokes {
+		for _, r := range revokes {
+			if r.Outcome == OK {
+				acknowledged[place{r.Node, of}] = append(acknowledged[place{r.Node, of}], r)
 			}
 		}
 	}
+	for p, events := range shows {
+		shown := rise(events, func(e Event) int64 { return e.Shown })
+		revoked := rise(acknowledged[p], func(r Event) int64 { return r.Epoch })
+		for _, e := range events {
+			if before := shown.before(e.Invoked); e.Shown < before {
+				c.fail("I3", "%s showed %d as the revoked-before of %s, and %d before that", p.node, e.Shown, p.of, before)
+			} else if before := revoked.before(e.Invoked); e.Shown < before {
+				c.fail("I1", "%s showed %d as the revoked-before of %s, and had acknowledged %d", p.node, e.Shown, p.of, before)
+			}
+		}
+	}
+}
+
+// rising is the highest value that any event had by an instant.
+type rising []struct{ at, highest int64 }
+
+func rise(events []Event, value func(Event) int64) rising {
+	byEnd := slices.SortedFunc(slices.Values(events), func(a, b Event) int { return cmp.Compare(a.Returned, b.Returned) })
+	r := make(rising, len(byEnd))
+	highest := int64(0)
+	for i, e := range byEnd {
+		highest = max(highest, value(e))
+		r[i].at, r[i].highest = e.Returned, highest
+	}
+	return r
+}
+
+// before returns the highest value of the events that had returned before t.
+func (r rising) before(t int64) int64 {
+	i := sort.Search(len(r), func(i int) bool { return r[i].at >= t })
+	if i == 0 {
+		return 0
+	}
+	return r[i-1].highest
 }
 
 // agreement is I5 and I6: the last word of each validator about each session.
@@ -246,7 +302,7 @@ func (c *checker) agreement() {
 		}
 		if len(seen) > 1 {
 			rule := "I6"
-			for _, r := range c.concerning(session) {
+			for r := range c.concerning(session, always) {
 				if r.Outcome == Unknown {
 					rule = "I5"
 				}
@@ -256,9 +312,10 @@ func (c *checker) agreement() {
 			}
 			c.fail(rule, "the validators disagree about session %s: %v", session, seen)
 		}
-		for _, r := range c.concerning(session) {
-			if c.ends(r, session) && len(seen[OK]) > 0 {
+		for range c.ending(session, always) {
+			if len(seen[OK]) > 0 {
 				c.fail("I6", "session %s was revoked and is accepted in the end by %v", session, seen[OK])
+				break
 			}
 		}
 	}

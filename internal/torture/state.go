@@ -74,17 +74,20 @@ func (c *checker) stateOfSessions(e Event) {
 	}
 }
 
-func (c *checker) endedSurely(session string) (Event, bool) {
-	for _, r := range c.concerning(session) {
-		if c.ends(r, session) {
-			return r, true
-		}
+func (c *checker) endedSurely(session string) (*Event, bool) {
+	for r := range c.ending(session, always) {
+		return r, true
 	}
-	return Event{}, false
+	return nil, false
 }
 
 func (c *checker) endedPerhaps(session string) bool {
-	return slices.ContainsFunc(c.concerning(session), func(r Event) bool { return c.mayEnd(r, session) })
+	for r := range c.concerning(session, always) {
+		if c.mayEnd(r, session) {
+			return true
+		}
+	}
+	return false
 }
 
 // stateOfAudit: every acknowledged revocation is there once, at its epoch; and
