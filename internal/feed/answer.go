@@ -1,7 +1,6 @@
 package feed
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"strconv"
@@ -21,19 +20,8 @@ type Answer struct {
 	More  bool
 	Lease time.Duration // granted; 0 if none
 
-	head  []byte
-	tail  *tail
-	round *round // that this follower waited in; nil if it did not wait
-}
-
-// Sent is to be called when the answer has been sent, or could not be. It returns
-// when all who were waiting with this follower have been told as well, or soon
-// after: only then is the next question to be read.
-func (a *Answer) Sent(ctx context.Context) {
-	if a.round != nil {
-		a.round.leave()
-		a.round.wait(ctx)
-	}
+	head []byte
+	tail *tail
 }
 
 // tail is everything behind "now". It is made once and never changes.

@@ -186,6 +186,12 @@ func (e *Edge) CatchUp(ctx context.Context) error {
 // Changes answers a follower as [Node.Changes] does.
 func (e *Edge) Changes(ctx context.Context, q Query) (Answer, error) { return e.hub.changes(ctx, q) }
 
+// Ask answers a follower as [Node.Ask] does.
+func (e *Edge) Ask(ctx context.Context, q Query, w Waiter) (a Answer, held bool, err error) {
+	a, one, err := e.hub.ask(ctx, q, w)
+	return a, one != nil, err
+}
+
 // RevokedBefore passes the question on.
 func (e *Edge) RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error) {
 	a, left, err := e.up.LookUp(ctx, user, session)

@@ -30,7 +30,7 @@ type hub struct {
 	log      *changelog.Log // everything up to epoch, and what came along with it
 	everyone revocation.Epoch
 	followed registry
-	waiting  *round // for epoch to move
+	waiting  []*held // for epoch to move
 	tails    map[revocation.Epoch]*tail
 	watchers map[chan struct{}]struct{}
 	tidied   time.Time
@@ -43,7 +43,7 @@ type hub struct {
 func newHub(now func() time.Time, lease, margin time.Duration, catchUp func(context.Context) error) *hub {
 	return &hub{
 		now: now, lease: lease, margin: margin, catchUp: catchUp,
-		log: &changelog.Log{}, waiting: newRound(),
+		log:   &changelog.Log{},
 		tails: map[revocation.Epoch]*tail{}, watchers: map[chan struct{}]struct{}{},
 	}
 }
@@ -100,14 +100,9 @@ func (h *hub) publish(u update) {
 	if u.epoch != h.epoch || u.startOver {
 		h.epoch = u.epoch
 		clear(h.tails)
-		h.nextRoundLocked()
+		h.wakeLocked()
 		h.tellLocked()
 	}
-}
-
-func (h *hub) nextRoundLocked() {
-	h.waiting.end()
-	h.waiting = newRound()
 }
 
 // tidy forgets followers whose leases have run out, and has the log compacted
@@ -170,7 +165,7 @@ func (h *hub) close() {
 	}
 	h.closed = true
 	h.trusted = token.Lease{}
-	h.nextRoundLocked()
+	h.wakeLocked()
 	h.tellLocked()
 }
 
@@ -219,47 +214,6 @@ func (h *hub) tellLocked() {
 	}
 }
 
-// changes answers a follower: see [Node.Changes].
-func (h *hub) changes(ctx context.Context, q Query) (Answer, error) {
-	began := h.now()
-	fresh := q.Wait <= 0
-	if at := h.viewEpoch(); fresh || q.After > at || q.Confirmed > at {
-		// The view may lag, so the store is asked before anybody is told that it
-		// lost something.
-		if err := h.catchUp(ctx); err != nil && (fresh || q.After > at) {
-			return Answer{}, unavailable(err)
-		}
-	}
-	confirmed := h.hear(&q)
-	var hold *time.Timer
-	var last *round
-	for {
-		answer, waiting, left, err := h.answer(&q, confirmed, began, fresh)
-		if err != nil {
-			last.leave()
-			return Answer{}, err
-		}
-		if waiting == nil {
-			answer.round = last
-			return answer, nil
-		}
-		last.leave()
-		last = waiting
-		if hold == nil {
-			hold = time.NewTimer(left)
-			defer hold.Stop()
-		}
-		select {
-		case <-waiting.changed:
-		case <-hold.C:
-			fresh = true // nothing new: answer as it is
-		case <-ctx.Done():
-			last.leave()
-			return Answer{}, ctx.Err()
-		}
-	}
-}
-
 // hear takes down what the follower says of itself and returns what it may be
 // believed to have confirmed: nothing, if that lies above the clock.
 func (h *hub) hear(q *Query) revocation.Epoch {
@@ -275,35 +229,37 @@ func (h *hub) hear(q *Query) revocation.Epoch {
 	return confirmed
 }
 
-// answer answers at once if it can or must; else it returns the round to wait in,
-// which the caller has to leave, and how long to wait at most.
-func (h *hub) answer(q *Query, confirmed revocation.Epoch, began time.Time, must bool) (Answer, *round, time.Duration, error) {
+// answer answers at once if it can or must; else it holds the question, and
+// reports that it waits.
+func (h *hub) answer(one *held) (a Answer, waits bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := h.now()
+	now, q := h.now(), &one.q
 	left := min(h.lease, h.trusted.Left(now)).Truncate(time.Millisecond)
 	switch {
 	case h.closed:
-		return Answer{}, nil, 0, unavailable(errClosed)
+		return Answer{}, false, unavailable(errClosed)
 	case left <= 0:
-		return Answer{}, nil, 0, unavailable(errNoLease)
+		return Answer{}, false, unavailable(errNoLease)
 	case q.After > h.epoch:
-		return Answer{}, nil, 0, fmt.Errorf("%w: the clock stands at %d, and the position was %d", ErrStartOver, h.epoch, q.After)
-	case q.After == h.epoch && !must:
-		return Answer{}, h.waiting.enter(), min(q.Wait, left/3), nil
+		return Answer{}, false, fmt.Errorf("%w: the clock stands at %d, and the position was %d", ErrStartOver, h.epoch, q.After)
+	case q.After == h.epoch && !one.expired:
+		h.holdLocked(one, min(q.Wait, left/3))
+		return Answer{}, true, nil
 	}
 	page, more := h.log.After(q.After)
 	if more {
 		// What moved on may be on a later page: no lease, and nothing confirmed.
-		a := Answer{Epoch: page.Last(), More: true, tail: h.tailOf(q.After, page)}
+		a = Answer{Epoch: page.Last(), More: true, tail: h.tailOf(q.After, page)}
 		a.head = appendHead(make([]byte, 0, 128), a.Epoch, true, 0, 0, now)
-		return a, nil, 0, nil
+		return a, false, nil
 	}
-	a := Answer{Epoch: h.epoch, Lease: left, tail: h.tails[q.After]}
+	a = Answer{Epoch: h.epoch, Lease: left, tail: h.tails[q.After]}
 	if a.tail == nil {
 		a.tail = h.tailOf(q.After, page)
 		h.tails[q.After] = a.tail
 	}
+	confirmed := one.confirmed
 	if confirmed > h.epoch {
 		confirmed = 0 // in another history, while the question was held
 	}
@@ -312,8 +268,8 @@ func (h *hub) answer(q *Query, confirmed revocation.Epoch, began time.Time, must
 	} else if h.followed.enter(q, confirmed, now.Add(a.Lease+h.marginOf(a.Lease))) {
 		h.tellLocked()
 	}
-	a.head = appendHead(make([]byte, 0, 128), a.Epoch, false, max(0, now.Sub(began)), a.Lease, now)
-	return a, nil, 0, nil
+	a.head = appendHead(make([]byte, 0, 128), a.Epoch, false, max(0, now.Sub(one.began)), a.Lease, now)
+	return a, false, nil
 }
 
 func (h *hub) marginOf(lease time.Duration) time.Duration {

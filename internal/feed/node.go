@@ -205,6 +205,13 @@ func (n *Node) Validator(audience string, observe func(token.Reason, time.Durati
 // has run out or it is closing, or are those of ctx.
 func (n *Node) Changes(ctx context.Context, q Query) (Answer, error) { return n.hub.changes(ctx, q) }
 
+// Ask is Changes for a follower that does not keep a goroutine waiting: if the
+// answer is to wait, held is true, and w is told.
+func (n *Node) Ask(ctx context.Context, q Query, w Waiter) (a Answer, held bool, err error) {
+	a, one, err := n.hub.ask(ctx, q, w)
+	return a, one != nil, err
+}
+
 // RevokedBefore answers a follower whose cache is partial.
 func (n *Node) RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error) {
 	ctx, cancel := context.WithTimeout(ctx, questionTime)
