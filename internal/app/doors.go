@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/metrics"
 )
 
@@ -29,6 +30,7 @@ type doors struct {
 	metrics  *metrics.Metrics
 
 	listener, metricsListener net.Listener
+	parking                   *inbound.Parking
 	connections               *connections
 	server, metricsServer     *http.Server
 	draining                  atomic.Bool
@@ -77,6 +79,8 @@ func (d *doors) listen(ctx context.Context) error {
 		return err
 	}
 	d.listener = encrypted(plain, certificate)
+	d.parking = inbound.NewParking(plain.Addr(), d.now, d.log)
+	d.closing(d.parking.Close)
 	if d.settings.MetricsListen != "" {
 		d.metricsListener, err = d.take(ctx, "--metrics-listen", d.settings.MetricsListen)
 	}
@@ -125,6 +129,7 @@ func (d *doors) run(ctx context.Context, drain func(), tasks ...func(context.Con
 	defer stop()
 	group, failed := errgroup.WithContext(beside)
 	group.Go(func() error { return serve(d.server, d.listener) })
+	group.Go(func() error { return serve(d.server, d.parking) })
 	servers := []*http.Server{d.server}
 	if d.metricsServer != nil {
 		group.Go(func() error { return serve(d.metricsServer, d.metricsListener) })

@@ -70,7 +70,7 @@ func (e *Edge) open(ctx context.Context) error {
 		Issuer: issuer, Ready: e.ready, TrustedProxies: e.config.TrustedProxies,
 		Jar:     webcookie.Jar{Domain: e.config.CookieDomain},
 		Returns: webcookie.Returns{Issuer: issuer, Hosts: e.config.ReturnHosts},
-		Metrics: e.metrics, Now: e.now, Logger: e.log,
+		Parking: e.parking, Metrics: e.metrics, Now: e.now, Logger: e.log,
 	})
 	if err != nil {
 		return err

@@ -34,7 +34,7 @@ func (f Fault) Write(w http.ResponseWriter, r *http.Request) {
 		panic(err) // strings and an int
 	}
 	h := w.Header()
-	for _, name := range []string{"Content-Length", "Content-Encoding", "ETag", "Location", "Set-Cookie", "Preference-Applied"} {
+	for _, name := range []string{"Content-Encoding", "ETag", "Location", "Set-Cookie", "Preference-Applied"} {
 		h.Del(name)
 	}
 	h.Set("Content-Type", "application/problem+json")
@@ -49,8 +49,10 @@ func (f Fault) Write(w http.ResponseWriter, r *http.Request) {
 	if f.Status == http.StatusRequestEntityTooLarge {
 		h.Set("Connection", "close") // what is left of the body is not read
 	}
+	body = append(body, '\n')
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(f.Status)
-	_, _ = w.Write(append(body, '\n')) // the caller is gone if this fails
+	_, _ = w.Write(body) // the caller is gone if this fails
 }
 
 // authenticate returns the WWW-Authenticate header of a 401.

@@ -4,9 +4,11 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/inbound"
 	"example.com/curfew/token"
 )
 
@@ -17,28 +19,76 @@ func changes(c *call) error {
 		return err
 	}
 	q.FollowerName = c.caller.Actor.Name
+	if q.Wait > 0 {
+		if parked := c.Parking.Park(c.w, c.r); parked != nil {
+			w := &waiting{Parked: parked}
+			if answer, held, err := c.Feed.Ask(c.ctx, q, w); !held {
+				w.Tell(answer, err)
+				w.Resume()
+			}
+			return nil
+		}
+	}
 	done := c.hold(q.Wait)
 	defer done()
 	answer, err := c.Feed.Changes(c.ctx, q)
 	if err != nil {
 		return err
 	}
-	c.private()
-	h := c.w.Header()
+	sendChanges(c.w, c.r, &answer)
+	return nil
+}
+
+func sendChanges(w http.ResponseWriter, r *http.Request, answer *feed.Answer) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Content-Type-Options", "nosniff")
-	gzip := answer.Gzip() && acceptsGzip(c.r.Header)
+	gzip := answer.Gzip() && acceptsGzip(r.Header)
 	if gzip {
 		h.Set("Content-Encoding", "gzip")
 	}
 	h.Set("Vary", "Accept-Encoding")
 	h.Set("Content-Length", strconv.Itoa(answer.Size(gzip)))
-	c.w.WriteHeader(http.StatusOK)
-	if err := answer.Write(c.w, gzip); err == nil {
-		_ = http.NewResponseController(c.w).Flush() // the follower is gone if this fails
+	w.WriteHeader(http.StatusOK)
+	_ = answer.Write(w, gzip) // the follower is gone if this fails
+}
+
+// waiting is a follower whose connection is parked.
+type waiting struct {
+	*inbound.Parked
+	aside bool // the answer is being sent by somebody else, who resumes
+}
+
+const (
+	// A small answer finds room in the buffers of the connection, or else its
+	// reader is no reason for the others to wait.
+	smallAnswer  = 16 << 10
+	smallTimeout = 250 * time.Millisecond
+	largeTimeout = 30 * time.Second
+)
+
+// Tell implements feed.Waiter.
+func (w *waiting) Tell(answer feed.Answer, err error) {
+	switch {
+	case err != nil:
+		w.Answer(smallTimeout, func(rw http.ResponseWriter, r *http.Request) { fail(rw, r, err) })
+	case answer.Size(false) <= smallAnswer:
+		w.Answer(smallTimeout, func(rw http.ResponseWriter, r *http.Request) { sendChanges(rw, r, &answer) })
+	default:
+		w.aside = true
+		go func() { // ends with its timeout
+			w.Answer(largeTimeout, func(rw http.ResponseWriter, r *http.Request) { sendChanges(rw, r, &answer) })
+			w.Parked.Resume()
+		}()
 	}
-	answer.Sent(c.ctx)
-	return nil
+}
+
+// Resume implements feed.Waiter.
+func (w *waiting) Resume() {
+	if !w.aside {
+		w.Parked.Resume()
+	}
 }
 
 // acceptsGzip reads Accept-Encoding (RFC 9110, section 12.5.3) as far as it is

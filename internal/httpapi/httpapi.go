@@ -29,6 +29,7 @@ import (
 // Feed is what the API needs of a node's change feed. *feed.Node is one.
 type Feed interface {
 	Changes(ctx context.Context, q feed.Query) (feed.Answer, error)
+	Ask(ctx context.Context, q feed.Query, w feed.Waiter) (a feed.Answer, held bool, err error)
 	RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error)
 }
 
@@ -69,6 +70,10 @@ type Config struct {
 	// Timeout is how long a call may take that does nothing but ask the store.
 	// Zero: 2 s.
 	Timeout time.Duration
+
+	// Parking is where the connections of followers wait. Nil: each keeps a
+	// goroutine waiting.
+	Parking *inbound.Parking
 
 	// Metrics counts what happens. Nil: nothing is counted.
 	Metrics *metrics.Metrics

@@ -68,6 +68,9 @@ type Request struct {
 	Client string // id of the service client that asks, once that is proven
 	Err    error  // what went wrong; its text is logged if it is the server's fault
 	Quiet  bool   // made so often by machines that success is not worth a line
+
+	over   func(status int, bytes int64) // counts the request and logs it
+	parked bool                          // it goes on without its handler
 }
 
 // A Record is a request that is over.
@@ -106,6 +109,13 @@ func Wrap(config Config, next http.Handler) http.Handler {
 		}
 		rec := &recorder{ResponseWriter: w}
 		r = r.WithContext(context.WithValue(r.Context(), contextKey{}, q))
+		q.over = func(status int, bytes int64) {
+			record := Record{Request: q, Method: r.Method, Status: status, Bytes: bytes, Took: now().Sub(began)}
+			log(logger, r, record)
+			if config.Observe != nil {
+				config.Observe(record)
+			}
+		}
 		defer func() { //nolint:contextcheck // what answers a panic has the request's
 			p := recover()
 			cause, _ := p.(error)
@@ -119,10 +129,8 @@ func Wrap(config Config, next http.Handler) http.Handler {
 					p = http.ErrAbortHandler // half an answer must not look like one
 				}
 			}
-			record := Record{Request: q, Method: r.Method, Status: rec.sent(), Bytes: rec.bytes, Took: now().Sub(began)}
-			log(logger, r, record)
-			if config.Observe != nil {
-				config.Observe(record)
+			if !q.parked {
+				q.over(rec.sent(), rec.bytes)
 			}
 			if p != nil {
 				panic(p)

@@ -1,0 +1,163 @@
+package inbound
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// A request that waits costs a server of package net/http two goroutines and two
+// buffers, some thirty kilobytes. Ten thousand followers wait all day. So their
+// connections are taken away from the server while they wait, and given back for
+// the next request: then one that waits is a socket and a few hundred bytes.
+
+// Parking holds connections whose requests wait. It is also the listener by which
+// the server gets them back: let it serve that too. Close ends it.
+type Parking struct {
+	address net.Addr
+	back    chan net.Conn
+	closed  chan struct{}
+	once    sync.Once
+	now     func() time.Time
+	log     *slog.Logger
+}
+
+// NewParking returns a parking of the server that listens at address.
+func NewParking(address net.Addr, now func() time.Time, log *slog.Logger) *Parking {
+	return &Parking{address: address, back: make(chan net.Conn), closed: make(chan struct{}), now: now, log: log}
+}
+
+// Accept implements net.Listener: it returns the next connection that goes on.
+func (p *Parking) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.back:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Addr implements net.Listener.
+func (p *Parking) Addr() net.Addr { return p.address }
+
+// Close implements net.Listener. Connections that come back later are closed.
+func (p *Parking) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+// Parked is a request that waits.
+type Parked struct {
+	parking *Parking
+	request *http.Request
+	about   *Request
+	header  http.Header
+	conn    net.Conn
+	ends    bool // the connection, with this request
+}
+
+// Park takes the connection of a GET request without a body, and returns nil if
+// that cannot be: HTTP/2 knows no connection of a single request, and HTTP/1.0 no
+// next one. After it nothing may be written to w. A nil Parking parks nothing.
+func (p *Parking) Park(w http.ResponseWriter, r *http.Request) *Parked {
+	if p == nil || r.Method != http.MethodGet || r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.Close || r.ContentLength != 0 || w.Header().Get("Connection") != "" {
+		return nil
+	}
+	header := w.Header().Clone()
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil
+	}
+	about := Of(r)
+	about.parked = true
+	// Whoever has sent the next request already gets no answer to it: it stands in
+	// a buffer that nobody would read again. Clients send it once more.
+	return &Parked{parking: p, request: r, about: about, header: header, conn: conn, ends: buffered.Reader.Buffered() > 0}
+}
+
+var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 2<<10) }}
+
+// Answer answers the request with what handle writes, within the time given. It
+// is called once.
+func (p *Parked) Answer(within time.Duration, handle http.HandlerFunc) {
+	out := &answer{header: p.header, now: p.parking.now, ends: p.ends}
+	out.w, _ = writers.Get().(*bufio.Writer)
+	out.w.Reset(p.conn)
+	_ = p.conn.SetWriteDeadline(time.Now().Add(within)) // if it fails, writing does
+	defer func() {
+		if cause := recover(); cause != nil {
+			p.parking.log.LogAttrs(p.request.Context(), slog.LevelError, "panic", slog.String("request_id", p.about.ID),
+				slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
+			// Half an answer must not look like one: nothing more is sent.
+			out.ends, out.status = true, http.StatusInternalServerError
+		} else if out.WriteHeader(http.StatusOK); out.w.Flush() != nil {
+			out.ends = true // it has half an answer, or none
+		}
+		out.w.Reset(nil)
+		writers.Put(out.w)
+		p.ends = out.ends
+		p.about.over(out.status, out.bytes)
+	}()
+	handle(out, p.request)
+}
+
+// Resume lets the server read the next request. It is called once, after Answer.
+func (p *Parked) Resume() {
+	if !p.ends {
+		_ = p.conn.SetWriteDeadline(time.Time{}) // the server sets its own
+		select {
+		case p.parking.back <- p.conn:
+			return
+		case <-p.parking.closed:
+		}
+	}
+	_ = p.conn.Close() // nothing is to be lost
+}
+
+// answer writes an answer as HTTP/1.1. One whose length is not said ends with the
+// connection.
+type answer struct {
+	header http.Header
+	w      *bufio.Writer
+	now    func() time.Time
+	status int
+	bytes  int64
+	ends   bool
+}
+
+// Header implements http.ResponseWriter.
+func (a *answer) Header() http.Header { return a.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (a *answer) WriteHeader(status int) {
+	if a.status != 0 {
+		return
+	}
+	a.status = status
+	if _, err := strconv.ParseUint(a.header.Get("Content-Length"), 10, 63); err != nil {
+		a.ends = true
+	}
+	if a.ends {
+		a.header.Set("Connection", "close")
+	}
+	a.header.Set("Date", a.now().UTC().Format(http.TimeFormat))
+	// What goes wrong here goes wrong in Flush again.
+	_, _ = fmt.Fprintf(a.w, "HTTP/1.1 %d %s\r\n", status, http.StatusText(status))
+	_ = a.header.Write(a.w)
+	_, _ = io.WriteString(a.w, "\r\n")
+}
+
+// Write implements http.ResponseWriter.
+func (a *answer) Write(b []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	n, err := a.w.Write(b)
+	a.bytes += int64(n)
+	return n, err
+}

@@ -1,0 +1,282 @@
+package inbound
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// garage is a server that parks every request it can until it is let go.
+type garage struct {
+	*testing.T
+	server  *httptest.Server
+	parking *Parking
+	log     bytes.Buffer
+	logged  sync.Mutex
+	parked  chan *Parked
+	plain   atomic.Int32 // answered without being parked
+	records chan Record
+}
+
+func (g *garage) Write(b []byte) (int, error) {
+	g.logged.Lock()
+	defer g.logged.Unlock()
+	return g.log.Write(b)
+}
+
+func openGarage(t *testing.T, begin func(*httptest.Server)) *garage {
+	t.Helper()
+	g := &garage{T: t, parked: make(chan *Parked, 16), records: make(chan Record, 16)}
+	logger := slog.New(slog.NewTextHandler(g, nil))
+	g.server = httptest.NewUnstartedServer(Wrap(Config{Logger: logger, Observe: func(r Record) { g.records <- r }},
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if p := g.parking.Park(w, r); p != nil {
+				g.parked <- p
+				return
+			}
+			g.plain.Add(1)
+			fmt.Fprint(w, "not parked")
+		})))
+	g.parking = NewParking(g.server.Listener.Addr(), time.Now, logger)
+	begin(g.server)
+	served := make(chan error, 1)
+	go func() { served <- g.server.Config.Serve(g.parking) }()
+	t.Cleanup(func() {
+		_ = g.parking.Close() // it never fails
+		g.server.Close()
+		if err := <-served; err == nil {
+			t.Error("the parking is served no more, and nobody says why")
+		}
+	})
+	return g
+}
+
+// answerAll answers whatever is parked with its path.
+func (g *garage) answerAll() {
+	for p := range g.parked {
+		p.Answer(time.Second, func(w http.ResponseWriter, r *http.Request) {
+			body := "parked " + r.URL.Path
+			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+			_, _ = io.WriteString(w, body)
+		})
+		p.Resume()
+	}
+}
+
+func (g *garage) dial() (net.Conn, *bufio.Reader) {
+	g.Helper()
+	conn, err := new(net.Dialer).DialContext(g.Context(), "tcp", g.server.Listener.Addr().String())
+	if err != nil {
+		g.Fatal(err)
+	}
+	g.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	return conn, bufio.NewReader(conn)
+}
+
+// A connection that was parked goes on as any other: encrypted or not, again and
+// again, each request with its line in the log.
+func TestParkedConnectionGoesOn(t *testing.T) {
+	for name, begin := range map[string]func(*httptest.Server){"plain": (*httptest.Server).Start, "encrypted": (*httptest.Server).StartTLS} {
+		t.Run(name, func(t *testing.T) {
+			g := openGarage(t, begin)
+			go g.answerAll()
+			defer close(g.parked)
+			client := g.server.Client()
+			var addresses []string
+			for i := range 5 {
+				path := fmt.Sprintf("/%d", i)
+				resp, err := client.Get(g.server.URL + path) //nolint:noctx // the server ends with the test
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if err != nil || string(body) != "parked "+path || resp.StatusCode != http.StatusOK {
+					t.Fatalf("%d %s %v", resp.StatusCode, body, err)
+				}
+				if _, err := http.ParseTime(resp.Header.Get("Date")); err != nil || len(resp.Header.Get("X-Request-Id")) != 16 {
+					t.Errorf("headers %v", resp.Header)
+				}
+				r := <-g.records
+				addresses = append(addresses, r.Address.String())
+				if r.Status != http.StatusOK || r.Bytes != int64(len(body)) || r.ID != resp.Header.Get("X-Request-Id") {
+					t.Errorf("recorded %+v", r)
+				}
+			}
+			if n := strings.Count(g.log.String(), "msg=request"); n != 5 {
+				t.Errorf("%d lines in the log for 5 requests", n)
+			}
+			if len(g.records) > 0 {
+				t.Error("a request was counted twice")
+			}
+		})
+	}
+}
+
+// It is the same connection, not a new one.
+func TestParkedConnectionIsKept(t *testing.T) {
+	g := openGarage(t, (*httptest.Server).Start)
+	go g.answerAll()
+	defer close(g.parked)
+	conn, in := g.dial()
+	for i := range 3 {
+		fmt.Fprintf(conn, "GET /%d HTTP/1.1\r\nHost: x\r\n\r\n", i)
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || string(body) != fmt.Sprintf("parked /%d", i) || resp.Close {
+			t.Fatalf("%s %v", body, err)
+		}
+	}
+}
+
+// What cannot be parked is answered all the same.
+func TestNotParked(t *testing.T) {
+	for name, request := range map[string]string{
+		"HTTP/1.0":    "GET / HTTP/1.0\r\nHost: x\r\n\r\n",
+		"the last":    "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+		"HEAD":        "HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+		"POST":        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+		"with a body": "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx",
+		"chunked":     "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := openGarage(t, (*httptest.Server).Start)
+			conn, in := g.dial()
+			fmt.Fprint(conn, request)
+			line, err := in.ReadString('\n')
+			if err != nil || !strings.Contains(line, "200 OK") {
+				t.Fatalf("%q, %v", line, err)
+			}
+			if g.plain.Load() != 1 || len(g.parked) != 0 {
+				t.Error("it was parked")
+			}
+		})
+	}
+	t.Run("HTTP/2", func(t *testing.T) {
+		g := openGarage(t, func(s *httptest.Server) { s.EnableHTTP2 = true; s.StartTLS() })
+		resp, err := g.server.Client().Get(g.server.URL) //nolint:noctx // the server ends with the test
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.ProtoMajor != 2 || g.plain.Load() != 1 {
+			t.Errorf("%s, %d answered without being parked", resp.Proto, g.plain.Load())
+		}
+	})
+	t.Run("no parking", func(t *testing.T) {
+		if (*Parking)(nil).Park(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", http.NoBody)) != nil {
+			t.Error("parked nowhere")
+		}
+	})
+}
+
+// After what the connection cannot go on with, it ends, and says so.
+func TestParkedConnectionEnds(t *testing.T) {
+	const nothing = "no answer at all"
+	sized := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "2")
+		_, _ = io.WriteString(w, "ok")
+	}
+	for name, test := range map[string]struct {
+		more   string // that the client has sent already
+		handle http.HandlerFunc
+		want   string
+	}{
+		"the next request was sent already": {"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n", sized, "ok"},
+		"the length is not said":            {"", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "as long as it is") }, "as long as it is"},
+		"nothing is said":                   {"", func(http.ResponseWriter, *http.Request) {}, ""},
+		"a panic":                           {"", func(http.ResponseWriter, *http.Request) { panic("oops") }, nothing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := openGarage(t, (*httptest.Server).Start)
+			conn, in := g.dial()
+			fmt.Fprint(conn, "GET /1 HTTP/1.1\r\nHost: x\r\n\r\n"+test.more)
+			p := <-g.parked
+			p.Answer(time.Second, test.handle)
+			p.Resume()
+			if test.want != nothing {
+				resp, err := http.ReadResponse(in, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(resp.Body)
+				if err != nil || string(body) != test.want || !resp.Close {
+					t.Errorf("%s, %v; the connection goes on: %v", body, err, !resp.Close)
+				}
+			}
+			if _, err := in.ReadByte(); err != io.EOF {
+				t.Errorf("the connection is open: %v", err)
+			}
+			record := <-g.records
+			if name == "a panic" && (record.Status != http.StatusInternalServerError || !strings.Contains(g.log.String(), "oops")) {
+				t.Errorf("%+v\n%s", record, g.log.String())
+			}
+		})
+	}
+}
+
+// Whoever reads nothing costs the others no more than the time given.
+func TestParkedAndStuck(t *testing.T) {
+	g := openGarage(t, (*httptest.Server).Start)
+	conn, _ := g.dial()
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	p := <-g.parked
+	began := time.Now()
+	p.Answer(100*time.Millisecond, func(w http.ResponseWriter, _ *http.Request) {
+		const size = 64 << 20 // more than any buffer takes
+		w.Header().Set("Content-Length", fmt.Sprint(size))
+		block := make([]byte, 1<<20)
+		for range size / len(block) {
+			if _, err := w.Write(block); err != nil {
+				return
+			}
+		}
+	})
+	if took := time.Since(began); took < 100*time.Millisecond || took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	p.Resume()
+	if _, err := p.conn.Write([]byte{0}); err == nil {
+		t.Error("a connection with half an answer goes on")
+	}
+}
+
+// When the server ends, what is parked is answered, and then closed.
+func TestParkingCloses(t *testing.T) {
+	g := openGarage(t, (*httptest.Server).Start)
+	conn, in := g.dial()
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	p := <-g.parked
+	if err := g.parking.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p.Answer(time.Second, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "0")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	p.Resume()
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil || resp.StatusCode != http.StatusServiceUnavailable {
+		t.Fatalf("%v %v", resp, err)
+	}
+	if _, err := in.ReadByte(); err != io.EOF {
+		t.Errorf("the connection is open: %v", err)
+	}
+	if _, err := g.parking.Accept(); err != net.ErrClosed { //nolint:errorlint // http.Server looks no deeper
+		t.Errorf("Accept = %v", err)
+	}
+}
