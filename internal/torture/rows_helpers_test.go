@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"example.com/curfew/internal/store/pgtest"
 )
 
@@ -30,6 +32,10 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	_ = os.RemoveAll(builds) // it is a temporary directory
+	if err := goleak.Find(); err != nil && code == 0 {
+		os.Stderr.WriteString(err.Error() + "\n") // proxies, loads and followers end with their tests
+		code = 1
+	}
 	os.Exit(code)
 }
 
