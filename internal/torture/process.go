@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -24,6 +25,9 @@ type Patch struct {
 // Build builds curfew with patches into dir, and returns the binary. A patch that
 // does not find its place is an error: it would test nothing.
 func Build(module, dir, name string, patches ...Patch) (string, error) {
+	if err := look(module); err != nil {
+		return "", err
+	}
 	overlay := map[string]map[string]string{"Replace": {}}
 	texts := map[string]string{}
 	for _, p := range patches {
@@ -63,6 +67,20 @@ func Build(module, dir, name string, patches ...Patch) (string, error) {
 		return "", fmt.Errorf("building %s: %w\n%s", name, err, out)
 	}
 	return binary, nil
+}
+
+// look reads the directories of the sources. As long as nothing has changed that a
+// test has read, `go test` repeats what came out of it the last time; and what a
+// build reads it does not see.
+func look(module string) error {
+	for _, dir := range []string{"cmd", "internal", "revocation", "settings", "token"} {
+		err := filepath.WalkDir(filepath.Join(module, dir), func(string, fs.DirEntry, error) error { return nil })
+		if err != nil {
+			return err
+		}
+	}
+	_, err := os.ReadFile(filepath.Join(module, "go.mod")) //nolint:gosec // our own
+	return err
 }
 
 // Process is a curfew process that can be killed and started again.
