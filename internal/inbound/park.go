@@ -77,6 +77,7 @@ func (p *Parking) Park(w http.ResponseWriter, r *http.Request) *Parked {
 	}
 	about := Of(r)
 	about.parked = true
+	r.Body = http.NoBody // what stands around it holds on to the server's buffers
 	// Whoever has sent the next request already gets no answer to it: it stands in
 	// a buffer that nobody would read again. Clients send it once more.
 	return &Parked{parking: p, request: r, about: about, header: header, conn: conn, ends: buffered.Reader.Buffered() > 0}
