@@ -146,7 +146,8 @@ func (d *doors) run(ctx context.Context, drain func(), tasks ...func(context.Con
 	case <-failed.Done(): // a listener broke
 	}
 	d.draining.Store(true)
-	drain()
+	// Called when nobody is let in any more: who is sent away is not to come back.
+	d.server.RegisterOnShutdown(drain)
 	impatience := time.AfterFunc(time.Second, d.connections.closeUnasked)
 	defer impatience.Stop()
 	err := shutDown(context.WithoutCancel(ctx), d.shutdownTimeout(), servers...)
