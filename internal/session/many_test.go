@@ -18,9 +18,9 @@ func TestRevokeTenThousand(t *testing.T) {
 			ids = ids[:2000] // under the race detector it is slow
 		}
 		err := n.store.Update(t.Context(), func(tx store.Tx) error { return nil })
-		for at := 0; at < len(ids) && err == nil; at += 500 {
+		for at := 0; at < len(ids) && err == nil; at += 100 {
 			err = n.store.Update(t.Context(), func(tx store.Tx) error {
-				for i := at; i < at+500; i++ {
+				for i := at; i < at+100; i++ {
 					ids[i] = fmt.Sprintf("user%d", i)
 					if err := tx.InsertUser(t.Context(), store.User{ID: ids[i], Name: ids[i], NameKey: ids[i], Permissions: []string{}, CreatedAt: 1}); err != nil {
 						return err
