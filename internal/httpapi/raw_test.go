@@ -16,7 +16,7 @@ import (
 var plainClient = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
 // raw sends bytes as they are and returns all answers until the server closes the
-// connection or has said no more for a second.
+// connection or has said no more for five seconds.
 func (s *server) raw(text string) []*http.Response {
 	s.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://")) //nolint:noctx // a test's own server
@@ -28,7 +28,7 @@ func (s *server) raw(text string) []*http.Response {
 	if _, err := io.WriteString(conn, text); err != nil {
 		return nil
 	}
-	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		s.Error(err)
 	}
 	all, _ := io.ReadAll(conn)

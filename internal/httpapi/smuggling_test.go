@@ -120,7 +120,7 @@ func TestSmuggling(t *testing.T) {
 		{"lines that end with LF", strings.ReplaceAll(hidden, "\r\n", "\n"), "200"},
 		{"lines that end with CR", strings.ReplaceAll(hidden, "\r\n", "\r"), ""}, // nor has this one an end
 	}
-	answers := make([][]string, len(tests)) // all at once, since each waits a second for more
+	answers := make([][]string, len(tests)) // all at once, since each waits for more
 	var all sync.WaitGroup
 	for i, tt := range tests {
 		all.Go(func() {
