@@ -2,8 +2,10 @@ package app
 
 import (
 	"container/list"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -34,9 +36,10 @@ const (
 // http.Server's ConnState hook.
 type connections struct {
 	mu      sync.Mutex
-	unasked ageing // accepted, no whole request yet
-	idle    ageing // between two requests
-	closed  int64  // by us, to make room
+	unasked ageing            // accepted, no whole request yet
+	idle    ageing            // between two requests
+	back    map[net.Conn]bool // from where they were parked: between two requests as well
+	closed  int64             // by us, to make room
 	open    int64
 }
 
@@ -56,6 +59,7 @@ func newConnections(unasked, fresh, idle int) *connections {
 	return &connections{
 		unasked: ageing{old: unasked, most: fresh, at: map[net.Conn]*list.Element{}},
 		idle:    ageing{old: idle, most: idle, at: map[net.Conn]*list.Element{}},
+		back:    map[net.Conn]bool{},
 	}
 }
 
@@ -92,7 +96,12 @@ func (c *connections) move(conn net.Conn, state http.ConnState) (surplus net.Con
 	switch state {
 	case http.StateNew:
 		c.open++
-		surplus = c.unasked.add(conn, time.Now())
+		if c.back[conn] {
+			delete(c.back, conn)
+			surplus = c.idle.add(conn, time.Time{})
+		} else {
+			surplus = c.unasked.add(conn, time.Now())
+		}
 	case http.StateIdle:
 		surplus = c.idle.add(conn, time.Time{}) // its age is nothing to go by
 	case http.StateHijacked, http.StateClosed:
@@ -105,18 +114,32 @@ func (c *connections) move(conn net.Conn, state http.ConnState) (surplus net.Con
 	return surplus
 }
 
-// closeUnasked closes the connections on which nobody has asked anything: at the
-// end nobody waits for them.
+// closeUnasked closes the connections on which nobody asks anything: at the end
+// nobody waits for them.
 func (c *connections) closeUnasked() {
 	c.mu.Lock()
-	var unasked []net.Conn
-	for conn := range c.unasked.at {
-		unasked = append(unasked, conn)
-	}
+	unasked := slices.AppendSeq(slices.Collect(maps.Keys(c.unasked.at)), maps.Keys(c.idle.at))
 	c.mu.Unlock()
 	for _, conn := range unasked {
 		_ = conn.Close()
 	}
+}
+
+// returning is a listener of connections that were parked.
+type returning struct {
+	net.Listener
+	to *connections
+}
+
+// Accept implements net.Listener.
+func (r returning) Accept() (net.Conn, error) {
+	conn, err := r.Listener.Accept()
+	if err == nil {
+		r.to.mu.Lock()
+		defer r.to.mu.Unlock()
+		r.to.back[conn] = true // the server says that it is new next
+	}
+	return conn, err
 }
 
 // counts returns how many connections are open, and how many were closed to make

@@ -68,11 +68,45 @@ func TestTheOldestConnectionWithoutARequestGoes(t *testing.T) {
 	c.track(conns[5], http.StateIdle)
 	closed(0, 2, 3)
 
-	// At the end those without a request are not waited for.
+	// At the end those without a request are not waited for: 1 has one.
 	c.track(conns[0], http.StateNew)
 	conns[0].closed = false
+	c.track(conns[1], http.StateActive)
 	c.closeUnasked()
-	closed(0, 2, 3)
+	closed(0, 2, 3, 4, 5)
+}
+
+type oneConn struct {
+	net.Listener
+	conn net.Conn
+}
+
+func (l oneConn) Accept() (net.Conn, error) { return l.conn, nil }
+
+// A connection that was parked is one that is kept alive, not a stranger's; what
+// comes after it on the same connection counts as ever.
+func TestConnectionsThatWereParked(t *testing.T) {
+	c := newConnections(1, 1, 2)
+	stranger, parked := &fakeConn{name: "stranger"}, &fakeConn{name: "parked"}
+	c.track(stranger, http.StateNew)
+	c.track(parked, http.StateHijacked) // elsewhere it was new and active before
+	if conn, err := (returning{oneConn{conn: parked}, c}).Accept(); conn != net.Conn(parked) || err != nil {
+		t.Fatal(conn, err)
+	}
+	c.track(parked, http.StateNew)
+	if stranger.closed || len(c.unasked.at) != 1 || len(c.idle.at) != 1 || len(c.back) != 0 {
+		t.Errorf("the stranger is closed: %v; %d unasked, %d idle, %d coming back", stranger.closed, len(c.unasked.at), len(c.idle.at), len(c.back))
+	}
+	c.track(parked, http.StateActive)
+	c.track(parked, http.StateClosed)
+	c.track(parked, http.StateNew) // another, at the same place in memory
+	if !stranger.closed {
+		t.Error("it counts as parked for ever")
+	}
+	c.closeUnasked()
+	if !parked.closed {
+		t.Error("at the end it stays open")
+	}
 }
 
 // Whoever came within the last second stays, up to the limit that memory sets.

@@ -129,7 +129,7 @@ func (d *doors) run(ctx context.Context, drain func(), tasks ...func(context.Con
 	defer stop()
 	group, failed := errgroup.WithContext(beside)
 	group.Go(func() error { return serve(d.server, d.listener) })
-	group.Go(func() error { return serve(d.server, d.parking) })
+	group.Go(func() error { return serve(d.server, returning{d.parking, d.connections}) })
 	servers := []*http.Server{d.server}
 	if d.metricsServer != nil {
 		group.Go(func() error { return serve(d.metricsServer, d.metricsListener) })
