@@ -115,7 +115,7 @@ func TestHeldForAsLongAsAsked(t *testing.T) {
 			t.Fatal("told too early")
 		}
 		newer(h, 11) // as the time ends
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		c.all(t, 11, nil)
 

@@ -93,7 +93,6 @@ func TestParkedConnectionGoesOn(t *testing.T) {
 			go g.answerAll()
 			defer close(g.parked)
 			client := g.server.Client()
-			var addresses []string
 			for i := range 5 {
 				path := fmt.Sprintf("/%d", i)
 				resp, err := client.Get(g.server.URL + path) //nolint:noctx // the server ends with the test
@@ -109,7 +108,6 @@ func TestParkedConnectionGoesOn(t *testing.T) {
 					t.Errorf("headers %v", resp.Header)
 				}
 				r := <-g.records
-				addresses = append(addresses, r.Address.String())
 				if r.Status != http.StatusOK || r.Bytes != int64(len(body)) || r.ID != resp.Header.Get("X-Request-Id") {
 					t.Errorf("recorded %+v", r)
 				}
