@@ -50,6 +50,9 @@ func (f *followers) caller(ctx context.Context, id, secret string, from account.
 		// the view was older.
 		flight := fmt.Sprintf("%x %d %d", proof, epoch, forgettings)
 		loaded, err, _ := f.loading.Do(flight, func() (any, error) {
+			if caller, found, _ := f.recall(proof, epoch); found {
+				return caller, nil // another's question was answered a moment ago
+			}
 			// Others wait for it as well as whoever happened to come first.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.timeout)
 			defer cancel()
