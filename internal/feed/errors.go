@@ -9,6 +9,8 @@ import (
 
 var (
 	errClosed  = errors.New("this node is shutting down: ask another")
+	errGone    = errors.New("the follower has gone")
+	errAgain   = errors.New("the follower has asked again, on another connection")
 	errNoLease = errors.New("this node has not heard from its store for a lease: ask another")
 )
 

@@ -30,7 +30,9 @@ type hub struct {
 	log      *changelog.Log // everything up to epoch, and what came along with it
 	everyone revocation.Epoch
 	followed registry
+	history  int     // how often the store has begun another
 	waiting  []*held // for epoch to move
+	heldBy   map[string]*held
 	tails    map[revocation.Epoch]*tail
 	watchers map[chan struct{}]struct{}
 	tidied   time.Time
@@ -43,8 +45,8 @@ type hub struct {
 func newHub(now func() time.Time, lease, margin time.Duration, catchUp func(context.Context) error) *hub {
 	return &hub{
 		now: now, lease: lease, margin: margin, catchUp: catchUp,
-		log:   &changelog.Log{},
-		tails: map[revocation.Epoch]*tail{}, watchers: map[chan struct{}]struct{}{},
+		log:    &changelog.Log{},
+		heldBy: map[string]*held{}, tails: map[revocation.Epoch]*tail{}, watchers: map[chan struct{}]struct{}{},
 	}
 }
 
@@ -82,6 +84,7 @@ func (h *hub) publish(u update) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if u.startOver {
+		h.history++
 		h.everyone = 0
 		h.followed.forget()
 	}
@@ -215,23 +218,24 @@ func (h *hub) tellLocked() {
 }
 
 // hear takes down what the follower says of itself and returns what it may be
-// believed to have confirmed: nothing, if that lies above the clock.
-func (h *hub) hear(q *Query) revocation.Epoch {
+// believed to have confirmed: nothing, if that lies above the clock; and in which
+// history that is.
+func (h *hub) hear(q *Query) (confirmed revocation.Epoch, history int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	confirmed := q.Confirmed
+	confirmed = q.Confirmed
 	if confirmed > h.epoch {
 		confirmed = 0
 	}
 	if h.followed.hear(q, confirmed) {
 		h.tellLocked()
 	}
-	return confirmed
+	return confirmed, h.history
 }
 
 // answer answers at once if it can or must; else it holds the question, and
 // reports that it waits.
-func (h *hub) answer(one *held) (a Answer, waits bool, err error) {
+func (h *hub) answer(one *held, must bool) (a Answer, waits bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now, q := h.now(), &one.q
@@ -243,7 +247,9 @@ func (h *hub) answer(one *held) (a Answer, waits bool, err error) {
 		return Answer{}, false, unavailable(errNoLease)
 	case q.After > h.epoch:
 		return Answer{}, false, fmt.Errorf("%w: the clock stands at %d, and the position was %d", ErrStartOver, h.epoch, q.After)
-	case q.After == h.epoch && !one.expired:
+	case q.After > 0 && one.history != h.history:
+		return Answer{}, false, fmt.Errorf("%w: the store has begun another history", ErrStartOver)
+	case q.After == h.epoch && !must:
 		h.holdLocked(one, min(q.Wait, left/3))
 		return Answer{}, true, nil
 	}
@@ -257,11 +263,13 @@ func (h *hub) answer(one *held) (a Answer, waits bool, err error) {
 	a = Answer{Epoch: h.epoch, Lease: left, tail: h.tails[q.After]}
 	if a.tail == nil {
 		a.tail = h.tailOf(q.After, page)
-		h.tails[q.After] = a.tail
+		if len(h.tails) < mostTails {
+			h.tails[q.After] = a.tail
+		}
 	}
 	confirmed := one.confirmed
-	if confirmed > h.epoch {
-		confirmed = 0 // in another history, while the question was held
+	if one.history != h.history {
+		confirmed = 0
 	}
 	if q.Follower == "" {
 		a.Lease = 0 // somebody who looks, and whom nobody could count
@@ -271,6 +279,10 @@ func (h *hub) answer(one *held) (a Answer, waits bool, err error) {
 	a.head = appendHead(make([]byte, 0, 128), a.Epoch, false, max(0, now.Sub(one.began)), a.Lease, now)
 	return a, false, nil
 }
+
+// mostTails bounds how many answers are kept for others who ask from the same
+// position. Followers stand at few; who asks from thousands is none.
+const mostTails = 64
 
 func (h *hub) marginOf(lease time.Duration) time.Duration {
 	if h.margin > 0 {

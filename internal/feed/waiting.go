@@ -2,9 +2,10 @@ package feed
 
 import (
 	"context"
+	"fmt"
 	"runtime"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/curfew/revocation"
@@ -18,6 +19,8 @@ type Waiter interface {
 	// not to be read before: a follower that was told asks again at once, and if ten
 	// thousand did so while others still waited, the last would wait twice as long.
 	Resume()
+	// Gone reports whether nobody is there any more to be told.
+	Gone() bool
 }
 
 // held is a question that is held. What is not constant is guarded by the hub's
@@ -27,37 +30,47 @@ type held struct {
 	q         Query
 	confirmed revocation.Epoch
 	began     time.Time
+	history   int // of the hub, when the question was asked
 
-	at      int // its index in the hub's waiting; -1: it is not there
-	timer   *time.Timer
-	expired bool // it has been held for as long as it may be
+	at    int // its index in the hub's waiting; -1: it is not there
+	timer *time.Timer
 }
 
 // ask answers a follower, or holds its question and returns it: then w is told.
 func (h *hub) ask(ctx context.Context, q Query, w Waiter) (Answer, *held, error) {
-	one := &held{Waiter: w, q: q, began: h.now(), at: -1, expired: q.Wait <= 0}
-	if at := h.viewEpoch(); one.expired || q.After > at || q.Confirmed > at {
+	one := &held{Waiter: w, q: q, began: h.now(), at: -1}
+	fresh := q.Wait <= 0
+	if at := h.viewEpoch(); fresh || q.After > at || q.Confirmed > at {
 		// The view may lag, so the store is asked before anybody is told that it
 		// lost something.
-		if err := h.catchUp(ctx); err != nil && (one.expired || q.After > at) {
+		if err := h.catchUp(ctx); err != nil && (fresh || q.After > at) {
 			return Answer{}, nil, unavailable(err)
 		}
 	}
-	one.confirmed = h.hear(&one.q)
-	a, waits, err := h.answer(one)
+	one.confirmed, one.history = h.hear(&one.q)
+	a, waits, err := h.answer(one, fresh)
 	if waits {
 		return Answer{}, one, nil
 	}
 	return a, nil, err
 }
 
-// holdLocked holds a question for d at most, if it was not held before.
+// holdLocked holds a question for d at most. A follower asks one question at a
+// time: what it asked before on a connection that it has given up is let go.
 func (h *hub) holdLocked(one *held, d time.Duration) {
+	if one.q.Follower != "" {
+		if before := h.heldBy[one.q.key()]; before != nil && h.letGoLocked(before) {
+			before.timer.Stop()
+			h.running.Go(func() { // ends at once
+				before.Tell(Answer{}, unavailable(errAgain))
+				before.Resume()
+			})
+		}
+		h.heldBy[one.q.key()] = one
+	}
 	one.at = len(h.waiting)
 	h.waiting = append(h.waiting, one)
-	if one.timer == nil {
-		one.timer = time.AfterFunc(d, func() { h.expire(one) })
-	}
+	one.timer = time.AfterFunc(d, func() { h.expire(one) })
 }
 
 // letGoLocked takes a question out, and reports whether it was held.
@@ -70,6 +83,9 @@ func (h *hub) letGoLocked(one *held) bool {
 	h.waiting[len(h.waiting)-1] = nil
 	h.waiting = h.waiting[:len(h.waiting)-1]
 	one.at = -1
+	if one.q.Follower != "" {
+		delete(h.heldBy, one.q.key())
+	}
 	return true
 }
 
@@ -84,7 +100,6 @@ func (h *hub) cancel(one *held) {
 // expire answers a question that has been held for as long as it may be.
 func (h *hub) expire(one *held) {
 	h.mu.Lock()
-	one.expired = true
 	was := h.letGoLocked(one)
 	if was {
 		h.running.Add(1)
@@ -103,35 +118,79 @@ func (h *hub) wakeLocked() {
 	}
 	woken := h.waiting
 	h.waiting = nil
+	clear(h.heldBy)
 	for _, one := range woken {
 		one.at = -1
 	}
 	h.running.Go(func() { h.tell(woken) }) // ends when all are told
 }
 
+// stalled is how long nobody may have been told before there are more who tell:
+// somebody who does not read must not keep the others from being told.
+const stalled = 20 * time.Millisecond
+
 // tell answers questions, and then lets those who asked go on.
 func (h *hub) tell(questions []*held) {
-	each := max(32, (len(questions)-1)/runtime.GOMAXPROCS(0)+1)
+	var next, done atomic.Int64
 	var telling sync.WaitGroup
-	for some := range slices.Chunk(questions, each) {
-		telling.Go(func() {
-			for i, one := range some {
-				a, waits, err := h.answer(one)
-				if waits {
-					some[i] = nil // there was nothing to tell after all
-					continue
+	over := make(chan struct{})
+	more := func(n int) {
+		for range n {
+			telling.Go(func() { // ends when all questions are taken
+				for {
+					i := int(next.Add(1)) - 1
+					if i >= len(questions) {
+						return
+					}
+					h.tellOne(questions[i])
+					if done.Add(1) == int64(len(questions)) {
+						close(over)
+					}
 				}
-				one.timer.Stop()
-				one.Tell(a, err)
+			})
+		}
+	}
+	tellers := min(runtime.GOMAXPROCS(0), (len(questions)-1)/32+1)
+	more(tellers)
+	if len(questions) > 1 {
+		tick := time.NewTicker(stalled)
+		defer tick.Stop()
+		for told := int64(0); ; {
+			select {
+			case <-over:
+			case <-tick.C:
+				if now := done.Load(); now != told {
+					told = now
+				} else if tellers < len(questions) {
+					more(tellers)
+					tellers *= 2
+				}
+				continue
 			}
-		})
+			break
+		}
 	}
 	telling.Wait()
 	for _, one := range questions {
-		if one != nil {
-			one.Resume()
-		}
+		one.Resume()
 	}
+}
+
+// tellOne answers a question. Whatever goes wrong with it is no reason to leave
+// the others without an answer.
+func (h *hub) tellOne(one *held) {
+	one.timer.Stop()
+	defer func() {
+		if cause := recover(); cause != nil {
+			one.Tell(Answer{}, fmt.Errorf("feed: panic: %v", cause))
+		}
+	}()
+	if one.Gone() {
+		one.Tell(Answer{}, unavailable(errGone)) // and it holds no lease for it
+		return
+	}
+	a, _, err := h.answer(one, true)
+	one.Tell(a, err)
 }
 
 // changes is ask for somebody who waits as long as it takes.
@@ -163,3 +222,5 @@ func (p *patient) Tell(a Answer, err error) {
 }
 
 func (p *patient) Resume() {}
+
+func (p *patient) Gone() bool { return false } // its context would have told

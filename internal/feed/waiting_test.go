@@ -41,6 +41,8 @@ func (m member) Tell(a Answer, err error) {
 	m.told[m.name], m.errs[m.name] = a, err
 }
 
+func (m member) Gone() bool { return false }
+
 func (m member) Resume() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -80,6 +82,12 @@ func (c *crowd) all(t *testing.T, epoch revocation.Epoch, want error) {
 			t.Fatalf("%s was told %+v, %v", name, a, err)
 		}
 	}
+}
+
+func (h *hub) holding() (all, named int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.waiting), len(h.heldBy)
 }
 
 func newer(h *hub, epoch revocation.Epoch) {
@@ -183,22 +191,121 @@ func TestGoneWhileHeld(t *testing.T) {
 	})
 }
 
-// A view that moved without anything to tell: who waits goes on waiting, and no
-// longer than from the beginning.
-func TestHeldOn(t *testing.T) {
+// Whoever waits in a history that has ended starts over, however far the next one
+// has come by the time that it is told.
+func TestHeldIntoAnotherHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, c := hubAt(10), newCrowd(1)
-		c.join(t, h, Query{After: 10, Wait: 3 * time.Second})
-		time.Sleep(2 * time.Second)
-		// The same epoch in another history: nothing is newer than what they have.
-		h.publish(update{startOver: true, epoch: 10, lease: token.Lease{Start: time.Now(), Length: testLease}})
+		for _, next := range []revocation.Epoch{7, 10, 12} {
+			h, c := hubAt(10), newCrowd(1)
+			c.join(t, h, Query{After: 10, Confirmed: 10, Wait: 3 * time.Second})
+			h.publish(update{startOver: true, epoch: 7, lease: token.Lease{Start: time.Now(), Length: testLease}})
+			h.publish(update{epoch: next})
+			synctest.Wait()
+			c.all(t, 0, ErrStartOver)
+			if _, counted := h.standing(); counted.followers != 0 {
+				t.Errorf("at %d it counts: %+v", next, counted)
+			}
+			h.close()
+		}
+	})
+}
+
+// odd is a follower with whom something is wrong.
+type odd struct {
+	member
+	stuck  time.Duration // it does not read for so long
+	gone   bool          // it is not there any more
+	panics bool          // a mistake of ours
+}
+
+func (o odd) Gone() bool { return o.gone }
+
+func (o odd) Tell(a Answer, err error) {
+	time.Sleep(o.stuck)
+	if o.panics && err == nil {
+		panic("oops")
+	}
+	o.member.Tell(a, err)
+}
+
+// However many do not read, whoever does is told soon.
+func TestStuckFollowersHoldUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, c := hubAt(10), newCrowd(301)
+		for i := range c.size {
+			q := Query{After: 10, Wait: 5 * time.Second, Follower: fmt.Sprint(i)}
+			w := odd{member: member{c, q.Follower}, stuck: time.Second}
+			if i == c.size-1 {
+				w.stuck = 0
+			}
+			if _, one, _ := h.ask(t.Context(), q, w); one == nil {
+				t.Fatal("answered at once")
+			}
+		}
+		newer(h, 11)
+		time.Sleep(10 * stalled)
 		synctest.Wait()
-		if c.count() > 0 {
-			t.Fatal("told of nothing")
+		if n := c.count(); n != 1 {
+			t.Errorf("%d have been told, want the one who reads", n)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		c.all(t, 11, nil)
+		h.close()
+	})
+}
+
+// Whoever has gone gets no lease, and a mistake with one leaves the others alone.
+func TestGoneAndMistaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, c := hubAt(10), newCrowd(3)
+		for i, w := range []odd{{}, {gone: true}, {panics: true}} {
+			q := Query{After: 10, Wait: time.Second, Follower: fmt.Sprint(i)}
+			w.member = member{c, q.Follower}
+			if _, one, _ := h.ask(t.Context(), q, w); one == nil {
+				t.Fatal("answered at once")
+			}
+		}
+		newer(h, 11)
+		synctest.Wait()
+		if c.count() != 3 || c.errs["0"] != nil || !errors.Is(c.errs["1"], errGone) || c.errs["2"] == nil {
+			t.Errorf("told: %v", c.errs)
+		}
+		if _, counted := h.standing(); counted.followers != 2 {
+			t.Errorf("%d followers hold a lease, want 2: nobody knows how much of an answer was sent", counted.followers)
+		}
+		h.close()
+	})
+}
+
+// A follower asks one question at a time: the one before is let go, without a lease.
+func TestAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := hubAt(10)
+		old, fresh, nameless := newCrowd(1), newCrowd(1), newCrowd(1)
+		q := Query{After: 10, Wait: time.Second, Follower: "f"}
+		for _, c := range []*crowd{old, fresh} {
+			if _, one, _ := h.ask(t.Context(), q, member{c, "f"}); one == nil {
+				t.Fatal("answered at once")
+			}
+			synctest.Wait()
+		}
+		q.Follower = ""
+		for range 2 {
+			if _, one, _ := h.ask(t.Context(), q, member{nameless, "x"}); one == nil {
+				t.Fatal("answered at once")
+			}
+		}
+		old.all(t, 0, errAgain)
+		if all, named := h.holding(); all != 3 || named != 1 || fresh.count() != 0 {
+			t.Errorf("%d are held, %d by name", all, named)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		c.all(t, 10, nil)
+		fresh.all(t, 10, nil)
+		if all, named := h.holding(); all+named != 0 {
+			t.Errorf("%d are held still, %d by name", all, named)
+		}
 		h.close()
 	})
 }
