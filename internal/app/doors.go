@@ -150,7 +150,10 @@ func (d *doors) run(ctx context.Context, drain func(), tasks ...func(context.Con
 	d.server.RegisterOnShutdown(drain)
 	impatience := time.AfterFunc(time.Second, d.connections.closeUnasked)
 	defer impatience.Stop()
-	err := shutDown(context.WithoutCancel(ctx), d.shutdownTimeout(), servers...)
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.shutdownTimeout())
+	defer cancel()
+	err := shutDown(patience, servers...)
+	d.parking.Drain(patience)
 	stop()
 	if err = errors.Join(err, group.Wait()); err == nil {
 		d.log.InfoContext(ctx, "shut down")

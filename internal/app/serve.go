@@ -58,11 +58,8 @@ func serve(server *http.Server, listener net.Listener) error {
 	return nil
 }
 
-// shutDown lets requests under way end, no longer than timeout, then closes what
-// is left.
-func shutDown(ctx context.Context, timeout time.Duration, servers ...*http.Server) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+// shutDown lets requests under way end, until ctx does, then closes what is left.
+func shutDown(ctx context.Context, servers ...*http.Server) error {
 	var errs []error
 	for _, server := range servers {
 		if err := server.Shutdown(ctx); err != nil {

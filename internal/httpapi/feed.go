@@ -22,6 +22,7 @@ func changes(c *call) error {
 	if q.Wait > 0 {
 		if parked := c.Parking.Park(c.w, c.r); parked != nil {
 			w := &waiting{Parked: parked}
+			defer w.mistake()
 			if answer, held, err := c.Feed.Ask(c.ctx, q, w); !held {
 				w.Tell(answer, err)
 				w.Resume()
@@ -67,6 +68,14 @@ const (
 	smallTimeout = 250 * time.Millisecond
 	largeTimeout = 30 * time.Second
 )
+
+// mistake answers a request whose handler has panicked. Deferred.
+func (w *waiting) mistake() {
+	if cause := recover(); cause != nil {
+		w.Answer(smallTimeout, func(http.ResponseWriter, *http.Request) { panic(cause) })
+		w.Parked.Resume()
+	}
+}
 
 // Tell implements feed.Waiter.
 func (w *waiting) Tell(answer feed.Answer, err error) {

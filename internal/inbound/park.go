@@ -2,6 +2,7 @@ package inbound
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +21,9 @@ import (
 
 // Parking holds connections whose requests wait. It is also the listener by which
 // the server gets them back: let it serve that too. Close ends it.
+//
+// A connection that comes back is a new one to the server: its next request has to
+// come within the ReadHeaderTimeout.
 type Parking struct {
 	address net.Addr
 	back    chan net.Conn
@@ -27,11 +31,15 @@ type Parking struct {
 	once    sync.Once
 	now     func() time.Time
 	log     *slog.Logger
+
+	mu    sync.Mutex
+	held  map[*Parked]struct{}
+	empty chan struct{} // not nil while somebody waits for held to be empty
 }
 
 // NewParking returns a parking of the server that listens at address.
 func NewParking(address net.Addr, now func() time.Time, log *slog.Logger) *Parking {
-	return &Parking{address: address, back: make(chan net.Conn), closed: make(chan struct{}), now: now, log: log}
+	return &Parking{address: address, back: make(chan net.Conn), closed: make(chan struct{}), now: now, log: log, held: map[*Parked]struct{}{}}
 }
 
 // Accept implements net.Listener: it returns the next connection that goes on.
@@ -53,6 +61,50 @@ func (p *Parking) Close() error {
 	return nil
 }
 
+// Len returns how many connections are parked.
+func (p *Parking) Len() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.held)
+}
+
+// Drain waits until nothing is parked any more, or ctx ends; then it closes what
+// still is. Nothing must be parked after it.
+func (p *Parking) Drain(ctx context.Context) {
+	p.mu.Lock()
+	empty := make(chan struct{})
+	if p.empty = empty; len(p.held) == 0 {
+		close(empty)
+	}
+	p.mu.Unlock()
+	select {
+	case <-empty:
+		return
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for parked := range p.held {
+		_ = parked.conn.Close() // whoever answers it fails
+	}
+}
+
+func (p *Parking) enter(parked *Parked) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held[parked] = struct{}{}
+}
+
+func (p *Parking) leave(parked *Parked) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.held, parked)
+	if p.empty != nil && len(p.held) == 0 {
+		close(p.empty)
+		p.empty = nil
+	}
+}
+
 // Parked is a request that waits.
 type Parked struct {
 	parking *Parking
@@ -61,6 +113,7 @@ type Parked struct {
 	header  http.Header
 	conn    net.Conn
 	ends    bool // the connection, with this request
+	broken  bool // it has half an answer, or none
 }
 
 // Park takes the connection of a GET request without a body, and returns nil if
@@ -80,8 +133,13 @@ func (p *Parking) Park(w http.ResponseWriter, r *http.Request) *Parked {
 	r.Body = http.NoBody // what stands around it holds on to the server's buffers
 	// Whoever has sent the next request already gets no answer to it: it stands in
 	// a buffer that nobody would read again. Clients send it once more.
-	return &Parked{parking: p, request: r, about: about, header: header, conn: conn, ends: buffered.Reader.Buffered() > 0}
+	parked := &Parked{parking: p, request: r, about: about, header: header, conn: conn, ends: buffered.Reader.Buffered() > 0}
+	p.enter(parked)
+	return parked
 }
+
+// Gone reports whether the client has gone, as far as that can be told.
+func (p *Parked) Gone() bool { return gone(p.conn) }
 
 var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 2<<10) }}
 
@@ -89,6 +147,11 @@ var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 2<<10)
 // is called once.
 func (p *Parked) Answer(within time.Duration, handle http.HandlerFunc) {
 	out := &answer{header: p.header, now: p.parking.now, ends: p.ends}
+	select {
+	case <-p.parking.closed:
+		out.ends = true // nobody will read the next request
+	default:
+	}
 	out.w, _ = writers.Get().(*bufio.Writer)
 	out.w.Reset(p.conn)
 	_ = p.conn.SetWriteDeadline(time.Now().Add(within)) // if it fails, writing does
@@ -97,9 +160,9 @@ func (p *Parked) Answer(within time.Duration, handle http.HandlerFunc) {
 			p.parking.log.LogAttrs(p.request.Context(), slog.LevelError, "panic", slog.String("request_id", p.about.ID),
 				slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
 			// Half an answer must not look like one: nothing more is sent.
-			out.ends, out.status = true, http.StatusInternalServerError
+			out.status, p.broken = http.StatusInternalServerError, true
 		} else if out.WriteHeader(http.StatusOK); out.w.Flush() != nil {
-			out.ends = true // it has half an answer, or none
+			p.broken = true
 		}
 		out.w.Reset(nil)
 		writers.Put(out.w)
@@ -111,7 +174,8 @@ func (p *Parked) Answer(within time.Duration, handle http.HandlerFunc) {
 
 // Resume lets the server read the next request. It is called once, after Answer.
 func (p *Parked) Resume() {
-	if !p.ends {
+	defer p.parking.leave(p)
+	if !p.ends && !p.broken {
 		_ = p.conn.SetWriteDeadline(time.Time{}) // the server sets its own
 		select {
 		case p.parking.back <- p.conn:
@@ -119,8 +183,18 @@ func (p *Parked) Resume() {
 		case <-p.parking.closed:
 		}
 	}
-	_ = p.conn.Close() // nothing is to be lost
+	end, ok := p.conn.(interface{ CloseWrite() error })
+	if p.broken || !ok || end.CloseWrite() != nil {
+		_ = p.conn.Close() // nothing is to be lost
+		return
+	}
+	// What the client has sent meanwhile would make the farewell a reset, which may
+	// overtake the answer.
+	time.AfterFunc(farewell, func() { _ = p.conn.Close() })
 }
+
+// farewell is how long an answer has to arrive before its connection is closed.
+const farewell = 500 * time.Millisecond
 
 // answer writes an answer as HTTP/1.1. One whose length is not said ends with the
 // connection.

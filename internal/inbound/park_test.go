@@ -3,6 +3,8 @@ package inbound
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -253,6 +255,88 @@ func TestParkedAndStuck(t *testing.T) {
 	}
 }
 
+// Whoever has gone is noticed without being answered; who waits is not gone, nor
+// who has sent more already.
+func TestParkedAndGone(t *testing.T) {
+	for name, begin := range map[string]func(*httptest.Server){"plain": (*httptest.Server).Start, "encrypted": (*httptest.Server).StartTLS} {
+		t.Run(name, func(t *testing.T) {
+			g := openGarage(t, begin)
+			conn, _ := g.dial()
+			if name == "encrypted" {
+				transport, _ := g.server.Client().Transport.(*http.Transport)
+				config := transport.TLSClientConfig.Clone()
+				config.ServerName = "example.com"
+				conn = tls.Client(conn, config)
+			}
+			fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			p := <-g.parked
+			if p.Gone() || g.parking.Len() != 1 {
+				t.Errorf("gone at once; %d parked", g.parking.Len())
+			}
+			fmt.Fprint(conn, "GET")
+			time.Sleep(10 * time.Millisecond)
+			if p.Gone() {
+				t.Error("gone, and has sent something")
+			}
+			p.conn.Close()
+			if !p.Gone() {
+				t.Error("closed here, and not gone")
+			}
+			p.Resume()
+			if g.parking.Len() != 0 {
+				t.Error("parked still")
+			}
+			again, _ := g.dial()
+			if name == "encrypted" {
+				return
+			}
+			fmt.Fprint(again, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			p = <-g.parked
+			again.Close()
+			for until := time.Now().Add(10 * time.Second); !p.Gone(); time.Sleep(time.Millisecond) {
+				if time.Now().After(until) {
+					t.Fatal("closed there, and not gone")
+				}
+			}
+			p.Resume()
+		})
+	}
+}
+
+// At the end all that is parked is waited for, and what takes too long is closed.
+func TestParkingDrains(t *testing.T) {
+	g := openGarage(t, (*httptest.Server).Start)
+	short := func() context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	g.parking.Drain(t.Context()) // nothing is parked
+	conn, in := g.dial()
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	p := <-g.parked
+	go func() {
+		time.Sleep(20 * time.Millisecond)
+		p.Answer(time.Second, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "0") })
+		p.Resume()
+	}()
+	g.parking.Drain(t.Context())
+	if resp, err := http.ReadResponse(in, nil); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("%v %v", resp, err)
+	}
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	p = <-g.parked
+	g.parking.Drain(short())
+	if _, err := in.ReadByte(); err == nil {
+		t.Error("it is open still")
+	}
+	p.Answer(time.Second, func(http.ResponseWriter, *http.Request) {})
+	p.Resume()
+	if g.parking.Len() != 0 {
+		t.Error("parked still")
+	}
+}
+
 // When the server ends, what is parked is answered, and then closed.
 func TestParkingCloses(t *testing.T) {
 	g := openGarage(t, (*httptest.Server).Start)
@@ -268,7 +352,7 @@ func TestParkingCloses(t *testing.T) {
 	})
 	p.Resume()
 	resp, err := http.ReadResponse(in, nil)
-	if err != nil || resp.StatusCode != http.StatusServiceUnavailable {
+	if err != nil || resp.StatusCode != http.StatusServiceUnavailable || !resp.Close {
 		t.Fatalf("%v %v", resp, err)
 	}
 	if _, err := in.ReadByte(); err != io.EOF {
