@@ -1,7 +1,8 @@
 # Curfew. `make help` says what there is.
 
 # How the targets can be told more: make test PKG=./token TESTFLAGS=-v
-PKG       ?= ./...
+# The long ones first, so that none of them is left alone at the end.
+PKG       ?= ./internal/torture ./internal/console ./cmd/curfew ./internal/store/sqlstore ./...
 TESTFLAGS ?=
 ARGS      ?=
 BENCH     ?= .
