@@ -152,22 +152,19 @@ func (h *hub) tell(questions []*held) {
 	}
 	tellers := min(runtime.GOMAXPROCS(0), (len(questions)-1)/32+1)
 	more(tellers)
-	if len(questions) > 1 {
-		tick := time.NewTicker(stalled)
-		defer tick.Stop()
-		for told := int64(0); ; {
-			select {
-			case <-over:
-			case <-tick.C:
-				if now := done.Load(); now != told {
-					told = now
-				} else if tellers < len(questions) {
-					more(tellers)
-					tellers *= 2
-				}
-				continue
+	tick := time.NewTicker(stalled)
+	defer tick.Stop()
+	for told := int64(0); told < int64(len(questions)); {
+		select {
+		case <-over:
+			told = int64(len(questions))
+		case <-tick.C:
+			now := done.Load()
+			if now == told && tellers < len(questions) {
+				more(tellers)
+				tellers *= 2
 			}
-			break
+			told = now
 		}
 	}
 	telling.Wait()
