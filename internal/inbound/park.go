@@ -61,13 +61,6 @@ func (p *Parking) Close() error {
 	return nil
 }
 
-// Len returns how many connections are parked.
-func (p *Parking) Len() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.held)
-}
-
 // Drain waits until nothing is parked any more, or ctx ends; then it closes what
 // still is. Nothing must be parked after it.
 func (p *Parking) Drain(ctx context.Context) {

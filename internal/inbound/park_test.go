@@ -63,6 +63,13 @@ func openGarage(t *testing.T, begin func(*httptest.Server)) *garage {
 	return g
 }
 
+// inPark returns how many connections are parked.
+func (g *garage) inPark() int {
+	g.parking.mu.Lock()
+	defer g.parking.mu.Unlock()
+	return len(g.parking.held)
+}
+
 // answerAll answers whatever is parked with its path.
 func (g *garage) answerAll() {
 	for p := range g.parked {
@@ -270,8 +277,8 @@ func TestParkedAndGone(t *testing.T) {
 			}
 			fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 			p := <-g.parked
-			if p.Gone() || g.parking.Len() != 1 {
-				t.Errorf("gone at once; %d parked", g.parking.Len())
+			if p.Gone() || g.inPark() != 1 {
+				t.Errorf("gone at once; %d parked", g.inPark())
 			}
 			fmt.Fprint(conn, "GET")
 			time.Sleep(10 * time.Millisecond)
@@ -283,7 +290,7 @@ func TestParkedAndGone(t *testing.T) {
 				t.Error("closed here, and not gone")
 			}
 			p.Resume()
-			if g.parking.Len() != 0 {
+			if g.inPark() != 0 {
 				t.Error("parked still")
 			}
 			again, _ := g.dial()
@@ -332,7 +339,7 @@ func TestParkingDrains(t *testing.T) {
 	}
 	p.Answer(time.Second, func(http.ResponseWriter, *http.Request) {})
 	p.Resume()
-	if g.parking.Len() != 0 {
+	if g.inPark() != 0 {
 		t.Error("parked still")
 	}
 }
