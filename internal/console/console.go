@@ -39,6 +39,9 @@ type Config struct {
 	// Refusals returns how many tokens this node has refused since it started, by
 	// reason. Nil: the overview does not say.
 	Refusals func() map[token.Reason]uint64
+	// Timeout is how long a page may take that does nothing but ask the store.
+	// Zero: 2 s. Pages that hash passwords or read many rows may take longer.
+	Timeout time.Duration
 	// Version is that of the program; "" if it is not known.
 	Version string
 	Now     func() time.Time // nil means time.Now
@@ -64,6 +67,13 @@ func (c Config) minimumTimeout() time.Duration {
 		return settings.MinimumSessionTimeout
 	}
 	return c.MinimumTimeout
+}
+
+func (c Config) timeout() time.Duration {
+	if c.Timeout == 0 {
+		return answerWithin
+	}
+	return c.Timeout
 }
 
 type console struct {
@@ -172,6 +182,16 @@ func (c *console) routes() []route {
 		{pattern: "GET /services/{id}/remove", needs: administering, serve: c.confirmRemove},
 		{pattern: "POST /services/{id}/remove", needs: administering, serve: c.removeService},
 	}
+}
+
+// Patterns returns the patterns of the console's pages and forms, as http.ServeMux
+// has them: method and path.
+func Patterns() []string {
+	var patterns []string
+	for _, r := range new(console).routes() {
+		patterns = append(patterns, r.pattern)
+	}
+	return patterns
 }
 
 // New returns the console. It answers every path that is asked of it: those it

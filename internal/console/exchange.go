@@ -37,7 +37,7 @@ type exchange struct {
 }
 
 const (
-	answerWithin  = 2 * time.Second // should the store hang
+	answerWithin  = 2 * time.Second // the default of Config.Timeout
 	slowWithin    = 10 * time.Second
 	bulkWithin    = 25 * time.Second // 10 000 users at once
 	longestForm   = 64 << 10
@@ -47,12 +47,12 @@ const (
 // handler makes an http.Handler of a route.
 func (c *console) handler(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		within := answerWithin
+		within := c.config.timeout()
 		switch {
 		case rt.large:
-			within = bulkWithin
+			within = max(within, bulkWithin)
 		case rt.slow:
-			within = slowWithin
+			within = max(within, slowWithin)
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), within)
 		defer cancel()

@@ -64,7 +64,7 @@ func (c *console) exportAudit(x *exchange) error {
 
 // page reads the next entries, each page with a time of its own.
 func (x *exchange) page(f store.AuditFilter) ([]store.Audit, error) {
-	ctx, cancel := context.WithTimeout(x.r.Context(), answerWithin)
+	ctx, cancel := context.WithTimeout(x.r.Context(), x.config.timeout())
 	defer cancel()
 	return x.config.Sessions.Audit(ctx, x.caller, f, exportPage)
 }

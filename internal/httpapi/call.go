@@ -67,11 +67,7 @@ func (c *call) answer() error {
 		}
 		c.query = q
 	}
-	timeout := c.route.timeout
-	if timeout == 0 {
-		timeout = c.timeout()
-	}
-	ctx, cancel := context.WithTimeout(c.r.Context(), timeout)
+	ctx, cancel := context.WithTimeout(c.r.Context(), c.within())
 	defer cancel()
 	c.ctx = ctx
 	if err := c.authenticate(); err != nil {
@@ -79,6 +75,9 @@ func (c *call) answer() error {
 	}
 	return c.route.handle(c)
 }
+
+// within returns how long the call may take.
+func (c *call) within() time.Duration { return max(c.route.timeout, c.timeout()) }
 
 // hold lets the call take longer by wait. The deadlines of the connection are
 // meant for calls that are answered at once; a read deadline that passes while a
@@ -91,8 +90,7 @@ func (c *call) hold(wait time.Duration) (cancel context.CancelFunc) {
 	// Neither fails on a connection that is there; in a test there may be none.
 	_ = control.SetReadDeadline(end)
 	_ = control.SetWriteDeadline(end)
-	timeout := max(c.route.timeout, c.timeout())
-	c.ctx, cancel = context.WithTimeout(c.r.Context(), wait+timeout)
+	c.ctx, cancel = context.WithTimeout(c.r.Context(), wait+c.within())
 	return cancel
 }
 

@@ -43,7 +43,7 @@ type Route struct {
 
 	quiet   bool          // called so often by machines that success is not logged
 	body    int64         // the largest body; 0: no body is read
-	timeout time.Duration // 0: Config.Timeout
+	timeout time.Duration // Config.Timeout where that is longer
 	handle  func(*call) error
 }
 
