@@ -39,9 +39,9 @@ func (s *Service) ChangePassword(ctx context.Context, c account.Caller, userID s
 	}
 	const reason = "password changed"
 	if keep {
-		return s.kept(ctx, issued, epoch, reason, 0), nil
+		return s.kept(ctx, c, issued, epoch, reason, 0), nil
 	}
 	committed := s.now()
 	s.config.View.Applied(revocation.Revocation{Scope: revocation.User(userID), Epoch: epoch})
-	return s.receipt(ctx, string(revocation.KindUser), userID, reason, epoch, committed, 0), nil
+	return s.receipt(ctx, c, string(revocation.KindUser), userID, reason, epoch, committed, 0), nil
 }

@@ -11,14 +11,18 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// receipt returns the receipt of a revocation that has been committed. That it
-// cannot be said where it holds does not undo it, so that is no error.
-func (s *Service) receipt(ctx context.Context, scope, id, reason string, epoch revocation.Epoch, committed time.Time, wait time.Duration) wire.Receipt {
+// receipt returns the receipt of a committed revocation, as c may see it. A node
+// that cannot be asked is logged and is no error: the revocation is committed.
+//
+// Only callers with UserEdit or AdministerSystem see the names of the validators
+// that have not confirmed: they are the names of the operator's other services.
+// Other callers get the two counts.
+func (s *Service) receipt(ctx context.Context, c account.Caller, scope, id, reason string, epoch revocation.Epoch, committed time.Time, wait time.Duration) wire.Receipt {
 	e, err := s.config.View.Enforcement(ctx, epoch, committed, wait)
 	if err != nil {
 		s.log.WarnContext(ctx, "a revocation was committed, but the other nodes could not be asked about it", "epoch", int64(epoch), "error", err)
 	}
-	if e.Waiting == nil {
+	if e.Waiting == nil || !c.Trusted && !c.Can(store.UserEdit) && !c.Can(store.AdministerSystem) {
 		e.Waiting = []string{}
 	}
 	return wire.Receipt{
@@ -61,7 +65,7 @@ func (s *Service) Receipt(ctx context.Context, c account.Caller, epoch revocatio
 	if len(entries) > 1 {
 		scope = "users"
 	}
-	r := s.receipt(ctx, scope, id, first.Reason, epoch, time.Time{}, wait)
+	r := s.receipt(ctx, c, scope, id, first.Reason, epoch, time.Time{}, wait)
 	if scope == "users" {
 		r.Users = len(entries)
 	}

@@ -91,7 +91,7 @@ func (s *Service) RevokeSession(ctx context.Context, c account.Caller, userID, s
 			TargetKind: "session", TargetID: sid, TargetName: userID, Scope: revocation.KindSession,
 		}},
 	}
-	return s.commit(ctx, cl, string(revocation.KindSession), sid, reason, 0)
+	return s.commit(ctx, c, cl, string(revocation.KindSession), sid, reason, 0)
 }
 
 // RevokeUser revokes all sessions of a user. With keepCurrent, which is for
@@ -119,7 +119,7 @@ func (s *Service) RevokeUser(ctx context.Context, c account.Caller, userID, reas
 			TargetKind: "user", TargetID: userID, Scope: revocation.KindUser,
 		}},
 	}
-	return s.commit(ctx, cl, string(revocation.KindUser), userID, reason, wait)
+	return s.commit(ctx, c, cl, string(revocation.KindUser), userID, reason, wait)
 }
 
 // RevokeMany revokes everyone, all remember-me sessions, or up to 10 000 users by
@@ -158,7 +158,7 @@ func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what wire.Re
 	default:
 		return wire.Receipt{}, account.InvalidField("scope", "must be everyone, remembered or users")
 	}
-	r, err := s.commit(ctx, cl, what.Scope, "", what.Reason, wait)
+	r, err := s.commit(ctx, c, cl, what.Scope, "", what.Reason, wait)
 	r.Users = len(cl.users)
 	return r, err
 }
@@ -178,12 +178,12 @@ func (s *Service) RevokeFor(ctx context.Context, c account.Caller, ids []string,
 	return s.group.commit(ctx, cl)
 }
 
-// commit commits a call and returns its receipt.
-func (s *Service) commit(ctx context.Context, cl *call, scope, id, reason string, wait time.Duration) (wire.Receipt, error) {
+// commit commits a call and returns its receipt, as c may see it.
+func (s *Service) commit(ctx context.Context, c account.Caller, cl *call, scope, id, reason string, wait time.Duration) (wire.Receipt, error) {
 	if err := s.group.commit(ctx, cl); err != nil {
 		return wire.Receipt{}, err
 	}
-	return s.receipt(ctx, scope, id, reason, cl.epoch, cl.committed, wait), nil
+	return s.receipt(ctx, c, scope, id, reason, cl.epoch, cl.committed, wait), nil
 }
 
 // revokeOthers is RevokeUser with keep_current. The session is held against the
@@ -209,7 +209,7 @@ func (s *Service) revokeOthers(ctx context.Context, c account.Caller, reason str
 	if err != nil {
 		return wire.Receipt{}, err
 	}
-	return s.kept(ctx, issued, epoch, reason, wait), nil
+	return s.kept(ctx, c, issued, epoch, reason, wait), nil
 }
 
 // moveOn revokes all sessions of the user of sess at epoch and mints the token
@@ -242,10 +242,10 @@ func (s *Service) moveOn(ctx context.Context, tx store.Tx, sess *token.Session, 
 }
 
 // kept applies what moveOn has committed and returns its receipt.
-func (s *Service) kept(ctx context.Context, issued Issued, epoch revocation.Epoch, reason string, wait time.Duration) wire.Receipt {
+func (s *Service) kept(ctx context.Context, c account.Caller, issued Issued, epoch revocation.Epoch, reason string, wait time.Duration) wire.Receipt {
 	committed := s.now()
 	s.config.View.Applied(revocation.Revocation{Scope: revocation.User(issued.User.ID), Epoch: epoch})
-	r := s.receipt(ctx, string(revocation.KindUser), issued.User.ID, reason, epoch, committed, wait)
+	r := s.receipt(ctx, c, string(revocation.KindUser), issued.User.ID, reason, epoch, committed, wait)
 	w := issued.Wire()
 	r.Issued = &w
 	return r

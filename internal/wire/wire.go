@@ -92,7 +92,7 @@ type Receipt struct {
 type Enforcement struct {
 	Validators          int64    `json:"validators"` // nodes and followers with a live lease
 	Confirmed           int64    `json:"confirmed"`
-	Waiting             []string `json:"waiting"` // never null
+	Waiting             []string `json:"waiting"` // names, for holders of a permission; never null
 	EffectiveEverywhere bool     `json:"effective_everywhere"`
 	// EffectiveBy is the instant after which no validator can still accept what
 	// was revoked, whatever fails.
