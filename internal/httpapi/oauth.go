@@ -11,7 +11,6 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/fault"
-	"example.com/curfew/internal/store"
 	"example.com/curfew/token"
 	"example.com/curfew/token/bearer"
 )
@@ -185,7 +184,9 @@ func revokeSubject(c *call) error {
 	return c.nothing()
 }
 
-// subjects returns the ids of the users that an identifier stands for.
+// subjects returns the ids of the users that an identifier stands for. An email
+// stands for every user who has it: a second account with the address must not
+// stop an identity provider from ending the sessions of the first.
 func (c *call) subjects(who *subjectIdentifier) ([]string, error) {
 	members := map[string]bool{"id": who.ID != "", "email": who.Email != "", "iss": who.Issuer != "", "sub": who.Subject != ""}
 	var want []string
@@ -212,7 +213,14 @@ func (c *call) subjects(who *subjectIdentifier) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		return oneUser(users, unknown)
+		if len(users) == 0 {
+			return nil, unknown
+		}
+		ids := make([]string, len(users))
+		for i, u := range users {
+			ids[i] = u.ID
+		}
+		return ids, nil
 	case "iss_sub":
 		if who.Issuer != c.Issuer {
 			return nil, unknown
@@ -223,16 +231,4 @@ func (c *call) subjects(who *subjectIdentifier) ([]string, error) {
 		return nil, unknown
 	}
 	return []string{id}, nil
-}
-
-// oneUser: an email that several users have names none of them. To revoke them
-// all would end the sessions of people whom the caller did not mean.
-func oneUser(users []store.User, unknown error) ([]string, error) {
-	switch len(users) {
-	case 0:
-		return nil, unknown
-	case 1:
-		return []string{users[0].ID}, nil
-	}
-	return nil, fmt.Errorf("%w: %d users have that email: name one by id", fault.ErrAmbiguous, len(users))
 }
