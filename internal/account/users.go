@@ -236,10 +236,16 @@ func detail(members map[string]any) string {
 
 // ChangeUser changes what is given. Disabling and a new password revoke the
 // user's sessions in the same transaction; the revocation is returned, else nil.
-// The last enabled administrator can be neither disabled nor demoted.
+// The last enabled administrator can be neither disabled nor demoted. The caller's
+// own password and email are refused: see notOwn.
 func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change wire.UserChange, reason string) (store.User, *revocation.Revocation, error) {
 	if err := c.mayEditUsers(); err != nil {
 		return store.User{}, nil, err
+	}
+	if c.IsSelf(id) {
+		if err := notOwn(change); err != nil {
+			return store.User{}, nil, err
+		}
 	}
 	before, err := s.store.User(ctx, id)
 	if err == nil {
@@ -306,6 +312,25 @@ func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change wi
 		s.applied(*revoked)
 	}
 	return u, revoked, nil
+}
+
+// notOwn refuses what users cannot change of their own account this way. With a
+// session alone, a thief could otherwise set a password without the current one,
+// or an email to which other systems send sign-in links.
+func notOwn(change wire.UserChange) error {
+	var wrong Invalid
+	if change.Password != nil {
+		wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "password",
+			Detail: "of your own account needs the current one: use PUT /v1/users/me/password, or the profile page"})
+	}
+	if len(change.Email) > 0 {
+		wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "email",
+			Detail: "of your own account is changed by another holder of UserEdit or AdministerSystem"})
+	}
+	if len(wrong.Fields) > 0 {
+		return &wrong
+	}
+	return nil
 }
 
 func mayChange(c Caller, u store.User, change wire.UserChange) error {

@@ -227,6 +227,26 @@ func TestChangeUserAudit(t *testing.T) {
 	})
 }
 
+// A stolen session must not be enough to take over the account for good.
+func TestOwnPasswordAndEmail(t *testing.T) {
+	n := sqlite(t).node()
+	for _, permission := range store.Permissions() {
+		u := n.add("holder of "+permission, permission)
+		own := n.as(u)
+		invalid(t, "password", n.change(own, u.ID, wire.UserChange{Password: ptr("another password")}), "password")
+		invalid(t, "email", n.change(own, u.ID, wire.UserChange{Email: json.RawMessage(`"a@example.com"`)}), "email")
+		invalid(t, "no email", n.change(own, u.ID, wire.UserChange{Email: json.RawMessage(`null`)}), "email")
+		invalid(t, "all", n.change(own, u.ID, wire.UserChange{
+			Name: ptr("renamed"), Password: ptr("another password"), Email: json.RawMessage(`"a@example.com"`)}), "password", "email")
+		kept, err := n.store.User(t.Context(), u.ID)
+		noErr(t, err)
+		if kept.Name != u.Name || kept.Email != "" || kept.PasswordHash != u.PasswordHash {
+			t.Errorf("changed to %+v", kept)
+		}
+		noErr(t, n.change(own, u.ID, wire.UserChange{Name: ptr("renamed " + permission)}))
+	}
+}
+
 // Only what locks somebody out ends their sessions.
 func TestWhatRevokes(t *testing.T) {
 	n := sqlite(t).node()

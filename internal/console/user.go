@@ -106,7 +106,10 @@ func holds(u store.User, permission string) bool {
 
 func (c *console) renameUser(x *exchange) error {
 	name, email := x.value("name"), x.text("email")
-	change := wire.UserChange{Name: &name, Email: emailOf(email)}
+	change := wire.UserChange{Name: &name}
+	if self := x.caller.User; !x.caller.IsSelf(x.r.PathValue("id")) || email != self.Email {
+		change.Email = emailOf(email)
+	}
 	return x.changeUser(change, "saved", func(v *userView) { v.FormName, v.FormEmail = name, email })
 }
 

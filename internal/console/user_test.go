@@ -103,6 +103,8 @@ func TestChangeUser(t *testing.T) {
 	p.post(own + "/permissions").is(http.StatusUnprocessableEntity).says("the last administrator")
 	p.get(own).is(http.StatusOK).says("change your password on your profile")
 	p.post(own+"/password", "new", "twelve bytes or more").to("/profile")
+	p.post(own, "name", "admin", "email", "thief@example.com").is(http.StatusUnprocessableEntity).says("Of your own account is changed by another holder")
+	p.get(p.post(own, "name", "root", "email", "").to(own).location).is(http.StatusOK).says("Saved.", "another administrator can change your email")
 	p.get("/users/nobody").is(http.StatusNotFound)
 	p.get("/users/..%2F..").is(http.StatusNotFound)
 	p.post("/users/nobody/revoke", "reason", "Offboarding").is(http.StatusNotFound)

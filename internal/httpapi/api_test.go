@@ -85,6 +85,14 @@ func users(t *testing.T, s *server) {
 	for _, body := range []string{`{"disabled":true}`, `{"permissions":[]}`} {
 		s.do("PATCH", "/v1/users/me", body, me).problem(409, "conflict")
 	}
+	// A session alone takes over no account: neither as "me" nor by the id.
+	for _, path := range []string{"/v1/users/me", "/v1/users/" + s.admin.ID} {
+		p := s.do("PATCH", path, `{"password":"a password of the thief's","email":"thief@example.com"}`, me).problem(400, "invalid_request")
+		if len(p.Errors) != 2 || !strings.Contains(p.Errors[0].Detail, "PUT /v1/users/me/password") {
+			t.Errorf("%s: %+v does not name the right call", path, p.Errors)
+		}
+	}
+	s.do("POST", "/v1/sessions", wire.SignIn{Username: "admin", Password: password}).must(201, nil)
 	s.do("GET", "/v1/users/nobody", nil, me).problem(404, "not_found")
 	s.do("PATCH", "/v1/users/nobody", `{"name":"x"}`, me).problem(404, "not_found")
 	s.do("POST", "/v1/users/nobody/revocations", nil, me).problem(404, "not_found")
