@@ -89,21 +89,25 @@ func (c *cli) clientList() *cobra.Command {
 }
 
 func (c *cli) clientSecret() *cobra.Command {
+	var revokeOld bool
 	command := &cobra.Command{
 		Use: "secret CLIENT", Short: "Give a client a new secret", Args: arguments("CLIENT"),
-		Long: "Gives a client a new secret and shows it once. The old one works for another 24 hours, or until the next.",
+		Long: "Gives a client a new secret and shows it once. The old one works for another 24 hours, or until the next. " +
+			"If it may be known to others, --revoke-old stops it at once.",
 	}
-	return c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
 		k, err := findClient(ctx, t, args[0])
 		if err != nil {
 			return err
 		}
-		k, secret, err := t.Accounts.NewSecret(ctx, t.Caller, k.ID)
+		k, secret, err := t.Accounts.NewSecret(ctx, t.Caller, k.ID, revokeOld)
 		if err != nil {
 			return err
 		}
 		return c.printSecret(k, secret, "made a new secret for client")
 	})
+	command.Flags().BoolVar(&revokeOld, "revoke-old", false, "stop the old secrets at once")
+	return command
 }
 
 func (c *cli) clientRemove() *cobra.Command {

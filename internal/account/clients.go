@@ -148,8 +148,9 @@ func (s *Service) changeClient(ctx context.Context, c Caller, action string, cha
 }
 
 // NewSecret gives a client a new secret. The one it had works for another 24
-// hours, or until the next.
-func (s *Service) NewSecret(ctx context.Context, c Caller, id string) (store.Client, string, error) {
+// hours, or until the next; with revokeOld the client's old secrets stop at once,
+// as after a leak.
+func (s *Service) NewSecret(ctx context.Context, c Caller, id string, revokeOld bool) (store.Client, string, error) {
 	if err := c.administrates(); err != nil {
 		return store.Client{}, "", err
 	}
@@ -157,6 +158,9 @@ func (s *Service) NewSecret(ctx context.Context, c Caller, id string) (store.Cli
 	client, err := s.changeClient(ctx, c, wire.ActionClientSecret, func(tx store.Tx) (store.Client, error) {
 		client, err := tx.Client(ctx, id)
 		client.OldSecretHash, client.OldSecretUntil = client.SecretHash, s.now().Add(oldSecretFor).UnixMicro()
+		if revokeOld {
+			client.OldSecretHash, client.OldSecretUntil = "", 0
+		}
 		client.SecretHash = hash
 		return client, err
 	})

@@ -63,7 +63,7 @@ func TestClientSecrets(t *testing.T) {
 		n := w.node()
 		c, first, err := n.CreateClient(t.Context(), cli, wire.NewClient{Name: "billing", Capabilities: []string{store.Follow}})
 		noErr(t, err)
-		_, second, err := n.NewSecret(t.Context(), cli, c.ID)
+		_, second, err := n.NewSecret(t.Context(), cli, c.ID, false)
 		noErr(t, err)
 		noErr(t, n.isClient(c.ID, first))
 		noErr(t, n.isClient(c.ID, second))
@@ -73,26 +73,32 @@ func TestClientSecrets(t *testing.T) {
 		is(t, "after 24 hours", n.isClient(c.ID, first), account.ErrBadClient)
 		noErr(t, n.isClient(c.ID, second))
 
-		_, third, err := n.NewSecret(t.Context(), cli, c.ID)
+		_, third, err := n.NewSecret(t.Context(), cli, c.ID, false)
 		noErr(t, err)
-		_, fourth, err := n.NewSecret(t.Context(), cli, c.ID)
+		_, fourth, err := n.NewSecret(t.Context(), cli, c.ID, false)
 		noErr(t, err)
 		is(t, "two secrets later", n.isClient(c.ID, second), account.ErrBadClient)
 		noErr(t, n.isClient(c.ID, third))
 		noErr(t, n.isClient(c.ID, fourth))
 
+		_, fifth, err := n.NewSecret(t.Context(), cli, c.ID, true)
+		noErr(t, err)
+		is(t, "an old secret, revoked", n.isClient(c.ID, fourth), account.ErrBadClient)
+		is(t, "an older one", n.isClient(c.ID, third), account.ErrBadClient)
+		noErr(t, n.isClient(c.ID, fifth))
+
 		noErr(t, n.DeleteClient(t.Context(), cli, c.ID))
-		for _, secret := range []string{third, fourth, ""} {
+		for _, secret := range []string{third, fourth, fifth, ""} {
 			is(t, "deleted", n.isClient(c.ID, secret), account.ErrBadClient)
 		}
-		_, _, err = n.NewSecret(t.Context(), cli, c.ID)
+		_, _, err = n.NewSecret(t.Context(), cli, c.ID, false)
 		is(t, "a secret for one that is deleted", err, store.ErrNotFound)
 		is(t, "deleting again", n.DeleteClient(t.Context(), cli, c.ID), store.ErrNotFound)
 		is(t, "deleting nobody", n.DeleteClient(t.Context(), cli, ""), store.ErrNotFound)
 		if all, err := n.Clients(t.Context(), cli); err != nil || len(all) != 0 {
 			t.Errorf("%d clients, %v", len(all), err)
 		}
-		n.noSecrets(first, second, third, fourth)
+		n.noSecrets(first, second, third, fourth, fifth)
 	})
 }
 
@@ -110,7 +116,7 @@ func TestWhoMayManageClients(t *testing.T) {
 		forbidden(t, who+" lists", err, store.AdministerSystem)
 		_, _, err = n.CreateClient(t.Context(), caller, wire.NewClient{Name: "x", Capabilities: []string{store.Follow}})
 		forbidden(t, who+" creates", err, store.AdministerSystem)
-		_, _, err = n.NewSecret(t.Context(), caller, c.ID)
+		_, _, err = n.NewSecret(t.Context(), caller, c.ID, false)
 		forbidden(t, who+" makes a secret", err, store.AdministerSystem)
 		forbidden(t, who+" deletes", n.DeleteClient(t.Context(), caller, c.ID), store.AdministerSystem)
 	}

@@ -192,15 +192,20 @@ func TestServices(t *testing.T) {
 	if page := p.get("/services").is(http.StatusOK).says("Billing", "follow"); strings.Contains(page.body, secret) {
 		t.Error("the secret is shown again")
 	}
-	p.get("/services/" + id + "/secret").is(http.StatusOK).says("still works for 24 hours")
+	p.get("/services/"+id+"/secret").is(http.StatusOK).says("still works for 24 hours", "Stop the old secret at once")
 	second := secretOf(p.post("/services/" + id + "/secret").is(http.StatusCreated).says("works for another 24 hours"))
 	if !works(secret) || !works(second) || secret == second {
 		t.Error("the old or the new secret does not work")
 	}
 	p.get("/services").is(http.StatusOK).says("The old secret works until")
+	third := secretOf(p.post("/services/"+id+"/secret", "revoke_old", "on").is(http.StatusCreated).says("The old secrets no longer work."))
+	if works(secret) || works(second) || !works(third) {
+		t.Error("an old secret works, or the new one does not")
+	}
+	p.get("/services").is(http.StatusOK).saysNot("The old secret works until")
 	p.get("/services/" + id + "/remove").is(http.StatusOK).says("Remove Billing?")
 	p.get(p.post("/services/" + id + "/remove").to("/services").location).is(http.StatusOK).says("The service is removed.")
-	if works(second) {
+	if works(third) {
 		t.Error("a removed service gets in")
 	}
 	a = p.post("/services", "name", "").is(http.StatusUnprocessableEntity)

@@ -114,6 +114,7 @@ type confirmView struct {
 	Cancel  string // address of the page to go back to
 	Harmful bool
 	Fields  []heldField // sent along
+	Choice  heldField   // a checkbox: Value is its label; zero: none
 	Reasons []string    // offered; nil: none is asked for
 	Reason  string      // as chosen
 	Note    string      // as typed

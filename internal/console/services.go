@@ -79,7 +79,7 @@ type secretView struct {
 	frame
 	Service store.Client
 	Secret  string
-	Old     bool // there was one before, and it still works for a while
+	Old     string // what happens to the secret it had before; "" if it had none
 }
 
 func (c *console) createService(x *exchange) error {
@@ -98,10 +98,10 @@ func (c *console) createService(x *exchange) error {
 		}
 		return x.showServices(http.StatusUnprocessableEntity, name, held, fields)
 	}
-	return x.showSecret(s, secret, false)
+	return x.showSecret(s, secret, "")
 }
 
-func (x *exchange) showSecret(s store.Client, secret string, old bool) error {
+func (x *exchange) showSecret(s store.Client, secret, old string) error {
 	return x.render(http.StatusCreated, "secret", secretView{
 		frame:   x.frame("The secret of "+clip(s.Name, 80), "/services", "Configuration", "Services"),
 		Service: s, Secret: secret, Old: old,
@@ -131,15 +131,20 @@ func (c *console) confirmSecret(x *exchange) error {
 		frame:  x.frame("A new secret for "+clip(s.Name, 80)+"?", "/services", "Configuration", "Services"),
 		Lines:  []string{"The secret that it has now still works for 24 hours, or until the next new one: time to bring the new one to where it is used."},
 		Action: servicePath(s.ID, "/secret"), Button: "Make a new secret", Cancel: "/services",
+		Choice: heldField{Name: "revoke_old", Value: "Stop the old secret at once. Use this if it may be known to others: the service fails until it has the new one."},
 	})
 }
 
 func (c *console) newSecret(x *exchange) error {
-	s, secret, err := c.config.Accounts.NewSecret(x.ctx, x.caller, x.r.PathValue("id"))
+	revokeOld := x.value("revoke_old") != ""
+	s, secret, err := c.config.Accounts.NewSecret(x.ctx, x.caller, x.r.PathValue("id"), revokeOld)
 	if err != nil {
 		return err
 	}
-	return x.showSecret(s, secret, true)
+	if revokeOld {
+		return x.showSecret(s, secret, "The old secrets no longer work.")
+	}
+	return x.showSecret(s, secret, "The secret that it had until now works for another 24 hours, or until the next new one.")
 }
 
 func (c *console) confirmRemove(x *exchange) error {

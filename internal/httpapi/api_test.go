@@ -157,6 +157,14 @@ func TestClients(t *testing.T) {
 	s.do("GET", "/v1/clients/me", nil, old).problem(401, "bad_credentials") // or until the next
 	s.do("GET", "/v1/clients/me", nil, basic{created.ID, renewed.Secret}).must(200, nil)
 	s.do("GET", "/v1/clients/me", nil, basic{created.ID, again.Secret}).must(200, nil)
+	var last wire.Client
+	s.do("POST", "/v1/clients/"+created.ID+"/secrets", `{"revoke_old":true,"x":1}`, me).problem(400, "invalid_request")
+	s.do("POST", "/v1/clients/"+created.ID+"/secrets", `{"revoke_old":true}`, me).must(201, &last)
+	for _, old := range []string{renewed.Secret, again.Secret} {
+		s.do("GET", "/v1/clients/me", nil, basic{created.ID, old}).problem(401, "bad_credentials")
+	}
+	s.do("GET", "/v1/clients/me", nil, basic{created.ID, last.Secret}).must(200, nil)
+	again = last
 	s.do("DELETE", "/v1/clients/"+created.ID, nil, me).must(204, nil)
 	s.do("GET", "/v1/clients/me", nil, basic{created.ID, again.Secret}).problem(401, "bad_credentials")
 	for _, id := range []string{created.ID, "nobody", "a%00b", "%ff", strings.Repeat("a", 200)} {

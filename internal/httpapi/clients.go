@@ -47,10 +47,11 @@ func createClient(c *call) error {
 
 // newSecret is POST /v1/clients/{id}/secrets.
 func newSecret(c *call) error {
-	if err := decode(c.r, &struct{}{}, true); err != nil {
+	var body wire.NewSecret
+	if err := decode(c.r, &body, true); err != nil {
 		return err
 	}
-	client, secret, err := c.Accounts.NewSecret(c.ctx, c.caller, clientID(c))
+	client, secret, err := c.Accounts.NewSecret(c.ctx, c.caller, clientID(c), body.RevokeOld)
 	c.followers.forget()
 	if err != nil {
 		return err

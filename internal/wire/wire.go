@@ -154,6 +154,13 @@ type NewClient struct {
 	Capabilities []string `json:"capabilities"`
 }
 
+// NewSecret is the body of POST /v1/clients/{id}/secrets, which may be empty.
+type NewSecret struct {
+	// RevokeOld stops the secrets that the client had at once. Without it the last
+	// one works for another 24 hours.
+	RevokeOld bool `json:"revoke_old"`
+}
+
 // Settings is the body of GET and PUT /v1/settings/authentication. In a PUT all
 // three are required.
 type Settings struct {
