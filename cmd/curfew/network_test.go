@@ -78,6 +78,9 @@ func TestTLS(t *testing.T) {
 				t.Fatal(err)
 			}
 			got.Body.Close()
+			if hsts := got.Header.Get("Strict-Transport-Security"); hsts != "max-age=31536000" {
+				t.Errorf("Strict-Transport-Security: %q", hsts)
+			}
 			if got.StatusCode != http.StatusOK || (got.ProtoMajor == 2) != (protocol == "h2") {
 				t.Errorf("%s %s", got.Proto, got.Status)
 			}

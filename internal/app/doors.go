@@ -114,6 +114,9 @@ func cause(err error) error {
 // mount puts the servers in front of a handler.
 func (d *doors) mount(handler http.Handler) {
 	d.connections = newConnections(mostUnasked, mostFresh, mostIdle)
+	if d.settings.TLSCert != "" {
+		handler = withHSTS(handler)
+	}
 	d.server = newServer(handler, d.connections, d.log)
 	if d.metricsListener != nil {
 		d.metricsServer = newServer(metricsHandler(d.registry), newConnections(64, 64, 64), d.log)
