@@ -21,6 +21,13 @@ func LimitPages(tb testing.TB, s any, pages int) {
 	}
 }
 
+// PostgresTLS returns how the connections of a URL are encrypted, the URL that the
+// listener gets, and the warning.
+func PostgresTLS(url string) (mode, dsn, warning string, err error) {
+	config, dsn, err := parsePostgres(url)
+	return string(config.SSLMode), dsn, warnTLS(config), err
+}
+
 // Walk looks at every user.
 func Walk(ctx context.Context, s any) error {
 	var n int64

@@ -2,10 +2,13 @@ package sqlstore
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -67,7 +70,13 @@ func openPostgres(ctx context.Context, c Config) (store.Store, error) {
 	s.backup = func(context.Context, string) error {
 		return errors.New("a PostgreSQL database is backed up with PostgreSQL's own tools, for example: pg_dump --format=custom --file=FILE DATABASE")
 	}
-	s.warn = s.warnPostgres
+	s.warn = func(ctx context.Context) []string {
+		warnings := s.warnPostgres(ctx)
+		if warning := warnTLS(config); warning != "" {
+			warnings = append(warnings, warning)
+		}
+		return warnings
+	}
 	return s, nil
 }
 
@@ -87,12 +96,53 @@ func parsePostgres(text string) (config pq.Config, dsn string, err error) {
 	}
 	u.RawQuery = query.Encode()
 	config, err = pq.NewConfig(u.String())
+	if err == nil && config.SSLMode == "" && hasRemoteHost(config) {
+		// By default lib/pq encrypts and accepts any certificate, so an attacker on
+		// the path reads and changes everything.
+		query.Set("sslmode", string(pq.SSLModeVerifyFull))
+		u.RawQuery = query.Encode()
+		config, err = pq.NewConfig(u.String())
+	}
 	if err != nil {
 		return pq.Config{}, "", fmt.Errorf("the address of the database: %w", err)
 	}
 	// Parameters go along with the statement, in one round trip instead of two.
 	config.BinaryParameters = true
 	return config, u.String(), nil
+}
+
+// hasRemoteHost reports whether any of the servers is reached by a network that
+// others may be on.
+func hasRemoteHost(c pq.Config) bool {
+	hosts := append([]pq.ConfigMultihost{{Host: c.Host, Hostaddr: c.Hostaddr}}, c.Multi...)
+	return slices.ContainsFunc(hosts, func(h pq.ConfigMultihost) bool {
+		address := h.Hostaddr
+		if !address.IsValid() {
+			if h.Host == "" || h.Host == "localhost" || strings.HasPrefix(h.Host, "/") || strings.HasPrefix(h.Host, "@") {
+				return false
+			}
+			var err error
+			if address, err = netip.ParseAddr(strings.Trim(h.Host, "[]")); err != nil {
+				return true // a name
+			}
+		}
+		return !address.Unmap().IsLoopback()
+	})
+}
+
+// warnTLS returns what an attacker on the path can do, or "" if that is nothing.
+func warnTLS(c pq.Config) string {
+	if !hasRemoteHost(c) {
+		return ""
+	}
+	const remedy = "; write sslmode=verify-full, with sslrootcert=FILE for a certificate authority of your own"
+	switch c.SSLMode {
+	case pq.SSLModeDisable, pq.SSLModeAllow, pq.SSLModePrefer:
+		return fmt.Sprintf("sslmode=%s: the connection to PostgreSQL may be unencrypted, so an attacker on the network can read and change what passes, password hashes included", c.SSLMode) + remedy
+	case pq.SSLModeRequire:
+		return "sslmode=require: the certificate of PostgreSQL is not checked against its name, so an attacker on the network can stand in for the server" + remedy
+	}
+	return ""
 }
 
 // place is where a server is, for people.
@@ -193,8 +243,11 @@ func checkPostgres(ctx context.Context, db *sql.DB, create bool) error {
 }
 
 func diagnosePostgres(err error) diagnosis {
+	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return diagnosis{sentinel: store.ErrUnavailable, text: fmt.Sprintf("the server's certificate is refused: %v; name its certificate authority with ?sslrootcert=FILE, or accept any certificate with ?sslmode=require", e.Err)}
+	}
 	if errors.Is(err, pq.ErrSSLNotSupported) {
-		return diagnosis{sentinel: store.ErrUnavailable, text: "the server does not encrypt connections; add ?sslmode=disable to the address if it need not, as on the same machine"}
+		return diagnosis{sentinel: store.ErrUnavailable, text: "the server does not encrypt connections; turn ssl on in its postgresql.conf, or add ?sslmode=disable to the address if it need not, as on the same machine"}
 	}
 	var e *pq.Error
 	if !errors.As(err, &e) {
