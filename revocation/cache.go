@@ -9,6 +9,8 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"example.com/curfew/internal/notify"
 )
 
 // DefaultCapacity is the number of entries that a [Cache] holds at most unless
@@ -85,6 +87,7 @@ type Cache struct {
 	table                atomic.Pointer[table] // nil once partial
 	generation           atomic.Uint64
 	lookups              atomic.Uint64
+	applied              notify.List[[]Revocation]
 
 	mu       sync.Mutex // guards what follows, and every write
 	users    *lru.Cache[string, Epoch]
@@ -190,6 +193,11 @@ func (c *Cache) Apply(revocations ...Revocation) {
 	if len(revocations) == 0 {
 		return
 	}
+	c.applyAll(revocations)
+	c.applied.Send(revocations)
+}
+
+func (c *Cache) applyAll(revocations []Revocation) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.detachLocked(revocations)
@@ -198,6 +206,13 @@ func (c *Cache) Apply(revocations ...Revocation) {
 	}
 	c.generation.Add(1)
 }
+
+// Subscribe makes every later Apply call f with what was applied, new or not,
+// after the cache has it and before Apply returns. It covers what the cache does
+// not keep for lack of room. f must be quick and must neither keep nor modify the
+// slice; it may be called by several goroutines at once. cancel ends the
+// subscription.
+func (c *Cache) Subscribe(f func([]Revocation)) (cancel func()) { return c.applied.Add(f) }
 
 func (c *Cache) applyLocked(r Revocation) {
 	c.high = max(c.high, r.Epoch)

@@ -3,6 +3,8 @@ package settings
 import (
 	"sync/atomic"
 	"time"
+
+	"example.com/curfew/internal/notify"
 )
 
 // InForce is what a validator needs to know of the settings: the values, and
@@ -73,7 +75,8 @@ type Source interface {
 
 // Value is a [Source] that can be set. The zero value holds [Default].
 type Value struct {
-	p atomic.Pointer[InForce]
+	p       atomic.Pointer[InForce]
+	changed notify.List[struct{}]
 }
 
 var initial = &InForce{Settings: Default()}
@@ -95,7 +98,14 @@ func (v *Value) Set(f InForce) bool {
 			return false
 		}
 		if v.p.CompareAndSwap(old, &f) {
+			v.changed.Send(struct{}{})
 			return true
 		}
 	}
+}
+
+// Subscribe makes every later change call f, before Set returns. f must be quick
+// and must not call Set. cancel ends the subscription.
+func (v *Value) Subscribe(f func()) (cancel func()) {
+	return v.changed.Add(func(struct{}) { f() })
 }

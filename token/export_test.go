@@ -57,3 +57,6 @@ func (v *Validator) Remembered() int {
 func IsRemembered(header, rest, raw string) bool {
 	return (&entry{header: header, rest: rest}).is(raw)
 }
+
+// Watched returns the number of watches that are registered.
+func Watched(v *Validator) int { return int(v.watches.count.Load()) }

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"example.com/curfew/internal/notify"
 )
 
 // The algorithms that a key may have (RFC 7518, section 3.1; RFC 8037). Never
@@ -177,11 +179,21 @@ type KeySource interface {
 
 // Keys is a [KeySource] that can be set. The zero value trusts nothing.
 type Keys struct {
-	p atomic.Pointer[KeySet]
+	p       atomic.Pointer[KeySet]
+	changed notify.List[struct{}]
 }
 
 // Current returns what was last set.
 func (k *Keys) Current() *KeySet { return k.p.Load() }
 
 // Set replaces the set of trusted keys.
-func (k *Keys) Set(s *KeySet) { k.p.Store(s) }
+func (k *Keys) Set(s *KeySet) {
+	k.p.Store(s)
+	k.changed.Send(struct{}{})
+}
+
+// Subscribe makes every later Set call f before it returns. f must be quick and
+// must not call Set. cancel ends the subscription.
+func (k *Keys) Subscribe(f func()) (cancel func()) {
+	return k.changed.Add(func(struct{}) { f() })
+}

@@ -40,6 +40,12 @@ func ReasonOf(err error) Reason {
 	if err == nil {
 		return ""
 	}
+	switch err := err.(type) { //nolint:errorlint // what comes most often, without a search
+	case Reason:
+		return err
+	case *RevokedError:
+		return ErrRevoked
+	}
 	var r Reason
 	if errors.As(err, &r) {
 		return r

@@ -38,6 +38,7 @@ type entry struct {
 	used    atomic.Bool
 	trusted atomic.Pointer[KeySet] // the set in which key was last found
 	good    atomic.Uint64          // generation of the revocations when last found good, plus one; 0 for never
+	revoked atomic.Pointer[RevokedError]
 }
 
 const (

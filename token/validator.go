@@ -78,6 +78,8 @@ type Validator struct {
 
 	asked atomic.Int64 // when an unknown key last made the view catch up: ns since started
 	start time.Time
+
+	watches watches
 }
 
 // NewValidator returns a validator. It is an error to leave a required field
@@ -105,8 +107,13 @@ func NewValidator(config Config) (*Validator, error) {
 	v.seen = newSeen(config.rememberedBytes())
 	v.start = v.now()
 	v.asked.Store(-int64(config.unknownKeyInterval()))
+	v.watches.init(v)
 	return v, nil
 }
+
+// Close ends every [Watch] and waits for the goroutine that serves them. Validate
+// goes on working. A validator that has never watched a session needs no Close.
+func (v *Validator) Close() { v.watches.close() }
 
 // Validate returns the session that raw carries if it may be used now. Otherwise
 // the error wraps the [Reason]; [ReasonOf] extracts it. The session is shared: do
@@ -116,13 +123,22 @@ func NewValidator(config Config) (*Validator, error) {
 // token knows of changes that the view does not, or the cache is partial and has
 // forgotten the session. It then waits for the answer, no longer than ctx allows.
 func (v *Validator) Validate(ctx context.Context, raw string) (*Session, error) {
+	e, err := v.observed(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	return &e.session, nil
+}
+
+// observed is validate, and reports the decision to Config.Observe.
+func (v *Validator) observed(ctx context.Context, raw string) (*entry, error) {
 	if v.config.Observe == nil {
 		return v.validate(ctx, raw)
 	}
 	began := v.now()
-	s, err := v.validate(ctx, raw)
+	e, err := v.validate(ctx, raw)
 	v.config.Observe(ReasonOf(err), v.now().Sub(began))
-	return s, err
+	return e, err
 }
 
 // ValidateRemembered is Validate for a token that this validator remembers and
@@ -147,26 +163,30 @@ func (v *Validator) ValidateRemembered(ctx context.Context, raw string) *Session
 	return &e.session
 }
 
-func (v *Validator) validate(ctx context.Context, raw string) (*Session, error) {
-	if e := v.seen.get(raw); e != nil {
-		err := v.decide(ctx, e)
-		if err == nil {
-			return &e.session, nil
+// validate also remembers tokens that are over, so that a client that goes on
+// presenting one costs no signature check each time.
+func (v *Validator) validate(ctx context.Context, raw string) (*entry, error) {
+	e := v.seen.get(raw)
+	known := e != nil
+	if !known {
+		var err error
+		if e, err = v.verify(ctx, raw); err != nil {
+			return nil, err
 		}
-		if ReasonOf(err) != ErrUnavailable {
-			v.seen.forget(raw)
-		}
-		return nil, err
 	}
-	e, err := v.verify(ctx, raw)
+	err := v.decide(ctx, e)
+	switch {
+	case err == errKeyNotTrusted: //nolint:errorlint // never wrapped
+		if known {
+			v.seen.forget(raw) // nothing about it is proven any longer
+		}
+	case !known:
+		v.seen.add(raw, e)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := v.decide(ctx, e); err != nil {
-		return nil, err
-	}
-	v.seen.add(raw, e)
-	return &e.session, nil
+	return e, nil
 }
 
 // verify proves that raw is a token of this issuer for this audience, signed with
@@ -270,7 +290,7 @@ func (v *Validator) decide(ctx context.Context, e *entry) error {
 				return err
 			}
 			if now = v.now(); !view.Trusted(now) {
-				return fmt.Errorf("%w: the view's lease has run out", ErrUnavailable)
+				return errLeaseOver
 			}
 			if s.Epoch > view.Epoch() {
 				return fmt.Errorf("%w: epoch is ahead of the store's clock", ErrMalformed)
@@ -279,9 +299,12 @@ func (v *Validator) decide(ctx context.Context, e *entry) error {
 		// The signature was checked before the view was known to be current: the
 		// key may have been retired in an emergency that is only seen now.
 		if !e.trustedBy(v.config.Keys.Current()) {
-			return fmt.Errorf("%w: the key is no longer trusted", ErrUnknownKey)
+			return errKeyNotTrusted
 		}
 		if err := s.CheckTime(v.config.Settings.Current(), now); err != nil {
+			return err
+		}
+		if err := e.revoked.Load(); err != nil {
 			return err
 		}
 		// The generation is read before the question: a revocation that comes in
@@ -292,7 +315,7 @@ func (v *Validator) decide(ctx context.Context, e *entry) error {
 		}
 		before, complete := revocations.Known(s.Subject, s.ID, s.RememberMe)
 		if s.Epoch < before {
-			return revokedError(before)
+			return e.revokedAt(before)
 		}
 		if complete || answered == generation {
 			e.good.Store(generation)
@@ -303,11 +326,46 @@ func (v *Validator) decide(ctx context.Context, e *entry) error {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		if s.Epoch < before {
-			return revokedError(before)
+			return e.revokedAt(before)
 		}
 		// Asking took time: once more through the rules that time decides.
 		answered = asOf + 1
 	}
+}
+
+var (
+	errLeaseOver     = fmt.Errorf("%w: the view's lease has run out", ErrUnavailable)
+	errKeyNotTrusted = fmt.Errorf("%w: the key is no longer trusted", ErrUnknownKey)
+	errClosed        = fmt.Errorf("%w: the validator is closed", ErrUnavailable)
+)
+
+// standing decides about a proven token by what is known here, without I/O and
+// without the lease. If certain is false the source of a partial cache has to be
+// asked.
+func (v *Validator) standing(e *entry) (err error, certain bool) { //nolint:revive,staticcheck // the error is the answer, certain qualifies it
+	s, revocations := &e.session, v.config.Revocations
+	if !e.trustedBy(v.config.Keys.Current()) {
+		return errKeyNotTrusted, true
+	}
+	if err := s.CheckTime(v.config.Settings.Current(), v.now()); err != nil {
+		return err, true
+	}
+	generation := revocations.Generation() + 1
+	if e.good.Load() == generation {
+		return nil, true
+	}
+	before, complete := revocations.Known(s.Subject, s.ID, s.RememberMe)
+	if s.Epoch < before {
+		return e.revokedAt(before), true
+	}
+	return nil, complete
+}
+
+// revokedAt remembers that the token is revoked, which no later change undoes.
+func (e *entry) revokedAt(before revocation.Epoch) error {
+	err := &RevokedError{Before: before}
+	e.revoked.Store(err)
+	return err
 }
 
 // RevokedError is the error about a session that was revoked: it wraps

@@ -1,6 +1,7 @@
 // Package bearer puts a token validator in front of HTTP handlers: it takes the
 // token from the Authorization header (RFC 6750, section 2.1), has it validated,
-// and gives the handler the session in the request's context.
+// and gives the handler the session in the request's context. The context ends when
+// the session does, so streams that honour it end with a revocation.
 //
 //	mux.Handle("/invoices/", bearer.Require(validator)(invoices))
 //	…
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"example.com/curfew/token"
 )
@@ -25,18 +27,35 @@ type Validator interface {
 	Validate(ctx context.Context, raw string) (*token.Session, error)
 }
 
+// Watcher is a [Validator] that can also watch a session until it ends. A
+// [token.Validator] is one; [token.Validator.Watch] says what its methods promise.
+type Watcher interface {
+	Validator
+	Watch(ctx context.Context, raw string, grace time.Duration) (*token.Watch, error)
+}
+
 // DefaultRealm is the realm of a challenge unless another is configured.
 const DefaultRealm = "curfew"
 
 // Require returns a middleware that lets only requests with a good token through.
+// If v is a [Watcher], as every [token.Validator] is, the request's context ends
+// with the session.
 func Require(v Validator) func(http.Handler) http.Handler {
-	return Middleware{Validator: v}.Wrap
+	_, can := v.(Watcher)
+	return Middleware{Validator: v, EndWithSession: can}.Wrap
+}
+
+// RequireLive is [Require] for a validator that must be able to watch sessions.
+func RequireLive(v Watcher) func(http.Handler) http.Handler {
+	return Middleware{Validator: v, EndWithSession: true}.Wrap
 }
 
 // Optional returns a middleware that also lets requests without a token through;
-// their context has no session. A token that is there must be good.
+// their context has no session. A token that is there must be good. The context
+// ends with the session as that of [Require] does.
 func Optional(v Validator) func(http.Handler) http.Handler {
-	return Middleware{Validator: v, Optional: true}.Wrap
+	_, can := v.(Watcher)
+	return Middleware{Validator: v, Optional: true, EndWithSession: can}.Wrap
 }
 
 // Middleware is what stands in front of a handler. Only Validator is required.
@@ -46,6 +65,15 @@ type Middleware struct {
 	// Optional lets requests without a token through, without a session. A token
 	// that is there and is refused is refused all the same.
 	Optional bool
+	// EndWithSession ends the request's context when the session ends: see
+	// token.Validator.Watch. context.Cause then wraps the token.Reason. Validator must
+	// be a Watcher. A handler that never looks whether its context has ended pays
+	// nothing for it. False decides when the request arrives, and never again.
+	EndWithSession bool
+	// Grace is how long a context outlives the lease of the validator's view, when
+	// nothing can be known about the session. Zero or less ends it with the lease.
+	// It goes with EndWithSession.
+	Grace time.Duration
 	// Realm stands in challenges (RFC 9110, section 11.5). Empty means
 	// DefaultRealm.
 	Realm string
@@ -84,6 +112,10 @@ func (m Middleware) Wrap(next http.Handler) http.Handler {
 	if m.Validator == nil {
 		panic("bearer: Middleware.Validator is nil")
 	}
+	watcher, can := m.Validator.(Watcher)
+	if m.EndWithSession && !can {
+		panic(fmt.Sprintf("bearer: Middleware.EndWithSession is set, but %T has no method Watch", m.Validator))
+	}
 	extract, refuse := m.extract(), m.errorHandler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		raw, err := extract(r)
@@ -94,10 +126,21 @@ func (m Middleware) Wrap(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		var session *token.Session
-		if err == nil {
-			session, err = m.Validator.Validate(r.Context(), raw)
+		if err != nil {
+			refuse(w, r, err)
+			return
 		}
+		if m.EndWithSession {
+			watch, err := watcher.Watch(r.Context(), raw, m.Grace)
+			if err != nil {
+				refuse(w, r, err)
+				return
+			}
+			defer watch.Stop()
+			next.ServeHTTP(w, r.WithContext(context.WithValue(watch.Context(), contextKey{}, watch)))
+			return
+		}
+		session, err := m.Validator.Validate(r.Context(), raw)
 		if err != nil {
 			refuse(w, r, err)
 			return
@@ -152,8 +195,14 @@ func WithSession(ctx context.Context, s *token.Session) context.Context {
 }
 
 // Session returns the session of a request that came through a [Middleware], or
-// nil if it came without a token. It is shared: do not modify it.
+// nil if it came without a token. After [Renew] it is as the newer token has it. It
+// is shared: do not modify it.
 func Session(ctx context.Context) *token.Session {
-	s, _ := ctx.Value(contextKey{}).(*token.Session)
-	return s
+	switch v := ctx.Value(contextKey{}).(type) {
+	case *token.Session:
+		return v
+	case *token.Watch:
+		return v.Session()
+	}
+	return nil
 }

@@ -49,8 +49,9 @@ type Issuer struct {
 	View        *View             // current and trusted until changed
 
 	tb      TB
-	mu      sync.Mutex // guards what follows
+	clock   sync.Mutex // guards now; taken last, since validators read the clock
 	now     time.Time
+	mu      sync.Mutex // guards what follows
 	epoch   revocation.Epoch
 	signing map[string]*token.SigningKey
 }
@@ -137,23 +138,23 @@ func NewKey(alg string) (*token.SigningKey, error) {
 
 // Now returns the time on the issuer's clock.
 func (i *Issuer) Now() time.Time {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+	i.clock.Lock()
+	defer i.clock.Unlock()
 	return i.now
 }
 
 // SetNow sets the clock, forwards or back. The epoch clock does not go back.
 func (i *Issuer) SetNow(now time.Time) {
-	i.mu.Lock()
+	i.clock.Lock()
 	i.now = now
-	i.mu.Unlock()
+	i.clock.Unlock()
 }
 
 // Advance moves the clock by d.
 func (i *Issuer) Advance(d time.Duration) {
-	i.mu.Lock()
+	i.clock.Lock()
 	i.now = i.now.Add(d)
-	i.mu.Unlock()
+	i.clock.Unlock()
 }
 
 // Epoch returns what the epoch clock shows: the epoch of the last change.
@@ -168,7 +169,7 @@ func (i *Issuer) Epoch() revocation.Epoch {
 func (i *Issuer) Tick() revocation.Epoch {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.epoch = i.epoch.Next(i.now)
+	i.epoch = i.epoch.Next(i.Now())
 	return i.epoch
 }
 
@@ -269,11 +270,14 @@ func (i *Issuer) Config() token.Config {
 	}
 }
 
-// Validator returns a validator of this issuer's tokens.
+// Validator returns a validator of this issuer's tokens. It is closed when the test
+// ends. What it watches, it compares with the issuer's clock and the view at least
+// every tenth of a second.
 func (i *Issuer) Validator() *token.Validator {
 	v, err := token.NewValidator(i.Config())
 	if err != nil {
 		i.tb.Fatalf("tokentest: %v", err)
 	}
+	i.tb.Cleanup(v.Close)
 	return v
 }

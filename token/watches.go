@@ -1,0 +1,505 @@
+package token
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+)
+
+// watchInterval is the longest time between two looks at the lease, at settings and
+// keys whose sources do not report changes, and at a wall clock that was set.
+const watchInterval = 100 * time.Millisecond
+
+// watches are the sessions that a validator watches. A revocation finds those that
+// it ends by an index; ends by time are in a heap. One goroutine serves all of them
+// and runs only while there are any.
+type watches struct {
+	v     *Validator
+	count atomic.Int64 // len(ends), to be read without the lock
+
+	mu         sync.Mutex
+	ends       endHeap // every watch, the one that ends first in front
+	users      map[string]*Watch
+	sessions   map[string]*Watch
+	remembered *Watch
+	inForce    *settings.InForce // by which the ends were worked out
+	keys       *KeySet           // by which the watches were last checked
+	distrusted time.Time         // since when the view has not been trusted; zero if it is
+	planned    time.Time         // when the goroutine looks next; zero while it is looking
+	looking    bool              // the goroutine runs
+	closed     bool
+	cancels    []func() // end the subscriptions
+
+	wake    chan struct{}
+	running sync.WaitGroup
+}
+
+// The indexes in which a watch is linked.
+const (
+	byUser = iota
+	bySession
+	byRemembered
+	indexes
+)
+
+// link is the place of a watch in a doubly linked list of one index.
+type link struct{ previous, next *Watch }
+
+func (ws *watches) init(v *Validator) {
+	ws.v, ws.wake = v, make(chan struct{}, 1)
+	ws.users, ws.sessions = map[string]*Watch{}, map[string]*Watch{}
+	ws.inForce, ws.keys = v.config.Settings.Current(), v.config.Keys.Current()
+}
+
+// observer is a source that reports its changes. Others are looked at every
+// watchInterval.
+type observer interface {
+	Subscribe(f func()) (cancel func())
+}
+
+func (ws *watches) subscribeLocked() {
+	if ws.cancels != nil {
+		return
+	}
+	ws.cancels = append(ws.cancels, ws.v.config.Revocations.Subscribe(ws.revoke))
+	for _, source := range []any{ws.v.config.Settings, ws.v.config.Keys} {
+		if o, ok := source.(observer); ok {
+			ws.cancels = append(ws.cancels, o.Subscribe(func() { ws.review() }))
+		}
+	}
+}
+
+// add registers a watch. The error is why the context is to end at once.
+func (ws *watches) add(w *Watch) error {
+	e := w.latest.Load()
+	ws.mu.Lock()
+	switch {
+	case w.state == ended:
+		defer ws.mu.Unlock()
+		return w.cause
+	case ws.closed:
+		defer ws.mu.Unlock()
+		w.state, w.cause = ended, errClosed
+		return w.cause
+	}
+	ws.subscribeLocked()
+	if len(ws.ends) == 0 { // changes were not observed
+		ws.inForce, ws.keys = ws.v.config.Settings.Current(), ws.v.config.Keys.Current()
+	}
+	w.state = watched
+	w.end = e.session.endsAt(ws.inForce)
+	heap.Push(&ws.ends, w)
+	ws.count.Store(int64(len(ws.ends)))
+	ws.link(w)
+	ws.planLocked(w.end)
+	if w.parent.Done() != nil {
+		w.detach = context.AfterFunc(w.parent, w.Stop)
+	}
+	ws.mu.Unlock()
+	// What was applied before is in the cache; what comes from now on finds the watch.
+	ws.recheck(w, e)
+	return nil
+}
+
+// planLocked makes the goroutine look at end at the latest.
+func (ws *watches) planLocked(end UnixTime) {
+	if !ws.looking {
+		ws.looking = true
+		ws.running.Go(ws.run) // ends when there are no watches, or with close
+		return
+	}
+	if !ws.planned.IsZero() && end.Time().Before(ws.planned) {
+		select {
+		case ws.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// recheck ends a watch whose token is over by what this validator knows. Only a
+// cache that has forgotten something may have to ask its source.
+func (ws *watches) recheck(w *Watch, e *entry) {
+	err, certain := ws.v.standing(e)
+	if err != nil {
+		ws.end(w, err)
+		return
+	}
+	if certain {
+		return
+	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.closed || w.state == ended {
+		return
+	}
+	ws.running.Go(func() { // ends with the look-up, which is bounded in time, or with the watch
+		if err := ws.v.decide(w.ctx, e); err != nil {
+			ws.end(w, err)
+		}
+	})
+}
+
+// renew replaces the token of a watch unless it has a newer one.
+func (ws *watches) renew(w *Watch, e *entry) error {
+	ws.mu.Lock()
+	now, next := &w.latest.Load().session, &e.session
+	switch {
+	case next.ID != now.ID || next.Subject != now.Subject:
+		ws.mu.Unlock()
+		return ErrOtherSession
+	case w.state == ended:
+		defer ws.mu.Unlock()
+		return w.cause
+	case next.Epoch < now.Epoch || next.LastRefresh < now.LastRefresh:
+		ws.mu.Unlock()
+		return nil
+	}
+	w.latest.Store(e)
+	if w.state == watched {
+		w.end = next.endsAt(ws.inForce)
+		heap.Fix(&ws.ends, w.place)
+		ws.planLocked(w.end)
+	}
+	ws.mu.Unlock()
+	if w.begun.Load() {
+		ws.recheck(w, e)
+	}
+	return nil
+}
+
+// end ends a watch unless it has ended.
+func (ws *watches) end(w *Watch, cause error) {
+	ws.mu.Lock()
+	cancel := ws.endLocked(w, cause)
+	ws.mu.Unlock()
+	if cancel != nil {
+		cancel(cause)
+	}
+}
+
+// endLocked takes a watch out. The caller calls what it returns, if not nil, without
+// the lock.
+func (ws *watches) endLocked(w *Watch, cause error) context.CancelCauseFunc {
+	was := w.state
+	if was == ended {
+		return nil
+	}
+	w.state, w.cause = ended, cause
+	if was == notWatched {
+		return nil // begin ends the context
+	}
+	heap.Remove(&ws.ends, w.place)
+	ws.count.Store(int64(len(ws.ends)))
+	ws.unlink(w)
+	if w.detach != nil {
+		w.detach()
+	}
+	return w.cancel
+}
+
+// sweep ends those of the watches for which over returns a cause. It returns when
+// their contexts have ended.
+func (ws *watches) sweepLocked(among func(yield func(*Watch) bool), over func(*Watch) error) (cancel func()) {
+	type one struct {
+		w     *Watch
+		cause error
+	}
+	var found []one
+	for w := range among {
+		if cause := over(w); cause != nil {
+			found = append(found, one{w, cause})
+		}
+	}
+	for _, o := range found {
+		ws.endLocked(o.w, o.cause)
+	}
+	return func() {
+		for _, o := range found {
+			o.w.cancel(o.cause)
+		}
+	}
+}
+
+// all yields every watch.
+func (ws *watches) all(yield func(*Watch) bool) {
+	for _, w := range ws.ends {
+		if !yield(w) {
+			return
+		}
+	}
+}
+
+// chain yields the watches of one list.
+func chain(first *Watch, index int) func(yield func(*Watch) bool) {
+	return func(yield func(*Watch) bool) {
+		for w := first; w != nil; w = w.links[index].next {
+			if !yield(w) {
+				return
+			}
+		}
+	}
+}
+
+// revoke ends what revocations end, when they have just been applied.
+func (ws *watches) revoke(revocations []revocation.Revocation) {
+	if ws.count.Load() == 0 {
+		return
+	}
+	var cancels []func()
+	ws.mu.Lock()
+	for _, r := range revocations {
+		among := ws.scopeLocked(r.Scope)
+		if among == nil {
+			continue
+		}
+		cancels = append(cancels, ws.sweepLocked(among, func(w *Watch) error {
+			if w.latest.Load().session.Epoch < r.Epoch {
+				return revokedError(r.Epoch)
+			}
+			return nil
+		}))
+	}
+	ws.mu.Unlock()
+	for _, cancel := range cancels {
+		cancel()
+	}
+}
+
+// scopeLocked returns the watches that a scope covers; nil if there are none.
+func (ws *watches) scopeLocked(s revocation.Scope) func(yield func(*Watch) bool) {
+	var first *Watch
+	index := byUser
+	switch s.Kind {
+	case revocation.KindEveryone:
+		return ws.all
+	case revocation.KindRemembered:
+		first, index = ws.remembered, byRemembered
+	case revocation.KindUser:
+		first = ws.users[s.ID]
+	case revocation.KindSession:
+		first, index = ws.sessions[s.ID], bySession
+	}
+	if first == nil {
+		return nil
+	}
+	return chain(first, index)
+}
+
+// review ends what the settings and the keys that are in force now have ended, if
+// they have changed.
+func (ws *watches) review() {
+	if ws.count.Load() == 0 {
+		return // the next watch is added by what is in force then: see look
+	}
+	now := ws.v.now()
+	ws.mu.Lock()
+	cancel := ws.reviewLocked(now)
+	ws.mu.Unlock()
+	cancel()
+}
+
+func (ws *watches) reviewLocked(now time.Time) (cancel func()) {
+	in, keys := ws.v.config.Settings.Current(), ws.v.config.Keys.Current()
+	if in == ws.inForce && keys == ws.keys {
+		return func() {}
+	}
+	ws.inForce, ws.keys = in, keys
+	cancel = ws.sweepLocked(ws.all, func(w *Watch) error {
+		e := w.latest.Load()
+		if !e.trustedBy(keys) {
+			return errKeyNotTrusted
+		}
+		w.end = e.session.endsAt(in)
+		return e.session.CheckTime(in, now)
+	})
+	heap.Init(&ws.ends)
+	if len(ws.ends) > 0 {
+		ws.planLocked(ws.ends[0].end)
+	}
+	return cancel
+}
+
+// run looks after the watches as time passes.
+func (ws *watches) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-ws.wake:
+		}
+		wait, more := ws.look()
+		if !more {
+			return
+		}
+		timer.Reset(wait)
+	}
+}
+
+// look ends what has ended by time and by the lease. It returns when to look again;
+// more is false if there is nothing to look after, and the goroutine ends.
+func (ws *watches) look() (wait time.Duration, more bool) {
+	now := ws.v.now()
+	var cancels []func()
+	defer func() {
+		for _, cancel := range cancels {
+			cancel()
+		}
+	}()
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.planned = time.Time{}
+	if len(ws.ends) == 0 || ws.closed {
+		ws.looking = false
+		return 0, false
+	}
+	cancels = append(cancels, ws.reviewLocked(now))
+	cancels = append(cancels, ws.sweepLocked(ws.dueLocked(now), func(w *Watch) error {
+		return w.latest.Load().session.CheckTime(ws.inForce, now)
+	}))
+	if ws.v.config.View.Trusted(now) {
+		ws.distrusted = time.Time{}
+	} else {
+		if ws.distrusted.IsZero() {
+			ws.distrusted = now
+		}
+		cancels = append(cancels, ws.sweepLocked(ws.all, func(w *Watch) error {
+			if now.Sub(ws.distrusted) >= w.grace {
+				return errLeaseOver
+			}
+			return nil
+		}))
+	}
+	wait = watchInterval
+	if len(ws.ends) > 0 {
+		wait = max(0, min(wait, ws.ends[0].end.Time().Sub(now)))
+	}
+	if wait == 0 {
+		wait = watchInterval // its end has come and CheckTime lets it live: the wall clock was set back
+	}
+	ws.planned = now.Add(wait)
+	return wait, true
+}
+
+// dueLocked yields the watches whose end has come.
+func (ws *watches) dueLocked(now time.Time) func(yield func(*Watch) bool) {
+	seconds := UnixTime(now.Unix())
+	var within func(i int, yield func(*Watch) bool) bool
+	within = func(i int, yield func(*Watch) bool) bool {
+		if i >= len(ws.ends) || ws.ends[i].end > seconds {
+			return true
+		}
+		return yield(ws.ends[i]) && within(2*i+1, yield) && within(2*i+2, yield)
+	}
+	return func(yield func(*Watch) bool) { within(0, yield) }
+}
+
+// close ends every watch and the goroutine. Watches that come later end at once.
+func (ws *watches) close() {
+	ws.mu.Lock()
+	ws.closed = true
+	cancel := ws.sweepLocked(ws.all, func(*Watch) error { return errClosed })
+	cancels := ws.cancels
+	ws.cancels = nil
+	select {
+	case ws.wake <- struct{}{}:
+	default:
+	}
+	ws.mu.Unlock()
+	cancel()
+	for _, cancel := range cancels {
+		cancel()
+	}
+	ws.running.Wait()
+}
+
+func (ws *watches) link(w *Watch) {
+	s := &w.latest.Load().session
+	push(ws.users, s.Subject, w, byUser)
+	push(ws.sessions, s.ID, w, bySession)
+	if s.RememberMe {
+		if first := ws.remembered; first != nil {
+			first.links[byRemembered].previous = w
+			w.links[byRemembered].next = first
+		}
+		ws.remembered = w
+	}
+}
+
+func push(index map[string]*Watch, key string, w *Watch, i int) {
+	if first := index[key]; first != nil {
+		first.links[i].previous = w
+		w.links[i].next = first
+	}
+	index[key] = w
+}
+
+func (ws *watches) unlink(w *Watch) {
+	s := &w.latest.Load().session
+	remove(ws.users, s.Subject, w, byUser)
+	remove(ws.sessions, s.ID, w, bySession)
+	if first := w.cut(byRemembered); ws.remembered == w {
+		ws.remembered = first
+	}
+}
+
+func remove(index map[string]*Watch, key string, w *Watch, i int) {
+	next := w.cut(i)
+	switch {
+	case index[key] != w:
+	case next == nil:
+		delete(index, key)
+	default:
+		index[key] = next
+	}
+}
+
+// cut takes the watch out of a list and returns what came after it.
+func (w *Watch) cut(i int) (next *Watch) {
+	l := &w.links[i]
+	next = l.next
+	if l.previous != nil {
+		l.previous.links[i].next = l.next
+	}
+	if l.next != nil {
+		l.next.links[i].previous = l.previous
+	}
+	*l = link{}
+	return next
+}
+
+// endHeap is a heap of watches by their end (container/heap).
+type endHeap []*Watch
+
+func (h endHeap) Len() int           { return len(h) }
+func (h endHeap) Less(i, j int) bool { return h[i].end < h[j].end }
+
+func (h endHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+
+// Push is called by container/heap.
+func (h *endHeap) Push(x any) {
+	w, ok := x.(*Watch)
+	if !ok {
+		panic(fmt.Sprintf("token: a %T in the heap of watches", x))
+	}
+	w.place = len(*h)
+	*h = append(*h, w)
+}
+
+// Pop is called by container/heap.
+func (h *endHeap) Pop() any {
+	old := *h
+	w := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return w
+}
