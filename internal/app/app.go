@@ -165,6 +165,7 @@ func (a *App) openServices(ctx context.Context) error {
 	if a.validator, err = a.node.Validator("", (&observer{doors: a.doors}).observe); err != nil {
 		return err
 	}
+	a.closing(func() error { a.validator.Close(); return nil })
 	a.sessions = session.New(session.Config{
 		Store: a.store, Accounts: a.accounts, Ring: a.ring, View: counted{a.node, a.metrics}, Installation: a.installed,
 		MinimumTimeout: a.config.MinimumTimeout(), AuditRetention: a.config.AuditRetention,

@@ -70,6 +70,7 @@ func (e *Edge) open(ctx context.Context) error {
 		Issuer: issuer, Ready: e.ready, TrustedProxies: e.config.TrustedProxies,
 		Jar:     webcookie.Jar{Domain: e.config.CookieDomain},
 		Returns: webcookie.Returns{Issuer: issuer, Hosts: e.config.ReturnHosts},
+		Lease:   func() time.Duration { return e.feed.Status().LeaseLeft },
 		Parking: e.parking, Metrics: e.metrics, Now: e.now, Logger: e.log,
 	})
 	if err != nil {
@@ -87,7 +88,12 @@ func (e *Edge) greet(w io.Writer) error {
 }
 
 // Run serves until ctx ends: see [App.Run].
-func (e *Edge) Run(ctx context.Context) error { return e.run(ctx, e.feed.Drain) }
+func (e *Edge) Run(ctx context.Context) error {
+	return e.run(ctx, func() {
+		e.feed.Validator().Close()
+		e.feed.Drain()
+	})
+}
 
 func (e *Edge) ready(context.Context) error {
 	switch {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -27,7 +28,7 @@ func (a *App) mount() error {
 		Sessions: a.sessions, Accounts: a.accounts, Feed: a.node, Validator: a.validator,
 		Keys: a.node.Keys(), Settings: a.node.Settings(), Issuer: a.installed.Issuer,
 		Rest: pages, Ready: a.ready, TrustedProxies: a.config.TrustedProxies, Jar: jar, Returns: returns,
-		KeyCache: a.config.Lease, Parking: a.parking, Metrics: a.metrics, Now: a.now, Logger: a.log,
+		KeyCache: a.config.Lease, Lease: func() time.Duration { return a.config.Lease }, Parking: a.parking, Metrics: a.metrics, Now: a.now, Logger: a.log,
 	})
 	if err != nil {
 		return err

@@ -21,7 +21,10 @@ const (
 // followers sent away, requests under way finished. It returns nil if everything
 // had ended within the shutdown timeout.
 func (a *App) Run(ctx context.Context) error {
-	return a.run(ctx, a.node.Drain,
+	return a.run(ctx, func() {
+		a.validator.Close() // clients with an event stream connect elsewhere
+		a.node.Drain()
+	},
 		func(ctx context.Context) error { return a.every(ctx, "keys", keysEvery, a.ring.Maintain) },
 		func(ctx context.Context) error { return a.every(ctx, "prune", pruneEvery, a.sessions.Maintain) },
 		func(ctx context.Context) error { return a.every(ctx, "clock", clockEvery, a.watchClock) },

@@ -30,6 +30,7 @@ var (
 	ErrTooLarge     = errors.New("the body is too large")    // 413
 	ErrMediaType    = errors.New("unsupported media type")   // 415
 	ErrAmbiguous    = errors.New("ambiguous")                // 422: more than one goes by that name
+	ErrTooMany      = errors.New("too many at a time")       // 429
 	ErrNeedsIfMatch = errors.New("If-Match is required")     // 428
 	ErrInternal     = errors.New("internal error")           // 500: a defect of ours
 	ErrNotReady     = errors.New("not ready to answer here") // 503
@@ -87,6 +88,7 @@ var table = append([]row{
 	{is: ErrTooLarge, status: 413, code: wire.CodeTooLarge},
 	{is: ErrMediaType, status: 415, code: wire.CodeMediaType},
 	{is: ErrAmbiguous, status: 422, code: wire.CodeAmbiguous},
+	{is: ErrTooMany, status: 429, code: wire.CodeRateLimited},
 	{is: ErrNeedsIfMatch, status: 428, code: wire.CodeNeedsIfMatch},
 	{is: ErrInternal, status: 500, code: wire.CodeInternal},
 	{is: ErrNotReady, status: 503, code: string(token.ErrUnavailable)},

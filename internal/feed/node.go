@@ -183,7 +183,7 @@ func (n *Node) Cache() *revocation.Cache { return n.cache }
 func (n *Node) Installation() store.Installation { return *n.installation.Load() }
 
 // Validator returns a validator on this view. audience must be one of the
-// installation's; "" means its first. observe may be nil.
+// installation's; "" means its first. observe may be nil. The caller closes it.
 func (n *Node) Validator(audience string, observe func(token.Reason, time.Duration)) (*token.Validator, error) {
 	in := n.Installation()
 	if audience == "" && len(in.Audience) > 0 {

@@ -52,11 +52,11 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (c *call) answer() error {
-	if c.route.Who == BearerOrCookie {
+	if c.route.Pattern == verifyPath {
 		c.nobody() // before anything can go wrong
 	}
 	most := max(c.route.body, ordinaryBody)
-	if c.r.ContentLength > most && c.route.Who != BearerOrCookie {
+	if c.r.ContentLength > most && c.route.Pattern != verifyPath {
 		return fmt.Errorf("%w: the most is %d bytes", fault.ErrTooLarge, most)
 	}
 	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, c.route.body)

@@ -70,6 +70,9 @@ type Config struct {
 	// Timeout is how long a call may take that does nothing but ask the store.
 	// Zero: 2 s.
 	Timeout time.Duration
+	// Lease is how long this server's view may be trusted without news: heartbeats of
+	// event streams come within a third of it. Nil: always 15 s.
+	Lease func() time.Duration
 
 	// Parking is where the connections of followers wait. Nil: each keeps a
 	// goroutine waiting.
@@ -103,6 +106,7 @@ type api struct {
 
 	followers *followers // nil where the view is somebody else's: an edge's
 	refresh   refreshGroup
+	streams   streams // open event streams
 
 	unguarded bool
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -151,7 +152,12 @@ func (c *checker) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, err := io.ReadAll(response.Body)
+	var answer []byte
+	if strings.HasPrefix(response.Header.Get("Content-Type"), "text/event-stream") {
+		answer, err = bufio.NewReader(response.Body).ReadBytes('\n') // the rest comes when the session ends
+	} else {
+		answer, err = io.ReadAll(response.Body)
+	}
 	response.Body.Close()
 	if err != nil {
 		return nil, err

@@ -91,6 +91,7 @@ var expectations = []expectation{
 	{route: "GET /v1/audit", status: 200, own: "a"},
 
 	{route: "ANY /v1/verify", status: 200, own: "uea"},
+	{route: "GET /v1/session/events", status: 200, own: "uea"},
 	{route: "POST /oauth/revoke", status: 200, own: "uea", prepare: ofToken},
 
 	// Calls of clients take no user's token, whoever it is of.

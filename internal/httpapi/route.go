@@ -68,6 +68,7 @@ func Routes() []Route {
 	return []Route{
 		{Method: "POST", Pattern: "/v1/sessions", Who: Anyone, body: ordinaryBody, timeout: slow, handle: signIn},
 		{Method: "GET", Pattern: "/v1/session", Who: Bearer, handle: describe},
+		{Method: "GET", Pattern: "/v1/session/events", Who: BearerOrCookie, Edge: true, quiet: true, handle: sessionEvents},
 		{Method: "POST", Pattern: "/v1/session/refresh", Who: Bearer, body: ordinaryBody, handle: refresh},
 		{Method: "DELETE", Pattern: "/v1/session", Who: Bearer, handle: signOut},
 

@@ -144,8 +144,9 @@ func (f *Follower) begin(ctx context.Context) error {
 	return err
 }
 
-// Close gives the view up: from then on every answer is unavailable. Everything
-// that Open started has ended when it returns.
+// Close gives the view up: from then on every answer is unavailable, and every
+// session that is watched counts as ended. Everything that Open started has ended
+// when it returns.
 func (f *Follower) Close() error {
 	if f.closed.Swap(true) {
 		return nil
@@ -153,6 +154,7 @@ func (f *Follower) Close() error {
 	f.state.mu.Lock()
 	f.distrustLocked()
 	f.state.mu.Unlock()
+	f.validator.Close()
 	f.stop()
 	f.running.Wait()
 	f.cache.Close()

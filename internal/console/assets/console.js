@@ -152,10 +152,23 @@
 		}
 	}
 	const warnFrom = Number(body.dataset.idle) / 4 || 0;
+	// The server says when the session ends. Only a page in view listens: a browser
+	// opens few connections to one host, and every tab would hold one.
+	let events = null;
+	const listen = () => {
+		if (document.hidden || state !== "live") {
+			if (events) events.close();
+			events = null;
+		} else if (!events) {
+			events = new EventSource("/v1/session/events");
+			events.addEventListener("ended", () => { events.close(); events = null; ask(); });
+		}
+	};
 	if (state !== "none") {
 		setInterval(tick, 250);
-		setInterval(() => { if (!document.hidden) ask(); }, 5000);
-		document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
+		setInterval(() => { if (!document.hidden) { ask(); listen(); } }, 5000);
+		document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); listen(); });
+		listen();
 		tick();
 	}
 	// A page that comes back from the browser's memory may be somebody's who has
