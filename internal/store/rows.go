@@ -68,8 +68,8 @@ func (c *Client) Can(capability string) bool {
 	return c != nil && !c.Deleted && slices.Contains(c.Capabilities, capability)
 }
 
-// Session is what is kept of a session for people to look at and to count. No
-// validation reads it.
+// Session is what is kept of a session for people to look at and to count, and to
+// tell whether it carries its user's permissions. No validation reads it.
 type Session struct {
 	ID         string
 	UserID     string
@@ -78,6 +78,7 @@ type Session struct {
 	KeyID      string           // of the key that signed its latest token
 	Device     string           // from the User-Agent; may be ""
 	Address    string           // of the client at sign-in
+	BegunBy    string           // kind of the actor that began it; "" if unknown: it carries no permission
 	BeganAt    int64            // µs; the token's iat, to the µs
 	LastSeenAt int64            // µs; sign-in or last refresh
 	ExpiresAt  int64            // µs; the latest token's exp

@@ -82,6 +82,11 @@ type Writer interface {
 	// Its lock is held until the transaction ends, so order of epochs is order of
 	// commits. It also wakes the watchers of other processes on commit.
 	Advance(ctx context.Context, now time.Time) (revocation.Epoch, error)
+	// HoldClock holds the clock without advancing it: no other transaction
+	// advances it until this one ends, and what was committed with an epoch before
+	// is seen. Several transactions may hold it. One that holds it must not advance
+	// it.
+	HoldClock(ctx context.Context) error
 	// PutRevocations raises the revoked-before of scopes; a lower epoch changes nothing.
 	PutRevocations(ctx context.Context, revocations ...revocation.Revocation) error
 	// Prune removes what can matter to nobody: revocations of users and sessions
@@ -112,6 +117,10 @@ type ClockReader interface {
 	ChangesAfter(ctx context.Context, after revocation.Epoch, limit int) (Changes, error)
 	// RevokedBefore returns what concerns one session, the clock read first.
 	RevokedBefore(ctx context.Context, user, session string) (RevokedBefore, error)
+	// RevocationsOf returns what was ever revoked of the scopes everyone,
+	// remembered, and the users and sessions with the ids given (up to 10 000 of
+	// each), in no order.
+	RevocationsOf(ctx context.Context, users, sessions []string) ([]revocation.Revocation, error)
 	// CountRevocations returns the number of revocations of users and sessions.
 	CountRevocations(ctx context.Context) (int64, error)
 }
@@ -167,6 +176,9 @@ type ClientWriter interface {
 // SessionReader reads session rows.
 type SessionReader interface {
 	Session(ctx context.Context, id string) (Session, error)
+	// SessionsNamed returns the rows with the ids given (up to 10 000), in no order;
+	// those that do not exist are left out.
+	SessionsNamed(ctx context.Context, ids []string) ([]Session, error)
 	// LiveSessions returns a user's live sessions, the one that began last first.
 	// A session is live by the rules of token.Validator: time, floors, revocations
 	// and the state of its key; and it has not ended.

@@ -32,6 +32,15 @@ func (t *tx) Advance(ctx context.Context, now time.Time) (revocation.Epoch, erro
 	return row.Epoch, err
 }
 
+// HoldClock holds the clock; see store.Writer.
+func (t *tx) HoldClock(ctx context.Context) error {
+	if t.d.holdClock == "" {
+		return nil
+	}
+	_, err := t.exec(ctx, "hold the epoch clock", t.d.holdClock)
+	return err
+}
+
 // PutRevocations raises the revoked-before of scopes.
 func (t *tx) PutRevocations(ctx context.Context, revocations ...revocation.Revocation) error {
 	const what = "store revocations"
@@ -79,6 +88,18 @@ func (q *queries) RevokedBefore(ctx context.Context, user, session string) (stor
 			COALESCE((SELECT epoch FROM revocations WHERE kind = 'session' AND id = ?), 0) AS of_session
 		FROM clock WHERE id = 1`, user, session)
 	return store.RevokedBefore(row), err
+}
+
+// RevocationsOf returns the revocations of everyone, of remembered, and of the
+// users and sessions given.
+func (q *queries) RevocationsOf(ctx context.Context, users, sessions []string) ([]revocation.Revocation, error) {
+	// No scope of a user or a session has the id "": it keeps the lists from being
+	// empty, which PostgreSQL refuses.
+	args := slices.Concat([]any{""}, anys(users), []any{""}, anys(sessions))
+	return q.revocations(ctx, 2+len(users)+len(sessions), `
+		SELECT kind, id, epoch FROM revocations WHERE kind IN ('everyone', 'remembered') AND id = ''
+		UNION ALL SELECT kind, id, epoch FROM revocations WHERE kind = 'user' AND id IN `+marks(1+len(users))+`
+		UNION ALL SELECT kind, id, epoch FROM revocations WHERE kind = 'session' AND id IN `+marks(1+len(sessions)), args...)
 }
 
 // CountRevocations returns the number of revocations of users and sessions.

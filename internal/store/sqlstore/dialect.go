@@ -26,6 +26,10 @@ type dialect struct {
 	// lockRow ends a SELECT that holds the row until the transaction ends.
 	lockRow string
 
+	// holdClock is a statement that keeps other transactions from advancing the
+	// clock until this one ends. "" where writers take turns anyway.
+	holdClock string
+
 	// wake is an expression for a RETURNING clause that wakes the watchers of
 	// other processes at the commit. Its parameter says who wakes them.
 	wake string
@@ -69,7 +73,11 @@ var postgresDialect = &dialect{
 	transaction: &sql.TxOptions{Isolation: sql.LevelReadCommitted},
 	least:       "least",
 	lockRow:     " FOR UPDATE",
-	wake:        "pg_notify('" + notifyChannel + "', ?)::text",
-	auditID:     func(int) string { return "nextval('audit_ids')" },
-	diagnose:    diagnosePostgres,
+	// In this mode those that hold the clock do not wait for each other, and those
+	// that came later wait for those that wait to advance it: no stream of the
+	// former keeps a revocation out.
+	holdClock: "LOCK TABLE clock IN SHARE MODE",
+	wake:      "pg_notify('" + notifyChannel + "', ?)::text",
+	auditID:   func(int) string { return "nextval('audit_ids')" },
+	diagnose:  diagnosePostgres,
 }

@@ -8,7 +8,7 @@ import (
 	"example.com/curfew/revocation"
 )
 
-const sessionColumns = `id, user_id, remember_me, epoch, key_id, device, address, began_at, last_seen_at, expires_at, ended_at`
+const sessionColumns = `id, user_id, remember_me, epoch, key_id, device, address, began_at, last_seen_at, expires_at, ended_at, begun_by`
 
 type sessionRow struct {
 	ID         string           `db:"id"`
@@ -22,12 +22,13 @@ type sessionRow struct {
 	LastSeenAt int64            `db:"last_seen_at"`
 	ExpiresAt  int64            `db:"expires_at"`
 	EndedAt    int64            `db:"ended_at"`
+	BegunBy    string           `db:"begun_by"`
 }
 
 func (r *sessionRow) session() store.Session {
 	return store.Session{
 		ID: r.ID, UserID: r.UserID, RememberMe: r.RememberMe != 0, Epoch: r.Epoch, KeyID: r.KeyID,
-		Device: r.Device, Address: r.Address,
+		Device: r.Device, Address: r.Address, BegunBy: r.BegunBy,
 		BeganAt: r.BeganAt, LastSeenAt: r.LastSeenAt, ExpiresAt: r.ExpiresAt, EndedAt: r.EndedAt,
 	}
 }
@@ -39,6 +40,20 @@ func (q *queries) Session(ctx context.Context, id string) (store.Session, error)
 		return store.Session{}, err
 	}
 	return row.session(), nil
+}
+
+// SessionsNamed returns the session rows with the ids given.
+func (q *queries) SessionsNamed(ctx context.Context, ids []string) ([]store.Session, error) {
+	var sessions []store.Session
+	err := chunks(ids, func(ids []string) error {
+		var rows []sessionRow
+		err := q.all(ctx, "read sessions", &rows, `SELECT `+sessionColumns+` FROM sessions WHERE id IN `+marks(len(ids)), anys(ids)...)
+		for i := range rows {
+			sessions = append(sessions, rows[i].session())
+		}
+		return err
+	})
+	return sessions, err
 }
 
 // KnownAddress reports whether the user began a session from the address since
@@ -58,9 +73,9 @@ func (t *tx) InsertSession(ctx context.Context, s store.Session) error {
 		return err
 	}
 	n, err := t.exec(ctx, what, `
-		INSERT INTO sessions (`+sessionColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
+		INSERT INTO sessions (`+sessionColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
 		s.ID, s.UserID, bit(s.RememberMe), int64(s.Epoch), s.KeyID, s.Device, s.Address,
-		s.BeganAt, s.LastSeenAt, s.ExpiresAt, s.EndedAt)
+		s.BeganAt, s.LastSeenAt, s.ExpiresAt, s.EndedAt, s.BegunBy)
 	if err == nil && n == 0 {
 		return fmt.Errorf("%s: %w: the id is taken", what, store.ErrConflict)
 	}
