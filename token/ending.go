@@ -8,20 +8,21 @@ import "context"
 // of a session that lives on with a newer token, and whoever holds it must be able
 // to end that too. It lets nobody in.
 //
-// Where nothing is left to end the error wraps [ErrRevoked] or
-// [ErrMaximumDuration].
+// Where nothing is left to end the error wraps [ErrMaximumDuration]. If it wraps
+// [ErrRevoked] the session is returned with it, since a newer token of the session
+// may still be good: one that was made when the user's other sessions were revoked.
 func (v *Validator) Ending(ctx context.Context, raw string) (*Session, error) {
 	e, err := v.verify(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
 	s := &e.session
-	if before, _ := v.config.Revocations.Known(s.Subject, s.ID, s.RememberMe); s.Epoch < before {
-		return nil, revokedError(before)
-	}
 	in, now := v.config.Settings.Current(), v.now()
 	if maximumDuration.broken(s, in, now.Unix()) {
 		return nil, maximumDuration.err(s, in, now)
+	}
+	if before, _ := v.config.Revocations.Known(s.Subject, s.ID, s.RememberMe); s.Epoch < before {
+		return s, revokedError(before)
 	}
 	return s, nil
 }

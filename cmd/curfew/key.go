@@ -83,7 +83,7 @@ func (c *cli) keyRotate() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		k, from, err := ring.Rotate(ctx, t.Caller.Actor, kid, reason)
+		k, from, err := ring.Rotate(ctx, t.Caller, kid, reason)
 		if err != nil {
 			return err
 		}
@@ -119,7 +119,7 @@ func (c *cli) keyImport() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		k, err := ring.Import(ctx, t.Caller.Actor, kid, pem)
+		k, err := ring.Import(ctx, t.Caller, kid, pem)
 		if err != nil {
 			return err
 		}
@@ -163,7 +163,7 @@ func (c *cli) keyRetire() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		epoch, err := ring.Retire(ctx, t.Caller.Actor, args[0], reason)
+		epoch, err := ring.Retire(ctx, t.Caller, args[0], reason)
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"time"
 
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -23,8 +24,8 @@ var (
 	// ErrBadCredentials: the name or the password is wrong, or the account cannot
 	// sign in; which of them is not told.
 	ErrBadCredentials = errors.New("the name or the password is wrong")
-	// ErrBadClient: the client id or its secret is wrong.
-	ErrBadClient = errors.New("the client id or its secret is wrong")
+	// ErrBadClient: see authz.ErrBadClient.
+	ErrBadClient = authz.ErrBadClient
 	// ErrBusy: more passwords are waiting to be checked than will be soon. Nothing
 	// was checked; try again in a second.
 	ErrBusy = errors.New("too many sign-ins at once: try again in a moment")
@@ -35,16 +36,15 @@ var (
 	ErrNameTaken = fmt.Errorf("%w: another user has this name", store.ErrConflict)
 )
 
-// ErrForbidden is the error of a caller without the permission or capability that
-// a call takes.
-type ErrForbidden struct {
-	Permission string
-}
-
-func (e *ErrForbidden) Error() string { return "this takes " + e.Permission }
+// What decides callers is in package authz, which is below all services.
+type (
+	Caller       = authz.Caller
+	Origin       = authz.Origin
+	ErrForbidden = authz.ErrForbidden
+)
 
 // Forbidden returns an [ErrForbidden].
-func Forbidden(permission string) error { return &ErrForbidden{Permission: permission} }
+func Forbidden(permission string) error { return authz.Forbidden(permission) }
 
 // Invalid is the error of a request with members that are wrong: all of them.
 type Invalid struct {
@@ -72,54 +72,6 @@ type RateLimited struct {
 
 func (e *RateLimited) Error() string {
 	return fmt.Sprintf("too many failed attempts: try again in %v", e.RetryAfter)
-}
-
-// Origin is where a request came from.
-type Origin struct {
-	Address   string // the client's IP address
-	RequestID string
-	Device    string // from the User-Agent
-}
-
-// Caller is who makes a call, with the permissions that the store has now.
-type Caller struct {
-	Actor   store.Actor
-	User    *store.User    // nil if it is not a user
-	Session *token.Session // nil if it is not a user
-	Client  *store.Client  // nil if it is not a client
-	Trusted bool           // the command line and the system itself: may do everything
-}
-
-// Can reports whether the caller is a user with the permission.
-func (c Caller) Can(permission string) bool { return c.User.Has(permission) }
-
-// IsSelf reports whether the caller is the user with the id given.
-func (c Caller) IsSelf(userID string) bool { return c.User != nil && c.User.ID == userID }
-
-func (c Caller) mayEditUsers() error {
-	if c.Trusted || c.Can(store.UserEdit) || c.Can(store.AdministerSystem) {
-		return nil
-	}
-	return Forbidden(store.UserEdit)
-}
-
-func (c Caller) administrates() error {
-	if c.Trusted || c.Can(store.AdministerSystem) {
-		return nil
-	}
-	return Forbidden(store.AdministerSystem)
-}
-
-// mayTouch: whoever edits users without administering the system cannot take over
-// an administrator by a new password, name or email.
-func (c Caller) mayTouch(u store.User) error {
-	if err := c.mayEditUsers(); err != nil {
-		return err
-	}
-	if isAdministrator(u) {
-		return c.administrates()
-	}
-	return nil
 }
 
 func isAdministrator(u store.User) bool {
@@ -175,7 +127,7 @@ func (c Config) maxQueue() int {
 // Service is safe for concurrent use.
 type Service struct {
 	config Config
-	store  store.Store
+	store  *authz.Store
 	now    func() time.Time
 	log    *slog.Logger
 	hashes *hashQueue
@@ -193,7 +145,7 @@ func New(config Config) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		config: config, store: config.Store, now: config.Now, log: config.Logger,
+		config: config, now: config.Now, log: config.Logger,
 		hashes: newHashQueue(config.maxHashes(), config.maxQueue()),
 		tries:  newTries(),
 		decoy:  decoy,
@@ -201,6 +153,7 @@ func New(config Config) (*Service, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.store, s.config.Store = authz.New(config.Store, s.now), nil // writing takes a caller from here on
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -213,42 +166,17 @@ func (s *Service) applied(revocations ...revocation.Revocation) {
 	}
 }
 
-// UserCaller returns the caller of a validated session, as the store has the user
-// now. One who is gone or disabled has no session: the error wraps
-// token.ErrRevoked.
+// UserCaller returns the caller of a session that has just been validated; see
+// authz.Store.UserCaller.
 func (s *Service) UserCaller(ctx context.Context, sess *token.Session, from Origin) (Caller, error) {
-	u, err := enabled(ctx, s.store, sess.Subject)
-	if err != nil {
-		return Caller{}, err
-	}
-	return Caller{
-		Actor: store.Actor{Kind: store.ActorUser, ID: u.ID, Name: u.Name, Address: from.Address, RequestID: from.RequestID},
-		User:  &u, Session: sess,
-	}, nil
+	return s.store.UserCaller(ctx, sess, from)
 }
 
-// enabled reads a user; one who is gone or disabled is token.ErrRevoked.
-func enabled(ctx context.Context, r store.UserReader, id string) (store.User, error) {
-	u, err := r.User(ctx, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return u, fmt.Errorf("%w: the user does not exist", token.ErrRevoked)
-	}
-	if err == nil && u.Disabled {
-		return u, fmt.Errorf("%w: the user is disabled", token.ErrRevoked)
-	}
-	return u, err
-}
-
-// again returns the caller with the permissions that r has now. In a transaction
-// that holds the clock they stay as they are until the commit: what was taken from
-// the caller a moment ago is gone.
-func (c Caller) again(ctx context.Context, r store.UserReader) (Caller, error) {
-	if c.User == nil || c.Trusted {
-		return c, nil
-	}
-	u, err := enabled(ctx, r, c.User.ID)
-	c.User = &u
-	return c, err
+// Again decides the caller of a call that is about to be answered, as a new request
+// would be decided. need is what the call requires.
+func (s *Service) Again(ctx context.Context, c Caller, need authz.Need) error {
+	_, err := s.store.Decide(ctx, c, need)
+	return err
 }
 
 // newID returns 128 random bits in base64url.

@@ -118,7 +118,7 @@ func (s *Service) check(ctx context.Context, u store.User, nameKey, password str
 // password, and returns the one that the store has then. If it fails it is for the
 // next sign-in to do.
 func (s *Service) renew(ctx context.Context, u store.User, hash string) string {
-	err := s.store.Update(ctx, func(tx store.Tx) error {
+	err := s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error {
 		now, err := tx.LockUser(ctx, u.ID)
 		if err != nil {
 			return err
@@ -143,7 +143,7 @@ func (s *Service) refuse(ctx context.Context, u store.User, limits []limit, from
 	for i, l := range limits {
 		keys[i] = l.key
 	}
-	return s.store.Update(ctx, func(tx store.Tx) error {
+	return s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error {
 		at := s.now().UnixMicro()
 		if err := tx.AddFailure(ctx, at, keys...); err != nil {
 			return err

@@ -414,7 +414,7 @@ func TestStoreThatIsGone(t *testing.T) {
 func TestUserCaller(t *testing.T) {
 	n := sqlite(t).node()
 	alice := n.add("alice", store.UserEdit)
-	sess := &token.Session{Subject: alice.ID}
+	sess := n.session(alice)
 	c, err := n.UserCaller(t.Context(), sess, home)
 	noErr(t, err)
 	if !c.IsSelf(alice.ID) || c.IsSelf("somebody") || !c.Can(store.UserEdit) || c.Can(store.AdministerSystem) || c.Session != sess || c.Trusted {

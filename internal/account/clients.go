@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 )
@@ -39,23 +39,19 @@ func (s *Service) ClientCaller(ctx context.Context, id, secret string, from Orig
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return Caller{}, err
 	}
-	hash := []byte(hashSecret(secret))
-	good := subtle.ConstantTimeCompare(hash, []byte(c.SecretHash)) == 1
-	if s.now().UnixMicro() < c.OldSecretUntil {
-		good = subtle.ConstantTimeCompare(hash, []byte(c.OldSecretHash)) == 1 || good
-	}
-	if err != nil || c.Deleted || !good {
+	hash := hashSecret(secret)
+	if good := authz.HasSecret(c, hash, s.now()); err != nil || !good {
 		return Caller{}, ErrBadClient
 	}
 	return Caller{
 		Actor:  store.Actor{Kind: store.ActorClient, ID: c.ID, Name: c.Name, Address: from.Address, RequestID: from.RequestID},
-		Client: &c,
+		Client: &c, SecretHash: hash,
 	}, nil
 }
 
 // Clients returns all clients, by name.
 func (s *Service) Clients(ctx context.Context, c Caller) ([]store.Client, error) {
-	if err := c.administrates(); err != nil {
+	if err := c.MayAdminister(); err != nil {
 		return nil, err
 	}
 	return s.store.Clients(ctx)
@@ -64,7 +60,7 @@ func (s *Service) Clients(ctx context.Context, c Caller) ([]store.Client, error)
 // CreateClient makes a client and returns its secret, which nobody can read again.
 // The id is made from the name where that serves.
 func (s *Service) CreateClient(ctx context.Context, c Caller, body wire.NewClient) (store.Client, string, error) {
-	if err := c.administrates(); err != nil {
+	if err := c.MayAdminister(); err != nil {
 		return store.Client{}, "", err
 	}
 	name, _, err := NormalizeName(body.Name)
@@ -117,31 +113,19 @@ func clientID(name string) string {
 }
 
 // changeClient writes what change makes of a client, with the clock held, and
-// what was done to it. Whether the caller may is asked again there.
+// what was done to it. The caller must administer the system.
 func (s *Service) changeClient(ctx context.Context, c Caller, action string, change func(store.Tx) (store.Client, error)) (client store.Client, err error) {
-	err = s.store.Update(ctx, func(tx store.Tx) error {
-		now := s.now()
-		epoch, err := tx.Advance(ctx, now)
-		if err != nil {
-			return err
-		}
-		caller, err := c.again(ctx, tx)
-		if err == nil {
-			err = caller.administrates()
-		}
-		if err != nil {
-			return err
-		}
+	err = s.store.Update(ctx, c, Caller.MayAdminister, func(tx authz.Tx) error {
 		if client, err = change(tx); err != nil {
 			return err
 		}
-		client.Epoch = epoch
+		client.Epoch = tx.Epoch
 		if err := tx.PutClient(ctx, client); err != nil {
 			return err
 		}
 		return tx.AppendAudit(ctx, store.Audit{
-			At: now.UnixMicro(), Actor: c.Actor, Action: action, TargetKind: "client", TargetID: client.ID, TargetName: client.Name,
-			Epoch: epoch, Detail: detail(map[string]any{"capabilities": client.Capabilities}),
+			At: s.now().UnixMicro(), Actor: tx.Caller.Actor, Action: action, TargetKind: "client", TargetID: client.ID, TargetName: client.Name,
+			Epoch: tx.Epoch, Detail: detail(map[string]any{"capabilities": client.Capabilities}),
 		})
 	})
 	return client, err
@@ -151,7 +135,7 @@ func (s *Service) changeClient(ctx context.Context, c Caller, action string, cha
 // hours, or until the next; with revokeOld the client's old secrets stop at once,
 // as after a leak.
 func (s *Service) NewSecret(ctx context.Context, c Caller, id string, revokeOld bool) (store.Client, string, error) {
-	if err := c.administrates(); err != nil {
+	if err := c.MayAdminister(); err != nil {
 		return store.Client{}, "", err
 	}
 	secret, hash := newSecret()
@@ -169,7 +153,7 @@ func (s *Service) NewSecret(ctx context.Context, c Caller, id string, revokeOld 
 
 // DeleteClient deletes a client; its secrets stop working at once.
 func (s *Service) DeleteClient(ctx context.Context, c Caller, id string) error {
-	if err := c.administrates(); err != nil {
+	if err := c.MayAdminister(); err != nil {
 		return err
 	}
 	_, err := s.changeClient(ctx, c, wire.ActionClientDelete, func(tx store.Tx) (store.Client, error) {

@@ -17,6 +17,8 @@ import (
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -82,12 +84,13 @@ type node struct {
 	*account.Service
 	t       testing.TB
 	store   store.Store
+	now     func() time.Time
 	applied []revocation.Revocation
 }
 
 func (w *world) nodeWith(s store.Store, c account.Config) *node {
 	w.t.Helper()
-	n := &node{t: w.t, store: s}
+	n := &node{t: w.t, store: s, now: w.now}
 	c.Store, c.Now = s, w.now
 	if c.HashMemoryKiB == 0 {
 		c.HashMemoryKiB = cheap
@@ -111,6 +114,28 @@ func (n *node) add(name string, permissions ...string) store.User {
 	return u
 }
 
+// session begins a session of a user, as a sign-in does, with what it takes to be
+// decided: settings and a key.
+func (n *node) session(u store.User) *token.Session {
+	n.t.Helper()
+	ctx, now := n.t.Context(), n.now()
+	sess := token.Session{Subject: u.ID, ID: token.NewSessionID(), IssuedAt: token.UnixTime(now.Unix()), KeyID: "key"}
+	noErr(n.t, n.store.Update(ctx, func(tx store.Tx) (err error) {
+		in := store.Settings{InForce: settings.InForce{Settings: settings.Settings{
+			SessionTimeout: settings.LongestDuration, MaximumSessionDuration: settings.LongestDuration,
+		}}}
+		sess = sess.Refreshed(now, in.Settings)
+		if sess.Epoch, err = tx.Clock(ctx); err != nil {
+			return err
+		}
+		return errors.Join(
+			tx.PutSettings(ctx, in),
+			tx.PutKey(ctx, store.Key{ID: sess.KeyID, State: store.KeyActive}),
+			tx.InsertSession(ctx, store.Session{ID: sess.ID, UserID: u.ID, Epoch: sess.Epoch, KeyID: sess.KeyID, BegunBy: store.ActorUser}))
+	}))
+	return &sess
+}
+
 // as returns the user as a caller, read from the store.
 func (n *node) as(u store.User) account.Caller {
 	n.t.Helper()
@@ -119,8 +144,9 @@ func (n *node) as(u store.User) account.Caller {
 		n.t.Fatal(err)
 	}
 	return account.Caller{
-		Actor: store.Actor{Kind: store.ActorUser, ID: u.ID, Name: u.Name, Address: "192.0.2.9", RequestID: "request-9"},
-		User:  &u,
+		Actor:   store.Actor{Kind: store.ActorUser, ID: u.ID, Name: u.Name, Address: "192.0.2.9", RequestID: "request-9"},
+		User:    &u,
+		Session: n.session(u),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -13,7 +14,6 @@ import (
 // written in the transaction that also revokes the user's sessions.
 type PasswordChange struct {
 	service *Service
-	caller  Caller
 	user    store.User // as it was checked
 	hash    string
 }
@@ -23,10 +23,8 @@ type PasswordChange struct {
 // an open session cannot keep it), and failed attempts count like those of a
 // sign-in; for others it takes UserEdit or AdministerSystem.
 func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, change wire.ChangePassword, from Origin) (*PasswordChange, error) {
-	if !c.IsSelf(userID) {
-		if err := c.mayEditUsers(); err != nil {
-			return nil, err
-		}
+	if err := MaySetPassword(userID)(c); err != nil {
+		return nil, err
 	}
 	u, err := s.store.User(ctx, userID)
 	if err != nil {
@@ -39,7 +37,7 @@ func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, 
 	case change.Current != nil:
 		return nil, InvalidField("current", "goes with one's own password only")
 	default:
-		if err := c.mayTouch(u); err != nil {
+		if err := c.MayChange(u); err != nil {
 			return nil, err
 		}
 	}
@@ -51,19 +49,26 @@ func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, 
 			return nil, err
 		}
 	}
-	p := &PasswordChange{service: s, caller: c, user: u}
+	p := &PasswordChange{service: s, user: u}
 	p.hash, err = s.hash(ctx, change.New)
 	return p, err
 }
 
-// Write sets the password, unless it has been changed since it was checked, and
-// appends the audit entry of the revocation at epoch, which the transaction has
-// taken from the clock. What the caller may do is asked again.
-func (p *PasswordChange) Write(ctx context.Context, tx store.Tx, epoch revocation.Epoch) error {
-	caller, err := p.caller.again(ctx, tx)
-	if err != nil {
-		return err
+// MaySetPassword is what [PasswordChange.Write] needs: the caller is the user, or
+// may edit users. Whether that goes for this user is decided by Write.
+func MaySetPassword(userID string) authz.Need {
+	return func(c Caller) error {
+		if c.IsSelf(userID) {
+			return nil
+		}
+		return c.MayEditUsers()
 	}
+}
+
+// Write sets the password, unless it has been changed since it was checked, and
+// appends the audit entry of the revocation at tx.Epoch. The transaction's caller
+// has what [MaySetPassword] needs.
+func (p *PasswordChange) Write(ctx context.Context, tx authz.Tx) error {
 	u, err := tx.LockUser(ctx, p.user.ID)
 	if err != nil {
 		return err
@@ -71,8 +76,8 @@ func (p *PasswordChange) Write(ctx context.Context, tx store.Tx, epoch revocatio
 	if u.PasswordHash != p.user.PasswordHash {
 		return fmt.Errorf("%w: the password was changed in the meantime", store.ErrConflict)
 	}
-	if !caller.IsSelf(u.ID) {
-		if err := caller.mayTouch(u); err != nil {
+	if !tx.Caller.IsSelf(u.ID) {
+		if err := tx.Caller.MayChange(u); err != nil {
 			return err
 		}
 	}
@@ -81,8 +86,8 @@ func (p *PasswordChange) Write(ctx context.Context, tx store.Tx, epoch revocatio
 		return err
 	}
 	return tx.AppendAudit(ctx, store.Audit{
-		At: p.service.now().UnixMicro(), Actor: p.caller.Actor, Action: wire.ActionUserPassword,
-		TargetKind: "user", TargetID: u.ID, TargetName: u.Name, Epoch: epoch, Scope: revocation.KindUser,
+		At: p.service.now().UnixMicro(), Actor: tx.Caller.Actor, Action: wire.ActionUserPassword,
+		TargetKind: "user", TargetID: u.ID, TargetName: u.Name, Epoch: tx.Epoch, Scope: revocation.KindUser,
 		Reason: "password changed",
 	})
 }

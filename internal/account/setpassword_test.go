@@ -4,19 +4,16 @@ import (
 	"testing"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 )
 
-// write is what package session does with a password that is prepared.
-func (n *node) write(p *account.PasswordChange) error {
-	return n.store.Update(n.t.Context(), func(tx store.Tx) error {
-		epoch, err := tx.Advance(n.t.Context(), start)
-		if err != nil {
-			return err
-		}
-		return p.Write(n.t.Context(), tx, epoch)
+// write is what package session does with a password that is prepared by c.
+func (n *node) write(c account.Caller, userID string, p *account.PasswordChange) error {
+	return authz.New(n.store, n.now).Update(n.t.Context(), c, account.MaySetPassword(userID), func(tx authz.Tx) error {
+		return p.Write(n.t.Context(), tx)
 	})
 }
 
@@ -74,7 +71,7 @@ func TestPreparePassword(t *testing.T) {
 			p, err := n.PreparePassword(t.Context(), tt.c, alice.ID, change, home)
 			noErr(t, err)
 			noErr(t, n.signIn("alice", set, home.Address)) // nothing is written yet
-			noErr(t, n.write(p))
+			noErr(t, n.write(tt.c, alice.ID, p))
 			is(t, tt.what+": the old one", n.signIn("alice", set, home.Address), account.ErrBadCredentials)
 			set = change.New
 			noErr(t, n.signIn("alice", set, home.Address))
@@ -119,8 +116,8 @@ func TestPasswordChangedInTheMeantime(t *testing.T) {
 			return p
 		}
 		first, second := prepare("the first of two"), prepare("the second of two")
-		noErr(t, n.write(first))
-		is(t, "the second", n.write(second), store.ErrConflict)
+		noErr(t, n.write(alice, alice.User.ID, first))
+		is(t, "the second", n.write(alice, alice.User.ID, second), store.ErrConflict)
 		noErr(t, n.signIn("alice", "the first of two", home.Address))
 	})
 }
@@ -130,8 +127,9 @@ func TestPasswordChangeOfAnOldHash(t *testing.T) {
 	w := sqlite(t)
 	alice := w.with(account.Config{HashMemoryKiB: 2 * cheap}).add("alice")
 	n := w.node()
-	p, err := n.PreparePassword(t.Context(), n.as(alice), alice.ID, wire.ChangePassword{Current: ptr(good), New: "the next password"}, home)
+	c := n.as(alice)
+	p, err := n.PreparePassword(t.Context(), c, alice.ID, wire.ChangePassword{Current: ptr(good), New: "the next password"}, home)
 	noErr(t, err)
-	noErr(t, n.write(p))
+	noErr(t, n.write(c, alice.ID, p))
 	noErr(t, n.signIn("alice", "the next password", home.Address))
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -17,7 +18,7 @@ import (
 // Users returns a page of the users whose name or email begins with search, by
 // name; cursor is what the page before returned as next. next is "" at the end.
 func (s *Service) Users(ctx context.Context, c Caller, search, cursor string, limit int) (users []store.User, next string, err error) {
-	if err := c.mayEditUsers(); err != nil {
+	if err := c.MayEditUsers(); err != nil {
 		return nil, "", err
 	}
 	if search != "" {
@@ -35,7 +36,7 @@ func (s *Service) Users(ctx context.Context, c Caller, search, cursor string, li
 
 // User returns a user.
 func (s *Service) User(ctx context.Context, c Caller, id string) (store.User, error) {
-	if err := c.mayEditUsers(); err != nil {
+	if err := c.MayEditUsers(); err != nil {
 		return store.User{}, err
 	}
 	return s.store.User(ctx, id)
@@ -44,8 +45,8 @@ func (s *Service) User(ctx context.Context, c Caller, id string) (store.User, er
 // UsersByEmail returns the users with an email address, for clients that may
 // revoke their sessions.
 func (s *Service) UsersByEmail(ctx context.Context, c Caller, email string) ([]store.User, error) {
-	if !c.Trusted && !c.Client.Can(store.Revoke) {
-		return nil, Forbidden(store.Revoke)
+	if err := c.MayUse(store.Revoke); err != nil {
+		return nil, err
 	}
 	return s.store.UsersByEmail(ctx, email)
 }
@@ -65,7 +66,7 @@ func (s *Service) FindUser(ctx context.Context, nameOrID string) (store.User, er
 // FindUsers returns the users with the names or ids given, each once, in the order
 // of first mention; and what stands for nobody.
 func (s *Service) FindUsers(ctx context.Context, c Caller, namesOrIDs []string) (found []store.User, unknown []string, err error) {
-	if err := c.mayEditUsers(); err != nil {
+	if err := c.MayEditUsers(); err != nil {
 		return nil, nil, err
 	}
 	return s.find(ctx, namesOrIDs)
@@ -190,13 +191,12 @@ func (d *draft) applyTo(u *store.User) {
 // CreateUser makes a user; a name is required. Without a password only clients
 // can begin sessions for the user. Permissions are given by administrators only.
 func (s *Service) CreateUser(ctx context.Context, c Caller, change wire.UserChange) (store.User, error) {
-	if err := c.mayEditUsers(); err != nil {
-		return store.User{}, err
-	}
+	need := Caller.MayEditUsers
 	if change.Permissions != nil && len(*change.Permissions) > 0 {
-		if err := c.administrates(); err != nil {
-			return store.User{}, err
-		}
+		need = Caller.MayAdminister
+	}
+	if err := need(c); err != nil { // before a hash is spent on it; again by insert
+		return store.User{}, err
 	}
 	if change.Name == nil {
 		return store.User{}, InvalidField("name", "is required")
@@ -207,20 +207,31 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, change wire.UserChan
 	}
 	u := store.User{ID: newID(), Permissions: []string{}, CreatedAt: s.now().UnixMicro()}
 	d.applyTo(&u)
-	return u, s.insert(ctx, c.Actor, u)
+	return u, s.insert(ctx, c, need, u)
 }
 
-func (s *Service) insert(ctx context.Context, actor store.Actor, u store.User) error {
-	err := s.store.Update(ctx, func(tx store.Tx) error {
-		if err := tx.InsertUser(ctx, u); err != nil {
-			return err
-		}
-		return tx.AppendAudit(ctx, store.Audit{
-			At: u.CreatedAt, Actor: actor, Action: wire.ActionUserCreate, TargetKind: "user", TargetID: u.ID, TargetName: u.Name,
-			Detail: detail(map[string]any{"email": u.Email, "permissions": u.Permissions, "disabled": u.Disabled}),
-		})
+// mayIssue is what EnsureUser needs.
+func mayIssue(c Caller) error { return c.MayUse(store.Issue) }
+
+// insert adds a user for a caller.
+func (s *Service) insert(ctx context.Context, c Caller, need authz.Need, u store.User) error {
+	return nameTaken(s.store.Record(ctx, c, need, func(tx authz.Tx) error { return insert(ctx, tx, c.Actor, u) }))
+}
+
+func insert(ctx context.Context, tx store.Tx, actor store.Actor, u store.User) error {
+	if err := tx.InsertUser(ctx, u); err != nil {
+		return err
+	}
+	return tx.AppendAudit(ctx, store.Audit{
+		At: u.CreatedAt, Actor: actor, Action: wire.ActionUserCreate, TargetKind: "user", TargetID: u.ID, TargetName: u.Name,
+		Detail: detail(map[string]any{"email": u.Email, "permissions": u.Permissions, "disabled": u.Disabled}),
 	})
-	if errors.Is(err, store.ErrConflict) {
+}
+
+// nameTaken returns ErrNameTaken for a conflict of the store, and other errors as
+// they are.
+func nameTaken(err error) error {
+	if errors.Is(err, store.ErrConflict) && !errors.Is(err, ErrLastAdministrator) {
 		return ErrNameTaken
 	}
 	return err
@@ -239,7 +250,7 @@ func detail(members map[string]any) string {
 // The last enabled administrator can be neither disabled nor demoted. The caller's
 // own password and email are refused: see notOwn.
 func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change wire.UserChange, reason string) (store.User, *revocation.Revocation, error) {
-	if err := c.mayEditUsers(); err != nil {
+	if err := c.MayEditUsers(); err != nil {
 		return store.User{}, nil, err
 	}
 	if c.IsSelf(id) {
@@ -260,23 +271,14 @@ func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change wi
 	}
 	var u store.User
 	var revoked *revocation.Revocation
-	err = s.store.Update(ctx, func(tx store.Tx) error {
-		now := s.now()
-		// The lock of the clock orders this after every other change of an
-		// administrator, so that two of them cannot demote each other.
-		epoch, err := tx.Advance(ctx, now)
-		if err != nil {
-			return err
-		}
-		caller, err := c.again(ctx, tx)
-		if err != nil {
-			return err
-		}
+	// The lock of the clock orders this after every other change of an
+	// administrator, so that two of them cannot demote each other.
+	err = s.store.Update(ctx, c, Caller.MayEditUsers, func(tx authz.Tx) error {
 		old, err := tx.LockUser(ctx, id)
 		if err != nil {
 			return err
 		}
-		if err := mayChange(caller, old, change); err != nil {
+		if err := mayChange(tx.Caller, old, change); err != nil {
 			return err
 		}
 		u = old
@@ -295,18 +297,15 @@ func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change wi
 		}
 		revoked = nil
 		if u.Disabled && !old.Disabled || d.password != "" {
-			revoked = &revocation.Revocation{Scope: revocation.User(id), Epoch: epoch}
+			revoked = &revocation.Revocation{Scope: revocation.User(id), Epoch: tx.Epoch}
 			if err := tx.PutRevocations(ctx, *revoked); err != nil {
 				return err
 			}
 		}
-		return tx.AppendAudit(ctx, entries(c.Actor, old, u, d.password != "", reason, now.UnixMicro(), epoch, revoked != nil)...)
+		return tx.AppendAudit(ctx, entries(c.Actor, old, u, d.password != "", reason, s.now().UnixMicro(), tx.Epoch, revoked != nil)...)
 	})
-	if errors.Is(err, store.ErrConflict) && !errors.Is(err, ErrLastAdministrator) {
-		err = ErrNameTaken
-	}
 	if err != nil {
-		return store.User{}, nil, err
+		return store.User{}, nil, nameTaken(err)
 	}
 	if revoked != nil {
 		s.applied(*revoked)
@@ -335,11 +334,11 @@ func notOwn(change wire.UserChange) error {
 
 func mayChange(c Caller, u store.User, change wire.UserChange) error {
 	if change.Permissions != nil {
-		if err := c.administrates(); err != nil {
+		if err := c.MayAdminister(); err != nil {
 			return err
 		}
 	}
-	return c.mayTouch(u)
+	return c.MayChange(u)
 }
 
 // entries are the audit entries of a change: one for each kind of change. Only one
@@ -388,8 +387,8 @@ func entries(actor store.Actor, old, u store.User, password bool, reason string,
 // EnsureUser returns the user with an id, whom it creates without a password, and
 // with the id for a name, if there is none.
 func (s *Service) EnsureUser(ctx context.Context, c Caller, id string) (store.User, error) {
-	if !c.Trusted && !c.Client.Can(store.Issue) {
-		return store.User{}, Forbidden(store.Issue)
+	if err := mayIssue(c); err != nil {
+		return store.User{}, err
 	}
 	if !token.ValidSubject(id) {
 		return store.User{}, InvalidField("id", "must be 1 to 128 ASCII letters, digits and . _ ~ : @ - |")
@@ -401,7 +400,7 @@ func (s *Service) EnsureUser(ctx context.Context, c Caller, id string) (store.Us
 		if u.Name, u.NameKey, err = NormalizeName(name); err != nil {
 			return store.User{}, err
 		}
-		err = s.insert(ctx, c.Actor, u)
+		err = s.insert(ctx, c, mayIssue, u)
 		if !errors.Is(err, store.ErrConflict) {
 			return u, err
 		}
@@ -435,7 +434,9 @@ func (s *Service) Bootstrap(ctx context.Context, password string) (created bool,
 	if u.PasswordHash, err = s.hash(ctx, password); err != nil {
 		return false, "", err
 	}
-	err = s.insert(ctx, store.Actor{Kind: store.ActorSystem}, u)
+	err = nameTaken(s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error {
+		return insert(ctx, tx, store.Actor{Kind: store.ActorSystem}, u)
+	}))
 	if errors.Is(err, store.ErrConflict) {
 		return false, "", nil // another node was quicker
 	}

@@ -137,21 +137,14 @@ func TestDemotedAMomentAgo(t *testing.T) {
 		for what, c := range map[string]account.Caller{"demoted": stale, "disabled": gone} {
 			p, err := n.PreparePassword(t.Context(), c, u.ID, wire.ChangePassword{New: "another password"}, home)
 			noErr(t, err)
-			err = n.store.Update(t.Context(), func(tx store.Tx) error {
-				epoch, err := tx.Advance(t.Context(), w.now())
-				if err != nil {
-					return err
-				}
-				return p.Write(t.Context(), tx, epoch)
-			})
-			if err == nil {
+			if n.write(c, u.ID, p) == nil {
 				t.Errorf("%s: has set a password", what)
 			}
 		}
 		p, err := n.PreparePassword(t.Context(), own, own.User.ID, wire.ChangePassword{Current: ptr(good), New: "another password"}, home)
 		noErr(t, err)
 		noErr(t, n.change(cli, own.User.ID, wire.UserChange{Disabled: ptr(true)}))
-		is(t, "one's own password after being disabled", n.write(p), token.ErrRevoked)
+		is(t, "one's own password after being disabled", n.write(own, own.User.ID, p), token.ErrRevoked)
 		if err := n.signIn("target", good, home.Address); err != nil {
 			t.Errorf("the target's password is not what it was: %v", err)
 		}
@@ -481,7 +474,10 @@ func TestUsersPages(t *testing.T) {
 func TestEnsureUser(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
 		n := w.node()
-		client := account.Caller{Actor: store.Actor{Kind: store.ActorClient, ID: "shop"}, Client: &store.Client{ID: "shop", Capabilities: []string{store.Issue}}}
+		shop, secret, err := n.CreateClient(t.Context(), cli, wire.NewClient{Name: "shop", Capabilities: []string{store.Issue}})
+		noErr(t, err)
+		client, err := n.ClientCaller(t.Context(), shop.ID, secret, home)
+		noErr(t, err)
 		u, err := n.EnsureUser(t.Context(), client, "auth0|42")
 		noErr(t, err)
 		if u.ID != "auth0|42" || u.Name != "auth0|42" || u.PasswordHash != "" || len(u.Permissions) != 0 {

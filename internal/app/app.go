@@ -135,7 +135,7 @@ func (a *App) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.ring.Init(ctx, system); err != nil {
+	if err := a.ring.Init(ctx, account.Caller{Actor: system, Trusted: true}); err != nil {
 		return fmt.Errorf("making the first signing keys: %w", err)
 	}
 	a.accounts, err = account.New(account.Config{

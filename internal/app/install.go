@@ -17,7 +17,7 @@ import (
 	"example.com/curfew/settings"
 )
 
-// system is who does what nobody asked for.
+// system is the audit actor for automatic actions.
 var system = store.Actor{Kind: store.ActorSystem}
 
 // install returns the installation, which the first start makes: issuer, audience

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 )
@@ -62,10 +63,14 @@ func (c *console) exportAudit(x *exchange) error {
 	}
 }
 
-// page reads the next entries, each page with a time of its own.
+// page reads the next entries, each page with a time of its own, and decides the
+// caller again for each: the export stops when the session has ended.
 func (x *exchange) page(f store.AuditFilter) ([]store.Audit, error) {
 	ctx, cancel := context.WithTimeout(x.r.Context(), x.config.timeout())
 	defer cancel()
+	if err := x.config.Accounts.Again(ctx, x.caller, account.Caller.MayAdminister); err != nil {
+		return nil, err
+	}
 	return x.config.Sessions.Audit(ctx, x.caller, f, exportPage)
 }
 

@@ -37,7 +37,7 @@ var keyMeanings = map[string]string{
 }
 
 func (c *console) keys(x *exchange) error {
-	all, err := c.config.Ring.List(x.ctx)
+	all, err := c.config.Ring.List(x.ctx, x.caller)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (x *exchange) showRotate(status int, wrong string) error {
 }
 
 func (c *console) rotate(x *exchange) error {
-	k, from, err := c.config.Ring.Rotate(x.ctx, x.caller.Actor, "", "")
+	k, from, err := c.config.Ring.Rotate(x.ctx, x.caller, "", "")
 	if errors.Is(err, keyring.ErrNotNow) {
 		return x.showRotate(http.StatusConflict, sentence(err))
 	}
@@ -98,7 +98,7 @@ func (c *console) rotate(x *exchange) error {
 }
 
 func (x *exchange) keyAsked() (store.Key, error) {
-	all, err := x.config.Ring.List(x.ctx)
+	all, err := x.config.Ring.List(x.ctx, x.caller)
 	if err != nil {
 		return store.Key{}, err
 	}
@@ -153,7 +153,7 @@ func (c *console) retire(x *exchange) error {
 	if !ok {
 		return x.showRetire(http.StatusUnprocessableEntity, sayWhy)
 	}
-	_, err = c.config.Ring.Retire(x.ctx, x.caller.Actor, k.ID, reason)
+	_, err = c.config.Ring.Retire(x.ctx, x.caller, k.ID, reason)
 	if errors.Is(err, keyring.ErrNotNow) {
 		return x.showRetire(http.StatusConflict, sentence(err))
 	}

@@ -98,7 +98,7 @@ func open(t *testing.T) *site {
 		return s.node.AppliedUpTo(ctx, epoch)
 	}})
 	s.must(err)
-	s.must(s.ring.Init(ctx, trusted.Actor))
+	s.must(s.ring.Init(ctx, trusted))
 	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node.test:1", Version: "1.2.3", OnKeys: s.ring.Sync, Now: s.now})
 	s.must(err)
 	t.Cleanup(func() { _ = s.node.Close() }) // it cannot say goodbye to a store that is closed

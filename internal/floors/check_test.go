@@ -72,7 +72,7 @@ func TestCheckBites(t *testing.T) {
 		{
 			"an import that points up",
 			[]Package{{ImportPath: "internal/store", Imports: our("internal/session")}, {ImportPath: "internal/session"}},
-			[]string{"internal/store (floor 2) imports internal/session (floor 5)"},
+			[]string{"internal/store (floor 1) imports internal/session (floor 5)"},
 		}, {
 			"an import on the same floor",
 			[]Package{{ImportPath: "internal/account", Imports: our("internal/feed")}, {ImportPath: "internal/feed"}},

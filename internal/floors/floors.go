@@ -24,10 +24,11 @@ var plan = map[string]int{
 
 	"token":              1,
 	"internal/changelog": 1,
+	"internal/store":     1,
 
 	"token/jwks":      2,
 	"token/bearer":    2,
-	"internal/store":  2,
+	"internal/authz":  2,
 	"internal/config": 2,
 
 	"token/follower":           3,
@@ -106,6 +107,7 @@ var never = map[string][]string{
 	"token/follower":          {"internal/store/…"},
 	"token/tokentest":         {"internal/…"},
 	"internal/store/sqlstore": {"token/…"},
+	"internal/authz":          {"net/http/…", "database/sql/…"},
 	"internal/account":        {"net/http/…"},
 	"internal/session":        {"net/http/…", "html/template", "database/sql/…"},
 	"internal/feed":           {"net/http/…"},

@@ -97,6 +97,15 @@ func (c *call) loadClient() error {
 	return nil
 }
 
+// again decides the client once more, right before an answer that no transaction
+// protects: validating a token may take a while. An edge has no store to ask.
+func (c *call) again() error {
+	if c.Accounts == nil {
+		return nil
+	}
+	return c.Accounts.Again(c.ctx, c.caller, func(now account.Caller) error { return now.MayUse(c.route.Capability) })
+}
+
 // clientCredentials reads HTTP Basic. RFC 6749, section 2.3.1, has id and secret
 // form-encoded first; ours have no character that this would change.
 func clientCredentials(r *http.Request) (id, secret string, err error) {
@@ -116,6 +125,17 @@ func clientCredentials(r *http.Request) (id, secret string, err error) {
 // over reports whether a session has ended for good: there is nothing left to end.
 func over(err error) bool {
 	return errors.Is(err, token.ErrRevoked) || errors.Is(err, token.ErrMaximumDuration)
+}
+
+// ending returns the session that a token may end, or nil if there is nothing left
+// to end. A revoked token is left to the services: a newer one may have taken its
+// place.
+func (c *call) ending(raw string) (*token.Session, error) {
+	s, err := c.Validator.Ending(c.ctx, raw)
+	if over(err) {
+		return s, nil
+	}
+	return s, err
 }
 
 // isClientID reports whether a client could have the id.

@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -59,13 +61,15 @@ func (c *call) answer() error {
 	if c.r.ContentLength > most && c.route.Pattern != verifyPath {
 		return fmt.Errorf("%w: the most is %d bytes", fault.ErrTooLarge, most)
 	}
-	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, c.route.body)
 	if !c.route.AnyQuery {
 		q, err := checkQuery(c.r.URL.RawQuery, c.route.Query)
 		if err != nil {
 			return err
 		}
 		c.query = q
+	}
+	if err := c.receive(); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), c.within())
 	defer cancel()
@@ -78,6 +82,23 @@ func (c *call) answer() error {
 
 // within returns how long the call may take.
 func (c *call) within() time.Duration { return max(c.route.timeout, c.timeout()) }
+
+// receive reads the whole body, up to the route's limit, before anything is
+// decided: a caller that holds a body back is authenticated when it has arrived,
+// not before. The content is looked at by the handler alone, so an unauthenticated
+// caller learns nothing about it but that it is too large.
+func (c *call) receive() error {
+	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, c.route.body)
+	if c.route.body == 0 {
+		return nil
+	}
+	body, err := io.ReadAll(c.r.Body)
+	if err != nil {
+		return bodyError(err)
+	}
+	c.r.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
+}
 
 // hold lets the call take longer by wait. The deadlines of the connection are
 // meant for calls that are answered at once; a read deadline that passes while a

@@ -43,6 +43,9 @@ func introspect(c *call) error {
 	if token.ReasonOf(err) == token.ErrUnavailable {
 		return err
 	}
+	if refused := c.again(); refused != nil {
+		return refused
+	}
 	if err != nil {
 		return c.json(http.StatusOK, map[string]bool{"active": false})
 	}
@@ -74,11 +77,11 @@ func revokeToken(c *call) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.Validator.Ending(c.ctx, form.Get("token"))
+	s, err := c.ending(form.Get("token"))
 	switch {
 	case token.ReasonOf(err) == token.ErrUnavailable:
 		return err
-	case err != nil:
+	case err != nil || s == nil:
 		return c.done()
 	case byClient:
 		err = c.Sessions.EndToken(c.ctx, c.caller, s)

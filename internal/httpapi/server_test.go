@@ -191,7 +191,7 @@ func (s *server) open(set setup) {
 		return s.node.AppliedUpTo(ctx, epoch)
 	}})
 	fatal(err)
-	fatal(s.ring.Init(ctx, trusted.Actor))
+	fatal(s.ring.Init(ctx, trusted))
 	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node", Lease: set.lease, OnKeys: s.ring.Sync})
 	fatal(err)
 	s.closing("node", s.node.Close)
@@ -237,7 +237,8 @@ func (s *server) token(u store.User, rememberMe ...bool) string {
 	return issued.Token
 }
 
-// mint signs a session that no sign-in would yield.
+// mint signs a session that no sign-in would yield, and writes its row as that of
+// a sign-in.
 func (s *server) mint(u store.User, change func(*token.Session)) string {
 	s.Helper()
 	epoch, err := s.store.Clock(context.Background())
@@ -251,6 +252,12 @@ func (s *server) mint(u store.User, change func(*token.Session)) string {
 	}
 	sess = sess.Refreshed(now, settings.Default())
 	change(&sess)
+	err = s.store.Update(context.Background(), func(tx store.Tx) error {
+		return tx.InsertSession(context.Background(), store.Session{ID: sess.ID, UserID: sess.Subject, Epoch: sess.Epoch, BegunBy: store.ActorUser})
+	})
+	if err != nil && !errors.Is(err, store.ErrConflict) {
+		s.Fatal(err)
+	}
 	key, err := s.ring.Signing(context.Background())
 	if err != nil {
 		s.Fatal(err)
@@ -285,7 +292,7 @@ func (s *server) hostile() *tokentest.Issuer {
 		if err != nil {
 			s.Fatal(err)
 		}
-		if _, err := s.ring.Import(context.Background(), trusted.Actor, key.ID(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
+		if _, err := s.ring.Import(context.Background(), trusted, key.ID(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
 			s.Fatal(err)
 		}
 	}

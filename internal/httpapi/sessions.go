@@ -74,12 +74,12 @@ func signOut(c *call) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.Validator.Ending(c.ctx, raw)
-	if over(err) {
-		return c.nothing()
-	}
+	s, err := c.ending(raw)
 	if err != nil {
 		return err
+	}
+	if s == nil {
+		return c.nothing()
 	}
 	c.inbound.User = s.Subject
 	if err := c.Sessions.SignOut(c.ctx, s, c.origin()); err != nil {

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
@@ -52,7 +53,7 @@ type Config struct {
 // Ring is safe for concurrent use.
 type Ring struct {
 	config Config
-	store  store.Store
+	store  *authz.Store
 	now    func() time.Time
 	log    *slog.Logger
 	active atomic.Pointer[token.SigningKey]
@@ -70,10 +71,11 @@ func Open(ctx context.Context, config Config) (*Ring, error) {
 	if len(config.KEK) != kekSize {
 		return nil, fmt.Errorf("%w: it has %d bytes, and must have %d", ErrInvalidKEK, len(config.KEK), kekSize)
 	}
-	r := &Ring{config: config, store: config.Store, now: config.Now, log: config.Logger, seen: map[string]time.Time{}}
+	r := &Ring{config: config, now: config.Now, log: config.Logger, seen: map[string]time.Time{}}
 	if r.now == nil {
 		r.now = time.Now
 	}
+	r.store, r.config.Store = authz.New(config.Store, r.now), nil // writing takes a caller from here on
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -136,8 +138,12 @@ func (r *Ring) Signing(context.Context) (*token.SigningKey, error) {
 	return nil, ErrNoKey
 }
 
-// List returns all keys, the oldest first, without what is sealed in them.
-func (r *Ring) List(ctx context.Context) ([]store.Key, error) {
+// List returns all keys, the oldest first, without what is sealed in them. The
+// caller must administer the system.
+func (r *Ring) List(ctx context.Context, c authz.Caller) ([]store.Key, error) {
+	if err := c.MayAdminister(); err != nil {
+		return nil, err
+	}
 	rows, err := r.store.Keys(ctx)
 	for i := range rows {
 		rows[i].Sealed = ""

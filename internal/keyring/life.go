@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -23,7 +24,8 @@ import (
 // retired for all. It costs nothing, for a token that old is refused by its dates.
 const overlap = 24 * time.Hour
 
-var system = store.Actor{Kind: store.ActorSystem, Name: "curfew"}
+// system is the caller of automatic actions.
+var system = authz.Caller{Actor: store.Actor{Kind: store.ActorSystem, Name: "curfew"}, Trusted: true}
 
 // generate makes an ES256 key, named by its thumbprint (RFC 7638).
 func generate() (*token.SigningKey, error) {
@@ -58,14 +60,12 @@ type change struct {
 	lead  time.Duration
 }
 
-// update runs write with the clock held, and brings this node up to it.
-func (r *Ring) update(ctx context.Context, actor store.Actor, write func(*change) error) (revocation.Epoch, error) {
+// update runs write for a caller that administers the system, with the clock held,
+// and brings this node up to it.
+func (r *Ring) update(ctx context.Context, caller authz.Caller, write func(*change) error) (revocation.Epoch, error) {
 	var epoch revocation.Epoch
-	err := r.store.Update(ctx, func(tx store.Tx) (err error) {
-		c := &change{ctx: ctx, ring: r, tx: tx, actor: actor, now: r.now()}
-		if c.epoch, err = tx.Advance(ctx, c.now); err != nil {
-			return err
-		}
+	err := r.store.Update(ctx, caller, authz.Caller.MayAdminister, func(tx authz.Tx) (err error) {
+		c := &change{ctx: ctx, ring: r, tx: tx, actor: tx.Caller.Actor, now: r.now(), epoch: tx.Epoch}
 		if c.rows, err = tx.Keys(ctx); err != nil {
 			return err
 		}
@@ -194,7 +194,7 @@ func (c *change) activate(k store.Key, action, reason string) error {
 
 // Init makes the first keys: one that signs at once, since nobody can hold a
 // token of another, and one that stands by. It does nothing where there are keys.
-func (r *Ring) Init(ctx context.Context, actor store.Actor) error {
+func (r *Ring) Init(ctx context.Context, caller authz.Caller) error {
 	rows, err := r.store.Keys(ctx)
 	if err != nil {
 		return err
@@ -202,7 +202,7 @@ func (r *Ring) Init(ctx context.Context, actor store.Actor) error {
 	if len(rows) > 0 {
 		return r.Sync(ctx, rows) // perhaps made since Open, by another node
 	}
-	_, err = r.update(ctx, actor, func(c *change) error {
+	_, err = r.update(ctx, caller, func(c *change) error {
 		if len(c.rows) > 0 {
 			return nil // another node was quicker
 		}
@@ -218,10 +218,10 @@ func (r *Ring) Init(ctx context.Context, actor store.Actor) error {
 // One that has not been published long enough is scheduled, and signs from the
 // instant returned; otherwise that is now. The key that signs so far then still
 // verifies what it signed.
-func (r *Ring) Rotate(ctx context.Context, actor store.Actor, kid, reason string) (store.Key, time.Time, error) {
+func (r *Ring) Rotate(ctx context.Context, caller authz.Caller, kid, reason string) (store.Key, time.Time, error) {
 	var chosen store.Key
 	var from time.Time
-	_, err := r.update(ctx, actor, func(c *change) (err error) {
+	_, err := r.update(ctx, caller, func(c *change) (err error) {
 		if chosen, err = c.choose(kid); err != nil {
 			return err
 		}
@@ -267,7 +267,7 @@ func (c *change) choose(kid string) (store.Key, error) {
 // signs when it is rotated to. kid "" means its thumbprint. An ID that is or was in
 // use is refused, since it would stand for two keys; so is the same key under
 // another ID, lest one that was retired because it leaked come back by that name.
-func (r *Ring) Import(ctx context.Context, actor store.Actor, kid string, pem []byte) (store.Key, error) {
+func (r *Ring) Import(ctx context.Context, caller authz.Caller, kid string, pem []byte) (store.Key, error) {
 	private, err := parsePEM(pem)
 	if err != nil {
 		return store.Key{}, err
@@ -277,7 +277,7 @@ func (r *Ring) Import(ctx context.Context, actor store.Actor, kid string, pem []
 		return store.Key{}, err
 	}
 	var row store.Key
-	_, err = r.update(ctx, actor, func(c *change) (err error) {
+	_, err = r.update(ctx, caller, func(c *change) (err error) {
 		for _, k := range c.rows {
 			if k.ID == key.ID() {
 				return fmt.Errorf("%w %s exists already (%s): choose another --kid", ErrNotNow, k.ID, k.State)
@@ -311,8 +311,8 @@ func sameKey(row store.Key, key *token.SigningKey) bool {
 // Retire is for emergencies: from its epoch on nobody trusts the key, and every
 // token that it signed is over. If it was the key that signs, the one that stands
 // by takes over, at once if every validator knows it, else as soon as they do.
-func (r *Ring) Retire(ctx context.Context, actor store.Actor, kid, reason string) (revocation.Epoch, error) {
-	return r.update(ctx, actor, func(c *change) error {
+func (r *Ring) Retire(ctx context.Context, caller authz.Caller, kid, reason string) (revocation.Epoch, error) {
+	return r.update(ctx, caller, func(c *change) error {
 		k, err := find(c.rows, kid)
 		if err != nil {
 			return err

@@ -46,7 +46,7 @@ func TestFirstKeys(t *testing.T) {
 		if len(n.rows()) != 0 {
 			t.Fatal("Maintain has made the first keys")
 		}
-		noErr(t, n.Init(t.Context(), actor))
+		noErr(t, n.Init(t.Context(), caller))
 		active, next := n.the(store.KeyActive), n.the(store.KeyNext)
 		if n.signing() != active.ID || active.ActivatedAt != start.UnixMicro() || active.Algorithm != token.ES256 {
 			t.Errorf("signing with %q, active is %+v", n.signing(), active)
@@ -64,7 +64,7 @@ func TestFirstKeys(t *testing.T) {
 				t.Errorf("kept as %.10q", k.Sealed)
 			}
 		}
-		noErr(t, n.Init(t.Context(), actor))
+		noErr(t, n.Init(t.Context(), caller))
 		n.maintain()
 		if len(n.rows()) != 2 || len(n.audits(wire.ActionKeyCreate)) != 2 {
 			t.Errorf("a second start leaves %d keys", len(n.rows()))
@@ -82,7 +82,7 @@ func TestFirstKeysAtOnce(t *testing.T) {
 		nodes := []*node{w.node(), w.node(), w.node()}
 		errs := make(chan error)
 		for _, n := range nodes {
-			go func() { errs <- n.Init(context.Background(), actor) }()
+			go func() { errs <- n.Init(context.Background(), caller) }()
 		}
 		for range nodes {
 			noErr(t, <-errs)
@@ -102,7 +102,7 @@ func TestInitTakesInWhatIsThere(t *testing.T) {
 	w := sqlite(t)
 	second := w.node()
 	first := w.installed()
-	noErr(t, second.Init(t.Context(), actor))
+	noErr(t, second.Init(t.Context(), caller))
 	if second.signing() == "" || second.signing() != first.signing() {
 		t.Errorf("it signs with %q, the first with %q", second.signing(), first.signing())
 	}
@@ -114,7 +114,7 @@ func TestRotate(t *testing.T) {
 		old, next := n.the(store.KeyActive), n.the(store.KeyNext)
 		w.pass(lead)
 		n.applied = nil
-		k, from, err := n.Rotate(t.Context(), actor, "", "yearly")
+		k, from, err := n.Rotate(t.Context(), caller, "", "yearly")
 		noErr(t, err)
 		if k.ID != next.ID || k.State != store.KeyActive || k.Sealed != "" || !from.Equal(w.now()) || n.signing() != next.ID {
 			t.Errorf("rotated to %+v at %v; %s signs", k, from, n.signing())
@@ -168,7 +168,7 @@ func TestLead(t *testing.T) {
 		n := w.installed()
 		next := n.the(store.KeyNext).ID
 		w.pass(tt.age)
-		k, from, err := n.Rotate(t.Context(), actor, "", "")
+		k, from, err := n.Rotate(t.Context(), caller, "", "")
 		noErr(t, err)
 		if tt.ready {
 			if n.signing() != next || !from.Equal(w.now()) {
@@ -201,7 +201,7 @@ func TestLeadOfAYoungProcess(t *testing.T) {
 	next := first.the(store.KeyNext).ID
 	w.pass(lead)
 	young := w.node() // the key is old enough, by a date that another clock wrote
-	_, _, err := young.Rotate(t.Context(), actor, "", "")
+	_, _, err := young.Rotate(t.Context(), caller, "", "")
 	noErr(t, err)
 	if young.signing() == next {
 		t.Fatal("it believes a date to the second")
@@ -213,7 +213,7 @@ func TestLeadOfAYoungProcess(t *testing.T) {
 
 	standby := first.the(store.KeyNext).ID
 	w.pass(lead + token.Leeway + 2*time.Minute)
-	if _, _, err := w.node().Rotate(t.Context(), actor, "", ""); err != nil {
+	if _, _, err := w.node().Rotate(t.Context(), caller, "", ""); err != nil {
 		t.Fatal(err)
 	}
 	if got := first.the(store.KeyActive).ID; got != standby {
@@ -230,7 +230,7 @@ func TestLeadOfOtherNodes(t *testing.T) {
 	}))
 	next := n.the(store.KeyNext).ID
 	w.pass(time.Hour)
-	_, _, err := n.Rotate(t.Context(), actor, "", "")
+	_, _, err := n.Rotate(t.Context(), caller, "", "")
 	noErr(t, err)
 	if n.signing() == next {
 		t.Fatal("a follower of the other node may not know it yet")
@@ -246,16 +246,16 @@ func TestRotateTo(t *testing.T) {
 	w := sqlite(t)
 	n := w.installed()
 	active := n.the(store.KeyActive).ID
-	made, err := n.Import(t.Context(), actor, "imported", pkcs8(t, newKey(t)))
+	made, err := n.Import(t.Context(), caller, "imported", pkcs8(t, newKey(t)))
 	noErr(t, err)
 	w.pass(lead)
-	k, _, err := n.Rotate(t.Context(), actor, "imported", "")
+	k, _, err := n.Rotate(t.Context(), caller, "imported", "")
 	noErr(t, err)
 	if k.ID != made.ID || n.signing() != "imported" || len(n.in(store.KeyNext)) != 1 {
 		t.Errorf("rotated to %s", k.ID)
 	}
 	for kid, want := range map[string]error{"imported": keyring.ErrNotNow, active: keyring.ErrNotNow, "nobody": store.ErrNotFound} {
-		_, _, err := n.Rotate(t.Context(), actor, kid, "")
+		_, _, err := n.Rotate(t.Context(), caller, kid, "")
 		is(t, kid, err, want, kid)
 	}
 }
@@ -265,10 +265,10 @@ func TestRotateTwice(t *testing.T) {
 	w := sqlite(t)
 	n := w.installed()
 	next := n.the(store.KeyNext).ID
-	_, from, err := n.Rotate(t.Context(), actor, "", "")
+	_, from, err := n.Rotate(t.Context(), caller, "", "")
 	noErr(t, err)
 	w.pass(lead / 2)
-	k, again, err := n.Rotate(t.Context(), actor, "", "")
+	k, again, err := n.Rotate(t.Context(), caller, "", "")
 	noErr(t, err)
 	if k.ID != next || !again.Equal(from) || len(n.audits(wire.ActionKeyRotate)) != 1 {
 		t.Errorf("%s at %v, then %s at %v", next, from, k.ID, again)
@@ -280,7 +280,7 @@ func TestRetiringEnds(t *testing.T) {
 		n, other := w.installed(), w.node()
 		old := n.the(store.KeyActive).ID
 		w.pass(lead)
-		_, _, err := n.Rotate(t.Context(), actor, "", "")
+		_, _, err := n.Rotate(t.Context(), caller, "", "")
 		noErr(t, err)
 		end := time.UnixMicro(n.the(store.KeyRetiring).RetireAt)
 		w.clock.Store(end.UnixMicro() - 1)
@@ -307,7 +307,7 @@ func TestRetiringWaitsForALongerMaximum(t *testing.T) {
 	n := w.installed()
 	old := n.the(store.KeyActive).ID
 	w.pass(lead)
-	_, _, err := n.Rotate(t.Context(), actor, "", "")
+	_, _, err := n.Rotate(t.Context(), caller, "", "")
 	noErr(t, err)
 	retiring := n.the(store.KeyRetiring)
 	setLongest(t, n.store, settings.LongestDuration)
@@ -332,7 +332,7 @@ func TestRetireActive(t *testing.T) {
 		bad, next := n.the(store.KeyActive).ID, n.the(store.KeyNext).ID
 		w.pass(lead)
 		n.applied = nil
-		epoch, err := n.Retire(t.Context(), actor, bad, "it leaked")
+		epoch, err := n.Retire(t.Context(), caller, bad, "it leaked")
 		noErr(t, err)
 		if n.trusts(bad) || n.the(store.KeyRetired).Sealed != "" {
 			t.Error("the key that leaked is still trusted, or still there")
@@ -347,9 +347,9 @@ func TestRetireActive(t *testing.T) {
 		if e := n.audits(wire.ActionKeyRetire); len(e) != 1 || e[0].TargetID != bad || e[0].Reason != "it leaked" || e[0].Epoch != epoch || e[0].Actor != actor {
 			t.Errorf("the audit says %+v", e)
 		}
-		_, err = n.Retire(t.Context(), actor, bad, "")
+		_, err = n.Retire(t.Context(), caller, bad, "")
 		is(t, "again", err, keyring.ErrNotNow, bad)
-		_, err = n.Retire(t.Context(), actor, "nobody", "")
+		_, err = n.Retire(t.Context(), caller, "nobody", "")
 		is(t, "an unknown one", err, store.ErrNotFound, "nobody")
 	})
 }
@@ -361,7 +361,7 @@ func TestRetireActiveTooEarly(t *testing.T) {
 	n := w.installed()
 	bad, next := n.the(store.KeyActive).ID, n.the(store.KeyNext).ID
 	w.pass(lead - time.Microsecond)
-	_, err := n.Retire(t.Context(), actor, bad, "it leaked")
+	_, err := n.Retire(t.Context(), caller, bad, "it leaked")
 	noErr(t, err)
 	n.maintain()
 	_, err = n.Signing(t.Context())
@@ -381,10 +381,10 @@ func TestRetireEverything(t *testing.T) {
 	w := sqlite(t)
 	n := w.installed()
 	w.pass(lead)
-	_, _, err := n.Rotate(t.Context(), actor, "", "")
+	_, _, err := n.Rotate(t.Context(), caller, "", "")
 	noErr(t, err)
 	for _, k := range n.rows() {
-		_, err := n.Retire(t.Context(), actor, k.ID, "everything leaked")
+		_, err := n.Retire(t.Context(), caller, k.ID, "everything leaked")
 		noErr(t, err)
 	}
 	if n.signing() != "" || len(n.in(store.KeyRetired)) != 3 {
@@ -402,12 +402,12 @@ func TestRetireNextAndRetiring(t *testing.T) {
 	w := sqlite(t)
 	n := w.installed()
 	w.pass(lead)
-	_, _, err := n.Rotate(t.Context(), actor, "", "")
+	_, _, err := n.Rotate(t.Context(), caller, "", "")
 	noErr(t, err)
 	active := n.signing()
 	for _, state := range []string{store.KeyRetiring, store.KeyNext} {
 		kid := n.the(state).ID
-		_, err := n.Retire(t.Context(), actor, kid, "")
+		_, err := n.Retire(t.Context(), caller, kid, "")
 		noErr(t, err)
 		if n.trusts(kid) || n.signing() != active {
 			t.Errorf("%s: trusted %v, %s signs", state, n.trusts(kid), n.signing())
@@ -423,9 +423,9 @@ func TestMaintainAtOnce(t *testing.T) {
 		n := nodes[0]
 		for round := range 5 {
 			w.pass(lead)
-			_, err := n.Retire(context.Background(), actor, n.the(store.KeyNext).ID, "")
+			_, err := n.Retire(context.Background(), caller, n.the(store.KeyNext).ID, "")
 			noErr(t, err)
-			_, err = n.Retire(context.Background(), actor, n.the(store.KeyActive).ID, "")
+			_, err = n.Retire(context.Background(), caller, n.the(store.KeyActive).ID, "")
 			noErr(t, err)
 			for _, other := range nodes {
 				other.maintain()
@@ -460,7 +460,7 @@ func TestRotateAtOnce(t *testing.T) {
 		errs := make(chan error)
 		for _, n := range nodes {
 			go func() {
-				_, _, err := n.Rotate(context.Background(), actor, "", "")
+				_, _, err := n.Rotate(context.Background(), caller, "", "")
 				errs <- err
 			}()
 		}
@@ -504,7 +504,7 @@ func TestSyncNeverGoesBack(t *testing.T) {
 	n := w.installed()
 	old := n.rows()
 	w.pass(lead)
-	k, _, err := n.Rotate(t.Context(), actor, "", "")
+	k, _, err := n.Rotate(t.Context(), caller, "", "")
 	noErr(t, err)
 	noErr(t, n.Sync(t.Context(), old))
 	if n.signing() != k.ID {
@@ -547,15 +547,15 @@ func TestNothingOfAPrivateKeyIsShown(t *testing.T) {
 			return errors.New("the view is behind") // which is logged
 		}})
 	noErr(t, err)
-	noErr(t, r.Init(t.Context(), actor))
+	noErr(t, r.Init(t.Context(), caller))
 	w.pass(lead)
-	_, _, err = r.Rotate(t.Context(), actor, "", "")
+	_, _, err = r.Rotate(t.Context(), caller, "", "")
 	noErr(t, err)
-	_, err = r.Import(t.Context(), actor, "", pkcs8(t, newKey(t)))
+	_, err = r.Import(t.Context(), caller, "", pkcs8(t, newKey(t)))
 	noErr(t, err)
 	stored, err := s.Keys(t.Context())
 	noErr(t, err)
-	shown, err := r.List(t.Context())
+	shown, err := r.List(t.Context(), caller)
 	noErr(t, err)
 	audits, err := s.Audits(t.Context(), store.AuditFilter{}, 100)
 	noErr(t, err)
@@ -585,9 +585,9 @@ func TestStoreThatIsGone(t *testing.T) {
 	signing := n.signing()
 	noErr(t, n.store.Close())
 	is(t, "Maintain", n.Maintain(t.Context()), store.ErrUnavailable)
-	_, _, err := n.Rotate(t.Context(), actor, "", "")
+	_, _, err := n.Rotate(t.Context(), caller, "", "")
 	is(t, "Rotate", err, store.ErrUnavailable)
-	_, err = n.Retire(t.Context(), actor, signing, "")
+	_, err = n.Retire(t.Context(), caller, signing, "")
 	is(t, "Retire", err, store.ErrUnavailable)
 	if n.signing() != signing {
 		t.Error("the key that signs is forgotten")

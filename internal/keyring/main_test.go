@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/pgtest"
@@ -36,6 +37,8 @@ var (
 	start = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	kek   = []byte("0123456789abcdef0123456789ABCDEF")
 	actor = store.Actor{Kind: store.ActorCLI, Name: "test", Address: "192.0.2.1", RequestID: "request-1"}
+	// caller is the command line, which may do everything.
+	caller = authz.Caller{Actor: actor, Trusted: true}
 )
 
 // world is one database, with settings, and a clock.
@@ -120,7 +123,7 @@ func (w *world) nodeOn(s store.Store) *node {
 func (w *world) installed() *node {
 	w.t.Helper()
 	n := w.node()
-	noErr(w.t, n.Init(context.Background(), actor))
+	noErr(w.t, n.Init(context.Background(), caller))
 	return n
 }
 

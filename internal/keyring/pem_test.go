@@ -42,7 +42,7 @@ func TestImport(t *testing.T) {
 	} {
 		w := sqlite(t)
 		n := w.installed()
-		made, err := n.Import(t.Context(), actor, tt.kid, pkcs8(t, tt.private))
+		made, err := n.Import(t.Context(), caller, tt.kid, pkcs8(t, tt.private))
 		noErr(t, err)
 		want := tt.kid
 		if want == "" {
@@ -63,7 +63,7 @@ func TestImport(t *testing.T) {
 
 		// It signs once it is rotated to, and what it signs verifies.
 		w.pass(time.Hour)
-		_, _, err = n.Rotate(t.Context(), actor, want, "")
+		_, _, err = n.Rotate(t.Context(), caller, want, "")
 		noErr(t, err)
 		key, err := n.Signing(t.Context())
 		noErr(t, err)
@@ -123,7 +123,7 @@ func TestImportRefuses(t *testing.T) {
 		{"an ID with an escape", "a\x1b[2J", pkcs8(t, good), "printable"},
 		{"an ID of 257 characters", strings.Repeat("x", 257), pkcs8(t, good), "257"},
 	} {
-		_, err := n.Import(t.Context(), actor, tt.kid, tt.file)
+		_, err := n.Import(t.Context(), caller, tt.kid, tt.file)
 		is(t, tt.what, err, token.ErrWeakKey, tt.says)
 		noMaterial(t, tt.what, err, tt.file)
 	}
@@ -148,11 +148,11 @@ func noMaterial(t testing.TB, what string, err error, file []byte) {
 func TestImportOfWhatIsHere(t *testing.T) {
 	n := sqlite(t).installed()
 	private := newKey(t)
-	made, err := n.Import(t.Context(), actor, "first", pkcs8(t, private))
+	made, err := n.Import(t.Context(), caller, "first", pkcs8(t, private))
 	noErr(t, err)
 	try := func(what, kid string, k crypto.Signer, says string) {
 		t.Helper()
-		_, err := n.Import(t.Context(), actor, kid, pkcs8(t, k))
+		_, err := n.Import(t.Context(), caller, kid, pkcs8(t, k))
 		is(t, what, err, store.ErrConflict, says)
 	}
 	try("the same again", "first", private, "first")
@@ -161,7 +161,7 @@ func TestImportOfWhatIsHere(t *testing.T) {
 	try("the same key with its thumbprint", "", private, "first")
 	try("the ID of the active one", n.the(store.KeyActive).ID, newKey(t), "active")
 
-	_, err = n.Retire(t.Context(), actor, made.ID, "it leaked")
+	_, err = n.Retire(t.Context(), caller, made.ID, "it leaked")
 	noErr(t, err)
 	try("one that leaked, by its ID", "first", private, store.KeyRetired)
 	try("one that leaked, by another ID", "third", private, store.KeyRetired)

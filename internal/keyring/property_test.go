@@ -41,7 +41,7 @@ func TestNoGoodTokenIsRefused(t *testing.T) {
 		nodes := []*node{w.nodeOn(shared), w.nodeOn(shared)}
 		n := nodes[0]
 		for _, n := range nodes {
-			noErr(t, n.Init(ctx, actor))
+			noErr(t, n.Init(ctx, caller))
 		}
 		maximum := longest
 		synced := []time.Time{w.now(), w.now()} // when each node last read the keys
@@ -79,12 +79,12 @@ func TestNoGoodTokenIsRefused(t *testing.T) {
 			case "read":
 				read(i)
 			case "rotate":
-				_, _, err := nodes[i].Rotate(ctx, actor, "", "")
+				_, _, err := nodes[i].Rotate(ctx, caller, "", "")
 				noErr(t, err)
 				synced[i] = w.now()
 			case "import":
 				imported++
-				_, err := nodes[i].Import(ctx, actor, fmt.Sprintf("imported-%d", imported), pkcs8(t, newKey(t)))
+				_, err := nodes[i].Import(ctx, caller, fmt.Sprintf("imported-%d", imported), pkcs8(t, newKey(t)))
 				noErr(t, err)
 				synced[i] = w.now()
 			case "emergency":
@@ -95,7 +95,7 @@ func TestNoGoodTokenIsRefused(t *testing.T) {
 					}
 				}
 				k := rapid.SampledFrom(candidates).Draw(rt, "key")
-				_, err := nodes[i].Retire(ctx, actor, k.ID, "")
+				_, err := nodes[i].Retire(ctx, caller, k.ID, "")
 				noErr(t, err)
 				emergency[k.ID] = true
 				synced[i] = w.now()

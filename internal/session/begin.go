@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -32,15 +33,22 @@ func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe 
 	if err != nil {
 		return Issued{}, err
 	}
-	return s.keep(ctx, issued, actorOf(u, from), from)
+	err = s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error {
+		return keep(ctx, tx, issued, userActor(u.ID, u.Name, from), from)
+	})
+	if err != nil {
+		return Issued{}, err
+	}
+	return issued, nil
 }
 
 // Issue begins a session for a user whom the calling client has authenticated
 // itself. A user who does not exist is created, without a password. A disabled
-// user is a conflict.
+// user is a conflict. A session that a client begins never carries a permission.
 func (s *Service) Issue(ctx context.Context, c account.Caller, userID string, rememberMe bool, from account.Origin) (Issued, error) {
-	if !c.Trusted && !c.Client.Can(store.Issue) {
-		return Issued{}, account.Forbidden(store.Issue)
+	need := func(c account.Caller) error { return c.MayUse(store.Issue) }
+	if err := need(c); err != nil {
+		return Issued{}, err
 	}
 	epoch, err := s.store.Clock(ctx)
 	if err != nil {
@@ -60,26 +68,24 @@ func (s *Service) Issue(ctx context.Context, c account.Caller, userID string, re
 	if err != nil {
 		return Issued{}, err
 	}
-	return s.keep(ctx, issued, c.Actor, from)
-}
-
-// keep writes down a session that begins. Whoever asked for it gets the token only
-// if that succeeds.
-func (s *Service) keep(ctx context.Context, issued Issued, by store.Actor, from account.Origin) (Issued, error) {
-	row := issued.row(from)
-	err := s.store.Update(ctx, func(tx store.Tx) error {
-		if err := tx.InsertSession(ctx, row); err != nil {
-			return err
-		}
-		if err := tx.TouchUser(ctx, row.UserID, row.BeganAt); err != nil {
-			return err
-		}
-		return tx.AppendAudit(ctx, beginEntry(by, row, issued.User))
-	})
+	err = s.store.Record(ctx, c, need, func(tx authz.Tx) error { return keep(ctx, tx, issued, c.Actor, from) })
 	if err != nil {
 		return Issued{}, err
 	}
 	return issued, nil
+}
+
+// keep writes down a session that begins. The token is given out only if that is
+// committed.
+func keep(ctx context.Context, tx store.Tx, issued Issued, by store.Actor, from account.Origin) error {
+	row := issued.row(by, from)
+	if err := tx.InsertSession(ctx, row); err != nil {
+		return err
+	}
+	if err := tx.TouchUser(ctx, row.UserID, row.BeganAt); err != nil {
+		return err
+	}
+	return tx.AppendAudit(ctx, beginEntry(by, row, issued.User))
 }
 
 // begin mints the first token of a session whose epoch has been read. It reads
@@ -126,7 +132,7 @@ func (s *Service) mint(ctx context.Context, sess token.Session, u store.User, in
 }
 
 // row returns what is kept of a session that begins.
-func (i Issued) row(from account.Origin) store.Session {
+func (i Issued) row(by store.Actor, from account.Origin) store.Session {
 	now := i.at.UnixMicro()
 	return store.Session{
 		ID:         i.Session.ID,
@@ -136,6 +142,7 @@ func (i Issued) row(from account.Origin) store.Session {
 		KeyID:      i.Session.KeyID,
 		Device:     from.Device,
 		Address:    from.Address,
+		BegunBy:    by.Kind,
 		BeganAt:    now,
 		LastSeenAt: now,
 		ExpiresAt:  i.Session.ExpiresAt.Time().UnixMicro(),
@@ -154,55 +161,27 @@ func beginEntry(by store.Actor, row store.Session, u store.User) store.Audit {
 	}
 }
 
-// Refresh mints a new token of a session that the caller has validated. It asks
-// the store, not the cache: whatever was committed before the call binds.
+// Refresh mints a new token of a session that the caller has validated. The session
+// is decided in the transaction that notes the refresh: whatever was committed
+// before the call binds.
 func (s *Service) Refresh(ctx context.Context, sess *token.Session) (Issued, error) {
 	if err := s.config.View.CatchUp(ctx); err != nil {
 		return Issued{}, err
 	}
-	if s.config.View.Keys().Current().Find(sess.KeyID) == nil {
-		return Issued{}, fmt.Errorf("%w: the key was retired", token.ErrUnknownKey)
-	}
-	u, in, err := s.stillGood(ctx, s.store, sess)
-	if err != nil {
-		return Issued{}, err
-	}
-	issued, err := s.mint(ctx, sess.Refreshed(s.now(), in.Settings), u, in)
-	if err != nil {
-		return Issued{}, err
-	}
-	next := &issued.Session
-	err = s.store.Update(ctx, func(tx store.Tx) error {
+	var issued Issued
+	caller := account.Caller{Session: sess}
+	err := s.store.Record(ctx, caller, account.Caller.MayContinue, func(tx authz.Tx) (err error) {
+		if err := s.config.Ring.Sync(ctx, tx.SigningKeys); err != nil {
+			return err
+		}
+		if issued, err = s.mint(ctx, sess.Refreshed(s.now(), tx.InForce.Settings), *tx.Caller.User, tx.InForce); err != nil {
+			return err
+		}
+		next := &issued.Session
 		return tx.RefreshSession(ctx, next.ID, next.LastRefresh.Time().UnixMicro(), next.ExpiresAt.Time().UnixMicro(), next.KeyID)
 	})
 	if err != nil {
 		return Issued{}, err
 	}
 	return issued, nil
-}
-
-// stillGood holds a proven session against revocations, user and settings as r
-// reads them. If something is committed in between, the new token is no better
-// off: it keeps the epoch, and what is revoked later ends it like the old one.
-func (s *Service) stillGood(ctx context.Context, r store.Reader, sess *token.Session) (store.User, settings.InForce, error) {
-	var none settings.InForce
-	revoked, err := r.RevokedBefore(ctx, sess.Subject, sess.ID)
-	if err != nil {
-		return store.User{}, none, err
-	}
-	if sess.Epoch < revoked.Before(sess.RememberMe) {
-		return store.User{}, none, token.ErrRevoked
-	}
-	u, err := s.subject(ctx, r, sess)
-	if err != nil {
-		return store.User{}, none, err
-	}
-	in, err := r.Settings(ctx)
-	if err != nil {
-		return store.User{}, none, err
-	}
-	if err := sess.CheckTime(&in.InForce, s.now()); err != nil {
-		return store.User{}, none, err
-	}
-	return u, in.InForce, nil
 }

@@ -7,13 +7,20 @@ import (
 	"sync"
 	"time"
 
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
 )
 
-// A call is one revoking call as it reaches the store: who must exist, what is
-// revoked, and what the audit will say. It takes one epoch.
+// A call is one revoking call as it reaches the store: who makes it, who must
+// exist, what is revoked, and what the audit will say. It takes one epoch.
 type call struct {
+	caller account.Caller
+	// need is what the call requires of its caller; nil if it requires none, since
+	// the proof is the token of the session that ends.
+	need authz.Need
+
 	users   []string // ids that must exist, or nothing happens
 	session string   // id of a session row that must exist and belong to users[0]; "" for none
 	end     string   // id of a session whose row is marked as ended; "" for none
@@ -83,8 +90,16 @@ func (g *group) write(batch []*call) {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
 	var revoked []revocation.Revocation
-	err := g.service.store.Update(ctx, func(tx store.Tx) (err error) {
-		revoked, err = g.service.writeCalls(ctx, tx, batch)
+	var callers []account.Caller
+	var users []string
+	for _, c := range batch {
+		if c.need != nil {
+			callers = append(callers, c.caller)
+		}
+		users = append(users, c.users...)
+	}
+	err := g.service.store.UpdateBatch(ctx, callers, users, func(b *authz.Batch) (err error) {
+		revoked, err = g.service.writeCalls(ctx, b, batch)
 		return err
 	})
 	committed := g.service.now()
@@ -122,25 +137,21 @@ func UnknownUsers(err error) []string {
 	return nil
 }
 
-// writeCalls writes a batch. A call whose users do not exist gets its error and
-// writes nothing; the others go on. All reading comes before the first write of
-// revocations.
-func (s *Service) writeCalls(ctx context.Context, tx store.Tx, batch []*call) ([]revocation.Revocation, error) {
+// writeCalls writes a batch. A call whose caller may not make it any more, also
+// because of an earlier call of the batch, or whose users do not exist, gets its
+// error and writes nothing; the others go on. All reading comes before the first
+// write of revocations.
+func (s *Service) writeCalls(ctx context.Context, b *authz.Batch, batch []*call) ([]revocation.Revocation, error) {
 	now := s.now()
-	first, err := tx.Advance(ctx, now)
-	if err != nil {
-		return nil, err
-	}
-	names, err := existing(ctx, tx, batch)
-	if err != nil {
-		return nil, err
-	}
-	next := first
+	next := b.Epoch
 	var revoked []revocation.Revocation
 	var entries []store.Audit
 	for _, c := range batch {
 		c.err = nil // Update may run this more than once
-		if c.err = check(ctx, tx, c, names); isNotFound(c.err) {
+		if c.err = decide(b, c); c.err != nil {
+			continue
+		}
+		if c.err = check(ctx, b, c); isNotFound(c.err) {
 			continue
 		} else if c.err != nil {
 			return nil, c.err
@@ -150,57 +161,48 @@ func (s *Service) writeCalls(ctx context.Context, tx store.Tx, batch []*call) ([
 		for _, scope := range c.scopes {
 			revoked = append(revoked, revocation.Revocation{Scope: scope, Epoch: c.epoch})
 		}
+		b.Revoke(revoked[len(revoked)-len(c.scopes):]...)
 		for _, e := range c.entries {
 			e.At, e.Epoch = now.UnixMicro(), c.epoch
-			if e.TargetKind == "user" {
-				e.TargetName = names[e.TargetID]
+			if u, ok := b.User(e.TargetID); ok && e.TargetKind == "user" {
+				e.TargetName = u.Name
 			}
 			entries = append(entries, e)
 		}
 	}
-	if last := next - 1; last > first {
-		// The clock stands at first: asked for the date of last, it goes there.
-		if _, err := tx.Advance(ctx, last.Time()); err != nil {
+	if last := next - 1; last > b.Epoch {
+		// The clock stands at the first: asked for the date of last, it goes there.
+		if _, err := b.Advance(ctx, last.Time()); err != nil {
 			return nil, err
 		}
 	}
-	if err := tx.PutRevocations(ctx, revoked...); err != nil {
+	if err := b.PutRevocations(ctx, revoked...); err != nil {
 		return nil, err
 	}
 	for _, c := range batch {
 		if c.err == nil && c.end != "" {
-			if err := tx.EndSession(ctx, c.end, now.UnixMicro()); err != nil {
+			if err := b.EndSession(ctx, c.end, now.UnixMicro()); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return revoked, tx.AppendAudit(ctx, entries...)
+	return revoked, b.AppendAudit(ctx, entries...)
 }
 
-// existing returns the names of those users of the batch that exist, by id.
-func existing(ctx context.Context, tx store.Tx, batch []*call) (map[string]string, error) {
-	var ids []string
-	for _, c := range batch {
-		ids = append(ids, c.users...)
+// decide decides the caller of a call.
+func decide(b *authz.Batch, c *call) error {
+	if c.need == nil {
+		return nil
 	}
-	names := make(map[string]string, len(ids))
-	if len(ids) == 0 {
-		return names, nil
-	}
-	users, err := tx.UsersNamed(ctx, ids, nil)
-	if err != nil {
-		return nil, err
-	}
-	for _, u := range users {
-		names[u.ID] = u.Name
-	}
-	return names, nil
+	_, err := b.Decide(c.caller, c.need)
+	return err
 }
 
-func check(ctx context.Context, tx store.Tx, c *call, names map[string]string) error {
+// check reports whether what the call is about exists.
+func check(ctx context.Context, b *authz.Batch, c *call) error {
 	var unknown []string
 	for _, id := range c.users {
-		if _, ok := names[id]; !ok {
+		if _, ok := b.User(id); !ok {
 			unknown = append(unknown, id)
 		}
 	}
@@ -210,7 +212,7 @@ func check(ctx context.Context, tx store.Tx, c *call, names map[string]string) e
 	if c.session == "" {
 		return nil
 	}
-	row, err := tx.Session(ctx, c.session)
+	row, err := b.Session(ctx, c.session)
 	if err == nil && row.UserID != c.users[0] {
 		err = store.ErrNotFound
 	}

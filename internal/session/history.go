@@ -28,7 +28,7 @@ func (s *Service) ReceiptBy(ctx context.Context, c account.Caller, epoch revocat
 // revoked by name, for whoever may revoke them; store.ErrNotFound if the audit
 // knows of none.
 func (s *Service) LastRevocation(ctx context.Context, c account.Caller, userID string) (revocation.Epoch, error) {
-	if err := mayRevoke(c, userID); err != nil {
+	if err := c.MayRevoke(userID); err != nil {
 		return 0, err
 	}
 	entries, err := s.store.Audits(ctx, store.AuditFilter{Target: userID, Scoped: true}, recentEntries)

@@ -17,7 +17,7 @@ func (s *Service) live(ctx context.Context) (store.Live, error) {
 
 // List returns the live sessions of a user, the latest first.
 func (s *Service) List(ctx context.Context, c account.Caller, userID string) ([]wire.LiveSession, error) {
-	if err := mayRevoke(c, userID); err != nil {
+	if err := c.MayRevoke(userID); err != nil {
 		return nil, err
 	}
 	if _, err := s.store.User(ctx, userID); err != nil {
@@ -47,9 +47,9 @@ func (s *Service) List(ctx context.Context, c account.Caller, userID string) ([]
 // CountLive counts the live sessions of a user ("" for all) whose latest token
 // was signed with a key ("" for all).
 func (s *Service) CountLive(ctx context.Context, c account.Caller, userID, keyID string) (store.Counts, error) {
-	err := administrates(c)
+	err := c.MayAdminister()
 	if userID != "" {
-		err = mayRevoke(c, userID)
+		err = c.MayRevoke(userID)
 	}
 	if err != nil {
 		return store.Counts{}, err
@@ -63,8 +63,8 @@ func (s *Service) CountLive(ctx context.Context, c account.Caller, userID, keyID
 
 // CountLiveByUser counts the live sessions of each of the users given.
 func (s *Service) CountLiveByUser(ctx context.Context, c account.Caller, users []string) (map[string]int64, error) {
-	if !c.Trusted && !c.Can(store.UserEdit) && !c.Can(store.AdministerSystem) {
-		return nil, account.Forbidden(store.UserEdit)
+	if err := c.MayEditUsers(); err != nil {
+		return nil, err
 	}
 	live, err := s.live(ctx)
 	if err != nil {
@@ -76,7 +76,7 @@ func (s *Service) CountLiveByUser(ctx context.Context, c account.Caller, users [
 // LiveOver returns how many sessions were live at each of n instants, the first
 // at from, by the settings in force now.
 func (s *Service) LiveOver(ctx context.Context, c account.Caller, from time.Time, width time.Duration, n int) ([]int64, error) {
-	if err := administrates(c); err != nil {
+	if err := c.MayAdminister(); err != nil {
 		return nil, err
 	}
 	live, err := s.live(ctx)
@@ -88,7 +88,7 @@ func (s *Service) LiveOver(ctx context.Context, c account.Caller, from time.Time
 
 // Audit returns entries of the audit, newest first.
 func (s *Service) Audit(ctx context.Context, c account.Caller, f store.AuditFilter, limit int) ([]store.Audit, error) {
-	if err := administrates(c); err != nil {
+	if err := c.MayAdminister(); err != nil {
 		return nil, err
 	}
 	return s.store.Audits(ctx, f, limit)
@@ -96,7 +96,7 @@ func (s *Service) Audit(ctx context.Context, c account.Caller, f store.AuditFilt
 
 // AuditBuckets counts entries of the actions since from in stretches of width.
 func (s *Service) AuditBuckets(ctx context.Context, c account.Caller, from time.Time, width time.Duration, actions ...string) ([]store.Bucket, error) {
-	if err := administrates(c); err != nil {
+	if err := c.MayAdminister(); err != nil {
 		return nil, err
 	}
 	return s.store.AuditBuckets(ctx, from.UnixMicro(), width.Microseconds(), actions)

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"example.com/curfew/internal/account"
-	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 )
@@ -21,18 +21,16 @@ func (s *Service) ChangePassword(ctx context.Context, c account.Caller, userID s
 	keep := c.IsSelf(userID) && c.Session != nil
 	var issued Issued
 	var epoch revocation.Epoch
-	err = s.store.Update(ctx, func(tx store.Tx) (err error) {
-		if epoch, err = tx.Advance(ctx, s.now()); err != nil {
-			return err
-		}
+	err = s.store.Update(ctx, c, account.MaySetPassword(userID), func(tx authz.Tx) (err error) {
+		epoch = tx.Epoch
 		if keep {
-			if issued, err = s.moveOn(ctx, tx, c.Session, epoch); err != nil {
+			if issued, err = s.moveOn(ctx, tx); err != nil {
 				return err
 			}
 		} else if err = tx.PutRevocations(ctx, revocation.Revocation{Scope: revocation.User(userID), Epoch: epoch}); err != nil {
 			return err
 		}
-		return set.Write(ctx, tx, epoch)
+		return set.Write(ctx, tx)
 	})
 	if err != nil {
 		return wire.Receipt{}, err

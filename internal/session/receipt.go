@@ -47,9 +47,9 @@ func (s *Service) Receipt(ctx context.Context, c account.Caller, epoch revocatio
 	}
 	switch {
 	case user != "":
-		err = mayRevoke(c, user)
+		err = c.MayRevoke(user)
 	default:
-		err = administrates(c) // before saying whether there was one
+		err = c.MayAdminister() // before saying whether there was one
 	}
 	if err != nil {
 		return wire.Receipt{}, err

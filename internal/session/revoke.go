@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -19,20 +20,9 @@ const (
 	longestReason = 1000   // bytes
 )
 
-// mayRevoke: everybody their own, holders of UserEdit or AdministerSystem
-// anybody's.
-func mayRevoke(c account.Caller, userID string) error {
-	if c.Trusted || c.IsSelf(userID) || c.Can(store.UserEdit) || c.Can(store.AdministerSystem) {
-		return nil
-	}
-	return account.Forbidden(store.UserEdit)
-}
-
-func administrates(c account.Caller) error {
-	if c.Trusted || c.Can(store.AdministerSystem) {
-		return nil
-	}
-	return account.Forbidden(store.AdministerSystem)
+// revoking is the need of calls that revoke sessions of a user.
+func revoking(userID string) authz.Need {
+	return func(c account.Caller) error { return c.MayRevoke(userID) }
 }
 
 func checkReason(reason string) error {
@@ -42,39 +32,66 @@ func checkReason(reason string) error {
 	return nil
 }
 
-// SignOut revokes the session of the caller. A session that has ended already is
-// no error.
+// SignOut revokes the session of a token that was proven (token.Validator.Ending),
+// also if keep_current or a password change has replaced the token by a newer one.
+// A session that has ended already is no error.
 func (s *Service) SignOut(ctx context.Context, sess *token.Session, from account.Origin) error {
-	name := sess.Subject
-	if u, err := s.store.User(ctx, sess.Subject); err == nil {
-		name = u.Name
-	}
-	return s.group.commit(ctx, &call{
-		end:    sess.ID,
-		scopes: []revocation.Scope{revocation.Session(sess.ID)},
-		entries: []store.Audit{{
-			Actor:  store.Actor{Kind: store.ActorUser, ID: sess.Subject, Name: name, Address: from.Address, RequestID: from.RequestID},
-			Action: wire.ActionSignOut, TargetKind: "session", TargetID: sess.ID, Scope: revocation.KindSession,
-		}},
+	return s.endSession(ctx, sess, &call{entries: []store.Audit{{
+		Actor:  userActor(sess.Subject, sess.Subject, from),
+		Action: wire.ActionSignOut,
+	}}})
+}
+
+// EndToken is SignOut on behalf of a client (RFC 7009).
+func (s *Service) EndToken(ctx context.Context, c account.Caller, sess *token.Session) error {
+	return s.endSession(ctx, sess, &call{
+		caller: c, need: account.Caller.MayContinue,
+		entries: []store.Audit{{Actor: c.Actor, Action: wire.ActionRevokeSession}},
 	})
 }
 
-// EndToken revokes the session of a token on behalf of a client (RFC 7009).
-func (s *Service) EndToken(ctx context.Context, c account.Caller, sess *token.Session) error {
-	return s.group.commit(ctx, &call{
-		end:    sess.ID,
-		scopes: []revocation.Scope{revocation.Session(sess.ID)},
-		entries: []store.Audit{{
-			Actor: c.Actor, Action: wire.ActionRevokeSession,
-			TargetKind: "session", TargetID: sess.ID, Scope: revocation.KindSession,
-		}},
-	})
+func (s *Service) endSession(ctx context.Context, sess *token.Session, c *call) error {
+	left, name, err := s.leftToEnd(ctx, sess)
+	if err != nil || !left {
+		return err
+	}
+	c.end = sess.ID
+	c.scopes = []revocation.Scope{revocation.Session(sess.ID)}
+	e := &c.entries[0]
+	e.TargetKind, e.TargetID, e.Scope = "session", sess.ID, revocation.KindSession
+	if e.Actor.Kind == store.ActorUser {
+		e.Actor.Name = name
+	}
+	return s.group.commit(ctx, c)
+}
+
+// leftToEnd reports whether a token of the session could still be good: its own,
+// or one by which it was replaced (the row then has a later epoch). name is that
+// of the user, or the id if it is not known.
+func (s *Service) leftToEnd(ctx context.Context, sess *token.Session) (left bool, name string, err error) {
+	name = sess.Subject
+	if u, err := s.store.User(ctx, sess.Subject); err == nil {
+		name = u.Name
+	}
+	revoked, err := s.store.RevokedBefore(ctx, sess.Subject, sess.ID)
+	if err != nil {
+		return false, name, err
+	}
+	before := revoked.Before(sess.RememberMe)
+	if sess.Epoch >= before {
+		return true, name, nil
+	}
+	row, err := s.store.Session(ctx, sess.ID)
+	if isNotFound(err) {
+		return false, name, nil
+	}
+	return err == nil && row.UserID == sess.Subject && row.Epoch >= before, name, err
 }
 
 // RevokeSession revokes one session of a user. store.ErrNotFound if the user has
 // no such session; one that has ended already is no error.
 func (s *Service) RevokeSession(ctx context.Context, c account.Caller, userID, sid, reason string) (wire.Receipt, error) {
-	if err := mayRevoke(c, userID); err != nil {
+	if err := c.MayRevoke(userID); err != nil {
 		return wire.Receipt{}, err
 	}
 	if err := checkReason(reason); err != nil {
@@ -84,6 +101,7 @@ func (s *Service) RevokeSession(ctx context.Context, c account.Caller, userID, s
 		return wire.Receipt{}, fmt.Errorf("%w: no session has an id of that form", store.ErrNotFound)
 	}
 	cl := &call{
+		caller: c, need: revoking(userID),
 		users: []string{userID}, session: sid, end: sid,
 		scopes: []revocation.Scope{revocation.Session(sid)},
 		entries: []store.Audit{{
@@ -99,7 +117,7 @@ func (s *Service) RevokeSession(ctx context.Context, c account.Caller, userID, s
 // nothing changed but the epoch. wait is how long to wait for every validator to
 // confirm.
 func (s *Service) RevokeUser(ctx context.Context, c account.Caller, userID, reason string, keepCurrent bool, wait time.Duration) (wire.Receipt, error) {
-	if err := mayRevoke(c, userID); err != nil {
+	if err := c.MayRevoke(userID); err != nil {
 		return wire.Receipt{}, err
 	}
 	if err := checkReason(reason); err != nil {
@@ -112,6 +130,7 @@ func (s *Service) RevokeUser(ctx context.Context, c account.Caller, userID, reas
 		return s.revokeOthers(ctx, c, reason, wait)
 	}
 	cl := &call{
+		caller: c, need: revoking(userID),
 		users:  []string{userID},
 		scopes: []revocation.Scope{revocation.User(userID)},
 		entries: []store.Audit{{
@@ -125,7 +144,7 @@ func (s *Service) RevokeUser(ctx context.Context, c account.Caller, userID, reas
 // RevokeMany revokes everyone, all remember-me sessions, or up to 10 000 users by
 // id: all of them or, if one does not exist, none (see [UnknownUsers]).
 func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what wire.RevokeMany, wait time.Duration) (wire.Receipt, error) {
-	if err := administrates(c); err != nil {
+	if err := c.MayAdminister(); err != nil {
 		return wire.Receipt{}, err
 	}
 	if err := checkReason(what.Reason); err != nil {
@@ -134,7 +153,7 @@ func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what wire.Re
 	if what.Scope != "users" && len(what.Users) > 0 {
 		return wire.Receipt{}, account.InvalidField("users", "goes with scope users only")
 	}
-	cl := &call{}
+	cl := &call{caller: c, need: account.Caller.MayAdminister}
 	add := func(action, kind, id string, scope revocation.Scope) {
 		cl.scopes = append(cl.scopes, scope)
 		cl.entries = append(cl.entries, store.Audit{
@@ -166,10 +185,11 @@ func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what wire.Re
 // RevokeFor revokes all sessions of users whom a client with the capability
 // revoke names (Global Token Revocation).
 func (s *Service) RevokeFor(ctx context.Context, c account.Caller, ids []string, reason string) error {
-	if !c.Trusted && !c.Client.Can(store.Revoke) {
-		return account.Forbidden(store.Revoke)
+	need := func(c account.Caller) error { return c.MayUse(store.Revoke) }
+	if err := need(c); err != nil {
+		return err
 	}
-	cl := &call{users: ids}
+	cl := &call{caller: c, need: need, users: ids}
 	for _, id := range ids {
 		cl.scopes = append(cl.scopes, revocation.User(id))
 		cl.entries = append(cl.entries, store.Audit{
@@ -186,22 +206,20 @@ func (s *Service) commit(ctx context.Context, c account.Caller, cl *call, scope,
 	return s.receipt(ctx, c, scope, id, reason, cl.epoch, cl.committed, wait), nil
 }
 
-// revokeOthers is RevokeUser with keep_current. The session is held against the
-// store inside the transaction, after the clock has been taken: no revocation can
-// come between, so none is ever outrun by the new epoch. It shares the
-// transaction with no other call.
+// revokeOthers is RevokeUser with keep_current. The session is decided inside the
+// transaction, after the clock has been taken: no revocation can come between, so
+// none is ever outrun by the new epoch. It shares the transaction with no other
+// call.
 func (s *Service) revokeOthers(ctx context.Context, c account.Caller, reason string, wait time.Duration) (wire.Receipt, error) {
 	var issued Issued
 	var epoch revocation.Epoch
-	err := s.store.Update(ctx, func(tx store.Tx) (err error) {
-		if epoch, err = tx.Advance(ctx, s.now()); err != nil {
-			return err
-		}
-		if issued, err = s.moveOn(ctx, tx, c.Session, epoch); err != nil {
+	err := s.store.Update(ctx, c, account.Caller.MayContinue, func(tx authz.Tx) (err error) {
+		epoch = tx.Epoch
+		if issued, err = s.moveOn(ctx, tx); err != nil {
 			return err
 		}
 		return tx.AppendAudit(ctx, store.Audit{
-			At: s.now().UnixMicro(), Actor: c.Actor, Action: wire.ActionRevokeUser, Reason: reason,
+			At: s.now().UnixMicro(), Actor: tx.Caller.Actor, Action: wire.ActionRevokeUser, Reason: reason,
 			TargetKind: "user", TargetID: issued.User.ID, TargetName: issued.User.Name,
 			Epoch: epoch, Scope: revocation.KindUser, Detail: `{"keep_current":true}`,
 		})
@@ -212,33 +230,22 @@ func (s *Service) revokeOthers(ctx context.Context, c account.Caller, reason str
 	return s.kept(ctx, c, issued, epoch, reason, wait), nil
 }
 
-// moveOn revokes all sessions of the user of sess at epoch and mints the token
-// with which sess goes on. The caller holds the clock.
-func (s *Service) moveOn(ctx context.Context, tx store.Tx, sess *token.Session, epoch revocation.Epoch) (Issued, error) {
-	u, in, err := s.stillGood(ctx, tx, sess)
+// moveOn revokes all sessions of the caller at the transaction's epoch, and mints
+// the token with which the caller's session continues.
+func (s *Service) moveOn(ctx context.Context, tx authz.Tx) (Issued, error) {
+	if err := s.config.Ring.Sync(ctx, tx.SigningKeys); err != nil {
+		return Issued{}, err
+	}
+	next := *tx.Caller.Session
+	next.Epoch = tx.Epoch
+	issued, err := s.mint(ctx, next, *tx.Caller.User, tx.InForce)
 	if err != nil {
 		return Issued{}, err
 	}
-	keys, err := tx.Keys(ctx)
-	if err != nil {
+	if err := tx.PutRevocations(ctx, revocation.Revocation{Scope: revocation.User(next.Subject), Epoch: tx.Epoch}); err != nil {
 		return Issued{}, err
 	}
-	if !slices.ContainsFunc(keys, func(k store.Key) bool { return k.ID == sess.KeyID && k.State != store.KeyRetired }) {
-		return Issued{}, fmt.Errorf("%w: the key was retired", token.ErrUnknownKey)
-	}
-	if err := s.config.Ring.Sync(ctx, keys); err != nil {
-		return Issued{}, err
-	}
-	next := *sess
-	next.Epoch = epoch
-	issued, err := s.mint(ctx, next, u, in)
-	if err != nil {
-		return Issued{}, err
-	}
-	if err := tx.PutRevocations(ctx, revocation.Revocation{Scope: revocation.User(u.ID), Epoch: epoch}); err != nil {
-		return Issued{}, err
-	}
-	return issued, tx.MoveSession(ctx, sess.ID, epoch)
+	return issued, tx.MoveSession(ctx, next.ID, tx.Epoch)
 }
 
 // kept applies what moveOn has committed and returns its receipt.

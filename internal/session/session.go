@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/store"
@@ -67,7 +68,7 @@ func (c Config) auditRetention() time.Duration {
 // Service is safe for concurrent use.
 type Service struct {
 	config Config
-	store  store.Store
+	store  *authz.Store
 	now    func() time.Time
 	log    *slog.Logger
 	group  group
@@ -75,10 +76,11 @@ type Service struct {
 
 // New returns a service. Close it after use.
 func New(config Config) *Service {
-	s := &Service{config: config, store: config.Store, now: config.Now, log: config.Logger}
+	s := &Service{config: config, now: config.Now, log: config.Logger}
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.store, s.config.Store = authz.New(config.Store, s.now), nil // writing takes a caller from here on
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -159,7 +161,7 @@ func (s *Service) subject(ctx context.Context, r store.Reader, sess *token.Sessi
 	return u, err
 }
 
-// actorOf returns the caller as the audit shows them when no Caller is at hand.
-func actorOf(u store.User, from account.Origin) store.Actor {
-	return store.Actor{Kind: store.ActorUser, ID: u.ID, Name: u.Name, Address: from.Address, RequestID: from.RequestID}
+// userActor returns a user as the audit shows one who is no Caller yet.
+func userActor(id, name string, from account.Origin) store.Actor {
+	return store.Actor{Kind: store.ActorUser, ID: id, Name: name, Address: from.Address, RequestID: from.RequestID}
 }

@@ -38,7 +38,7 @@ func TestSignInAfterEmergencyRetire(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
 		a, b := w.start(0, 0), w.start(0, 0)
 		old := a.mustBegin("ann", false)
-		if _, err := a.ring.Retire(t.Context(), cli.Actor, old.Session.KeyID, "leaked"); err != nil {
+		if _, err := a.ring.Retire(t.Context(), cli, old.Session.KeyID, "leaked"); err != nil {
 			t.Fatal(err)
 		}
 		// The key that stands by is too young to sign: nobody can sign in for some

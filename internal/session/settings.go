@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -33,7 +34,7 @@ func (s *Service) Settings(ctx context.Context) (settings.InForce, string, error
 // remember-me session.
 func (s *Service) ChangeSettings(ctx context.Context, c account.Caller, to settings.Settings, ifMatch string) (settings.InForce, string, error) {
 	fail := func(err error) (settings.InForce, string, error) { return settings.InForce{}, "", err }
-	if err := administrates(c); err != nil {
+	if err := c.MayAdminister(); err != nil {
 		return fail(err)
 	}
 	if err := to.Validate(s.config.MinimumTimeout); err != nil {
@@ -41,12 +42,8 @@ func (s *Service) ChangeSettings(ctx context.Context, c account.Caller, to setti
 	}
 	var after settings.InForce
 	var revoked []revocation.Revocation
-	err := s.store.Update(ctx, func(tx store.Tx) error {
+	err := s.store.Update(ctx, c, account.Caller.MayAdminister, func(tx authz.Tx) error {
 		now := s.now()
-		epoch, err := tx.Advance(ctx, now)
-		if err != nil {
-			return err
-		}
 		row, err := tx.Settings(ctx)
 		if err != nil {
 			return err
@@ -55,15 +52,15 @@ func (s *Service) ChangeSettings(ctx context.Context, c account.Caller, to setti
 			return fmt.Errorf("%w: read them again and repeat the change", ErrLostRace)
 		}
 		entry := store.Audit{
-			At: now.UnixMicro(), Actor: c.Actor, Action: wire.ActionSettingsChange,
-			TargetKind: "settings", Epoch: epoch, Detail: changeDetail(row.Settings, to),
+			At: now.UnixMicro(), Actor: tx.Caller.Actor, Action: wire.ActionSettingsChange,
+			TargetKind: "settings", Epoch: tx.Epoch, Detail: changeDetail(row.Settings, to),
 		}
 		revoked = nil
 		if row.RememberMeEnabled && !to.RememberMeEnabled {
 			entry.Scope = revocation.KindRemembered
-			revoked = append(revoked, revocation.Revocation{Scope: revocation.Remembered(), Epoch: epoch})
+			revoked = append(revoked, revocation.Revocation{Scope: revocation.Remembered(), Epoch: tx.Epoch})
 		}
-		row.InForce = row.Change(to, now, int64(epoch))
+		row.InForce = row.Change(to, now, int64(tx.Epoch))
 		row.LongestMaximum = max(row.LongestMaximum, settings.Seconds(to.MaximumSessionDuration))
 		after = row.InForce
 		if err := tx.PutSettings(ctx, row); err != nil {
@@ -102,7 +99,7 @@ func changeDetail(from, to settings.Settings) string {
 // how many users it would end, and whether the caller's own is among them.
 func (s *Service) PreviewSettings(ctx context.Context, c account.Caller, to settings.Settings) (wire.SettingsPreview, error) {
 	var none wire.SettingsPreview
-	if err := administrates(c); err != nil {
+	if err := c.MayAdminister(); err != nil {
 		return none, err
 	}
 	if err := to.Validate(s.config.MinimumTimeout); err != nil {

@@ -102,7 +102,7 @@ func (n *node) open() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := n.ring.Init(ctx, cli.Actor); err != nil {
+	if err := n.ring.Init(ctx, cli); err != nil {
 		t.Fatal(err)
 	}
 	n.feed, err = feed.Open(ctx, feed.Config{

@@ -1,0 +1,148 @@
+// Package authz decides what a caller may do. It decides inside the transaction
+// that writes, from the rows of that transaction: a request that was authenticated
+// and then waited, for its body or for a turn to hash a password, writes nothing
+// if its session was revoked in the meantime.
+//
+// Services that write on behalf of callers hold a [Store], not a store.Store:
+// there is no way to write without naming the caller, except
+// [Store.UpdateWithoutCaller].
+package authz
+
+import (
+	"crypto/subtle"
+	"errors"
+	"slices"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/token"
+)
+
+// ErrBadClient means that the client id or its secret is wrong, or that the client
+// was deleted.
+var ErrBadClient = errors.New("the client id or its secret is wrong")
+
+// ErrForbidden is the error of a caller that lacks the permission or the
+// capability that a call requires.
+type ErrForbidden struct {
+	Permission string
+}
+
+func (e *ErrForbidden) Error() string { return "requires " + e.Permission }
+
+// Forbidden returns an [ErrForbidden].
+func Forbidden(permission string) error { return &ErrForbidden{Permission: permission} }
+
+// Origin says where a request came from.
+type Origin struct {
+	Address   string // the client's IP address
+	RequestID string
+	Device    string // from the User-Agent
+}
+
+// Caller is the user, the client or the program that makes a call. The zero Caller
+// may do nothing.
+type Caller struct {
+	Actor store.Actor // as the audit shows the caller
+	// User is the user of Session as the store has it, with the permissions that
+	// the session carries. Nil if the caller is no user.
+	User    *store.User
+	Session *token.Session // nil if the caller is no user
+	Client  *store.Client  // nil if the caller is no client
+	// SecretHash is the hash of the secret that the client has proven; "" if the
+	// caller is no client.
+	SecretHash string
+	// Trusted is set for the command line and for automatic actions. Such a caller
+	// may do everything.
+	Trusted bool
+}
+
+// Can reports whether the caller is a user whose session carries the permission.
+func (c Caller) Can(permission string) bool { return c.User.Has(permission) }
+
+// IsSelf reports whether the caller is the user with the id given.
+func (c Caller) IsSelf(userID string) bool { return c.User != nil && c.User.ID == userID }
+
+// A Need is what a call requires of its caller. It returns nil if the caller has
+// it, else an [ErrForbidden]. The methods of [Caller] whose names begin with May
+// are needs, as method expressions or in a closure.
+type Need func(Caller) error
+
+// MayAdminister requires AdministerSystem.
+func (c Caller) MayAdminister() error {
+	if c.Trusted || c.Can(store.AdministerSystem) {
+		return nil
+	}
+	return Forbidden(store.AdministerSystem)
+}
+
+// MayEditUsers requires UserEdit or AdministerSystem.
+func (c Caller) MayEditUsers() error {
+	if c.Trusted || c.Can(store.UserEdit) || c.Can(store.AdministerSystem) {
+		return nil
+	}
+	return Forbidden(store.UserEdit)
+}
+
+// MayChange is MayEditUsers for one user. The account of an administrator requires
+// AdministerSystem: a new password, name or email would take it over.
+func (c Caller) MayChange(u store.User) error {
+	if err := c.MayEditUsers(); err != nil {
+		return err
+	}
+	if slices.Contains(u.Permissions, store.AdministerSystem) {
+		return c.MayAdminister()
+	}
+	return nil
+}
+
+// MayRevoke requires that the sessions are the caller's own, or what MayEditUsers
+// requires.
+func (c Caller) MayRevoke(userID string) error {
+	if c.IsSelf(userID) {
+		return nil
+	}
+	return c.MayEditUsers()
+}
+
+// MayUse requires that the caller is a client with the capability.
+func (c Caller) MayUse(capability string) error {
+	if c.Trusted || c.Client.Can(capability) {
+		return nil
+	}
+	return Forbidden(capability)
+}
+
+// MayContinue requires nothing but a caller: a session that has not ended, or a
+// client that has not been deleted.
+func (c Caller) MayContinue() error {
+	if c.Trusted || c.Session != nil || c.Client != nil {
+		return nil
+	}
+	return token.ErrMissing
+}
+
+// HasSecret reports whether a secret with the hash given is valid for the client
+// at now. The secret before the last works until OldSecretUntil. The comparison
+// takes the same time whatever the hashes are.
+func HasSecret(client store.Client, hash string, now time.Time) bool {
+	same := func(stored string) bool {
+		return stored != "" && subtle.ConstantTimeCompare([]byte(hash), []byte(stored)) == 1
+	}
+	good := same(client.SecretHash)
+	if now.UnixMicro() < client.OldSecretUntil {
+		good = same(client.OldSecretHash) || good
+	}
+	return good && !client.Deleted
+}
+
+// Permitted returns the user with the permissions that a session carries: all of
+// the user's if the session began with a sign-in or on the command line, else
+// none. A client that may issue sessions would otherwise be an administrator. A
+// session without a row, or one whose row does not say how it began, carries none.
+func Permitted(u store.User, began *store.Session) store.User {
+	if began == nil || began.UserID != u.ID || began.BegunBy != store.ActorUser && began.BegunBy != store.ActorCLI {
+		u.Permissions = []string{}
+	}
+	return u
+}

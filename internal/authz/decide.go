@@ -1,0 +1,205 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+)
+
+// facts are the rows that decide some callers, and the time.
+type facts struct {
+	now      time.Time
+	settings settings.InForce
+	keys     []store.Key
+	revoked  map[revocation.Scope]revocation.Epoch
+	users    map[string]store.User
+	sessions map[string]store.Session
+	clients  map[string]store.Client
+}
+
+// load reads what decides the callers, and the users with the ids given: one
+// statement for each kind of row, however many callers there are.
+func load(ctx context.Context, r store.Reader, now time.Time, callers []Caller, users []string) (*facts, error) {
+	f := &facts{now: now, clients: map[string]store.Client{}, sessions: map[string]store.Session{}}
+	users = slices.Clone(users)
+	var subjects, sessions []string
+	for _, c := range callers {
+		switch {
+		case c.Trusted:
+		case c.Session != nil:
+			subjects = append(subjects, c.Session.Subject)
+			sessions = append(sessions, c.Session.ID)
+		case c.Client != nil:
+			f.clients[c.Client.ID] = store.Client{}
+		}
+	}
+	if err := f.loadUsers(ctx, r, append(users, subjects...)); err != nil {
+		return nil, err
+	}
+	if err := f.loadClients(ctx, r); err != nil {
+		return nil, err
+	}
+	if len(sessions) == 0 {
+		return f, nil
+	}
+	return f, f.loadSessions(ctx, r, subjects, sessions)
+}
+
+func (f *facts) loadUsers(ctx context.Context, r store.Reader, ids []string) error {
+	f.users = make(map[string]store.User, len(ids))
+	if len(ids) == 0 {
+		return nil
+	}
+	slices.Sort(ids)
+	users, err := r.UsersNamed(ctx, slices.Compact(ids), nil)
+	for _, u := range users {
+		f.users[u.ID] = u
+	}
+	return err
+}
+
+// loadClients reads the clients that f.clients has ids of. There are a handful.
+func (f *facts) loadClients(ctx context.Context, r store.Reader) error {
+	for id := range f.clients {
+		client, err := r.Client(ctx, id)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			delete(f.clients, id)
+		case err != nil:
+			return err
+		default:
+			f.clients[id] = client
+		}
+	}
+	return nil
+}
+
+func (f *facts) loadSessions(ctx context.Context, r store.Reader, subjects, sessions []string) error {
+	in, err := r.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	f.settings = in.InForce
+	if f.keys, err = r.Keys(ctx); err != nil {
+		return err
+	}
+	revoked, err := r.RevocationsOf(ctx, subjects, sessions)
+	if err != nil {
+		return err
+	}
+	f.revoked = make(map[revocation.Scope]revocation.Epoch, len(revoked))
+	f.revoke(revoked...)
+	// Only a session that could carry a permission is looked for.
+	var carrying []string
+	for i, id := range sessions {
+		if len(f.users[subjects[i]].Permissions) > 0 {
+			carrying = append(carrying, id)
+		}
+	}
+	if len(carrying) == 0 {
+		return nil
+	}
+	rows, err := r.SessionsNamed(ctx, carrying)
+	for _, row := range rows {
+		f.sessions[row.ID] = row
+	}
+	return err
+}
+
+// revoke adds revocations to the facts.
+func (f *facts) revoke(revocations ...revocation.Revocation) {
+	if f.revoked == nil {
+		f.revoked = map[revocation.Scope]revocation.Epoch{}
+	}
+	for _, r := range revocations {
+		f.revoked[r.Scope] = max(f.revoked[r.Scope], r.Epoch)
+	}
+}
+
+// decide is the one function that decides a caller. It returns the caller as the
+// facts have it, or the error that a new request would get: for a user one of
+// package token, for a client [ErrBadClient], and [ErrForbidden] for both.
+func (f *facts) decide(c Caller, need Need) (Caller, error) {
+	var err error
+	switch {
+	case c.Trusted:
+	case c.Session != nil:
+		c, err = f.decideSession(c)
+	case c.Client != nil:
+		c, err = f.decideClient(c)
+	default:
+		c = Caller{Actor: c.Actor} // a user or a secret without proof
+	}
+	if err != nil {
+		return Caller{}, err
+	}
+	if err := need(c); err != nil {
+		return Caller{}, err
+	}
+	return c, c.MayContinue()
+}
+
+// decideSession applies the rules of token.Validator that change with time, in
+// its order, and then those about the user.
+func (f *facts) decideSession(c Caller) (Caller, error) {
+	s := c.Session
+	if !slices.ContainsFunc(f.keys, func(k store.Key) bool { return k.ID == s.KeyID && trusted(k.State) }) {
+		return c, fmt.Errorf("%w: the key is no longer trusted", token.ErrUnknownKey)
+	}
+	if err := s.CheckTime(&f.settings, f.now); err != nil {
+		return c, err
+	}
+	before := max(f.revoked[revocation.Everyone()], f.revoked[revocation.User(s.Subject)], f.revoked[revocation.Session(s.ID)])
+	if s.RememberMe {
+		before = max(before, f.revoked[revocation.Remembered()])
+	}
+	if s.Epoch < before {
+		return c, &token.RevokedError{Before: before}
+	}
+	u, exists := f.users[s.Subject]
+	if err := usable(u, exists); err != nil {
+		return c, err
+	}
+	var began *store.Session
+	if row, ok := f.sessions[s.ID]; ok {
+		began = &row
+	}
+	u = Permitted(u, began)
+	c.User, c.Client, c.SecretHash = &u, nil, ""
+	return c, nil
+}
+
+// trusted reports whether tokens signed with a key in this state are accepted. A
+// state that is not known is not trusted: it may be one that ends trust.
+func trusted(state string) bool {
+	return state == store.KeyNext || state == store.KeyActive || state == store.KeyRetiring
+}
+
+// usable returns an error that wraps token.ErrRevoked for a user that does not
+// exist or is disabled: such a user has no session.
+func usable(u store.User, exists bool) error {
+	switch {
+	case !exists:
+		return fmt.Errorf("%w: the user does not exist", token.ErrRevoked)
+	case u.Disabled:
+		return fmt.Errorf("%w: the user is disabled", token.ErrRevoked)
+	}
+	return nil
+}
+
+// decideClient looks for the client and the secret that it has proven.
+func (f *facts) decideClient(c Caller) (Caller, error) {
+	client, exists := f.clients[c.Client.ID]
+	if !exists || !HasSecret(client, c.SecretHash, f.now) {
+		return c, ErrBadClient
+	}
+	c.Client, c.User = &client, nil
+	return c, nil
+}

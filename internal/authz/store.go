@@ -1,0 +1,169 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"example.com/curfew/internal/store"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+	"example.com/curfew/token"
+)
+
+// Store is a store that writes for a caller only after it has decided the caller
+// in the same transaction. It is safe for concurrent use. Reading is not decided:
+// a service that reads for a caller asks the caller's methods.
+type Store struct {
+	store.Reader
+	raw store.Store
+	now func() time.Time
+}
+
+// New returns a Store on s. now nil means time.Now.
+func New(s store.Store, now func() time.Time) *Store {
+	if now == nil {
+		now = time.Now
+	}
+	return &Store{Reader: s, raw: s, now: now}
+}
+
+// Tx is a transaction that writes for one caller, who has been decided.
+type Tx struct {
+	store.Tx
+	// Caller is the caller as the transaction has it: with the permissions or the
+	// capabilities of now.
+	Caller Caller
+	// Epoch is the reading of the clock that the transaction has taken; 0 within
+	// [Store.Record].
+	Epoch revocation.Epoch
+	// InForce and SigningKeys are what a session was decided by; zero and nil if
+	// the caller has none.
+	InForce     settings.InForce
+	SigningKeys []store.Key
+}
+
+// Update runs write in one transaction, as store.Store.Update does, for a change
+// of shared state. It advances the epoch clock, whose lock orders the transaction
+// among all revocations, decides the caller, and calls write only if the caller
+// may continue and has what is needed. Else nothing is written, and the error is
+// the one that a new request would get.
+func (s *Store) Update(ctx context.Context, c Caller, need Need, write func(Tx) error) error {
+	return s.raw.Update(ctx, func(tx store.Tx) error {
+		now := s.now()
+		epoch, err := tx.Advance(ctx, now)
+		if err != nil {
+			return err
+		}
+		return writeFor(ctx, Tx{Tx: tx, Epoch: epoch}, now, c, need, write)
+	})
+}
+
+// Record is [Store.Update] for what validators need not hear of: a user that is
+// added, a session that begins or is refreshed. It holds the epoch clock without
+// advancing it, so that no revocation commits before it has ended.
+func (s *Store) Record(ctx context.Context, c Caller, need Need, write func(Tx) error) error {
+	return s.raw.Update(ctx, func(tx store.Tx) error {
+		if err := tx.HoldClock(ctx); err != nil {
+			return err
+		}
+		return writeFor(ctx, Tx{Tx: tx}, s.now(), c, need, write)
+	})
+}
+
+func writeFor(ctx context.Context, tx Tx, now time.Time, c Caller, need Need, write func(Tx) error) error {
+	f, err := load(ctx, tx, now, []Caller{c}, nil)
+	if err != nil {
+		return err
+	}
+	if tx.Caller, err = f.decide(c, need); err != nil {
+		return err
+	}
+	tx.InForce, tx.SigningKeys = f.settings, f.keys
+	return write(tx)
+}
+
+// Batch is a transaction that writes for several callers. Each is decided by
+// Decide before something is written for it.
+type Batch struct {
+	store.Tx
+	Epoch revocation.Epoch // as in Tx
+	facts *facts
+}
+
+// UpdateBatch is [Store.Update] for several callers. users are ids of users that
+// write asks for with [Batch.User]: they are read together with the callers'.
+func (s *Store) UpdateBatch(ctx context.Context, callers []Caller, users []string, write func(*Batch) error) error {
+	return s.raw.Update(ctx, func(tx store.Tx) error {
+		now := s.now()
+		epoch, err := tx.Advance(ctx, now)
+		if err != nil {
+			return err
+		}
+		f, err := load(ctx, tx, now, callers, users)
+		if err != nil {
+			return err
+		}
+		return write(&Batch{Tx: tx, Epoch: epoch, facts: f})
+	})
+}
+
+// Decide decides one of the batch's callers, also by what Revoke has said. Its
+// results are those of the decision in [Store.Update].
+func (b *Batch) Decide(c Caller, need Need) (Caller, error) { return b.facts.decide(c, need) }
+
+// Revoke says what the batch is about to revoke, so that callers that are decided
+// later are decided by it.
+func (b *Batch) Revoke(revocations ...revocation.Revocation) { b.facts.revoke(revocations...) }
+
+// User returns one of the users that were asked for, and whether it exists.
+func (b *Batch) User(id string) (store.User, bool) {
+	u, exists := b.facts.users[id]
+	return u, exists
+}
+
+// UpdateWithoutCaller is store.Store.Update. It is for what no caller asks for, and
+// for sign-ins, which have no caller yet: the first start, maintenance, the
+// bookkeeping of attempts to sign in, the session that begins with a sign-in, and
+// a sign-out, whose proof is the token of the session that ends.
+func (s *Store) UpdateWithoutCaller(ctx context.Context, write func(store.Tx) error) error {
+	return s.raw.Update(ctx, write)
+}
+
+// Decide decides a caller outside a transaction, for an answer that is about to be
+// sent: what was committed before the call counts.
+func (s *Store) Decide(ctx context.Context, c Caller, need Need) (Caller, error) {
+	f, err := load(ctx, s.Reader, s.now(), []Caller{c}, nil)
+	if err != nil {
+		return Caller{}, err
+	}
+	return f.decide(c, need)
+}
+
+// UserCaller returns the caller of a session that has just been validated, as the
+// store has its user now. If the user does not exist or is disabled, the error
+// wraps token.ErrRevoked.
+func (s *Store) UserCaller(ctx context.Context, sess *token.Session, from Origin) (Caller, error) {
+	u, err := s.User(ctx, sess.Subject)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return Caller{}, err
+	}
+	if err := usable(u, err == nil); err != nil {
+		return Caller{}, err
+	}
+	var began *store.Session
+	if len(u.Permissions) > 0 {
+		row, err := s.Session(ctx, sess.ID)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return Caller{}, err
+		}
+		if err == nil {
+			began = &row
+		}
+	}
+	u = Permitted(u, began)
+	return Caller{
+		Actor: store.Actor{Kind: store.ActorUser, ID: u.ID, Name: u.Name, Address: from.Address, RequestID: from.RequestID},
+		User:  &u, Session: sess,
+	}, nil
+}
