@@ -164,7 +164,7 @@ func (s *Service) writeCalls(ctx context.Context, b *authz.Batch, batch []*call)
 		b.Revoke(revoked[len(revoked)-len(c.scopes):]...)
 		for _, e := range c.entries {
 			e.At, e.Epoch = now.UnixMicro(), c.epoch
-			if u, ok := b.User(e.TargetID); ok && e.TargetKind == "user" {
+			if u, ok := b.Found(e.TargetID); ok && e.TargetKind == "user" {
 				e.TargetName = u.Name
 			}
 			entries = append(entries, e)
@@ -202,7 +202,7 @@ func decide(b *authz.Batch, c *call) error {
 func check(ctx context.Context, b *authz.Batch, c *call) error {
 	var unknown []string
 	for _, id := range c.users {
-		if _, ok := b.User(id); !ok {
+		if _, ok := b.Found(id); !ok {
 			unknown = append(unknown, id)
 		}
 	}

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -27,7 +28,7 @@ var sessionCases = []testCase{
 		s := open(t)
 		want := store.Session{
 			ID: "s1", UserID: "ann", RememberMe: true, Epoch: 1, KeyID: "k1", Device: "Firefox on Linux", Address: "2001:db8::1",
-			BeganAt: 2, LastSeenAt: 3, ExpiresAt: 4, EndedAt: 5,
+			BeganAt: 2, LastSeenAt: 3, ExpiresAt: 4, EndedAt: 5, BegunBy: store.ActorClient,
 		}
 		insertSessions(t, s, want)
 		got, err := s.Session(t.Context(), "s1")
@@ -38,6 +39,22 @@ var sessionCases = []testCase{
 		is(t, s.Update(t.Context(), func(tx store.Tx) error {
 			return tx.InsertSession(t.Context(), store.Session{ID: "s1"})
 		}), store.ErrConflict)
+	}},
+	{"sessions are found by their ids", func(t *testing.T, open Open) {
+		s := open(t)
+		insertSessions(t, s, store.Session{ID: "s1", UserID: "ann", BegunBy: store.ActorUser}, store.Session{ID: "s2", UserID: "bob"}, store.Session{ID: "s3"})
+		for _, ids := range [][]string{nil, {"S1"}, {"s1"}, {"s2", "s1", "gone", "s1"}} {
+			got, err := s.SessionsNamed(t.Context(), ids)
+			noErr(t, err)
+			var want []store.Session
+			for _, row := range []store.Session{{ID: "s1", UserID: "ann", BegunBy: store.ActorUser}, {ID: "s2", UserID: "bob"}} {
+				if slices.Contains(ids, row.ID) {
+					want = append(want, row)
+				}
+			}
+			slices.SortFunc(got, func(a, b store.Session) int { return cmp.Compare(a.ID, b.ID) })
+			same(t, fmt.Sprintf("%q", ids), got, want)
+		}
 	}},
 	{"refreshes may come in any order", func(t *testing.T, open Open) {
 		s := open(t)
