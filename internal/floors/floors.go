@@ -25,6 +25,7 @@ var plan = map[string]int{
 	"token":              1,
 	"internal/changelog": 1,
 	"internal/store":     1,
+	"internal/throttle":  1,
 
 	"token/jwks":      2,
 	"token/bearer":    2,

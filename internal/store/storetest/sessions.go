@@ -106,7 +106,9 @@ var sessionCases = []testCase{
 		insertSessions(t, s,
 			store.Session{ID: "s1", UserID: "ann", Address: "10.0.0.1", BeganAt: 1000},
 			store.Session{ID: "s2", UserID: "ann", Address: "10.0.0.2", BeganAt: 3000, EndedAt: 1},
-			store.Session{ID: "s3", UserID: "bob", Address: "10.0.0.3", BeganAt: 3000})
+			store.Session{ID: "s3", UserID: "bob", Address: "10.0.0.3", BeganAt: 3000},
+			store.Session{ID: "s4", UserID: "cay", Address: "2001:db8:0:1::1", BeganAt: 1000},
+			store.Session{ID: "s5", UserID: "dan", BeganAt: 1000})
 		for _, c := range []struct {
 			user, address string
 			since         int64
@@ -114,6 +116,10 @@ var sessionCases = []testCase{
 		}{
 			{"ann", "10.0.0.1", 999, true}, {"ann", "10.0.0.1", 1000, true}, {"ann", "10.0.0.1", 1001, false},
 			{"ann", "10.0.0.2", 1001, true}, {"ann", "10.0.0.3", 0, false}, {"bob", "10.0.0.3", 0, true}, {"bob", "", 0, false},
+			{"ann", "::ffff:10.0.0.1", 1000, true}, {"ann", "10.0.0.11", 0, false}, {"dan", "", 0, true},
+			// An address of IPv6 changes by the day; its /64 does not.
+			{"cay", "2001:db8:0:1::1", 1000, true}, {"cay", "2001:db8:0:1:ffff:ffff:ffff:ffff", 1000, true}, {"cay", "2001:db8:0:1::2", 1001, false},
+			{"cay", "2001:db8:0:2::1", 0, false}, {"cay", "2001:db8::1:0:0:0:1", 1000, true},
 		} {
 			got, err := s.KnownAddress(t.Context(), c.user, c.address, c.since)
 			noErr(t, err)
