@@ -139,7 +139,7 @@ func (a *App) openServices(ctx context.Context) error {
 		return fmt.Errorf("making the first signing keys: %w", err)
 	}
 	a.accounts, err = account.New(account.Config{
-		Store: a.store, Now: a.now, Logger: a.log,
+		Store: a.store, Now: a.now, Logger: a.log, Limited: a.metrics.Limited,
 		Applied: func(revocations ...revocation.Revocation) {
 			if a.node != nil {
 				counted{a.node, a.metrics}.Applied(revocations...)
