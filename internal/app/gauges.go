@@ -43,17 +43,16 @@ type snapshot struct {
 	feed.Status
 	now             time.Time
 	hashing, queued int
-	hashed          uint64
 	open, closed    int64
 }
 
 // registerGauges registers what status and, if there are passwords, hashes say.
-func (d *doors) registerGauges(status func() feed.Status, hashes func() (running, waiting int, turns uint64)) error {
+func (d *doors) registerGauges(status func() feed.Status, hashes func() (running, waiting int)) error {
 	g := &gauges{nodes: prometheus.NewDesc("curfew_nodes", "Nodes on this store whose lease is running, this one included.", nil, nil)}
 	g.look = func() *snapshot {
 		s := &snapshot{Status: status(), now: d.now()}
 		if hashes != nil {
-			s.hashing, s.queued, s.hashed = hashes()
+			s.hashing, s.queued = hashes()
 		}
 		s.open, s.closed = d.connections.counts()
 		return s
@@ -68,6 +67,9 @@ func (d *doors) registerGauges(status func() feed.Status, hashes func() (running
 	add(prometheus.GaugeValue, "view_trusted", "1 while the view may be trusted.", func(s *snapshot) float64 { return number(s.Trusted) })
 	add(prometheus.GaugeValue, "store_reachable", "1 unless the store could not be asked the last time.", func(s *snapshot) float64 { return number(s.Error == nil) })
 	add(prometheus.GaugeValue, "followers", "Followers with a lease from this node, with all that stand behind them.", func(s *snapshot) float64 { return float64(s.Followers) })
+	add(prometheus.GaugeValue, "followers_overdue", "Followers that have not confirmed in time what they were given, and get no new lease.", func(s *snapshot) float64 { return float64(s.Overdue) })
+	add(prometheus.GaugeValue, "feed_polls_pending", "Requests of followers that wait for a change.", func(s *snapshot) float64 { return float64(s.Polls.Pending) })
+	add(prometheus.CounterValue, "feed_polls_refused_total", "Requests of followers that were refused since their client exceeded a limit.", func(s *snapshot) float64 { return float64(s.Polls.Refused) })
 	add(prometheus.GaugeValue, "feed_confirmed_epoch_seconds", "Epoch that this node and all its live followers enforce, as a date.", func(s *snapshot) float64 { return seconds(s.Confirmed.Time()) })
 	add(prometheus.GaugeValue, "revocation_cache_entries", "Revocations in memory.", func(s *snapshot) float64 { return float64(s.Cache.Entries) })
 	add(prometheus.GaugeValue, "revocation_cache_capacity", "How many revocations the cache may hold.", func(s *snapshot) float64 { return float64(s.Cache.Capacity) })
@@ -75,7 +77,6 @@ func (d *doors) registerGauges(status func() feed.Status, hashes func() (running
 	add(prometheus.CounterValue, "revocation_cache_lookups_total", "Questions to the store about what the cache did not hold.", func(s *snapshot) float64 { return float64(s.Cache.Lookups) })
 	if hashes != nil {
 		add(prometheus.GaugeValue, "password_hashes_running", "Passwords being hashed.", func(s *snapshot) float64 { return float64(s.hashing) })
-		add(prometheus.CounterValue, "password_hashes_total", "Passwords that were hashed.", func(s *snapshot) float64 { return float64(s.hashed) })
 		add(prometheus.GaugeValue, "password_hashes_waiting", "Passwords that wait to be hashed.", func(s *snapshot) float64 { return float64(s.queued) })
 	}
 	add(prometheus.GaugeValue, "connections", "Connections that are open.", func(s *snapshot) float64 { return float64(s.open) })

@@ -81,6 +81,7 @@ var table = append([]row{
 	{is: settings.ErrInvalid, status: 400, code: wire.CodeInvalidSettings},
 	{is: session.ErrLostRace, status: 412, code: wire.CodeLostRace},
 	{is: feed.ErrStartOver, status: 410, code: wire.CodeStartOver},
+	{is: feed.ErrLimited, status: 429, code: wire.CodeRateLimited},
 	{is: feed.ErrBadQuery, status: 400, code: wire.CodeInvalidRequest},
 	{is: ErrInvalid, status: 400, code: wire.CodeInvalidRequest},
 	{is: ErrNotFound, status: 404, code: wire.CodeNotFound},
@@ -138,7 +139,7 @@ func ofType(err error) (Fault, bool) {
 	case errors.As(err, &limited):
 		return Fault{
 			Status: http.StatusTooManyRequests, Code: wire.CodeRateLimited, RetryAfter: limited.RetryAfter,
-			Detail: limited.Text(),
+			Detail: "Too many attempts have failed. Try again later.",
 		}.complete(), true
 	case errors.As(err, &invalid):
 		return Fault{Status: http.StatusBadRequest, Code: wire.CodeInvalidRequest, Detail: err.Error(), Errors: invalid.Fields}, true

@@ -101,6 +101,7 @@ type shared struct {
 	settings     *settings.InForce
 	keys         json.RawMessage // a JWK Set
 	keysEpoch    revocation.Epoch
+	clients      revocation.Epoch // of the last change of a client; 0 if not known
 }
 
 // appendMeta writes what is newer than after, and opens the list of revocations.
@@ -124,6 +125,9 @@ func (s *shared) appendMeta(b []byte, after revocation.Epoch) []byte {
 	}
 	if s.keysEpoch > after {
 		member("keys", s.keys)
+	}
+	if s.clients > after {
+		member("clients_epoch", int64(s.clients))
 	}
 	return append(b, `,"revocations":[`...)
 }

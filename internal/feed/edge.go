@@ -93,7 +93,7 @@ func (d downstream) Update(u follower.Update) {
 	if u.StartOver || h.epoch == 0 { // only Update moves it
 		next.startLog()
 	}
-	if u.Issuer != "" || u.Settings != nil || u.Keys != nil {
+	if u.Issuer != "" || u.Settings != nil || u.Keys != nil || u.ClientsEpoch != 0 {
 		s := h.shared // only Update writes it, one call at a time
 		if u.Issuer != "" {
 			s.issuer, s.audience, s.installation = u.Issuer, u.Audience, u.Epoch
@@ -103,6 +103,9 @@ func (d downstream) Update(u follower.Update) {
 		}
 		if u.Keys != nil {
 			s.keys, s.keysEpoch = u.Keys, u.Epoch
+		}
+		if u.ClientsEpoch != 0 {
+			s.clients = u.ClientsEpoch
 		}
 		next.shared = &s
 	}
@@ -116,7 +119,7 @@ func (d downstream) Confirmed(view revocation.Epoch) (revocation.Epoch, int64) {
 	d.edge.mu.Lock()
 	defer d.edge.mu.Unlock()
 	d.edge.told = min(view, epoch, t.least)
-	return d.edge.told, t.followers
+	return d.edge.told, min(t.followers, maxReported)
 }
 
 // report confirms upstream when followers here have confirmed, rather than at the
@@ -192,6 +195,10 @@ func (e *Edge) Ask(ctx context.Context, q Query, w Waiter) (a Answer, held bool,
 	return a, one != nil, err
 }
 
+// ClientsEpoch returns the epoch of the last change of a client, as the server
+// says; 0 if it is of a version that does not.
+func (e *Edge) ClientsEpoch() revocation.Epoch { return e.hub.clientsEpoch() }
+
 // RevokedBefore passes the question on.
 func (e *Edge) RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error) {
 	a, left, err := e.up.LookUp(ctx, user, session)
@@ -207,7 +214,8 @@ func (e *Edge) Status() Status {
 	epoch, t := e.hub.standing()
 	return Status{
 		ID: e.config.Name, Name: e.config.Name, Epoch: epoch, Confirmed: t.least, Trusted: up.Trusted, LeaseLeft: up.LeaseLeft,
-		Followers: t.followers, Waiting: t.waiting, Cache: up.Cache, LogLength: e.hub.logLength(), Error: up.Err,
+		Followers: t.followers, Overdue: t.overdue, Waiting: t.waiting, Cache: up.Cache, LogLength: e.hub.logLength(), Error: up.Err,
+		Polls: e.hub.polls(),
 	}
 }
 

@@ -177,11 +177,11 @@ func (n *Node) changesAfter(ctx context.Context, after revocation.Epoch) (store.
 // take applies one answer of the store to what validators read, and notes it for
 // the followers.
 func (n *Node) take(ctx context.Context, c store.Changes, u *update) error {
-	if c.Installation != nil || c.Settings != nil || c.Keys != nil {
-		next := n.hub.shared // only this goroutine writes it
-		if u.shared != nil {
-			next = *u.shared
-		}
+	next := n.hub.shared // only this goroutine writes it
+	if u.shared != nil {
+		next = *u.shared
+	}
+	if c.Installation != nil || c.Settings != nil || c.Keys != nil || c.Clients != next.clients {
 		if err := n.takeShared(ctx, c, &next); err != nil {
 			return err
 		}
@@ -195,6 +195,7 @@ func (n *Node) take(ctx context.Context, c store.Changes, u *update) error {
 }
 
 func (n *Node) takeShared(ctx context.Context, c store.Changes, next *shared) error {
+	next.clients = c.Clients
 	if in := c.Installation; in != nil {
 		if old := n.installation.Load(); old != nil && old.Issuer != in.Issuer {
 			return fmt.Errorf("the database now belongs to the issuer %q, and this node was started for %q: restart it", in.Issuer, old.Issuer)

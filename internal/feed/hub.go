@@ -36,6 +36,9 @@ type hub struct {
 	tails    map[revocation.Epoch]*tail
 	watchers map[chan struct{}]struct{}
 	tidied   time.Time
+	checked  int // where the next look for pollers that have gone begins
+	checking bool
+	refused  int64 // polls that exceeded a limit
 	closed   bool
 
 	compacting bool
@@ -45,8 +48,9 @@ type hub struct {
 func newHub(now func() time.Time, lease, margin time.Duration, catchUp func(context.Context) error) *hub {
 	return &hub{
 		now: now, lease: lease, margin: margin, catchUp: catchUp,
-		log:    &changelog.Log{},
-		heldBy: map[string]*held{}, tails: map[revocation.Epoch]*tail{}, watchers: map[chan struct{}]struct{}{},
+		log:      &changelog.Log{},
+		followed: registry{limits: defaultLimits},
+		heldBy:   map[string]*held{}, tails: map[revocation.Epoch]*tail{}, watchers: map[chan struct{}]struct{}{},
 	}
 }
 
@@ -153,8 +157,12 @@ func (h *hub) tidyFollowers() {
 		return
 	}
 	h.tidied = now
-	if h.followed.sweep(now) {
+	if h.followed.sweep(now, rememberFor) {
 		h.tellLocked()
+	}
+	if len(h.waiting) > 0 && !h.checking && !h.closed {
+		h.checking = true
+		h.running.Go(h.dropGone) // ends by itself; close waits
 	}
 }
 
@@ -188,6 +196,13 @@ func (h *hub) standing() (revocation.Epoch, tally) {
 	return h.epoch, h.followed.tally(h.epoch, h.epoch, h.now())
 }
 
+// clientsEpoch returns the epoch of the last change of a client in the view.
+func (h *hub) clientsEpoch() revocation.Epoch {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.shared.clients
+}
+
 func (h *hub) viewEpoch() revocation.Epoch {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -217,24 +232,28 @@ func (h *hub) tellLocked() {
 	}
 }
 
-// hear takes down what the follower says of itself and returns what it may be
-// believed to have confirmed: nothing, if that lies above the clock; and in which
-// history that is.
-func (h *hub) hear(q *Query) (confirmed revocation.Epoch, history int) {
+// recordAck stores what the follower says of itself, ignoring an acknowledgement
+// above the clock, and returns that with the current history number. The error
+// wraps ErrLimited.
+func (h *hub) recordAck(q *Query) (confirmed revocation.Epoch, history int, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if err := h.followed.admit(q, h.now()); err != nil {
+		h.refused++
+		return 0, 0, err
+	}
 	confirmed = q.Confirmed
 	if confirmed > h.epoch {
 		confirmed = 0
 	}
-	if h.followed.hear(q, confirmed) {
+	if h.followed.recordAck(q, confirmed) {
 		h.tellLocked()
 	}
-	return confirmed, h.history
+	return confirmed, h.history, nil
 }
 
-// answer answers at once if it can or must; else it holds the question, and
-// reports that it waits.
+// answer answers at once if it can or must; else it holds the poll, and reports
+// that it waits.
 func (h *hub) answer(one *held, must bool) (a Answer, waits bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -245,13 +264,14 @@ func (h *hub) answer(one *held, must bool) (a Answer, waits bool, err error) {
 		return Answer{}, false, unavailable(errClosed)
 	case left <= 0:
 		return Answer{}, false, unavailable(errNoLease)
+	case q.Credential != nil && q.ClientsEpoch != h.shared.clients:
+		return Answer{}, false, errRecheck
 	case q.After > h.epoch:
 		return Answer{}, false, fmt.Errorf("%w: the clock stands at %d, and the position was %d", ErrStartOver, h.epoch, q.After)
 	case q.After > 0 && one.history != h.history:
 		return Answer{}, false, fmt.Errorf("%w: the store has begun another history", ErrStartOver)
 	case q.After == h.epoch && !must:
-		h.holdLocked(one, min(q.Wait, left/3))
-		return Answer{}, true, nil
+		return Answer{}, true, h.holdLocked(one, min(q.Wait, left/3))
 	}
 	page, more := h.log.After(q.After)
 	if more {
@@ -260,6 +280,13 @@ func (h *hub) answer(one *held, must bool) (a Answer, waits bool, err error) {
 		a.head = appendHead(make([]byte, 0, 128), a.Epoch, true, 0, 0, now)
 		return a, false, nil
 	}
+	if q.Follower == "" {
+		left = 0 // a client that only looks, and that could not be counted
+	} else if granted, waits, err := h.grantLocked(one, left, now); waits || err != nil {
+		return Answer{}, waits, err
+	} else {
+		left = granted
+	}
 	a = Answer{Epoch: h.epoch, Lease: left, tail: h.tails[q.After]}
 	if a.tail == nil {
 		a.tail = h.tailOf(q.After, page)
@@ -267,17 +294,34 @@ func (h *hub) answer(one *held, must bool) (a Answer, waits bool, err error) {
 			h.tails[q.After] = a.tail
 		}
 	}
+	a.head = appendHead(make([]byte, 0, 128), a.Epoch, false, max(0, now.Sub(one.began)), a.Lease, now)
+	return a, false, nil
+}
+
+// grantLocked enters the follower with the lease that comes with an answer at the
+// view's epoch, and returns that. A follower that is overdue and has no lease left
+// waits for a moment first.
+func (h *hub) grantLocked(one *held, left time.Duration, now time.Time) (lease time.Duration, waits bool, err error) {
+	if err := h.followed.admit(&one.q, now); err != nil {
+		h.refused++
+		return 0, false, err
+	}
 	confirmed := one.confirmed
 	if one.history != h.history {
 		confirmed = 0
 	}
-	if q.Follower == "" {
-		a.Lease = 0 // somebody who looks, and whom nobody could count
-	} else if h.followed.enter(q, confirmed, now.Add(a.Lease+h.marginOf(a.Lease))) {
+	lease, margin := left, h.marginOf(left)
+	if e := h.followed.byKey[one.q.key()]; e.overdue(now) {
+		if lease = e.lease(left, now); lease == minLease && !one.paused {
+			one.paused = true
+			return 0, true, h.holdLocked(one, overduePause)
+		}
+		margin = min(h.marginOf(lease), lease)
+	}
+	if h.followed.enter(&one.q, h.epoch, confirmed, now, lease, margin) {
 		h.tellLocked()
 	}
-	a.head = appendHead(make([]byte, 0, 128), a.Epoch, false, max(0, now.Sub(one.began)), a.Lease, now)
-	return a, false, nil
+	return lease, false, nil
 }
 
 // mostTails bounds how many answers are kept for others who ask from the same

@@ -201,8 +201,9 @@ func (n *Node) Validator(audience string, observe func(token.Reason, time.Durati
 // of the lease. The follower is entered, its epoch chosen and its lease granted in
 // one step.
 //
-// Errors wrap [ErrStartOver], or [token.ErrUnavailable] when this node's own lease
-// has run out or it is closing, or are those of ctx.
+// Errors wrap [ErrStartOver], [ErrLimited], or [token.ErrUnavailable] when this node's own lease
+// has run out or it is closing, or are those of ctx or of the
+// credential.
 func (n *Node) Changes(ctx context.Context, q Query) (Answer, error) { return n.hub.changes(ctx, q) }
 
 // Ask is Changes for a follower that does not keep a goroutine waiting: if the
@@ -211,6 +212,10 @@ func (n *Node) Ask(ctx context.Context, q Query, w Waiter) (a Answer, held bool,
 	a, one, err := n.hub.ask(ctx, q, w)
 	return a, one != nil, err
 }
+
+// ClientsEpoch returns the epoch of the last change of a client in the view; 0 if
+// there has been none.
+func (n *Node) ClientsEpoch() revocation.Epoch { return n.hub.clientsEpoch() }
 
 // RevokedBefore answers a follower whose cache is partial.
 func (n *Node) RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error) {

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"fmt"
 	"time"
 
 	"example.com/curfew/revocation"
@@ -9,45 +10,191 @@ import (
 // registry knows the followers that hold a lease from here. The hub's lock
 // guards it.
 type registry struct {
-	byKey map[string]*entry
-	list  []*entry // the same, for walking
+	limits  limits
+	byKey   map[string]*entry
+	list    []*entry // the same, for walking
+	clients map[string]*usage
+	swept   time.Time // when lapsed entries were last dropped for lack of room
 }
+
+// limits bound what one client may take up.
+type limits struct {
+	followers int   // live followers
+	behind    int64 // followers that those say stand behind them, in sum
+	held      int   // pending polls
+}
+
+// defaultLimits leave room for 10 000 followers of one client that are replaced
+// by 10 000 new ones within a lease.
+var defaultLimits = limits{followers: 20_000, behind: 1_000_000, held: 20_000}
+
+// maxReported is the highest number of followers that an edge reports to its own
+// server: a client of the edge that exaggerates must not use up the limit of the
+// edge's client.
+const maxReported = 100_000
+
+// usage is what one client takes up.
+type usage struct {
+	followers int
+	behind    int64
+	held      int
+}
+
+const (
+	// minLease is granted to a follower that is overdue and has used up its lease.
+	// It is just enough to apply the answer: the next poll confirms it, and gets a
+	// whole lease. Followers take an answer without a lease for an error.
+	minLease = time.Millisecond
+	// overduePause is how long the answer to such a follower is delayed, so that a
+	// follower that never confirms does not poll in a busy loop.
+	overduePause = 250 * time.Millisecond
+	// rememberFor is how long a follower that has left without confirming stays
+	// known to be overdue.
+	rememberFor = 5 * time.Minute
+	// maxGrants bounds what is kept of a follower's unconfirmed leases; later ones
+	// are merged, to the follower's disadvantage.
+	maxGrants = 4
+)
 
 // entry is one process that follows.
 type entry struct {
-	key, name string
-	at        int // its index in list
+	key, client, name string
+	at                int // its index in list
 	// confirmed never falls: what is enforced there stays enforced.
 	confirmed revocation.Epoch
 	behind    int64
 	// until is when the last lease that was granted has run out, margin included,
 	// by this process's monotonic clock: that stops while the machine sleeps,
-	// which makes a follower live too long rather than too short.
-	until time.Time
+	// which makes a follower live too long rather than too short. end is the same
+	// without the margin.
+	until, end time.Time
+	// settled is when the leases that came with confirmed epochs have run out;
+	// unconfirmed are the others, by epoch.
+	settled     time.Time
+	unconfirmed []grant
+	lapsed      bool // its leases have run out, and it is only remembered
 }
 
-func (q *Query) key() string { return q.FollowerName + "\x00" + q.Follower }
+// grant is a lease that came with an epoch which the follower has not confirmed.
+type grant struct {
+	epoch, last revocation.Epoch // of the answer; last is higher where grants were merged
+	until       time.Time        // when the lease has run out, margin included
+	// due is when the follower must have confirmed. A follower with followers
+	// behind it has until dueBehind: it may have to wait until their leases end.
+	due, dueBehind time.Time
+}
 
-// hear takes down what a follower that holds a lease says of itself, and reports
+func (q *Query) key() string { return q.Client + "\x00" + q.Follower }
+
+// usageOf returns what a client takes up, to be changed.
+func (r *registry) usageOf(client string) *usage {
+	u := r.clients[client]
+	if u == nil {
+		if r.clients == nil {
+			r.clients = map[string]*usage{}
+		}
+		u = &usage{}
+		r.clients[client] = u
+	}
+	return u
+}
+
+// release forgets a client that takes up nothing.
+func (r *registry) release(client string, u *usage) {
+	if *u == (usage{}) {
+		delete(r.clients, client)
+	}
+}
+
+// admit returns an error that wraps ErrLimited if the query would take its client
+// over a limit.
+func (r *registry) admit(q *Query, now time.Time) error {
+	err := r.exceeded(q)
+	if err != nil && now.Sub(r.swept) >= tidyEvery {
+		r.swept = now
+		r.sweep(now, 0) // those that are only remembered make room
+		err = r.exceeded(q)
+	}
+	return err
+}
+
+func (r *registry) exceeded(q *Query) error {
+	var u usage
+	if known := r.clients[q.Client]; known != nil {
+		u = *known
+	}
+	e := r.byKey[q.key()]
+	if e != nil {
+		u.behind -= e.behind
+	}
+	switch {
+	case q.Behind > r.limits.behind-u.behind:
+		return fmt.Errorf("%w: behind=%d, and the other followers of client %q already report %d; the limit is %d for each client", ErrLimited, q.Behind, q.Client, u.behind, r.limits.behind)
+	case q.Follower != "" && e == nil && u.followers >= r.limits.followers:
+		return fmt.Errorf("%w: client %q has %d live followers, which is the limit; try again when their leases have ended, or create another client", ErrLimited, q.Client, u.followers)
+	}
+	return nil
+}
+
+// recordAck stores what a follower that holds a lease says of itself, and reports
 // whether that changed anything.
-func (r *registry) hear(q *Query, confirmed revocation.Epoch) bool {
+func (r *registry) recordAck(q *Query, confirmed revocation.Epoch) bool {
 	e := r.byKey[q.key()]
 	if e == nil {
 		return false
 	}
-	changed := confirmed > e.confirmed || q.Behind != e.behind
-	e.confirmed = max(e.confirmed, confirmed)
+	changed := q.Behind != e.behind
+	r.usageOf(e.client).behind += q.Behind - e.behind
 	e.behind = q.Behind
-	return changed
+	return e.confirm(confirmed) || changed
 }
 
-// enter makes a follower live until the instant given at least. It reports
-// whether it was not before.
-func (r *registry) enter(q *Query, confirmed revocation.Epoch, until time.Time) bool {
+// confirm raises what the follower has confirmed, and reports whether it rose.
+func (e *entry) confirm(epoch revocation.Epoch) bool {
+	if epoch <= e.confirmed {
+		return false
+	}
+	e.confirmed = epoch
+	n := 0
+	for ; n < len(e.unconfirmed) && e.unconfirmed[n].last <= epoch; n++ {
+		e.settled = later(e.settled, e.unconfirmed[n].until)
+	}
+	e.unconfirmed = append(e.unconfirmed[:0], e.unconfirmed[n:]...)
+	if len(e.unconfirmed) > 0 {
+		first := &e.unconfirmed[0]
+		first.epoch = max(first.epoch, epoch)
+	}
+	return true
+}
+
+// overdue reports whether the follower should have confirmed something by now.
+func (e *entry) overdue(now time.Time) bool {
+	if e == nil || len(e.unconfirmed) == 0 {
+		return false
+	}
+	if e.behind > 0 {
+		return !now.Before(e.unconfirmed[0].dueBehind)
+	}
+	return !now.Before(e.unconfirmed[0].due)
+}
+
+// lease returns the lease that an answer may grant where left is the longest: if
+// the follower is overdue, only what it has left of the leases from before.
+func (e *entry) lease(left time.Duration, now time.Time) time.Duration {
+	if !e.overdue(now) {
+		return left
+	}
+	return max(minLease, min(left, e.end.Sub(now).Truncate(time.Millisecond)))
+}
+
+// enter makes a follower live for a lease and its margin that come with an answer
+// at epoch. It reports whether the follower was not live before.
+func (r *registry) enter(q *Query, epoch, confirmed revocation.Epoch, now time.Time, lease, margin time.Duration) bool {
 	e := r.byKey[q.key()]
-	entered := e == nil
-	if entered {
-		e = &entry{key: q.key(), name: q.FollowerName, at: len(r.list)}
+	entered := e == nil || !now.Before(e.until)
+	u := r.usageOf(q.Client)
+	if e == nil {
+		e = &entry{key: q.key(), client: q.Client, name: q.FollowerName, at: len(r.list)}
 		if e.name == "" {
 			e.name = q.Follower
 		}
@@ -56,21 +203,69 @@ func (r *registry) enter(q *Query, confirmed revocation.Epoch, until time.Time) 
 		}
 		r.byKey[e.key] = e
 		r.list = append(r.list, e)
+		u.followers++
 	}
-	e.confirmed = max(e.confirmed, confirmed)
-	e.behind = q.Behind
-	if until.After(e.until) {
-		e.until = until
+	u.behind += q.Behind - e.behind
+	e.behind, e.lapsed = q.Behind, false
+	e.confirm(confirmed)
+	end, until := now.Add(lease), now.Add(lease+margin)
+	e.end, e.until = later(e.end, end), later(e.until, until)
+	if epoch <= e.confirmed {
+		e.settled = later(e.settled, until)
+		return entered
 	}
+	if n := len(e.unconfirmed); n > 0 && (e.unconfirmed[n-1].last == epoch || n == maxGrants) {
+		g := &e.unconfirmed[n-1]
+		if !now.Before(g.until) {
+			g.epoch = epoch // the earlier leases have run out
+		}
+		g.last, g.until = epoch, later(g.until, until)
+		return entered
+	}
+	e.unconfirmed = append(e.unconfirmed, grant{
+		epoch: epoch, last: epoch, until: until,
+		due: now.Add(lease / 3), dueBehind: e.end.Add(2*margin + pollEvery),
+	})
 	return entered
 }
 
-// sweep forgets those whose leases have run out, and reports whether there were any.
-func (r *registry) sweep(now time.Time) bool {
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// enforced returns the epoch up to which the follower accepts nothing that was
+// revoked: what it has confirmed, or, once all leases that came with confirmed
+// epochs have run out, the lowest epoch of the leases that still run.
+func (e *entry) enforced(now time.Time) revocation.Epoch {
+	if now.Before(e.settled) {
+		return e.confirmed
+	}
+	for i := range e.unconfirmed {
+		if g := &e.unconfirmed[i]; now.Before(g.until) {
+			return max(e.confirmed, g.epoch)
+		}
+	}
+	return e.confirmed
+}
+
+// sweep forgets followers whose leases have run out, and reports whether there
+// were any. Those that have left something unconfirmed are kept for as long as
+// remember says: they must not get a whole lease by coming again.
+func (r *registry) sweep(now time.Time, remember time.Duration) bool {
 	swept := false
 	for i := len(r.list) - 1; i >= 0; i-- {
 		e := r.list[i]
 		if now.Before(e.until) {
+			continue
+		}
+		u := r.usageOf(e.client)
+		u.behind -= e.behind
+		swept = swept || !e.lapsed
+		e.behind, e.lapsed = 0, true
+		if len(e.unconfirmed) > 0 && now.Before(e.until.Add(remember)) {
 			continue
 		}
 		last := r.list[len(r.list)-1]
@@ -78,7 +273,8 @@ func (r *registry) sweep(now time.Time) bool {
 		r.list[len(r.list)-1] = nil
 		r.list = r.list[:len(r.list)-1]
 		delete(r.byKey, e.key)
-		swept = true
+		u.followers--
+		r.release(e.client, u)
 	}
 	return swept
 }
@@ -86,7 +282,7 @@ func (r *registry) sweep(now time.Time) bool {
 // forget makes all confirmations worthless: the store began another history.
 func (r *registry) forget() {
 	for _, e := range r.list {
-		e.confirmed = 0
+		e.confirmed, e.settled, e.unconfirmed = 0, e.until, nil
 	}
 }
 
@@ -96,29 +292,32 @@ const mostNamed = 20
 // tally is what a registry says about one epoch.
 type tally struct {
 	followers int64            // live ones, with all behind them
-	confirmed int64            // of these, how many have the epoch
-	waiting   []string         // names of those that have not, at most mostNamed
-	least     revocation.Epoch // the least that any live one has confirmed
+	confirmed int64            // of these, how many enforce the epoch
+	waiting   []string         // names of those that do not, at most mostNamed
+	least     revocation.Epoch // what all live ones enforce
 	until     time.Time        // when the last lease has run out
+	overdue   int64            // live ones that should have confirmed by now
 }
 
-// tally counts. high is the view's own epoch: nobody has confirmed more.
+// tally counts. high is the view's own epoch: no follower enforces more.
 func (r *registry) tally(epoch, high revocation.Epoch, now time.Time) tally {
 	t := tally{least: high}
 	for _, e := range r.list {
 		if !now.Before(e.until) {
 			continue
 		}
+		enforced := e.enforced(now)
 		t.followers += 1 + e.behind
-		t.least = min(t.least, e.confirmed)
-		if e.confirmed >= epoch {
+		t.least = min(t.least, enforced)
+		if enforced >= epoch {
 			t.confirmed += 1 + e.behind
 		} else if len(t.waiting) < mostNamed {
 			t.waiting = append(t.waiting, e.name)
 		}
-		if e.until.After(t.until) {
-			t.until = e.until
+		if e.overdue(now) {
+			t.overdue++
 		}
+		t.until = later(t.until, e.until)
 	}
 	return t
 }

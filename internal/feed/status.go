@@ -18,12 +18,27 @@ type Status struct {
 	Age time.Duration
 	// Followers counts those with a live lease, with all behind them; Waiting
 	// names those that have not confirmed Epoch, at most 20.
-	Followers int64
-	Waiting   []string
-	Cache     revocation.Stats
-	LogLength int         // revocations held for followers
-	Error     error       // why the store could last not be asked; nil if it could
-	Nodes     []NodeState // the other nodes
+	// Overdue counts those that should have confirmed by now, and therefore get no
+	// new lease.
+	Followers, Overdue int64
+	Waiting            []string
+	Polls              Polls
+	Cache              revocation.Stats
+	LogLength          int         // revocations held for followers
+	Error              error       // why the store could last not be asked; nil if it could
+	Nodes              []NodeState // the other nodes
+}
+
+// Polls are the requests of followers.
+type Polls struct {
+	Pending int64 // that wait for a change
+	Refused int64 // so far, since their client exceeded a limit
+}
+
+func (h *hub) polls() Polls {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return Polls{Pending: int64(len(h.waiting)), Refused: h.refused}
 }
 
 // NodeState is what is known of another node.
@@ -42,7 +57,7 @@ func (n *Node) Status() Status {
 	s := Status{
 		ID: n.id, Name: n.config.Name, Epoch: epoch, Confirmed: t.least,
 		Trusted: n.Trusted(now), LeaseLeft: n.left(now), Age: max(0, n.hub.lease-n.left(now)),
-		Followers: t.followers, Waiting: t.waiting,
+		Followers: t.followers, Overdue: t.overdue, Waiting: t.waiting, Polls: n.hub.polls(),
 		Cache: n.cache.Stats(), LogLength: n.hub.logLength(),
 	}
 	if f := n.failed.Load(); f != nil {

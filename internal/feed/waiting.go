@@ -2,8 +2,10 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,13 +32,14 @@ type held struct {
 	q         Query
 	confirmed revocation.Epoch
 	began     time.Time
-	history   int // of the hub, when the question was asked
+	history   int  // of the hub, when the question was asked
+	paused    bool // it has waited for overduePause
 
 	at    int // its index in the hub's waiting; -1: it is not there
 	timer *time.Timer
 }
 
-// ask answers a follower, or holds its question and returns it: then w is told.
+// ask answers a follower, or holds its poll and returns it: then w is told.
 func (h *hub) ask(ctx context.Context, q Query, w Waiter) (Answer, *held, error) {
 	one := &held{Waiter: w, q: q, began: h.now(), at: -1}
 	fresh := q.Wait <= 0
@@ -47,17 +50,42 @@ func (h *hub) ask(ctx context.Context, q Query, w Waiter) (Answer, *held, error)
 			return Answer{}, nil, unavailable(err)
 		}
 	}
-	one.confirmed, one.history = h.hear(&one.q)
-	a, waits, err := h.answer(one, fresh)
-	if waits {
+	var err error
+	if one.confirmed, one.history, err = h.recordAck(&one.q); err != nil {
+		return Answer{}, nil, err
+	}
+	a, waits, err := h.answerChecked(ctx, one, fresh)
+	if err == nil && waits {
 		return Answer{}, one, nil
 	}
 	return a, nil, err
 }
 
-// holdLocked holds a question for d at most. A follower asks one question at a
-// time: what it asked before on a connection that it has given up is let go.
-func (h *hub) holdLocked(one *held, d time.Duration) {
+// answerChecked is answer for a client that may have been changed since it was
+// authenticated: then its credential is checked again first.
+func (h *hub) answerChecked(ctx context.Context, one *held, must bool) (a Answer, waits bool, err error) {
+	for {
+		if a, waits, err = h.answer(one, must); !errors.Is(err, errRecheck) {
+			return a, waits, err
+		}
+		clients := h.clientsEpoch() // of before the check
+		if err := one.checkCredential(ctx); err != nil {
+			return Answer{}, false, err
+		}
+		one.q.ClientsEpoch = clients
+	}
+}
+
+func (one *held) checkCredential(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, questionTime)
+	defer cancel()
+	return one.q.Credential.Check(ctx)
+}
+
+// holdLocked holds a poll for d at most. A follower asks one question at a time: a
+// poll of before, on a connection that it has given up, is let go. The error wraps
+// ErrLimited.
+func (h *hub) holdLocked(one *held, d time.Duration) error {
 	if one.q.Follower != "" {
 		if before := h.heldBy[one.q.key()]; before != nil && h.letGoLocked(before) {
 			before.timer.Stop()
@@ -66,12 +94,53 @@ func (h *hub) holdLocked(one *held, d time.Duration) {
 				before.Resume()
 			})
 		}
+	}
+	u := h.followed.usageOf(one.q.Client)
+	if u.held >= h.followed.limits.held {
+		h.refused++
+		return fmt.Errorf("%w: %d polls of client %q are pending, which is the limit; try again later, or create another client", ErrLimited, u.held, one.q.Client)
+	}
+	u.held++
+	if one.q.Follower != "" {
 		h.heldBy[one.q.key()] = one
 	}
 	one.at = len(h.waiting)
 	h.waiting = append(h.waiting, one)
 	one.timer = time.AfterFunc(d, func() { h.expire(one) })
+	return nil
 }
+
+// dropGone lets go of pending polls whose followers have gone. It looks at a
+// quarter of them each time: a connection that was opened and dropped holds its
+// file for a few seconds.
+func (h *hub) dropGone() {
+	h.mu.Lock()
+	n := min(len(h.waiting), max(minChecked, len(h.waiting)/4))
+	some := make([]*held, n)
+	for i := range some {
+		some[i] = h.waiting[(h.checked+i)%len(h.waiting)]
+	}
+	h.checked += n
+	h.mu.Unlock()
+	var gone []*held
+	for _, one := range some {
+		if one.Gone() {
+			gone = append(gone, one)
+		}
+	}
+	h.mu.Lock()
+	gone = slices.DeleteFunc(gone, func(one *held) bool { return !h.letGoLocked(one) })
+	h.checking = false
+	h.mu.Unlock()
+	for _, one := range gone {
+		one.timer.Stop()
+		one.Tell(Answer{}, unavailable(errGone))
+		one.Resume()
+	}
+}
+
+// minChecked is how many pending polls dropGone looks at, if there are as many.
+const minChecked = 256
 
 // letGoLocked takes a question out, and reports whether it was held.
 func (h *hub) letGoLocked(one *held) bool {
@@ -83,10 +152,17 @@ func (h *hub) letGoLocked(one *held) bool {
 	h.waiting[len(h.waiting)-1] = nil
 	h.waiting = h.waiting[:len(h.waiting)-1]
 	one.at = -1
+	h.releaseLocked(one)
 	if one.q.Follower != "" {
 		delete(h.heldBy, one.q.key())
 	}
 	return true
+}
+
+func (h *hub) releaseLocked(one *held) {
+	u := h.followed.usageOf(one.q.Client)
+	u.held--
+	h.followed.release(one.q.Client, u)
 }
 
 // cancel forgets a question, whoever asked it having gone.
@@ -121,6 +197,7 @@ func (h *hub) wakeLocked() {
 	clear(h.heldBy)
 	for _, one := range woken {
 		one.at = -1
+		h.releaseLocked(one)
 	}
 	h.running.Go(func() { h.tell(woken) }) // ends when all are told
 }
@@ -186,7 +263,8 @@ func (h *hub) tellOne(one *held) {
 		one.Tell(Answer{}, unavailable(errGone)) // and it holds no lease for it
 		return
 	}
-	a, _, err := h.answer(one, true)
+	one.paused = true // it has waited already
+	a, _, err := h.answerChecked(context.Background(), one, true)
 	one.Tell(a, err)
 }
 

@@ -37,12 +37,6 @@ func (u *User) Has(permission string) bool {
 	return u != nil && !u.Disabled && slices.Contains(u.Permissions, permission)
 }
 
-// Streak is a number of failed sign-ins without a successful one between them.
-type Streak struct {
-	Count  int64
-	LastAt int64 // µs; the last failure
-}
-
 // The capabilities that a service client may have.
 const (
 	Introspect = "introspect"
@@ -208,7 +202,10 @@ type Changes struct {
 	Installation *Installation // nil unless newer
 	Settings     *Settings     // nil unless newer
 	Keys         []Key         // all keys, if any of them is newer; else nil
-	Revocations  []revocation.Revocation
+	// Clients is the epoch of the last change of a client, newer or not; 0 if
+	// there has been none.
+	Clients     revocation.Epoch
+	Revocations []revocation.Revocation
 }
 
 // RevokedBefore is what the store knows about the scopes of one session.

@@ -24,6 +24,7 @@ type answer struct {
 	settings    *settings.InForce
 	keys        *token.KeySet
 	rawKeys     json.RawMessage
+	clients     revocation.Epoch // of the last change of a client; 0 unless newer
 	revocations []revocation.Revocation
 }
 
@@ -40,10 +41,10 @@ func decode(body []byte) (*answer, error) {
 	a := &answer{
 		epoch: revocation.Epoch(doc.Epoch), more: doc.More,
 		held: time.Duration(doc.HeldMS) * time.Millisecond, lease: time.Duration(doc.LeaseMS) * time.Millisecond,
-		issuer: doc.Issuer, audience: doc.Audience, revocations: revocations,
+		issuer: doc.Issuer, audience: doc.Audience, clients: revocation.Epoch(doc.ClientsEpoch), revocations: revocations,
 	}
-	if doc.Epoch <= 0 || doc.HeldMS < 0 || doc.LeaseMS < 0 || a.lease > longestGrant {
-		return nil, fmt.Errorf("epoch %d, held_ms %d or lease_ms %d is out of range", doc.Epoch, doc.HeldMS, doc.LeaseMS)
+	if doc.Epoch <= 0 || doc.HeldMS < 0 || doc.LeaseMS < 0 || doc.ClientsEpoch < 0 || a.lease > longestGrant {
+		return nil, fmt.Errorf("epoch %d, held_ms %d, lease_ms %d or clients_epoch %d is out of range", doc.Epoch, doc.HeldMS, doc.LeaseMS, doc.ClientsEpoch)
 	}
 	if doc.Settings != nil {
 		if a.settings, err = inForce(doc.Settings); err != nil {

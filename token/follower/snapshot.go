@@ -193,7 +193,7 @@ func (f *Follower) snapshot() ([]byte, []changelog.Page) {
 	}
 	head, err := json.Marshal(wire.Changes{
 		Epoch: int64(s.view), Now: f.now(), Issuer: s.issuer, Audience: s.audience,
-		Settings: onWire(s.inForce), Keys: s.rawKeys, Revocations: []wire.Revocation{},
+		Settings: onWire(s.inForce), Keys: s.rawKeys, ClientsEpoch: int64(s.clients), Revocations: []wire.Revocation{},
 	})
 	if err != nil {
 		panic(err) // all of it was JSON before

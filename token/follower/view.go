@@ -36,6 +36,9 @@ type Update struct {
 	Audience  []string          // nil if it did not change
 	Settings  *settings.InForce // nil if they did not change
 	Keys      json.RawMessage   // a JWK Set; nil if it did not change
+	// ClientsEpoch is the epoch of the last change of a service client; 0 if it did
+	// not change. What was found out about clients before is outdated.
+	ClientsEpoch revocation.Epoch
 	// Revocations are in no order. Some may be above Epoch, and some may have come
 	// before.
 	Revocations []revocation.Revocation
@@ -55,6 +58,7 @@ type state struct {
 	issuer   string
 	audience []string
 	rawKeys  json.RawMessage
+	clients  revocation.Epoch // of the last change of a client; 0 if not known
 	inForce  *settings.InForce
 	pending  Update // what changed since Downstream was last told
 
@@ -129,6 +133,9 @@ func (f *Follower) applySharedLocked(a *answer) error {
 		f.keys.Set(a.keys)
 		s.rawKeys = a.rawKeys
 		s.pending.Keys = a.rawKeys
+	}
+	if a.clients != 0 {
+		s.clients, s.pending.ClientsEpoch = a.clients, a.clients
 	}
 	return nil
 }

@@ -24,16 +24,18 @@ func (q *queries) ChangesAfter(ctx context.Context, after revocation.Epoch, limi
 		Installation revocation.Epoch `db:"installation"`
 		Settings     revocation.Epoch `db:"settings"`
 		Keys         revocation.Epoch `db:"signing_keys"`
+		Clients      revocation.Epoch `db:"clients"`
 	}
 	if err := q.get(ctx, "read the epoch clock", &at, `
 		SELECT epoch AS clock,
 			COALESCE((SELECT epoch FROM installation WHERE id = 1), 0) AS installation,
 			COALESCE((SELECT epoch FROM settings WHERE id = 1), 0) AS settings,
-			COALESCE((SELECT max(epoch) FROM signing_keys), 0) AS signing_keys
+			COALESCE((SELECT max(epoch) FROM signing_keys), 0) AS signing_keys,
+			COALESCE((SELECT max(epoch) FROM clients), 0) AS clients
 		FROM clock WHERE id = 1`); err != nil {
 		return store.Changes{}, err
 	}
-	changes := store.Changes{Epoch: at.Clock, Clock: at.Clock}
+	changes := store.Changes{Epoch: at.Clock, Clock: at.Clock, Clients: at.Clients}
 	if at.Clock <= after {
 		return changes, nil
 	}

@@ -57,6 +57,36 @@ var changesCases = []testCase{
 		same(t, "changes", changes, store.Changes{Epoch: e, Clock: e})
 	}},
 	{"settings, keys and installation come when they are newer", newerOnly},
+	{"the last change of a client comes always", func(t *testing.T, open Open) {
+		s := open(t)
+		want := revocation.Epoch(0)
+		for i, put := range []func(store.Tx, revocation.Epoch) error{
+			func(tx store.Tx, e revocation.Epoch) error {
+				return tx.PutClient(t.Context(), store.Client{ID: "a", Name: "a", Epoch: e})
+			},
+			func(store.Tx, revocation.Epoch) error { return nil }, // another change
+			func(tx store.Tx, e revocation.Epoch) error {
+				return tx.PutClient(t.Context(), store.Client{ID: "b", Name: "b", Epoch: e})
+			},
+			func(tx store.Tx, e revocation.Epoch) error {
+				return tx.PutClient(t.Context(), store.Client{ID: "a", Name: "a", Deleted: true, Epoch: e})
+			},
+		} {
+			update(t, s, func(tx store.Tx) error {
+				e, err := tx.Advance(t.Context(), noon)
+				noErr(t, err)
+				if i != 1 {
+					want = e
+				}
+				return put(tx, e)
+			})
+			for _, after := range []revocation.Epoch{0, want - 1, want, want + 1000} {
+				changes, err := s.ChangesAfter(t.Context(), after, 100)
+				noErr(t, err)
+				same(t, fmt.Sprintf("change %d: clients, after %d", i, after-want), changes.Clients, want)
+			}
+		}
+	}},
 }
 
 func sorted(rs []revocation.Revocation) []revocation.Revocation {
