@@ -128,6 +128,9 @@ func (s *Service) changeClient(ctx context.Context, c Caller, action string, cha
 			Epoch: tx.Epoch, Detail: detail(map[string]any{"capabilities": client.Capabilities}),
 		})
 	})
+	if err == nil && s.config.Applied != nil {
+		s.config.Applied() // pending polls of the client are answered from the next view
+	}
 	return client, err
 }
 

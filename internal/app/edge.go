@@ -59,7 +59,7 @@ func (e *Edge) open(ctx context.Context) error {
 		return err
 	}
 	e.closing(e.feed.Close)
-	clients, err := newUpstreamClients(e.config.Upstream, e.now, func() time.Duration { return e.feed.Status().LeaseLeft })
+	clients, err := newUpstreamClients(e.config.Upstream, e.now, func() time.Duration { return e.feed.Status().LeaseLeft }, e.feed.ClientsEpoch)
 	if err != nil {
 		return err
 	}

@@ -15,28 +15,38 @@ import (
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 )
 
 // upstreamClients tells an edge who its callers are: it passes their credentials
 // on to GET /v1/clients/me, and remembers a good answer for as long as its own
-// lease had left when it asked. It keeps no secret, only a hash to find the
-// answer by.
+// lease had left when it asked, but not after the feed has said that clients have
+// changed. It keeps no secret, only a hash to find the answer by.
 type upstreamClients struct {
 	servers []*url.URL
 	client  *http.Client
 	now     func() time.Time
-	lease   func() time.Duration // what is left of the edge's own
-	asking  chan struct{}        // one element for each question that may be under way
+	lease   func() time.Duration    // what is left of the edge's own
+	changed func() revocation.Epoch // of the last change of a client, in the edge's view
+	asking  chan struct{}           // one element for each question that may be under way
 
 	mu      sync.Mutex
+	at      revocation.Epoch // the last change of a client that known rests on
 	known   map[[sha256.Size]byte]knownClient
-	flights map[[sha256.Size]byte]*flight
+	flights map[flightKey]*flight
 }
 
 type knownClient struct {
 	client store.Client
 	lease  token.Lease
+}
+
+// flightKey names a question. One that was put before a client changed is not
+// shared after it.
+type flightKey struct {
+	proof   [sha256.Size]byte
+	changed revocation.Epoch
 }
 
 // flight is a question under way, which those who ask the same share.
@@ -52,10 +62,10 @@ const (
 	questionPatience = 2 * time.Second
 )
 
-func newUpstreamClients(servers []string, now func() time.Time, lease func() time.Duration) (*upstreamClients, error) {
+func newUpstreamClients(servers []string, now func() time.Time, lease func() time.Duration, changed func() revocation.Epoch) (*upstreamClients, error) {
 	u := &upstreamClients{
-		now: now, lease: lease, asking: make(chan struct{}, mostQuestions),
-		known: map[[sha256.Size]byte]knownClient{}, flights: map[[sha256.Size]byte]*flight{},
+		now: now, lease: lease, changed: changed, asking: make(chan struct{}, mostQuestions),
+		known: map[[sha256.Size]byte]knownClient{}, flights: map[flightKey]*flight{},
 	}
 	for _, text := range servers {
 		server, err := url.Parse(text)
@@ -91,9 +101,13 @@ func (u *upstreamClients) ClientCaller(ctx context.Context, id, secret string, f
 }
 
 func (u *upstreamClients) find(ctx context.Context, id, secret string) (store.Client, error) {
-	key := sha256.Sum256([]byte(id + "\x00" + secret))
+	key := flightKey{sha256.Sum256([]byte(id + "\x00" + secret)), u.changed()}
 	u.mu.Lock()
-	if k, ok := u.known[key]; ok && k.lease.Running(u.now()) {
+	if key.changed != u.at {
+		u.at = key.changed
+		clear(u.known)
+	}
+	if k, ok := u.known[key.proof]; ok && k.lease.Running(u.now()) {
 		u.mu.Unlock()
 		return k.client, nil
 	}
@@ -113,17 +127,19 @@ func (u *upstreamClients) find(ctx context.Context, id, secret string) (store.Cl
 }
 
 // fly asks for everybody who waits for the same answer.
-func (u *upstreamClients) fly(ctx context.Context, f *flight, key [sha256.Size]byte, id, secret string) {
+func (u *upstreamClients) fly(ctx context.Context, f *flight, key flightKey, id, secret string) {
 	ctx, cancel := context.WithTimeout(ctx, questionPatience)
 	defer cancel()
 	lease := token.Lease{Start: u.now(), Length: u.lease()}
 	f.client, f.err = u.ask(ctx, id, secret)
 	u.mu.Lock()
 	delete(u.flights, key)
-	delete(u.known, key)
-	if f.err == nil && lease.Length > 0 {
-		u.makeRoom()
-		u.known[key] = knownClient{f.client, lease}
+	if key.changed == u.at {
+		delete(u.known, key.proof)
+		if f.err == nil && lease.Length > 0 {
+			u.makeRoom()
+			u.known[key.proof] = knownClient{f.client, lease}
+		}
 	}
 	u.mu.Unlock()
 	close(f.done)

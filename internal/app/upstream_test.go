@@ -14,16 +14,18 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 )
 
 // upstreamWorld is an edge's question to a server, with a clock and a lease.
 type upstreamWorld struct {
 	*upstreamClients
-	asked  atomic.Int64
-	now    time.Time
-	left   time.Duration
-	answer http.HandlerFunc
+	asked   atomic.Int64
+	now     time.Time
+	left    time.Duration
+	changed atomic.Int64 // when a client changed last
+	answer  http.HandlerFunc
 }
 
 func newUpstreamWorld(t *testing.T) *upstreamWorld {
@@ -43,7 +45,7 @@ func newUpstreamWorld(t *testing.T) *upstreamWorld {
 	}))
 	t.Cleanup(server.Close)
 	var err error
-	w.upstreamClients, err = newUpstreamClients([]string{server.URL}, func() time.Time { return w.now }, func() time.Duration { return w.left })
+	w.upstreamClients, err = newUpstreamClients([]string{server.URL}, func() time.Time { return w.now }, func() time.Duration { return w.left }, func() revocation.Epoch { return revocation.Epoch(w.changed.Load()) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +91,7 @@ func TestUpstreamRefuses(t *testing.T) {
 	w.want(t, "wrong", account.ErrBadClient, 3)
 	w.want(t, "right", nil, 3)
 
-	// One that has been withdrawn is good until the lease has ended, and no longer.
+	// Without news of clients, one that was withdrawn is good until the lease ends.
 	w.answer = func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(http.StatusUnauthorized) }
 	w.now = w.now.Add(16 * time.Second)
 	w.want(t, "right", account.ErrBadClient, 4)
@@ -115,7 +117,7 @@ func TestUpstreamCannotTell(t *testing.T) {
 		w.want(t, "right", token.ErrUnavailable, asked)
 	}
 	_ = w.close()
-	gone, err := newUpstreamClients([]string{"http://127.0.0.1:1"}, time.Now, func() time.Duration { return time.Second })
+	gone, err := newUpstreamClients([]string{"http://127.0.0.1:1"}, time.Now, func() time.Duration { return time.Second }, func() revocation.Epoch { return 0 })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,4 +189,39 @@ func TestUpstreamMemoryIsBounded(t *testing.T) {
 	if n := len(w.known); n > mostKnownClients {
 		t.Errorf("%d are known, at most %d may be", n, mostKnownClients)
 	}
+}
+
+// When the feed says that clients have changed, nothing that was found out before
+// counts; a question that was under way is not shared, and its answer not kept. An
+// upstream of a version that does not say so leaves it at the lease.
+func TestUpstreamForgetsWhenClientsChange(t *testing.T) {
+	w := newUpstreamWorld(t)
+	w.want(t, "right", nil, 1)
+	w.changed.Store(5)
+	w.want(t, "right", nil, 2)
+	w.want(t, "right", nil, 2)
+
+	// A question is under way when a client changes.
+	good := w.answer
+	hold, asked := make(chan struct{}), make(chan struct{})
+	w.now = w.now.Add(16 * time.Second)
+	w.answer = func(out http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-hold
+		good(out, r)
+	}
+	landed := make(chan error)
+	go func() {
+		_, err := w.ClientCaller(t.Context(), "c1", "right", account.Origin{})
+		landed <- err
+	}()
+	<-asked
+	w.changed.Store(6)
+	w.answer = func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(http.StatusUnauthorized) }
+	w.want(t, "right", account.ErrBadClient, 4)
+	close(hold)
+	if err := <-landed; err != nil {
+		t.Errorf("the question that was under way: %v", err)
+	}
+	w.want(t, "right", account.ErrBadClient, 5)
 }

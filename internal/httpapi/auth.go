@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -78,23 +79,34 @@ func (c *call) guard() error {
 // as well as where the work is done, since not all the work of clients has a room
 // that knows them: an edge's feed, introspection.
 func (c *call) loadClient() error {
-	id, secret, err := clientCredentials(c.r)
-	if err != nil {
-		return err
-	}
-	identify := c.Clients.ClientCaller
-	if c.followers != nil && c.route.Capability == store.Follow {
-		identify = c.followers.caller
-	}
-	caller, err := identify(c.ctx, id, secret, c.origin())
-	if err != nil {
+	c.clientsEpoch = c.Feed.ClientsEpoch()
+	caller, err := c.identify(c.ctx, c.r, c.route.Capability, c.origin())
+	if err != nil && caller.Client == nil {
 		return err
 	}
 	c.caller, c.inbound.Client = caller, caller.Actor.ID
-	if c.route.Capability != "" && !caller.Client.Can(c.route.Capability) {
-		return account.Forbidden(c.route.Capability)
+	return err
+}
+
+// identify proves the service client that makes a request, and that it has the
+// capability, unless that is "". A client without it is returned with the error.
+func (a *api) identify(ctx context.Context, r *http.Request, capability string, from account.Origin) (account.Caller, error) {
+	id, secret, err := clientCredentials(r)
+	if err != nil {
+		return account.Caller{}, err
 	}
-	return nil
+	identify := a.Clients.ClientCaller
+	if a.followers != nil && capability == store.Follow {
+		identify = a.followers.caller
+	}
+	caller, err := identify(ctx, id, secret, from)
+	if err != nil {
+		return account.Caller{}, err
+	}
+	if capability != "" && !caller.Client.Can(capability) {
+		return caller, account.Forbidden(capability)
+	}
+	return caller, nil
 }
 
 // again decides the client once more, right before an answer that no transaction

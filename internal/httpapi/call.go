@@ -13,6 +13,7 @@ import (
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/fault"
 	"example.com/curfew/internal/inbound"
+	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 )
 
@@ -29,6 +30,8 @@ type call struct {
 	// What the credential has proven: a session, or a client.
 	session *token.Session
 	caller  account.Caller
+	// clientsEpoch is that of the view before the client was looked up.
+	clientsEpoch revocation.Epoch
 }
 
 // origin is where the call comes from, as it is kept.

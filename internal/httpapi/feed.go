@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/store"
 	"example.com/curfew/token"
 )
 
@@ -18,7 +20,8 @@ func changes(c *call) error {
 	if err != nil {
 		return err
 	}
-	q.FollowerName = c.caller.Actor.Name
+	q.Client, q.FollowerName = c.caller.Actor.ID, c.caller.Actor.Name
+	q.Credential, q.ClientsEpoch = &proof{c.api, c.r, c.origin()}, c.clientsEpoch
 	if q.Wait > 0 {
 		if parked := c.Parking.Park(c.w, c.r); parked != nil {
 			w := &waiting{Parked: parked}
@@ -38,6 +41,20 @@ func changes(c *call) error {
 	}
 	sendChanges(c.w, c.r, &answer)
 	return nil
+}
+
+// proof is what a follower has authenticated with. It implements
+// feed.Credential.
+type proof struct {
+	api     *api
+	request *http.Request
+	from    account.Origin
+}
+
+// Check implements feed.Credential.
+func (p *proof) Check(ctx context.Context) error {
+	_, err := p.api.identify(ctx, p.request, store.Follow, p.from)
+	return err
 }
 
 func sendChanges(w http.ResponseWriter, r *http.Request, answer *feed.Answer) {

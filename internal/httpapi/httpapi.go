@@ -31,6 +31,8 @@ type Feed interface {
 	Changes(ctx context.Context, q feed.Query) (feed.Answer, error)
 	Ask(ctx context.Context, q feed.Query, w feed.Waiter) (a feed.Answer, held bool, err error)
 	RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error)
+	// ClientsEpoch returns the epoch of the last change of a client in the view.
+	ClientsEpoch() revocation.Epoch
 }
 
 // Clients tells who a service client is. *account.Service is one.
