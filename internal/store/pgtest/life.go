@@ -1,11 +1,9 @@
 package pgtest
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -138,38 +136,10 @@ func (s *Server) start() error {
 	if pid := s.PID(); pid != 0 {
 		return fmt.Errorf("start PostgreSQL: it is running, as process %d", pid)
 	}
-	log, err := os.OpenFile(s.LogFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("open PostgreSQL's log: %w", err)
+	if err := s.launch(filepath.Join(s.binaries, "postgres"), "-D", s.data); err != nil {
+		return err
 	}
-	command := exec.Command("/bin/sh", "-c", launchScript, "pgtest-launch", s.home, //nolint:noctx // it outlives the call
-		filepath.Join(s.binaries, "postgres"), "-D", s.data)
-	command.Stdout, command.Stderr = log, log
-	command.Env = environment()
-	command.Dir = s.home
-	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.owner}
-	err = command.Start()
-	_ = log.Close() // nothing was written through it: the server has its own
-	if err != nil {
-		return fmt.Errorf("start PostgreSQL: %w", err)
-	}
-	s.mu.Lock()
-	s.pid = command.Process.Pid
-	s.mu.Unlock()
-	// We reap it ourselves, in waitEnd, rather than keep a goroutine waiting.
-	if err := command.Process.Release(); err != nil {
-		return fmt.Errorf("start PostgreSQL: %w", err)
-	}
-	return waitFor("PostgreSQL to take connections", func() (bool, error) {
-		ended, err := s.reap()
-		if err != nil {
-			return false, err
-		}
-		if ended {
-			return false, fmt.Errorf("PostgreSQL did not start; its log ends with\n%s", s.logTail())
-		}
-		return s.ready(), nil
-	})
+	return s.waitReady(s.ready)
 }
 
 // ready reports what the server says of itself in the last line of
@@ -189,14 +159,7 @@ func (s *Server) stop(mode Mode) error {
 	if !known {
 		return fmt.Errorf("stop PostgreSQL: mode is %q, and there are smart, fast and immediate", mode)
 	}
-	s.mu.Lock()
-	if s.pid == 0 {
-		s.mu.Unlock()
-		return errors.New("stop PostgreSQL: it is not running")
-	}
-	err := syscall.Kill(s.pid, signal)
-	s.mu.Unlock()
-	if err != nil {
+	if err := s.signal(signal); err != nil {
 		return fmt.Errorf("stop PostgreSQL: %w", err)
 	}
 	return s.waitEnd(string(mode))
@@ -210,42 +173,6 @@ func (s *Server) end() error {
 		return nil
 	}
 	return errors.Join(s.Resume(), s.stop(Immediate))
-}
-
-func (s *Server) waitEnd(how string) error {
-	return waitFor("PostgreSQL to stop ("+how+")", s.reap)
-}
-
-// reap reports whether the server has ended, and forgets it if so. Until then
-// its number is nobody else's, so that our signals cannot go astray.
-func (s *Server) reap() (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pid == 0 {
-		return true, nil
-	}
-	var status syscall.WaitStatus
-	switch pid, err := syscall.Wait4(s.pid, &status, syscall.WNOHANG, nil); {
-	case errors.Is(err, syscall.EINTR), err == nil && pid == 0:
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("wait for PostgreSQL, process %d: %w", s.pid, err)
-	}
-	s.pid = 0
-	return true, forgetPID(s.home)
-}
-
-// logTail returns the end of the log, for error messages.
-func (s *Server) logTail() string {
-	content, err := os.ReadFile(s.LogFile())
-	if err != nil {
-		return err.Error()
-	}
-	const enough = 2000
-	if len(content) > enough {
-		content = content[len(content)-enough:]
-	}
-	return string(bytes.TrimSpace(content))
 }
 
 // waitFor waits until done says so. It sleeps in a system call: in a synctest

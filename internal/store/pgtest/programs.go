@@ -115,14 +115,3 @@ func (s *Server) configure(options Options) error {
 func setting(name, value string) string {
 	return name + " = '" + strings.ReplaceAll(value, "'", "''") + "'"
 }
-
-// writeFile writes a file for the server's user alone.
-func (s *Server) writeFile(name, content string) error {
-	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-		return err
-	}
-	if s.owner == nil {
-		return nil
-	}
-	return os.Chown(name, int(s.owner.Uid), int(s.owner.Gid))
-}

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 )
 
@@ -40,19 +39,16 @@ type Options struct {
 // methods are safe for concurrent use: one goroutine may resume what another
 // waits to see stopped.
 type Server struct {
+	daemon
+
 	binaries string
-	home     string // holds the socket, the log and the pid for the guard
 	data     string
-	owner    *syscall.Credential // nil: the user who runs the test
-	password string              // for TCP; whoever reaches the socket is trusted
+	password string // for TCP; whoever reaches the socket is trusted
 	port     int
 	tcp      bool
 	guard    *guard
 
 	life sync.Mutex // held by whoever starts or stops the server
-
-	mu  sync.Mutex
-	pid int // 0 when there is no server
 }
 
 // Start starts a server with a data directory of its own, which the end of the
@@ -111,7 +107,8 @@ func prepare(options Options) (*Server, error) {
 		return nil, err
 	}
 	server := &Server{
-		binaries: binaries, home: home, data: filepath.Join(home, "data"), owner: owner,
+		daemon:   daemon{name: "PostgreSQL", home: home, owner: owner},
+		binaries: binaries, data: filepath.Join(home, "data"),
 		password: rand.Text(), port: 5432, tcp: options.TCP,
 	}
 	if options.DataDir != "" {
@@ -179,13 +176,3 @@ func (s *Server) Addr() string {
 
 // Port returns the port: TCP's, and the one in the socket's name.
 func (s *Server) Port() int { return s.port }
-
-// PID returns the process id of the server, 0 while there is none.
-func (s *Server) PID() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.pid
-}
-
-// LogFile returns the name of the file that the server logs to.
-func (s *Server) LogFile() string { return filepath.Join(s.home, "log") }
