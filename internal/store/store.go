@@ -46,6 +46,11 @@ type Store interface {
 	// channel is closed when ctx ends, or with the store.
 	Watch(ctx context.Context) <-chan struct{}
 
+	// WatchError returns why Watch does not wake for changes by other processes, as
+	// last noticed, or nil. Watchers have to poll for as long as it is not nil. It is
+	// nil before the first Watch, and always for SQLite.
+	WatchError() error
+
 	// Backup writes a consistent copy to a new file (SQLite only). ErrConflict if
 	// the file exists.
 	Backup(ctx context.Context, file string) error

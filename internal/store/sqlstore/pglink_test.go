@@ -51,7 +51,7 @@ func TestLinkIsCutOrNot(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			l := newLink(t)
 			ctx, cancel := context.WithCancel(t.Context())
-			c.do(ctx, cancel, l.arm)
+			c.do(ctx, cancel, func(ctx context.Context) func() { return l.arm(ctx, nil) })
 			conn := &pgConn{pqConn: healthy{}, link: l}
 			if valid := conn.IsValid(); valid == c.cut {
 				t.Errorf("valid: %v", valid)

@@ -26,23 +26,28 @@ const (
 type pgListener struct {
 	dsn    string
 	self   string // payload of our own notifications
+	direct bool   // dsn is an address of its own
+	// send notifies on the way that commits take.
+	send   func(ctx context.Context, payload string) error
 	logger *slog.Logger
+	echoes *echoes
 }
+
+// err says why notifications do not reach this node; nil if they do, or if nothing
+// else is known.
+func (l *pgListener) err() error { return l.echoes.err() }
 
 // run listens until ctx ends.
 func (l *pgListener) run(ctx context.Context, wake func()) {
 	dialer := &listenDialer{conns: map[*listenConn]struct{}{}}
-	lost := false // used by pq's goroutine only
 	events := func(event pq.ListenerEventType, err error) {
 		switch event {
 		case pq.ListenerEventDisconnected, pq.ListenerEventConnectionAttemptFailed:
-			if !lost && ctx.Err() == nil {
-				lost = true
+			if ctx.Err() == nil && l.echoes.setLost(true) {
 				l.logger.Warn("the connection on which PostgreSQL tells of changes is lost; looking every second meanwhile", "error", err)
 			}
 		case pq.ListenerEventConnected, pq.ListenerEventReconnected:
-			if lost {
-				lost = false
+			if l.echoes.setLost(false) {
 				l.logger.Info("PostgreSQL tells of changes again")
 			}
 		}
@@ -57,7 +62,8 @@ func (l *pgListener) run(ctx context.Context, wake func()) {
 			case <-time.After(time.Second):
 			}
 		}
-		wake() // for what came before it listened
+		wake()                                    // for what came before it listened
+		running.Go(func() { l.watchEchoes(ctx) }) // ends with ctx
 		ping(ctx, listener)
 	})
 	// pq's goroutine blocks unless notifications are taken, so they are taken
@@ -68,7 +74,11 @@ func (l *pgListener) run(ctx context.Context, wake func()) {
 	})
 	defer stop()
 	for n := range listener.Notify {
-		if n == nil || n.Extra != l.self { // nil: connected anew
+		switch {
+		case n == nil: // connected anew
+			wake()
+		case l.echoes.hear(n.Extra), n.Extra == l.self:
+		default:
 			wake()
 		}
 	}
@@ -118,7 +128,7 @@ func (d *listenDialer) Dial(network, address string) (net.Conn, error) {
 func (d *listenDialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), min(timeout, connectTimeout))
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	conn, err := dialServer(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

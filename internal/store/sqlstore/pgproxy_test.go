@@ -1,6 +1,7 @@
 package sqlstore_test
 
 import (
+	"bytes"
 	"net"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ type proxy struct {
 	answers chan struct{} // the same, for what the server says
 	conns   []net.Conn
 	forgot  map[net.Conn]bool // clients that are reset when they say something
+	asks    bool              // requests for a cancellation are lost
 }
 
 func startProxy(t *testing.T, to string) *proxy {
@@ -73,11 +75,15 @@ func (p *proxy) copy(to, from net.Conn, answers bool) {
 			_ = tcp.SetLinger(0)
 			_ = tcp.Close()
 		}
+		lost := p.asks && !answers && isCancelRequest(buffer[:n])
 		gate := p.mended
 		if answers {
 			gate = p.answers
 		}
 		p.mu.Unlock()
+		if lost {
+			return
+		}
 		select {
 		case <-gate:
 		default:
@@ -99,6 +105,19 @@ func (p *proxy) set(pass, answers bool) {
 	if answers {
 		close(p.answers)
 	}
+}
+
+// isCancelRequest reports whether a client asks for a cancellation: the first, and
+// only, message of a connection.
+func isCancelRequest(message []byte) bool {
+	return len(message) == 16 && bytes.Equal(message[:8], []byte{0, 0, 0, 16, 0x04, 0xd2, 0x16, 0x2e})
+}
+
+// loseCancels loses requests for a cancellation.
+func (p *proxy) loseCancels() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asks = true
 }
 
 func (p *proxy) forget() {

@@ -32,24 +32,44 @@ const (
 	openTimeout = 30 * time.Second // for the schema, which another node may be making
 )
 
-// durablePostgres are the settings of every connection that writes or reads.
-//
-// A commit is acknowledged when it is on disk, whatever the server's default is;
-// remote_apply promises more, and stays. Nobody who hangs within a transaction,
-// or is cut off there, holds the lock of the epoch clock for long. The compiler
-// of queries takes longer than any of ours.
-const durablePostgres = `
-	SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply';
-	SET lock_timeout = '1500ms';
-	SET idle_in_transaction_session_timeout = '5s';
-	SET statement_timeout = '60s';
-	SET client_min_messages = warning;
-	SET jit = off`
+// A pooler in transaction mode gives each transaction a connection of its choice:
+// what a SET changes for a session is lost, or found by another client. So every
+// transaction sets what it relies on for itself, until it ends.
+const (
+	// setDurable: a commit is acknowledged when it is on disk, whatever the server's
+	// default is. remote_apply promises more, and stays.
+	setDurable = `set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true),
+		set_config('client_min_messages', 'warning', true)`
+
+	// setBounds: a node that hangs within a transaction, or is cut off there, holds
+	// the lock of the epoch clock for seconds only. The compiler of queries takes
+	// longer than any of ours.
+	setBounds = `set_config('lock_timeout', '1500ms', true), set_config('idle_in_transaction_session_timeout', '5s', true),
+		set_config('statement_timeout', '60s', true), set_config('jit', 'off', true)`
+
+	// commitDurable commits only if a transaction is as durable as setDurable made
+	// it: a text that is no number ends the message before the COMMIT. Weaker than
+	// on are off, local and remote_write (which a standby that stops may lose).
+	commitDurable = `SELECT CASE WHEN current_setting('synchronous_commit') IN ('on', 'remote_apply') THEN 0
+		ELSE CAST('synchronous_commit=' || current_setting('synchronous_commit') AS integer) END; COMMIT`
+	weakCommit = "22P02" // invalid_text_representation
+
+	// postgresHints spare time and processes of the server where they reach the
+	// connection that they are meant for: no compiler of queries, no reading that
+	// lasts for minutes, and a node that is gone is noticed. Nothing relies on them.
+	postgresHints = `SET jit = off; SET statement_timeout = '60s';
+		SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3`
+)
 
 func openPostgres(ctx context.Context, c Config) (store.Store, error) {
 	config, listenDSN, err := parsePostgres(c.URL)
 	if err != nil {
 		return nil, err
+	}
+	if c.ListenURL != "" {
+		if _, listenDSN, err = parsePostgres(c.ListenURL); err != nil {
+			return nil, fmt.Errorf("--database-listen: %w", err)
+		}
 	}
 	opened := func(err error) error {
 		return fmt.Errorf("PostgreSQL database %q on %s: %w", config.Database, place(config), err)
@@ -58,15 +78,22 @@ func openPostgres(ctx context.Context, c Config) (store.Store, error) {
 		return nil, opened(err)
 	}
 	pool := func() *sqlx.DB {
-		db := sqlx.NewDb(sql.OpenDB(&pgConnector{config: config, setup: durablePostgres}), "postgres")
+		db := sqlx.NewDb(sql.OpenDB(&pgConnector{
+			config: config, backends: newBackends(postgresConnections),
+			hints: postgresHints, local: setDurable + ", " + setBounds,
+		}), "postgres")
 		db.SetMaxOpenConns(postgresConnections)
 		db.SetMaxIdleConns(postgresConnections)
 		db.SetConnMaxIdleTime(idleConnections)
 		return db
 	}
 	s := newStore(postgresDialect, pool(), pool())
-	listener := &pgListener{dsn: listenDSN, self: s.id, logger: c.logger()}
+	listener := &pgListener{
+		dsn: listenDSN, direct: c.ListenURL != "", self: s.id, send: s.notify,
+		logger: c.logger(), echoes: &echoes{heard: make(chan string, 16)},
+	}
 	s.hub = newHub(listener.run)
+	s.watchError = listener.err
 	s.backup = func(context.Context, string) error {
 		return errors.New("a PostgreSQL database is backed up with PostgreSQL's own tools, for example: pg_dump --format=custom --file=FILE DATABASE")
 	}
@@ -78,6 +105,13 @@ func openPostgres(ctx context.Context, c Config) (store.Store, error) {
 		return warnings
 	}
 	return s, nil
+}
+
+// notify sends a notification that nothing is lost with if the server loses it.
+// The payload is made of letters, digits and colons.
+func (s *Store) notify(ctx context.Context, payload string) error {
+	_, err := s.write.ExecContext(ctx, `SELECT set_config('synchronous_commit', 'off', true), pg_notify('`+notifyChannel+`', '`+payload+`')`)
+	return err
 }
 
 // parsePostgres reads the URL. Errors never quote it, since it may hold a
@@ -153,34 +187,42 @@ func place(c pq.Config) string {
 	return fmt.Sprintf("%s:%d", c.Host, c.Port)
 }
 
-// schemaLock is the advisory lock held by who makes or changes the schema: nodes
-// that start at the same time take turns.
+// schemaLock is the advisory lock of the transaction that waits while the schema
+// is made or changed: nodes that start at the same time take turns.
 const schemaLock = 0x4375726665770001 // "Curfew", 1
+
+// setPatience: the lock is waited for and held as long as openTimeout allows. It
+// ends with the transaction, and a little later if its node is gone.
+const setPatience = `set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true),
+	set_config('idle_in_transaction_session_timeout', '35s', true)`
 
 // preparePostgres looks at what is in a database, and makes the schema or brings
 // it up to date if create is set.
 func preparePostgres(ctx context.Context, config pq.Config, create bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, openTimeout, errBudget)
 	defer cancel()
-	db := sql.OpenDB(&pgConnector{config: config})
+	db := sql.OpenDB(&pgConnector{config: config, backends: newBackends(2), local: setDurable})
 	db.SetMaxOpenConns(2) // one holds the lock, goose uses the other
 	err := func() error {
 		if err := checkPostgres(ctx, db, create); err == nil || !create || !errors.Is(err, errToDo) {
 			return err
 		}
-		locked, err := db.Conn(ctx)
+		locked, err := db.BeginTx(ctx, nil)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = locked.Close() }() // and with the connection, which the pool does not outlive, the lock
-		if _, err := locked.ExecContext(ctx, `SELECT pg_advisory_lock($1)`, int64(schemaLock)); err != nil {
+		defer func() { _ = locked.Rollback() }() // and with it goes the lock
+		if _, err := locked.ExecContext(ctx, `SELECT `+setPatience); err != nil {
+			return err
+		}
+		if _, err := locked.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(schemaLock)); err != nil {
 			return err
 		}
 		// Another node may have done it meanwhile.
 		if err := checkPostgres(ctx, db, create); !errors.Is(err, errToDo) {
 			return err
 		}
-		if _, err := locked.ExecContext(ctx, preludePostgres); err != nil {
+		if _, err := db.ExecContext(ctx, preludePostgres); err != nil {
 			return err
 		}
 		return migrate(ctx, goose.DialectPostgres, db)
@@ -270,6 +312,10 @@ func diagnosePostgres(err error) diagnosis {
 		d.text = e.Message + "; the user must own the database: createdb --owner=USER NAME"
 	case "25006": // read_only_sql_transaction
 		d.text = "the server is a standby, or read-only"
+	case "08P01": // protocol_violation: what PgBouncer says of all that it refuses
+		if strings.Contains(e.Message, "startup parameter") {
+			d.text = e.Message + "; a connection pooler refuses it: leave it out of the address, or add it to the pooler's ignore_startup_parameters"
+		}
 	case "53300": // too_many_connections
 		d.text = fmt.Sprintf("the server has no connection left; each node needs %d (max_connections)", 2*postgresConnections+1)
 	}

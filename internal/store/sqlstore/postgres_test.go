@@ -91,7 +91,13 @@ func TestPostgresRefuses(t *testing.T) {
 // TestPostgresStartsTogether: of several first starts at the same time, all go on
 // with one schema.
 func TestPostgresStartsTogether(t *testing.T) {
-	url := pgtest.DSN(t)
+	eachWay(t, pgtest.Options{}, func(t *testing.T, p *pooled, url func(string) string) {
+		startsTogether(t, url(p.database(t)))
+	})
+}
+
+func startsTogether(t *testing.T, url string) {
+	t.Helper()
 	var running sync.WaitGroup
 	for range 5 {
 		running.Go(func() {
@@ -187,30 +193,6 @@ func TestPostgresWarnings(t *testing.T) {
 	set("synchronous_standby_names", "'*'")
 	warned("a synchronous replica")
 	set("synchronous_standby_names", "''")
-}
-
-// TestPostgresCommitsAreSynced: whatever the server's default is, commits of ours
-// wait for the disk; a stronger default stays.
-func TestPostgresCommitsAreSynced(t *testing.T) {
-	server := pgtest.Start(t, pgtest.Options{})
-	noErr(t, server.CreateDatabase("curfew"))
-	s := open(t, server.DSN("curfew"))
-	noErr(t, s.Close())
-	for setting, want := range map[string]string{"off": "on", "local": "on", "remote_write": "on", "on": "on", "remote_apply": "remote_apply"} {
-		must(t)(server.Exec(`ALTER DATABASE curfew SET synchronous_commit = ` + setting))
-		must(t)(server.ExecIn("curfew", `CREATE OR REPLACE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
-			BEGIN NEW.reason = current_setting('synchronous_commit'); RETURN NEW; END $$;
-			CREATE OR REPLACE TRIGGER note BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION note()`))
-		s := open(t, server.DSN("curfew"))
-		_, err := revokeAt(t.Context(), s, noon)
-		noErr(t, err)
-		entries, err := s.Audits(t.Context(), store.AuditFilter{}, 1)
-		noErr(t, err)
-		if entries[0].Reason != want {
-			t.Errorf("with the default %s, a commit is %s, want %s", setting, entries[0].Reason, want)
-		}
-		noErr(t, s.Close())
-	}
 }
 
 // TestPostgresIsolation: the server's default isolation is not what decides. Under

@@ -23,6 +23,12 @@ type Config struct {
 	// takes it. It may hold a password and is never logged.
 	URL string
 
+	// ListenURL is the address, as in URL, at which a PostgreSQL server is listened
+	// to for changes by other nodes. It must reach the primary of URL and the same
+	// database, and not through a connection pooler in transaction mode. "" means
+	// URL. SQLite does not use it.
+	ListenURL string
+
 	// Create makes a new database where there is none, and brings an old one up
 	// to date: what only `curfew serve` does. Without it a missing or empty
 	// database is an error.
@@ -73,6 +79,8 @@ type Store struct {
 	hub      *hub
 	backup   func(ctx context.Context, file string) error
 	warn     func(ctx context.Context) []string
+
+	watchError func() error // nil: Watch always works
 }
 
 var _ store.Store = (*Store)(nil)
@@ -87,6 +95,14 @@ func (s *Store) Engine() string { return s.d.engine }
 // Watch returns a channel that receives a value soon after something may have
 // changed; see store.Store.
 func (s *Store) Watch(ctx context.Context) <-chan struct{} { return s.hub.watch(ctx) }
+
+// WatchError says why Watch misses what other processes change; see store.Store.
+func (s *Store) WatchError() error {
+	if s.watchError == nil {
+		return nil
+	}
+	return s.watchError()
+}
 
 // Backup writes a consistent copy to a new file. PostgreSQL has tools of its own
 // for that; the error names them.

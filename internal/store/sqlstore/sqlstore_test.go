@@ -51,7 +51,18 @@ func TestStore(t *testing.T) {
 // open opens a database that ends with the test, made if it is not there.
 func open(tb testing.TB, url string) store.Store {
 	tb.Helper()
-	s, err := sqlstore.Open(tb.Context(), sqlstore.Config{URL: url, Create: true, Logger: slog.New(slog.DiscardHandler)})
+	return openWith(tb, sqlstore.Config{URL: url})
+}
+
+// openWith is open with a configuration, of which Create is set, and Logger unless
+// there is one.
+func openWith(tb testing.TB, config sqlstore.Config) store.Store {
+	tb.Helper()
+	config.Create = true
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	s, err := sqlstore.Open(tb.Context(), config)
 	if err != nil {
 		tb.Fatal(err)
 	}
