@@ -109,7 +109,7 @@ func (a *App) openStore(ctx context.Context) (err error) {
 		}
 		a.closing(a.lock.unlock)
 	}
-	a.store, err = openStore(ctx, a.config.Database, true, a.log)
+	a.store, err = openStore(ctx, a.config.Store, true, a.log)
 	if err != nil {
 		return err
 	}

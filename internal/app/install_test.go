@@ -16,7 +16,7 @@ import (
 
 func openEmpty(t *testing.T) store.Store {
 	t.Helper()
-	s, err := openStore(t.Context(), config.Database("sqlite:"+t.TempDir()+"/curfew.db"), true, slog.New(slog.DiscardHandler))
+	s, err := openStore(t.Context(), config.Store{Database: config.Database("sqlite:" + t.TempDir() + "/curfew.db")}, true, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ type Tools struct {
 
 // OpenTools opens an existing database.
 func OpenTools(ctx context.Context, cfg config.Tools, logger *slog.Logger) (*Tools, error) {
-	s, err := openStore(ctx, cfg.Database, false, logger)
+	s, err := openStore(ctx, cfg.Store, false, logger)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -27,14 +28,20 @@ func (a *App) mount() error {
 	handler, err := httpapi.New(httpapi.Config{
 		Sessions: a.sessions, Accounts: a.accounts, Feed: a.node, Validator: a.validator,
 		Keys: a.node.Keys(), Settings: a.node.Settings(), Issuer: a.installed.Issuer,
-		Rest: pages, Ready: a.ready, TrustedProxies: a.config.TrustedProxies, Jar: jar, Returns: returns,
+		Rest: pages, Ready: a.ready, Warnings: a.warnings, TrustedProxies: a.config.TrustedProxies, Jar: jar, Returns: returns,
 		KeyCache: a.config.Lease, Lease: func() time.Duration { return a.config.Lease }, Parking: a.parking, Metrics: a.metrics, Now: a.now, Logger: a.log,
 	})
 	if err != nil {
 		return err
 	}
 	a.doors.mount(handler)
-	return a.registerGauges(a.node.Status, a.accounts.HashQueue)
+	return errors.Join(
+		a.registerGauges(a.node.Status, a.accounts.HashQueue),
+		a.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "curfew_store_notifications",
+			Help: "1 unless the database's notifications of changes fail to reach this node, which then notices them by polling, within a second.",
+		}, func() float64 { return number(a.store.WatchError() == nil) })),
+	)
 }
 
 // metricsHandler answers /metrics, and nothing else.

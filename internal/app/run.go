@@ -70,6 +70,14 @@ func (a *App) ready(ctx context.Context) error {
 	return nil
 }
 
+// warnings are what is wrong and keeps no request away.
+func (a *App) warnings() []string {
+	if err := a.store.WatchError(); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
+}
+
 var (
 	errDraining = errors.New("the server is shutting down")
 	errStale    = errors.New("this node has not heard from its store for a lease")

@@ -10,8 +10,10 @@ import (
 )
 
 // openStore opens a database; only a server creates one.
-func openStore(ctx context.Context, database config.Database, create bool, logger *slog.Logger) (store.Store, error) {
-	return sqlstore.Open(ctx, sqlstore.Config{URL: string(database), Create: create, Logger: logger})
+func openStore(ctx context.Context, cfg config.Store, create bool, logger *slog.Logger) (store.Store, error) {
+	return sqlstore.Open(ctx, sqlstore.Config{
+		URL: string(cfg.Database), ListenURL: string(cfg.DatabaseListen), Create: create, Logger: logger,
+	})
 }
 
 // storeWarnings are what whoever runs a server should know about its database.

@@ -250,6 +250,37 @@ func TestPostgresNeedsAKey(t *testing.T) {
 	}
 }
 
+func TestDatabaseListen(t *testing.T) {
+	env := map[string]string{"CURFEW_KEY_ENCRYPTION_KEY": key}
+	for _, test := range []struct {
+		database, listen string
+		problem          string // "" if there is none
+	}{
+		{"postgres://h/d", "postgres://u:hunter2@direct/d", ""},
+		{"postgres://h/d", "postgresql:///d?host=/run", ""},
+		{"postgres://h/d", "", "is empty"},
+		{"postgres://h/d", "sqlite:a.db", "PostgreSQL"},
+		{"postgres://h/d", "postgres://u:hunter2@direct/", "names no database"},
+		{"postgres://h/d", "postgres://u:%zzhunter2@direct/d", "not a URL"},
+		{"sqlite:a.db", "postgres://u:hunter2@direct/d", "SQLite"},
+	} {
+		s, err := config.ResolveServer(source(map[string][]string{"database": {test.database}, "database-listen": {test.listen}}, env, nil))
+		switch {
+		case test.problem == "" && (err != nil || string(s.DatabaseListen) != test.listen):
+			t.Errorf("%s, listening at %s: %q, %v", test.database, test.listen, s.DatabaseListen, err)
+		case test.problem == "":
+		case !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), "--database-listen") ||
+			!strings.Contains(err.Error(), test.problem) || strings.Contains(err.Error(), "hunter2"):
+			t.Errorf("%s, listening at %s: error %v, want one about --database-listen that says %q and no password", test.database, test.listen, err, test.problem)
+		}
+	}
+	files := map[string]string{"/run/listen": "postgres://u:p@direct/d\n"}
+	env["CURFEW_DATABASE"], env["CURFEW_DATABASE_LISTEN_FILE"] = "postgres://h/d", "/run/listen"
+	if s, err := config.ResolveTools(source(nil, env, files)); err != nil || s.DatabaseListen != "postgres://u:p@direct/d" {
+		t.Errorf("%q, %v; want the address in the file", s.DatabaseListen, err)
+	}
+}
+
 func TestKeyFile(t *testing.T) {
 	if got := config.Database("sqlite:a/curfew.db").KeyFile(); got != "a/curfew.db.key" {
 		t.Errorf("%q, want the file beside the database", got)

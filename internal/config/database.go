@@ -56,6 +56,15 @@ func parsePostgres(text string) (Database, error) {
 	return Database(text), nil
 }
 
+// parseListen reads the address of a PostgreSQL database.
+func parseListen(text string) (Database, error) {
+	database, err := ParseDatabase(text)
+	if _, file := database.SQLitePath(); err == nil && file {
+		return "", errors.New("is for PostgreSQL: write postgres://…, the same database as --database names")
+	}
+	return database, err
+}
+
 // SQLitePath returns the path of the file, and whether the database is SQLite.
 func (d Database) SQLitePath() (path string, ok bool) {
 	return strings.CutPrefix(string(d), "sqlite:")

@@ -46,6 +46,10 @@ func minimumTimeout(insecure bool) time.Duration {
 // Store is where the data are, and the key that opens the signing keys in them.
 type Store struct {
 	Database Database
+	// DatabaseListen is another address of the PostgreSQL server, at which nodes
+	// listen to each other's changes: behind a connection pooler in transaction mode
+	// Database cannot carry that. "" means Database.
+	DatabaseListen Database
 	// KeyEncryptionKey seals the signing keys: 32 bytes. Nil with SQLite: it is in
 	// the file beside the database. Required with PostgreSQL.
 	KeyEncryptionKey []byte
@@ -93,6 +97,11 @@ func storeOptions[T any](of func(*T) *Store) []Option[T] {
 				of(into).Database, err = ParseDatabase(last(values))
 				return err
 			}},
+		{Name: "database-listen", Value: "URL", Secret: true, Usage: "postgres://… that reaches PostgreSQL past a connection pooler in transaction mode, to listen to changes",
+			set: func(into *T, values []string) (err error) {
+				of(into).DatabaseListen, err = parseListen(last(values))
+				return err
+			}},
 		{Name: "key-encryption-key", Value: "BASE64", Secret: true, Usage: "32 bytes in base64 that seal the signing keys; better given in the environment",
 			set: func(into *T, values []string) (err error) {
 				of(into).KeyEncryptionKey, err = parseKey(last(values))
@@ -129,10 +138,15 @@ func ResolveServer(source Source) (Server, error) {
 
 // Validate reports what is wrong with values that are right by themselves.
 func (s *Store) Validate() []error {
-	if _, ok := s.Database.SQLitePath(); !ok && s.Database != "" && s.KeyEncryptionKey == nil {
-		return []error{invalid("CURFEW_KEY_ENCRYPTION_KEY", "is required with PostgreSQL, the same on every node: it seals the signing keys; %s", HowToMakeKey)}
+	var errs []error
+	_, file := s.Database.SQLitePath()
+	if !file && s.Database != "" && s.KeyEncryptionKey == nil {
+		errs = append(errs, invalid("CURFEW_KEY_ENCRYPTION_KEY", "is required with PostgreSQL, the same on every node: it seals the signing keys; %s", HowToMakeKey))
 	}
-	return nil
+	if file && s.DatabaseListen != "" {
+		errs = append(errs, invalid("--database-listen", "is for PostgreSQL, and --database names a SQLite file"))
+	}
+	return errs
 }
 
 func parseCount(text string, least, most int) (int, error) {

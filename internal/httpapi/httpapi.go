@@ -58,6 +58,9 @@ type Config struct {
 	// cannot be reached, the view is stale, the server is about to end. Nil: always
 	// ready.
 	Ready func(ctx context.Context) error
+	// Warnings says what is wrong with a server that is ready all the same. It is
+	// shown to everyone, so it holds no addresses. Nil: nothing ever is.
+	Warnings func() []string
 
 	// TrustedProxies may say for whom a request was made: see package inbound.
 	TrustedProxies []netip.Prefix

@@ -27,7 +27,14 @@ func ready(c *call) error {
 			return fmt.Errorf("%w: %w", fault.ErrNotReady, err)
 		}
 	}
-	return c.json(http.StatusOK, map[string]string{"status": "ready"})
+	health := struct {
+		Status   string   `json:"status"`
+		Warnings []string `json:"warnings,omitempty"`
+	}{Status: "ready"}
+	if c.Warnings != nil {
+		health.Warnings = c.Warnings()
+	}
+	return c.json(http.StatusOK, health)
 }
 
 //go:embed openapi.yaml

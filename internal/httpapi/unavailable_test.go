@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -134,8 +136,21 @@ func TestLeaseHasRunOut(t *testing.T) {
 }
 
 func TestReadiness(t *testing.T) {
-	s := start(t)
-	s.do("GET", "/readyz", nil).must(200, nil)
+	var warnings atomic.Pointer[[]string]
+	warnings.Store(new([]string))
+	s := start(t, func(c *Config, _ *setup) { c.Warnings = func() []string { return *warnings.Load() } })
+	if a := s.do("GET", "/readyz", nil); a.StatusCode != 200 || strings.Contains(string(a.body), "warnings") {
+		t.Errorf("%d %s, want ready without warnings", a.StatusCode, a.body)
+	}
+	warnings.Store(&[]string{"changes come late"})
+	var health struct {
+		Status   string
+		Warnings []string
+	}
+	s.do("GET", "/readyz", nil).must(200, &health)
+	if health.Status != "ready" || !slices.Equal(health.Warnings, []string{"changes come late"}) {
+		t.Errorf("%+v, want ready with the warning", health)
+	}
 	why := errors.New("about to end; password=hunter2")
 	s.ready.Store(&why)
 	a := s.do("GET", "/readyz", nil)
