@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/store/pgtest"
 )
@@ -54,17 +55,13 @@ func TestBehindPooler(t *testing.T) {
 			}
 			metric := "curfew_store_notifications 1\n"
 			if c.listen {
-				for !strings.Contains(log.String(), "came back") {
-					time.Sleep(20 * time.Millisecond) // until a notification was heard
-				}
+				await.Until(t, "a notification comes back", func() bool { return strings.Contains(log.String(), "came back") })
 				if warnings := ready(); warnings != nil {
 					t.Errorf("readyz warns: %q", warnings)
 				}
 			} else {
 				metric = "curfew_store_notifications 0\n"
-				for len(ready()) == 0 {
-					time.Sleep(20 * time.Millisecond) // until notifications were missed
-				}
+				await.Until(t, "two notifications are missed", func() bool { return len(ready()) > 0 })
 				if warnings := ready(); len(warnings) != 1 || !strings.Contains(warnings[0], "polling") {
 					t.Errorf("readyz warns %q, want once, about polling", warnings)
 				}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/revocation"
@@ -21,9 +22,9 @@ func startSynchronous(t *testing.T, settings map[string]string) (primary, standb
 	standby = primary.Standby(t, pgtest.Options{TCP: true})
 	must(t)(primary.Exec(`ALTER SYSTEM SET synchronous_standby_names = '*'`))
 	must(t)(primary.Exec(`SELECT pg_reload_conf()`))
-	for must(t)(primary.Exec(`SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'`)) != "1" {
-		time.Sleep(20 * time.Millisecond) // until the standby has said where it is
-	}
+	await.Until(t, "the standby is synchronous", func() bool {
+		return must(t)(primary.Exec(`SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'`)) == "1"
+	})
 	return primary, standby
 }
 
@@ -113,10 +114,8 @@ func hangs(t *testing.T, primary, standby *pgtest.Server, url func(name string) 
 	if !cancelled && waitsForStandby() == 0 {
 		t.Error("no commit waits for the standby: this tries nothing")
 	}
-	for tries := 0; cancelled && waitsForStandby() > 0; tries++ {
-		if tries > 100 {
-			t.Fatal("commits that were given up still wait for the standby")
-		}
+	if cancelled && !await.Holds(20*time.Second, func() bool { return waitsForStandby() == 0 }) {
+		t.Error("commits that were given up still wait for the standby")
 	}
 	stopWatching()
 	if most > maxBackends || looks < 3 {
@@ -154,12 +153,10 @@ func TestCancelledCommitIsNotAcknowledged(t *testing.T) {
 
 			var answered sync.WaitGroup
 			answered.Go(func() { _, err = revokeAt(t.Context(), s, noon) })
-			for tries := 0; must(t)(primary.Exec(`SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
-				WHERE wait_event = 'SyncRep' AND datname = '`+name+`'`)) == "0"; tries++ {
-				if tries > 1000 {
-					t.Fatal("no commit waits for the standby")
-				}
-			}
+			await.Until(t, "a commit waits for the standby", func() bool {
+				return must(t)(primary.Exec(`SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
+					WHERE wait_event = 'SyncRep' AND datname = '`+name+`'`)) != "0"
+			})
 			answered.Wait()
 			is(t, err, store.ErrUnavailable)
 			if want := "not known to be safe"; !strings.Contains(err.Error(), want) && !strings.Contains(err.Error(), "no answer in time") {

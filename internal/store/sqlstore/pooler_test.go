@@ -7,8 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/internal/store/sqlstore"
@@ -199,9 +199,7 @@ func TestNotificationsThatDoNotComeBack(t *testing.T) {
 			noErr(t, s.WatchError())
 			watch := s.Watch(t.Context())
 			if c.advice == "" {
-				for !strings.Contains(log.String(), "came back") {
-					time.Sleep(20 * time.Millisecond) // until an echo was heard
-				}
+				await.Until(t, "a notification comes back", func() bool { return strings.Contains(log.String(), "came back") })
 				noErr(t, s.WatchError())
 				other := openWith(t, sqlstore.Config{URL: c.url, ListenURL: c.listen})
 				drain(watch)
@@ -213,9 +211,7 @@ func TestNotificationsThatDoNotComeBack(t *testing.T) {
 				}
 				return
 			}
-			for s.WatchError() == nil {
-				time.Sleep(20 * time.Millisecond) // until two echoes were waited for
-			}
+			await.Until(t, "two notifications are missed", func() bool { return s.WatchError() != nil })
 			if said := s.WatchError().Error(); !strings.Contains(said, "polling") {
 				t.Errorf("the error %q does not say that polling goes on", said)
 			}

@@ -66,8 +66,9 @@ func openPostgres(ctx context.Context, c Config) (store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	listenConfig := config
 	if c.ListenURL != "" {
-		if _, listenDSN, err = parsePostgres(c.ListenURL); err != nil {
+		if listenConfig, listenDSN, err = parsePostgres(c.ListenURL); err != nil {
 			return nil, fmt.Errorf("--database-listen: %w", err)
 		}
 	}
@@ -101,6 +102,9 @@ func openPostgres(ctx context.Context, c Config) (store.Store, error) {
 		warnings := s.warnPostgres(ctx)
 		if warning := warnTLS(config); warning != "" {
 			warnings = append(warnings, warning)
+		}
+		if warning := warnTLS(listenConfig); warning != "" && c.ListenURL != "" {
+			warnings = append(warnings, "--database-listen: "+warning)
 		}
 		return warnings
 	}
