@@ -119,14 +119,17 @@ func TestWatchEndsWithItsKey(t *testing.T) {
 	wantEnd(t, trusted, "")
 }
 
+// short are settings under which a test of time takes few looks at the clock.
+var short = settings.Settings{SessionTimeout: time.Minute, MaximumSessionDuration: 2 * time.Minute, RememberMeEnabled: true}
+
 // inBubble runs f in a synctest bubble with an issuer and a validator that go by the
-// bubble's clock.
+// bubble's clock and short settings.
 func inBubble(t *testing.T, f func(t *testing.T, issuer *tokentest.Issuer, v *token.Validator)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		issuer := tokentest.New(t)
 		issuer.SetNow(time.Now())
-		issuer.Tick()
+		issuer.ChangeSettings(short)
 		config := issuer.Config()
 		config.Now = time.Now
 		v, err := token.NewValidator(config)
@@ -151,9 +154,9 @@ func TestWatchEndsByTime(t *testing.T) {
 		end    func(token.Session) token.UnixTime
 		reason token.Reason
 	}{
-		{"session timeout", nil, func(s token.Session) token.UnixTime { return s.LastRefresh + 1200 }, token.ErrIdleTimeout},
-		{"maximum session duration", remembered, func(s token.Session) token.UnixTime { return s.IssuedAt + 1728000 }, token.ErrMaximumDuration},
-		{"expiry", func(s *token.Session) { s.ExpiresAt = s.IssuedAt + 60 }, func(s token.Session) token.UnixTime { return s.ExpiresAt }, token.ErrExpired},
+		{"session timeout", nil, func(s token.Session) token.UnixTime { return s.LastRefresh + 60 }, token.ErrIdleTimeout},
+		{"maximum session duration", remembered, func(s token.Session) token.UnixTime { return s.IssuedAt + 120 }, token.ErrMaximumDuration},
+		{"expiry", func(s *token.Session) { s.ExpiresAt = s.IssuedAt + 30 }, func(s token.Session) token.UnixTime { return s.ExpiresAt }, token.ErrExpired},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, issuer *tokentest.Issuer, v *token.Validator) {
@@ -181,23 +184,23 @@ func TestWatchFollowsSettings(t *testing.T) {
 	inBubble(t, func(t *testing.T, issuer *tokentest.Issuer, v *token.Validator) {
 		began := time.Now()
 		old := watch(t, v, issuer.Token("ann"), 0)
-		time.Sleep(5 * time.Minute)
+		time.Sleep(20 * time.Second)
 		issuer.SetNow(time.Now())
 		young := watch(t, v, issuer.Token("ben"), 0)
 		change := func(timeout time.Duration) {
-			next := settings.Default()
+			next := short
 			next.SessionTimeout = timeout
 			issuer.ChangeSettings(next)
 		}
-		change(5*time.Minute + time.Second)
+		change(21 * time.Second)
 		wantEnd(t, old, "")
-		change(5 * time.Minute) // now is exactly the end
+		change(20 * time.Second) // now is exactly the end
 		wantEnd(t, old, token.ErrIdleTimeout)
 		wantEnd(t, young, "")
-		change(24 * time.Hour)
-		sleepUntil(began.Add(25*time.Minute - 1))
+		change(110 * time.Second)
+		sleepUntil(began.Add(80*time.Second - 1))
 		wantEnd(t, young, "")
-		sleepUntil(began.Add(25 * time.Minute))
+		sleepUntil(began.Add(80 * time.Second))
 		wantEnd(t, young, token.ErrExpired)
 	})
 }
@@ -244,15 +247,15 @@ func TestWatchRenew(t *testing.T) {
 		began := time.Now()
 		w := watch(t, v, issuer.Token("ann"), 0)
 		first := *w.Session()
-		time.Sleep(19 * time.Minute)
+		time.Sleep(50 * time.Second)
 		second := refresh(first)
 		if err := w.Renew(t.Context(), second); err != nil {
 			t.Fatalf("Renew: %v", err)
 		}
-		if got := w.Session().LastRefresh; got != first.LastRefresh+19*60 {
-			t.Errorf("after Renew the last refresh is at %d, want %d", got, first.LastRefresh+19*60)
+		if got := w.Session().LastRefresh; got != first.LastRefresh+50 {
+			t.Errorf("after Renew the last refresh is at %d, want %d", got, first.LastRefresh+50)
 		}
-		sleepUntil(began.Add(20 * time.Minute)) // the first token's end
+		sleepUntil(began.Add(time.Minute)) // the first token's end
 		wantEnd(t, w, "")
 		issuer.SetNow(time.Now())
 		for name, raw := range map[string]string{
@@ -269,14 +272,14 @@ func TestWatchRenew(t *testing.T) {
 		}
 		// An older token that is still good changes nothing.
 		older := first
-		older.LastRefresh += 60
-		older.ExpiresAt += 60
+		older.LastRefresh += 20
+		older.ExpiresAt += 20
 		if err := w.Renew(t.Context(), issuer.Mint(older)); err != nil {
 			t.Errorf("Renew with an older token: %v", err)
 		}
-		sleepUntil(began.Add(39*time.Minute - 1))
+		sleepUntil(began.Add(110*time.Second - 1))
 		wantEnd(t, w, "")
-		sleepUntil(began.Add(39 * time.Minute))
+		sleepUntil(began.Add(110 * time.Second))
 		wantEnd(t, w, token.ErrIdleTimeout)
 		if err := w.Renew(t.Context(), refresh(first)); !errors.Is(err, token.ErrIdleTimeout) {
 			t.Errorf("Renew after the end: %v, want %v", err, token.ErrIdleTimeout)
@@ -288,9 +291,12 @@ func TestWatchRenew(t *testing.T) {
 // still is.
 func TestWatchSurvivesRefreshAtEveryMoment(t *testing.T) {
 	inBubble(t, func(t *testing.T, issuer *tokentest.Issuer, v *token.Validator) {
+		settings := short
+		settings.MaximumSessionDuration = time.Hour
+		issuer.ChangeSettings(settings)
 		w := watch(t, v, issuer.Token("ann"), 0)
-		for i := range 400 {
-			time.Sleep(time.Duration(i%19+1)*time.Minute - time.Duration(i)*time.Millisecond)
+		for i := range 90 {
+			time.Sleep(time.Duration(i%59+1)*time.Second - time.Duration(i)*time.Millisecond)
 			next := w.Session().Refreshed(time.Now(), issuer.Settings.Current().Settings)
 			if err := w.Renew(t.Context(), issuer.Mint(next)); err != nil {
 				t.Fatalf("refresh %d: %v", i, err)

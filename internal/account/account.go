@@ -15,6 +15,7 @@ import (
 
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/throttle"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
@@ -64,14 +65,26 @@ func InvalidField(field, format string, args ...any) error {
 	return &Invalid{Fields: []wire.FieldError{{Field: field, Detail: fmt.Sprintf(format, args...)}}}
 }
 
-// RateLimited is the error of a sign-in after too many failed ones. The password
-// was not looked at.
+// RateLimited is the error of a call that came too often. Nothing was done: of a
+// sign-in, the password was not looked at.
 type RateLimited struct {
 	RetryAfter time.Duration
+	Limit      string // which limit it is, for metrics and log; one of a fixed set
+	// Detail is for people. Empty: too many attempts have failed. The limits of
+	// sign-ins all say that, so that none tells which accounts exist.
+	Detail string
 }
 
 func (e *RateLimited) Error() string {
-	return fmt.Sprintf("too many failed attempts: try again in %v", e.RetryAfter)
+	return fmt.Sprintf("%s (%s): try again in %v", e.Text(), e.Limit, e.RetryAfter)
+}
+
+// Text returns Detail, or what stands in its place.
+func (e *RateLimited) Text() string {
+	if e.Detail == "" {
+		return "Too many attempts have failed. Try again later."
+	}
+	return e.Detail
 }
 
 func isAdministrator(u store.User) bool {
@@ -99,8 +112,15 @@ type Config struct {
 	// MaxQueue is how many more may wait. Zero means 32 for each of MaxHashes:
 	// about a second.
 	MaxQueue int
-	Now      func() time.Time // nil means time.Now
-	Logger   *slog.Logger     // nil discards
+	// Successes limits the successful sign-ins of an account on this node. The zero
+	// value means 60 at once and one a second from then on; a negative Burst, no
+	// limit.
+	Successes throttle.Limit
+	// Limited, if not nil, is told of each attempt that a limit refused: one of the
+	// Limit… constants.
+	Limited func(limit string)
+	Now     func() time.Time // nil means time.Now
+	Logger  *slog.Logger     // nil discards
 }
 
 func (c Config) hashMemoryKiB() uint32 {
@@ -124,6 +144,17 @@ func (c Config) maxQueue() int {
 	return c.MaxQueue
 }
 
+func (c Config) successes() throttle.Limit {
+	if c.Successes.Burst == 0 {
+		return throttle.Limit{Burst: 60, Every: time.Second}
+	}
+	return c.Successes
+}
+
+// maxLookups is how often a full queue asks the store whether an account has
+// signed in from an address before.
+var maxLookups = throttle.Limit{Burst: 64, Every: 5 * time.Millisecond}
+
 // Service is safe for concurrent use.
 type Service struct {
 	config Config
@@ -132,7 +163,11 @@ type Service struct {
 	log    *slog.Logger
 	hashes *hashQueue
 	tries  *tries
+	recent *recent
 	decoy  argonHash // is compared when there is no other
+
+	successes *throttle.Throttle // by name key
+	lookups   *throttle.Throttle // has one key
 }
 
 // New returns a service.
@@ -148,7 +183,11 @@ func New(config Config) (*Service, error) {
 		config: config, now: config.Now, log: config.Logger,
 		hashes: newHashQueue(config.maxHashes(), config.maxQueue()),
 		tries:  newTries(),
+		recent: newRecent(),
 		decoy:  decoy,
+
+		successes: throttle.New(config.successes()),
+		lookups:   throttle.New(maxLookups),
 	}
 	if s.now == nil {
 		s.now = time.Now

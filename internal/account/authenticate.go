@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"net/netip"
 	"time"
 
 	"example.com/curfew/internal/store"
@@ -23,69 +22,167 @@ const (
 	addressKnownFor = 30 * 24 * time.Hour
 )
 
+// The limit of failures in a row, without a success between them (NIST SP
+// 800-63B-4, section 3.2.2). From then on an attempt may be made a minute after
+// the last, then two, and so on up to an hour.
+const (
+	maxStreak     = 100
+	minPause      = time.Minute
+	maxPause      = time.Hour
+	pauseDoubling = 6 // from minPause to maxPause
+)
+
+// The limits, as metrics and log name them.
+const (
+	LimitAccount      = "sign_in_account"   // failures of an account in a minute
+	LimitNetwork      = "sign_in_network"   // failures from a network in a minute
+	LimitStreak       = "sign_in_streak"    // failures of an account in a row
+	LimitSuccesses    = "sign_in_successes" // successes of an account
+	LimitQueueAccount = "queue_account"     // places of an account in the hash queue
+	LimitQueue        = "queue_full"        // places in the hash queue, or of a network in it
+)
+
 // Authenticate returns the user with a name and a password, as the store had them
 // when its epoch clock stood at the epoch returned, or later. Its errors are
 // [ErrBadCredentials], *[RateLimited], [ErrBusy] and those of the store.
 //
 // A name that nobody has, an account without a password and a disabled one cost
 // as much as a wrong password and are answered alike. Failed attempts are counted
-// in the store, for all nodes; successful ones never count.
+// in the store, for all nodes. Successful ones are limited by account on each
+// node, so that one user cannot keep all others waiting.
 func (s *Service) Authenticate(ctx context.Context, name, password string, from Origin) (store.User, revocation.Epoch, error) {
-	// The place in the queue comes before everything else: of ten thousand sign-ins
-	// at once, those that get none must not cost the store a question each.
-	if err := s.hashes.enter(); err != nil {
-		return store.User{}, 0, err
-	}
-	defer s.hashes.leave()
-	epoch, err := s.store.Clock(ctx)
-	if err != nil {
-		return store.User{}, 0, err
-	}
 	_, key, err := NormalizeName(name)
 	if err != nil {
 		key = nobodysKey
 	}
-	u, err := s.store.UserByName(ctx, key)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	place, err := s.admit(ctx, key, from)
+	if err != nil {
+		return store.User{}, 0, s.refused(err)
+	}
+	defer place.leave()
+	epoch, err := s.store.Clock(ctx)
+	if err != nil {
 		return store.User{}, 0, err
 	}
-	u, err = s.check(ctx, u, key, password, from)
-	return u, epoch, err
+	u, err := s.userByKey(ctx, key)
+	if err != nil {
+		return store.User{}, 0, err
+	}
+	u, err = s.check(ctx, place, u, key, password, from)
+	if err != nil {
+		return store.User{}, 0, s.refused(err)
+	}
+	s.successes.Take(key, s.now())
+	if place.of.unknown {
+		s.recent.forget(originKey(key, from)) // it may be known from now on
+	}
+	return u, epoch, nil
+}
+
+// userByKey returns the user with a name key; the zero User if there is none.
+func (s *Service) userByKey(ctx context.Context, key string) (store.User, error) {
+	u, err := s.store.UserByName(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		err = nil
+	}
+	return u, err
+}
+
+// refused counts a refusal for the metrics.
+func (s *Service) refused(err error) error {
+	limited, ok := errors.AsType[*RateLimited](err)
+	switch {
+	case s.config.Limited == nil:
+	case ok:
+		s.config.Limited(limited.Limit)
+	case errors.Is(err, ErrBusy):
+		s.config.Limited(LimitQueue)
+	}
+	return err
 }
 
 // nobodysKey stands for all names that nobody can have; no name has a control
 // character in its key.
 const nobodysKey = "\x01"
 
+// admit looks at the limits that are kept in memory, and takes a place in the hash
+// queue. As a rule it asks the store nothing: of ten thousand sign-ins at once,
+// those that get no place must not cost the store a question each. It asks where
+// the answer would turn a refusal into a place: whether the account has signed in
+// from here before.
+func (s *Service) admit(ctx context.Context, nameKey string, from Origin) (*place, error) {
+	to, sure := s.recent.route(originKey(nameKey, from), s.now())
+	if !sure {
+		to = unknownRoute(nameKey, from)
+	}
+	if wait := s.successes.Check(nameKey, s.now()); wait > 0 {
+		return nil, &RateLimited{RetryAfter: wait, Limit: LimitSuccesses}
+	}
+	place, err := s.enter(to)
+	if err == nil || sure {
+		return place, err
+	}
+	if errors.Is(err, ErrBusy) {
+		if wait, _ := s.lookups.Take("", s.now()); wait > 0 {
+			return nil, err
+		}
+	}
+	u, lookup := s.userByKey(ctx, nameKey)
+	if lookup != nil {
+		return nil, lookup
+	}
+	if to, lookup = s.route(ctx, u, nameKey, from); lookup != nil {
+		return nil, lookup
+	}
+	if to.unknown {
+		return nil, err
+	}
+	return s.enter(to)
+}
+
+// enter takes a place for an attempt that its limits allow, as far as this node
+// remembers.
+func (s *Service) enter(to route) (*place, error) {
+	if wait, by := s.recent.wait(to.limits, s.now()); wait > 0 {
+		return nil, &RateLimited{RetryAfter: wait, Limit: by.name}
+	}
+	return s.hashes.enter(to.origin())
+}
+
 // verify takes a place in the queue and checks.
 func (s *Service) verify(ctx context.Context, u store.User, nameKey, password string, from Origin) (store.User, error) {
-	if err := s.hashes.enter(); err != nil {
-		return store.User{}, err
+	place, err := s.admit(ctx, nameKey, from)
+	if err != nil {
+		return store.User{}, s.refused(err)
 	}
-	defer s.hashes.leave()
-	return s.check(ctx, u, nameKey, password, from)
+	defer place.leave()
+	u, err = s.check(ctx, place, u, nameKey, password, from)
+	return u, s.refused(err)
 }
 
 // check checks the password of a user, for a caller with a place in the queue; the
 // zero User stands for nobody. What is done, and how long it takes, is the same for
 // every user, for nobody, and for every reason to refuse.
-func (s *Service) check(ctx context.Context, u store.User, nameKey, password string, from Origin) (store.User, error) {
-	limits, err := s.limits(ctx, u, nameKey, from)
+func (s *Service) check(ctx context.Context, place *place, u store.User, nameKey, password string, from Origin) (store.User, error) {
+	to, err := s.route(ctx, u, nameKey, from)
 	if err != nil {
 		return store.User{}, err
 	}
+	if err := place.move(to.origin()); err != nil {
+		return store.User{}, err
+	}
 	// Whoever is over a limit already does not wait for it.
-	if _, err := room(ctx, limits, s.failures); err != nil {
+	if _, err := room(ctx, to.limits, s.left); err != nil {
 		return store.User{}, err
 	}
 	// The turn comes before the limits are looked at for good: so only those few
 	// look who can hash, and not the whole queue whenever an attempt has ended.
-	over, err := s.hashes.turn(ctx)
+	over, err := place.turn(ctx)
 	if err != nil {
 		return store.User{}, err
 	}
 	defer over()
-	release, err := s.tries.begin(ctx, limits, s.failures)
+	release, err := s.tries.begin(ctx, to.limits, s.left)
 	if err != nil {
 		return store.User{}, err
 	}
@@ -105,10 +202,11 @@ func (s *Service) check(ctx context.Context, u store.User, nameKey, password str
 		if !hash.current(s.config.hashMemoryKiB()) {
 			u.PasswordHash = s.renew(ctx, u, hashPassword(password, s.config.hashMemoryKiB()))
 		}
+		s.endStreaks(ctx, u, nameKey, to)
 		return u, nil
 	}
 	over()
-	if err := s.refuse(ctx, u, limits, from); err != nil {
+	if err := s.refuse(ctx, u, to.limits, from); err != nil {
 		return store.User{}, err
 	}
 	return store.User{}, ErrBadCredentials
@@ -136,6 +234,33 @@ func (s *Service) renew(ctx context.Context, u store.User, hash string) string {
 	return hash
 }
 
+// endStreaks ends the failures in a row after a success: those by the way that the
+// user came, and those from unknown origins, so that a user who has signed in where
+// they are known can then sign in elsewhere. If it fails the next success does it.
+func (s *Service) endStreaks(ctx context.Context, u store.User, nameKey string, to route) {
+	keys := []string{to.limits[0].key}
+	if account := accountKey(nameKey); account != keys[0] {
+		keys = append(keys, account)
+	}
+	var long []string
+	for _, key := range keys {
+		streak, err := s.store.Streak(ctx, key)
+		if err != nil {
+			s.log.WarnContext(ctx, "the failed sign-ins in a row could not be read", "user", u.ID, "error", err)
+			return
+		}
+		if streak.Count > 0 {
+			long = append(long, key)
+		}
+	}
+	if len(long) == 0 {
+		return
+	}
+	if err := s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error { return tx.EndStreak(ctx, long...) }); err != nil {
+		s.log.WarnContext(ctx, "the failed sign-ins in a row could not be ended", "user", u.ID, "error", err)
+	}
+}
+
 // refuse counts a failed attempt before it is answered. The entry in the audit
 // does not repeat the name that was typed: people type passwords there.
 func (s *Service) refuse(ctx context.Context, u store.User, limits []limit, from Origin) error {
@@ -143,9 +268,13 @@ func (s *Service) refuse(ctx context.Context, u store.User, limits []limit, from
 	for i, l := range limits {
 		keys[i] = l.key
 	}
-	return s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error {
-		at := s.now().UnixMicro()
+	var at int64
+	err := s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error {
+		at = s.now().UnixMicro()
 		if err := tx.AddFailure(ctx, at, keys...); err != nil {
+			return err
+		}
+		if err := tx.AddStreak(ctx, at, limits[0].key); err != nil {
 			return err
 		}
 		return tx.AppendAudit(ctx, store.Audit{
@@ -154,31 +283,76 @@ func (s *Service) refuse(ctx context.Context, u store.User, limits []limit, from
 			TargetKind: "user", TargetID: u.ID, TargetName: u.Name,
 		})
 	})
+	if err == nil {
+		s.recent.failed(limits, at)
+	}
+	return err
 }
 
 // limit is how many failed attempts are let through under a key.
 type limit struct {
-	key  string
-	most int64
+	name   string
+	key    string
+	most   int64
+	streak bool // failures in a row count as well
 }
 
-// limits returns the limits that bind an attempt. Whoever knows a name can make
-// the limit of its account bind strangers, and whoever shares an address with
-// others that of the address; but neither binds those who come from where the user
-// has been. So nobody can lock somebody else out for good.
-func (s *Service) limits(ctx context.Context, u store.User, nameKey string, from Origin) ([]limit, error) {
-	known, err := s.store.KnownAddress(ctx, u.ID, from.Address, s.now().Add(-addressKnownFor).UnixMicro())
-	if err != nil {
-		return nil, err
+// route is the way by which an attempt comes, and the limits that bind it. The
+// first is the account's by that way.
+//
+// Whoever knows a name can make the limit of its account bind others, and whoever
+// shares an address with others that of the address; but neither binds an attempt
+// from where the user has been, or with a token of an earlier session of theirs.
+// So no user can lock another out for good.
+type route struct {
+	limits  []limit
+	network string
+	unknown bool
+}
+
+// origin returns on whose account the route takes places.
+func (r route) origin() origin {
+	return origin{account: r.limits[0].key, network: r.network, unknown: r.unknown}
+}
+
+func accountKey(nameKey string) string { return failureKey("account", nameKey) }
+
+// originKey is what routes are remembered by.
+func originKey(nameKey string, from Origin) string {
+	session := ""
+	if from.Presented != nil {
+		session = from.Presented.ID
 	}
-	prefix := addressPrefix(from.Address)
+	return failureKey("origin", nameKey, store.Network(from.Address), session)
+}
+
+func unknownRoute(nameKey string, from Origin) route {
+	network := store.Network(from.Address)
+	return route{network: network, unknown: true, limits: []limit{
+		{LimitAccount, accountKey(nameKey), mostForAccount, true},
+		{LimitNetwork, failureKey("address", network), mostForAddress, false},
+	}}
+}
+
+// route returns the way by which an attempt comes.
+func (s *Service) route(ctx context.Context, u store.User, nameKey string, from Origin) (route, error) {
+	network := store.Network(from.Address)
+	own := failureKey("account from", nameKey, network)
+	known := from.Presented != nil && from.Presented.Subject == u.ID
 	if known {
-		return []limit{{failureKey("account from", nameKey, prefix), mostForAccount}}, nil
+		own = failureKey("account with", nameKey, from.Presented.ID)
 	}
-	return []limit{
-		{failureKey("account", nameKey), mostForAccount},
-		{failureKey("address", prefix), mostForAddress},
-	}, nil
+	// Asked in any case: what is done for an account that exists is done for all.
+	begun, err := s.store.KnownAddress(ctx, u.ID, from.Address, s.now().Add(-addressKnownFor).UnixMicro())
+	if err != nil {
+		return route{}, err
+	}
+	to := unknownRoute(nameKey, from)
+	if known || begun {
+		to = route{network: network, limits: []limit{{LimitAccount, own, mostForAccount, true}}}
+	}
+	s.recent.remember(originKey(nameKey, from), to, s.now())
+	return to, nil
 }
 
 // failureKey is a hash: what is typed for a name is not kept.
@@ -191,24 +365,37 @@ func failureKey(parts ...string) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 
-// addressPrefix is the address of one customer: all of IPv4, a /64 of IPv6.
-func addressPrefix(address string) string {
-	a, err := netip.ParseAddr(address)
+// left returns how many more attempts may fail under a limit, as the store has it.
+// The error is a *RateLimited where none may. It counts failures that are less than
+// a window ago: who waits for as long as RateLimited says is let through.
+func (s *Service) left(ctx context.Context, l limit) (int64, error) {
+	now := s.now()
+	failed, err := s.store.Failures(ctx, l.key, now.Add(-window).UnixMicro()+1)
 	if err != nil {
-		return address
+		return 0, err
 	}
-	if a = a.Unmap(); a.Is4() {
-		return a.String()
+	left := l.most - failed
+	if left <= 0 {
+		return 0, &RateLimited{RetryAfter: window, Limit: l.name}
 	}
-	p, err := a.WithZone("").Prefix(64)
-	if err != nil {
-		return address
+	if !l.streak {
+		return left, nil
 	}
-	return p.String()
+	streak, err := s.store.Streak(ctx, l.key)
+	if err != nil || streak.Count < maxStreak {
+		return min(left, maxStreak-streak.Count), err
+	}
+	if wait := time.UnixMicro(streak.LastAt).Add(pause(streak.Count)).Sub(now); wait > 0 {
+		return 0, &RateLimited{RetryAfter: wait, Limit: LimitStreak}
+	}
+	return 1, nil
 }
 
-// failures counts those that are less than a window ago: who waits for as long as
-// RateLimited says is let through.
-func (s *Service) failures(ctx context.Context, key string) (int64, error) {
-	return s.store.Failures(ctx, key, s.now().Add(-window).UnixMicro()+1)
+// pause returns how long after the last of so many failures in a row the next
+// attempt may be made.
+func pause(streak int64) time.Duration {
+	if streak < maxStreak {
+		return 0
+	}
+	return min(maxPause, minPause<<min(pauseDoubling, streak-maxStreak))
 }

@@ -12,6 +12,7 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/throttle"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
@@ -209,14 +210,19 @@ func TestNobodyLocksOut(t *testing.T) {
 	})
 }
 
+// Successful sign-ins count as no failures.
 func TestSuccessesNeverCount(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
-		n := w.with(account.Config{MaxQueue: 100})
+		n := w.with(account.Config{MaxQueue: 100, Successes: throttle.Limit{Burst: -1}})
 		n.add("alice")
 		errs := make(chan error)
 		const many = 2 * forAddress
-		for range many {
-			go func() { errs <- n.signIn("alice", good, "192.0.2.1") }()
+		for range 4 {
+			go func() {
+				for range many / 4 {
+					errs <- n.signIn("alice", good, "192.0.2.1")
+				}
+			}()
 		}
 		for range many {
 			if err := <-errs; err != nil {
@@ -281,40 +287,47 @@ func TestLimitedIsNotHashed(t *testing.T) {
 }
 
 func TestQueueIsBounded(t *testing.T) {
-	n := sqlite(t).with(account.Config{MaxHashes: 2, MaxQueue: 3})
-	n.add("alice")
+	n := sqlite(t).with(account.Config{MaxHashes: 2, MaxQueue: 6})
+	const all, kept = 8, 2
+	for i := range all {
+		n.begin(n.add(fmt.Sprint("known", i)), fmt.Sprintf("192.0.2.%d", i), start)
+	}
 	release, err := n.OccupyHashes(2)
 	noErr(t, err)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	errs := make(chan error, 5)
-	for i := range 5 { // MaxHashes + MaxQueue may be inside
+	errs := make(chan error, all)
+	inside := 0
+	enter := func(name, address string) {
+		t.Helper()
 		go func() {
-			_, _, err := n.Authenticate(ctx, "alice", good, account.Origin{Address: fmt.Sprintf("192.0.2.%d", i)})
+			_, _, err := n.Authenticate(ctx, name, good, account.Origin{Address: address})
 			errs <- err
 		}()
+		inside++
+		n.places(inside)
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for running, waiting := n.HashQueue(); running+waiting < 5; running, waiting = n.HashQueue() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d running, %d waiting, want 5 in all", running, waiting)
-		}
-		time.Sleep(time.Millisecond)
+	for i := range all - kept {
+		enter(fmt.Sprint("unknown", i), fmt.Sprintf("198.51.100.%d", i))
 	}
-	is(t, "one too many", n.signIn("alice", good, "192.0.2.99"), account.ErrBusy)
+	is(t, "one too many from an unknown address", n.signIn("unknown", good, "198.51.100.99"), account.ErrBusy)
+	for i := range kept {
+		enter(fmt.Sprint("known", i), fmt.Sprintf("192.0.2.%d", i))
+	}
+	is(t, "one too many", n.signIn("known7", good, "192.0.2.7"), account.ErrBusy)
 	_, err = n.CreateUser(t.Context(), cli, wire.UserChange{Name: ptr("bob"), Password: ptr(good)})
 	is(t, "a new password", err, account.ErrBusy)
 
 	cancel()
-	for range 5 {
+	for range all {
 		// Who had not come as far as the queue was still asking the store.
 		if err := <-errs; !errors.Is(err, account.ErrBusy) && !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("whoever waits no longer: error %v", err)
 		}
 	}
 	release()
-	noErr(t, n.signIn("alice", good, "192.0.2.99"))
-	if running, waiting := n.HashQueue(); running != 0 || waiting != 0 {
+	noErr(t, n.signIn("known7", good, "192.0.2.7"))
+	if running, waiting, _ := n.HashQueue(); running != 0 || waiting != 0 {
 		t.Errorf("%d running, %d waiting at the end", running, waiting)
 	}
 }
@@ -349,19 +362,20 @@ func TestTurnedAwayWithoutAskingTheStore(t *testing.T) {
 	release, err := n.OccupyHashes(1)
 	noErr(t, err)
 	inside := make(chan error, 2)
-	for range 2 {
-		go func() { inside <- n.signIn("alice", good, "192.0.2.1") }()
+	for i := range 2 {
+		go func() { inside <- n.signIn("alice", good, fmt.Sprintf("192.0.2.%d", i+1)) }()
 	}
 	for deadline := time.Now().Add(10 * time.Second); counting.user.Load() < 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the two that have a place do not ask for the user")
 		}
 	}
-	for range 50 {
-		is(t, "one too many", n.signIn("alice", good, "192.0.2.2"), account.ErrBusy)
+	const lookups = 64 // that may find a user who has been there before; the clock stands still
+	for i := range 50 * lookups {
+		is(t, "one too many", n.signIn("bob", good, fmt.Sprintf("198.51.%d.%d", i/256, i%256)), account.ErrBusy)
 	}
-	if clock, user := counting.clock.Load(), counting.user.Load(); clock != 2 || user != 2 {
-		t.Errorf("the store was asked for its clock %d times and for the user %d times, want 2 and 2", clock, user)
+	if clock, user := counting.clock.Load(), counting.user.Load(); clock != 2 || user != 2+lookups {
+		t.Errorf("the store was asked for its clock %d times and for the user %d times, want 2 and %d", clock, user, 2+lookups)
 	}
 	release()
 	noErr(t, <-inside)
@@ -369,6 +383,9 @@ func TestTurnedAwayWithoutAskingTheStore(t *testing.T) {
 
 	before, err := n.store.Clock(t.Context())
 	noErr(t, err)
+	counting.clock.Store(0)
+	counting.user.Store(0)
+	counting.late.Store(false)
 	u, epoch, err := n.Authenticate(t.Context(), "alice", good, home)
 	noErr(t, err)
 	if u.ID != alice.ID || epoch != before || counting.late.Load() {

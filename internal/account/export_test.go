@@ -6,7 +6,7 @@ import "context"
 func (s *Service) OccupyHashes(n int) (release func(), err error) {
 	var overs []func()
 	for range n {
-		over, err := s.hashes.turn(context.Background())
+		over, err := (&place{queue: s.hashes}).turn(context.Background())
 		if err != nil {
 			return nil, err
 		}
@@ -34,4 +34,18 @@ func (s *Service) Gates() int {
 	s.tries.mu.Lock()
 	defer s.tries.mu.Unlock()
 	return len(s.tries.gates)
+}
+
+// Waiters returns how many wait for their turn to hash.
+func (s *Service) Waiters() int {
+	s.hashes.mu.Lock()
+	defer s.hashes.mu.Unlock()
+	return s.hashes.waiting[0].Len() + s.hashes.waiting[1].Len()
+}
+
+// Places returns how many places of the hash queue are taken.
+func (s *Service) Places() int {
+	s.hashes.mu.Lock()
+	defer s.hashes.mu.Unlock()
+	return s.hashes.places
 }

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"container/list"
 	"context"
 	"fmt"
 	"math"
@@ -9,57 +10,200 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
+	"time"
 )
 
-// hashQueue bounds how many passwords are hashed at a time, and how many wait.
-// Each hash takes memory and a processor; the rest is turned away at once rather
-// than late.
+// hashQueue bounds how many passwords are hashed at a time, and how many requests
+// wait for that. Each hash takes memory and a processor; the rest is turned away at
+// once rather than late.
+//
+// A request takes a place before it costs the store anything, then a turn. Places
+// are shared out so that one attacker cannot take all of them: an account has a
+// share, a network has one, and some places are kept for users who come from where
+// they have signed in before. Those and all others take turns alternately.
 type hashQueue struct {
-	slots   chan struct{}
-	most    int64 // running and waiting
-	tickets atomic.Int64
+	maxRunning int
+	limits     queueLimits
+
+	mu       sync.Mutex // guards what follows, and the fields of places
+	running  int
+	places   int // taken: running and waiting
+	unknown  int // of them taken by requests from an unknown origin
+	accounts map[string]int
+	networks map[string]int // of requests from an unknown origin
+	waiting  [2]list.List   // of *waiter: from an unknown origin, from a known one
+	next     int            // which of the two has the next turn, if both wait
+	turns    uint64         // given so far
+}
+
+// queueLimits are numbers of places.
+type queueLimits struct {
+	all, unknown, account, network int
+}
+
+func newQueueLimits(running, waiting int) queueLimits {
+	all := running + waiting
+	unknown := max(1, all-all/4)
+	return queueLimits{all: all, unknown: unknown, account: max(2, all/8), network: max(1, unknown/2)}
 }
 
 func newHashQueue(running, waiting int) *hashQueue {
-	return &hashQueue{slots: make(chan struct{}, running), most: int64(running + waiting)}
+	return &hashQueue{
+		maxRunning: running, limits: newQueueLimits(running, waiting),
+		accounts: map[string]int{}, networks: map[string]int{},
+	}
 }
 
-// enter takes a place in the queue, or fails with ErrBusy.
-func (q *hashQueue) enter() error {
-	if q.tickets.Add(1) > q.most {
-		q.tickets.Add(-1)
-		return ErrBusy
+// origin says on whose account a place is taken. The zero origin belongs to no
+// account: a new password of a caller who is signed in.
+type origin struct {
+	account string // whose share it counts against; "" for none
+	network string
+	unknown bool // the account has not signed in from here before
+}
+
+// place is a place in the queue. Leave it once.
+type place struct {
+	queue *hashQueue
+	of    origin
+}
+
+type waiter struct {
+	granted chan struct{} // closed when it is its turn
+}
+
+// errShare is the error of an account that has its share of the queue already.
+var errShare = &RateLimited{RetryAfter: time.Second, Limit: LimitQueueAccount}
+
+// enter takes a place in the queue. Its errors are ErrBusy and errShare.
+func (q *hashQueue) enter(o origin) (*place, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case o.account != "" && q.accounts[o.account] >= q.limits.account:
+		return nil, errShare
+	case q.places >= q.limits.all,
+		o.unknown && q.unknown >= q.limits.unknown,
+		o.unknown && q.networks[o.network] >= q.limits.network:
+		return nil, ErrBusy
 	}
+	q.count(o, 1)
+	return &place{queue: q, of: o}, nil
+}
+
+// count adds n places of an origin. The caller holds the mutex.
+func (q *hashQueue) count(o origin, n int) {
+	q.places += n
+	if o.account != "" {
+		addTo(q.accounts, o.account, n)
+	}
+	if o.unknown {
+		q.unknown += n
+		addTo(q.networks, o.network, n)
+	}
+}
+
+func addTo(counts map[string]int, key string, n int) {
+	if counts[key] += n; counts[key] == 0 {
+		delete(counts, key)
+	}
+}
+
+func (p *place) leave() {
+	p.queue.mu.Lock()
+	defer p.queue.mu.Unlock()
+	p.queue.count(p.of, -1)
+}
+
+// move makes the place one of another origin, when the store has said where the
+// attempt comes from. The error is errShare, and the place stays.
+func (p *place) move(to origin) error {
+	q := p.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if to == p.of {
+		return nil
+	}
+	if to.account != p.of.account && q.accounts[to.account] >= q.limits.account {
+		return errShare
+	}
+	q.count(p.of, -1)
+	p.of = to
+	q.count(to, 1)
 	return nil
 }
 
-func (q *hashQueue) leave() { q.tickets.Add(-1) }
-
-// turn waits until the caller, who has entered, may hash, and returns what ends
-// that.
-func (q *hashQueue) turn(ctx context.Context) (over func(), err error) {
+// turn waits until the place may hash, and returns what ends that.
+func (p *place) turn(ctx context.Context) (over func(), err error) {
+	q := p.queue
+	over = sync.OnceFunc(q.release)
+	q.mu.Lock()
+	if q.running < q.maxRunning { // then none waits
+		q.running++
+		q.turns++
+		q.mu.Unlock()
+		return over, nil
+	}
+	line := &q.waiting[1]
+	if p.of.unknown {
+		line = &q.waiting[0]
+	}
+	w := &waiter{granted: make(chan struct{})}
+	e := line.PushBack(w)
+	q.mu.Unlock()
 	select {
-	case q.slots <- struct{}{}:
-		return sync.OnceFunc(func() { <-q.slots }), nil
+	case <-w.granted:
+		return over, nil
 	case <-ctx.Done():
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	select {
+	case <-w.granted: // at the same moment
+		return over, nil
+	default:
+		line.Remove(e)
 		return nil, fmt.Errorf("%w: %w", ErrBusy, ctx.Err())
 	}
 }
 
-// HashQueue returns how many passwords are being hashed, and how many wait.
-func (s *Service) HashQueue() (running, waiting int) {
-	running = len(s.hashes.slots)
-	return running, max(0, int(s.hashes.tickets.Load())-running)
+// release ends a turn and gives it to the next waiter.
+func (q *hashQueue) release() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	line := &q.waiting[q.next]
+	if line.Len() == 0 {
+		line = &q.waiting[1-q.next]
+	} else {
+		q.next = 1 - q.next
+	}
+	first := line.Front()
+	if first == nil {
+		q.running--
+		return
+	}
+	line.Remove(first)
+	q.turns++
+	w, _ := first.Value.(*waiter)
+	close(w.granted)
+}
+
+// HashQueue returns how many passwords are being hashed, how many wait for that,
+// and how many have had their turn since the process started.
+func (s *Service) HashQueue() (running, waiting int, turns uint64) {
+	s.hashes.mu.Lock()
+	defer s.hashes.mu.Unlock()
+	return s.hashes.running, max(0, s.hashes.places-s.hashes.running), s.hashes.turns
 }
 
 // hash hashes a new password.
 func (s *Service) hash(ctx context.Context, password string) (hash string, err error) {
-	if err := s.hashes.enter(); err != nil {
+	place, err := s.hashes.enter(origin{})
+	if err != nil {
 		return "", err
 	}
-	defer s.hashes.leave()
-	over, err := s.hashes.turn(ctx)
+	defer place.leave()
+	over, err := place.turn(ctx)
 	if err != nil {
 		return "", err
 	}

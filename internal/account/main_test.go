@@ -155,6 +155,27 @@ func (n *node) signIn(name, password, address string) error {
 	return err
 }
 
+// places waits until so many places of the hash queue are taken.
+func (n *node) places(want int) {
+	n.t.Helper()
+	n.until("places of the queue", n.Places, want)
+}
+
+// waiters waits until so many attempts wait for their turn.
+func (n *node) waiters(want int) {
+	n.t.Helper()
+	n.until("attempts in line", n.Waiters, want)
+}
+
+func (n *node) until(what string, count func() int, want int) {
+	n.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); count() != want; time.Sleep(time.Millisecond) { // there is no event
+		if time.Now().After(deadline) {
+			n.t.Fatalf("%s: %d, want %d", what, count(), want)
+		}
+	}
+}
+
 func (n *node) audits(action string) []store.Audit {
 	n.t.Helper()
 	entries, err := n.store.Audits(n.t.Context(), store.AuditFilter{Action: action}, 100)

@@ -85,6 +85,9 @@ func (p *PasswordChange) Write(ctx context.Context, tx authz.Tx) error {
 	if err := tx.UpdateUser(ctx, u); err != nil {
 		return err
 	}
+	if err := tx.EndStreak(ctx, accountKey(u.NameKey)); err != nil {
+		return err
+	}
 	return tx.AppendAudit(ctx, store.Audit{
 		At: p.service.now().UnixMicro(), Actor: tx.Caller.Actor, Action: wire.ActionUserPassword,
 		TargetKind: "user", TargetID: u.ID, TargetName: u.Name, Epoch: tx.Epoch, Scope: revocation.KindUser,

@@ -25,9 +25,9 @@ type gate struct {
 func newTries() *tries { return &tries{gates: map[string]*gate{}} }
 
 // begin waits until an attempt may run under all limits, and returns what ends
-// it. failures returns how many have failed lately under a key. The error is a
-// *RateLimited when they are as many as may.
-func (t *tries) begin(ctx context.Context, limits []limit, failures func(context.Context, string) (int64, error)) (release func(), err error) {
+// it. leftUnder returns how many more may fail under a limit. The error is its
+// *RateLimited where none may.
+func (t *tries) begin(ctx context.Context, limits []limit, leftUnder func(context.Context, limit) (int64, error)) (release func(), err error) {
 	gates := t.hold(limits)
 	defer func() {
 		if err != nil {
@@ -36,7 +36,7 @@ func (t *tries) begin(ctx context.Context, limits []limit, failures func(context
 	}()
 	for {
 		seen := t.over(gates)
-		left, err := room(ctx, limits, failures)
+		left, err := room(ctx, limits, leftUnder)
 		if err != nil {
 			return nil, err
 		}
@@ -54,15 +54,12 @@ func (t *tries) begin(ctx context.Context, limits []limit, failures func(context
 
 // room returns how many more attempts may fail under each limit. The error is a
 // *RateLimited where none may.
-func room(ctx context.Context, limits []limit, failures func(context.Context, string) (int64, error)) ([]int64, error) {
+func room(ctx context.Context, limits []limit, leftUnder func(context.Context, limit) (int64, error)) ([]int64, error) {
 	left := make([]int64, len(limits))
 	for i, l := range limits {
-		failed, err := failures(ctx, l.key)
-		if err != nil {
+		var err error
+		if left[i], err = leftUnder(ctx, l); err != nil {
 			return nil, err
-		}
-		if left[i] = l.most - failed; left[i] <= 0 {
-			return nil, &RateLimited{RetryAfter: window}
 		}
 	}
 	return left, nil

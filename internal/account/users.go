@@ -302,6 +302,11 @@ func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change wi
 				return err
 			}
 		}
+		if d.password != "" {
+			if err := tx.EndStreak(ctx, accountKey(u.NameKey)); err != nil {
+				return err
+			}
+		}
 		return tx.AppendAudit(ctx, entries(c.Actor, old, u, d.password != "", reason, s.now().UnixMicro(), tx.Epoch, revoked != nil)...)
 	})
 	if err != nil {

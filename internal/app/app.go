@@ -139,7 +139,7 @@ func (a *App) openServices(ctx context.Context) error {
 		return fmt.Errorf("making the first signing keys: %w", err)
 	}
 	a.accounts, err = account.New(account.Config{
-		Store: a.store, Now: a.now, Logger: a.log,
+		Store: a.store, Now: a.now, Logger: a.log, Limited: a.metrics.Limited,
 		Applied: func(revocations ...revocation.Revocation) {
 			if a.node != nil {
 				counted{a.node, a.metrics}.Applied(revocations...)
@@ -169,6 +169,7 @@ func (a *App) openServices(ctx context.Context) error {
 	a.sessions = session.New(session.Config{
 		Store: a.store, Accounts: a.accounts, Ring: a.ring, View: counted{a.node, a.metrics}, Installation: a.installed,
 		MinimumTimeout: a.config.MinimumTimeout(), AuditRetention: a.config.AuditRetention,
+		MaxSessions: a.config.MaxSessions, Limited: a.metrics.Limited,
 		SignedIn: counted{metrics: a.metrics}.signedIn,
 		Now:      a.now, Logger: a.log,
 	})

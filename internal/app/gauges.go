@@ -43,16 +43,17 @@ type snapshot struct {
 	feed.Status
 	now             time.Time
 	hashing, queued int
+	hashed          uint64
 	open, closed    int64
 }
 
 // registerGauges registers what status and, if there are passwords, hashes say.
-func (d *doors) registerGauges(status func() feed.Status, hashes func() (running, waiting int)) error {
+func (d *doors) registerGauges(status func() feed.Status, hashes func() (running, waiting int, turns uint64)) error {
 	g := &gauges{nodes: prometheus.NewDesc("curfew_nodes", "Nodes on this store whose lease is running, this one included.", nil, nil)}
 	g.look = func() *snapshot {
 		s := &snapshot{Status: status(), now: d.now()}
 		if hashes != nil {
-			s.hashing, s.queued = hashes()
+			s.hashing, s.queued, s.hashed = hashes()
 		}
 		s.open, s.closed = d.connections.counts()
 		return s
@@ -77,6 +78,7 @@ func (d *doors) registerGauges(status func() feed.Status, hashes func() (running
 	add(prometheus.CounterValue, "revocation_cache_lookups_total", "Questions to the store about what the cache did not hold.", func(s *snapshot) float64 { return float64(s.Cache.Lookups) })
 	if hashes != nil {
 		add(prometheus.GaugeValue, "password_hashes_running", "Passwords being hashed.", func(s *snapshot) float64 { return float64(s.hashing) })
+		add(prometheus.CounterValue, "password_hashes_total", "Passwords that were hashed.", func(s *snapshot) float64 { return float64(s.hashed) })
 		add(prometheus.GaugeValue, "password_hashes_waiting", "Passwords that wait to be hashed.", func(s *snapshot) float64 { return float64(s.queued) })
 	}
 	add(prometheus.GaugeValue, "connections", "Connections that are open.", func(s *snapshot) float64 { return float64(s.open) })

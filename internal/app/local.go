@@ -68,6 +68,7 @@ func (t *Tools) open(ctx context.Context) (err error) {
 	t.Sessions = session.New(session.Config{
 		Store: t.Store, Accounts: t.Accounts, View: t.view, Installation: t.Installed,
 		MinimumTimeout: t.config.MinimumTimeout(), Now: t.now, Logger: t.log,
+		MaxSessions: -1, // the servers' flag is not known here
 	})
 	return nil
 }

@@ -38,6 +38,10 @@ type Origin struct {
 	Address   string // the client's IP address
 	RequestID string
 	Device    string // from the User-Agent
+	// Presented is an earlier session whose token came with a sign-in: proven, not
+	// revoked, perhaps timed out. It shows that the user has signed in from that
+	// browser before. Nil if there is none.
+	Presented *token.Session
 }
 
 // Caller is the user, the client or the program that makes a call. The zero Caller

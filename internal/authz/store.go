@@ -92,7 +92,7 @@ type Batch struct {
 }
 
 // UpdateBatch is [Store.Update] for several callers. users are ids of users that
-// write asks for with [Batch.User]: they are read together with the callers'.
+// write asks for with [Batch.Found]: they are read together with the callers'.
 func (s *Store) UpdateBatch(ctx context.Context, callers []Caller, users []string, write func(*Batch) error) error {
 	return s.raw.Update(ctx, func(tx store.Tx) error {
 		now := s.now()
@@ -116,8 +116,8 @@ func (b *Batch) Decide(c Caller, need Need) (Caller, error) { return b.facts.dec
 // later are decided by it.
 func (b *Batch) Revoke(revocations ...revocation.Revocation) { b.facts.revoke(revocations...) }
 
-// User returns one of the users that were asked for, and whether it exists.
-func (b *Batch) User(id string) (store.User, bool) {
+// Found returns one of the users that were asked for, and whether it exists.
+func (b *Batch) Found(id string) (store.User, bool) {
 	u, exists := b.facts.users[id]
 	return u, exists
 }

@@ -47,6 +47,7 @@ func TestServerWithoutConfiguration(t *testing.T) {
 		Store:          config.Store{Database: "sqlite:curfew.db"},
 		Lease:          15 * time.Second,
 		AuditRetention: 400 * 24 * time.Hour,
+		MaxSessions:    100,
 	}
 	if diff := cmp.Diff(want, s, cmp.Comparer(func(a, b []string) bool { return slices.Equal(a, b) })); diff != "" {
 		t.Error(diff)
@@ -188,6 +189,7 @@ func TestValues(t *testing.T) {
 		{"metrics-listen", []string{"", "127.0.0.1:9"}, []string{"off"}},
 		{"lease", []string{"2s", "15", "1h", "60m"}, []string{"", "1999ms", "1", "3601s", "1h1s", "-5s", "2d", "x"}},
 		{"audit-retention", []string{"1d", "24h", "36500d"}, []string{"23h", "36501d", "-1d", "99999999999999999999d", "d"}},
+		{"max-sessions-per-user", []string{"0", "1", "1000000"}, []string{"", "-1", "1000001", "many"}},
 		{"shutdown-timeout", []string{"1s", "1h"}, []string{"0", "999ms", "3601"}},
 		{"revocation-cache", []string{"1", "100000000"}, []string{"0", "-1", "100000001", "many", "1e6"}},
 		{"log-format", []string{"", "text", "json"}, []string{"xml", "JSON"}},

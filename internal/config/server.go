@@ -25,6 +25,9 @@ type Server struct {
 	Lease time.Duration
 	// AuditRetention is how long audit entries are kept.
 	AuditRetention time.Duration
+	// MaxSessions is how many sessions of a user may be live. Zero means 100;
+	// negative, any number.
+	MaxSessions int
 	// InsecureShortTimeouts lowers the shortest session timeout from a minute to
 	// a second, for development and tests.
 	InsecureShortTimeouts bool
@@ -73,6 +76,13 @@ func ServerOptions() []Option[Server] {
 		{Name: "audit-retention", Value: "DURATION", Default: "400d", Usage: "how long to keep the audit",
 			set: func(s *Server, values []string) (err error) {
 				s.AuditRetention, err = parseWithin(last(values), 24*time.Hour, 100*365*24*time.Hour)
+				return err
+			}},
+		{Name: "max-sessions-per-user", Value: "NUMBER", Default: "100", Usage: "how many sessions a user may have at a time: when another begins, the oldest ends; 0 for any number",
+			set: func(s *Server, values []string) (err error) {
+				if s.MaxSessions, err = parseCount(last(values), 0, 1_000_000); err == nil && s.MaxSessions == 0 {
+					s.MaxSessions = -1
+				}
 				return err
 			}},
 		{Name: "insecure-short-timeouts", Usage: "allow session timeouts from 1 second on, for development and tests",

@@ -150,7 +150,7 @@ func TestKeys(t *testing.T) {
 	s.must(err)
 	p.get("/keys").is(http.StatusOK).says(old.ID(), "active", "next", "ES256", "Signs every new session", `"kty": "EC"`).saysNot(`"d":`)
 	// The one that stands by is published long enough for every validator.
-	s.wait(time.Minute)
+	s.wait(lease + time.Minute)
 	p.get("/keys/rotate").is(http.StatusOK).says("nobody is signed out")
 	p.get(p.post("/keys/rotate").to("/keys").location).is(http.StatusOK).says("The keys are rotated.", "retiring")
 	if next, err := s.ring.Signing(context.Background()); err != nil || next.ID() == old.ID() {

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store/pgtest"
 )
 
@@ -30,7 +31,7 @@ const (
 )
 
 // web asks servers beside the browser.
-var web = &http.Client{Timeout: 30 * time.Second}
+var web = &http.Client{Timeout: patience}
 
 // scratch is a directory of the test process.
 var scratch string
@@ -144,11 +145,11 @@ func freeAddress(t testing.TB) string {
 
 func (p *program) waitReady() {
 	p.Helper()
-	for range 300 {
+	ready := await.Holds(patience, func() bool {
 		select {
 		case <-p.ended:
 			p.Fatalf("curfew ended:\n%s", p.output)
-		case <-time.After(50 * time.Millisecond):
+		default:
 		}
 		request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, p.url+"/readyz", nil)
 		if err != nil {
@@ -156,21 +157,22 @@ func (p *program) waitReady() {
 		}
 		response, err := web.Do(request)
 		if err != nil {
-			continue
+			return false
 		}
 		response.Body.Close()
-		if response.StatusCode == http.StatusOK {
-			return
-		}
+		return response.StatusCode == http.StatusOK
+	})
+	if !ready {
+		p.Fatalf("curfew does not get ready:\n%s", p.output)
 	}
-	p.Fatalf("curfew does not get ready:\n%s", p.output)
 }
 
 func (p *program) end() {
+	_ = p.process.Process.Signal(syscall.SIGCONT) // a test may have stopped it
 	_ = p.process.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		_ = p.process.Process.Kill()
 		<-p.ended
 		p.Error("curfew did not end by itself")
@@ -234,6 +236,18 @@ func (p *program) addUser(name string, permissions ...string) string {
 	if len(permissions) > 0 {
 		body["permissions"] = permissions
 	}
+	return p.createUser(body)
+}
+
+// addPassive makes a user without a password, which would have to be hashed, and
+// returns its id.
+func (p *program) addPassive(name string) string {
+	p.Helper()
+	return p.createUser(map[string]any{"name": name})
+}
+
+func (p *program) createUser(body map[string]any) string {
+	p.Helper()
 	var u struct{ ID string }
 	p.api(p.admin, http.MethodPost, "/v1/users", body, &u)
 	return u.ID

@@ -14,10 +14,13 @@ import (
 	"github.com/chromedp/cdproto/audits"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"example.com/curfew/internal/await"
 )
 
 // chromium is the one browser of the test process. Tests open windows in it that
@@ -31,14 +34,16 @@ var chromium struct {
 
 func startBrowser() {
 	program := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+	// The headless shell is the same engine without a desktop's browser around it, and
+	// takes half the processor time.
+	for _, name := range []string{"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
 			program = path
 			break
 		}
 	}
 	if program == "" {
-		chromium.err = errors.New("these tests drive a browser: install chromium (make deps does)")
+		chromium.err = errors.New("these tests drive a browser: install chromium-headless-shell (make deps does)")
 		return
 	}
 	profile, err := os.MkdirTemp(scratch, "profile-")
@@ -62,8 +67,12 @@ func closeBrowser() {
 	}
 }
 
-// window is a browser window with cookies of its own. Whatever it does is over
-// in two minutes; a violation of the content security policy fails its test.
+// patience is how long a test waits for an event. It is far longer than any event
+// takes on a machine with ten times the load: only an event that never comes fails.
+const patience = await.Limit
+
+// window is a browser window with cookies of its own. A violation of the content
+// security policy fails its test.
 type window struct {
 	testing.TB
 	url     string
@@ -89,8 +98,6 @@ func (p *program) open(t testing.TB, l look) *window {
 	}
 	ctx, cancel := chromedp.NewContext(chromium.context, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	ctx, cancelTime := context.WithTimeout(ctx, 2*time.Minute)
-	t.Cleanup(cancelTime)
 	w := &window{TB: t, url: p.url, look: l, context: ctx}
 	w.prepare(l)
 	t.Cleanup(func() {
@@ -164,7 +171,7 @@ func (w *window) violated(what string) {
 // do runs actions, and fails the test with what the page shows if one fails.
 func (w *window) do(actions ...chromedp.Action[chromedp.Void]) {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.context, 15*time.Second)
+	ctx, cancel := context.WithTimeout(w.context, patience)
 	defer cancel()
 	w.must(chromedp.Do(ctx, actions...))
 }
@@ -178,7 +185,7 @@ func (w *window) visit(path string) {
 // follow clicks what a selector finds, and waits for the page that comes.
 func (w *window) follow(selector string) {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.context, 15*time.Second)
+	ctx, cancel := context.WithTimeout(w.context, patience)
 	defer cancel()
 	if _, err := chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector))); err != nil {
 		w.Fatalf("clicking %s: %v\nat %s, which says:\n%s", selector, err, w.address(), w.text())
@@ -194,7 +201,7 @@ func (w *window) click(selector string) {
 // eval returns what an expression is in the page.
 func eval[T any](w *window, expression string, options ...chromedp.EvaluateOption) T {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.context, 15*time.Second)
+	ctx, cancel := context.WithTimeout(w.context, patience)
 	defer cancel()
 	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, options...))
 	w.must(err)
@@ -209,7 +216,7 @@ func (w *window) address() string { return strings.TrimPrefix(w.brief("location.
 
 // brief is an expression's value, for messages too: it never fails.
 func (w *window) brief(expression string) string {
-	ctx, cancel := context.WithTimeout(w.context, 5*time.Second)
+	ctx, cancel := context.WithTimeout(w.context, time.Minute)
 	defer cancel()
 	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](expression))
 	if err != nil {
@@ -239,16 +246,9 @@ func (w *window) saysNot(texts ...string) {
 	}
 }
 
-// soon waits for a condition: far longer than anything here takes on a busy
-// machine, so that only what never happens fails.
-func (w *window) soon(condition func() bool) bool {
-	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
-		if condition() {
-			return true
-		}
-	}
-	return false
-}
+// soon waits for a condition. It polls: a navigation ends every observer that a
+// page could hold.
+func (w *window) soon(condition func() bool) bool { return await.Holds(patience, condition) }
 
 // at fails the test unless the window is at a path, soon.
 func (w *window) at(path string) {
@@ -258,12 +258,12 @@ func (w *window) at(path string) {
 	}
 }
 
-// fill types into a field, in place of what is there.
+// fill enters text into a field, in place of what is there, as one input event.
 func (w *window) fill(selector, text string) {
 	w.Helper()
 	w.do(chromedp.Focus(chromedp.CSS(selector)))
 	eval[chromedp.Void](w, "document.activeElement.select()")
-	w.do(chromedp.SendKeys(chromedp.CSS(selector), text))
+	call(w, input.InsertText, input.InsertTextParams{Text: text})
 }
 
 // signedIn signs somebody in by the form.

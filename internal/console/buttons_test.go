@@ -214,6 +214,7 @@ func (w *window) buttonsOfBulk(t *testing.T, h *house) {
 // and revoked in one transaction, with one receipt. In a program that looks for no
 // races, since what takes long is the store.
 func TestTenThousandNames(t *testing.T) {
+	t.Parallel()
 	database := pgtest.DSN(t)
 	p := run(t, database)
 	db, err := sql.Open("postgres", database)

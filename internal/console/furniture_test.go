@@ -40,10 +40,13 @@ func (h *house) furnish() {
 	h.Helper()
 	h.ada = h.addUser("Ada Lovelace")
 	h.grace = h.addUser("Grace Hopper", "UserEdit")
-	for _, name := range []string{"Alan Turing", "Barbara Liskov", "Donald Knuth", "Edsger Dijkstra", "Frances Allen", "Hedy Lamarr", "Katherine Johnson", "Margaret Hamilton", "Radia Perlman"} {
+	for _, name := range []string{"Alan Turing", "Barbara Liskov", "Hedy Lamarr"} {
 		h.people = append(h.people, h.addUser(name))
 	}
-	disabled := h.addUser("Charles Babbage")
+	for _, name := range []string{"Donald Knuth", "Edsger Dijkstra", "Frances Allen", "Katherine Johnson", "Margaret Hamilton", "Radia Perlman"} {
+		h.people = append(h.people, h.addPassive(name))
+	}
+	disabled := h.addPassive("Charles Babbage")
 	h.api(h.admin, http.MethodPatch, "/v1/users/"+disabled, map[string]any{"disabled": true}, nil)
 	h.api(h.admin, http.MethodPatch, "/v1/users/"+h.ada, map[string]any{"email": "ada@example.com"}, nil)
 	h.signIn("Ada Lovelace", edge, false)

@@ -14,9 +14,12 @@ import (
 // While a node has not confirmed, the receipt says so; when it has, the page says
 // that by itself, with a script and without.
 func TestReceiptUpdatesItself(t *testing.T) {
+	t.Parallel()
 	database := pgtest.DSN(t)
-	one := run(t, database)
-	two := run(t, database)
+	// A receipt closes when the lease of a node that is silent has ended: long after
+	// the page has been looked at.
+	one := run(t, database, "--lease", "30s")
+	two := run(t, database, "--lease", "30s")
 	ada := one.addUser("Ada Lovelace")
 	for _, l := range []look{{}, {noScript: true}} {
 		w := one.open(t, l)
@@ -48,6 +51,7 @@ func (p *program) signal(s syscall.Signal) {
 // Times are those of the viewer, to the microsecond in a receipt; without a
 // script they are UTC, and say so.
 func TestTimeZones(t *testing.T) {
+	t.Parallel()
 	h := furnished(t)
 	at := time.UnixMicro(h.epoch)
 	india := time.FixedZone("", 5*3600+1800)
@@ -62,6 +66,7 @@ func TestTimeZones(t *testing.T) {
 }
 
 func TestCopy(t *testing.T) {
+	t.Parallel()
 	h := furnished(t)
 	w := h.open(t, look{})
 	w.as("admin")

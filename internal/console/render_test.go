@@ -114,6 +114,7 @@ func TestEveryPageHasAView(t *testing.T) {
 // Every page, with nothing in it and with everything, whatever that is: markup
 // stays what the templates made it.
 func TestRender(t *testing.T) {
+	t.Parallel()
 	all := parsed(t)
 	inline := regexp.MustCompile(`(?i)<[^>]* (style|on[a-z]+)=`)
 	quoted := regexp.MustCompile(`"[^"]*"`)

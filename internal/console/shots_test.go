@@ -89,7 +89,6 @@ func (h *house) shootEnded(w *window, shoot func(string)) {
 	var found struct{ Users []struct{ ID string } }
 	h.api(h.admin, http.MethodGet, "/v1/users?search=hedy", nil, &found)
 	h.api(h.admin, http.MethodPost, "/v1/users/"+found.Users[0].ID+"/revocations", map[string]any{"reason": "test", "keep_current": false}, nil)
-	time.Sleep(5 * time.Second) // as long as a page may take to ask
 	w.says("Your sessions were revoked by an administrator.")
 	shoot("ended-while-open")
 	w.fill("#new", userPassword)

@@ -66,7 +66,9 @@ func (c *console) signInPage(x *exchange) error {
 func (c *console) signIn(x *exchange) error {
 	name, password := x.value("username"), x.value("password")
 	remember := x.value("remember_me") != ""
-	issued, err := c.config.Sessions.SignIn(x.ctx, name, password, remember, x.origin)
+	from := x.origin
+	from.Presented = x.presented()
+	issued, err := c.config.Sessions.SignIn(x.ctx, name, password, remember, from)
 	if err != nil {
 		return x.signInFailed(err, name, remember)
 	}
@@ -80,6 +82,20 @@ func (c *console) signIn(x *exchange) error {
 	inbound.Of(x.r).User = issued.User.ID
 	x.keep(issued.Token, issued.Session)
 	return x.goOn(x.returnTo())
+}
+
+// presented returns the session of the cookie that the browser still has, if it is
+// not revoked; it may have timed out.
+func (x *exchange) presented() *token.Session {
+	raw, err := x.config.Jar.Read(x.r)
+	if err != nil {
+		return nil
+	}
+	s, err := x.config.Validator.Ending(x.ctx, raw)
+	if err != nil {
+		return nil
+	}
+	return s
 }
 
 // signInFailed shows the form again with what was typed, the password apart.
@@ -96,7 +112,7 @@ func (x *exchange) signInFailed(err error, name string, remember bool) error {
 		inbound.Of(x.r).Code = wire.CodeRateLimited
 		status = http.StatusTooManyRequests
 		x.retryAfter(limited.RetryAfter)
-		view.Error = "There were too many wrong attempts. Try again in " + duration(limited.RetryAfter.Round(time.Second)+time.Second) + "."
+		view.Error = "There were too many attempts. Try again in " + duration(limited.RetryAfter.Round(time.Second)+time.Second) + "."
 	case errors.Is(err, account.ErrBusy):
 		status = http.StatusServiceUnavailable
 		x.retryAfter(time.Second)

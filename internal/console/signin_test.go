@@ -141,7 +141,7 @@ func TestSignInRefused(t *testing.T) {
 		a := p.post("/sign-in", "username", "admin", "password", "wrong password!")
 		if a.status == http.StatusTooManyRequests {
 			limited = true
-			a.says("There were too many wrong attempts. Try again in")
+			a.says("There were too many attempts. Try again in")
 			if a.header.Get("Retry-After") == "" {
 				t.Error("no Retry-After")
 			}

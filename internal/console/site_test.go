@@ -35,6 +35,9 @@ const (
 	password = "correct horse battery staple"
 )
 
+// lease is the node's: a machine that is slow does not use it up in a test.
+const lease = 10 * time.Minute
+
 var trusted = account.Caller{Trusted: true, Actor: store.Actor{Kind: store.ActorCLI}}
 
 // site is the console with everything behind it that a real one has, on a
@@ -99,10 +102,10 @@ func open(t *testing.T) *site {
 	}})
 	s.must(err)
 	s.must(s.ring.Init(ctx, trusted))
-	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node.test:1", Version: "1.2.3", OnKeys: s.ring.Sync, Now: s.now})
+	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node.test:1", Version: "1.2.3", OnKeys: s.ring.Sync, Now: s.now, Lease: lease})
 	s.must(err)
 	t.Cleanup(func() { _ = s.node.Close() }) // it cannot say goodbye to a store that is closed
-	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied, Now: s.now})
+	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied, Now: s.now, HashMemoryKiB: 8})
 	s.must(err)
 	s.sessions = session.New(session.Config{
 		Store: s.store, Accounts: s.accounts, Ring: s.ring, View: s.node, Installation: s.node.Installation(), Now: s.now,

@@ -139,7 +139,7 @@ func ofType(err error) (Fault, bool) {
 	case errors.As(err, &limited):
 		return Fault{
 			Status: http.StatusTooManyRequests, Code: wire.CodeRateLimited, RetryAfter: limited.RetryAfter,
-			Detail: "Too many attempts have failed. Try again later.",
+			Detail: limited.Text(),
 		}.complete(), true
 	case errors.As(err, &invalid):
 		return Fault{Status: http.StatusBadRequest, Code: wire.CodeInvalidRequest, Detail: err.Error(), Errors: invalid.Fields}, true

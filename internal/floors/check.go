@@ -98,14 +98,14 @@ func checkPublic(name string, p Package, graph map[string]Package) []string {
 	var found []string
 	for _, path := range p.Imports {
 		_, ours := local(path)
-		if dependency := graph[path]; !ours && !dependency.Standard && !matches(publicModules, path) {
+		if dependency := graph[path]; !ours && !dependency.Standard && !matches(publicModulesOf(name), path) {
 			found = append(found, fmt.Sprintf("%s is public and imports %s: it may use the standard library and %s",
-				name, path, strings.Join(publicModules, ", ")))
+				name, path, strings.Join(publicModulesOf(name), ", ")))
 		}
 	}
 	for _, path := range testImports(p) {
 		_, ours := local(path)
-		if dependency := graph[path]; !ours && !dependency.Standard && !matches(publicModules, path) {
+		if dependency := graph[path]; !ours && !dependency.Standard && !matches(publicModulesOf(name), path) {
 			found = append(found, fmt.Sprintf("the tests of %s import %s, which its users would find in their go.sum: "+
 				"tests of public packages use what their packages may", name, path))
 		}
@@ -113,7 +113,7 @@ func checkPublic(name string, p Package, graph map[string]Package) []string {
 	for what, imports := range map[string][]string{
 		name: p.Imports, "the tests of " + name: testImports(p),
 	} {
-		for _, chain := range reach(imports, heavy, graph) {
+		for _, chain := range reach(imports, heavyFor(name), graph) {
 			found = append(found, fmt.Sprintf("%s is public and must not bring %s along: %s → %s",
 				name, chain[len(chain)-1], what, strings.Join(chain, " → ")))
 		}

@@ -8,6 +8,8 @@
 // lack a third below them.
 package floors
 
+import "slices"
+
 // roof is the floor of what may import everything and is imported by nobody.
 const roof = 100
 
@@ -25,6 +27,7 @@ var plan = map[string]int{
 	"token":              1,
 	"internal/changelog": 1,
 	"internal/store":     1,
+	"internal/throttle":  1,
 
 	"token/jwks":      2,
 	"token/bearer":    2,
@@ -32,6 +35,7 @@ var plan = map[string]int{
 	"internal/config": 2,
 
 	"token/follower":           3,
+	"token/grpcbearer":         3,
 	"token/tokentest":          3,
 	"internal/keyring":         3,
 	"internal/store/storetest": 3,
@@ -79,6 +83,33 @@ var publicModules = []string{
 	"golang.org/x/sync/…",
 }
 
+// grpcModules are what token/grpcbearer alone of the public packages may import, and
+// bring along, besides.
+var grpcModules = []string{
+	"google.golang.org/grpc/…",
+	"google.golang.org/genproto/…",
+	"google.golang.org/protobuf/…",
+}
+
+// publicModulesOf returns what a public package may import of others.
+func publicModulesOf(name string) []string {
+	if name == "token/grpcbearer" {
+		return append(slices.Clone(publicModules), grpcModules...)
+	}
+	return publicModules
+}
+
+// heavyFor returns what must not come along with a public package, however
+// indirectly. gRPC itself brings html/template.
+func heavyFor(name string) []string {
+	if name == "token/grpcbearer" {
+		return slices.DeleteFunc(slices.Clone(heavy), func(pattern string) bool {
+			return pattern == "html/template" || slices.Contains(grpcModules, pattern)
+		})
+	}
+	return heavy
+}
+
 // storage are the packages that speak SQL; only internal/store/sqlstore does.
 var storage = []string{
 	"github.com/jmoiron/sqlx/…",
@@ -94,7 +125,7 @@ var commandLine = []string{
 }
 
 // heavy must not come along with a public package, however indirectly.
-var heavy = append(append([]string{"database/sql/…", "html/template"}, storage...), commandLine...)
+var heavy = slices.Concat([]string{"database/sql/…", "html/template"}, grpcModules, storage, commandLine)
 
 // never says what a room does not know: it may not import it directly. It
 // completes the floors with what they cannot say.

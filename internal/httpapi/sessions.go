@@ -16,12 +16,29 @@ func signIn(c *call) error {
 	if err := decode(c.r, &body, false); err != nil {
 		return err
 	}
-	issued, err := c.Sessions.SignIn(c.ctx, body.Username, body.Password, body.RememberMe, c.origin())
+	from := c.origin()
+	from.Presented = c.presented()
+	issued, err := c.Sessions.SignIn(c.ctx, body.Username, body.Password, body.RememberMe, from)
 	if err != nil {
 		return err
 	}
 	c.inbound.User = issued.User.ID
 	return c.issued(http.StatusCreated, issued)
+}
+
+// presented returns the session of the token that came along, if it is proven and
+// not revoked; it may have timed out. A sign-in needs none: whatever is wrong with
+// the token is as if there were none.
+func (c *call) presented() *token.Session {
+	raw, err := bearer.FromRequest(c.r)
+	if err != nil {
+		return nil
+	}
+	s, err := c.Validator.Ending(c.ctx, raw)
+	if err != nil {
+		return nil
+	}
+	return s
 }
 
 // issue is POST /v1/users/{id}/sessions.

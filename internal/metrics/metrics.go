@@ -25,6 +25,7 @@ type Metrics struct {
 	validateTime prometheus.Histogram
 	signIns      *prometheus.CounterVec
 	revocations  *prometheus.CounterVec
+	limited      *prometheus.CounterVec
 }
 
 // counter is a count that can be read back, for the console.
@@ -64,6 +65,10 @@ func New(registry prometheus.Registerer) (*Metrics, error) {
 			Name: "curfew_revocations_total",
 			Help: "Revocations made through this process, by scope.",
 		}, []string{"scope"}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "curfew_limited_total",
+			Help: "Calls that a limit on their number refused, by limit.",
+		}, []string{"limit"}),
 		validations: map[token.Reason]*counter{},
 	}
 	validations := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -77,7 +82,7 @@ func New(registry prometheus.Registerer) (*Metrics, error) {
 	if registry == nil {
 		return m, nil
 	}
-	return m, register(registry, m.requests, m.requestTime, m.validateTime, m.signIns, m.revocations, validations)
+	return m, register(registry, m.requests, m.requestTime, m.validateTime, m.signIns, m.revocations, m.limited, validations)
 }
 
 func register(registry prometheus.Registerer, all ...prometheus.Collector) error {
@@ -141,3 +146,7 @@ func (m *Metrics) SignIn(code string) {
 // Revoked counts a revocation of a scope: everyone, remembered, user or
 // session.
 func (m *Metrics) Revoked(scope string) { m.revocations.WithLabelValues(scope).Inc() }
+
+// Limited counts a call that a limit refused. The names of limits are constants of
+// the packages that have them.
+func (m *Metrics) Limited(limit string) { m.limited.WithLabelValues(limit).Inc() }

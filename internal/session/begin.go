@@ -33,10 +33,7 @@ func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe 
 	if err != nil {
 		return Issued{}, err
 	}
-	err = s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error {
-		return keep(ctx, tx, issued, userActor(u.ID, u.Name, from), from)
-	})
-	if err != nil {
+	if err := s.keepSignIn(ctx, issued, from); err != nil {
 		return Issued{}, err
 	}
 	return issued, nil
@@ -68,8 +65,7 @@ func (s *Service) Issue(ctx context.Context, c account.Caller, userID string, re
 	if err != nil {
 		return Issued{}, err
 	}
-	err = s.store.Record(ctx, c, need, func(tx authz.Tx) error { return keep(ctx, tx, issued, c.Actor, from) })
-	if err != nil {
+	if err := s.keepIssued(ctx, c, need, issued, from); err != nil {
 		return Issued{}, err
 	}
 	return issued, nil
@@ -165,6 +161,9 @@ func beginEntry(by store.Actor, row store.Session, u store.User) store.Audit {
 // is decided in the transaction that notes the refresh: whatever was committed
 // before the call binds.
 func (s *Service) Refresh(ctx context.Context, sess *token.Session) (Issued, error) {
+	if _, err := s.take(LimitRefresh, s.limits.refresh, sess.ID); err != nil {
+		return Issued{}, err
+	}
 	if err := s.config.View.CatchUp(ctx); err != nil {
 		return Issued{}, err
 	}

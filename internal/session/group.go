@@ -103,7 +103,9 @@ func (g *group) write(batch []*call) {
 		return err
 	})
 	committed := g.service.now()
-	if err == nil {
+	if errors.Is(err, errAllRefused) {
+		err = nil
+	} else if err == nil {
 		g.service.config.View.Applied(revoked...)
 	}
 	for _, c := range batch {
@@ -137,6 +139,10 @@ func UnknownUsers(err error) []string {
 	return nil
 }
 
+// errAllRefused undoes a transaction in which there is nothing to write: callers
+// that are refused do not make the clock advance.
+var errAllRefused = errors.New("every call of the batch was refused")
+
 // writeCalls writes a batch. A call whose caller may not make it any more, also
 // because of an earlier call of the batch, or whose users do not exist, gets its
 // error and writes nothing; the others go on. All reading comes before the first
@@ -164,11 +170,14 @@ func (s *Service) writeCalls(ctx context.Context, b *authz.Batch, batch []*call)
 		b.Revoke(revoked[len(revoked)-len(c.scopes):]...)
 		for _, e := range c.entries {
 			e.At, e.Epoch = now.UnixMicro(), c.epoch
-			if u, ok := b.User(e.TargetID); ok && e.TargetKind == "user" {
+			if u, ok := b.Found(e.TargetID); ok && e.TargetKind == "user" {
 				e.TargetName = u.Name
 			}
 			entries = append(entries, e)
 		}
+	}
+	if next == b.Epoch {
+		return nil, errAllRefused
 	}
 	if last := next - 1; last > b.Epoch {
 		// The clock stands at the first: asked for the date of last, it goes there.
@@ -202,7 +211,7 @@ func decide(b *authz.Batch, c *call) error {
 func check(ctx context.Context, b *authz.Batch, c *call) error {
 	var unknown []string
 	for _, id := range c.users {
-		if _, ok := b.User(id); !ok {
+		if _, ok := b.Found(id); !ok {
 			unknown = append(unknown, id)
 		}
 	}

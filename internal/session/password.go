@@ -14,6 +14,9 @@ import (
 // carries its token, as with keep_current. For others it takes UserEdit or
 // AdministerSystem.
 func (s *Service) ChangePassword(ctx context.Context, c account.Caller, userID string, change wire.ChangePassword, from account.Origin) (wire.Receipt, error) {
+	if err := s.limitPassword(ctx, c, userID); err != nil {
+		return wire.Receipt{}, err
+	}
 	set, err := s.config.Accounts.PreparePassword(ctx, c, userID, change, from)
 	if err != nil {
 		return wire.Receipt{}, err

@@ -100,6 +100,9 @@ func (s *Service) RevokeSession(ctx context.Context, c account.Caller, userID, s
 	if !token.ValidSessionID(sid) {
 		return wire.Receipt{}, fmt.Errorf("%w: no session has an id of that form", store.ErrNotFound)
 	}
+	if err := s.limitRevoking(ctx, c, userID, true); err != nil {
+		return wire.Receipt{}, err
+	}
 	cl := &call{
 		caller: c, need: revoking(userID),
 		users: []string{userID}, session: sid, end: sid,
@@ -123,10 +126,13 @@ func (s *Service) RevokeUser(ctx context.Context, c account.Caller, userID, reas
 	if err := checkReason(reason); err != nil {
 		return wire.Receipt{}, err
 	}
+	if keepCurrent && (!c.IsSelf(userID) || c.Session == nil) {
+		return wire.Receipt{}, account.InvalidField("keep_current", "is for one's own sessions only")
+	}
+	if err := s.limitRevoking(ctx, c, userID, false); err != nil {
+		return wire.Receipt{}, err
+	}
 	if keepCurrent {
-		if !c.IsSelf(userID) || c.Session == nil {
-			return wire.Receipt{}, account.InvalidField("keep_current", "is for one's own sessions only")
-		}
 		return s.revokeOthers(ctx, c, reason, wait)
 	}
 	cl := &call{
@@ -176,6 +182,9 @@ func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what wire.Re
 		}
 	default:
 		return wire.Receipt{}, account.InvalidField("scope", "must be everyone, remembered or users")
+	}
+	if err := s.limitMany(ctx, c); err != nil {
+		return wire.Receipt{}, err
 	}
 	r, err := s.commit(ctx, c, cl, what.Scope, "", what.Reason, wait)
 	r.Users = len(cl.users)

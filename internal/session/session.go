@@ -51,6 +51,14 @@ type Config struct {
 	MinimumTimeout time.Duration
 	// AuditRetention is how long audit entries are kept. Zero means 400 days.
 	AuditRetention time.Duration
+	// MaxSessions is how many sessions of a user may be live: when another begins
+	// the oldest ends. Zero means 100; negative, any number.
+	MaxSessions int
+	// Limits bound how often a user writes.
+	Limits Limits
+	// Limited, if not nil, is told of each call that one of them refused: one of the
+	// Limit… constants.
+	Limited func(limit string)
 	// SignedIn, if not nil, is told how each attempt to sign in with a password
 	// ended.
 	SignedIn func(error)
@@ -71,12 +79,13 @@ type Service struct {
 	store  *authz.Store
 	now    func() time.Time
 	log    *slog.Logger
+	limits limits
 	group  group
 }
 
 // New returns a service. Close it after use.
 func New(config Config) *Service {
-	s := &Service{config: config, now: config.Now, log: config.Logger}
+	s := &Service{config: config, now: config.Now, log: config.Logger, limits: newLimits(config.Limits)}
 	if s.now == nil {
 		s.now = time.Now
 	}

@@ -51,6 +51,7 @@ type node struct {
 	validator *token.Validator
 	cacheSize int
 	off       time.Duration // what its clock is off by
+	configure func(*session.Config)
 }
 
 var cli = account.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: "test"}, Trusted: true}
@@ -63,7 +64,13 @@ func newWorld(t testing.TB, url string) *world {
 // that is off by some time.
 func (w *world) start(cacheSize int, off time.Duration) *node {
 	w.t.Helper()
-	n := &node{world: w, cacheSize: cacheSize, off: off}
+	return w.startWith(cacheSize, off, nil)
+}
+
+// startWith is start with sessions that are configured.
+func (w *world) startWith(cacheSize int, off time.Duration, configure func(*session.Config)) *node {
+	w.t.Helper()
+	n := &node{world: w, cacheSize: cacheSize, off: off, configure: configure}
 	n.open()
 	w.nodes = append(w.nodes, n)
 	w.t.Cleanup(n.close)
@@ -116,10 +123,14 @@ func (n *node) open() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.sessions = session.New(session.Config{
+	config := session.Config{
 		Store: n.store, Accounts: n.accounts, Ring: n.ring, View: n.feed, Installation: installation,
 		MinimumTimeout: time.Second, Now: n.now,
-	})
+	}
+	if n.configure != nil {
+		n.configure(&config)
+	}
+	n.sessions = session.New(config)
 	n.validator, err = token.NewValidator(token.Config{
 		Issuer: issuer, Audience: issuer, Keys: n.feed.Keys(), Settings: n.feed.Settings(),
 		Revocations: n.feed.Cache(), View: n.feed, Now: n.now,

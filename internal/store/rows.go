@@ -37,6 +37,12 @@ func (u *User) Has(permission string) bool {
 	return u != nil && !u.Disabled && slices.Contains(u.Permissions, permission)
 }
 
+// Streak is a number of failed sign-ins without a successful one between them.
+type Streak struct {
+	Count  int64
+	LastAt int64 // µs; the last failure
+}
+
 // The capabilities that a service client may have.
 const (
 	Introspect = "introspect"

@@ -97,9 +97,9 @@ type Writer interface {
 	// Prune removes what can matter to nobody: revocations of users and sessions
 	// at or below upTo (the caller raises everyone to upTo in the same
 	// transaction), session rows that ended or expired before sessions, audit
-	// entries before audit (both µs), failed sign-ins after a day, and nodes that
-	// have not moved since an earlier Prune a week ago. The caller has called
-	// Advance.
+	// entries before audit (both µs), failed sign-ins after a day, streaks of them
+	// after 30 days without one, and nodes that have not moved since an earlier
+	// Prune a week ago. The caller has called Advance.
 	Prune(ctx context.Context, upTo revocation.Epoch, sessions, audit int64) error
 
 	UserWriter
@@ -148,6 +148,8 @@ type UserReader interface {
 	// Failures returns the failed sign-ins counted under key since the instant
 	// given (µs), as far back as a day.
 	Failures(ctx context.Context, key string, since int64) (int64, error)
+	// Streak returns the failed sign-ins in a row under key; zero if there are none.
+	Streak(ctx context.Context, key string) (Streak, error)
 }
 
 // UserWriter writes accounts.
@@ -162,6 +164,10 @@ type UserWriter interface {
 	TouchUser(ctx context.Context, id string, lastSignInAt int64) error
 	// AddFailure counts one failed sign-in at the instant given under each key.
 	AddFailure(ctx context.Context, at int64, keys ...string) error
+	// AddStreak adds one failed sign-in to the streak under key.
+	AddStreak(ctx context.Context, at int64, key string) error
+	// EndStreak ends the streaks under the keys: a sign-in was successful.
+	EndStreak(ctx context.Context, keys ...string) error
 	// LockUser reads a user and holds its row until the transaction ends, so that
 	// what is decided from it still holds at the commit.
 	LockUser(ctx context.Context, id string) (User, error)
@@ -188,6 +194,9 @@ type SessionReader interface {
 	// A session is live by the rules of token.Validator: time, floors, revocations
 	// and the state of its key; and it has not ended.
 	LiveSessions(ctx context.Context, user string, live Live) ([]Session, error)
+	// SurplusSessions returns the live sessions of a user that are older than the
+	// keep newest, at most limit of them.
+	SurplusSessions(ctx context.Context, user string, live Live, keep, limit int) ([]Session, error)
 	// CountLive counts live sessions; user "" means of all users, keyID "" of all keys.
 	CountLive(ctx context.Context, live Live, user, keyID string) (Counts, error)
 	// CountLiveByUser counts the live sessions of each of the users given.
@@ -201,8 +210,8 @@ type SessionReader interface {
 	// earlier counts for as long as those would have let it live. live.Now is not
 	// looked at.
 	LiveOver(ctx context.Context, live Live, from, width int64, n int) ([]int64, error)
-	// KnownAddress reports whether the user began a session from the address
-	// since the instant given (µs).
+	// KnownAddress reports whether the user began a session from the [Network] of
+	// the address since the instant given (µs).
 	KnownAddress(ctx context.Context, user, address string, since int64) (bool, error)
 }
 

@@ -79,7 +79,10 @@ func Start(ctx context.Context, config Config) (c *Cluster, err error) {
 			c.StoreLink = append(c.StoreLink, link)
 			database = config.Link(link.Addr())
 		}
-		args := []string{"serve", "--database", database, "--issuer", "https://curfew.test", "--lease", Lease.String()}
+		args := []string{
+			"serve", "--database", database, "--issuer", "https://curfew.test", "--lease", Lease.String(),
+			"--max-sessions-per-user", "0", // a long run begins more, and expects them to live
+		}
 		if config.CacheSize > 0 {
 			args = append(args, "--revocation-cache", fmt.Sprint(config.CacheSize))
 		}

@@ -137,7 +137,7 @@ func (m Middleware) Wrap(next http.Handler) http.Handler {
 				return
 			}
 			defer watch.Stop()
-			next.ServeHTTP(w, r.WithContext(context.WithValue(watch.Context(), contextKey{}, watch)))
+			next.ServeHTTP(w, r.WithContext(WithWatch(watch)))
 			return
 		}
 		session, err := m.Validator.Validate(r.Context(), raw)

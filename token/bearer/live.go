@@ -25,7 +25,13 @@ func Watch(ctx context.Context, v Watcher, raw string) (live context.Context, st
 		cancel(err)
 		return live, func() {}
 	}
-	return context.WithValue(w.Context(), contextKey{}, w), w.Stop
+	return WithWatch(w), w.Stop
+}
+
+// WithWatch returns the context of w, which carries its session: see [Session] and
+// [Renew]. It is for middleware of other protocols.
+func WithWatch(w *token.Watch) context.Context {
+	return context.WithValue(w.Context(), contextKey{}, w)
 }
 
 // Renew gives the session of a context a newer token, so that the context lives as

@@ -68,11 +68,28 @@ func (q *queries) LiveSessions(ctx context.Context, user string, live store.Live
 		ORDER BY s.began_at DESC, s.id`, append([]any{user}, args...)...); err != nil {
 		return nil, err
 	}
+	return sessionsOf(rows), nil
+}
+
+func sessionsOf(rows []sessionRow) []store.Session {
 	sessions := make([]store.Session, len(rows))
 	for i := range rows {
 		sessions[i] = rows[i].session()
 	}
-	return sessions, nil
+	return sessions
+}
+
+// SurplusSessions returns the live sessions of a user that are older than the
+// keep newest. The first conditions are those of the index sessions_open, so that
+// a user who revokes and begins sessions all day costs no more than what is open.
+func (q *queries) SurplusSessions(ctx context.Context, user string, live store.Live, keep, limit int) ([]store.Session, error) {
+	where, args := living(live)
+	var rows []sessionRow
+	err := q.all(ctx, "read surplus sessions", &rows, `
+		SELECT `+sessionColumns+` FROM sessions AS s
+		WHERE s.user_id = ? AND s.epoch >= COALESCE((SELECT epoch FROM revocations WHERE kind = 'user' AND id = ?), 0) AND `+where+`
+		ORDER BY s.began_at DESC, s.id LIMIT ? OFFSET ?`, append(append([]any{user, user}, args...), limit, keep)...)
+	return sessionsOf(rows), err
 }
 
 // CountLive counts live sessions; user "" means of all users, keyID "" of all keys.

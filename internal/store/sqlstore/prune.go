@@ -8,6 +8,7 @@ import (
 
 const (
 	failuresKeptFor = 24 * 60 * 60 * micros
+	streaksKeptFor  = 30 * failuresKeptFor
 	nodesKeptFor    = 7 * 24 * 60 * 60 * micros
 )
 
@@ -36,6 +37,8 @@ func (t *tx) Prune(ctx context.Context, upTo revocation.Epoch, sessions, audit i
 			`DELETE FROM audit WHERE at < ?`, []any{audit}},
 		{"prune failed sign-ins",
 			`DELETE FROM failures WHERE at < (SELECT epoch FROM clock WHERE id = 1) - ?`, []any{failuresKeptFor}},
+		{"prune failed sign-ins",
+			`DELETE FROM streaks WHERE last_at < (SELECT epoch FROM clock WHERE id = 1) - ?`, []any{streaksKeptFor}},
 		{"prune nodes",
 			`DELETE FROM nodes WHERE beat = marked_beat AND marked_epoch < (SELECT epoch FROM clock WHERE id = 1) - ?`, []any{nodesKeptFor}},
 		{"prune nodes",

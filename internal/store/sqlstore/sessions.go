@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
@@ -56,14 +57,23 @@ func (q *queries) SessionsNamed(ctx context.Context, ids []string) ([]store.Sess
 	return sessions, err
 }
 
-// KnownAddress reports whether the user began a session from the address since
-// the instant given.
+// KnownAddress reports whether the user began a session from the network of the
+// address since the instant given.
 func (q *queries) KnownAddress(ctx context.Context, user, address string, since int64) (bool, error) {
+	const what = "look for an address"
+	network := store.Network(address)
 	var n int64
-	err := q.get(ctx, "look for an address", &n, `
-		SELECT count(*) FROM (SELECT 1 FROM sessions WHERE user_id = ? AND began_at >= ? AND address = ? LIMIT 1) AS known`,
-		user, since, address)
-	return n > 0, err
+	err := q.get(ctx, what, &n, `
+		SELECT count(*) FROM (SELECT 1 FROM sessions WHERE user_id = ? AND network = ? AND began_at >= ? LIMIT 1) AS known`,
+		user, network, since)
+	if err != nil || n > 0 && network != "" {
+		return n > 0, err
+	}
+	// Rows from before there was the column, and those that an older node writes.
+	var addresses []string
+	err = q.all(ctx, what, &addresses, `
+		SELECT DISTINCT address FROM sessions WHERE user_id = ? AND network = '' AND began_at >= ?`, user, since)
+	return slices.ContainsFunc(addresses, func(a string) bool { return store.Network(a) == network }), err
 }
 
 // InsertSession adds a session row.
@@ -73,9 +83,9 @@ func (t *tx) InsertSession(ctx context.Context, s store.Session) error {
 		return err
 	}
 	n, err := t.exec(ctx, what, `
-		INSERT INTO sessions (`+sessionColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
+		INSERT INTO sessions (`+sessionColumns+`, network) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
 		s.ID, s.UserID, bit(s.RememberMe), int64(s.Epoch), s.KeyID, s.Device, s.Address,
-		s.BeganAt, s.LastSeenAt, s.ExpiresAt, s.EndedAt, s.BegunBy)
+		s.BeganAt, s.LastSeenAt, s.ExpiresAt, s.EndedAt, s.BegunBy, store.Network(s.Address))
 	if err == nil && n == 0 {
 		return fmt.Errorf("%s: %w: the id is taken", what, store.ErrConflict)
 	}

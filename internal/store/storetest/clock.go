@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -53,6 +54,43 @@ var clockCases = []testCase{
 			}
 			return nil
 		})
+	}},
+	{"what was revoked is found by users and sessions", func(t *testing.T, open Open) {
+		s := open(t)
+		found := func(users, sessions []string) map[revocation.Scope]revocation.Epoch {
+			rows, err := s.RevocationsOf(t.Context(), users, sessions)
+			noErr(t, err)
+			of := map[revocation.Scope]revocation.Epoch{}
+			for _, r := range rows {
+				of[r.Scope] = r.Epoch
+			}
+			same(t, "rows", len(rows), len(of))
+			return of
+		}
+		same(t, "of a new database", found([]string{"ann"}, []string{"s1"}), map[revocation.Scope]revocation.Epoch{})
+		want := map[revocation.Scope]revocation.Epoch{}
+		for _, scope := range []revocation.Scope{
+			revocation.User("ann"), revocation.User("bob"), revocation.Session("s1"), revocation.Session("s2"), revocation.Session("ann"),
+		} {
+			want[scope] = revoke(t, s, noon, scope)
+		}
+		without := func(scopes ...revocation.Scope) map[revocation.Scope]revocation.Epoch {
+			left := maps.Clone(want)
+			for _, scope := range scopes {
+				delete(left, scope)
+			}
+			return left
+		}
+		same(t, "none", found(nil, nil), map[revocation.Scope]revocation.Epoch{})
+		same(t, "users", found([]string{"bob", "ann", "cy"}, nil), without(revocation.Session("s1"), revocation.Session("s2"), revocation.Session("ann")))
+		for _, scope := range []revocation.Scope{revocation.Everyone(), revocation.Remembered()} {
+			want[scope] = revoke(t, s, noon, scope)
+		}
+		same(t, "everyone and remembered", found(nil, nil), map[revocation.Scope]revocation.Epoch{
+			revocation.Everyone(): want[revocation.Everyone()], revocation.Remembered(): want[revocation.Remembered()],
+		})
+		same(t, "some", found([]string{"ann", "ann"}, []string{"s2"}), without(revocation.User("bob"), revocation.Session("s1"), revocation.Session("ann")))
+		same(t, "all", found([]string{"ann", "bob", "Ann", ""}, []string{"s1", "s2", "ann", ""}), want)
 	}},
 	{"an advance that is rolled back has not been", func(t *testing.T, open Open) {
 		s := open(t)

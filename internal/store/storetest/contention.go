@@ -103,6 +103,91 @@ var contentionCases = []testCase{
 			same(t, "writes to "+id, len(u.Email), 2)
 		}
 	}},
+	{"while the clock is held nothing is revoked", func(t *testing.T, open Open) {
+		s, other := open(t), open(t)
+		before := revoke(t, s, noon, revocation.User("ann"))
+		var released atomic.Bool
+		advanced := make(chan struct{})
+		var revoking sync.WaitGroup
+		update(t, s, func(tx store.Tx) error {
+			noErr(t, tx.HoldClock(t.Context()))
+			revoking.Go(func() {
+				update(t, other, func(tx store.Tx) error {
+					e, err := tx.Advance(t.Context(), noon)
+					if !released.Load() {
+						t.Error("the clock was advanced while it was held")
+					}
+					close(advanced)
+					return errors.Join(err, tx.PutRevocations(t.Context(), at(e, revocation.User("ann"))...))
+				})
+			})
+			select { // the one that waits is given the time to do what it must not
+			case <-advanced:
+			case <-time.After(200 * time.Millisecond):
+			}
+			clock, err := tx.Clock(t.Context())
+			noErr(t, err)
+			same(t, "the clock that is held", clock, before)
+			released.Store(true)
+			return nil
+		})
+		revoking.Wait()
+	}},
+	{"one that holds the clock sees what was revoked before", func(t *testing.T, open Open) {
+		s, other := open(t), open(t)
+		var holding sync.WaitGroup
+		var e revocation.Epoch
+		update(t, s, func(tx store.Tx) (err error) {
+			if e, err = tx.Advance(t.Context(), noon); err != nil {
+				return err
+			}
+			asked := make(chan struct{})
+			holding.Go(func() {
+				update(t, other, func(tx store.Tx) error {
+					close(asked)
+					noErr(t, tx.HoldClock(t.Context()))
+					rows, err := tx.RevocationsOf(t.Context(), []string{"ann"}, nil)
+					noErr(t, err)
+					same(t, "revocations", rows, at(e, revocation.User("ann")))
+					return nil
+				})
+			})
+			if s.Engine() == "postgres" { // with one writer at a time, the other has not begun
+				<-asked
+			}
+			return tx.PutRevocations(t.Context(), at(e, revocation.User("ann"))...)
+		})
+		holding.Wait()
+	}},
+	{"those that hold the clock keep no revocation out", func(t *testing.T, open Open) {
+		s, other := open(t), open(t)
+		var revoked atomic.Bool
+		var held atomic.Int64
+		met := make(chan struct{})
+		together(t, 6, func(i int) error {
+			if i == 0 {
+				<-met
+				revoke(t, other, noon, revocation.User("ann"))
+				revoked.Store(true)
+				return nil
+			}
+			for !revoked.Load() {
+				if err := s.Update(t.Context(), func(tx store.Tx) error {
+					if err := tx.HoldClock(t.Context()); err != nil {
+						return err
+					}
+					if held.Add(1) == 10 {
+						close(met)
+					}
+					_, err := tx.Clock(t.Context())
+					return err
+				}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}},
 	{"readers do not wait for a writer, and do not see what is not committed", func(t *testing.T, open Open) {
 		s := open(t)
 		before := revoke(t, s, noon, revocation.User("ann"))

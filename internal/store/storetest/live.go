@@ -56,6 +56,38 @@ var liveCases = []testCase{
 			same(t, fmt.Sprintf("counted at %v", c.now), n, store.Counts{Sessions: int64(len(c.want)), Users: int64(len(c.want))})
 		}
 	}},
+	{"the surplus is what is live beyond the newest", func(t *testing.T, open Open) {
+		s := open(t)
+		live := store.Live{Now: noon.UnixMicro(), Settings: settings.InForce{Settings: settings.Default()}}
+		end := noon.Add(time.Hour).UnixMicro()
+		for i := range 6 {
+			at := noon.Add(time.Duration(i-6) * time.Second).UnixMicro()
+			insertSessions(t, s,
+				store.Session{ID: fmt.Sprint("s", i), UserID: "ann", Epoch: revocation.Epoch(10 + i), BeganAt: at, LastSeenAt: at, ExpiresAt: end},
+				store.Session{ID: fmt.Sprint("bob", i), UserID: "bob", Epoch: revocation.Epoch(10 + i), BeganAt: at, LastSeenAt: at, ExpiresAt: end})
+		}
+		insertSessions(t, s, store.Session{ID: "expired", UserID: "ann", Epoch: 20, BeganAt: 1, LastSeenAt: 1, ExpiresAt: noon.UnixMicro()})
+		surplus := func(keep, limit int, want ...string) {
+			t.Helper()
+			rows, err := s.SurplusSessions(t.Context(), "ann", live, keep, limit)
+			noErr(t, err)
+			got := []string{}
+			for _, row := range rows {
+				got = append(got, row.ID)
+			}
+			same(t, fmt.Sprintf("surplus of %d", keep), got, append([]string{}, want...))
+		}
+		surplus(0, 100, "s5", "s4", "s3", "s2", "s1", "s0")
+		surplus(5, 100, "s0")
+		surplus(6, 100)
+		surplus(7, 100)
+		surplus(2, 2, "s3", "s2")
+		update(t, s, func(tx store.Tx) error { return tx.EndSession(t.Context(), "s4", 1) })
+		surplus(4, 100, "s0")
+		update(t, s, func(tx store.Tx) error { return tx.PutRevocations(t.Context(), at(12, revocation.User("ann"))...) })
+		surplus(1, 100, "s3", "s2")
+		surplus(3, 100)
+	}},
 	{"at the very second of each floor, below its epoch only", func(t *testing.T, open Open) {
 		s := open(t)
 		now := noon.Unix()

@@ -72,6 +72,20 @@ var pruneCases = []testCase{
 		noErr(t, err)
 		same(t, "failures left", n, int64(2))
 	}},
+	{"streaks of failed sign-ins after 30 days without one", func(t *testing.T, open Open) {
+		s := open(t)
+		edge := noon.Add(-30 * day).UnixMicro()
+		for i := range int64(3) {
+			update(t, s, func(tx store.Tx) error { return tx.AddStreak(t.Context(), edge-1+i, fmt.Sprint("ann ", i)) })
+		}
+		prune(t, s, noon, 0, 0, 0)
+		for i, want := range []int64{0, 1, 1} {
+			key := fmt.Sprint("ann ", i)
+			got, err := s.Streak(t.Context(), key)
+			noErr(t, err)
+			same(t, key, got.Count, want)
+		}
+	}},
 	{"nodes that stand still for a week, never one that moves, however the clock leaps", func(t *testing.T, open Open) {
 		s := open(t)
 		beat := func(id string, n int64) {

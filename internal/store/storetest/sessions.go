@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -27,7 +28,7 @@ var sessionCases = []testCase{
 		s := open(t)
 		want := store.Session{
 			ID: "s1", UserID: "ann", RememberMe: true, Epoch: 1, KeyID: "k1", Device: "Firefox on Linux", Address: "2001:db8::1",
-			BeganAt: 2, LastSeenAt: 3, ExpiresAt: 4, EndedAt: 5,
+			BeganAt: 2, LastSeenAt: 3, ExpiresAt: 4, EndedAt: 5, BegunBy: store.ActorClient,
 		}
 		insertSessions(t, s, want)
 		got, err := s.Session(t.Context(), "s1")
@@ -38,6 +39,22 @@ var sessionCases = []testCase{
 		is(t, s.Update(t.Context(), func(tx store.Tx) error {
 			return tx.InsertSession(t.Context(), store.Session{ID: "s1"})
 		}), store.ErrConflict)
+	}},
+	{"sessions are found by their ids", func(t *testing.T, open Open) {
+		s := open(t)
+		insertSessions(t, s, store.Session{ID: "s1", UserID: "ann", BegunBy: store.ActorUser}, store.Session{ID: "s2", UserID: "bob"}, store.Session{ID: "s3"})
+		for _, ids := range [][]string{nil, {"S1"}, {"s1"}, {"s2", "s1", "gone", "s1"}} {
+			got, err := s.SessionsNamed(t.Context(), ids)
+			noErr(t, err)
+			var want []store.Session
+			for _, row := range []store.Session{{ID: "s1", UserID: "ann", BegunBy: store.ActorUser}, {ID: "s2", UserID: "bob"}} {
+				if slices.Contains(ids, row.ID) {
+					want = append(want, row)
+				}
+			}
+			slices.SortFunc(got, func(a, b store.Session) int { return cmp.Compare(a.ID, b.ID) })
+			same(t, fmt.Sprintf("%q", ids), got, want)
+		}
 	}},
 	{"refreshes may come in any order", func(t *testing.T, open Open) {
 		s := open(t)
@@ -89,7 +106,9 @@ var sessionCases = []testCase{
 		insertSessions(t, s,
 			store.Session{ID: "s1", UserID: "ann", Address: "10.0.0.1", BeganAt: 1000},
 			store.Session{ID: "s2", UserID: "ann", Address: "10.0.0.2", BeganAt: 3000, EndedAt: 1},
-			store.Session{ID: "s3", UserID: "bob", Address: "10.0.0.3", BeganAt: 3000})
+			store.Session{ID: "s3", UserID: "bob", Address: "10.0.0.3", BeganAt: 3000},
+			store.Session{ID: "s4", UserID: "cay", Address: "2001:db8:0:1::1", BeganAt: 1000},
+			store.Session{ID: "s5", UserID: "dan", BeganAt: 1000})
 		for _, c := range []struct {
 			user, address string
 			since         int64
@@ -97,6 +116,10 @@ var sessionCases = []testCase{
 		}{
 			{"ann", "10.0.0.1", 999, true}, {"ann", "10.0.0.1", 1000, true}, {"ann", "10.0.0.1", 1001, false},
 			{"ann", "10.0.0.2", 1001, true}, {"ann", "10.0.0.3", 0, false}, {"bob", "10.0.0.3", 0, true}, {"bob", "", 0, false},
+			{"ann", "::ffff:10.0.0.1", 1000, true}, {"ann", "10.0.0.11", 0, false}, {"dan", "", 0, true},
+			// An address of IPv6 changes by the day; its /64 does not.
+			{"cay", "2001:db8:0:1::1", 1000, true}, {"cay", "2001:db8:0:1:ffff:ffff:ffff:ffff", 1000, true}, {"cay", "2001:db8:0:1::2", 1001, false},
+			{"cay", "2001:db8:0:2::1", 0, false}, {"cay", "2001:db8::1:0:0:0:1", 1000, true},
 		} {
 			got, err := s.KnownAddress(t.Context(), c.user, c.address, c.since)
 			noErr(t, err)

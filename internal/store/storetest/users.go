@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -224,5 +225,29 @@ var failureCases = []testCase{
 			noErr(t, err)
 			same(t, fmt.Sprintf("failures of %.10s since %d", c.key, c.since), n, c.want)
 		}
+	}},
+	{"a streak grows until it is ended", func(t *testing.T, open Open) {
+		s := open(t)
+		streak := func(key string, want store.Streak) {
+			t.Helper()
+			got, err := s.Streak(t.Context(), key)
+			noErr(t, err)
+			same(t, fmt.Sprintf("streak of %.10s", key), got, want)
+		}
+		long := strings.Repeat("x", 10_000)
+		streak("ann", store.Streak{})
+		for _, at := range []int64{10, 30, 20} {
+			update(t, s, func(tx store.Tx) error {
+				return errors.Join(tx.AddStreak(t.Context(), at, "ann"), tx.AddStreak(t.Context(), at, long))
+			})
+		}
+		streak("ann", store.Streak{Count: 3, LastAt: 30})
+		streak(long, store.Streak{Count: 3, LastAt: 30})
+		streak("bob", store.Streak{})
+		update(t, s, func(tx store.Tx) error { return tx.EndStreak(t.Context(), "ann", "bob") })
+		streak("ann", store.Streak{})
+		streak(long, store.Streak{Count: 3, LastAt: 30})
+		update(t, s, func(tx store.Tx) error { return tx.AddStreak(t.Context(), 40, "ann") })
+		streak("ann", store.Streak{Count: 1, LastAt: 40})
 	}},
 }

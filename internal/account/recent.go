@@ -1,0 +1,96 @@
+package account
+
+import (
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+)
+
+// recent is what this node remembers of sign-ins, so that most of those that are
+// refused cost neither the store nor the hash queue anything. The store decides:
+// what was forgotten here is asked there. Each node has its own.
+type recent struct {
+	mu       sync.Mutex
+	failures *lru.Cache[string, []int64]    // by failure key: µs, in order; no more than its limit
+	origins  *lru.Cache[string, remembered] // by account and origin
+}
+
+type remembered struct {
+	route route
+	until time.Time
+}
+
+const (
+	maxRecent = 16 * 1024 // entries of each
+	// knownFor and unknownFor are how long it is remembered that an account has, or
+	// has not, signed in from an origin before.
+	knownFor   = 10 * time.Minute
+	unknownFor = 10 * time.Second
+)
+
+func newRecent() *recent {
+	failures, err := lru.New[string, []int64](maxRecent)
+	if err != nil {
+		panic(err) // only for a size that is not positive
+	}
+	origins, err := lru.New[string, remembered](maxRecent)
+	if err != nil {
+		panic(err)
+	}
+	return &recent{failures: failures, origins: origins}
+}
+
+// failed notes a failure at an instant under each limit.
+func (r *recent) failed(limits []limit, at int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range limits {
+		before, _ := r.failures.Get(l.key)
+		before = append(before[:len(before):len(before)], at)
+		r.failures.Add(l.key, before[max(0, int64(len(before))-l.most):])
+	}
+}
+
+// wait returns how long no attempt may be made under the limits, and the limit
+// that says so; 0 if one may, as far as is remembered.
+func (r *recent) wait(limits []limit, now time.Time) (longest time.Duration, by limit) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range limits {
+		at, _ := r.failures.Get(l.key)
+		if int64(len(at)) < l.most {
+			continue
+		}
+		first := time.UnixMicro(at[int64(len(at))-l.most])
+		if left := first.Add(window).Sub(now); left > longest {
+			longest, by = left, l
+		}
+	}
+	return longest, by
+}
+
+// route returns what is remembered of an origin.
+func (r *recent) route(key string, now time.Time) (route, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known, ok := r.origins.Get(key)
+	return known.route, ok && now.Before(known.until)
+}
+
+func (r *recent) remember(key string, to route, now time.Time) {
+	lasts := knownFor
+	if to.unknown {
+		lasts = unknownFor
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.origins.Add(key, remembered{to, now.Add(lasts)})
+}
+
+// forget forgets what is remembered of an origin.
+func (r *recent) forget(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.origins.Remove(key)
+}

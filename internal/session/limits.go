@@ -1,0 +1,126 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/throttle"
+)
+
+// The limits, as metrics and log name them.
+const (
+	LimitOwn      = "revocations_own"    // a user's revocations of their own sessions
+	LimitPassword = "password"           // a user's changes of their own password
+	LimitRefresh  = "refresh"            // refreshes of a session
+	LimitOthers   = "revocations_others" // revocations of one user by another
+	LimitMany     = "revocations_many"   // bulk revocations by an administrator
+)
+
+// Limits bound how often a user writes, on this node. What ends the own session
+// (sign-out) has no limit, and neither has the command line. A limit with a
+// negative Burst refuses nothing; the zero value means the default.
+type Limits struct {
+	// Own is by user. Default: 120 at once, then one a second.
+	Own throttle.Limit
+	// Password is by user. Default: 10 at once, then one in 10 s.
+	Password throttle.Limit
+	// Refresh is by session. Default: 600 at once, then ten a second.
+	Refresh throttle.Limit
+	// Others is by actor and target, for holders of UserEdit. Default: 10 at once,
+	// then one a minute, so that the target has a minute in which to sign in and to
+	// take the permission away.
+	Others throttle.Limit
+	// OthersSession is that for single sessions. Default: 120 at once, then one in
+	// 30 s.
+	OthersSession throttle.Limit
+	// Administrator takes the place of both for holders of AdministerSystem.
+	// Default: 600 at once, then ten a second.
+	Administrator throttle.Limit
+	// Many is by actor; a call counts once, however many users it names. Default:
+	// 120 at once, then one a second.
+	Many throttle.Limit
+}
+
+type limits struct {
+	own, password, refresh, others, othersSession, administrator, many *throttle.Throttle
+}
+
+func newLimits(l Limits) limits {
+	of := func(given throttle.Limit, burst int, every time.Duration) *throttle.Throttle {
+		if given.Burst == 0 {
+			given = throttle.Limit{Burst: burst, Every: every}
+		}
+		return throttle.New(given)
+	}
+	return limits{
+		own:           of(l.Own, 120, time.Second),
+		password:      of(l.Password, 10, 10*time.Second),
+		refresh:       of(l.Refresh, 600, 100*time.Millisecond),
+		others:        of(l.Others, 10, time.Minute),
+		othersSession: of(l.OthersSession, 120, 30*time.Second),
+		administrator: of(l.Administrator, 600, 100*time.Millisecond),
+		many:          of(l.Many, 120, time.Second),
+	}
+}
+
+// take returns an *account.RateLimited if there is no room under a limit. strikes
+// says that it is the first call that is refused after one that was not.
+func (s *Service) take(name string, by *throttle.Throttle, key string) (strikes bool, err error) {
+	wait, first := by.Take(key, s.now())
+	if wait == 0 {
+		return false, nil
+	}
+	if s.config.Limited != nil {
+		s.config.Limited(name)
+	}
+	return first, &account.RateLimited{RetryAfter: wait, Limit: name, Detail: "Too many changes in a short time. Try again later."}
+}
+
+// limitRevoking limits the revocations of a user's sessions, of all or of a single
+// one.
+func (s *Service) limitRevoking(ctx context.Context, c account.Caller, userID string, single bool) error {
+	switch {
+	case c.Trusted || c.User == nil:
+		return nil
+	case c.IsSelf(userID):
+		_, err := s.take(LimitOwn, s.limits.own, userID)
+		return err
+	}
+	by := s.limits.others
+	switch {
+	case c.Can(store.AdministerSystem):
+		by = s.limits.administrator
+	case single:
+		by = s.limits.othersSession
+	}
+	strikes, err := s.take(LimitOthers, by, c.User.ID+" "+userID)
+	if strikes {
+		s.log.WarnContext(ctx, "a user revokes the sessions of another again and again, and is limited: check whether that is wanted, and take the permission away if it is not",
+			"actor", c.User.ID, "target", userID, "limit", LimitOthers)
+	}
+	return err
+}
+
+// limitMany limits bulk revocations.
+func (s *Service) limitMany(ctx context.Context, c account.Caller) error {
+	if c.Trusted || c.User == nil {
+		return nil
+	}
+	strikes, err := s.take(LimitMany, s.limits.many, c.User.ID)
+	if strikes {
+		s.log.WarnContext(ctx, "a user makes bulk revocations again and again, and is limited", "actor", c.User.ID, "limit", LimitMany)
+	}
+	return err
+}
+
+// limitPassword limits changes of passwords: one's own, and those of others, which
+// revoke their sessions as well.
+func (s *Service) limitPassword(ctx context.Context, c account.Caller, userID string) error {
+	if c.Trusted || c.User == nil || !c.IsSelf(userID) {
+		return s.limitRevoking(ctx, c, userID, false)
+	}
+	_, err := s.take(LimitPassword, s.limits.password, userID)
+	return err
+}

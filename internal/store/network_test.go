@@ -1,0 +1,18 @@
+package store_test
+
+import (
+	"testing"
+
+	"example.com/curfew/internal/store"
+)
+
+func TestNetwork(t *testing.T) {
+	for address, want := range map[string]string{
+		"192.0.2.7": "192.0.2.7", "::ffff:192.0.2.7": "192.0.2.7", "2001:db8:0:1:2:3:4:5": "2001:db8:0:1::/64",
+		"2001:db8:0:1::": "2001:db8:0:1::/64", "fe80::1%eth0": "fe80::/64", "::1": "::/64", "": "", "unix": "unix",
+	} {
+		if got := store.Network(address); got != want {
+			t.Errorf("Network(%q) is %q, want %q", address, got, want)
+		}
+	}
+}

@@ -1,0 +1,203 @@
+// Package grpcbearer puts a token validator in front of gRPC methods, as package
+// bearer does for HTTP handlers: it takes the token from the metadata
+// "authorization" (RFC 6750, section 2.1), has it validated, and gives the method a
+// context with the session that ends when the session does.
+//
+//	guard := grpcbearer.Interceptor{Validator: validator}
+//	server := grpc.NewServer(grpc.UnaryInterceptor(guard.Unary), grpc.StreamInterceptor(guard.Stream))
+//	…
+//	session := bearer.Session(ctx)
+//
+// Refusals have the code Unauthenticated if the session is over, and Unavailable if
+// that can't be determined now. Both carry an ErrorInfo with the reason: see
+// [ReasonOf].
+package grpcbearer
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"example.com/curfew/token"
+	"example.com/curfew/token/bearer"
+)
+
+// Domain is the domain of the ErrorInfo of a refusal.
+const Domain = "curfew"
+
+// Interceptor guards the methods of a server. Only Validator is required: its methods
+// Unary and Stream panic without one. It is safe for concurrent use.
+type Interceptor struct {
+	// Validator decides about the tokens and watches their sessions. A
+	// token.Validator is one.
+	Validator bearer.Watcher
+	// Public reports whether a method, "/package.Service/Method", may be called
+	// without a token. Such a call has no session, whatever it carries. Nil means
+	// none.
+	Public func(fullMethod string) bool
+	// Grace is how long a call outlives the lease of the validator's view, when
+	// nothing can be known about its session. Zero or less ends it with the lease.
+	Grace time.Duration
+}
+
+// begin watches the session of a call. The watch is nil for a public method.
+func (i Interceptor) begin(ctx context.Context, method string) (*token.Watch, error) {
+	if i.Validator == nil {
+		panic("grpcbearer: Interceptor.Validator is nil")
+	}
+	if i.Public != nil && i.Public(method) {
+		return nil, nil
+	}
+	// The rules of the HTTP header are those of the metadata.
+	raw, err := bearer.FromRequest(&http.Request{Header: http.Header{"Authorization": metadata.ValueFromIncomingContext(ctx, "authorization")}})
+	if err == nil && raw == "" {
+		err = token.ErrMissing
+	}
+	if err != nil {
+		return nil, Error(err)
+	}
+	watch, err := i.Validator.Watch(ctx, raw, i.Grace)
+	if err != nil {
+		return nil, Error(err)
+	}
+	return watch, nil
+}
+
+// Unary is a grpc.UnaryServerInterceptor. A method that fails after its session has
+// ended fails for that reason.
+func (i Interceptor) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	watch, err := i.begin(ctx, info.FullMethod)
+	if err != nil {
+		return nil, err
+	}
+	if watch == nil {
+		return handler(ctx, req)
+	}
+	defer watch.Stop()
+	live := bearer.WithWatch(watch)
+	answer, err := handler(live, req)
+	if err != nil {
+		if ended := ended(live); ended != nil {
+			return nil, ended
+		}
+	}
+	return answer, err
+}
+
+// Stream is a grpc.StreamServerInterceptor. When the session ends, the context of the
+// stream ends, and nothing more can be sent or received on it: a method that waits
+// for a message is released. The call then fails for the reason why the session
+// ended. What was handed to the transport before is still delivered.
+func (i Interceptor) Stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	watch, err := i.begin(stream.Context(), info.FullMethod)
+	if err != nil {
+		return err
+	}
+	if watch == nil {
+		return handler(srv, stream)
+	}
+	defer watch.Stop()
+	live := bearer.WithWatch(watch)
+	err = handler(srv, &liveStream{ServerStream: stream, ctx: live, waits: info.IsClientStream})
+	if ended := ended(live); ended != nil {
+		return ended
+	}
+	return err
+}
+
+// ended returns the error of a call whose session has ended, else nil.
+func ended(live context.Context) error {
+	if live.Err() == nil {
+		return nil
+	}
+	cause := context.Cause(live)
+	if errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) {
+		return nil // the client has gone, or its deadline has passed
+	}
+	return Error(cause)
+}
+
+// liveStream is a stream on which nothing happens after its session has ended.
+type liveStream struct {
+	grpc.ServerStream
+	ctx   context.Context //nolint:containedctx // a stream has one
+	waits bool            // for more than one message of the client
+}
+
+// Context returns the context that ends with the session.
+func (s *liveStream) Context() context.Context { return s.ctx }
+
+// SendMsg sends unless the session has ended.
+func (s *liveStream) SendMsg(m any) error {
+	if err := s.over(); err != nil {
+		return err
+	}
+	return s.ServerStream.SendMsg(m)
+}
+
+// RecvMsg waits for a message no longer than the session lives.
+func (s *liveStream) RecvMsg(m any) error {
+	if err := s.over(); err != nil {
+		return err
+	}
+	if !s.waits {
+		return s.ServerStream.RecvMsg(m) // the request, which is there already
+	}
+	received := make(chan error, 1)
+	go func() { received <- s.ServerStream.RecvMsg(m) }() // ends with the call at the latest
+	select {
+	case err := <-received:
+		return err
+	case <-s.ctx.Done():
+		return s.over()
+	}
+}
+
+func (s *liveStream) over() error {
+	if s.ctx.Err() == nil {
+		return nil
+	}
+	if err := ended(s.ctx); err != nil {
+		return err
+	}
+	return status.FromContextError(s.ctx.Err()).Err()
+}
+
+// Error returns the gRPC error of a refusal: the code is Unavailable if err wraps
+// [token.ErrUnavailable] or no [token.Reason], else Unauthenticated. Its ErrorInfo has
+// the domain [Domain], the reason in capitals as its reason, and the reason as it is
+// in HTTP answers and logs as the metadata "code". The text of err stays here; it is
+// for the log.
+func Error(err error) error {
+	reason := token.ReasonOf(err)
+	code := codes.Unauthenticated
+	if reason == token.ErrUnavailable {
+		code = codes.Unavailable
+	}
+	s := status.New(code, bearer.Describe(reason))
+	if detailed, err := s.WithDetails(&errdetails.ErrorInfo{
+		Reason: strings.ToUpper(string(reason)), Domain: Domain, Metadata: map[string]string{"code": string(reason)},
+	}); err == nil { // it fails for the code OK alone
+		s = detailed
+	}
+	return s.Err()
+}
+
+// ReasonOf returns the reason that a call was refused for, as a client of a guarded
+// server sees it, or "" if err is no such refusal.
+func ReasonOf(err error) token.Reason {
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == Domain {
+			return token.Reason(info.GetMetadata()["code"])
+		}
+	}
+	return ""
+}
