@@ -1,7 +1,6 @@
 package app
 
 import (
-	"container/list"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +8,8 @@ import (
 	"net/http/httptest"
 	"testing"
 	"time"
+
+	"example.com/curfew/internal/inbound"
 )
 
 // fakeConn is a connection of which only the end is of interest.
@@ -94,8 +95,8 @@ func TestConnectionsThatWereParked(t *testing.T) {
 		t.Fatal(conn, err)
 	}
 	c.track(parked, http.StateNew)
-	if stranger.closed || len(c.unasked.at) != 1 || len(c.idle.at) != 1 || len(c.back) != 0 {
-		t.Errorf("the stranger is closed: %v; %d unasked, %d idle, %d coming back", stranger.closed, len(c.unasked.at), len(c.idle.at), len(c.back))
+	if stranger.closed || c.unasked.Len() != 1 || c.idle.Len() != 1 || len(c.back) != 0 {
+		t.Errorf("the stranger is closed: %v; %d unasked, %d idle, %d coming back", stranger.closed, c.unasked.Len(), c.idle.Len(), len(c.back))
 	}
 	c.track(parked, http.StateActive)
 	c.track(parked, http.StateClosed)
@@ -117,26 +118,26 @@ func TestFreshConnectionsStay(t *testing.T) {
 		held, most int
 		goes       bool
 	}{
-		{patience - 1, 2, 5, false},
-		{patience, 2, 5, false},
-		{patience + 1, 2, 5, true},
-		{patience + 1, 1, 5, false}, // no more than the two that may be old
+		{inbound.Patience - 1, 2, 5, false},
+		{inbound.Patience, 2, 5, false},
+		{inbound.Patience + 1, 2, 5, true},
+		{inbound.Patience + 1, 1, 5, false}, // no more than the two that may be old
 		{0, 3, 5, false},
 		{0, 4, 5, false},
 		{0, 5, 5, true},
 	} {
-		a := ageing{old: 2, most: test.most, at: map[net.Conn]*list.Element{}}
+		a := inbound.NewAgeList[net.Conn](2, test.most)
 		first := &fakeConn{name: "first"}
 		for i := range test.held {
 			c := first
 			if i > 0 {
 				c = &fakeConn{}
 			}
-			if a.add(c, began) != nil {
+			if _, over := a.Add(c, began); over {
 				t.Fatalf("%+v: connection %d has no room", test, i)
 			}
 		}
-		surplus := a.add(&fakeConn{name: "last"}, began.Add(test.after))
+		surplus, _ := a.Add(&fakeConn{name: "last"}, began.Add(test.after))
 		switch {
 		case test.goes && surplus != net.Conn(first):
 			t.Errorf("%+v: the first stays", test)

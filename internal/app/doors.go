@@ -32,6 +32,8 @@ type doors struct {
 	listener, metricsListener net.Listener
 	parking                   *inbound.Parking
 	connections               *connections
+	bodies                    *inbound.Bodies
+	unknownProxy              *inbound.UnknownProxy
 	server, metricsServer     *http.Server
 	draining                  atomic.Bool
 
@@ -39,7 +41,10 @@ type doors struct {
 }
 
 func newDoors(settings *config.Listener, options Options) (*doors, error) {
-	d := &doors{settings: settings, log: options.Logger, now: options.Now}
+	d := &doors{
+		settings: settings, log: options.Logger, now: options.Now,
+		bodies: inbound.NewBodies(mostUnasked, mostFresh), unknownProxy: &inbound.UnknownProxy{},
+	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -89,10 +94,11 @@ func (d *doors) listen(ctx context.Context) error {
 
 func (d *doors) take(ctx context.Context, flag, address string) (net.Listener, error) {
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", address)
+	taken, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen at %s: %w; is another server running there? %s takes another address", address, cause(err), flag)
 	}
+	l := &listener{Listener: taken, log: d.log}
 	d.closing(func() error {
 		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 			return err

@@ -67,7 +67,7 @@ func (e *Edge) open(ctx context.Context) error {
 	issuer := e.feed.Installation().Issuer
 	handler, err := httpapi.NewEdge(httpapi.Config{
 		Clients: clients, Feed: e.feed, Validator: e.feed.Validator(), Keys: e.feed.Keys(), Settings: e.feed.Settings(),
-		Issuer: issuer, Ready: e.ready, TrustedProxies: e.config.TrustedProxies,
+		Issuer: issuer, Ready: e.ready, TrustedProxies: e.config.TrustedProxies, UnknownProxy: e.unknownProxy, Bodies: e.bodies,
 		Jar:     webcookie.Jar{Domain: e.config.CookieDomain},
 		Returns: webcookie.Returns{Issuer: issuer, Hosts: e.config.ReturnHosts},
 		Lease:   func() time.Duration { return e.feed.Status().LeaseLeft },

@@ -45,6 +45,7 @@ type snapshot struct {
 	hashing, queued int
 	hashed          uint64
 	open, closed    int64
+	unread, givenUp int64
 }
 
 // registerGauges registers what status and, if there are passwords, hashes say.
@@ -56,6 +57,7 @@ func (d *doors) registerGauges(status func() feed.Status, hashes func() (running
 			s.hashing, s.queued, s.hashed = hashes()
 		}
 		s.open, s.closed = d.connections.counts()
+		s.unread, s.givenUp = d.bodies.Counts()
 		return s
 	}
 	add := func(kind prometheus.ValueType, name, help string, value func(*snapshot) float64) {
@@ -83,6 +85,8 @@ func (d *doors) registerGauges(status func() feed.Status, hashes func() (running
 	}
 	add(prometheus.GaugeValue, "connections", "Connections that are open.", func(s *snapshot) float64 { return float64(s.open) })
 	add(prometheus.CounterValue, "connections_displaced_total", "Connections without a request that were closed to make room for others.", func(s *snapshot) float64 { return float64(s.closed) })
+	add(prometheus.GaugeValue, "requests_awaiting_body", "Requests whose bodies have not come to their end.", func(s *snapshot) float64 { return float64(s.unread) })
+	add(prometheus.CounterValue, "requests_awaiting_body_displaced_total", "Requests that were given up, while they waited for their bodies, to make room for others.", func(s *snapshot) float64 { return float64(s.givenUp) })
 	return d.registry.Register(g)
 }
 

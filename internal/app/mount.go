@@ -20,7 +20,7 @@ func (a *App) mount() error {
 	pages, err := console.New(console.Config{
 		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Node: a.node, Validator: a.validator,
 		Jar: jar, ReturnTo: returns.Allow, MinimumTimeout: a.config.MinimumTimeout(),
-		Refusals: a.metrics.Refusals, Version: Version(), Now: a.now, Logger: a.log,
+		UnknownProxy: a.unknownProxy.Address, Refusals: a.metrics.Refusals, Version: Version(), Now: a.now, Logger: a.log,
 	})
 	if err != nil {
 		return err
@@ -28,7 +28,8 @@ func (a *App) mount() error {
 	handler, err := httpapi.New(httpapi.Config{
 		Sessions: a.sessions, Accounts: a.accounts, Feed: a.node, Validator: a.validator,
 		Keys: a.node.Keys(), Settings: a.node.Settings(), Issuer: a.installed.Issuer,
-		Rest: pages, Ready: a.ready, Warnings: a.warnings, TrustedProxies: a.config.TrustedProxies, Jar: jar, Returns: returns,
+		Rest: pages, Ready: a.ready, Warnings: a.warnings, TrustedProxies: a.config.TrustedProxies,
+		UnknownProxy: a.unknownProxy, Bodies: a.bodies, Jar: jar, Returns: returns,
 		KeyCache: a.config.Lease, Lease: func() time.Duration { return a.config.Lease }, Parking: a.parking, Metrics: a.metrics, Now: a.now, Logger: a.log,
 	})
 	if err != nil {

@@ -230,7 +230,8 @@ func TestOverview(t *testing.T) {
 	s.issue(other, false)
 	s.issue(other, true)
 	a := p.get("/").is(http.StatusOK)
-	a.says("3 live sessions", "2 people signed in", "0 validators follow", "node.test:1", "This one", "up to date", "asked the store just now", "Age of its view", "revoked", "The session was revoked.", "12"+"\u202f"+"345")
+	a.says("3 live sessions", "2 people signed in", "0 validators follow", "node.test:1", "This one", "up to date", "asked the store just now", "Age of its view", "revoked", "The session was revoked.", "12"+"\u202f"+"345",
+		"Requests arrive by way of 10.1.2.3, which is not in --trusted-proxies", "start the server with --trusted-proxies 10.1.2.3")
 	for _, want := range []string{
 		`aria-label="Sign-ins in the last hour: 4 in all, at most 4 in one minute."`,
 		`aria-label="Revocations in the last week: 1 in all, at most 1 in one 3 hours."`,

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"example.com/curfew/internal/account"
@@ -36,6 +37,10 @@ type Config struct {
 	// MinimumTimeout is the shortest session timeout that may be set. Zero means
 	// settings.MinimumSessionTimeout.
 	MinimumTimeout time.Duration
+	// UnknownProxy returns the address of a peer that seems to be a proxy and is not
+	// configured as one; the zero Addr if there is none. Nil: the overview does not
+	// say.
+	UnknownProxy func() netip.Addr
 	// Refusals returns how many tokens this node has refused since it started, by
 	// reason. Nil: the overview does not say.
 	Refusals func() map[token.Reason]uint64

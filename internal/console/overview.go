@@ -22,6 +22,9 @@ type overviewView struct {
 	Status        feed.Status
 	Changed       when // the last change that the view has
 	Nodes         []nodeRow
+	// UnknownProxy is the address of a proxy that is not configured; "" if there is
+	// none.
+	UnknownProxy string
 }
 
 // A window is a stretch of time with what happened in it.
@@ -110,6 +113,11 @@ func (c *console) overview(x *exchange) error {
 			w.Plots = append(w.Plots, happened(p.title, s, counts))
 		}
 		view.Windows = append(view.Windows, w)
+	}
+	if c.config.UnknownProxy != nil {
+		if a := c.config.UnknownProxy(); a.IsValid() {
+			view.UnknownProxy = a.String()
+		}
 	}
 	view.Refusals, view.RefusalsKnown = x.refusals(), x.config.Refusals != nil
 	view.Status = x.config.Node.Status()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -119,9 +120,10 @@ func open(t *testing.T) *site {
 	s.must(err)
 	config := Config{
 		Sessions: s.sessions, Accounts: s.accounts, Ring: s.ring, Node: s.node, Validator: s.validator,
-		ReturnTo: webcookie.Returns{Issuer: issuer, Hosts: []string{"app.test"}}.Allow,
-		Refusals: func() map[token.Reason]uint64 { return map[token.Reason]uint64{token.ErrRevoked: 12345} },
-		Version:  "1.2.3", Now: s.now, Logger: slog.New(slog.NewTextHandler(&s.logged, nil)),
+		ReturnTo:     webcookie.Returns{Issuer: issuer, Hosts: []string{"app.test"}}.Allow,
+		UnknownProxy: func() netip.Addr { return netip.MustParseAddr("10.1.2.3") },
+		Refusals:     func() map[token.Reason]uint64 { return map[token.Reason]uint64{token.ErrRevoked: 12345} },
+		Version:      "1.2.3", Now: s.now, Logger: slog.New(slog.NewTextHandler(&s.logged, nil)),
 	}
 	handler, err := New(config)
 	s.must(err)

@@ -64,6 +64,9 @@ type Config struct {
 
 	// TrustedProxies may say for whom a request was made: see package inbound.
 	TrustedProxies []netip.Prefix
+	// UnknownProxy and Bodies are those of package inbound; each may be nil.
+	UnknownProxy *inbound.UnknownProxy
+	Bodies       *inbound.Bodies
 	// Jar is the cookie that the console keeps sessions in.
 	Jar webcookie.Jar
 	// Returns are the addresses to which forward auth may send a browser back
@@ -174,6 +177,8 @@ func newHandler(config Config, routes []Route, unguarded bool) (http.Handler, er
 	}
 	return a.quick(inbound.Wrap(inbound.Config{
 		TrustedProxies: config.TrustedProxies,
+		UnknownProxy:   config.UnknownProxy,
+		Bodies:         config.Bodies,
 		Logger:         config.Logger,
 		Observe: func(r inbound.Record) {
 			a.Metrics.Request(r.Route, r.Method, r.Status, r.Took)

@@ -22,6 +22,10 @@ type Config struct {
 	// that comes from one of them may say for whom it was made (X-Forwarded-*,
 	// X-Request-Id); from anywhere else those headers are a stranger's words.
 	TrustedProxies []netip.Prefix
+	// UnknownProxy notices a proxy that is not among them. Nil: none is noticed.
+	UnknownProxy *UnknownProxy
+	// Bodies bounds how many requests wait for their bodies. Nil: nothing does.
+	Bodies *Bodies
 	// Logger gets one line for each request. Nil: none.
 	Logger *slog.Logger
 	// Observe, if not nil, is told of each request when it is over.
@@ -99,6 +103,9 @@ func Wrap(config Config, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := now()
 		q := identify(r, config.TrustedProxies)
+		if !q.Trusted {
+			config.UnknownProxy.look(r, q.Address, logger)
+		}
 		w.Header().Set("X-Request-Id", q.ID)
 		if len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
 			// net/http has dropped a Content-Length beside it by now, and in HTTP/1.0 it
@@ -109,6 +116,7 @@ func Wrap(config Config, next http.Handler) http.Handler {
 		}
 		rec := &recorder{ResponseWriter: w}
 		r = r.WithContext(context.WithValue(r.Context(), contextKey{}, q))
+		finish := config.Bodies.watch(w, r)
 		q.over = func(status int, bytes int64) {
 			record := Record{Request: q, Method: r.Method, Status: status, Bytes: bytes, Took: now().Sub(began)}
 			log(logger, r, record)
@@ -132,6 +140,7 @@ func Wrap(config Config, next http.Handler) http.Handler {
 			if !q.parked {
 				q.over(rec.sent(), rec.bytes)
 			}
+			finish(p == nil && !q.parked)
 			if p != nil {
 				panic(p)
 			}
