@@ -39,6 +39,9 @@ type proc struct {
 	// A follower.
 	servers []*proc
 	at      int
+	mute    bool // it never confirms
+	slow    bool // it confirms what it had one answer earlier
+	was     int
 	asking  int // numbers its questions; one that is overtaken is not waited for
 
 	// A follower whose cache is partial: it holds few users and asks for others.
@@ -52,12 +55,63 @@ type proc struct {
 type flightModel struct{ detached bool }
 
 type modelEntry struct {
-	confirmed, until int
+	confirmed, until, end int
+	behind                bool
+	settled               int // when the leases that came with confirmed epochs are over
+	grants                []modelGrant
+}
+
+// modelGrant is a lease that came with an epoch which is not confirmed.
+type modelGrant struct{ epoch, until, due, dueBehind int }
+
+func (e *modelEntry) confirm(epoch int, broken *clauses) {
+	e.confirmed = max(e.confirmed, epoch)
+	kept := e.grants[:0]
+	for _, g := range e.grants {
+		switch {
+		case g.epoch > e.confirmed:
+			kept = append(kept, g)
+		case !broken.confirmedEndsAll:
+			e.settled = max(e.settled, g.until)
+		}
+	}
+	e.grants = kept
+}
+
+func (e *modelEntry) overdue(now int) bool {
+	if len(e.grants) == 0 {
+		return false
+	}
+	if e.behind {
+		return now >= e.grants[0].dueBehind
+	}
+	return now >= e.grants[0].due
+}
+
+// enforced is up to where nothing that was revoked is accepted there.
+func (e *modelEntry) enforced(now int, broken *clauses) int {
+	if broken.newestLease && len(e.grants) > 0 {
+		return e.grants[len(e.grants)-1].epoch
+	}
+	if now < e.settled {
+		return e.confirmed
+	}
+	least := 1 << 60
+	for _, g := range e.grants {
+		if now < g.until {
+			least = min(least, g.epoch)
+		}
+	}
+	if least == 1<<60 {
+		return e.confirmed
+	}
+	return max(e.confirmed, least)
 }
 
 type request struct {
 	key              string
 	after, confirmed int
+	behind           bool
 	fresh            bool
 	arrived          int // by the server's clock
 	reply            func(reply)
@@ -162,7 +216,7 @@ func (p *proc) least() int { return p.leastOf(p.view) }
 func (p *proc) leastOf(least int) int {
 	for _, e := range p.followers {
 		if p.clock() < e.until {
-			least = min(least, e.confirmed)
+			least = min(least, e.enforced(p.clock(), &p.broken))
 		}
 	}
 	return least
@@ -307,7 +361,8 @@ func (p *proc) serve(r *request) {
 		r.confirmed = 0
 	}
 	if e := p.followers[r.key]; e != nil {
-		e.confirmed = max(e.confirmed, r.confirmed)
+		e.confirm(r.confirmed, &p.broken)
+		e.behind = r.behind
 	}
 	switch {
 	case r.after > p.view && !p.broken.noStartOver:
@@ -370,14 +425,20 @@ func (p *proc) answer(r *request, must bool) {
 	}
 	if !a.more || p.broken.leaseWithMore {
 		a.held, a.lease = p.clock()-r.arrived, left
-		until := p.clock() + left
-		if !p.broken.noMargin {
-			until += slack
+		margin := slack
+		if p.broken.noMargin {
+			margin = 0
 		}
+		if e := p.followers[r.key]; e != nil && e.overdue(p.clock()) {
+			a.lease = min(left, max(1, e.end-p.clock()))
+			margin = min(margin, a.lease)
+			p.overdue++
+		}
+		granted := p.clock()
 		if p.broken.enterLate {
-			p.later(20, func() { p.enter(r, until) })
+			p.later(20, func() { p.enter(r, a.epoch, granted, a.lease, margin) })
 		} else {
-			p.enter(r, until)
+			p.enter(r, a.epoch, granted, a.lease, margin)
 		}
 	}
 	p.message(func() { r.reply(a) })
@@ -393,14 +454,23 @@ func (p *proc) release(r *request) {
 	}
 }
 
-func (p *proc) enter(r *request, until int) {
+func (p *proc) enter(r *request, epoch, at, lease, margin int) {
 	e := p.followers[r.key]
 	if e == nil {
 		e = &modelEntry{}
 		p.followers[r.key] = e
 	}
-	e.confirmed = max(e.confirmed, r.confirmed)
-	e.until = max(e.until, until)
+	e.confirm(r.confirmed, &p.broken)
+	e.behind = r.behind
+	until := at + lease + margin
+	e.until, e.end = max(e.until, until), max(e.end, at+lease)
+	if epoch <= e.confirmed {
+		if !p.broken.confirmedEndsAll {
+			e.settled = max(e.settled, until)
+		}
+		return
+	}
+	e.grants = append(e.grants, modelGrant{epoch: epoch, until: until, due: at + lease/3, dueBehind: e.end + 2*slack})
 }
 
 // A follower.
@@ -435,7 +505,11 @@ func (p *proc) follows() {
 	}
 	p.send(p.servers[p.at], p.view, nil, false, func(ok bool) {
 		if ok {
-			again(1)
+			if p.mute || p.slow {
+				again(30)
+			} else {
+				again(1)
+			}
 			return
 		}
 		p.at = (p.at + 1) % len(p.servers)
@@ -474,6 +548,15 @@ func (p *proc) send(to *proc, position int, read []change, fresh bool, done func
 	if p.serves && !p.broken.edgeSpeaksForSelf {
 		r.confirmed = p.least()
 	}
+	for _, e := range p.followers {
+		r.behind = r.behind || p.clock() < e.until
+	}
+	switch {
+	case p.mute:
+		r.confirmed = 0
+	case p.slow:
+		r.confirmed, p.was = min(r.confirmed, p.was), r.confirmed
+	}
 	r.reply = func(a reply) {
 		if p.dead {
 			return
@@ -497,10 +580,10 @@ func (p *proc) send(to *proc, position int, read []change, fresh bool, done func
 // startOver forgets what was said in another history, but not what was revoked.
 func (p *proc) startOver() {
 	p.history++
-	p.view, p.until, p.log = 0, 0, epochs{}
+	p.view, p.until, p.was, p.log = 0, 0, 0, epochs{}
 	for _, e := range p.followers {
 		if !p.broken.oldConfirmations {
-			e.confirmed = 0
+			e.confirmed, e.settled, e.grants = 0, e.until, nil
 		}
 	}
 }

@@ -30,6 +30,13 @@ func simulate(seed uint64, broken clauses) *sim {
 	if len(edges) > 0 {
 		s.startFollower("follower", edges[:1])
 	}
+	switch s.rng.IntN(4) {
+	case 0:
+		s.startFollower("follower", servers).mute = true
+		s.mute = true
+	case 1:
+		s.startFollower("follower", servers).slow = true
+	}
 	s.scheduleRevocations(nodes)
 	s.scheduleDeaths(nodes, edges, servers)
 	if len(nodes) > 1 && s.rng.IntN(3) == 0 {
@@ -275,7 +282,12 @@ func (p *proc) enforce(w *watcher, epoch int, revoked []int, committed int) {
 	})
 }
 
-func (p *proc) confirmedReceipts() { p.sim.confirmed++ }
+func (p *proc) confirmedReceipts() {
+	p.sim.confirmed++
+	if p.sim.mute {
+		p.despite++
+	}
+}
 
 // many runs a number of seeds on all processors; stop ends it early.
 func many(runs uint64, broken clauses, stop func(seed uint64, s *sim) bool) {
@@ -301,16 +313,22 @@ func many(runs uint64, broken clauses, stop func(seed uint64, s *sim) bool) {
 const runs = 10_000
 
 func TestModelHolds(t *testing.T) {
-	var confirmed, bounded atomic.Int64
+	var confirmed, bounded, overdue, despite atomic.Int64
 	many(runs, clauses{}, func(seed uint64, s *sim) bool {
 		confirmed.Add(int64(s.confirmed))
 		bounded.Add(int64(s.bounded))
+		overdue.Add(int64(s.overdue))
+		despite.Add(int64(s.despite))
 		if s.violation != "" {
 			t.Errorf("seed %d: %s", seed, s.violation)
 		}
 		return s.violation != ""
 	})
-	t.Logf("%d runs: %d receipts closed by confirmation, %d by the bound", runs, confirmed.Load(), bounded.Load())
+	t.Logf("%d runs: %d receipts closed by confirmation, %d by the bound; with a follower that never confirms %d by confirmation; %d answers to followers that were overdue",
+		runs, confirmed.Load(), bounded.Load(), despite.Load(), overdue.Load())
+	if overdue.Load() < runs || despite.Load() < runs/20 {
+		t.Errorf("followers that do not confirm have shown nothing: %d were overdue, %d receipts closed despite them", overdue.Load(), despite.Load())
+	}
 	if confirmed.Load() < runs || bounded.Load() < runs/20 {
 		t.Errorf("too few receipts to have shown anything: %d by confirmation, %d by the bound", confirmed.Load(), bounded.Load())
 	}

@@ -44,6 +44,8 @@ type clauses struct {
 	oldConfirmations  bool // who starts over keeps what followers confirmed before
 	lateLookUp        bool // a look-up's answer is taken whatever came meanwhile
 	lastWins          bool // what comes last is kept, not what is highest
+	newestLease       bool // a follower counts as what it was given last, whatever lease from before still runs
+	confirmedEndsAll  bool // a confirmation ends the leases that came with what it confirms
 }
 
 const (
@@ -70,6 +72,9 @@ type sim struct {
 	declared  epochs
 	confirmed int // receipts that closed by confirmation
 	bounded   int // receipts that closed by the bound
+	overdue   int // answers to followers that did not confirm in time
+	despite   int // receipts that closed by confirmation though a follower never confirms
+	mute      bool
 	quiet     int // nothing is revoked before: see scheduleRestore
 	violation string
 }
