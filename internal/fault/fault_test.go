@@ -56,6 +56,7 @@ func TestOf(t *testing.T) {
 		{settings.ErrInvalid, 400, "invalid_settings", none, false},
 		{session.ErrLostRace, 412, "precondition_failed", none, false},
 		{feed.ErrStartOver, 410, "start_over", none, false},
+		{ErrTooMany, 429, "rate_limited", none, false},
 		{feed.ErrLimited, 429, "rate_limited", none, false},
 		{feed.ErrBadQuery, 400, "invalid_request", none, false},
 		{keyring.ErrNoKey, 503, "unavailable", none, true},
