@@ -140,7 +140,9 @@ func start(t *testing.T, options ...option) *server {
 		t.Fatal(err)
 	}
 	config.Validator = s.validator
-	config.Clients = s.accounts
+	if config.Clients == nil {
+		config.Clients = s.accounts
+	}
 	if s.handler, err = newHandler(config, Routes(), set.unguarded); err != nil {
 		t.Fatal(err)
 	}
