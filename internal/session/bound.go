@@ -40,16 +40,7 @@ var errSurplus = errors.New("the user has as many sessions as may be")
 // before all others.
 func (s *Service) keepSignIn(ctx context.Context, issued Issued, from account.Origin) error {
 	by := userActor(issued.User.ID, issued.User.Name, from)
-	err := s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error {
-		surplus, err := s.surplus(ctx, tx, issued)
-		if err == nil && len(surplus) > 0 {
-			err = errSurplus
-		}
-		if err != nil {
-			return err
-		}
-		return keep(ctx, tx, issued, by, from)
-	})
+	err := s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error { return s.keepIfRoom(ctx, tx, issued, by, from) })
 	if !errors.Is(err, errSurplus) {
 		return err
 	}
@@ -68,12 +59,16 @@ func (s *Service) keepSignIn(ctx context.Context, issued Issued, from account.Or
 	return err
 }
 
-// keepIssued is keepSignIn for a session that a client begins. The transaction
-// holds the clock already, and advances it if sessions have to end.
+// keepIssued is keepSignIn for a session that a client begins: it is decided in
+// either transaction.
 func (s *Service) keepIssued(ctx context.Context, c account.Caller, need authz.Need, issued Issued, from account.Origin) error {
+	err := s.store.Record(ctx, c, need, func(tx authz.Tx) error { return s.keepIfRoom(ctx, tx, issued, c.Actor, from) })
+	if !errors.Is(err, errSurplus) {
+		return err
+	}
 	var ended []revocation.Revocation
-	err := s.store.Record(ctx, c, need, func(tx authz.Tx) (err error) {
-		ended, err = s.keepWithin(ctx, tx, 0, issued, c.Actor, from)
+	err = s.store.Update(ctx, c, need, func(tx authz.Tx) (err error) {
+		ended, err = s.keepWithin(ctx, tx, tx.Epoch, issued, c.Actor, from)
 		return err
 	})
 	if err == nil {
@@ -82,18 +77,24 @@ func (s *Service) keepIssued(ctx context.Context, c account.Caller, need authz.N
 	return err
 }
 
+// keepIfRoom writes down a session that begins, or returns errSurplus.
+func (s *Service) keepIfRoom(ctx context.Context, tx store.Tx, issued Issued, by store.Actor, from account.Origin) error {
+	surplus, err := s.surplus(ctx, tx, issued)
+	if err == nil && len(surplus) > 0 {
+		err = errSurplus
+	}
+	if err != nil {
+		return err
+	}
+	return keep(ctx, tx, issued, by, from)
+}
+
 // keepWithin writes down a session that begins, and ends the oldest of the user's
-// if they are too many. epoch is what the transaction has taken from the clock; 0
-// if it holds the clock and has taken none.
+// if they are too many. epoch is what the transaction has taken from the clock.
 func (s *Service) keepWithin(ctx context.Context, tx store.Tx, epoch revocation.Epoch, issued Issued, by store.Actor, from account.Origin) ([]revocation.Revocation, error) {
 	surplus, err := s.surplus(ctx, tx, issued)
 	if err != nil {
 		return nil, err
-	}
-	if len(surplus) > 0 && epoch == 0 {
-		if epoch, err = tx.Advance(ctx, s.now()); err != nil {
-			return nil, err
-		}
 	}
 	ended := make([]revocation.Revocation, len(surplus))
 	entries := make([]store.Audit, len(surplus))

@@ -89,8 +89,8 @@ type Writer interface {
 	Advance(ctx context.Context, now time.Time) (revocation.Epoch, error)
 	// HoldClock holds the clock without advancing it: no other transaction
 	// advances it until this one ends, and what was committed with an epoch before
-	// is seen. Several transactions may hold it. One that holds it must not advance
-	// it.
+	// is seen. Several transactions may hold it. In one that holds it Advance
+	// fails.
 	HoldClock(ctx context.Context) error
 	// PutRevocations raises the revoked-before of scopes; a lower epoch changes nothing.
 	PutRevocations(ctx context.Context, revocations ...revocation.Revocation) error

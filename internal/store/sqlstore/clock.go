@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -24,6 +25,9 @@ func (t *tx) Advance(ctx context.Context, now time.Time) (revocation.Epoch, erro
 		Epoch revocation.Epoch `db:"epoch"`
 		Woken string           `db:"woken"` // nothing: waking is a side effect
 	}
+	if t.holds {
+		return 0, errHolds
+	}
 	at := now.UnixMicro()
 	err := t.get(ctx, "advance the epoch clock", &row, `
 		UPDATE clock SET epoch = CASE WHEN epoch + 1 > ? THEN epoch + 1 ELSE ? END WHERE id = 1
@@ -32,8 +36,13 @@ func (t *tx) Advance(ctx context.Context, now time.Time) (revocation.Epoch, erro
 	return row.Epoch, err
 }
 
+// errHolds is a mistake of the caller: two that hold the clock and then advance it
+// wait for each other.
+var errHolds = errors.New("advance the epoch clock: the transaction holds it without advancing it")
+
 // HoldClock holds the clock; see store.Writer.
 func (t *tx) HoldClock(ctx context.Context) error {
+	t.holds = true
 	if t.d.holdClock == "" {
 		return nil
 	}

@@ -23,7 +23,8 @@ var fill = map[string]string{
 	"revocations": `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
 		INSERT INTO revocations SELECT 'user', 'id-' || i, 1000000 + i FROM n`,
 	"sessions": `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
-		INSERT INTO sessions SELECT 'session-' || i, 'id-' || i, i %% 2, 2000000, 'k1', 'Firefox', '10.0.0.1',
+		INSERT INTO sessions (id, user_id, remember_me, epoch, key_id, device, address, began_at, last_seen_at, expires_at, ended_at, begun_by)
+			SELECT 'session-' || i, 'id-' || i, i %% 2, 2000000, 'k1', 'Firefox', '10.0.0.1',
 			1795435200000000 + i, 1795435200000000 + i, 1797000000000000, 0, 'user' FROM n`,
 	"clock": `UPDATE clock SET epoch = 3000000 + 0 * %d`,
 }

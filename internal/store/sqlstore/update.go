@@ -14,6 +14,7 @@ type tx struct {
 	budget *budget
 	id     string // of the Store, for those whom it wakes
 	wake   bool   // watchers are to be woken at the commit
+	holds  bool   // HoldClock was called
 }
 
 var _ store.Tx = (*tx)(nil)

@@ -128,6 +128,9 @@ var contentionCases = []testCase{
 			clock, err := tx.Clock(t.Context())
 			noErr(t, err)
 			same(t, "the clock that is held", clock, before)
+			if e, err := tx.Advance(t.Context(), noon); err == nil {
+				t.Errorf("the transaction that holds the clock has advanced it to %d", e)
+			}
 			released.Store(true)
 			return nil
 		})
