@@ -1,0 +1,194 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/token"
+	"example.com/curfew/token/bearer"
+	"example.com/curfew/token/follower"
+)
+
+// openStreams are the contexts of the handlers that are waiting for their session's
+// end, by user.
+type openStreams struct {
+	mu     sync.Mutex
+	byUser map[string][]context.Context
+}
+
+func (o *openStreams) add(ctx context.Context, user string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.byUser == nil {
+		o.byUser = map[string][]context.Context{}
+	}
+	o.byUser[user] = append(o.byUser[user], ctx)
+}
+
+// counts returns how many streams of users for which of returns true go on, and how
+// many have been told.
+func (o *openStreams) counts(t *testing.T, of func(user string) bool) (going, told int) {
+	t.Helper()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for user, contexts := range o.byUser {
+		if !of(user) {
+			continue
+		}
+		for _, ctx := range contexts {
+			if ctx.Err() == nil {
+				going++
+				continue
+			}
+			told++
+			if cause := context.Cause(ctx); !errors.Is(cause, token.ErrRevoked) {
+				t.Errorf("a stream of %s ended with %v, want %v", user, cause, token.ErrRevoked)
+			}
+		}
+	}
+	return going, told
+}
+
+// call makes a request of the API, which must be answered with the status given.
+func call(t *testing.T, method, url string, authorize func(*http.Request), body string, status int, answer any) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewBufferString(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Prefer", "wait=30")
+	authorize(r)
+	got, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Body.Close()
+	if got.StatusCode != status {
+		t.Fatalf("%s %s: %d, want %d", method, url, got.StatusCode, status)
+	}
+	if answer != nil {
+		if err := json.NewDecoder(got.Body).Decode(answer); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+type issuedSession struct {
+	Token string `json:"token"`
+}
+
+type newClient struct{ ID, Secret string }
+
+type receipt struct {
+	Enforcement struct {
+		Validators  int  `json:"validators"`
+		Everywhere  bool `json:"effective_everywhere"`
+		ConfirmedBy int  `json:"confirmed"`
+	} `json:"enforcement"`
+}
+
+// "Effective everywhere" also covers what is open: when the receipt says it, every
+// handler whose session has ended has been told, on every follower, whichever node the
+// revocation was made at; and no other has.
+func TestOpenConnectionsEndBeforeTheReceipt(t *testing.T) {
+	cfg := serverConfig(t)
+	cfg.Database = config.Database(pgtest.DSN(t))
+	cfg.KeyEncryptionKey = make([]byte, 32)
+	cfg.Issuer = "https://curfew.test"
+	cfg.AdminPassword = "correct horse battery staple"
+	first, _ := runApp(t, cfg, Options{})
+	second, _ := runApp(t, cfg, Options{})
+	urls := []string{"http://" + first.Addr().String(), "http://" + second.Addr().String()}
+
+	var admin issuedSession
+	call(t, "POST", urls[0]+"/v1/sessions", func(*http.Request) {}, `{"username":"admin","password":"correct horse battery staple"}`, http.StatusCreated, &admin)
+	asAdmin := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+admin.Token) }
+	var client newClient
+	call(t, "POST", urls[0]+"/v1/clients", asAdmin, `{"name":"streams","capabilities":["follow","issue"]}`, http.StatusCreated, &client)
+	asClient := func(r *http.Request) { r.SetBasicAuth(client.ID, client.Secret) }
+
+	var open openStreams
+	var waiting sync.WaitGroup // for handlers to be open
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = r.Context().Err() // a handler that waits for its context
+		open.add(r.Context(), bearer.Session(r.Context()).Subject)
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		waiting.Done()
+		<-r.Context().Done()
+	})
+	var services []string
+	for _, url := range urls {
+		f, err := follower.Open(t.Context(), follower.Config{Server: url, ClientID: client.ID, ClientSecret: client.Secret, Audience: cfg.Issuer})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		service := httptest.NewServer(bearer.Require(f.Validator())(handler))
+		t.Cleanup(service.Close)
+		services = append(services, service.URL)
+	}
+
+	const users, each = 12, 4
+	user := func(i int) string { return fmt.Sprintf("user-%d", i) }
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	stream := func(i int) {
+		var s issuedSession
+		call(t, "POST", urls[i%2]+"/v1/users/"+user(i)+"/sessions", asClient, `{"remember_me":false}`, http.StatusCreated, &s)
+		for n := range each {
+			waiting.Add(1)
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, services[n%2], http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer "+s.Token)
+			got, err := transport.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { got.Body.Close() })
+			if got.StatusCode != http.StatusOK {
+				t.Fatalf("opening a stream: %d", got.StatusCode)
+			}
+		}
+	}
+	for i := range users {
+		stream(i)
+	}
+	waiting.Wait()
+
+	revoke := func(node int, path, body string) {
+		t.Helper()
+		var r receipt
+		call(t, "POST", urls[node]+path, asAdmin, body, http.StatusCreated, &r)
+		if !r.Enforcement.Everywhere || r.Enforcement.Validators != 4 {
+			t.Fatalf("the receipt says %+v, want effective everywhere at 2 nodes and 2 followers", r.Enforcement)
+		}
+	}
+	check := func(what string, of func(string) bool, wantGoing, wantTold int) {
+		t.Helper()
+		if going, told := open.counts(t, of); going != wantGoing || told != wantTold {
+			t.Errorf("%s: %d streams go on and %d were told, want %d and %d", what, going, told, wantGoing, wantTold)
+		}
+	}
+	for node := range urls {
+		revoke(node, "/v1/users/"+user(node)+"/revocations", `{"reason":"test"}`)
+		check("the revoked user", func(u string) bool { return u == user(node) }, 0, each)
+	}
+	check("the others", func(u string) bool { return u != user(0) && u != user(1) }, (users-2)*each, 0)
+	revoke(1, "/v1/revocations", `{"scope":"users","users":["user-2","user-3","user-4"],"reason":"test"}`)
+	check("all after three more", func(string) bool { return true }, (users-5)*each, 5*each)
+	revoke(0, "/v1/revocations", `{"scope":"everyone","reason":"test"}`)
+	check("everyone", func(string) bool { return true }, 0, users*each)
+}
