@@ -120,19 +120,25 @@ func TestPyJWT(t *testing.T) {
 	s.try(front, false)
 }
 
-// TestREADME: what the README shows is what was tried.
+// TestREADME: what the documentation shows is what was tried.
 func TestREADME(t *testing.T) {
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"nginx.conf", "Caddyfile", "jose.mjs"} {
-		text, err := os.ReadFile(filepath.Join("testdata", name))
-		if err != nil {
-			t.Fatal(err)
+	for name, page := range map[string]string{
+		"testdata/nginx.conf": "README.md", "testdata/Caddyfile": "README.md", "testdata/jose.mjs": "README.md",
+		"testdata/websockets.mjs": "cmd/curfew/docs/open-connections.md",
+	} {
+		if !strings.Contains(read(t, filepath.Join(root, page)), read(t, name)) {
+			t.Errorf("%s does not show %s as it is", page, name)
 		}
-		if !strings.Contains(string(readme), string(text)) {
-			t.Errorf("README.md does not show testdata/%s as it is", name)
+	}
+	// The guards of the frameworks, apart from white space.
+	page := strings.Join(strings.Fields(read(t, filepath.Join(root, "cmd/curfew/docs/open-connections.md"))), " ")
+	tried := strings.Join(strings.Fields(read(t, "frameworks/frameworks_test.go")), " ")
+	for _, guard := range []string{
+		"bearer.Require(v)", "e.Use(echo.WrapMiddleware(bearer.Require(v)))",
+		"next := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { c.Request = r; c.Next() }) bearer.Require(v)(next).ServeHTTP(c.Writer, c.Request)",
+	} {
+		if !strings.Contains(page, guard) || !strings.Contains(tried, guard) {
+			t.Errorf("open-connections.md and frameworks_test.go do not both have %s", guard)
 		}
 	}
 }
