@@ -95,6 +95,8 @@ func (s *Service) refused(err error) error {
 	case s.config.Limited == nil:
 	case ok:
 		s.config.Limited(limited.Limit)
+	case errors.Is(err, errShare):
+		s.config.Limited(LimitQueueAccount)
 	case errors.Is(err, ErrBusy):
 		s.config.Limited(LimitQueue)
 	}

@@ -112,7 +112,7 @@ func TestSharesOfTheQueue(t *testing.T) {
 	for i := range 4 {
 		enter("alice", fmt.Sprintf("198.51.100.%d", i))
 	}
-	limited(t, "a fifth of one account", n.signIn("alice", good, "198.51.100.4"))
+	is(t, "a fifth of one account", n.signIn("alice", good, "198.51.100.4"), account.ErrBusy)
 	for i := range 12 {
 		enter(fmt.Sprint("user", i), fmt.Sprintf("2001:db8::%x", i))
 	}

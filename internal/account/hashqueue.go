@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 )
 
 // hashQueue bounds how many passwords are hashed at a time, and how many requests
@@ -72,10 +71,11 @@ type waiter struct {
 	granted chan struct{} // closed when it is its turn
 }
 
-// errShare is the error of an account that has its share of the queue already.
-var errShare = &RateLimited{RetryAfter: time.Second, Limit: LimitQueueAccount}
+// errShare is the error of an account that has its share of the queue already. It
+// wraps ErrBusy.
+var errShare = fmt.Errorf("%w: the account has its share of the queue", ErrBusy)
 
-// enter takes a place in the queue. Its errors are ErrBusy and errShare.
+// enter takes a place in the queue. Its error wraps ErrBusy.
 func (q *hashQueue) enter(o origin) (*place, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -73,6 +73,7 @@ type setup struct {
 	database  string
 	lease     time.Duration
 	level     slog.Level
+	maxQueue  int // of the hash queue; an account has an eighth
 	unguarded bool
 	join      bool // another node has made the installation
 	// hashMemoryKiB is what the hash of a password takes; 0 for the default.
@@ -197,7 +198,7 @@ func (s *server) open(set setup) {
 	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node", Lease: set.lease, OnKeys: s.ring.Sync})
 	fatal(err)
 	s.closing("node", s.node.Close)
-	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied, HashMemoryKiB: set.hashMemoryKiB})
+	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied, HashMemoryKiB: set.hashMemoryKiB, MaxQueue: set.maxQueue})
 	fatal(err)
 	s.sessions = session.New(session.Config{
 		Store: s.store, Accounts: s.accounts, Ring: s.ring, View: s.node, Installation: s.node.Installation(),

@@ -18,7 +18,7 @@ import (
 // hidden, nothing is read. Where the end is beyond doubt, what follows is one more
 // request, as it should be.
 func TestSmuggling(t *testing.T) {
-	s := start(t)
+	s := start(t, func(_ *Config, set *setup) { set.maxQueue = 256 }) // the sign-ins come at once, all for one name
 	good := s.token(s.user("ann"))
 	auth := "Authorization: Bearer " + good + "\r\n"
 	hidden := "GET /v1/session HTTP/1.1\r\nHost: x\r\n" + auth + "\r\n"

@@ -25,6 +25,11 @@ type attempt struct {
 
 // signInFrom signs in by way of a proxy that says where from.
 func signInFrom(client *http.Client, at *Process, address, name, password string) (attempt, error) {
+	return signInWith(client, at, address, name, password, "")
+}
+
+// signInWith is signInFrom with the token of an earlier session; "" for none.
+func signInWith(client *http.Client, at *Process, address, name, password, earlier string) (attempt, error) {
 	body, err := json.Marshal(map[string]string{"username": name, "password": password})
 	if err != nil {
 		return attempt{}, err
@@ -35,6 +40,9 @@ func signInFrom(client *http.Client, at *Process, address, name, password string
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("X-Forwarded-For", address)
+	if earlier != "" {
+		req.Header.Set("Authorization", "Bearer "+earlier)
+	}
 	began := time.Now()
 	resp, err := client.Do(req)
 	if err != nil {
