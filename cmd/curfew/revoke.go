@@ -31,7 +31,7 @@ func (c *cli) revokeCommand() *cobra.Command {
 	command.AddCommand(
 		r.command(&cobra.Command{
 			Use: "user NAME...", Short: "End all sessions of users", Args: arguments("NAME..."),
-			Long:    "Ends all sessions of the users named, by name or id: of all of them or, if one does not exist, of none.",
+			Long:    "Ends all sessions of the users named, by name or id (name:NAME and id:ID say which is meant): of all of them or, if one does not exist, of none.",
 			Example: "  curfew revoke user alice --reason 'laptop stolen' --wait 10s",
 		}, r.users),
 		r.command(&cobra.Command{

@@ -23,7 +23,7 @@ func (c *cli) tokenIssue() *cobra.Command {
 	var rememberMe bool
 	command := &cobra.Command{
 		Use: "issue NAME", Short: "Begin a session of a user, and print its token", Args: arguments("NAME"),
-		Long:    "Begins a session of a user without a password, and prints nothing but its token.",
+		Long:    "Begins a session of a user without a password, and prints nothing but its token. NAME is a name or an id; name:NAME and id:ID say which is meant.",
 		Example: "  curl -H \"Authorization: Bearer $(curfew token issue alice)\" http://127.0.0.1:8420/v1/session",
 	}
 	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {

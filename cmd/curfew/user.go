@@ -16,7 +16,7 @@ import (
 )
 
 func (c *cli) userCommand() *cobra.Command {
-	command := c.group("user", "Accounts", "user shows and changes accounts. A NAME is a user's name, or id.")
+	command := c.group("user", "Accounts", "user shows and changes accounts. A NAME is a user's name or id; name:NAME and id:ID say which is meant.")
 	command.AddCommand(c.userAdd(), c.userList(), c.userShow(), c.userEnable(true), c.userEnable(false), c.userPassword(), c.userGrant())
 	return command
 }
@@ -185,12 +185,8 @@ func (c *cli) userShow() *cobra.Command {
 }
 
 // change changes a user and says so.
-func (c *cli) change(ctx context.Context, t *app.Tools, name string, change wire.UserChange, reason string, said func(store.User) string) error {
-	u, err := t.Accounts.FindUser(ctx, name)
-	if err != nil {
-		return err
-	}
-	u, _, err = t.Accounts.ChangeUser(ctx, t.Caller, u.ID, change, reason)
+func (c *cli) change(ctx context.Context, t *app.Tools, u store.User, change wire.UserChange, reason string, said func(store.User) string) error {
+	u, _, err := t.Accounts.ChangeUser(ctx, t.Caller, u.ID, change, reason)
 	if err != nil {
 		return err
 	}
@@ -215,8 +211,12 @@ func (c *cli) userEnable(enable bool) *cobra.Command {
 		said = func(u store.User) string { return fmt.Sprintf("enabled user %s (%s)", u.Name, u.ID) }
 	}
 	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+		u, err := t.Accounts.FindUser(ctx, args[0])
+		if err != nil {
+			return err
+		}
 		disabled := !enable
-		return c.change(ctx, t, args[0], wire.UserChange{Disabled: &disabled}, reason, said)
+		return c.change(ctx, t, u, wire.UserChange{Disabled: &disabled}, reason, said)
 	})
 	command.Flags().StringVar(&reason, "reason", "", "why, for the audit")
 	return command
@@ -287,7 +287,7 @@ func (c *cli) userGrant() *cobra.Command {
 		}
 		slices.Sort(held)
 		held = slices.Compact(append([]string{}, held...))
-		return c.change(ctx, t, u.ID, wire.UserChange{Permissions: &held}, "", func(u store.User) string {
+		return c.change(ctx, t, u, wire.UserChange{Permissions: &held}, "", func(u store.User) string {
 			if len(u.Permissions) == 0 {
 				return fmt.Sprintf("user %s (%s) holds no permissions", u.Name, u.ID)
 			}

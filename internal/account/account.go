@@ -34,7 +34,10 @@ var (
 	// store.ErrConflict.
 	ErrLastAdministrator = fmt.Errorf("%w: this is the last enabled administrator", store.ErrConflict)
 	// ErrNameTaken wraps store.ErrConflict.
-	ErrNameTaken = fmt.Errorf("%w: another user has this name", store.ErrConflict)
+	ErrNameTaken = fmt.Errorf("%w: another user has this name or id, or one that looks like it", store.ErrConflict)
+	// ErrAmbiguous: a text is the name of one user and the id of another. See
+	// [Ambiguous].
+	ErrAmbiguous = errors.New("ambiguous")
 )
 
 // What decides callers is in package authz, which is below all services.

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/cases"
+	"golang.org/x/text/secure/precis"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -16,9 +17,10 @@ const (
 )
 
 // NormalizeName returns a name as it is shown (NFC, trimmed, runs of spaces made
-// one) and the key that names are compared by, without regard to letter case.
-// Control characters, and those that are not seen or that turn the direction of
-// writing, are refused: a name must not pass for another.
+// one) and the key that names are compared by, without regard to letter case and
+// to joiners. Control characters, and those that are not seen or that turn the
+// direction of writing, are refused: a name must not pass for another. Joiners
+// (U+200C, U+200D) may stand where they change how letters join: see joined.
 func NormalizeName(text string) (name, key string, err error) {
 	if !utf8.ValidString(text) {
 		return "", "", InvalidField("name", "must be UTF-8 text")
@@ -30,7 +32,10 @@ func NormalizeName(text string) (name, key string, err error) {
 	case n > longestName:
 		return "", "", InvalidField("name", "must have at most %d characters, this one has %d", longestName, n)
 	}
-	for _, r := range name {
+	if !joined(name) {
+		return "", "", InvalidField("name", "must have U+200C and U+200D only where they change how letters join")
+	}
+	for _, r := range withoutJoiners(name) {
 		if !visible(r) {
 			return "", "", InvalidField("name", "must not contain %U", r)
 		}
@@ -44,7 +49,58 @@ func NormalizeName(text string) (name, key string, err error) {
 // nameKey folds letter case as Unicode has it for text in any normal form (section
 // 3.13, D145), so that no two spellings that look alike have two keys.
 func nameKey(name string) string {
-	return norm.NFC.String(cases.Fold().String(norm.NFD.String(name)))
+	return norm.NFC.String(cases.Fold().String(norm.NFD.String(withoutJoiners(name))))
+}
+
+const (
+	nonJoiner         = '\u200c'
+	joiner            = '\u200d'
+	emojiPresentation = '\ufe0f'
+	firstSkinTone     = '\U0001f3fb'
+	lastSkinTone      = '\U0001f3ff'
+)
+
+// joined reports whether the joiners of a name stand where they have an effect:
+// after a virama, or between letters of a joining script (RFC 8264, section 9.8,
+// with RFC 5892, appendix A), or between emoji (Unicode UTS 51).
+func joined(name string) bool {
+	rest := []rune(name)
+	var plain strings.Builder // without what joins emoji
+	for i, r := range rest {
+		switch r {
+		case emojiPresentation:
+			if i == 0 || !unicode.Is(unicode.So, rest[i-1]) {
+				return false
+			}
+		case joiner:
+			if i > 0 && i+1 < len(rest) && isEmojiEnd(rest[i-1]) && unicode.Is(unicode.So, rest[i+1]) {
+				continue
+			}
+			plain.WriteRune(r)
+		default:
+			plain.WriteRune(r)
+		}
+	}
+	if !strings.ContainsAny(plain.String(), string(nonJoiner)+string(joiner)) {
+		return true
+	}
+	_, err := precis.OpaqueString.String(plain.String())
+	return err == nil
+}
+
+// isEmojiEnd reports whether an emoji may end with r.
+func isEmojiEnd(r rune) bool {
+	return unicode.Is(unicode.So, r) || r == emojiPresentation || firstSkinTone <= r && r <= lastSkinTone
+}
+
+// withoutJoiners returns a name without the characters that only joined lets pass.
+func withoutJoiners(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r == nonJoiner || r == joiner || r == emojiPresentation {
+			return -1
+		}
+		return r
+	}, name)
 }
 
 // oneSpaced makes one space of several, since a page shows them as one.

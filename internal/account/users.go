@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 
 	"example.com/curfew/internal/authz"
@@ -16,22 +15,37 @@ import (
 )
 
 // Users returns a page of the users whose name or email begins with search, by
-// name; cursor is what the page before returned as next. next is "" at the end.
+// name, and first of all the user with that id; "id:…" finds the id alone, "name:…"
+// no id. cursor is what the page before returned as next. next is "" at the end.
 func (s *Service) Users(ctx context.Context, c Caller, search, cursor string, limit int) (users []store.User, next string, err error) {
 	if err := c.MayEditUsers(); err != nil {
 		return nil, "", err
 	}
-	if search != "" {
-		if _, key, err := NormalizeName(search); err == nil {
+	text, byID, byName := parseHandle(search)
+	if byName {
+		search = text
+		if _, key, err := NormalizeName(text); err == nil {
 			search = key
 		}
+		users, err = s.store.Users(ctx, search, cursor, limit+1)
+		if err != nil {
+			return nil, "", err
+		}
+		if len(users) > limit {
+			users = users[:limit]
+			next = users[limit-1].NameKey
+		}
 	}
-	users, err = s.store.Users(ctx, search, cursor, limit+1)
-	if len(users) > limit {
-		users = users[:limit]
-		next = users[limit-1].NameKey
+	if byID && cursor == "" && token.ValidSubject(text) {
+		named, err := s.store.UsersNamed(ctx, []string{text}, nil)
+		if err != nil {
+			return nil, "", err
+		}
+		if len(named) > 0 && !slices.ContainsFunc(users, func(u store.User) bool { return u.ID == text }) {
+			users = append(named, users...)
+		}
 	}
-	return users, next, err
+	return users, next, nil
 }
 
 // User returns a user.
@@ -49,65 +63,6 @@ func (s *Service) UsersByEmail(ctx context.Context, c Caller, email string) ([]s
 		return nil, err
 	}
 	return s.store.UsersByEmail(ctx, email)
-}
-
-// FindUser returns the user with a name or, failing that, an id.
-func (s *Service) FindUser(ctx context.Context, nameOrID string) (store.User, error) {
-	found, unknown, err := s.find(ctx, []string{nameOrID})
-	if err == nil && len(unknown) > 0 {
-		err = fmt.Errorf("%w: no user has the name or the id %q", store.ErrNotFound, nameOrID)
-	}
-	if err != nil {
-		return store.User{}, err
-	}
-	return found[0], nil
-}
-
-// FindUsers returns the users with the names or ids given, each once, in the order
-// of first mention; and what stands for nobody.
-func (s *Service) FindUsers(ctx context.Context, c Caller, namesOrIDs []string) (found []store.User, unknown []string, err error) {
-	if err := c.MayEditUsers(); err != nil {
-		return nil, nil, err
-	}
-	return s.find(ctx, namesOrIDs)
-}
-
-func (s *Service) find(ctx context.Context, namesOrIDs []string) (found []store.User, unknown []string, err error) {
-	keys := make([]string, 0, len(namesOrIDs))
-	ids := make([]string, 0, len(namesOrIDs))
-	for _, text := range namesOrIDs {
-		if _, key, err := NormalizeName(text); err == nil {
-			keys = append(keys, key)
-		}
-		if token.ValidSubject(text) {
-			ids = append(ids, text)
-		}
-	}
-	users, err := s.store.UsersNamed(ctx, ids, keys)
-	if err != nil {
-		return nil, nil, err
-	}
-	byID, byName := map[string]store.User{}, map[string]store.User{}
-	for _, u := range users {
-		byID[u.ID], byName[u.NameKey] = u, u
-	}
-	seen := map[string]bool{}
-	for _, text := range namesOrIDs {
-		u, ok := byID[text]
-		if _, key, err := NormalizeName(text); err == nil {
-			if named, is := byName[key]; is {
-				u, ok = named, true
-			}
-		}
-		switch {
-		case !ok:
-			unknown = append(unknown, text)
-		case !seen[u.ID]:
-			seen[u.ID] = true
-			found = append(found, u)
-		}
-	}
-	return found, unknown, nil
 }
 
 // draft is a change of a user that has been read and checked.
@@ -390,7 +345,8 @@ func entries(actor store.Actor, old, u store.User, password bool, reason string,
 }
 
 // EnsureUser returns the user with an id, whom it creates without a password, and
-// with the id for a name, if there is none.
+// with the id for a name, if there is none. [ErrNameTaken] if the id is the name of
+// another user, or looks like the name or the id of one.
 func (s *Service) EnsureUser(ctx context.Context, c Caller, id string) (store.User, error) {
 	if err := mayIssue(c); err != nil {
 		return store.User{}, err
@@ -399,23 +355,18 @@ func (s *Service) EnsureUser(ctx context.Context, c Caller, id string) (store.Us
 		return store.User{}, InvalidField("id", "must be 1 to 128 ASCII letters, digits and . _ ~ : @ - |")
 	}
 	u := store.User{ID: id, Permissions: []string{}, CreatedAt: s.now().UnixMicro()}
-	name := id
-	for range 3 {
-		var err error
-		if u.Name, u.NameKey, err = NormalizeName(name); err != nil {
-			return store.User{}, err
-		}
-		err = s.insert(ctx, c, mayIssue, u)
-		if !errors.Is(err, store.ErrConflict) {
-			return u, err
-		}
-		if found, err := s.store.User(ctx, id); !errors.Is(err, store.ErrNotFound) {
-			return found, err // somebody else was quicker
-		}
-		// Another user has the id for a name.
-		name = id[:min(len(id), longestName-9)] + " " + rand.Text()[:8]
+	var err error
+	if u.Name, u.NameKey, err = NormalizeName(id); err != nil {
+		return store.User{}, err
 	}
-	return store.User{}, ErrNameTaken
+	err = s.insert(ctx, c, mayIssue, u)
+	if !errors.Is(err, store.ErrConflict) {
+		return u, err
+	}
+	if found, err := s.store.User(ctx, id); !errors.Is(err, store.ErrNotFound) {
+		return found, err
+	}
+	return store.User{}, err
 }
 
 // Bootstrap makes the first account, `admin`, who administers the system, if

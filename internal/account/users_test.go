@@ -433,6 +433,75 @@ func TestFindUser(t *testing.T) {
 	})
 }
 
+// Since an earlier release a user's name may be another's id: whoever holds
+// UserEdit could once make every command hit another account than was meant.
+func TestAmbiguous(t *testing.T) {
+	engines(t, func(t *testing.T, w *world) {
+		n := w.node()
+		alice := n.add("alice")
+		decoy := n.add("decoy")
+		w.exec("UPDATE users SET name = ?, name_key = ?, name_skeleton = '', skeleton_of = '' WHERE id = ?", "victim", "victim", decoy.ID)
+		w.exec("UPDATE users SET id = ?, id_skeleton = '', skeleton_of = '' WHERE id = ?", "Victim", alice.ID)
+
+		_, err := n.FindUser(t.Context(), "Victim")
+		is(t, "both", err, account.ErrAmbiguous)
+		for _, says := range []string{decoy.ID, "alice", "name:Victim", "id:Victim"} {
+			if !strings.Contains(err.Error(), says) {
+				t.Errorf("%q does not say %s", err, says)
+			}
+		}
+		_, _, err = n.FindUsers(t.Context(), cli, []string{"alice", "Victim"})
+		is(t, "one of a list", err, account.ErrAmbiguous)
+		for text, want := range map[string]string{
+			"id:Victim": "Victim", "name:Victim": decoy.ID, "name:VICTIM": decoy.ID, "victim": decoy.ID, "alice": "Victim", "name:alice": "Victim",
+		} {
+			u, err := n.FindUser(t.Context(), text)
+			noErr(t, err)
+			if u.ID != want {
+				t.Errorf("%s is %s, want %s", text, u.ID, want)
+			}
+		}
+		for _, text := range []string{"id:victim", "id:alice", "name:" + decoy.ID, "id:", "name:", "id:id:Victim"} {
+			_, err := n.FindUser(t.Context(), text)
+			is(t, text, err, store.ErrNotFound)
+		}
+		for search, want := range map[string]int{"Victim": 2, "id:Victim": 1, "id:victim": 0, "name:vic": 1, "name:" + decoy.ID: 0, "id:" + decoy.ID: 1} {
+			users, next, err := n.Users(t.Context(), cli, search, "", 5)
+			noErr(t, err)
+			if len(users) != want || next != "" {
+				t.Errorf("the search for %s finds %d users, want %d", search, len(users), want)
+			}
+		}
+	})
+}
+
+// Neither creating nor renaming makes a name that stands for two.
+func TestNamesOfOthers(t *testing.T) {
+	engines(t, func(t *testing.T, w *world) {
+		n := w.node()
+		n.add("admin", store.AdministerSystem)
+		victim, err := n.EnsureUser(t.Context(), cli, "Subject-1")
+		noErr(t, err)
+		noErr(t, n.change(cli, victim.ID, wire.UserChange{Name: ptr("victim")}))
+		editor := n.as(n.add("editor", store.UserEdit))
+		decoy := n.add("decoy")
+		for _, name := range []string{
+			"Subject-1", "subject-1", "SUBJECT-l", victim.Name, "v\u0456ctim", "\u0430dmin", "adm\u0131n", "ad\u217fin", decoyLike(editor.User.ID),
+		} {
+			_, err := n.CreateUser(t.Context(), editor, wire.UserChange{Name: &name})
+			is(t, fmt.Sprintf("creating %q", name), err, account.ErrNameTaken)
+			is(t, fmt.Sprintf("renaming to %q", name), n.change(editor, decoy.ID, wire.UserChange{Name: &name}), account.ErrNameTaken)
+		}
+		// A sign-in by what looks like a name is none by that name.
+		is(t, "signing in as a look-alike", n.signIn("\u0430dmin", good, "192.0.2.1"), account.ErrBadCredentials)
+		noErr(t, n.signIn("ADMIN", good, "192.0.2.1"))
+		noErr(t, n.change(cli, victim.ID, wire.UserChange{Name: ptr("Subject-1")})) // one's own id
+	})
+}
+
+// decoyLike returns an id in other letters.
+func decoyLike(id string) string { return strings.ToUpper(id) }
+
 func TestUsersPages(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
 		n := w.node()
@@ -492,19 +561,13 @@ func TestEnsureUser(t *testing.T) {
 			t.Errorf("the audit says %+v", e)
 		}
 
-		// Somebody has the id for a name, in any letter case; both live on.
-		taken := n.add("bob")
-		u, err = n.EnsureUser(t.Context(), client, "BOB")
-		noErr(t, err)
-		if u.ID != "BOB" || u.NameKey == taken.NameKey || !strings.HasPrefix(u.Name, "BOB ") {
-			t.Errorf("made %+v", u)
-		}
-		long := strings.Repeat("x", 128)
-		n.add(long)
-		u, err = n.EnsureUser(t.Context(), client, long)
-		noErr(t, err)
-		if u.ID != long || len(u.Name) > 128 {
-			t.Errorf("made %q with a name of %d bytes", u.ID, len(u.Name))
+		// An id that is the name of another user is not told apart from it.
+		n.add("bob")
+		for _, id := range []string{"bob", "BOB", "b0b", "AUTH0|42"} {
+			_, err = n.EnsureUser(t.Context(), client, id)
+			is(t, id, err, account.ErrNameTaken)
+			_, err = n.store.User(t.Context(), id)
+			is(t, id, err, store.ErrNotFound)
 		}
 
 		for _, id := range []string{"", ".", "..", "me", "a/b", "ä", strings.Repeat("x", 129)} {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -105,6 +106,10 @@ func (x *exchange) checkNames(names []string, view *bulkView) error {
 		return nil
 	}
 	found, unknown, err := x.config.Accounts.FindUsers(x.ctx, x.caller, names)
+	if ambiguous, ok := errors.AsType[*account.Ambiguous](err); ok {
+		view.Errors["names"] = sentence(ambiguous)
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -82,7 +82,7 @@ func (w *window) buttonsOfUsers(name string) {
 	w.follow("a[href='/new-user']")
 	w.fill("#name", "admin")
 	w.follow("form[action='/users'] button.primary")
-	w.says("Somebody has this name already.")
+	w.says("Another user has this name or ID, or one that looks like it.")
 	w.fill("#name", name)
 	w.fill("#email", "comer@example.com")
 	w.fill("#password", userPassword)

@@ -208,7 +208,7 @@ func fieldErrors(err error) (fields map[string]string, known bool) {
 	case errors.Is(err, account.ErrLastAdministrator):
 		return map[string]string{"permissions": "This is the last administrator who can sign in: nobody could administer Curfew any more."}, true
 	case errors.Is(err, account.ErrNameTaken):
-		return map[string]string{"name": "Somebody has this name already."}, true
+		return map[string]string{"name": "Another user has this name or ID, or one that looks like it."}, true
 	}
 	return nil, false
 }

@@ -51,7 +51,7 @@ func TestNewUser(t *testing.T) {
 	if u.Email != "zoe@example.com" || len(u.Permissions) != 1 || u.Permissions[0] != store.UserEdit || u.PasswordHash == "" {
 		t.Errorf("made %+v", u)
 	}
-	a := p.post("/users", "name", "ZOË", "email", "zoe@example.com").is(http.StatusUnprocessableEntity).says("Somebody has this name already.")
+	a := p.post("/users", "name", "ZOË", "email", "zoe@example.com").is(http.StatusUnprocessableEntity).says("Another user has this name or ID, or one that looks like it.")
 	if a.input("name") != "ZOË" || a.input("email") != "zoe@example.com" {
 		t.Error("what was typed is gone")
 	}
@@ -73,7 +73,7 @@ func TestChangeUser(t *testing.T) {
 	p := s.as(s.admin)
 	path := "/users/" + other.ID
 	p.get(p.post(path, "name", "Others", "email", "o@example.com").to(path).location).is(http.StatusOK).says("Saved.", "Others")
-	a := p.post(path, "name", "third", "email", "x@example.com").is(http.StatusUnprocessableEntity).says("Somebody has this name already.")
+	a := p.post(path, "name", "third", "email", "x@example.com").is(http.StatusUnprocessableEntity).says("Another user has this name or ID, or one that looks like it.")
 	if a.input("name") != "third" || a.input("email") != "x@example.com" {
 		t.Error("what was typed is gone")
 	}

@@ -29,7 +29,6 @@ var (
 	ErrBadMethod    = errors.New("method not allowed")       // 405
 	ErrTooLarge     = errors.New("the body is too large")    // 413
 	ErrMediaType    = errors.New("unsupported media type")   // 415
-	ErrAmbiguous    = errors.New("ambiguous")                // 422: more than one goes by that name
 	ErrTooMany      = errors.New("too many at a time")       // 429
 	ErrNeedsIfMatch = errors.New("If-Match is required")     // 428
 	ErrInternal     = errors.New("internal error")           // 500: a defect of ours
@@ -88,7 +87,7 @@ var table = append([]row{
 	{is: ErrBadMethod, status: 405, code: wire.CodeBadMethod},
 	{is: ErrTooLarge, status: 413, code: wire.CodeTooLarge},
 	{is: ErrMediaType, status: 415, code: wire.CodeMediaType},
-	{is: ErrAmbiguous, status: 422, code: wire.CodeAmbiguous},
+	{is: account.ErrAmbiguous, status: 422, code: wire.CodeAmbiguous},
 	{is: ErrTooMany, status: 429, code: wire.CodeRateLimited},
 	{is: ErrNeedsIfMatch, status: 428, code: wire.CodeNeedsIfMatch},
 	{is: ErrInternal, status: 500, code: wire.CodeInternal},

@@ -66,7 +66,7 @@ func TestOf(t *testing.T) {
 		{ErrBadMethod, 405, "method_not_allowed", none, false},
 		{ErrTooLarge, 413, "too_large", none, false},
 		{ErrMediaType, 415, "unsupported_media_type", none, false},
-		{ErrAmbiguous, 422, "ambiguous", none, false},
+		{account.ErrAmbiguous, 422, "ambiguous", none, false},
 		{ErrNeedsIfMatch, 428, "precondition_required", none, false},
 		{ErrInternal, 500, "internal", none, true},
 		{ErrNotReady, 503, "unavailable", none, true},

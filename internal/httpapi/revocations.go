@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/fault"
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 )
@@ -36,6 +37,12 @@ func revokeMany(c *call) error {
 	if err := decode(c.r, &body, false); err != nil {
 		return err
 	}
+	if body.Scope == "users" && len(body.Users) > 0 && c.caller.MayAdminister() == nil {
+		var err error
+		if body.Users, err = c.resolve(body.Users); err != nil {
+			return err
+		}
+	}
 	wait, done := c.wait()
 	defer done()
 	receipt, err := c.Sessions.RevokeMany(c.ctx, c.caller, body, wait)
@@ -43,6 +50,26 @@ func revokeMany(c *call) error {
 		return err
 	}
 	return c.receipt(http.StatusCreated, receipt, wait)
+}
+
+// resolve returns the ids of the users that texts stand for: ids, names, "id:…" or
+// "name:…". All of them must stand for one.
+func (c *call) resolve(texts []string) ([]string, error) {
+	if len(texts) > session.MaxUsers {
+		return texts, nil // to be refused
+	}
+	found, unknown, err := c.Accounts.FindUsers(c.ctx, c.caller, texts)
+	if err != nil {
+		return nil, err
+	}
+	if len(unknown) > 0 {
+		return nil, session.UnknownUsersError(unknown)
+	}
+	ids := make([]string, len(found))
+	for i, u := range found {
+		ids[i] = u.ID
+	}
+	return ids, nil
 }
 
 // receipt is GET /v1/revocations/{epoch}.

@@ -129,6 +129,10 @@ func (e *errUnknownUsers) Error() string {
 
 func (e *errUnknownUsers) Unwrap() error { return store.ErrNotFound }
 
+// UnknownUsersError returns the error of users that do not exist. It wraps
+// store.ErrNotFound.
+func UnknownUsersError(ids []string) error { return &errUnknownUsers{ids} }
+
 // UnknownUsers returns the ids of the users that did not exist, if that is what
 // err is about.
 func UnknownUsers(err error) []string {

@@ -35,7 +35,7 @@ func (s *Service) receipt(ctx context.Context, c account.Caller, scope, id, reas
 // whoever may revoke its scope; store.ErrNotFound if nothing was revoked at that
 // epoch.
 func (s *Service) Receipt(ctx context.Context, c account.Caller, epoch revocation.Epoch, wait time.Duration) (wire.Receipt, error) {
-	entries, err := s.store.Audits(ctx, store.AuditFilter{Epoch: epoch, Scoped: true}, mostUsers)
+	entries, err := s.store.Audits(ctx, store.AuditFilter{Epoch: epoch, Scoped: true}, MaxUsers)
 	if err != nil {
 		return wire.Receipt{}, err
 	}

@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	mostUsers     = 10_000 // in one revoking call
-	longestReason = 1000   // bytes
+	// MaxUsers is how many users one call may revoke.
+	MaxUsers      = 10_000
+	longestReason = 1000 // bytes
 )
 
 // revoking is the need of calls that revoke sessions of a user.
@@ -174,8 +175,8 @@ func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what wire.Re
 		cl.users = slices.Clone(what.Users)
 		slices.Sort(cl.users)
 		cl.users = slices.Compact(cl.users)
-		if n := len(cl.users); n < 1 || n > mostUsers {
-			return wire.Receipt{}, account.InvalidField("users", "must name 1 to %d users, these are %d", mostUsers, n)
+		if n := len(cl.users); n < 1 || n > MaxUsers {
+			return wire.Receipt{}, account.InvalidField("users", "must name 1 to %d users, these are %d", MaxUsers, n)
 		}
 		for _, id := range cl.users {
 			add(wire.ActionRevokeUser, "user", id, revocation.User(id))

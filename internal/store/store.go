@@ -154,11 +154,14 @@ type UserReader interface {
 
 // UserWriter writes accounts.
 type UserWriter interface {
-	// InsertUser fails with ErrConflict if the id or the name key is taken, or if
-	// one of them or the email is longer than 1024 bytes.
+	// InsertUser fails with ErrConflict if the id or the name key is taken, if one
+	// of them is the id or the name of another user or looks like it (the skeleton
+	// of Unicode UTS 39, letter case aside), or if one of them or the email is
+	// longer than 1024 bytes. Two calls at once are ordered, so that one sees the
+	// other.
 	InsertUser(ctx context.Context, u User) error
-	// UpdateUser replaces all but ID, CreatedAt and LastSignInAt. ErrNotFound,
-	// ErrConflict.
+	// UpdateUser replaces all but ID, CreatedAt and LastSignInAt. ErrNotFound; and
+	// ErrConflict as InsertUser, if the name key is a new one.
 	UpdateUser(ctx context.Context, u User) error
 	// TouchUser sets LastSignInAt.
 	TouchUser(ctx context.Context, id string, lastSignInAt int64) error

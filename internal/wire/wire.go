@@ -277,7 +277,7 @@ const (
 	CodeForbidden       = "forbidden"
 	CodeNotFound        = "not_found"
 	CodeConflict        = "conflict"
-	CodeAmbiguous       = "ambiguous" // 422: an email that several users have
+	CodeAmbiguous       = "ambiguous" // 422: the name of one user and the id of another
 	CodeInvalidSettings = "invalid_settings"
 	CodeInvalidRequest  = "invalid_request"
 	CodeRateLimited     = "rate_limited"

@@ -30,6 +30,10 @@ type dialect struct {
 	// clock until this one ends. "" where writers take turns anyway.
 	holdClock string
 
+	// lockNames is a statement that lets one transaction at a time give a name to a
+	// user, until it ends. "" where writers take turns anyway.
+	lockNames string
+
 	// wake is an expression for a RETURNING clause that wakes the watchers of
 	// other processes at the commit. Its parameter says who wakes them.
 	wake string
@@ -77,6 +81,7 @@ var postgresDialect = &dialect{
 	// that came later wait for those that wait to advance it: no stream of the
 	// former keeps a revocation out.
 	holdClock: "LOCK TABLE clock IN SHARE MODE",
+	lockNames: fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", namesLock),
 	wake:      "pg_notify('" + notifyChannel + "', ?)::text",
 	auditID:   func(int) string { return "nextval('audit_ids')" },
 	diagnose:  diagnosePostgres,

@@ -21,6 +21,14 @@ func LimitPages(tb testing.TB, s any, pages int) {
 	}
 }
 
+// Exec runs a statement past everything, as an earlier release would.
+func Exec(tb testing.TB, s any, statement string) {
+	tb.Helper()
+	if _, err := s.(*Store).write.ExecContext(tb.Context(), statement); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // PostgresTLS returns how the connections of a URL are encrypted, the URL that the
 // listener gets, and the warning.
 func PostgresTLS(url string) (mode, dsn, warning string, err error) {

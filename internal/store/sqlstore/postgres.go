@@ -200,6 +200,9 @@ const schemaLock = 0x4375726665770001 // "Curfew", 1
 const setPatience = `set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true),
 	set_config('idle_in_transaction_session_timeout', '35s', true)`
 
+// namesLock is the advisory lock of transactions that name users: see lockNames.
+const namesLock = 0x4375726665770002 // "Curfew", 2
+
 // preparePostgres looks at what is in a database, and makes the schema or brings
 // it up to date if create is set.
 func preparePostgres(ctx context.Context, config pq.Config, create bool) error {

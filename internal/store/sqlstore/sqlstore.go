@@ -60,6 +60,17 @@ func (c Config) logger() *slog.Logger {
 // Whoever opens a store must close it. Open gives up when ctx ends; the store
 // lives on after that.
 func Open(ctx context.Context, c Config) (store.Store, error) {
+	s, err := open(ctx, c)
+	if err != nil || !c.Create {
+		return s, err
+	}
+	if err := s.(*Store).checkNames(ctx, c.logger()); err != nil {
+		return nil, errors.Join(fmt.Errorf("compare the names of users: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, c Config) (store.Store, error) {
 	if path, ok := strings.CutPrefix(c.URL, "sqlite:"); ok {
 		return openSQLite(ctx, path, c)
 	}

@@ -15,6 +15,7 @@ type tx struct {
 	id     string // of the Store, for those whom it wakes
 	wake   bool   // watchers are to be woken at the commit
 	holds  bool   // HoldClock was called
+	names  bool   // holds the lock of names
 }
 
 var _ store.Tx = (*tx)(nil)

@@ -123,20 +123,28 @@ func (q *queries) CountUsers(ctx context.Context) (int64, error) {
 	return n, err
 }
 
-// InsertUser adds a user. That the id or the name is taken does not end the
-// transaction on either engine.
+// InsertUser adds a user. That the id or the name is taken, or looks like that of
+// another user, does not end the transaction on either engine.
 func (t *tx) InsertUser(ctx context.Context, u store.User) error {
 	const what = "add a user"
 	if err := fits(what, u.ID, u.NameKey, u.Email); err != nil {
 		return err
 	}
+	if err := t.lockNames(ctx); err != nil {
+		return err
+	}
+	name, id := skeleton(u.NameKey), skeleton(u.ID)
 	n, err := t.exec(ctx, what, `
-		INSERT INTO users (id, name, name_key, email, email_key, permissions, administrator, disabled, password_hash, created_at, last_sign_in_at)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
-		u.ID, u.Name, u.NameKey, u.Email, emailKey(u.Email), list(u.Permissions), administrator(&u), bit(u.Disabled),
-		u.PasswordHash, u.CreatedAt, u.LastSignInAt)
+		INSERT INTO users (id, name, name_key, email, email_key, permissions, password_hash, name_skeleton, id_skeleton, skeleton_of,
+			administrator, disabled, created_at, last_sign_in_at)
+		SELECT ?,?,?,?,?,?,?,?,?,?, CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint)
+		WHERE NOT EXISTS (SELECT 1 FROM users WHERE name_skeleton <> '' AND name_skeleton IN (?,?))
+			AND NOT EXISTS (SELECT 1 FROM users WHERE id_skeleton <> '' AND id_skeleton IN (?,?))
+		ON CONFLICT DO NOTHING`,
+		u.ID, u.Name, u.NameKey, u.Email, emailKey(u.Email), list(u.Permissions), u.PasswordHash, name, id, u.NameKey,
+		administrator(&u), bit(u.Disabled), u.CreatedAt, u.LastSignInAt, name, id, name, id)
 	if err == nil && n == 0 {
-		return fmt.Errorf("%s: %w: the name or the id is taken", what, store.ErrConflict)
+		return fmt.Errorf("%s: %w: another user has that name or id, or one that looks like it", what, store.ErrConflict)
 	}
 	return err
 }
@@ -151,20 +159,35 @@ func (t *tx) UpdateUser(ctx context.Context, u store.User) error {
 	if err := fits(what, u.NameKey, u.Email); err != nil {
 		return err
 	}
+	old, err := t.User(ctx, u.ID)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	name := skeleton(u.NameKey)
+	if old.NameKey != u.NameKey {
+		if err := t.lockNames(ctx); err != nil {
+			return err
+		}
+		others, err := t.lookAlikes(ctx, u.ID, name)
+		if err != nil {
+			return err
+		}
+		if len(others) > 0 {
+			return fmt.Errorf("%s: %w: another user has that name or id, or one that looks like it", what, store.ErrConflict)
+		}
+	}
 	// A name that is taken is found by looking, since the error would end a
 	// transaction of PostgreSQL. Of two that take it at once, one still gets that.
 	n, err := t.exec(ctx, what, `
-		UPDATE users SET name = ?, name_key = ?, email = ?, email_key = ?, permissions = ?, administrator = ?, disabled = ?, password_hash = ?
+		UPDATE users SET name = ?, name_key = ?, email = ?, email_key = ?, permissions = ?, administrator = ?, disabled = ?, password_hash = ?,
+			name_skeleton = ?, id_skeleton = ?, skeleton_of = CASE WHEN name_key = ? THEN skeleton_of ELSE ? END
 		WHERE id = ? AND NOT EXISTS (SELECT 1 FROM users AS other WHERE other.name_key = ? AND other.id <> ?)`,
 		u.Name, u.NameKey, u.Email, emailKey(u.Email), list(u.Permissions), administrator(&u), bit(u.Disabled), u.PasswordHash,
-		u.ID, u.NameKey, u.ID)
-	if err != nil || n > 0 {
-		return err
+		name, skeleton(u.ID), u.NameKey, u.NameKey, u.ID, u.NameKey, u.ID)
+	if err == nil && n == 0 {
+		return fmt.Errorf("%s: %w: the name is taken", what, store.ErrConflict)
 	}
-	if _, err := t.User(ctx, u.ID); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return fmt.Errorf("%s: %w: the name is taken", what, store.ErrConflict)
+	return err
 }
 
 // TouchUser sets LastSignInAt.

@@ -91,6 +91,76 @@ var userCases = []testCase{
 			is(t, s.Update(t.Context(), func(tx store.Tx) error { return tx.InsertUser(t.Context(), c.user) }), c.want)
 		}
 	}},
+	{"no name or id passes for another", func(t *testing.T, open Open) {
+		s := open(t)
+		insertUsers(t, s, store.User{ID: "id-admin", NameKey: "admin"}, store.User{ID: "Subject.1", NameKey: "somebody"})
+		bob := store.User{ID: "id-bob", NameKey: "bob"}
+		insertUsers(t, s, bob)
+		for _, c := range []struct{ what, name string }{
+			{"another's id", "id-admin"},
+			{"another's id, folded", "subject.1"},
+			{"Cyrillic a", "\u0430dmin"},
+			{"dotless i", "adm\u0131n"},
+			{"one-dot leader, like another's id", "subject\u20241"},
+			{"l for 1, like another's id", "subject.l"},
+			{"r and n for m", "adrnin"},
+			{"full width", "\uff41\uff44\uff4d\uff49\uff4e"},
+			{"mathematical", "\U0001d41a\U0001d41d\U0001d426\U0001d422\U0001d427"},
+		} {
+			err := s.Update(t.Context(), func(tx store.Tx) error {
+				return tx.InsertUser(t.Context(), store.User{ID: "new", NameKey: c.name})
+			})
+			if !errors.Is(err, store.ErrConflict) {
+				t.Errorf("%s: a user called %q: %v, want a conflict", c.what, c.name, err)
+			}
+			renamed := bob
+			renamed.NameKey = c.name
+			if err := s.Update(t.Context(), func(tx store.Tx) error { return tx.UpdateUser(t.Context(), renamed) }); !errors.Is(err, store.ErrConflict) {
+				t.Errorf("%s: bob renamed to %q: %v, want a conflict", c.what, c.name, err)
+			}
+		}
+		for _, id := range []string{"admin", "ADMIN", "adrnin", "bob", "b0b", "subject.1"} {
+			if err := s.Update(t.Context(), func(tx store.Tx) error {
+				return tx.InsertUser(t.Context(), store.User{ID: id, NameKey: "new"})
+			}); !errors.Is(err, store.ErrConflict) {
+				t.Errorf("a user with the id %q: %v, want a conflict", id, err)
+			}
+		}
+		// One's own name and id may be the same, and a name that was given up is free.
+		insertUsers(t, s, store.User{ID: "own", NameKey: "own"})
+		renamed := bob
+		renamed.NameKey = "bobby"
+		update(t, s, func(tx store.Tx) error { return tx.UpdateUser(t.Context(), renamed) })
+		insertUsers(t, s, store.User{ID: "another", NameKey: "b0b"})
+		// A sign-in goes by the name alone: what looks like it finds nobody.
+		for _, name := range []string{"\u0430dmin", "adm\u0131n", "bob"} {
+			_, err := s.UserByName(t.Context(), name)
+			is(t, err, store.ErrNotFound)
+		}
+		// After a conflict the transaction goes on.
+		update(t, s, func(tx store.Tx) error {
+			is(t, tx.InsertUser(t.Context(), store.User{ID: "new", NameKey: "\u0430dmin"}), store.ErrConflict)
+			return tx.InsertUser(t.Context(), store.User{ID: "new", NameKey: "new"})
+		})
+	}},
+	{"of two that take the same handle at once, as a name and as an id, one gets it", func(t *testing.T, open Open) {
+		one, other := open(t), open(t)
+		for i := range 20 {
+			handle := fmt.Sprint("handle ", i)
+			errs := make(chan error, 2)
+			for _, c := range []struct {
+				s store.Store
+				u store.User
+			}{{one, store.User{ID: handle, NameKey: fmt.Sprint("first ", i)}}, {other, store.User{ID: fmt.Sprint("id ", i), NameKey: handle}}} {
+				go func() {
+					errs <- c.s.Update(t.Context(), func(tx store.Tx) error { return tx.InsertUser(t.Context(), c.u) })
+				}()
+			}
+			if a, b := <-errs, <-errs; errors.Is(a, store.ErrConflict) == errors.Is(b, store.ErrConflict) {
+				t.Fatalf("%v and %v, want one conflict", a, b)
+			}
+		}
+	}},
 	{"a change leaves id and dates alone", func(t *testing.T, open Open) {
 		s := open(t)
 		bob := store.User{ID: "id-bob", NameKey: "bob", CreatedAt: 5}
