@@ -139,14 +139,18 @@ func (p *serverProcess) read(file string) string {
 	return string(data)
 }
 
-var bannerLine = regexp.MustCompile(`(?m)^  (open|metrics|password) +(\S+)$`)
+var bannerLine = regexp.MustCompile(`(?m)^  (open|metrics|password) +(?:in the file )?(\S+)$`)
 
-// banner returns what the server has shown on the terminal.
+// banner returns what the server has shown, and the password from the file that it
+// has named.
 func (p *serverProcess) banner() map[string]string {
 	names := map[string]string{"open": "URL", "metrics": "METRICS", "password": "PASSWORD"}
 	found := map[string]string{}
 	for _, m := range bannerLine.FindAllStringSubmatch(p.read(p.out), -1) {
 		found[names[m[1]]] = m[2]
+	}
+	if file := found["PASSWORD"]; file != "" {
+		found["PASSWORD"] = strings.TrimSpace(p.read(file))
 	}
 	_, found["ADDRESS"], _ = strings.Cut(found["URL"], "://")
 	return found

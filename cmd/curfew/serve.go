@@ -18,7 +18,7 @@ func (c *cli) serveCommand() *cobra.Command {
 		Use: "serve", Short: "Run a server", Args: arguments(),
 		Long: "serve runs a server: API, console and change feed. It needs no configuration: the database is then a file in the working directory.\n\n" +
 			"Every flag can also be given in the environment, as shown in brackets. Secrets can be given in a file, named by the variable with _FILE at its end. " +
-			"CURFEW_ADMIN_PASSWORD is the password of the account admin that the first start makes; without it one is made up and shown once.",
+			"CURFEW_ADMIN_PASSWORD is the password of the account admin that the first start makes; without it one is made up, and shown once on a terminal or else written to a file that the log names.",
 		Example: "  curfew serve\n" +
 			"  curfew serve --listen :443 --issuer https://curfew.example --tls-cert cert.pem --tls-key key.pem\n" +
 			"  CURFEW_KEY_ENCRYPTION_KEY_FILE=/run/secrets/kek curfew serve --database postgres://curfew@db/curfew",

@@ -95,16 +95,31 @@ func TestKilledAtTheFirstStart(t *testing.T) {
 	}
 }
 
-// The password that the first start makes up is for the terminal alone: no log, at
-// any level, and no file has it.
-func TestPasswordIsShownOnceAndNowhereElse(t *testing.T) {
-	p := startServer(t, &serverProcess{args: []string{"--log-level", "debug"}})
+// The password that the first start makes up is shown on a terminal (see
+// TestLogOnATerminal). Elsewhere it goes into a file that the owner alone may read,
+// and into no log, at any level, nor into another file.
+func TestFirstPasswordIsInAFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/curfew.db.admin-password", []byte("of an earlier database"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := startServer(t, &serverProcess{dir: dir, args: []string{"--log-level", "debug"}})
 	password := p.banner()["PASSWORD"]
 	if len(password) < 20 {
 		t.Fatalf("the password %q is too short to be one", password)
 	}
-	if n := strings.Count(p.read(p.out), password); n != 1 {
-		t.Errorf("it is shown %d times, want once", n)
+	kept := dir + "/curfew.db.admin-password.2"
+	if p.read(kept) != password+"\n" || !strings.Contains(p.read(p.log), kept) {
+		t.Errorf("the password is not in %s, or the log does not name it", kept)
+	}
+	if info, err := os.Stat(kept); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v: others may read it", info, err)
+	}
+	if earlier := p.read(dir + "/curfew.db.admin-password"); earlier != "of an earlier database" {
+		t.Errorf("a file that was there holds %q now", earlier)
+	}
+	if strings.Contains(p.read(p.out), password) {
+		t.Error("it is shown, too")
 	}
 	got := p.ask(t, "POST", "/v1/sessions", "", `{"username":"admin","password":"`+password+`"}`)
 	if got.status != http.StatusCreated {
@@ -116,10 +131,10 @@ func TestPasswordIsShownOnceAndNowhereElse(t *testing.T) {
 	}
 	secrets := []string{password, got.member(t, "token")}
 	for _, file := range files {
-		if file == p.out {
-			continue
-		}
 		for _, secret := range secrets {
+			if file == kept && secret == password {
+				continue
+			}
 			if strings.Contains(p.read(file), secret) {
 				t.Errorf("%s has it, too", file)
 			}

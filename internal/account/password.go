@@ -27,12 +27,17 @@ const (
 	saltLength  = 16
 )
 
-func checkPassword(field, password string) error {
+// CheckPassword refuses a password that is too short, too long or easy to guess by
+// one who knows the user: context is the user's name, email and the like. The
+// error is an [*Invalid] about the field.
+func CheckPassword(field, password string, context ...string) error {
 	switch n := len(password); {
 	case n < ShortestPassword:
 		return InvalidField(field, "must have at least %d bytes, this one has %d", ShortestPassword, n)
 	case n > LongestPassword:
 		return InvalidField(field, "must have at most %d bytes, this one has %d", LongestPassword, n)
+	case guessable(password, context...):
+		return InvalidField(field, "is easy to guess: it is common, a sequence or a repetition, or made of a name; use several unrelated words, or let a password manager make one")
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, 
 			return nil, err
 		}
 	}
-	if err := checkPassword("new", change.New); err != nil {
+	if err := CheckPassword("new", change.New, u.Name, u.Email); err != nil {
 		return nil, err
 	}
 	if c.IsSelf(userID) {

@@ -74,8 +74,9 @@ type draft struct {
 	password string  // hash; "" for none
 }
 
-// read checks every member of a change and reports all that is wrong.
-func (s *Service) read(ctx context.Context, change wire.UserChange) (draft, error) {
+// read checks every member of a change of a user, who is as given before it, and
+// reports all that is wrong.
+func (s *Service) read(ctx context.Context, change wire.UserChange, before store.User) (draft, error) {
 	d := draft{change: change}
 	var wrong Invalid
 	note := func(err error) {
@@ -108,7 +109,9 @@ func (s *Service) read(ctx context.Context, change wire.UserChange) (draft, erro
 		}
 	}
 	if change.Password != nil {
-		note(checkPassword("password", *change.Password))
+		u := before
+		d.applyTo(&u)
+		note(CheckPassword("password", *change.Password, before.Name, u.Name, u.Email))
 	}
 	if len(wrong.Fields) > 0 {
 		return d, &wrong
@@ -156,7 +159,7 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, change wire.UserChan
 	if change.Name == nil {
 		return store.User{}, InvalidField("name", "is required")
 	}
-	d, err := s.read(ctx, change)
+	d, err := s.read(ctx, change, store.User{})
 	if err != nil {
 		return store.User{}, err
 	}
@@ -220,7 +223,7 @@ func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change wi
 	if err != nil {
 		return store.User{}, nil, err
 	}
-	d, err := s.read(ctx, change)
+	d, err := s.read(ctx, change, before)
 	if err != nil {
 		return store.User{}, nil, err
 	}
@@ -370,33 +373,37 @@ func (s *Service) EnsureUser(ctx context.Context, c Caller, id string) (store.Us
 }
 
 // Bootstrap makes the first account, `admin`, who administers the system, if
-// there is no user at all. With password "" it makes one up and returns it.
-func (s *Service) Bootstrap(ctx context.Context, password string) (created bool, generated string, err error) {
+// there is no user at all. With password "" it makes one up, and has keep deliver it
+// before there is an account: one whose password is lost is of no use. keep may be
+// called and no account be made, since another node was quicker.
+func (s *Service) Bootstrap(ctx context.Context, password string, keep func(generated string) error) (created bool, err error) {
 	n, err := s.store.CountUsers(ctx)
 	if err != nil || n > 0 {
-		return false, "", err
+		return false, err
 	}
 	if password == "" {
-		generated = newPassword()
-		password = generated
+		password = newPassword()
+		if err := keep(password); err != nil {
+			return false, err
+		}
 	}
-	if err := checkPassword("password", password); err != nil {
-		return false, "", err
+	if err := CheckPassword("password", password); err != nil {
+		return false, err
 	}
 	u := store.User{
 		ID: newID(), Name: "admin", NameKey: "admin", Permissions: []string{store.AdministerSystem},
 		CreatedAt: s.now().UnixMicro(),
 	}
 	if u.PasswordHash, err = s.hash(ctx, password); err != nil {
-		return false, "", err
+		return false, err
 	}
 	err = nameTaken(s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error {
 		return insert(ctx, tx, store.Actor{Kind: store.ActorSystem}, u)
 	}))
 	if errors.Is(err, store.ErrConflict) {
-		return false, "", nil // another node was quicker
+		return false, nil // another node was quicker
 	}
-	return err == nil, generated, err
+	return err == nil, err
 }
 
 // newPassword returns 100 random bits, in groups that can be read and typed.

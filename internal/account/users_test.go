@@ -329,6 +329,9 @@ func TestLastAdministrator(t *testing.T) {
 			"disable and more": {Disabled: ptr(true), Password: ptr("another password")},
 		} {
 			for who, c := range map[string]account.Caller{"oneself": n.as(b), "command line": cli} {
+				if who == "oneself" {
+					change.Password = nil // which takes another call
+				}
 				err := n.change(c, b.ID, change)
 				is(t, who+": "+what, err, account.ErrLastAdministrator)
 				is(t, who+": "+what, err, store.ErrConflict)
@@ -613,7 +616,7 @@ func TestEnsureUserAtOnce(t *testing.T) {
 func TestBootstrap(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
 		nodes := []*node{w.node(), w.node()}
-		_, _, err := nodes[0].Bootstrap(t.Context(), "short")
+		_, err := nodes[0].Bootstrap(t.Context(), "short", nil)
 		invalid(t, "a short password", err, "password")
 
 		type result struct {
@@ -624,8 +627,15 @@ func TestBootstrap(t *testing.T) {
 		results := make(chan result)
 		for _, n := range nodes {
 			go func() {
-				made, password, err := n.Bootstrap(context.WithoutCancel(t.Context()), "")
-				results <- result{made, password, err}
+				var r result
+				r.made, r.err = n.Bootstrap(context.WithoutCancel(t.Context()), "", func(generated string) error {
+					r.password = generated
+					return nil
+				})
+				if !r.made {
+					r.password = "" // of no use
+				}
+				results <- r
 			}()
 		}
 		password := ""
@@ -643,9 +653,9 @@ func TestBootstrap(t *testing.T) {
 			t.Errorf("the first account holds %q", u.Permissions)
 		}
 		nodes[0].noSecrets(password)
-		made, generated, err := nodes[1].Bootstrap(t.Context(), good)
-		if made || generated != "" || err != nil {
-			t.Errorf("a second time: made %v, %q, %v", made, generated, err)
+		made, err := nodes[1].Bootstrap(t.Context(), good, nil)
+		if made || err != nil {
+			t.Errorf("a second time: made %v, %v", made, err)
 		}
 		is(t, "the password of the second time", nodes[0].signIn("admin", good, home.Address), account.ErrBadCredentials)
 	})
@@ -653,9 +663,14 @@ func TestBootstrap(t *testing.T) {
 
 func TestBootstrapWithPassword(t *testing.T) {
 	n := sqlite(t).node()
-	made, generated, err := n.Bootstrap(t.Context(), good)
-	if !made || generated != "" || err != nil {
-		t.Fatalf("made %v, generated %q, %v", made, generated, err)
+	full := errors.New("the disk is full")
+	made, err := n.Bootstrap(t.Context(), "", func(string) error { return full })
+	if is(t, "a password that cannot be kept", err, full); made {
+		t.Fatal("there is an account whose password is lost")
+	}
+	made, err = n.Bootstrap(t.Context(), good, nil)
+	if !made || err != nil {
+		t.Fatalf("made %v, %v", made, err)
 	}
 	noErr(t, n.signIn("admin", good, home.Address))
 }

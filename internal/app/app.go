@@ -28,8 +28,9 @@ import (
 type Options struct {
 	// Logger gets the log. Nil discards it.
 	Logger *slog.Logger
-	// Terminal is shown where the server can be reached and, once, the password
-	// of the first account. Nil: nobody looks.
+	// Terminal is shown where the server can be reached. If it is a terminal, it is
+	// also shown, once, the password of the first account; else that is written to a
+	// file. Nil: nothing is shown.
 	Terminal io.Writer
 	Now      func() time.Time // nil means time.Now
 }
@@ -59,7 +60,7 @@ func Open(ctx context.Context, cfg config.Server, options Options) (*App, error)
 	if a.doors, err = newDoors(&a.config.Listener, options); err != nil {
 		return nil, err
 	}
-	greeting, err := a.open(ctx)
+	greeting, err := a.open(ctx, IsTerminal(options.Terminal))
 	if err == nil && options.Terminal != nil {
 		err = greet(options.Terminal, greeting)
 	}
@@ -69,7 +70,7 @@ func Open(ctx context.Context, cfg config.Server, options Options) (*App, error)
 	return a, nil
 }
 
-func (a *App) open(ctx context.Context) (greeting, error) {
+func (a *App) open(ctx context.Context, terminal bool) (greeting, error) {
 	// The addresses come first: whoever cannot listen should not touch the data.
 	if err := a.listen(ctx); err != nil {
 		return greeting{}, err
@@ -86,9 +87,13 @@ func (a *App) open(ctx context.Context) (greeting, error) {
 	if err := a.openServices(ctx); err != nil {
 		return greeting{}, err
 	}
-	made, password, err := a.accounts.Bootstrap(ctx, a.config.AdminPassword)
+	var password firstPassword
+	made, err := a.accounts.Bootstrap(ctx, a.config.AdminPassword, a.keepPassword(terminal, &password))
+	if err == nil { // else there may be an account all the same: the file stays
+		err = a.tell(ctx, password, made)
+	}
 	if err != nil {
-		return greeting{}, fmt.Errorf("making the account admin: %w", err)
+		return greeting{}, fmt.Errorf("make the account admin: %w", err)
 	}
 	if err := a.mount(); err != nil {
 		return greeting{}, err

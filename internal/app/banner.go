@@ -9,17 +9,17 @@ import (
 // greeting is what a start says to whoever looks at the terminal.
 type greeting struct {
 	Version  string
-	URL      string   // to open in a browser
-	Database string   // "" for an edge
-	Upstream []string // of an edge
-	Metrics  string   // URL, "" if there are none
-	First    bool     // the first start: an account was made
-	Password string   // that was made up for it; "" if it was given
-	Unused   bool     // an earlier start made it, and nobody has ever signed in
+	URL      string        // to open in a browser
+	Database string        // "" for an edge
+	Upstream []string      // of an edge
+	Metrics  string        // URL, "" if there are none
+	First    bool          // the first start: an account was made
+	Password firstPassword // that was made up for it; zero if it was given
+	Unused   bool          // an earlier start made it, and nobody has ever signed in
 }
 
 // greet writes to the terminal. This is the one place where the password is ever
-// shown: it goes into no log.
+// shown, on a terminal only: it goes into no log.
 func greet(w io.Writer, g greeting) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n  Curfew %s\n\n", g.Version)
@@ -34,8 +34,10 @@ func greet(w io.Writer, g greeting) error {
 		fmt.Fprintf(&b, "  follows    %s\n", strings.Join(g.Upstream, ", "))
 	}
 	switch {
-	case g.Password != "":
-		fmt.Fprintf(&b, "\n  account    admin\n  password   %s\n\n  It is not shown again: change it after signing in, or with\n  curfew user password admin\n", g.Password)
+	case g.Password.file != "":
+		fmt.Fprintf(&b, "\n  account    admin\n  password   in the file %s\n\n  Sign in, change it, and remove the file.\n", g.Password.file)
+	case g.Password.password != "":
+		fmt.Fprintf(&b, "\n  account    admin\n  password   %s\n\n  It is not shown again: change it after signing in, or with\n  curfew user password admin\n", g.Password.password)
 	case g.First:
 		fmt.Fprintf(&b, "\n  account    admin, with the password from CURFEW_ADMIN_PASSWORD\n")
 	}

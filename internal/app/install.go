@@ -70,8 +70,15 @@ func install(ctx context.Context, s store.Store, now time.Time, cfg config.Serve
 // usablePassword says whether the first account can have the password given; ""
 // means that one will be made up. Later starts have no use for it.
 func usablePassword(password string) error {
-	if n := len(password); n > 0 && (n < account.ShortestPassword || n > account.LongestPassword) {
-		return &config.OptionError{Option: "CURFEW_ADMIN_PASSWORD", Problem: fmt.Sprintf("has %d bytes: a password has from %d to %d", n, account.ShortestPassword, account.LongestPassword)}
+	if password == "" {
+		return nil
+	}
+	if err := account.CheckPassword("password", password); err != nil {
+		invalid, ok := errors.AsType[*account.Invalid](err)
+		if !ok {
+			return err
+		}
+		return &config.OptionError{Option: "CURFEW_ADMIN_PASSWORD", Problem: invalid.Fields[0].Detail}
 	}
 	return nil
 }

@@ -76,7 +76,7 @@ func TestInstall(t *testing.T) {
 func TestInstallWithAnUnusablePassword(t *testing.T) {
 	s := openEmpty(t)
 	for _, n := range []int{1, 11, 1025} {
-		cfg := config.Server{AdminPassword: strings.Repeat("x", n)}
+		cfg := config.Server{AdminPassword: strings.Repeat("correct horse battery ", 50)[:n]}
 		if _, _, err := install(t.Context(), s, time.Now(), cfg, "127.0.0.1:1"); !errors.Is(err, config.ErrInvalid) {
 			t.Errorf("%d bytes: %v, want ErrInvalid", n, err)
 		}
@@ -84,9 +84,14 @@ func TestInstallWithAnUnusablePassword(t *testing.T) {
 			t.Fatalf("%d bytes: there is an installation: %v", n, err)
 		}
 	}
+	for _, password := range []string{"password1234", "curfew-admin"} {
+		if _, _, err := install(t.Context(), s, time.Now(), config.Server{AdminPassword: password}, "127.0.0.1:1"); !errors.Is(err, config.ErrInvalid) {
+			t.Errorf("%s: %v, want ErrInvalid", password, err)
+		}
+	}
 	for _, n := range []int{12, 1024} {
 		s := openEmpty(t)
-		cfg := config.Server{AdminPassword: strings.Repeat("x", n)}
+		cfg := config.Server{AdminPassword: strings.Repeat("correct horse battery ", 50)[:n]}
 		if _, _, err := install(t.Context(), s, time.Now(), cfg, "127.0.0.1:1"); err != nil {
 			t.Errorf("%d bytes: %v", n, err)
 		}
@@ -113,11 +118,18 @@ func TestDefaultIssuer(t *testing.T) {
 
 func TestGreeting(t *testing.T) {
 	var b bytes.Buffer
-	if err := greet(&b, greeting{URL: "http://a", First: true, Password: "secret-1"}); err != nil {
+	if err := greet(&b, greeting{URL: "http://a", First: true, Password: firstPassword{password: "secret-1"}}); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(b.String(), "open       http://a\n") || strings.Count(b.String(), "secret-1") != 1 {
 		t.Errorf("%s", b.String())
+	}
+	b.Reset()
+	if err := greet(&b, greeting{URL: "http://a", First: true, Password: firstPassword{"secret-1", "/a/file"}}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(b.String(), "secret-1") || !strings.Contains(b.String(), "in the file /a/file\n") {
+		t.Errorf("with a file: %s", b.String())
 	}
 	b.Reset()
 	if err := greet(&b, greeting{URL: "http://a", First: true}); err != nil {

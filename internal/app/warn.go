@@ -56,7 +56,7 @@ func nodeName(address string) string {
 	return net.JoinHostPort(host, port)
 }
 
-func (a *App) greeting(ctx context.Context, made bool, password string) (greeting, error) {
+func (a *App) greeting(ctx context.Context, made bool, password firstPassword) (greeting, error) {
 	g := greeting{
 		Version: Version(), Database: a.config.Database.String(), First: made, Password: password,
 		URL: a.url(), Metrics: a.metricsURL(),

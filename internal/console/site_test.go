@@ -112,7 +112,7 @@ func open(t *testing.T) *site {
 		Store: s.store, Accounts: s.accounts, Ring: s.ring, View: s.node, Installation: s.node.Installation(), Now: s.now,
 	})
 	t.Cleanup(s.sessions.Close)
-	_, _, err = s.accounts.Bootstrap(ctx, password)
+	_, err = s.accounts.Bootstrap(ctx, password, nil)
 	s.must(err)
 	s.admin, err = s.accounts.FindUser(ctx, "admin")
 	s.must(err)

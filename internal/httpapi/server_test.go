@@ -204,7 +204,7 @@ func (s *server) open(set setup) {
 		Store: s.store, Accounts: s.accounts, Ring: s.ring, View: s.node, Installation: s.node.Installation(),
 	})
 	s.Cleanup(s.sessions.Close)
-	_, _, err = s.accounts.Bootstrap(ctx, password)
+	_, err = s.accounts.Bootstrap(ctx, password, nil)
 	fatal(err)
 	s.admin, err = s.accounts.FindUser(ctx, "admin")
 	fatal(err)
