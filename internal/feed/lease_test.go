@@ -412,3 +412,28 @@ func TestClientsAreCheckedAgain(t *testing.T) {
 		}
 	}
 }
+
+// The moment for which an overdue follower waits does not cost it the poll that is
+// pending beside.
+func TestPauseLeavesThePendingPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := hubAt(10)
+		h.mustAnswer(t, Query{Follower: "f"})
+		time.Sleep(testLease)
+		renewed(h, 10)
+		c := newCrowd(1)
+		if _, one, err := h.ask(t.Context(), Query{Follower: "f", After: 10, Wait: 3 * time.Second}, member{c, "f"}); one == nil {
+			t.Fatal(err)
+		}
+		if a := h.mustAnswer(t, Query{Follower: "f"}); a.Lease != minLease {
+			t.Errorf("a lease of %v, want %v", a.Lease, minLease)
+		}
+		if all, named := h.holding(); all != 1 || named != 1 || c.count() != 0 {
+			t.Errorf("%d polls are pending, %d by name; want the one from before", all, named)
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		c.all(t, 10, nil)
+		h.close()
+	})
+}

@@ -82,11 +82,13 @@ func (one *held) checkCredential(ctx context.Context) error {
 	return one.q.Credential.Check(ctx)
 }
 
-// holdLocked holds a poll for d at most. A follower asks one question at a time: a
-// poll of before, on a connection that it has given up, is let go. The error wraps
+// holdLocked holds a poll for d at most. A follower waits with one poll at a time: a
+// poll of before, on a connection that it has given up, is let go, unless one only
+// pauses: it may be a follower's question beside the poll. The error wraps
 // ErrLimited.
 func (h *hub) holdLocked(one *held, d time.Duration) error {
-	if one.q.Follower != "" {
+	named := one.q.Follower != "" && !one.paused
+	if named {
 		if before := h.heldBy[one.q.key()]; before != nil && h.letGoLocked(before) {
 			before.timer.Stop()
 			h.running.Go(func() { // ends at once
@@ -101,7 +103,7 @@ func (h *hub) holdLocked(one *held, d time.Duration) error {
 		return fmt.Errorf("%w: %d polls of client %q are pending, which is the limit; try again later, or create another client", ErrLimited, u.held, one.q.Client)
 	}
 	u.held++
-	if one.q.Follower != "" {
+	if named {
 		h.heldBy[one.q.key()] = one
 	}
 	one.at = len(h.waiting)
@@ -153,8 +155,8 @@ func (h *hub) letGoLocked(one *held) bool {
 	h.waiting = h.waiting[:len(h.waiting)-1]
 	one.at = -1
 	h.releaseLocked(one)
-	if one.q.Follower != "" {
-		delete(h.heldBy, one.q.key())
+	if key := one.q.key(); h.heldBy[key] == one {
+		delete(h.heldBy, key)
 	}
 	return true
 }

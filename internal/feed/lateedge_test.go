@@ -1,0 +1,91 @@
+package feed
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/curfew/revocation"
+	"example.com/curfew/token"
+)
+
+// An edge confirms as late as the last of its followers. Whatever they do, it keeps
+// its own lease, and the others behind it keep theirs.
+func TestEdgeKeepsItsLeaseWhateverItsFollowersDo(t *testing.T) {
+	for name, follow := range map[string]struct {
+		every time.Duration // how often the follower polls; 0: once
+		name  func(poll int) string
+	}{
+		"falls silent":           {0, func(int) string { return "f" }},
+		"never confirms":         {200 * time.Millisecond, func(int) string { return "f" }},
+		"comes under new names":  {200 * time.Millisecond, func(i int) string { return fmt.Sprint(i / 10) }},
+		"is new with every poll": {time.Second, func(i int) string { return fmt.Sprint(i) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server, edge := hubAt(10), newHub(time.Now, LongestLease, 0, func(context.Context) error { return nil })
+				ctx, stop := context.WithCancel(t.Context())
+				ask := func(wait time.Duration) {
+					view, tl := edge.standing()
+					q := Query{Client: "edge", Follower: "edge", After: view, Confirmed: min(view, tl.least), Behind: tl.followers, Wait: wait}
+					if a, err := server.changes(ctx, q); err == nil {
+						edge.publish(update{epoch: max(a.Epoch, edge.viewEpoch()), lease: token.Lease{Start: time.Now(), Length: a.Lease}})
+					} else if ctx.Err() == nil {
+						t.Error(err)
+					}
+				}
+				ask(0)
+				done := make(chan struct{}, 3)
+				start := func(loop func()) { go func() { loop(); done <- struct{}{} }() }
+				start(func() { // what the edge follows with
+					for ctx.Err() == nil {
+						ask(testLease / 3)
+						time.Sleep(time.Millisecond)
+					}
+				})
+				start(func() { // what it reports with
+					for told := revocation.Epoch(0); ctx.Err() == nil; time.Sleep(pollEvery / 2) {
+						edge.tidyFollowers()
+						if _, tl := edge.standing(); tl.least > told {
+							told = tl.least
+							ask(0)
+						}
+					}
+				})
+				start(func() { // the follower behind it
+					for i := 0; ctx.Err() == nil; i++ {
+						if follow.every > 0 || i == 0 {
+							_, _ = edge.changes(ctx, Query{Client: "hostile", Follower: follow.name(i), After: edge.viewEpoch()})
+						}
+						time.Sleep(max(follow.every, pollEvery))
+					}
+				})
+				least := testLease
+				for at := time.Duration(0); at < 20*testLease; at += 100 * time.Millisecond {
+					if at%time.Second == 0 {
+						renewed(server, revocation.Epoch(20+at/time.Second))
+						server.tidyFollowers()
+					}
+					time.Sleep(100 * time.Millisecond)
+					edge.mu.Lock()
+					least = min(least, edge.trusted.Left(time.Now()))
+					edge.mu.Unlock()
+				}
+				if least < testLease/3 {
+					t.Errorf("the edge had as little as %v left of its lease", least)
+				}
+				if _, tl := server.standing(); tl.least < revocation.Epoch(20+18*testLease/time.Second) {
+					t.Errorf("what is enforced behind the edge has come no further than %d", tl.least)
+				}
+				stop()
+				for range cap(done) {
+					<-done
+				}
+				server.close()
+				edge.close()
+			})
+		})
+	}
+}
