@@ -91,8 +91,7 @@ var children = map[string]func(target string) error{
 			if err := syscall.Kill(os.Getpid(), syscall.SIGSTOP); err != nil {
 				return err
 			}
-			time.Sleep(time.Minute) // the signal takes its time to reach all threads
-			return nil
+			select {} // the signal takes its time to reach all threads
 		})
 	},
 }

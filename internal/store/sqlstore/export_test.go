@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // CheckDecisiveOnly has every file count as too large to be read whole at a start.
@@ -11,6 +12,15 @@ func CheckDecisiveOnly(tb testing.TB) {
 	before := checkStartWhole
 	checkStartWhole = 0
 	tb.Cleanup(func() { checkStartWhole = before })
+}
+
+// GiveTime has a store give each reading and each Update so much time.
+func GiveTime(s any, budget time.Duration) {
+	store := s.(*Store)
+	patient := *store.d
+	patient.budget = budget
+	store.d = &patient
+	store.queries.d, store.queries.within = &patient, timeout(budget)
 }
 
 // LimitPages has a store of SQLite find the disk full at so many pages.

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/internal/store/sqlstore"
@@ -159,14 +159,18 @@ func TestPostgresWarnings(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{Fsync: true, Settings: map[string]string{"full_page_writes": "on"}})
 	noErr(t, server.CreateDatabase("curfew"))
 	s := open(t, server.DSN("curfew"))
+	// The connections of the store learn of a change one by one.
 	warned := func(when string, want ...string) {
 		t.Helper()
-		got := s.Warnings(t.Context())
-		ok := len(got) == len(want)
-		for i := range want {
-			ok = ok && strings.Contains(got[i], want[i])
-		}
-		if !ok {
+		var got []string
+		if !await.Holds(await.Limit, func() bool {
+			got = s.Warnings(t.Context())
+			ok := len(got) == len(want)
+			for i := range want {
+				ok = ok && strings.Contains(got[i], want[i])
+			}
+			return ok
+		}) {
 			t.Errorf("%s: warnings %q, want %q", when, got, want)
 		}
 	}
@@ -174,10 +178,6 @@ func TestPostgresWarnings(t *testing.T) {
 		t.Helper()
 		must(t)(server.Exec(`ALTER SYSTEM SET ` + name + ` = ` + value))
 		must(t)(server.Exec(`SELECT pg_reload_conf()`))
-		for must(t)(server.Exec(`SELECT setting FROM pg_settings WHERE name = '`+name+`'`)) != strings.Trim(value, "'") {
-			time.Sleep(10 * time.Millisecond)
-		}
-		time.Sleep(100 * time.Millisecond) // until the other connections know
 	}
 	warned("a server as it should be")
 	set("fsync", "off")
@@ -186,9 +186,9 @@ func TestPostgresWarnings(t *testing.T) {
 	set("fsync", "on")
 	set("full_page_writes", "on")
 	server.Standby(t, pgtest.Options{})
-	for must(t)(server.Exec(`SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'`)) == "0" {
-		time.Sleep(20 * time.Millisecond)
-	}
+	await.Until(t, "the standby streams", func() bool {
+		return must(t)(server.Exec(`SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'`)) != "0"
+	})
 	warned("a replica", "synchronous")
 	set("synchronous_standby_names", "'*'")
 	warned("a synchronous replica")
@@ -245,18 +245,14 @@ func TestPostgresLogsNoPassword(t *testing.T) {
 	watch := s.Watch(t.Context())
 	<-watch
 	noErr(t, server.Stop(pgtest.Immediate))
-	for deadline := time.Now().Add(5 * time.Second); !strings.Contains(log.String(), "lost") && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
-	}
+	await.Until(t, "the log says lost", func() bool { return strings.Contains(log.String(), "lost") })
 	_, err = s.Clock(t.Context())
 	is(t, err, store.ErrUnavailable)
 	address.User = url.UserPassword("postgres", "wr0ng-"+password)
 	noErr(t, server.Start())
 	_, wrong := sqlstore.Open(t.Context(), sqlstore.Config{URL: address.String()})
 	is(t, wrong, store.ErrUnavailable)
-	for deadline := time.Now().Add(5 * time.Second); !strings.Contains(log.String(), "again") && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
-	}
+	await.Until(t, "the log says again", func() bool { return strings.Contains(log.String(), "again") })
 	said := log.String()
 	if strings.Count(said, "\n") != 2 {
 		t.Errorf("the log should have one line when it was lost and one when it was found again:\n%s", said)

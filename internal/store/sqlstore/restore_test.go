@@ -340,7 +340,7 @@ func TestRestoreMeetsStart(t *testing.T) {
 		go func() {
 			done <- sqlstore.Restore(t.Context(), sqlstore.Restoring{From: backup, To: "sqlite:" + path, Replace: true, Now: noon, Audit: cli})
 		}()
-		time.Sleep(time.Duration(i%15) * time.Millisecond)
+		time.Sleep(time.Duration(i%15) * time.Millisecond) // the start meets each stage of the restoring
 		s, err := sqlstore.Open(t.Context(), sqlstore.Config{URL: "sqlite:" + path})
 		noErr(t, err) // it waits for what takes milliseconds
 		switch err := <-done; {

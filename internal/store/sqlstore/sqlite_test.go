@@ -103,17 +103,19 @@ func TestSQLiteStartsTogether(t *testing.T) {
 	for range 5 {
 		url := "sqlite:" + filepath.Join(t.TempDir(), "curfew.db")
 		const starts = 4
-		var running sync.WaitGroup
+		var running, opened sync.WaitGroup
+		opened.Add(starts)
 		var epochs [starts]revocation.Epoch
 		for i := range starts {
 			running.Go(func() {
 				s, err := sqlstore.Open(t.Context(), sqlstore.Config{URL: url, Create: true})
+				opened.Done()
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				defer s.Close()
-				time.Sleep(50 * time.Millisecond) // until the last has come
+				opened.Wait()
 				if epochs[i], err = revokeAt(t.Context(), s, noon); err != nil {
 					t.Error(err)
 				}
@@ -414,7 +416,7 @@ func TestSQLiteLockedElsewhere(t *testing.T) {
 		is(t, err, store.ErrLocked)
 		is(t, err, store.ErrUnavailable)
 	}
-	if d := time.Since(began); d < 4*time.Second || d > 15*time.Second {
+	if d := time.Since(began); d < 4*time.Second || d > slowness*5*time.Second {
 		t.Errorf("it took %v, want about the 5 s of the busy timeout", d)
 	}
 	other.end()
@@ -430,11 +432,7 @@ func TestSQLiteOtherProcess(t *testing.T) {
 	other := startChild(t, "revoke", "sqlite:"+path, nil)
 	watch := s.Watch(t.Context())
 	for i := range 5 {
-		time.Sleep(150 * time.Millisecond)
-		select { // what is left from before
-		case <-watch:
-		default:
-		}
+		quiet(watch) // what is left from before
 		before, err := s.Clock(t.Context())
 		noErr(t, err)
 		// Both advance one clock.
@@ -446,12 +444,8 @@ func TestSQLiteOtherProcess(t *testing.T) {
 		user := fmt.Sprint("theirs-", i)
 		_, err = fmt.Fprintln(other.input, user)
 		noErr(t, err)
-		for deadline := time.After(2 * time.Second); ; {
-			select {
-			case <-watch:
-			case <-deadline:
-				t.Fatal("not noticed")
-			}
+		for {
+			woken(t, "by another process", watch)
 			r, err := s.RevokedBefore(t.Context(), user, "")
 			noErr(t, err)
 			if r.User > 0 {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
 )
@@ -198,7 +199,7 @@ var contentionCases = []testCase{
 			e, err := tx.Advance(t.Context(), noon)
 			noErr(t, err)
 			noErr(t, tx.PutRevocations(t.Context(), at(e, revocation.User("ann"))...))
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), await.Limit)
 			defer cancel()
 			for range 5 {
 				r, err := s.RevokedBefore(ctx, "ann", "")
@@ -264,6 +265,7 @@ func nothingMissed(t *testing.T, open Open) {
 						if epoch, err = tx.Advance(t.Context(), noon.Add(skew)); err != nil {
 							return err
 						}
+						// The commit comes some time after the epoch was given: what is tested.
 						time.Sleep(time.Duration(random.Int64N(int64(2 * time.Millisecond))))
 						return tx.PutRevocations(t.Context(), at(epoch, scopes...)...)
 					})
