@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store/pgtest"
 )
 
@@ -32,7 +33,7 @@ func TestDatabaseThatDoesNotAnswer(t *testing.T) {
 	fails := func(t *testing.T) {
 		t.Helper()
 		for _, args := range commands {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), await.Limit)
 			cmd := exec.CommandContext(ctx, program(t), args...)
 			var out, log bytes.Buffer
 			cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir, p.env, &out, &log
@@ -50,7 +51,7 @@ func TestDatabaseThatDoesNotAnswer(t *testing.T) {
 			if out.Len() > 0 {
 				t.Errorf("%v: said %s", args, out.String())
 			}
-			if took > 15*time.Second {
+			if took > 3*time.Second*slower {
 				t.Errorf("%v: after %v", args, took)
 			}
 			t.Logf("%v: after %v: %s", args, took.Round(time.Millisecond), log.String())

@@ -10,13 +10,14 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
+
+	"example.com/curfew/internal/await"
 )
 
 // curfew runs a command on the database of a server and returns what it printed.
 func (p *serverProcess) curfew(t *testing.T, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), await.Limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program(t), args...)
 	var out, log bytes.Buffer
@@ -63,7 +64,7 @@ func (a answer) member(t *testing.T, path string) string {
 }
 
 // ask sends a request to a server.
-func (p *serverProcess) ask(t *testing.T, method, path, token, body string) answer {
+func (p *serverProcess) ask(t testing.TB, method, path, token, body string) answer {
 	t.Helper()
 	a, err := p.tryAsk(t.Context(), method, path, token, body)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/config"
 )
 
@@ -31,7 +32,7 @@ type serverProcess struct {
 
 // startServer starts a server in a directory of its own, waits until it is ready,
 // and ends it with the test.
-func startServer(t *testing.T, p *serverProcess) *serverProcess {
+func startServer(t testing.TB, p *serverProcess) *serverProcess {
 	t.Helper()
 	if p.dir == "" {
 		p.dir = t.TempDir()
@@ -53,7 +54,7 @@ func startServer(t *testing.T, p *serverProcess) *serverProcess {
 
 // program returns the path of the program that is tested: this binary, under the
 // name that makes it curfew.
-func program(t *testing.T) string {
+func program(t testing.TB) string {
 	t.Helper()
 	path, err := exec.LookPath("curfew")
 	if err != nil {
@@ -117,19 +118,29 @@ func (p *serverProcess) start(path string) error {
 
 // ready waits until the server says that it is.
 func (p *serverProcess) ready() error {
-	deadline := time.Now().Add(20 * time.Second)
-	for time.Now().Before(deadline) {
-		if log, err := os.ReadFile(p.log); err == nil && strings.Contains(string(log), `"msg":"ready"`) {
-			return nil
-		}
+	ready := false
+	ended := func() bool {
 		select {
 		case <-p.done:
-			return fmt.Errorf("the server ended: %w\n%s", p.err, p.read(p.log))
-		case <-time.After(2 * time.Millisecond):
+			return true
+		default:
+			return false
 		}
 	}
-	return fmt.Errorf("the server is not ready after 20 s\n%s", p.read(p.log))
+	if !await.Holds(await.Limit, func() bool {
+		ready = p.logs(`"msg":"ready"`)
+		return ready || ended()
+	}) {
+		return fmt.Errorf("the server is not ready after %v\n%s", await.Limit, p.read(p.log))
+	}
+	if !ready {
+		return fmt.Errorf("the server ended: %w\n%s", p.err, p.read(p.log))
+	}
+	return nil
 }
+
+// logs reports whether the log has a text.
+func (p *serverProcess) logs(text string) bool { return strings.Contains(p.read(p.log), text) }
 
 func (p *serverProcess) read(file string) string {
 	data, err := os.ReadFile(file)
@@ -173,7 +184,7 @@ func (p *serverProcess) stop() error {
 	if err := p.signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	if err := p.wait(20 * time.Second); err != nil {
+	if err := p.wait(await.Limit); err != nil {
 		return fmt.Errorf("%w\n%s", err, p.read(p.log))
 	}
 	return nil

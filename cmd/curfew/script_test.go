@@ -15,10 +15,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store/pgtest"
 )
 
@@ -216,15 +216,12 @@ func scriptUntil(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: until [!] [-stdout PATTERN] COMMAND…")
 	}
-	const limit = 15 * time.Second
-	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
-		code := execute(ts, args)
-		if (code == 0) == want && pattern.MatchString(ts.ReadFile("stdout")) {
-			return
-		}
-		if time.Now().After(end) {
-			ts.Fatalf("not within %v; the last exit code was %d", limit, code)
-		}
+	var code int
+	if !await.Holds(await.Limit, func() bool {
+		code = execute(ts, args)
+		return (code == 0) == want && pattern.MatchString(ts.ReadFile("stdout"))
+	}) {
+		ts.Fatalf("not within %v; the last exit code was %d", await.Limit, code)
 	}
 }
 
@@ -256,7 +253,7 @@ func httpMain() {
 }
 
 func request(method, url, body, kind, bearer, basic string) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), await.Limit)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"example.com/curfew/internal/await"
 )
 
 // What the command line changes is known to a running server within 250 ms, with
@@ -28,22 +30,23 @@ func TestServerNoticesTheCommandLine(t *testing.T) {
 			if got := p.ask(t, "GET", "/v1/session", token, ""); got.status != http.StatusOK {
 				t.Fatalf("before: %d %s", got.status, got.body)
 			}
+			began := time.Now()
+			p.ask(t, "GET", "/v1/session", token, "")
+			own := time.Since(began) // how slow this machine is now
 			p.curfew(t, change.args...)
 			committed := time.Now() // or a little earlier
-			for {
-				got := p.ask(t, "GET", "/v1/session", token, "")
-				took := time.Since(committed)
-				if got.status == http.StatusUnauthorized {
-					if reason := got.member(t, "code"); reason != "revoked" {
-						t.Errorf("refused for %s, want revoked", reason)
-					}
-					t.Logf("refused %v after the command had ended", took)
-					return
-				}
-				if took > 250*time.Millisecond*slower {
-					t.Fatalf("still %d after %v", got.status, took)
-				}
-				time.Sleep(time.Millisecond)
+			var got answer
+			await.Until(t, "the server notices", func() bool {
+				got = p.ask(t, "GET", "/v1/session", token, "")
+				return got.status == http.StatusUnauthorized
+			})
+			if reason := got.member(t, "code"); reason != "revoked" {
+				t.Errorf("refused for %s, want revoked", reason)
+			}
+			took := time.Since(committed)
+			t.Logf("refused %v after the command had ended", took)
+			if took > 250*time.Millisecond*slower+20*own {
+				t.Errorf("refused after %v; a check takes %v", took, own)
 			}
 		})
 	}
@@ -53,23 +56,19 @@ func TestServerNoticesTheCommandLine(t *testing.T) {
 // with other tests, than where they are promised.
 const slower = 10
 
-// From nothing to the first good answer.
-func TestStartsQuickly(t *testing.T) {
-	best := time.Hour
-	for range 3 {
-		began := time.Now()
-		p := startServer(t, &serverProcess{})
-		if got := p.ask(t, "GET", "/readyz", "", ""); got.status != http.StatusOK {
-			t.Fatalf("%d %s", got.status, got.body)
+// BenchmarkStart is the time from nothing to the first good answer. The goal is
+// 300 ms.
+func BenchmarkStart(b *testing.B) {
+	for b.Loop() {
+		p := startServer(b, &serverProcess{dir: b.TempDir()})
+		if got := p.ask(b, "GET", "/readyz", "", ""); got.status != http.StatusOK {
+			b.Fatalf("%d %s", got.status, got.body)
 		}
-		best = min(best, time.Since(began))
+		b.StopTimer()
 		if err := p.stop(); err != nil {
-			t.Fatal(err)
+			b.Fatal(err)
 		}
-	}
-	t.Logf("%v from nothing to the first good answer", best)
-	if best > 300*time.Millisecond*slower {
-		t.Errorf("%v is too long", best)
+		b.StartTimer()
 	}
 }
 
@@ -84,7 +83,7 @@ func TestKilledAtTheFirstStart(t *testing.T) {
 		if err := p.start(program(t)); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(delay)
+		time.Sleep(delay) // it is killed at another stage each time
 		p.kill()
 		next := startServer(t, &serverProcess{dir: dir})
 		token := next.curfew(t, "token", "issue", "admin")

@@ -8,9 +8,10 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/curfew/internal/await"
 )
 
 // terminal is a pseudo-terminal: what a person types and sees.
@@ -72,17 +73,20 @@ func (term *terminal) transcript() string {
 // until waits until the person sees a text.
 func (term *terminal) until(t *testing.T, text string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if strings.Contains(term.transcript(), text) {
-			return
-		}
+	if !await.Holds(await.Limit, func() bool { return strings.Contains(term.transcript(), text) }) {
+		t.Fatalf("%q was not to be seen, but\n%s", text, term.transcript())
 	}
-	t.Fatalf("%q was not to be seen in 20 s, but\n%s", text, term.transcript())
 }
+
+// enter types a line at a prompt that shows nothing, as soon as the terminal does
+// not.
 
 func (term *terminal) enter(t *testing.T, line string) {
 	t.Helper()
-	time.Sleep(20 * time.Millisecond) // the prompt stands; now the echo goes off
+	await.Until(t, "the terminal's echo is off", func() bool {
+		mode, err := unix.IoctlGetTermios(int(term.tty.Fd()), unix.TCGETS)
+		return err == nil && mode.Lflag&unix.ECHO == 0
+	})
 	if _, err := term.person.WriteString(line + "\n"); err != nil {
 		t.Fatal(err)
 	}
