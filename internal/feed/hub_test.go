@@ -368,7 +368,7 @@ func BenchmarkFanOut(b *testing.B) {
 					})
 				}
 				waiting.Wait()
-				time.Sleep(50 * time.Millisecond)
+				time.Sleep(50 * time.Millisecond) // until all of them wait: a benchmark can do with about
 				b.StartTimer()
 				h.publish(update{epoch: e + 1, revocations: []revocation.Revocation{{Scope: revocation.User("ann"), Epoch: e + 1}}})
 				running.Wait()

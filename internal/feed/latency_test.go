@@ -15,6 +15,7 @@ import (
 
 	"github.com/lib/pq"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/revocation"
@@ -85,7 +86,7 @@ func (o *fanOut) revoke(tb testing.TB) distribution {
 	for _, at := range refused {
 		d = append(d, max(0, at.Sub(committed)))
 	}
-	if e, err := o.nodes[0].Enforcement(tb.Context(), r[0].Epoch, committed, 5*time.Second); err != nil || !e.EffectiveEverywhere {
+	if e, err := o.nodes[0].Enforcement(tb.Context(), r[0].Epoch, committed, await.Limit); err != nil || !e.EffectiveEverywhere {
 		tb.Fatalf("%+v, %v", e, err)
 	}
 	return d
@@ -181,7 +182,7 @@ func BenchmarkWaitingFollowers(b *testing.B) {
 				q.After, q.Wait = n.Epoch(), time.Hour
 				running.Go(func() { _, _ = n.Changes(ctx, q) })
 			}
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond) // until all of them wait: a benchmark can do with about
 			b.ReportMetric(float64(memory()-before)/waiting, "B/follower")
 			cancel()
 			running.Wait()
@@ -209,7 +210,7 @@ func BenchmarkWaitingFollowers(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			time.Sleep(500 * time.Millisecond)
+			time.Sleep(500 * time.Millisecond) // until all of them wait: a benchmark can do with about
 			b.ReportMetric(float64(memory()-before)/waiting, "B/follower")
 			for _, c := range conns {
 				_ = c.Close()

@@ -89,7 +89,7 @@ func (p *proxy) wait(fromServer bool) bool {
 		case mode == refuse:
 			return false
 		case mode == pass || mode == halfOpen && !fromServer:
-			time.Sleep(delay)
+			time.Sleep(delay) // what the network takes
 			return true
 		}
 		<-freed
