@@ -215,7 +215,7 @@ func TestMetrics(t *testing.T) {
 	_, body := get(t, "http://"+a.MetricsAddr().String()+"/metrics", "")
 	for _, name := range []string{
 		`curfew_validations_total\{reason="malformed"\} 1`, `curfew_validation_duration_seconds_count 1`,
-		`curfew_view_trusted 1`, `curfew_store_reachable 1`, `curfew_view_lease_seconds [0-2]`, `curfew_view_clock_ahead_seconds 0`,
+		`curfew_view_trusted 1`, `curfew_store_reachable 1`, `curfew_store_notifications 1`, `curfew_view_lease_seconds [0-2]`, `curfew_view_clock_ahead_seconds 0`,
 		`curfew_revocation_cache_complete 1`, `curfew_revocation_cache_entries 0`, `curfew_revocation_cache_lookups_total 0`,
 		`curfew_followers 0`, `curfew_followers_overdue 0`, `curfew_feed_polls_pending 0`, `curfew_feed_polls_refused_total 0`, `curfew_nodes 1`, `curfew_feed_reads_total\{outcome="good"\} [1-9]`, `curfew_feed_lag_seconds_count`,
 		`curfew_password_hashes_running 0`, `curfew_password_hashes_waiting 0`, `curfew_connections [1-9]`,

@@ -56,9 +56,10 @@ const (
 
 	// postgresHints spare time and processes of the server where they reach the
 	// connection that they are meant for: no compiler of queries, no reading that
-	// lasts for minutes, and a node that is gone is noticed. Nothing relies on them.
+	// lasts for minutes, and a node that is gone is noticed, before deadPeer lets the
+	// node replace the connection. Nothing relies on them.
 	postgresHints = `SET jit = off; SET statement_timeout = '60s';
-		SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3`
+		SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '12s'`
 )
 
 func openPostgres(ctx context.Context, c Config) (store.Store, error) {
