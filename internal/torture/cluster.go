@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/token"
 	"example.com/curfew/token/follower"
 )
@@ -148,9 +149,9 @@ func (c *Cluster) process(name string, args ...string) (*Process, error) {
 }
 
 func (c *Cluster) ready(p *Process) error {
-	if !Until(20*time.Second, func() bool { return c.Ready(p) }) {
+	if !await.Holds(await.Limit, func() bool { return c.Ready(p) }) {
 		p.Kill()
-		return fmt.Errorf("%s is not ready after 20 s; it printed:\n%s", p.Name, p.Log())
+		return fmt.Errorf("%s is not ready after %v; it printed:\n%s", p.Name, await.Limit, p.Log())
 	}
 	return nil
 }

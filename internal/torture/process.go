@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 )
 
 // Patch replaces a piece of a source file for one build: to plant a bug, or to
@@ -161,16 +160,4 @@ func FreeAddress() (string, error) {
 		return "", err
 	}
 	return l.Addr().String(), l.Close()
-}
-
-// Until waits until holds, and says whether it came to that.
-func Until(patience time.Duration, holds func() bool) bool {
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		if holds() {
-			return true
-		}
-		if time.Now().After(deadline) {
-			return false
-		}
-	}
 }

@@ -34,6 +34,7 @@ type Proxy struct {
 	mode    Mode
 	changed chan struct{} // closed when the mode changes
 	conns   map[net.Conn]bool
+	clients int // connections that a client holds open
 	closed  bool
 }
 
@@ -67,6 +68,13 @@ func (p *Proxy) Reset() {
 	for c := range p.conns {
 		reset(c)
 	}
+}
+
+// Open returns how many connections to the proxy its clients hold open.
+func (p *Proxy) Open() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.clients
 }
 
 // Close ends the proxy and all connections through it.
@@ -106,6 +114,12 @@ func (p *Proxy) keep(c net.Conn) bool {
 	return true
 }
 
+func (p *Proxy) count(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clients += n
+}
+
 func (p *Proxy) drop(c net.Conn) {
 	reset(c)
 	p.mu.Lock()
@@ -139,7 +153,11 @@ func (p *Proxy) serve(client net.Conn) {
 	}
 	defer p.drop(server)
 	var passed sync.WaitGroup
-	passed.Go(func() { p.pipe(server, client, func(m Mode) bool { return m.HoldUp }) })
+	passed.Go(func() {
+		p.count(1)
+		defer p.count(-1) // the client has ended; what the server does may take longer
+		p.pipe(server, client, func(m Mode) bool { return m.HoldUp })
+	})
 	p.pipe(client, server, func(m Mode) bool { return m.HoldDown })
 	reset(server)
 	reset(client)

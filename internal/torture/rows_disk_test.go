@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"example.com/curfew/internal/await"
 )
 
 // A disk that is full: what cannot be stored is answered with 503 and has not
@@ -26,7 +28,7 @@ func TestDiskFull(t *testing.T) {
 		}
 	})
 	c := newCluster(t, must[string](t)(asShipped()), "sqlite:"+filepath.Join(dir, "curfew.db"))
-	node := c.node(t, nil)
+	node := c.node(t, nil, "--lease", faultLease.String())
 	before := c.session(t, node, "before", true)
 	dead := c.session(t, node, "dead", true)
 	c.revoked(t, node, "dead")
@@ -59,7 +61,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	over := false
 	var since time.Time // the disk is full for those who write, and for longer than a lease
-	for i := 0; i < 5000 && (full["sign-ins"] < 20 || full["revocations"] < 5 && !over || time.Since(since) < bound+time.Second); i++ {
+	for i := 0; i < 5000 && (full["sign-ins"] < 20 || full["revocations"] < 5 && !over || time.Since(since) < faultBound+time.Second); i++ {
 		begin(fmt.Sprintf("user%d", i))
 		if full["sign-ins"] == 0 {
 			continue // there is room in the write-ahead log yet
@@ -67,7 +69,6 @@ func TestDiskFull(t *testing.T) {
 		if since.IsZero() {
 			since = time.Now()
 		}
-		time.Sleep(10 * time.Millisecond)
 		if !over {
 			over = revoke("victim")
 		}
@@ -86,7 +87,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	var healed string
-	if !Until(10*time.Second*slower, func() bool {
+	if !await.Holds(await.Limit, func() bool {
 		var o Outcome
 		healed, o, _ = c.Begin(node, "healed")
 		return o == OK

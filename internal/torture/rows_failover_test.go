@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store/pgtest"
 )
 
@@ -24,7 +25,8 @@ func TestRestartsUnderLoad(t *testing.T) {
 			if err := b.store.Restart(mode); err != nil {
 				t.Fatalf("restart %d, %s: %v", i, mode, err)
 			}
-			b.works(300 * time.Millisecond)
+			b.works()
+			b.goesOn(20)
 		}
 	})
 }
@@ -64,12 +66,12 @@ func TestFailover(t *testing.T) {
 			t.Fatal(err)
 		}
 		killed := time.Now()
-		time.Sleep(2 * time.Second) // as long as it takes somebody to decide
+		await.Until(t, "a node says that it is not ready", func() bool { return !b.ready() })
 		if err := standby.Promote(); err != nil {
 			t.Fatal(err)
 		}
 		promoted := time.Now()
-		b.works(0)
+		b.works()
 		t.Logf("promoted %v after the kill; all nodes work %v after that", promoted.Sub(killed).Round(time.Millisecond), time.Since(promoted).Round(time.Millisecond))
 	})
 }
@@ -78,7 +80,7 @@ func TestFailover(t *testing.T) {
 func comesTo(t *testing.T, server *pgtest.Server, question, want string) {
 	t.Helper()
 	var got string
-	if !Until(5*time.Second*slower, func() bool {
+	if !await.Holds(await.Limit, func() bool {
 		got = strings.TrimSpace(must[string](t)(server.Exec(question)))
 		return got == want
 	}) {
@@ -102,7 +104,7 @@ func bothOf(t *testing.T, a, b *pgtest.Server) string {
 // again, and holds the history against what is promised.
 func (b *bench) underLoad(name string, breaking func()) {
 	b.t.Helper()
-	b.cluster.http.Timeout = 30 * time.Second // an answer that is late is an answer
+	b.cluster.http.Timeout = await.Limit // an answer that is late is an answer
 	for i := range b.load.Users {
 		b.load.begin(b.cluster.Nodes[0], b.load.user(i))
 	}
@@ -111,29 +113,36 @@ func (b *bench) underLoad(name string, breaking func()) {
 	load.Go(func() { b.load.Run(ctx) })
 	defer load.Wait()
 	defer cancel()
-	time.Sleep(2 * time.Second)
+	b.goesOn(100)
 	fault := Event{Op: OpFault, Reason: name, Invoked: b.record.Now()}
 	breaking()
-	if !Until(10*time.Second*slower, b.ready) {
+	if !await.Holds(await.Limit, b.ready) {
 		b.t.Error("not everything is ready again")
 	}
 	fault.Returned = b.record.Now()
 	b.record.Add(fault)
-	time.Sleep(2 * time.Second)
+	b.goesOn(100)
 	cancel()
 	load.Wait()
-	time.Sleep(bound + time.Second) // whatever was under way is decided
+	b.settled()
 	b.load.Finish(b.t.Context())
 	b.report(Check(b.record.Events()))
 	b.onlyUnavailable()
 }
 
-// works waits until a session begins on every node, and then a while.
-func (b *bench) works(then time.Duration) {
+// goesOn waits until so many more things were asked and answered.
+func (b *bench) goesOn(events int) {
+	b.t.Helper()
+	before := len(b.record.Events())
+	await.Until(b.t, fmt.Sprintf("%d more events", events), func() bool { return len(b.record.Events()) >= before+events })
+}
+
+// works waits until a session begins on every node.
+func (b *bench) works() {
 	b.t.Helper()
 	for _, n := range b.cluster.Nodes {
 		var why string
-		if !Until(10*time.Second*slower, func() bool {
+		if !await.Holds(await.Limit, func() bool {
 			var o Outcome
 			_, o, why = b.cluster.Begin(n, "somebody")
 			return o == OK
@@ -141,7 +150,6 @@ func (b *bench) works(then time.Duration) {
 			b.t.Fatalf("%s does not work again: %s", n.Name, why)
 		}
 	}
-	time.Sleep(then)
 }
 
 // onlyUnavailable: whoever was not served was told that nobody can tell, and

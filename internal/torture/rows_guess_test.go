@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"example.com/curfew/internal/await"
 )
 
 // What a minute allows. What has failed is counted in the store, and what is under
@@ -36,25 +38,25 @@ type guesses struct {
 // guess tries until the node has looked at the try, or said that it will not: a
 // node whose queue is full has done neither. It reports whether it was looked at.
 func (g *guesses) guess(at *Process, address, name, password string) bool {
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		got, err := signInFrom(g.c.http, at, address, name, password)
-		switch {
-		case err != nil:
-			g.t.Errorf("%q from %s: %v", name, address, err)
-			return false
-		case got.status == http.StatusTooManyRequests:
-			return false
-		case got.status == http.StatusServiceUnavailable && time.Now().Before(end):
-		case got.status == http.StatusUnauthorized || got.status == http.StatusCreated:
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			g.verdicts++
-			return true
-		default:
-			g.t.Errorf("%q from %s: %d %s", name, address, got.status, got.body)
-			return false
-		}
+	var got attempt
+	var err error
+	await.Holds(await.Limit, func() bool {
+		got, err = signInFrom(g.c.http, at, address, name, password)
+		return err != nil || got.status != http.StatusServiceUnavailable
+	})
+	switch {
+	case err != nil:
+		g.t.Errorf("%q from %s: %v", name, address, err)
+	case got.status == http.StatusTooManyRequests:
+	case got.status == http.StatusUnauthorized || got.status == http.StatusCreated:
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.verdicts++
+		return true
+	default:
+		g.t.Errorf("%q from %s: %d %s", name, address, got.status, got.body)
 	}
+	return false
 }
 
 // used fails the test unless as many tries were looked at as a minute allows.
@@ -69,8 +71,10 @@ func (g *guesses) used(what string) {
 // noMore fails the test if a try was looked at since there were so many.
 func (g *guesses) noMore(what string, before int) {
 	g.t.Helper()
-	if g.verdicts > before && g.minutes() == 1 {
+	if n := g.minutes(); g.verdicts > before && n == 1 {
 		g.t.Errorf("%s: %d more were looked at, want none", what, g.verdicts-before)
+	} else if n > 1 {
+		g.t.Logf("%s: %d more were looked at in the %d minutes that this machine took", what, g.verdicts-before, n)
 	}
 }
 

@@ -14,12 +14,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store/pgtest"
 )
-
-// slower is by how much a machine may miss a goal before a test fails: it is
-// shared, and a test that fails for nothing is soon believed by nobody.
-const slower = 10
 
 // asShipped builds curfew as it is, once.
 var asShipped = sync.OnceValues(func() (string, error) { return Build(module, builds, "curfew") })
@@ -56,7 +53,7 @@ func newCluster(t *testing.T, binary, database string) *Cluster {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	c := &Cluster{
 		config: Config{Binary: binary, Dir: t.TempDir(), Database: database},
-		http:   &http.Client{Timeout: 30 * time.Second, Transport: transport},
+		http:   &http.Client{Timeout: await.Limit, Transport: transport},
 	}
 	if database == "" {
 		c.config.Database = "sqlite:" + c.config.Dir + "/curfew.db"
@@ -142,7 +139,7 @@ func (c *Cluster) wants(t *testing.T, what string, at *Process, raw, want string
 func (c *Cluster) comesTo(t *testing.T, what string, at *Process, raw, want string) {
 	t.Helper()
 	var got string
-	if !Until(bound*slower, func() bool { got = c.verify(at, raw); return got == want }) {
+	if !await.Holds(await.Limit, func() bool { got = c.verify(at, raw); return got == want }) {
 		t.Errorf("%s: %s says %q, want %q", what, at.Name, got, want)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/token/follower"
 )
@@ -34,7 +34,7 @@ func (c *Cluster) allCome(t *testing.T, what, raw, want string) {
 	t.Helper()
 	for i, name := range c.Validators() {
 		var got string
-		if !Until(bound*slower, func() bool { got = c.says(t, i, raw); return got == want }) {
+		if !await.Holds(await.Limit, func() bool { got = c.says(t, i, raw); return got == want }) {
 			t.Errorf("%s: %s says %q, want %q", what, name, got, want)
 		}
 	}
@@ -58,7 +58,7 @@ func TestRestoredUnderNodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.http.Timeout = 30 * time.Second
+	c.http.Timeout = await.Limit
 	var startedOver atomic.Int32
 	watched, err := follower.Open(t.Context(), follower.Config{
 		Server: "http://" + c.Nodes[1].Addr, ClientID: c.client.id, ClientSecret: c.client.secret, Audience: "https://curfew.test",
@@ -93,7 +93,7 @@ func TestRestoredUnderNodes(t *testing.T) {
 	}
 	var dave string
 	for _, n := range c.Nodes {
-		if !Until(bound*slower, func() bool {
+		if !await.Holds(await.Limit, func() bool {
 			for i, name := range c.Validators() {
 				if got := c.says(t, i, alice); got != "revoked" && got != "unavailable" {
 					t.Fatalf("meanwhile %s says %q of alice, who was revoked", name, got)

@@ -13,7 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"example.com/curfew/internal/await"
 )
 
 // What is wrong with a file of SQLite when a server starts: it says so in one line,
@@ -26,8 +27,10 @@ func TestSQLiteTrouble(t *testing.T) {
 	node := c.node(t, nil)
 	good, dead := c.session(t, node, "good", true), c.session(t, node, "dead", true)
 	c.revoked(t, node, "dead")
-	time.Sleep(Lease) // whatever is written now, it is not the revocation
-	node.Kill()       // the write-ahead log stays
+	log := func() int64 { return must[os.FileInfo](t)(os.Stat(filepath.Join(sound, "curfew.db-wal"))).Size() }
+	revoked := log()
+	await.Until(t, "something is written after the revocation", func() bool { return log() > revoked })
+	node.Kill() // the write-ahead log stays
 	crashed := map[string][]byte{}
 	for _, name := range []string{"curfew.db", "curfew.db-wal"} {
 		crashed[name] = must[[]byte](t)(os.ReadFile(filepath.Join(sound, name)))
@@ -77,7 +80,6 @@ func TestSQLiteTrouble(t *testing.T) {
 		}, says: "read-only file system"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			file := laidOut(t, test.files)
 			if test.also != nil {
 				test.also(t, file)
@@ -94,9 +96,8 @@ func TestSQLiteTrouble(t *testing.T) {
 
 	for name, cut := range map[string]int{"a write-ahead log after a crash": 0, "a write-ahead log that is cut short": 1000} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			log := crashed["curfew.db-wal"]
-			file := laidOut(t, map[string][]byte{"curfew.db": crashed["curfew.db"], "curfew.db-wal": log[:len(log)-cut]})
+			wal := crashed["curfew.db-wal"]
+			file := laidOut(t, map[string][]byte{"curfew.db": crashed["curfew.db"], "curfew.db-wal": wal[:len(wal)-cut]})
 			restarted := *c
 			restarted.config.Database, restarted.Nodes = "sqlite:"+file, nil
 			t.Cleanup(restarted.Close)
@@ -133,7 +134,7 @@ func laidOut(t *testing.T, files map[string][]byte) string {
 // refusal has a server start on a file, which it must not, and returns what it says.
 func refusal(t *testing.T, binary, file string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second*slower)
+	ctx, cancel := context.WithTimeout(t.Context(), await.Limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, "serve", "--database", "sqlite:"+file, "--issuer", "https://curfew.test", "--listen", "127.0.0.1:0", "--metrics-listen", "")
 	cmd.Env = append(os.Environ(), "CURFEW_KEY_ENCRYPTION_KEY="+kek)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/token/follower"
 )
 
@@ -40,7 +41,6 @@ func TestDiskFails(t *testing.T) {
 		"only the log can be written (EIO)": {"pwrite64,fsync,fdatasync:error=EIO", all[:1], (*diskWorld).goesOnAsEver},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			w := newDiskWorld(t, binary)
 			mend := w.fail(test.inject, test.files)
 			test.goesOn(w)
@@ -48,6 +48,7 @@ func TestDiskFails(t *testing.T) {
 			w.heals()
 			w.checks("healed")
 			w.node.Kill()
+			w.noticed()
 			w.isSound()
 			if err := w.node.Start(); err != nil {
 				t.Fatal(err)
@@ -73,13 +74,16 @@ type diskWorld struct {
 	victim     string   // good until it heals
 	good, dead []string // as acknowledged
 	refused    []string // users whose sign-in was
+
+	took       []time.Duration // acknowledged sign-ins
+	unaffected bool            // no request may be refused because of the disk
 }
 
 func newDiskWorld(t *testing.T, binary string) *diskWorld {
 	dir := must[string](t)(filepath.EvalSymlinks(t.TempDir())) // as the kernel calls it
 	w := &diskWorld{t: t, file: filepath.Join(dir, "curfew.db")}
 	w.Cluster = newCluster(t, binary, "sqlite:"+w.file)
-	w.node = w.Cluster.node(t, nil)
+	w.node = w.Cluster.node(t, nil, "--lease", faultLease.String())
 	w.dead = []string{w.session(t, w.node, "dead", true)}
 	w.revoked(t, w.node, "dead")
 	w.good = []string{w.session(t, w.node, "good", true)}
@@ -119,16 +123,16 @@ func (w *diskWorld) fail(inject string, files []string) (mend func()) {
 		w.t.Helper()
 		w.t.Fatalf("strace cannot attach to the server, which takes the right to trace it (ptrace: root or the same user, CAP_SYS_PTRACE in a container, kernel.yama.ptrace_scope=0): %v", why)
 	}
-	for deadline := time.Now().Add(10 * time.Second); !w.traced(); time.Sleep(10 * time.Millisecond) {
+	if !await.Holds(await.Limit, func() bool {
 		select {
 		case err := <-ended:
 			cannot(fmt.Sprintf("%v: %s", err, said.String()))
 		default:
 		}
-		if time.Now().After(deadline) {
-			_ = cmd.Process.Kill() // it has not even begun
-			cannot("nothing happens")
-		}
+		return w.traced()
+	}) {
+		_ = cmd.Process.Kill() // it has not even begun
+		cannot("nothing happens")
 	}
 	mend = sync.OnceFunc(func() {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -188,7 +192,7 @@ func (w *diskWorld) revoke(user string) bool {
 func (w *diskWorld) goesOnWithout() {
 	w.t.Helper()
 	rounds := 0
-	for began := time.Now(); time.Since(began) < bound+time.Second && !w.t.Failed(); rounds++ {
+	for began := time.Now(); time.Since(began) < faultBound+time.Second && !w.t.Failed(); rounds++ {
 		user := fmt.Sprintf("refused%d", rounds)
 		if w.begin(user) != "" {
 			w.t.Error("a sign-in was acknowledged")
@@ -205,7 +209,6 @@ func (w *diskWorld) goesOnWithout() {
 		if _, err := w.follower.Validator().Validate(w.t.Context(), w.good[0]); err != nil {
 			w.t.Errorf("the follower, %v after it began: %v", time.Since(began), err)
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	w.t.Logf("%d rounds", rounds)
 }
@@ -219,13 +222,32 @@ func (w *diskWorld) goesOnSomehow() {
 	w.checks("while some writes fail")
 }
 
-// goesOnAsEver: nobody notices.
+// goesOnAsEver: no request is affected. On a busy machine, under strace, one may run
+// out of time, and what the server logs says whether the disk was the reason: see
+// noticed. A sign-in that ran out of time while others took a fiftieth of that waited
+// for something else than the machine.
 func (w *diskWorld) goesOnAsEver() {
 	w.t.Helper()
-	if refused := w.work(); refused > 0 {
-		w.t.Errorf("%d sign-ins were refused", refused)
+	const budget = 2 * time.Second // of a request
+	w.unaffected = true
+	refused := w.work()
+	if len(w.took) == 0 {
+		w.t.Fatal("no sign-in was acknowledged")
+	}
+	if typical := median(w.took); refused > 0 && 50*typical < budget {
+		w.t.Errorf("%d sign-ins were refused; others took %v", refused, typical)
 	}
 	w.checks("while only the log can be written")
+}
+
+// noticed reads the log of the node, which has ended: what the disk refused is in it.
+func (w *diskWorld) noticed() {
+	w.t.Helper()
+	n := strings.Count(w.node.log.String(), "the disk takes no writes")
+	w.t.Logf("%d requests were refused because of the disk", n)
+	if w.unaffected == (n > 0) {
+		w.t.Errorf("%d requests were refused because of the disk; want none: %v\n%s", n, w.unaffected, w.node.Log())
+	}
 }
 
 // work begins and revokes sessions, enough of them for the write-ahead log to be
@@ -238,9 +260,14 @@ func (w *diskWorld) work() (refused int) {
 		working.Go(func() {
 			for i := range 70 {
 				user := fmt.Sprintf("worker%d-%d", worker, i)
+				began := time.Now()
 				raw := w.begin(user)
+				took := time.Since(began)
 				revoked := raw != "" && i%3 == 0 && w.revoke(user)
 				mu.Lock()
+				if raw != "" {
+					w.took = append(w.took, took)
+				}
 				switch {
 				case revoked:
 					w.dead = append(w.dead, raw)
@@ -274,7 +301,7 @@ func (w *diskWorld) heals() {
 	w.t.Helper()
 	var raw string
 	healed := time.Now()
-	if !Until(10*time.Second*slower, func() bool { raw = w.begin("healed"); return raw != "" }) {
+	if !await.Holds(await.Limit, func() bool { raw = w.begin("healed"); return raw != "" }) {
 		w.t.Fatal("it does not heal by itself")
 	}
 	w.t.Logf("healed within %v", time.Since(healed).Round(time.Millisecond))

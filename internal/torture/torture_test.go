@@ -18,6 +18,7 @@ import (
 
 	_ "modernc.org/sqlite" // to lock a file as another program might
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store/pgtest"
 )
 
@@ -84,6 +85,17 @@ func newBench(t *testing.T, seed uint64, config Config) *bench {
 		}
 	})
 	b.record = NewRecorder(history)
+	// A machine that stands still for its processes is a fault like others: leases
+	// end, and the answer is 503.
+	machine := Watch(func(from, to time.Time, slowdown float64) {
+		if slowdown >= standstill {
+			b.record.Add(Event{Op: OpFault, Reason: "the machine is busy", Invoked: b.record.At(from), Returned: b.record.At(to)})
+		}
+	})
+	t.Cleanup(func() {
+		machine.Stop()
+		t.Logf("the machine was up to %.1f times slower than an idle one", machine.Slowdown())
+	})
 	b.load = &Load{Cluster: b.cluster, Record: b.record, Users: 12, Workers: 6, Seed: seed}
 	return b
 }
@@ -95,6 +107,10 @@ type fault struct {
 	begin func(*bench) error
 	end   func(*bench) error
 }
+
+// standstill is the slowdown of a single piece of work, half a second, at which leases
+// of [Lease] may end. It is far above what a run brings about by itself.
+const standstill = 25
 
 func nothing(*bench) error { return nil }
 
@@ -187,8 +203,8 @@ func (b *bench) torment(ctx context.Context, random *rand.Rand) {
 			b.t.Errorf("%s: %v", f.name, err)
 			return
 		}
-		if !Until(30*time.Second, b.ready) {
-			b.t.Errorf("not everything is ready 30 s after: %s", f.name)
+		if !await.Holds(await.Limit, b.ready) {
+			b.t.Errorf("not everything is ready again after: %s", f.name)
 		}
 		e.Returned = b.record.Now()
 		b.record.Add(e)
@@ -230,7 +246,6 @@ func TestTorture(t *testing.T) {
 		"SQLite":     func(t *testing.T) *bench { return setUpSQLite(t, binary, run) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			set(t).torture(rand.New(rand.NewPCG(run, 0)))
 		})
 	}
@@ -246,10 +261,14 @@ func (b *bench) torture(random *rand.Rand) {
 	go func() { defer close(done); b.load.Run(ctx) }()
 	b.torment(ctx, random)
 	<-done
-	time.Sleep(bound + time.Second) // whatever was under way is decided
+	b.settled()
 	b.load.Finish(b.t.Context())
 	b.report(Check(b.record.Events()))
 }
+
+// settled waits until whatever was under way is decided: a lease and its margin
+// later, by the clock, since that is what is promised.
+func (b *bench) settled() { time.Sleep(bound + time.Second) }
 
 func (b *bench) report(violations []Violation) {
 	b.t.Helper()
@@ -273,7 +292,7 @@ func (b *bench) report(violations []Violation) {
 }
 
 // TestPlantedBugs proves that the harness bites: each bug, planted in the source
-// of one build, is found within a minute.
+// of one build, is found. It takes seconds on an idle machine.
 func TestPlantedBugs(t *testing.T) {
 	for name, test := range map[string]struct {
 		cacheSize int
@@ -325,18 +344,23 @@ func TestPlantedBugs(t *testing.T) {
 					}
 				}
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			done := make(chan struct{})
 			go func() { defer close(done); test.load(b.load, ctx) }()
-			found := Until(time.Minute, func() bool {
-				time.Sleep(time.Second)
+			looked := 0
+			found := await.Holds(await.Limit, func() bool {
+				if n := len(b.record.Events()); n < looked+200 {
+					return false // a check of a long history takes a while
+				} else {
+					looked = n
+				}
 				return slices.ContainsFunc(Check(b.record.Events()), func(v Violation) bool { return slices.Contains(test.rules, v.Rule) })
 			})
 			cancel()
 			<-done
 			if !found {
-				t.Errorf("not found within a minute; the checker says %v", Check(b.record.Events()))
+				t.Errorf("not found within %v; the checker says %v", await.Limit, Check(b.record.Events()))
 			}
 		})
 	}
