@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/throttle"
 	"example.com/curfew/internal/wire"
@@ -286,7 +287,7 @@ func TestLimitedIsNotHashed(t *testing.T) {
 	release, err := n.OccupyHashes(1)
 	noErr(t, err)
 	defer release()
-	_, _, err = n.Authenticate(ctxWithin(t, 10*time.Second), "alice", good, account.Origin{Address: "198.51.100.1"})
+	_, _, err = n.Authenticate(ctxWithin(t, await.Limit), "alice", good, account.Origin{Address: "198.51.100.1"})
 	limited(t, "with no turn to be had", err)
 }
 
@@ -369,11 +370,7 @@ func TestTurnedAwayWithoutAskingTheStore(t *testing.T) {
 	for i := range 2 {
 		go func() { inside <- n.signIn("alice", good, fmt.Sprintf("192.0.2.%d", i+1)) }()
 	}
-	for deadline := time.Now().Add(10 * time.Second); counting.user.Load() < 2; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the two that have a place do not ask for the user")
-		}
-	}
+	await.Until(t, "the two that have a place ask for the user", func() bool { return counting.user.Load() >= 2 })
 	const lookups = 64 // that may find a user who has been there before; the clock stands still
 	for i := range 50 * lookups {
 		is(t, "one too many", n.signIn("bob", good, fmt.Sprintf("198.51.%d.%d", i/256, i%256)), account.ErrBusy)

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/internal/store/sqlstore"
@@ -188,11 +189,7 @@ func (n *node) waiters(want int) {
 
 func (n *node) until(what string, count func() int, want int) {
 	n.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); count() != want; time.Sleep(time.Millisecond) { // there is no event
-		if time.Now().After(deadline) {
-			n.t.Fatalf("%s: %d, want %d", what, count(), want)
-		}
-	}
+	await.Until(n.t, fmt.Sprintf("%d %s", want, what), func() bool { return count() == want })
 }
 
 func (n *node) audits(action string) []store.Audit {

@@ -358,7 +358,7 @@ type slowTx struct{ store.Tx }
 
 func (t slowTx) CountAdministrators(ctx context.Context) (int64, error) {
 	n, err := t.Tx.CountAdministrators(ctx)
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(20 * time.Millisecond) // for the other to come in between, if it can: there would be no signal
 	return n, err
 }
 

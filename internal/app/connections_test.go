@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/inbound"
 )
 
@@ -188,9 +189,7 @@ func TestDribblersStarveNobody(t *testing.T) {
 		timeout, ok := err.(net.Error) //nolint:errorlint // as net has it
 		return !ok || !timeout.Timeout()
 	}
-	if !ended(dribbling[0]) {
-		t.Error("the oldest connection is still open")
-	}
+	await.Until(t, "the oldest connection is closed", func() bool { return ended(dribbling[0]) })
 	if ended(dribbling[len(dribbling)-1]) {
 		t.Error("the latest connection has been closed")
 	}

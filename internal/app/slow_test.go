@@ -46,7 +46,7 @@ func dribble(conn net.Conn, text string) time.Duration {
 		if _, err := io.WriteString(conn, text[i:i+1]); err != nil {
 			return time.Since(began)
 		}
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond) // in a bubble, as all that sleeps here
 	}
 }
 

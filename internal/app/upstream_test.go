@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/curfew/internal/account"
@@ -39,18 +40,27 @@ func newUpstreamWorld(t *testing.T) *upstreamWorld {
 		}
 		_, _ = fmt.Fprintf(out, `{"id":%q,"name":"billing","capabilities":["follow"],"created_at":"2026-01-02T03:04:05Z"}`, id)
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		w.asked.Add(1)
-		w.answer(out, r)
-	}))
-	t.Cleanup(server.Close)
 	var err error
-	w.upstreamClients, err = newUpstreamClients([]string{server.URL}, func() time.Time { return w.now }, func() time.Duration { return w.left }, func() revocation.Epoch { return revocation.Epoch(w.changed.Load()) })
+	w.upstreamClients, err = newUpstreamClients([]string{"http://server.test"}, func() time.Time { return w.now }, func() time.Duration { return w.left }, func() revocation.Epoch { return revocation.Epoch(w.changed.Load()) })
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.client.Transport = handlerTransport(func(out http.ResponseWriter, r *http.Request) {
+		w.asked.Add(1)
+		w.answer(out, r)
+	})
 	t.Cleanup(func() { _ = w.close() })
 	return w
+}
+
+// handlerTransport answers by a handler without a network, so that a test can run in a
+// bubble.
+type handlerTransport http.HandlerFunc
+
+func (h handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	out := httptest.NewRecorder()
+	h(out, r)
+	return out.Result(), nil
 }
 
 func (w *upstreamWorld) want(t *testing.T, secret string, wantErr error, wantAsked int64) {
@@ -131,37 +141,38 @@ func TestUpstreamCannotTell(t *testing.T) {
 // Those who ask the same at the same time share one question, and whoever gives up
 // takes nobody along.
 func TestUpstreamSharesQuestions(t *testing.T) {
-	w := newUpstreamWorld(t)
-	good := w.answer
-	hold := make(chan struct{})
-	w.answer = func(out http.ResponseWriter, r *http.Request) {
-		<-hold
-		good(out, r)
-	}
-	impatient, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if _, err := w.ClientCaller(impatient, "c1", "right", account.Origin{}); !errors.Is(err, token.ErrUnavailable) {
-			t.Errorf("gave up: %v, want ErrUnavailable", err)
+	synctest.Test(t, func(t *testing.T) {
+		w := newUpstreamWorld(t)
+		good := w.answer
+		hold := make(chan struct{})
+		w.answer = func(out http.ResponseWriter, r *http.Request) {
+			<-hold
+			good(out, r)
 		}
-	})
-	for w.asked.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	for range 20 {
+		impatient, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
 		running.Go(func() {
-			if _, err := w.ClientCaller(t.Context(), "c1", "right", account.Origin{}); err != nil {
-				t.Error(err)
+			if _, err := w.ClientCaller(impatient, "c1", "right", account.Origin{}); !errors.Is(err, token.ErrUnavailable) {
+				t.Errorf("gave up: %v, want ErrUnavailable", err)
 			}
 		})
-	}
-	time.Sleep(20 * time.Millisecond)
-	cancel()
-	close(hold)
-	running.Wait()
-	if n := w.asked.Load(); n != 1 {
-		t.Errorf("asked %d times, want once", n)
-	}
+		synctest.Wait() // the question is put
+		for range 20 {
+			running.Go(func() {
+				if _, err := w.ClientCaller(t.Context(), "c1", "right", account.Origin{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait() // they wait for its answer
+		cancel()
+		synctest.Wait()
+		close(hold)
+		running.Wait()
+		if n := w.asked.Load(); n != 1 {
+			t.Errorf("asked %d times, want once", n)
+		}
+	})
 }
 
 // A flood of guesses fills no memory.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
 )
@@ -150,9 +151,7 @@ func (w *followersWorld) inFlight() (land func()) {
 		_, err := w.followers.caller(w.Context(), "billing", "right", account.Origin{})
 		done <- err
 	}()
-	for w.asked.Load() == before {
-		time.Sleep(time.Millisecond)
-	}
+	await.Until(w, "the look-up has read its answer", func() bool { return w.asked.Load() > before })
 	w.set(func() { w.wait = nil })
 	return func() {
 		close(wait)

@@ -11,13 +11,18 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"example.com/curfew/internal/await"
 )
 
 var plainClient = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
-// raw sends bytes as they are and returns all answers until the server closes the
-// connection or has said no more for five seconds.
-func (s *server) raw(text string) []*http.Response {
+// silence is how long a connection is listened to for an answer that must not come.
+const silence = time.Second
+
+// raw sends bytes as they are and returns all answers: it waits for as many as are
+// wanted, and then for more until the server closes the connection or is silent.
+func (s *server) raw(text string, want int) []*http.Response {
 	s.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://")) //nolint:noctx // a test's own server
 	if err != nil {
@@ -28,13 +33,16 @@ func (s *server) raw(text string) []*http.Response {
 	if _, err := io.WriteString(conn, text); err != nil {
 		return nil
 	}
-	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		s.Error(err)
-	}
-	all, _ := io.ReadAll(conn)
-	r := bufio.NewReader(bytes.NewReader(all))
+	r := bufio.NewReader(conn)
 	var answers []*http.Response
 	for {
+		patience := silence
+		if len(answers) < want {
+			patience = await.Limit
+		}
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			s.Error(err)
+		}
 		a, err := http.ReadResponse(r, nil)
 		if err != nil {
 			return answers
@@ -95,7 +103,7 @@ func TestOddRequests(t *testing.T) {
 	answers := make([][]*http.Response, len(tests)) // all at once, since each waits a second for more
 	var all sync.WaitGroup
 	for i, tt := range tests {
-		all.Go(func() { answers[i] = s.raw(tt.request) })
+		all.Go(func() { answers[i] = s.raw(tt.request, len(strings.Fields(tt.statuses))) })
 	}
 	all.Wait()
 	for i, tt := range tests {
@@ -132,7 +140,7 @@ func TestHeaderInjection(t *testing.T) {
 		"GET /v1/x%0d%0aSet-Cookie:%20a=b HTTP/1.1\r\nHost: x\r\n\r\n",
 	} {
 		all.Go(func() {
-			for _, a := range s.raw(request) {
+			for _, a := range s.raw(request, 1) {
 				if a.Header.Get("Set-Cookie") != "" || strings.Contains(a.Header.Get("X-Request-Id"), "%") || strings.Contains(a.Header.Get("WWW-Authenticate"), `"b"`) {
 					t.Errorf("%q: %v", request, a.Header)
 				}

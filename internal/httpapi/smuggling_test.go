@@ -124,7 +124,7 @@ func TestSmuggling(t *testing.T) {
 	var all sync.WaitGroup
 	for i, tt := range tests {
 		all.Go(func() {
-			for _, a := range s.raw(tt.request) {
+			for _, a := range s.raw(tt.request, len(strings.Fields(tt.statuses))) {
 				body, _ := io.ReadAll(a.Body)
 				answers[i] = append(answers[i], fmt.Sprint(a.StatusCode))
 				if strings.Contains(string(body), good) {

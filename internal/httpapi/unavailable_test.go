@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/pgtest"
@@ -36,7 +37,6 @@ func TestStoreHangs(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	const most = 4 * time.Second // 2 s, and what a busy machine adds
 	bodies := map[string]string{
 		"POST /v1/sessions":                   `{"username":"admin","password":"` + password + `"}`,
 		"POST /v1/users/{id}/revocations":     `{}`,
@@ -55,6 +55,9 @@ func TestStoreHangs(t *testing.T) {
 		"GET /livez": true, "GET /readyz": true, "GET /openapi.yaml": true, // readiness is the app's to say
 	}
 	var all sync.WaitGroup // at once, since each takes its time
+	var mu sync.Mutex      // of the following
+	took := map[string]time.Duration{}
+	var machine time.Duration // the longest that a call took which needs no store
 	for _, route := range Routes() {
 		name := strings.TrimSpace(route.Method + " " + route.Pattern)
 		all.Go(func() {
@@ -76,9 +79,12 @@ func TestStoreHangs(t *testing.T) {
 			}
 			began := time.Now()
 			a := s.do(method, path, body, who, header{"If-Match", "*"})
-			if took := time.Since(began); took > most {
-				t.Errorf("%s: it took %v", name, took)
+			mu.Lock()
+			took[name] = time.Since(began)
+			if needNoStore[name] {
+				machine = max(machine, took[name])
 			}
+			mu.Unlock()
 			if a.Header.Get("Set-Cookie") != "" {
 				t.Errorf("%s: it touched the cookie: %v", name, a.Header["Set-Cookie"])
 			}
@@ -96,6 +102,13 @@ func TestStoreHangs(t *testing.T) {
 		})
 	}
 	all.Wait()
+	// The store hangs still: what was answered did not wait for it. The calls that need
+	// no store say what the machine adds to the 2 s that the others may wait.
+	for name, took := range took {
+		if bound := 3*time.Second + 10*machine; took > bound {
+			t.Errorf("%s: it took %v; the bound is %v", name, took, bound)
+		}
+	}
 }
 
 // A view whose lease has run out says neither yes nor no.
@@ -106,11 +119,12 @@ func TestLeaseHasRunOut(t *testing.T) {
 	}
 	s := start(t, func(_ *Config, set *setup) { set.database, set.lease = pg.DSN("curfew"), feed.ShortestLease })
 	raw := s.token(s.user("ann"))
-	s.do("GET", "/v1/verify", nil, bearerToken(raw)).must(200, nil)
+	verify := func() int { return s.do("GET", "/v1/verify", nil, bearerToken(raw)).StatusCode }
+	await.Until(t, "the view is trusted", func() bool { return verify() == http.StatusOK })
 	if err := pg.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(feed.ShortestLease)
+	await.Until(t, "the lease has run out", func() bool { return verify() != http.StatusOK })
 	for _, with := range []credential{bearerToken(raw), cookie(raw)} {
 		a := s.do("GET", "/v1/verify?sign_in=1", nil, with, header{"Accept", "text/html"})
 		a.problem(503, "unavailable")
@@ -126,13 +140,7 @@ func TestLeaseHasRunOut(t *testing.T) {
 	if err := pg.Start(); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for s.do("GET", "/v1/verify", nil, bearerToken(raw)).StatusCode != http.StatusOK {
-		if time.Now().After(deadline) {
-			t.Fatal("the server does not recover")
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+	await.Until(t, "the server has recovered", func() bool { return verify() == http.StatusOK })
 }
 
 func TestReadiness(t *testing.T) {
@@ -192,16 +200,12 @@ func TestFeed(t *testing.T) {
 		s.do("GET", path("/v1/changes?after=%d&confirmed=%d&follower=f1&wait=10", snapshot.Epoch, snapshot.Epoch), nil, client).must(200, &r)
 		answer <- r
 	}()
-	time.Sleep(100 * time.Millisecond) // it is held by now, or will find what it waits for
-	began := time.Now()
+	time.Sleep(100 * time.Millisecond) // no signal says that it is held; if it is not yet, it finds at once what it waits for
 	receipt, err := s.sessions.RevokeUser(context.Background(), trusted, ann.ID, "", false, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := <-answer
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("the change took %v", took)
-	}
+	r := <-answer // one that was held to the end of its time would be empty
 	if len(r.Revocations) != 1 || r.Revocations[0].Scope != "user" || r.Revocations[0].ID != ann.ID || r.Revocations[0].Epoch != receipt.Epoch || r.Issuer != "" {
 		t.Errorf("%+v", r)
 	}

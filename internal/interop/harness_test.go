@@ -26,6 +26,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/token"
 )
 
@@ -311,11 +312,7 @@ func status(t *testing.T, url, raw string) int {
 
 func waitFor(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not come up", what)
-		}
-	}
+	await.Until(t, what+" comes up", holds)
 }
 
 // try sends the four tokens to a protected service. asks says whether it asks

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/settings"
@@ -64,11 +65,7 @@ func (m *model) verify(acted *node) {
 
 func (m *model) eventually(what string, holds func() bool) {
 	m.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			m.t.Fatalf("%s: still not refused", what)
-		}
-	}
+	await.Until(m.t, what+" is refused", holds)
 }
 
 // TestSequences runs random steps on two nodes whose clocks are up to 50 seconds
@@ -259,7 +256,7 @@ func TestRaces(t *testing.T) {
 					mu.Lock()
 					revocations = append(revocations, span{from, clock.Add(1)})
 					mu.Unlock()
-					time.Sleep(rand.N(10 * time.Millisecond))
+					time.Sleep(rand.N(10 * time.Millisecond)) // spreads the revocations over the sign-ins
 				}
 			})
 		}

@@ -26,9 +26,9 @@ var stopSignals = map[Mode]syscall.Signal{
 }
 
 const (
-	// patience is how long a server may take to start or to stop. A recovery
-	// on a busy machine takes a second or two; what takes a minute hangs.
-	patience = time.Minute
+	// patience is how long a server may take to start or to stop. A recovery takes a
+	// second or two, and many times that on a busy machine.
+	patience = 5 * time.Minute
 	beat     = 5 * time.Millisecond
 )
 
