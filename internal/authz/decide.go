@@ -123,6 +123,10 @@ func (f *facts) revoke(revocations ...revocation.Revocation) {
 	}
 }
 
+// errNoNeed is a mistake of a service: a call that does not say what it requires is
+// refused.
+var errNoNeed = errors.New("authz: the call does not say what it requires of its caller")
+
 // decide is the one function that decides a caller. It returns the caller as the
 // facts have it, or the error that a new request would get: for a user one of
 // package token, for a client [ErrBadClient], and [ErrForbidden] for both.
@@ -140,10 +144,16 @@ func (f *facts) decide(c Caller, need Need) (Caller, error) {
 	if err != nil {
 		return Caller{}, err
 	}
+	if need == nil {
+		return Caller{}, errNoNeed
+	}
 	if err := need(c); err != nil {
 		return Caller{}, err
 	}
-	return c, c.MayContinue()
+	if err := c.MayContinue(); err != nil {
+		return Caller{}, err
+	}
+	return c, nil
 }
 
 // decideSession applies the rules of token.Validator that change with time, in

@@ -147,6 +147,8 @@ func TestDecide(t *testing.T) {
 		{"old secret, at its end", shop("old"), mayIssue, clock(time.UnixMicro(oldUntil)), ErrBadClient},
 		{"old secret, after its end", shop("old"), mayIssue, clock(time.UnixMicro(oldUntil + 1)), ErrBadClient},
 
+		{"nothing is said of what is needed", alice(false), nil, nil, errNoNeed},
+		{"trusted, and nothing is said of what is needed", Caller{Trusted: true}, nil, nil, errNoNeed},
 		{"trusted", Caller{Trusted: true}, administer, nil, nil},
 		{"trusted, as a client", Caller{Trusted: true}, mayIssue, nil, nil},
 		{"no caller", Caller{}, administer, nil, errForbidden},

@@ -17,9 +17,10 @@ import (
 // exist, what is revoked, and what the audit will say. It takes one epoch.
 type call struct {
 	caller account.Caller
-	// need is what the call requires of its caller; nil if it requires none, since
-	// the proof is the token of the session that ends.
-	need authz.Need
+	need   authz.Need // what the call requires of its caller
+	// byToken says that there is no caller to decide: the proof is the token of the
+	// session that ends, also if it has timed out.
+	byToken bool
 
 	users   []string // ids that must exist, or nothing happens
 	session string   // id of a session row that must exist and belong to users[0]; "" for none
@@ -93,7 +94,7 @@ func (g *group) write(batch []*call) {
 	var callers []account.Caller
 	var users []string
 	for _, c := range batch {
-		if c.need != nil {
+		if !c.byToken {
 			callers = append(callers, c.caller)
 		}
 		users = append(users, c.users...)
@@ -204,7 +205,7 @@ func (s *Service) writeCalls(ctx context.Context, b *authz.Batch, batch []*call)
 
 // decide decides the caller of a call.
 func decide(b *authz.Batch, c *call) error {
-	if c.need == nil {
+	if c.byToken {
 		return nil
 	}
 	_, err := b.Decide(c.caller, c.need)

@@ -37,7 +37,7 @@ func checkReason(reason string) error {
 // also if keep_current or a password change has replaced the token by a newer one.
 // A session that has ended already is no error.
 func (s *Service) SignOut(ctx context.Context, sess *token.Session, from account.Origin) error {
-	return s.endSession(ctx, sess, &call{entries: []store.Audit{{
+	return s.endSession(ctx, sess, &call{byToken: true, entries: []store.Audit{{
 		Actor:  userActor(sess.Subject, sess.Subject, from),
 		Action: wire.ActionSignOut,
 	}}})
