@@ -28,19 +28,19 @@ type facts struct {
 // statement for each kind of row, however many callers there are.
 func load(ctx context.Context, r store.Reader, now time.Time, callers []Caller, users []string) (*facts, error) {
 	f := &facts{now: now, clients: map[string]store.Client{}, sessions: map[string]store.Session{}}
+	var sessions []*token.Session
 	users = slices.Clone(users)
-	var subjects, sessions []string
 	for _, c := range callers {
 		switch {
 		case c.Trusted:
 		case c.Session != nil:
-			subjects = append(subjects, c.Session.Subject)
-			sessions = append(sessions, c.Session.ID)
+			sessions = append(sessions, c.Session)
+			users = append(users, c.Session.Subject)
 		case c.Client != nil:
 			f.clients[c.Client.ID] = store.Client{}
 		}
 	}
-	if err := f.loadUsers(ctx, r, append(users, subjects...)); err != nil {
+	if err := f.loadUsers(ctx, r, distinct(users)); err != nil {
 		return nil, err
 	}
 	if err := f.loadClients(ctx, r); err != nil {
@@ -49,7 +49,13 @@ func load(ctx context.Context, r store.Reader, now time.Time, callers []Caller, 
 	if len(sessions) == 0 {
 		return f, nil
 	}
-	return f, f.loadSessions(ctx, r, subjects, sessions)
+	return f, f.loadSessions(ctx, r, sessions)
+}
+
+// distinct sorts values and removes those that are there twice.
+func distinct(values []string) []string {
+	slices.Sort(values)
+	return slices.Compact(values)
 }
 
 func (f *facts) loadUsers(ctx context.Context, r store.Reader, ids []string) error {
@@ -57,8 +63,7 @@ func (f *facts) loadUsers(ctx context.Context, r store.Reader, ids []string) err
 	if len(ids) == 0 {
 		return nil
 	}
-	slices.Sort(ids)
-	users, err := r.UsersNamed(ctx, slices.Compact(ids), nil)
+	users, err := r.UsersNamed(ctx, ids, nil)
 	for _, u := range users {
 		f.users[u.ID] = u
 	}
@@ -81,7 +86,7 @@ func (f *facts) loadClients(ctx context.Context, r store.Reader) error {
 	return nil
 }
 
-func (f *facts) loadSessions(ctx context.Context, r store.Reader, subjects, sessions []string) error {
+func (f *facts) loadSessions(ctx context.Context, r store.Reader, sessions []*token.Session) error {
 	in, err := r.Settings(ctx)
 	if err != nil {
 		return err
@@ -90,23 +95,22 @@ func (f *facts) loadSessions(ctx context.Context, r store.Reader, subjects, sess
 	if f.keys, err = r.Keys(ctx); err != nil {
 		return err
 	}
-	revoked, err := r.RevocationsOf(ctx, subjects, sessions)
+	var subjects, ids, carrying []string
+	for _, s := range sessions {
+		subjects, ids = append(subjects, s.Subject), append(ids, s.ID)
+		if len(f.users[s.Subject].Permissions) > 0 {
+			carrying = append(carrying, s.ID)
+		}
+	}
+	revoked, err := r.RevocationsOf(ctx, distinct(subjects), distinct(ids))
 	if err != nil {
 		return err
 	}
-	f.revoked = make(map[revocation.Scope]revocation.Epoch, len(revoked))
 	f.revoke(revoked...)
-	// Only a session that could carry a permission is looked for.
-	var carrying []string
-	for i, id := range sessions {
-		if len(f.users[subjects[i]].Permissions) > 0 {
-			carrying = append(carrying, id)
-		}
-	}
-	if len(carrying) == 0 {
+	if len(carrying) == 0 { // the row says only whether a permission is carried
 		return nil
 	}
-	rows, err := r.SessionsNamed(ctx, carrying)
+	rows, err := r.SessionsNamed(ctx, distinct(carrying))
 	for _, row := range rows {
 		f.sessions[row.ID] = row
 	}
