@@ -46,7 +46,7 @@ func TestStorePooled(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Open {
 		name := p.database(t)
 		return func(t *testing.T) store.Store {
-			return openWith(t, sqlstore.Config{URL: p.bouncer.DSN(name), ListenURL: p.server.DSN(name)})
+			return patient(openWith(t, sqlstore.Config{URL: p.bouncer.DSN(name), ListenURL: p.server.DSN(name)}))
 		}
 	})
 }
@@ -85,7 +85,7 @@ func TestCommitsAreSyncedOnEveryWay(t *testing.T) {
 		} {
 			name := p.database(t)
 			must(t)(p.server.Exec(`ALTER DATABASE ` + name + ` SET synchronous_commit = ` + setting))
-			s := open(t, url(name))
+			s := patient(open(t, url(name)))
 			must(t)(p.server.ExecIn(name, `CREATE TABLE seen (setting text);
 				CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
 				BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
@@ -215,6 +215,7 @@ func TestNotificationsThatDoNotComeBack(t *testing.T) {
 			if said := s.WatchError().Error(); !strings.Contains(said, "polling") {
 				t.Errorf("the error %q does not say that polling goes on", said)
 			}
+			await.Until(t, "the log warns", func() bool { return strings.Contains(log.String(), "level=WARN") })
 			if said := log.String(); strings.Count(said, "level=WARN") != 1 || !strings.Contains(said, c.advice) {
 				t.Errorf("the log %q is not one warning that says %q", said, c.advice)
 			}

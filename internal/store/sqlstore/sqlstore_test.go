@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/internal/store/sqlstore"
@@ -42,10 +43,17 @@ func TestStore(t *testing.T) {
 			t.Parallel()
 			storetest.Run(t, func(t *testing.T) storetest.Open {
 				url := engine.url(t)
-				return func(t *testing.T) store.Store { return open(t, url) }
+				return func(t *testing.T) store.Store { return patient(open(t, url)) }
 			})
 		})
 	}
+}
+
+// patient gives a store all the time that its database takes: what is tested is what
+// it does, and a busy machine is no server that hangs.
+func patient(s store.Store) store.Store {
+	sqlstore.GiveTime(s, await.Limit)
+	return s
 }
 
 // open opens a database that ends with the test, made if it is not there.
