@@ -437,3 +437,15 @@ func TestPauseLeavesThePendingPoll(t *testing.T) {
 		h.close()
 	})
 }
+
+// Names of followers are each client's own, though two clients may be called the
+// same: no client confirms for another.
+func TestFollowerNamesAreOfTheirClient(t *testing.T) {
+	h := hubAt(10)
+	h.mustAnswer(t, Query{Client: "a", FollowerName: "billing", Follower: "f", Confirmed: 10})
+	newer(h, 11)
+	h.mustAnswer(t, Query{Client: "b", FollowerName: "billing", Follower: "f", After: 11, Confirmed: 11})
+	if _, tl := h.count(11); tl.followers != 2 || tl.confirmed != 1 || tl.least != 10 {
+		t.Errorf("%+v, want the first still unconfirmed", tl)
+	}
+}
