@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"io"
 	"log/slog"
 	"net"
@@ -33,7 +32,7 @@ func (e *exhausted) Accept() (net.Conn, error) {
 // goes on when there are some again.
 func TestAcceptErrorsAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log lockedBuffer
 		logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
 		inner := &exhausted{&pipes{conns: make(chan net.Conn), done: make(chan struct{})}, time.Now().Add(150 * time.Second)}
 		server := newServer(http.NotFoundHandler(), newConnections(1, 1, 1), logger)
