@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"log/slog"
+	"slices"
+	"strings"
 
 	"go.mau.fi/util/confusable"
 	"golang.org/x/text/cases"
@@ -58,8 +60,9 @@ func (q *queries) lookAlikes(ctx context.Context, id string, skeletons ...string
 		ORDER BY id LIMIT 1`, values...)
 }
 
-// checkedAtOnce is how many names are compared in one transaction.
-const checkedAtOnce = 200
+// checkedAtOnce is how many names are compared in one transaction, with a handful
+// of statements however many they are.
+const checkedAtOnce = 500
 
 // checkNames compares the names and ids that an earlier release has written, once
 // it is known how. Those that pass for another are kept and logged, at each start
@@ -83,30 +86,62 @@ func (s *Store) checkNames(ctx context.Context, logger *slog.Logger) error {
 	}
 }
 
-// checkNames compares the next users after an id that were not compared yet.
+// checkNames compares the next users after an id that were not compared yet. Of two
+// that are alike, the one that is compared later stays as not compared.
 func (t *tx) checkNames(ctx context.Context, after string) (batch []store.User, alike [][2]store.User, err error) {
+	const what = "compare names"
+	t.expect(manyRows)
 	if err := t.lockNames(ctx); err != nil {
 		return nil, nil, err
 	}
 	batch, err = t.users(ctx, `WHERE skeleton_of <> name_key AND id > ? ORDER BY id LIMIT ?`, after, checkedAtOnce)
-	if err != nil {
+	if err != nil || len(batch) == 0 {
 		return nil, nil, err
 	}
-	for _, u := range batch {
-		name, id := skeleton(u.NameKey), skeleton(u.ID)
-		others, err := t.lookAlikes(ctx, u.ID, name, id)
-		if err != nil {
-			return nil, nil, err
+	byID := make(map[string]store.User, len(batch))
+	ids := make([]string, len(batch))
+	rows := make([]string, len(batch))
+	var values []any
+	for i, u := range batch {
+		byID[u.ID], ids[i], rows[i] = u, u.ID, "(?,?,?)"
+		values = append(values, u.ID, skeleton(u.NameKey), skeleton(u.ID))
+	}
+	if _, err := t.exec(ctx, what, `WITH made (id, of_name, of_id) AS (VALUES `+strings.Join(rows, ",")+`)
+		UPDATE users SET name_skeleton = made.of_name, id_skeleton = made.of_id, skeleton_of = '' FROM made WHERE users.id = made.id`, values...); err != nil {
+		return nil, nil, err
+	}
+	var pairs []struct {
+		ID    string `db:"id"`
+		Other string `db:"other"`
+	}
+	in := marks(len(ids))
+	if err := t.all(ctx, what, &pairs, `
+		SELECT u.id AS id, o.id AS other FROM users AS u JOIN users AS o
+			ON o.name_skeleton <> '' AND o.name_skeleton IN (u.name_skeleton, u.id_skeleton) AND o.id <> u.id WHERE u.id IN `+in+`
+		UNION SELECT u.id, o.id FROM users AS u JOIN users AS o
+			ON o.id_skeleton <> '' AND o.id_skeleton IN (u.name_skeleton, u.id_skeleton) AND o.id <> u.id WHERE u.id IN `+in+`
+		ORDER BY 1, 2`, append(anys(ids), anys(ids)...)...); err != nil {
+		return nil, nil, err
+	}
+	for _, pair := range pairs {
+		other, later := byID[pair.Other]
+		if later && pair.Other > pair.ID {
+			continue // to be seen from the other one
 		}
-		checked := u.NameKey
-		if len(others) > 0 {
-			alike = append(alike, [2]store.User{u, others[0]})
-			checked = ""
+		if !later {
+			if other, err = t.User(ctx, pair.Other); err != nil {
+				return nil, nil, err
+			}
 		}
-		if _, err := t.exec(ctx, "compare names", `UPDATE users SET name_skeleton = ?, id_skeleton = ?, skeleton_of = ? WHERE id = ?`,
-			name, id, checked, u.ID); err != nil {
-			return nil, nil, err
+		if len(alike) == 0 || alike[len(alike)-1][0].ID != pair.ID {
+			alike = append(alike, [2]store.User{byID[pair.ID], other})
 		}
 	}
-	return batch, alike, nil
+	ids = slices.DeleteFunc(ids, func(id string) bool {
+		return slices.ContainsFunc(alike, func(pair [2]store.User) bool { return pair[0].ID == id })
+	})
+	if len(ids) > 0 {
+		_, err = t.exec(ctx, what, `UPDATE users SET skeleton_of = name_key WHERE id IN `+marks(len(ids)), anys(ids)...)
+	}
+	return batch, alike, err
 }
