@@ -50,12 +50,11 @@ type Tx struct {
 // the one that a new request would get.
 func (s *Store) Update(ctx context.Context, c Caller, need Need, write func(Tx) error) error {
 	return s.raw.Update(ctx, func(tx store.Tx) error {
-		now := s.now()
-		epoch, err := tx.Advance(ctx, now)
+		epoch, err := tx.Advance(ctx, s.now())
 		if err != nil {
 			return err
 		}
-		return writeFor(ctx, Tx{Tx: tx, Epoch: epoch}, now, c, need, write)
+		return writeFor(ctx, Tx{Tx: tx, Epoch: epoch}, s.now(), c, need, write)
 	})
 }
 
@@ -71,6 +70,8 @@ func (s *Store) Record(ctx context.Context, c Caller, need Need, write func(Tx) 
 	})
 }
 
+// writeFor decides the caller by the time now, which is read after the clock was
+// locked: a session may end while its transaction waits for that.
 func writeFor(ctx context.Context, tx Tx, now time.Time, c Caller, need Need, write func(Tx) error) error {
 	f, err := load(ctx, tx, now, []Caller{c}, nil)
 	if err != nil {
@@ -95,12 +96,11 @@ type Batch struct {
 // write asks for with [Batch.Found]: they are read together with the callers'.
 func (s *Store) UpdateBatch(ctx context.Context, callers []Caller, users []string, write func(*Batch) error) error {
 	return s.raw.Update(ctx, func(tx store.Tx) error {
-		now := s.now()
-		epoch, err := tx.Advance(ctx, now)
+		epoch, err := tx.Advance(ctx, s.now())
 		if err != nil {
 			return err
 		}
-		f, err := load(ctx, tx, now, callers, users)
+		f, err := load(ctx, tx, s.now(), callers, users)
 		if err != nil {
 			return err
 		}

@@ -267,6 +267,30 @@ func TestWriteThatWaitsForTheClock(t *testing.T) {
 	}
 }
 
+// A session whose time is up while its write waits for the clock writes nothing. When
+// settings are shortened, the transaction that does so is what it waits for.
+func TestTimeIsUpWhileWaitingForTheClock(t *testing.T) {
+	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	end := w.session.IdleEnd(settings.Default()).Time()
+	for way, write := range ways {
+		for _, tt := range []struct {
+			at   time.Time
+			want error
+		}{
+			{end.Add(-time.Second), nil},
+			{end, token.ErrIdleTimeout},
+			{end.Add(time.Second), token.ErrIdleTimeout},
+		} {
+			at := noon
+			s := authz.New(hooked{w.store, func() { at = tt.at }}, func() time.Time { return at })
+			err := write(w.Context(), s, w.alice(), authz.Caller.MayAdminister, func(store.Tx) error { return nil })
+			if !errors.Is(err, tt.want) {
+				t.Errorf("%s at %v: error %v, want %v", way, tt.at, err, tt.want)
+			}
+		}
+	}
+}
+
 // Callers of one batch are decided also by what was revoked for earlier ones.
 func TestBatchDecidesByItsOwnRevocations(t *testing.T) {
 	engines(t, func(w *world) {
