@@ -86,7 +86,10 @@ func (x *exchange) fail(err error) {
 		view.Lines = []string{"Your browser says that this request was made by a page of another site, so nothing was done. If you meant to do it, do it from here."}
 	case errors.As(err, &forbidden):
 		view.Title = "This takes a permission that you do not have"
-		view.Lines = []string{"It takes the permission " + permissionWords(forbidden.Permission) + ". An administrator can grant it to you under Users."}
+		view.Lines = []string{
+			"It takes the permission " + permissionWords(forbidden.Permission) + ". An administrator can grant it to you under Users.",
+			"If you have it already, sign in again with your password: a session that a service began, or that began before an upgrade, carries no permission.",
+		}
 		view.Links = []link{{"/", "Back to the start", false}, {"/sign-in", "Sign in as somebody else", false}}
 	case errors.Is(err, store.ErrNotFound):
 		view.Status = http.StatusNotFound
