@@ -156,7 +156,7 @@ func (c Config) successes() throttle.Limit {
 
 // maxLookups is how often a full queue asks the store whether an account has
 // signed in from an address before.
-var maxLookups = throttle.Limit{Burst: 64, Every: 5 * time.Millisecond}
+var maxLookups = throttle.Limit{Burst: 32, Every: 50 * time.Millisecond}
 
 // Service is safe for concurrent use.
 type Service struct {

@@ -108,10 +108,10 @@ func (s *Service) refused(err error) error {
 const nobodysKey = "\x01"
 
 // admit looks at the limits that are kept in memory, and takes a place in the hash
-// queue. As a rule it asks the store nothing: of ten thousand sign-ins at once,
-// those that get no place must not cost the store a question each. It asks where
-// the answer would turn a refusal into a place: whether the account has signed in
-// from here before.
+// queue. As a rule it asks the store nothing. It asks where the answer would turn a
+// refusal into a place: whether the account has signed in from here before. If the
+// queue is full it does so now and then only: of ten thousand sign-ins at once,
+// those that get no place must not cost the store a question each.
 func (s *Service) admit(ctx context.Context, nameKey string, from Origin) (*place, error) {
 	to, sure := s.recent.route(originKey(nameKey, from), s.now())
 	if !sure {
@@ -124,7 +124,7 @@ func (s *Service) admit(ctx context.Context, nameKey string, from Origin) (*plac
 	if err == nil || sure {
 		return place, err
 	}
-	if errors.Is(err, ErrBusy) {
+	if err == ErrBusy { //nolint:errorlint // the queue is full; not only a share of it
 		if wait, _ := s.lookups.Take("", s.now()); wait > 0 {
 			return nil, err
 		}

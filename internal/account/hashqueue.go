@@ -71,9 +71,12 @@ type waiter struct {
 	granted chan struct{} // closed when it is its turn
 }
 
-// errShare is the error of an account that has its share of the queue already. It
-// wraps ErrBusy.
-var errShare = fmt.Errorf("%w: the account has its share of the queue", ErrBusy)
+// The errors of an account, or of unknown origins of a network, that have their
+// share of the queue already. They wrap ErrBusy.
+var (
+	errShare        = fmt.Errorf("%w: the account has its share of the queue", ErrBusy)
+	errNetworkShare = fmt.Errorf("%w: the network has its share of the queue", ErrBusy)
+)
 
 // enter takes a place in the queue. Its error wraps ErrBusy.
 func (q *hashQueue) enter(o origin) (*place, error) {
@@ -82,9 +85,9 @@ func (q *hashQueue) enter(o origin) (*place, error) {
 	switch {
 	case o.account != "" && q.accounts[o.account] >= q.limits.account:
 		return nil, errShare
-	case q.places >= q.limits.all,
-		o.unknown && q.unknown >= q.limits.unknown,
-		o.unknown && q.networks[o.network] >= q.limits.network:
+	case o.unknown && q.networks[o.network] >= q.limits.network:
+		return nil, errNetworkShare
+	case q.places >= q.limits.all, o.unknown && q.unknown >= q.limits.unknown:
 		return nil, ErrBusy
 	}
 	q.count(o, 1)

@@ -51,3 +51,11 @@ func Walk(ctx context.Context, s any) error {
 	var n int64
 	return s.(*Store).get(ctx, "walk", &n, `SELECT count(*) FROM users WHERE name LIKE '%nobody%'`)
 }
+
+// ForgetNetworks makes all session rows such as the version before wrote.
+func ForgetNetworks(tb testing.TB, s any) {
+	tb.Helper()
+	if _, err := s.(*Store).write.ExecContext(tb.Context(), `UPDATE sessions SET network = ''`); err != nil {
+		tb.Fatal(err)
+	}
+}
