@@ -3,6 +3,8 @@ package console
 import (
 	"bytes"
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"mime/multipart"
 	"net/http"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
 )
@@ -89,6 +92,24 @@ func TestRevokeOneSession(t *testing.T) {
 	if s.reason(third) != token.ErrRevoked || s.reason(keep) != "" {
 		t.Errorf("ended: %q, kept: %q", s.reason(third), s.reason(keep))
 	}
+}
+
+// Where an earlier release let a name be another user's id, the list is refused and
+// names both.
+func TestAmbiguousList(t *testing.T) {
+	s := open(t)
+	victim, decoy := s.user("victim"), s.user("decoy")
+	_, key, err := account.NormalizeName(victim.ID)
+	s.must(err)
+	db, err := sql.Open("sqlite", s.file)
+	s.must(err)
+	_, err = db.ExecContext(t.Context(), "UPDATE users SET name = ?, name_key = ? WHERE id = ?", victim.ID, key, decoy.ID)
+	s.must(errors.Join(err, db.Close()))
+	p := s.as(s.admin)
+	p.post("/revocations", "scope", "users", "names", victim.ID, "reason", "Offboarding").is(http.StatusUnprocessableEntity).
+		says("is the name of the user "+decoy.ID, "and the id of the user called", "victim")
+	p.post("/revocations", "scope", "users", "names", "id:"+victim.ID, "reason", "Offboarding").is(http.StatusOK).says("Revoke these sessions?", "1 person", "victim")
+	p.post("/revocations", "scope", "users", "names", "name:"+victim.ID, "reason", "Offboarding").is(http.StatusOK).says("Revoke these sessions?", "1 person", victim.ID)
 }
 
 // upload posts a form with a list in a file.

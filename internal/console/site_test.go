@@ -48,6 +48,7 @@ type site struct {
 	handler   http.Handler
 	console   *console
 	store     store.Store
+	file      string // of the store
 	accounts  *account.Service
 	ring      *keyring.Ring
 	node      *feed.Node
@@ -85,7 +86,8 @@ func open(t *testing.T) *site {
 	s := &site{T: t}
 	ctx := context.Background()
 	var err error
-	s.store, err = sqlstore.Open(ctx, sqlstore.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "curfew.db"), Create: true})
+	s.file = filepath.Join(t.TempDir(), "curfew.db")
+	s.store, err = sqlstore.Open(ctx, sqlstore.Config{URL: "sqlite:" + s.file, Create: true})
 	s.must(err)
 	t.Cleanup(func() { _ = s.store.Close() }) // a test may have closed it
 	s.must(s.store.Update(ctx, func(tx store.Tx) error {
