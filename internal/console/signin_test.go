@@ -153,6 +153,20 @@ func TestSignInRefused(t *testing.T) {
 	}
 }
 
+// Others fail in a user's name until no attempt from elsewhere is looked at. The
+// browser in which the user's session has timed out still gets in.
+func TestSignInWithAnEarlierCookie(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	s.wait(25 * time.Minute) // the session times out
+	p.get("/").is(http.StatusSeeOther)
+	for range 10 {
+		s.nobody().post("/sign-in", "username", "admin", "password", "wrong password!").is(http.StatusUnauthorized)
+	}
+	s.nobody().post("/sign-in", "username", "admin", "password", password).is(http.StatusTooManyRequests)
+	p.post("/sign-in", "username", "admin", "password", password).is(http.StatusSeeOther)
+}
+
 // A new session each time; the one that the browser had is over.
 func TestSignInOverSession(t *testing.T) {
 	s := open(t)
