@@ -200,8 +200,9 @@ func sequence(t *rapid.T, w *world) {
 // another call was made came before it.
 func TestRaces(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
-		w.start(0, 0)
-		w.start(3, 0)
+		unbounded := func(c *session.Config) { c.MaxSessions = -1 } // there are more than a hundred, of one user
+		w.startWith(0, 0, unbounded)
+		w.startWith(3, 0, unbounded)
 		ctx := t.Context()
 		var clock atomic.Int64
 		type span struct{ from, to int64 }
