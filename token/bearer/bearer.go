@@ -68,7 +68,10 @@ type Middleware struct {
 	// EndWithSession ends the request's context when the session ends: see
 	// token.Validator.Watch. context.Cause then wraps the token.Reason. Validator must
 	// be a Watcher. A handler that never looks whether its context has ended pays
-	// nothing for it. False decides when the request arrives, and never again.
+	// nothing for it. A handler that ends its own session, for example to sign out,
+	// does so with context.WithoutCancel(r.Context()). The connection of an event
+	// stream (text/event-stream over HTTP/1.1) is closed when its session has ended.
+	// False decides when the request arrives, and never again.
 	EndWithSession bool
 	// Grace is how long a context outlives the lease of the validator's view, when
 	// nothing can be known about the session. Zero or less ends it with the lease.
@@ -137,7 +140,9 @@ func (m Middleware) Wrap(next http.Handler) http.Handler {
 				return
 			}
 			defer watch.Stop()
-			next.ServeHTTP(w, r.WithContext(WithWatch(watch)))
+			live := WithWatch(watch)
+			next.ServeHTTP(w, r.WithContext(live))
+			closeStream(w, r, live)
 			return
 		}
 		session, err := m.Validator.Validate(r.Context(), raw)

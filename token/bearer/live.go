@@ -3,12 +3,30 @@ package bearer
 import (
 	"context"
 	"errors"
+	"net/http"
+	"strings"
 
 	"example.com/curfew/token"
 )
 
 // ErrNotWatched is the error of [Renew] for a context without a watched session.
 var ErrNotWatched = errors.New("bearer: the context has no session that is watched; set Middleware.EndWithSession or use Watch")
+
+// closeStream closes the connection of an event stream whose session has ended and
+// whose handler has returned. Such a stream has no end of its own: a client that
+// keeps the connection alive for more requests would go on waiting for events.
+func closeStream(w http.ResponseWriter, r *http.Request, live context.Context) {
+	if live.Err() == nil || r.Context().Err() != nil || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream") {
+		return
+	}
+	control := http.NewResponseController(w)
+	if control.Flush() != nil {
+		return
+	}
+	if conn, _, err := control.Hijack(); err == nil { // not with HTTP/2, which ends the stream alone
+		_ = conn.Close()
+	}
+}
 
 // Watch returns a context with the session of raw that ends with it, for work that
 // outlives the handler, such as a connection that was hijacked. It derives from ctx:
