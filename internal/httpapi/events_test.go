@@ -162,15 +162,16 @@ func TestEventStreamsAreBounded(t *testing.T) {
 
 	s := start(t)
 	ann := s.user("ann")
+	raw := s.token(ann)
 	var first <-chan string
 	for i := range maxStreams {
-		lines, _ := s.openStream(bearerToken(s.token(ann)))
+		lines, _ := s.openStream(bearerToken(raw))
 		watching(t, lines)
 		if i == 0 {
 			first = lines
 		}
 	}
-	if _, response := s.openStream(bearerToken(s.token(ann))); response.StatusCode != http.StatusTooManyRequests {
+	if _, response := s.openStream(bearerToken(raw)); response.StatusCode != http.StatusTooManyRequests {
 		t.Errorf("one stream too many: %d, want 429", response.StatusCode)
 	}
 	s.node.Applied(revocation.Revocation{Scope: revocation.User(ann.ID), Epoch: s.node.Epoch() + 1<<40})
