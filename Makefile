@@ -45,6 +45,7 @@ test: ## test what a change can break in ordinary use: 7 minutes on 2 idle proce
 	@.ci/install test
 	go vet $(PKG)
 	$(GOTEST) -race -timeout $(TIMEOUT) $(TESTFLAGS) $(PKG)
+	$(if $(filter ./... ./internal/feed,$(PKG)),$(GOTEST) -run '^TestModel' -timeout $(TIMEOUT) $(TESTFLAGS) ./internal/feed)
 
 .PHONY: test-all
 test-all: ## test everything: make test, then the long and hostile tests one at a time, then interop: 30 minutes

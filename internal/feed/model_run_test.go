@@ -1,4 +1,5 @@
-// The model is one goroutine a run: the race detector would only make it slow.
+// The model is one goroutine a run: the race detector would only make it slow. So
+// `make test` runs it by itself, without.
 //go:build !race
 
 package feed
