@@ -131,6 +131,13 @@ func (s *Service) surplus(ctx context.Context, tx store.Tx, issued Issued) ([]st
 	if _, err := tx.LockUser(ctx, issued.User.ID); err != nil {
 		return nil, err
 	}
+	// A session that was revoked before it began takes no place. Otherwise an
+	// attempt that was under way during a revocation could end a session that began
+	// after it.
+	revoked, err := tx.RevokedBefore(ctx, issued.User.ID, issued.Session.ID)
+	if err != nil || issued.Session.Epoch < revoked.Before(issued.Session.RememberMe) {
+		return nil, err
+	}
 	in, err := tx.Settings(ctx)
 	if err != nil {
 		return nil, err

@@ -152,3 +152,43 @@ func TestBoundByDefault(t *testing.T) {
 		}
 	}
 }
+
+// A sign-in during which its user is revoked ends no session that began after the
+// revocation.
+func TestOverBeforeItBeganEndsNoOther(t *testing.T) {
+	engines(t, func(t *testing.T, w *world) {
+		three := func(c *session.Config) { c.MaxSessions = 3 }
+		n := w.startWith(0, 0, three)
+		u := n.person("ann")
+		var later []session.Issued
+		s := &interrupted{Store: n.store, beforeSettings: func() {
+			if _, err := n.sessions.RevokeUser(t.Context(), cli, u.ID, "left", false, 0); err != nil {
+				t.Error(err)
+			}
+			for range 3 {
+				later = append(later, n.mustBegin(u.ID, false))
+			}
+		}}
+		accounts, err := account.New(account.Config{Store: s, Now: n.now, Applied: n.feed.Applied})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sessions := session.New(session.Config{
+			Store: s, Accounts: accounts, Ring: n.ring, View: n.feed, Now: n.now, MaxSessions: 3,
+			Installation: store.Installation{Issuer: issuer, Audience: []string{issuer}},
+		})
+		issued, err := sessions.SignIn(t.Context(), "ann", goodPassword, false, account.Origin{Address: "192.0.2.1"})
+		sessions.Close()
+		if err != nil || len(later) != 3 {
+			t.Fatalf("%d sessions have begun meanwhile, and the sign-in: %v", len(later), err)
+		}
+		if got := n.check(issued.Token); got != token.ErrRevoked {
+			t.Errorf("the session that was revoked before it began is %q, want %q", got, token.ErrRevoked)
+		}
+		for i, one := range later {
+			if got := n.check(one.Token); got != "" {
+				t.Errorf("session %d, which began after the revocation, is %q", i, got)
+			}
+		}
+	})
+}
