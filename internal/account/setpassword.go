@@ -46,6 +46,11 @@ func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, 
 	}
 	if c.IsSelf(userID) {
 		if u, err = s.verify(ctx, u, u.NameKey, *change.Current, from); err != nil {
+			// The session may have ended in the queue: then its holder is told that, and
+			// nothing about the password.
+			if over := s.Again(ctx, c, MaySetPassword(userID)); over != nil {
+				return nil, over
+			}
 			return nil, err
 		}
 	}
