@@ -2,15 +2,17 @@ package token
 
 import "context"
 
-// Ending returns the session that raw carries, for whoever wants to end it: to
-// sign out, or to revoke the token (RFC 7009). It proves the token like
-// [Validator.Validate] but lets it be idle or expired, since it may be an old one
-// of a session that lives on with a newer token, and whoever holds it must be able
-// to end that too. It lets nobody in.
+// Ending returns the session in raw for a caller that wants to end it: a sign-out
+// or a token revocation (RFC 7009). It verifies the token like
+// [Validator.Validate], but accepts a session that is idle or a token that has
+// expired. The token may be an old one of a session that continues with a newer
+// token, and its holder must still be able to end the session. Ending grants no
+// access.
 //
-// Where nothing is left to end the error wraps [ErrMaximumDuration]. If it wraps
-// [ErrRevoked] the session is returned with it, since a newer token of the session
-// may still be good: one that was made when the user's other sessions were revoked.
+// The error wraps [ErrMaximumDuration] if the session has already ended. If it
+// wraps [ErrRevoked], the session is returned with it: a newer token of the session
+// may still be valid, for example one minted when the user's other sessions were
+// revoked.
 func (v *Validator) Ending(ctx context.Context, raw string) (*Session, error) {
 	e, err := v.verify(ctx, raw)
 	if err != nil {

@@ -8,57 +8,57 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// Explanation says of a token how each rule stands, for people.
+// Explanation reports the outcome of each rule for a token, for display.
 type Explanation struct {
-	// Verdict is what Validate says: the reason, or "" for a token that may be
-	// used now. Err is its error.
+	// Verdict is the decision of Validate: the reason, or "" for an accepted token.
+	// Err is its error.
 	Verdict Reason
 	Err     error
-	// At is the time that the findings were made.
+	// At is the time at which the rules were checked.
 	At time.Time
-	// Proven says that the signature, the issuer and the audience are right, so
-	// that the session below is what the issuer said. Otherwise anybody may have
-	// made it up.
+	// Proven reports that the signature, the issuer and the audience are right, so
+	// that Session comes from the issuer. Otherwise the contents may be forged.
 	Proven bool
-	// KeyID and Algorithm are from the header, "" if it cannot be read.
+	// KeyID and Algorithm are from the header, or "" if it cannot be read.
 	KeyID, Algorithm string
-	// Session is what the token says, or nil if it cannot be read.
+	// Session holds the claims of the token, or nil if they cannot be read.
 	Session *Session
-	// Findings are the rules in their order. All are looked at, also those that
-	// Validate no longer comes to.
+	// Findings are the rules in the order of their checks. They include the rules
+	// that Validate does not reach.
 	Findings []Finding
 }
 
-// Finding says how one rule stands.
+// Finding is the outcome of one rule.
 type Finding struct {
-	// Rule is a word or two: "form", "signature", "idle_timeout", "revoked user".
+	// Rule is one or two words: "form", "signature", "idle_timeout", "revoked
+	// user".
 	Rule    string
 	Outcome Outcome
-	// Reason is what a token is refused for that fails this rule alone. It is ""
-	// if the rule does not fail, and ErrUnavailable if nobody can tell now.
+	// Reason is the reason for which Validate would refuse the token if only this
+	// rule failed. It is "" if the rule does not fail, and ErrUnavailable if the
+	// outcome is unknown now.
 	Reason Reason
-	// Detail is what the rule rests on, in words and numbers. It may quote the
-	// token.
+	// Detail gives the values that decide the rule. It may quote the token.
 	Detail string
-	// Left is how long the rule goes on holding if nothing happens; zero if that
-	// has no meaning.
+	// Left is how long the rule continues to hold if nothing changes. Zero means
+	// that it does not apply.
 	Left time.Duration
 }
 
-// Outcome is how a rule stands.
+// Outcome is the outcome of a rule.
 type Outcome string
 
-// The outcomes.
+// The outcomes of a rule.
 const (
 	Holds         Outcome = "holds"
 	Fails         Outcome = "fails"
 	DoesNotApply  Outcome = "does not apply"
-	CannotBeTold  Outcome = "cannot be told"  // nobody can be asked now
-	NotLookedInto Outcome = "not looked into" // an earlier rule failed, without which this one has no meaning
+	CannotBeTold  Outcome = "cannot be told"  // the outcome is unknown: the store cannot be reached now
+	NotLookedInto Outcome = "not looked into" // not checked: an earlier rule failed that this rule depends on
 )
 
-// Left returns how long the token can be used if nothing happens; zero if it
-// cannot be used now.
+// Left returns how long the token stays valid if nothing changes; zero if it is not
+// valid now.
 func (e Explanation) Left() time.Duration {
 	if e.Verdict != "" {
 		return 0
@@ -72,11 +72,11 @@ func (e Explanation) Left() time.Duration {
 	return left
 }
 
-// Explain decides about a token like [Validator.Validate], and says of each rule
-// whether it holds. Unlike the errors of Validate, an explanation quotes the
-// token: show it to whoever presented the token, or to an operator.
+// Explain decides about a token like [Validator.Validate] and reports the outcome
+// of each rule. Unlike the errors of Validate, an explanation quotes the token:
+// show it only to the sender of the token or to an operator.
 func (v *Validator) Explain(ctx context.Context, raw string) Explanation {
-	_, err := v.validate(ctx, raw) // first: it makes the view catch up if need be
+	_, err := v.validate(ctx, raw) // first, because it makes the view catch up if needed
 	x := &explainer{v: v, ctx: ctx}
 	x.Verdict, x.Err, x.At = ReasonOf(err), err, v.now()
 
@@ -122,7 +122,7 @@ func (v *Validator) Explain(ctx context.Context, raw string) Explanation {
 	return x.Explanation
 }
 
-// An explainer collects findings.
+// An explainer collects the findings.
 type explainer struct {
 	Explanation
 	v   *Validator
@@ -135,7 +135,7 @@ func (x *explainer) last() *Finding { return &x.Findings[len(x.Findings)-1] }
 
 func (x *explainer) skipped(rule string) { x.add(Finding{Rule: rule, Outcome: NotLookedInto}) }
 
-// decided adds a rule that err has decided, and returns err.
+// decided adds the finding of a rule with the result err, and returns err.
 func (x *explainer) decided(rule string, err error, detail string) error {
 	switch reason := ReasonOf(err); {
 	case err == nil:
@@ -155,7 +155,8 @@ func malformed(err error) error {
 	return fmt.Errorf("%w: %w", ErrMalformed, err)
 }
 
-// key looks for the key, which Validate has asked for if it was not known.
+// key finds the key. Validate has already made the view catch up if the key was
+// unknown.
 func (x *explainer) key(p *parsed, headerRead bool) *Key {
 	if !headerRead {
 		x.skipped("key")
@@ -193,7 +194,7 @@ func (x *explainer) issuer(read bool) {
 	_ = x.decided("audience", x.v.checkAudience(x.Session), x.v.config.Audience)
 }
 
-// proven reports whether everything up to here holds.
+// proven reports whether every rule so far holds.
 func (x *explainer) proven() bool {
 	for _, f := range x.Findings {
 		if f.Outcome != Holds {
@@ -224,8 +225,8 @@ func (x *explainer) times(read bool) {
 	}
 }
 
-// revocations looks at each scope alone. What the cache has forgotten is asked
-// for, but only on behalf of a token that is proven.
+// revocations checks each scope alone. It asks the source about evicted scopes, but
+// only for a verified token.
 func (x *explainer) revocations(read bool) {
 	s := x.Session
 	scopes := []revocation.Scope{revocation.Everyone(), revocation.Remembered(), {Kind: revocation.KindUser}, {Kind: revocation.KindSession}}
@@ -263,7 +264,7 @@ func (x *explainer) revocations(read bool) {
 				continue
 			}
 			if before, complete = x.v.config.Revocations.Peek(scope); !complete {
-				before = answer // forgotten again at once: the highest of all scopes has to do
+				before = answer // evicted again already: use the maximum of all scopes
 			}
 		}
 		f.Detail = fmt.Sprintf("the session is from %s, and this was never revoked", s.Epoch)
@@ -277,7 +278,7 @@ func (x *explainer) revocations(read bool) {
 	}
 }
 
-// view says how current all of the above is.
+// view adds how current the state is.
 func (x *explainer) view(read bool) {
 	view := x.v.config.View
 	f := Finding{Rule: "view", Outcome: Holds, Detail: fmt.Sprintf("every change up to %s is known", view.Epoch())}
@@ -288,7 +289,7 @@ func (x *explainer) view(read bool) {
 	case read && x.Session.Epoch > view.Epoch():
 		f.Detail += fmt.Sprintf(", and the token says that it is from %s", x.Session.Epoch)
 		switch {
-		case !x.Proven: // it caused no question to the store
+		case !x.Proven: // it did not make the view catch up
 			f.Outcome = NotLookedInto
 		case x.Verdict == ErrUnavailable:
 			f.Outcome, f.Reason = CannotBeTold, ErrUnavailable

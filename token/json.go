@@ -7,10 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// A strict reader of the JSON (RFC 8259) in a token. encoding/json will not do:
-// it takes the last of two members with one name, folds letter case ("SUB",
-// "ſid"), replaces invalid UTF-8, and reads numbers as float64 unless told
-// otherwise. Here a document is read exactly or not at all.
+// A strict reader of the JSON (RFC 8259) in a token. encoding/json is not strict
+// enough: it takes the last of two members with the same name, folds letter case
+// ("SUB", "ſid"), replaces invalid UTF-8, and reads numbers as float64 by default.
+// This reader reads a document exactly or returns an error.
 
 const (
 	deepest     = 32  // levels of nesting
@@ -26,8 +26,8 @@ var (
 	errUTF8      = errors.New("not valid UTF-8")
 )
 
-// readObject calls member for each member of the one object that data must be.
-// The name is unescaped; it is valid only during the call.
+// readObject calls member for each member of the object in data, which must be
+// exactly one object. The name is unescaped and valid only during the call.
 func readObject(data []byte, member func(name []byte, v jsonValue) error) error {
 	if !utf8.Valid(data) {
 		return errUTF8
@@ -52,7 +52,7 @@ type jsonReader struct {
 	pos  int
 }
 
-// peek returns the next byte, or 0 at the end: no JSON token begins with it.
+// peek returns the next byte, or 0 at the end. No JSON token begins with 0.
 func (r *jsonReader) peek() byte {
 	if r.pos < len(r.data) {
 		return r.data[r.pos]
@@ -159,8 +159,8 @@ func (r *jsonReader) object(depth int, member func([]byte, jsonValue) error) err
 	}
 }
 
-// nameSet finds duplicates: by comparison while there are few names, as there
-// are in every honest token, and in a map beyond.
+// nameSet finds duplicate names: by comparison while there are few, as in every
+// genuine token, and with a map beyond that.
 type nameSet struct {
 	few  [16][]byte
 	n    int
@@ -213,7 +213,7 @@ func (r *jsonReader) array(depth int) error {
 	}
 }
 
-// string reads a string and reports whether it has an escape in it.
+// string reads a string and reports whether it contains an escape.
 func (r *jsonReader) string() (escaped bool, err error) {
 	r.pos++ // "
 	for r.pos < len(r.data) {
@@ -235,8 +235,8 @@ func (r *jsonReader) string() (escaped bool, err error) {
 	return escaped, errJSON
 }
 
-// escape reads one escape, or the two of a surrogate pair; half a pair is not
-// text.
+// escape reads one escape, or both halves of a surrogate pair. An unpaired half is
+// an error.
 func (r *jsonReader) escape() error {
 	switch next := r.at(1); next {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
@@ -268,7 +268,7 @@ func (r *jsonReader) at(offset int) byte {
 	return 0
 }
 
-// hex4 reads the \uXXXX that b begins with.
+// hex4 reads the \uXXXX at the beginning of b.
 func hex4(b []byte) (rune, bool) {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return 0, false

@@ -6,14 +6,14 @@ import (
 	"unicode/utf8"
 )
 
-// jsonValue is one value of a document: its first byte tells its type ('"', '{',
+// jsonValue is one value of a document. Its first byte gives its type ('"', '{',
 // '[', 't', 'f', 'n', '-' or a digit).
 type jsonValue struct {
 	raw     []byte
-	escaped bool // a string with a backslash in it
+	escaped bool // the string contains a backslash
 }
 
-// bytes returns the content of a string, unescaped. Only for strings.
+// bytes returns the unescaped content of a string. v must be a string.
 func (v jsonValue) bytes() []byte {
 	in := v.raw[1 : len(v.raw)-1]
 	if !v.escaped {
@@ -45,7 +45,8 @@ func (v jsonValue) bytes() []byte {
 
 var unescaped = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
 
-// text returns the content of a string; false for another type.
+// text returns the content of a string. The second result is false for another
+// type.
 func (v jsonValue) text() (string, bool) {
 	if v.raw[0] != '"' {
 		return "", false
@@ -53,15 +54,16 @@ func (v jsonValue) text() (string, bool) {
 	return string(v.bytes()), true
 }
 
-// integer returns a number in plain integer form that fits an int64; false for
-// fractions, exponents, numbers too large, and other types. Nothing else is left
-// to ParseInt: JSON has no plus sign and no leading zeros.
+// integer returns a number in plain integer form that fits an int64. The second
+// result is false for fractions, exponents, numbers that are too large, and other
+// types. ParseInt alone would accept a plus sign and leading zeros, but those are
+// not JSON, so the reader has refused them.
 func (v jsonValue) integer() (int64, bool) {
 	n, err := strconv.ParseInt(string(v.raw), 10, 64)
 	return n, err == nil
 }
 
-// boolean returns true or false; the second result is false for another type.
+// boolean returns a boolean; ok is false for another type.
 func (v jsonValue) boolean() (value, ok bool) {
 	switch v.raw[0] {
 	case 't':
@@ -72,8 +74,8 @@ func (v jsonValue) boolean() (value, ok bool) {
 	return false, false
 }
 
-// texts returns the strings of an array, or the one string; false for another
-// type and for an array that holds anything else.
+// texts returns the strings of an array, or a single string as a slice. The second
+// result is false for another type and for an array with another element.
 func (v jsonValue) texts() ([]string, bool) {
 	if s, ok := v.text(); ok {
 		return []string{s}, true

@@ -15,8 +15,9 @@ import (
 	"example.com/curfew/internal/notify"
 )
 
-// The algorithms that a key may have (RFC 7518, section 3.1; RFC 8037). Never
-// none, never an HMAC: whoever can validate could mint.
+// The algorithms that a key may have (RFC 7518, section 3.1; RFC 8037). "none" is
+// not allowed. HMACs are not allowed either: a service that can validate with a
+// shared secret could also mint.
 const (
 	ES256 = "ES256" // ECDSA on P-256: the default
 	EdDSA = "EdDSA" // Ed25519
@@ -25,12 +26,12 @@ const (
 
 const longestKeyID = 256
 
-// ErrWeakKey is wrapped by errors about keys that may not sign sessions; the
-// text says why.
+// ErrWeakKey is wrapped by errors about keys that are not accepted for sessions.
+// The text gives the reason.
 var ErrWeakKey = errors.New("key not acceptable")
 
-// Key is a public key that tokens are verified with. Its algorithm is its own:
-// the header of a token can only agree (RFC 8725, section 3.1).
+// Key is a public key that verifies tokens. Its algorithm belongs to the key: the
+// header of a token can only match it (RFC 8725, section 3.1).
 type Key struct {
 	id     string
 	alg    string
@@ -39,8 +40,8 @@ type Key struct {
 }
 
 // NewKey returns a verification key. public is an *ecdsa.PublicKey on P-256, an
-// ed25519.PublicKey or an *rsa.PublicKey; the algorithm follows from it. The key
-// ID must have 1–256 printable ASCII characters. Errors wrap [ErrWeakKey].
+// ed25519.PublicKey or an *rsa.PublicKey; it determines the algorithm. The key ID
+// has 1 to 256 printable ASCII characters. Errors wrap [ErrWeakKey].
 func NewKey(id string, public crypto.PublicKey) (*Key, error) {
 	if len(id) < 1 || len(id) > longestKeyID {
 		return nil, fmt.Errorf("%w: a key ID has 1 to %d characters, this one has %d", ErrWeakKey, longestKeyID, len(id))
@@ -91,21 +92,21 @@ func (k *Key) Equal(other *Key) bool {
 
 func (k *Key) verify(signed string, signature []byte) error {
 	if err := k.method.Verify(signed, signature, k.public); err != nil {
-		return ErrBadSignature // the cause says nothing that helps
+		return ErrBadSignature // the cause adds no useful information
 	}
 	return nil
 }
 
-// SigningKey is a private key that tokens are signed with.
+// SigningKey is a private key that signs tokens.
 type SigningKey struct {
 	Key
 	private crypto.Signer
 }
 
-// NewSigningKey returns a signing key with the ID given. private is an
-// *ecdsa.PrivateKey on P-256, an ed25519.PrivateKey or an *rsa.PrivateKey, whose
-// halves must belong together: an Ed25519 key that signs with another public half
-// gives itself away. Errors wrap [ErrWeakKey].
+// NewSigningKey returns a signing key with the given ID. private is an
+// *ecdsa.PrivateKey on P-256, an ed25519.PrivateKey or an *rsa.PrivateKey. Its
+// private and public halves must match: an Ed25519 key that signs with a wrong
+// public half leaks its private half. Errors wrap [ErrWeakKey].
 func NewSigningKey(id string, private crypto.Signer) (*SigningKey, error) {
 	if err := checkPrivate(private); err != nil {
 		return nil, err
@@ -128,12 +129,13 @@ func NewSigningKey(id string, private crypto.Signer) (*SigningKey, error) {
 // Private returns the private key.
 func (k *SigningKey) Private() crypto.Signer { return k.private }
 
-// KeySet is a set of trusted keys. It does not change; the nil KeySet is empty.
+// KeySet is an immutable set of trusted keys. The nil KeySet is empty.
 type KeySet struct {
 	keys []*Key
 }
 
-// NewKeySet returns the set of the keys given. Two keys with one ID are an error.
+// NewKeySet returns the set of the given keys. It returns an error if two keys have
+// the same ID.
 func NewKeySet(keys ...*Key) (*KeySet, error) {
 	for i, k := range keys {
 		if slices.ContainsFunc(keys[:i], func(o *Key) bool { return o.id == k.id }) {
@@ -143,12 +145,12 @@ func NewKeySet(keys ...*Key) (*KeySet, error) {
 	return &KeySet{keys: slices.Clone(keys)}, nil
 }
 
-// Find returns the key with the ID given, or nil.
+// Find returns the key with the given ID, or nil.
 func (s *KeySet) Find(id string) *Key {
 	if s == nil {
 		return nil
 	}
-	for _, k := range s.keys { // a handful
+	for _, k := range s.keys { // a set has only a few keys
 		if k.id == id {
 			return k
 		}
@@ -156,13 +158,13 @@ func (s *KeySet) Find(id string) *Key {
 	return nil
 }
 
-// trusts reports whether k is in the set, as the very key that it is.
+// trusts reports whether the set contains a key equal to k.
 func (s *KeySet) trusts(k *Key) bool {
 	held := s.Find(k.id)
 	return held != nil && held.Equal(k)
 }
 
-// All returns the keys in the order in which they were given.
+// All returns the keys in the order of NewKeySet's arguments.
 func (s *KeySet) All() []*Key {
 	if s == nil {
 		return nil
@@ -170,20 +172,21 @@ func (s *KeySet) All() []*Key {
 	return slices.Clone(s.keys)
 }
 
-// KeySource is where a validator finds the keys that are trusted now. Current
-// must be safe for concurrent use, take no lock and do no I/O; what it returns
-// is not modified afterwards. A nil set trusts nothing.
+// KeySource supplies the keys that a validator trusts now. Current must be safe for
+// concurrent use, take no lock and do no I/O. The returned set is not modified
+// later. A nil set trusts no key.
 type KeySource interface {
 	Current() *KeySet
 }
 
-// Keys is a [KeySource] that can be set. The zero value trusts nothing.
+// Keys is a [KeySource] that can be set. The zero value trusts no key. It is safe
+// for concurrent use.
 type Keys struct {
 	p       atomic.Pointer[KeySet]
 	changed notify.List[struct{}]
 }
 
-// Current returns what was last set.
+// Current returns the set that was last set.
 func (k *Keys) Current() *KeySet { return k.p.Load() }
 
 // Set replaces the set of trusted keys.
@@ -192,8 +195,8 @@ func (k *Keys) Set(s *KeySet) {
 	k.changed.Send(struct{}{})
 }
 
-// Subscribe makes every later Set call f before it returns. f must be quick and
-// must not call Set. cancel ends the subscription.
+// Subscribe registers f: every later Set calls f before it returns. f must return
+// quickly and must not call Set. cancel ends the subscription.
 func (k *Keys) Subscribe(f func()) (cancel func()) {
 	return k.changed.Add(func(struct{}) { f() })
 }

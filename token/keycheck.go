@@ -16,7 +16,7 @@ import (
 
 const (
 	leastRSABits  = 2048
-	mostRSABits   = 8192 // larger ones would make each validation slow
+	mostRSABits   = 8192 // a larger key would make each validation slow
 	leastExponent = 65537
 )
 
@@ -56,10 +56,10 @@ func checkEd25519(p ed25519.PublicKey) error {
 	return nil
 }
 
-// smallOrder reports whether p is one of the eight points whose multiples are no
-// more than eight: for such a key, signatures can be made up without a private
-// key. X25519 multiplies by a multiple of eight on the same curve in another form
-// (RFC 7748, section 4.1), and refuses a result of zero.
+// smallOrder reports whether p is one of the eight points of small order (1 to 8).
+// For such a key an attacker can forge signatures without a private key. X25519
+// multiplies by a multiple of eight on the same curve in another form (RFC 7748,
+// section 4.1) and refuses a result of zero.
 func smallOrder(p ed25519.PublicKey) bool {
 	prime := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
 	littleEndian := slices.Clone(p)
@@ -81,7 +81,7 @@ func smallOrder(p ed25519.PublicKey) bool {
 	slices.Reverse(coordinate)
 	point, err := ecdh.X25519().NewPublicKey(coordinate)
 	if err != nil {
-		return true // cannot happen: any 32 bytes are a coordinate
+		return true // cannot happen: any 32 bytes are a valid coordinate
 	}
 	scalar, err := ecdh.X25519().GenerateKey(rand.Reader)
 	if err != nil {
@@ -91,7 +91,7 @@ func smallOrder(p ed25519.PublicKey) bool {
 	return err != nil
 }
 
-// checkPrivate refuses what would panic or cannot sign.
+// checkPrivate refuses keys that would cause a panic or cannot sign.
 func checkPrivate(private crypto.Signer) error {
 	switch p := private.(type) {
 	case *ecdsa.PrivateKey:

@@ -7,12 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-// es256Signature is the length of a signature of ES256 in base64url.
+// es256Signature is the length of an ES256 signature in base64url.
 const es256Signature = 86
 
-// Mint signs a session. Every claim must be set and in range (NotBefore may be
-// zero); errors about claims wrap [ErrMalformed], so that nothing is minted that
-// would be refused as malformed.
+// Mint signs a session. Every claim must be set and in range; only NotBefore may be
+// zero. Errors about claims wrap [ErrMalformed]: Mint never returns a token that a
+// Validator would refuse as malformed.
 func Mint(key *SigningKey, s Session) (string, error) {
 	if err := s.check(); err != nil {
 		return "", err

@@ -8,20 +8,22 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// MaxLength is the length in bytes of the longest token that is looked at.
+// MaxLength is the maximum length of a token in bytes. Longer tokens are refused
+// unread.
 const MaxLength = 8 << 10
 
-// A parsed token is well-formed and claims something; nothing of it is proven.
+// A parsed token is well-formed and has valid claims; its signature is not
+// verified.
 type parsed struct {
 	kid, alg  string
-	signed    string // header and payload as they were signed
+	signed    string // header and payload, the signed text
 	signature []byte
 	session   Session
 }
 
-// parse reads a token in JWS compact serialization (RFC 7515, section 7.1) by the
-// rules of form, header and claims. Its errors wrap ErrMalformed or ErrMissing
-// and quote nothing of the token, which is a stranger's bytes.
+// parse reads a token in JWS compact serialization (RFC 7515, section 7.1) and
+// checks its form, header and claims. Errors wrap ErrMalformed or ErrMissing. They
+// quote nothing from the token, which is untrusted input.
 func parse(raw string) (*parsed, error) {
 	p := new(parsed)
 	header, payload, err := p.readForm(raw)
@@ -46,7 +48,7 @@ func (p *parsed) readForm(raw string) (header, payload []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	// One buffer for the three parts, each shorter decoded than encoded.
+	// The three parts share one buffer. Each is shorter when decoded.
 	buf := make([]byte, 0, base64.RawURLEncoding.DecodedLen(len(raw)))
 	if header, err = decode(&buf, h, "header"); err != nil {
 		return nil, nil, err
@@ -81,12 +83,12 @@ func split(raw string) (header, payload, signature string, err error) {
 	return header, payload, signature, nil
 }
 
-// canonical refuses padding and stray bits, so that no two texts stand for one
-// token.
+// canonical refuses padding and stray bits, so that each token has exactly one
+// encoding.
 var canonical = base64.RawURLEncoding.Strict()
 
-// decode appends the bytes of part to buf, which has room for them, and returns
-// them alone.
+// decode appends the decoded part to buf, which has enough capacity, and returns
+// only that part.
 func decode(buf *[]byte, part, what string) ([]byte, error) {
 	start := len(*buf)
 	out, err := canonical.AppendDecode(*buf, []byte(part))
@@ -97,8 +99,9 @@ func decode(buf *[]byte, part, what string) ([]byte, error) {
 	return out[start:len(out):len(out)], nil
 }
 
-// readHeader reads the JOSE header. What could make a validator fetch, unpack or
-// trust something (RFC 8725, sections 3.1, 3.2 and 3.10) is refused by name.
+// readHeader reads the JOSE header. It refuses by name every parameter that could
+// make a validator fetch, unpack or trust something (RFC 8725, sections 3.1, 3.2
+// and 3.10).
 func (p *parsed) readHeader(data []byte) error {
 	var typ string
 	err := readObject(data, func(name []byte, v jsonValue) (err error) {
@@ -131,8 +134,8 @@ func (p *parsed) readHeader(data []byte) error {
 	return nil
 }
 
-// Type is the media type of a session's token without "application/", as it
-// stands in the header (RFC 8725, section 3.11: explicit typing).
+// Type is the media type of a session token without "application/", as in the typ
+// header (RFC 8725, section 3.11: explicit typing).
 const Type = "session+jwt"
 
 func isSessionType(typ string) bool {
@@ -143,15 +146,16 @@ func isSessionType(typ string) bool {
 	return asciiEqualFold(typ, Type)
 }
 
-// asciiEqualFold is strings.EqualFold without Unicode's folds ("ſ" is no "s").
+// asciiEqualFold is strings.EqualFold for ASCII only: Unicode would also fold "ſ"
+// to "s".
 func asciiEqualFold(a, b string) bool {
 	return len(a) == len(b) && strings.EqualFold(a, b)
 }
 
-// readClaims reads the payload into s. Types are checked here, values by
-// Session.checkValues; claims of other names are ignored.
+// readClaims reads the payload into s. It checks the types; Session.checkValues
+// checks the values. Claims with other names are ignored.
 func readClaims(data []byte, s *Session) error {
-	issuer, audience, remember := false, false, false // there at all
+	issuer, audience, remember := false, false, false // whether the claim is present
 	err := readObject(data, func(name []byte, v jsonValue) error {
 		ok := true
 		switch string(name) {
@@ -199,7 +203,7 @@ func readClaims(data []byte, s *Session) error {
 	return nil
 }
 
-// date reads a date; zero, which means "unset" in a Session, is out of range.
+// date reads a date. Zero is out of range, because it means "unset" in a Session.
 func date(v jsonValue) (UnixTime, bool) {
 	n, ok := v.integer()
 	return UnixTime(n), ok && UnixTime(n).valid()

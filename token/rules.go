@@ -7,15 +7,15 @@ import (
 	"example.com/curfew/settings"
 )
 
-// A timeRule is one of the rules that time and the settings in force decide. An
-// instant equal to an end is past it.
+// A timeRule is a rule that depends on time and the settings in force. A time equal
+// to the end counts as past the end.
 type timeRule struct {
 	reason  Reason
 	applies func(*Session) bool
 	broken  func(s *Session, in *settings.InForce, now int64) bool
-	// numbers says what the rule rests on, for people.
+	// numbers explains the rule with its values, for display.
 	numbers func(s *Session, in *settings.InForce, at time.Time) string
-	// end is the second from which the rule is broken; zero if it has none.
+	// end is the second from which the rule is broken; zero if there is none.
 	end func(s *Session, in *settings.InForce) UnixTime
 }
 
@@ -74,20 +74,20 @@ var (
 	}
 )
 
-// timeRules are the rules of time in the order in which they are decided.
+// timeRules are the time rules in the order of their checks.
 var timeRules = [...]*timeRule{&notYetValid, &maximumDuration, &idleTimeout, &expired}
 
 func always(*Session) bool { return true }
 
 func rfc3339(t UnixTime) string { return t.Time().Format(time.RFC3339) }
 
-// latest returns the latest of the dates that must not lie in the future.
+// latest returns the latest of the dates that must not be in the future.
 func (s *Session) latest() UnixTime { return max(s.IssuedAt, s.LastRefresh, s.NotBefore) }
 
-// CheckTime applies the rules that time and settings decide (and no others) to a
-// session: the error wraps one of [ErrNotYetValid], [ErrMaximumDuration],
-// [ErrIdleTimeout] and [ErrExpired]. It is for whoever has read the settings
-// afresh and must not rely on a view; doors use a [Validator].
+// CheckTime applies only the rules that depend on time and settings. The error
+// wraps [ErrNotYetValid], [ErrMaximumDuration], [ErrIdleTimeout] or [ErrExpired].
+// It is for a caller that has just read the settings from the store and must not
+// rely on a view; other callers use a [Validator].
 func (s *Session) CheckTime(in *settings.InForce, now time.Time) error {
 	seconds := now.Unix()
 	for _, r := range timeRules {

@@ -10,64 +10,65 @@ import (
 	"unsafe"
 )
 
-// seen remembers tokens whose signature, issuer and audience were proven: the
-// costly part of a validation, which does not change while the key is trusted. It
-// never remembers a decision.
+// seen caches tokens whose signature, issuer and audience are verified.
+// Verification is the expensive part of a validation, and its result does not
+// change while the key is trusted. The cache never stores a decision.
 //
-// A token is found by a seeded hash, which only picks the place to look, and
-// compared byte for byte: nobody can supply a key, and no two tokens are ever
-// taken for each other. Readers take no lock and write nothing shared but, now
-// and then, the bit that says that an entry is in use. A full cache forgets
-// entries whose bit is not set (CLOCK), and its size is bounded in bytes, since
-// tokens differ in length.
+// A seeded hash only selects the place of a token; the token is then compared byte
+// for byte. An attacker therefore cannot construct a key, and two different tokens
+// never match. Readers take no lock. They write no shared memory except,
+// occasionally, the bit that marks an entry as used. A full cache evicts entries
+// whose bit is not set (CLOCK). Its size is bounded in bytes, because tokens differ
+// in length.
 type seen struct {
 	seed   maphash.Seed
 	shards []shard // a power of two
-	// latest shared texts, so that they are kept once and not per token
+	// the latest shared texts, stored once and not for each token
 	header   atomic.Pointer[string]
 	audience atomic.Pointer[[]string]
 }
 
-// entry is one proven token. All but the atomics is fixed once it is published.
+// entry is one verified token. All fields but the atomics are immutable after
+// publication.
 type entry struct {
 	session Session
 	key     *Key
-	header  string // up to the first dot; usually shared by all tokens of a key
-	rest    string // from that dot on
+	header  string // up to the first dot; usually the same for all tokens of a key
+	rest    string // from that dot to the end
 	size    int
 	used    atomic.Bool
-	trusted atomic.Pointer[KeySet] // the set in which key was last found
-	good    atomic.Uint64          // generation of the revocations when last found good, plus one; 0 for never
+	trusted atomic.Pointer[KeySet] // the set that last contained key
+	good    atomic.Uint64          // generation of the revocations when last found valid, plus one; 0 for never
 	revoked atomic.Pointer[RevokedError]
 }
 
 const (
 	ways         = 8
-	entryCost    = int(unsafe.Sizeof(entry{})) + 3*8 // and its share of the places
-	typicalEntry = 600                               // bytes, for a guess at the number of places
+	entryCost    = int(unsafe.Sizeof(entry{})) + 3*8 // plus its share of the places
+	typicalEntry = 600                               // bytes, to estimate the number of places
 	mostShards   = 64
-	leastShard   = 64 << 10 // bytes: several of the longest tokens
+	leastShard   = 64 << 10 // bytes: several tokens of maximum length
 )
 
-// shard is a part of the places with a lock of its own for writers.
+// shard is a part of the places with its own lock for writers.
 type shard struct {
 	places []place // a power of two
 
 	mu    sync.Mutex
-	hand  int // the place at which the next eviction looks first
+	hand  int // the place where the next eviction starts
 	bytes int
 	most  int
 }
 
 // place holds up to ways entries whose hashes agree in some bits. The tags are
-// further bits of the hashes, so that a reader touches the right entry alone.
+// further bits of the hashes, so that a reader only loads the right entry.
 type place struct {
 	tags    [ways]atomic.Uint32
 	entries [ways]atomic.Pointer[entry]
 }
 
-// newSeen returns a cache of at most size bytes; nil, which remembers nothing,
-// for a size below the smallest useful one.
+// newSeen returns a cache of at most size bytes. It returns nil, which caches
+// nothing, if size is below the minimum.
 func newSeen(size int) *seen {
 	if size < leastShard {
 		return nil
@@ -77,7 +78,7 @@ func newSeen(size int) *seen {
 		n *= 2
 	}
 	s := &seen{seed: maphash.MakeSeed(), shards: make([]shard, n)}
-	places := 1 << bits.Len(uint(size/n/typicalEntry/ways)) // room to spare, so that few places overflow
+	places := 1 << bits.Len(uint(size/n/typicalEntry/ways)) // extra room, so that few places overflow
 	for i := range s.shards {
 		s.shards[i] = shard{places: make([]place, places), most: size / n}
 	}
@@ -110,8 +111,8 @@ func (s *seen) get(raw string) *entry {
 	return nil
 }
 
-// trustedBy reports whether the key of e is in a set. It remembers the set in
-// which it last was, so that it is looked for only after the set has changed.
+// trustedBy reports whether set contains the key of e. It stores the set, so that
+// the next search is needed only after the set has changed.
 func (e *entry) trustedBy(set *KeySet) bool {
 	if set == e.trusted.Load() && set != nil {
 		return true
@@ -127,8 +128,8 @@ func (e *entry) is(raw string) bool {
 	return len(raw) == len(e.header)+len(e.rest) && raw[len(e.header):] == e.rest && raw[:len(e.header)] == e.header
 }
 
-// add remembers a proven token. The texts are copied: raw may be part of
-// something larger that should not be kept.
+// add caches a verified token. It copies the texts, because raw may be part of a
+// larger string that should not stay in memory.
 func (s *seen) add(raw string, e *entry) {
 	if s == nil {
 		return
@@ -178,7 +179,7 @@ func (sh *shard) insert(p *place, tag uint32, e *entry) {
 			continue
 		}
 		if old.header == e.header && old.rest == e.rest {
-			return // somebody else was quicker
+			return // another goroutine has added it
 		}
 	}
 	if free < 0 {
@@ -193,8 +194,8 @@ func (sh *shard) insert(p *place, tag uint32, e *entry) {
 	sh.bytes += e.size
 }
 
-// victim returns an entry of a full place that is not in use; if all are, they
-// lose the bit and the first one goes.
+// victim returns an unused entry of a full place. If all are used, it clears their
+// bits and returns the first.
 func (p *place) victim() int {
 	for i := range ways {
 		if !p.entries[i].Load().used.Swap(false) {
@@ -204,7 +205,8 @@ func (p *place) victim() int {
 	return 0
 }
 
-// sweep moves the hand over one place and forgets what is not in use there.
+// sweep moves the hand to the next place and evicts the unused entries of the
+// current one.
 func (sh *shard) sweep() {
 	p := &sh.places[sh.hand]
 	sh.hand = (sh.hand + 1) & (len(sh.places) - 1)
@@ -223,7 +225,7 @@ func (sh *shard) clear(p *place, i int) {
 	}
 }
 
-// forget drops the entry of a token that is over.
+// forget drops the entry of a token.
 func (s *seen) forget(raw string) {
 	p, sh, tag := s.find(raw)
 	sh.mu.Lock()

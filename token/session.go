@@ -1,9 +1,9 @@
-// Package token carries a session in a signed token (a JWT, RFC 7519, profiled
-// after RFC 8725) and decides whether the session may be used.
+// Package token carries a session in a signed token (a JWT, RFC 7519, with the
+// profile of RFC 8725) and decides whether the session may be used.
 //
-// [Mint] signs a [Session]; [Validator] is the one function that decides. It
-// needs no database: keys, settings and revocations are kept current by whoever
-// provides its [View].
+// [Mint] signs a [Session]; a [Validator] decides whether a token is accepted. A
+// Validator needs no database: it reads keys, settings and revocations from memory,
+// and its [View] says how current they are.
 package token
 
 import (
@@ -16,45 +16,45 @@ import (
 	"example.com/curfew/settings"
 )
 
-// UnixTime is a date in whole seconds since the Unix epoch, as JWTs carry it
-// (RFC 7519, section 2, NumericDate, without fractions). Zero means unset.
+// UnixTime is a date in whole seconds since the Unix epoch, as in a JWT (RFC 7519,
+// section 2, NumericDate, without fractions). Zero means unset.
 type UnixTime int64
 
 // Time returns the instant at the beginning of the second.
 func (t UnixTime) Time() time.Time { return time.Unix(int64(t), 0).UTC() }
 
-// The dates that a token may carry lie strictly between 0 and latestDate, in the
-// year 5138: far enough, and no sum of two wraps.
+// A date in a token lies strictly between 0 and latestDate, in the year 5138. The
+// bound is high enough for every use, and no sum of two dates overflows.
 const latestDate = 100_000_000_000
 
 func (t UnixTime) valid() bool { return 0 < t && t < latestDate }
 
-// Session is what a token says. A Session that a [Validator] returns is shared:
-// do not modify it.
+// Session holds the claims of a token. A Session that a [Validator] returns is
+// shared: do not modify it.
 type Session struct {
 	Issuer   string   // iss
 	Audience []string // aud
 	Subject  string   // sub: the user's opaque id
 	ID       string   // sid: the session's id
 
-	IssuedAt    UnixTime         // iat: when the session began; kept by a refresh
+	IssuedAt    UnixTime         // iat: when the session began; a refresh keeps it
 	LastRefresh UnixTime         // last_refresh: when this token was minted
 	RememberMe  bool             // remember_me: the session timeout does not apply
-	Epoch       revocation.Epoch // epoch: the store's clock at sign-in; kept by a refresh
-	ExpiresAt   UnixTime         // exp: the last second that the token could reach when it was minted
+	Epoch       revocation.Epoch // epoch: the store's epoch clock at sign-in; a refresh keeps it
+	ExpiresAt   UnixTime         // exp: when the token ends by the settings in force when it was minted
 	NotBefore   UnixTime         // nbf: zero if absent
 
-	// KeyID is the ID of the key that signed the token: kid of its header. It is
-	// set by a Validator; minting ignores it.
+	// KeyID is the ID of the key that signed the token: kid in the header. A
+	// Validator sets it; Mint ignores it.
 	KeyID string
 }
 
-// Refreshed returns the session with a last refresh at now and the expiry that
-// the settings give it from there. The last refresh never moves backwards, and
-// nothing else changes, so that a refresh cannot prolong the session beyond its
-// maximum duration nor take it past a revocation.
+// Refreshed returns the session with LastRefresh set to now and ExpiresAt set by
+// the settings. LastRefresh never moves backwards, and nothing else changes. A
+// refresh therefore cannot extend the session beyond its maximum duration or past a
+// revocation.
 //
-// A session that begins is its own first refresh: set IssuedAt, then call
+// A sign-in is the first refresh of a new session: set IssuedAt, then call
 // Refreshed.
 func (s Session) Refreshed(now time.Time, in settings.Settings) Session {
 	s.LastRefresh = max(s.LastRefresh, s.IssuedAt, UnixTime(now.Unix()))
@@ -71,14 +71,14 @@ func (s Session) MaximumEnd(in settings.Settings) UnixTime {
 	return s.IssuedAt + UnixTime(settings.Seconds(in.MaximumSessionDuration))
 }
 
-// IdleEnd returns the second at which the session times out unless it is
-// refreshed. It has no meaning for a remember-me session.
+// IdleEnd returns the second at which the session times out if it is not refreshed.
+// It does not apply to a remember-me session.
 func (s Session) IdleEnd(in settings.Settings) UnixTime {
 	return s.LastRefresh + UnixTime(settings.Seconds(in.SessionTimeout))
 }
 
-// endsAt returns the first second at which time alone ends the session, by the
-// settings given.
+// endsAt returns the first second at which time alone ends the session under the
+// given settings.
 func (s *Session) endsAt(in *settings.InForce) UnixTime {
 	end := s.ExpiresAt
 	for _, r := range timeRules {
@@ -96,9 +96,9 @@ func NewSessionID() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// ValidSubject reports whether id may be a user's id: 1–128 bytes of ASCII
-// letters, digits and . _ ~ : @ - |, but not ".", ".." or "me", which mean
-// something else in a path.
+// ValidSubject reports whether id is a valid user id: 1 to 128 bytes of ASCII
+// letters, digits and . _ ~ : @ - |. It refuses ".", ".." and "me", which have
+// another meaning in a URL path.
 func ValidSubject(id string) bool {
 	if len(id) < 1 || len(id) > 128 || id == "." || id == ".." || id == "me" {
 		return false
@@ -141,8 +141,8 @@ func byteSet(chars string) (set [256]bool) {
 	return set
 }
 
-// check returns an error that wraps ErrMalformed unless every claim has a value
-// that a token of ours may carry.
+// check returns nil if every claim has a value that Curfew may issue. Errors wrap
+// ErrMalformed.
 func (s *Session) check() error {
 	switch {
 	case s.Issuer == "":
@@ -153,9 +153,9 @@ func (s *Session) check() error {
 	return s.checkValues()
 }
 
-// checkValues is check for a token that has come. An issuer that is empty is
-// another than ours, and an audience of nobody is not for us: that is said when
-// the signature is known to be good.
+// checkValues is check for a received token. It does not check issuer and audience:
+// an empty issuer is ErrWrongIssuer and an empty audience ErrWrongAudience, which
+// are reported only after the signature is verified.
 func (s *Session) checkValues() error {
 	switch {
 	case !ValidSubject(s.Subject):

@@ -13,37 +13,38 @@ import (
 	"example.com/curfew/settings"
 )
 
-// Leeway is how far in the future a token's dates may lie, for clocks that
-// differ. There is no other leeway: none where a session ends.
+// Leeway is how far a token's dates may lie in the future, to allow for clocks that
+// differ. The end of a session has no leeway.
 const Leeway = 60 * time.Second
 
 // Config configures a [Validator]. The first six fields are required.
 type Config struct {
-	// Issuer is what iss must equal.
+	// Issuer is the value that iss must equal. Required.
 	Issuer string
-	// Audience is what aud must contain.
+	// Audience is the value that aud must contain. Required.
 	Audience string
-	// Keys are the keys that are trusted now.
+	// Keys supplies the keys that are trusted now. Required.
 	Keys KeySource
-	// Settings are the settings in force now.
+	// Settings supplies the settings in force now. Required.
 	Settings settings.Source
-	// Revocations is the cache of revocations that View keeps current.
+	// Revocations is the cache of revocations that View keeps current. Required.
 	Revocations *revocation.Cache
-	// View says how current the three above are.
+	// View says how current Keys, Settings and Revocations are. Required.
 	View View
 
-	// UnknownKeyInterval is the least time between two questions to the store
-	// because of key IDs that are not known. Zero or less means 5 s.
+	// UnknownKeyInterval is the minimum time between two catch-ups caused by
+	// unknown key IDs. Zero or less means 5 s.
 	UnknownKeyInterval time.Duration
-	// RememberedBytes bounds the memory for tokens that were proven: some 650 bytes
-	// each. Zero means 64 MiB; less than 64 KiB, or a negative number, means that
-	// nothing is remembered. What is remembered saves the signature check alone:
-	// everything else is checked each time.
+	// RememberedBytes is the maximum memory in bytes for verified tokens, about 650
+	// bytes each. Zero means 64 MiB. Less than 64 KiB, or a negative number,
+	// disables the cache. A cached token only saves the signature check: every
+	// other rule is checked each time.
 	RememberedBytes int
-	// Observe, if not nil, is told of every decision: the reason ("" for a good
-	// token) and the time it took. It must be quick and safe for concurrent use.
+	// Observe, if not nil, is called after every decision with the reason ("" for
+	// an accepted token) and the time that the decision took. It must return
+	// quickly and be safe for concurrent use.
 	Observe func(reason Reason, took time.Duration)
-	// Now returns the time, with a monotonic reading. Nil means time.Now.
+	// Now returns the current time, with a monotonic reading. Nil means time.Now.
 	Now func() time.Time
 }
 
@@ -68,22 +69,22 @@ func (c Config) now() func() time.Time {
 	return c.Now
 }
 
-// Validator decides whether a token is to be accepted. It is the one function
-// that does: every door goes through it. It is safe for concurrent use.
+// Validator decides whether a token is accepted. Every entry point uses it, so that
+// all apply the same rules. It is safe for concurrent use.
 type Validator struct {
 	config   Config
 	now      func() time.Time
 	seen     *seen
-	checking chan struct{} // one element for each signature check that may run at a time
+	checking chan struct{} // has room for the maximum number of concurrent signature checks
 
-	asked atomic.Int64 // when an unknown key last made the view catch up: ns since started
+	asked atomic.Int64 // when an unknown key last caused a catch-up: ns since start
 	start time.Time
 
 	watches watches
 }
 
-// NewValidator returns a validator. It is an error to leave a required field
-// empty: a check that is not wanted cannot be switched off by forgetting it.
+// NewValidator returns a validator. It returns an error if a required field is
+// empty. A check therefore cannot be switched off by omitting its field.
 func NewValidator(config Config) (*Validator, error) {
 	for _, missing := range []struct {
 		name  string
@@ -101,8 +102,8 @@ func NewValidator(config Config) (*Validator, error) {
 		}
 	}
 	v := &Validator{config: config, now: config.now()}
-	// One processor is left to whoever presents a token that was seen before, so
-	// that a flood of forged ones starves nobody.
+	// One processor stays free for tokens that are in the cache, so that a flood of
+	// forged tokens does not delay them.
 	v.checking = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
 	v.seen = newSeen(config.rememberedBytes())
 	v.start = v.now()
@@ -112,16 +113,17 @@ func NewValidator(config Config) (*Validator, error) {
 }
 
 // Close ends every [Watch] and waits for the goroutine that serves them. Validate
-// goes on working. A validator that has never watched a session needs no Close.
+// continues to work after Close. A validator that has never watched a session needs
+// no Close.
 func (v *Validator) Close() { v.watches.close() }
 
-// Validate returns the session that raw carries if it may be used now. Otherwise
-// the error wraps the [Reason]; [ReasonOf] extracts it. The session is shared: do
-// not modify it.
+// Validate returns the session in raw if the token is accepted. Otherwise the error
+// wraps the [Reason]; [ReasonOf] extracts it. The session is shared: do not modify
+// it.
 //
-// Validate does no I/O, but for three cases: the view's lease has run out, the
-// token knows of changes that the view does not, or the cache is partial and has
-// forgotten the session. It then waits for the answer, no longer than ctx allows.
+// Validate does no I/O, with three exceptions: the view's lease has run out, the
+// token's epoch or key ID is newer than the view, or the cache is partial and has
+// evicted the session. It then waits for the answer, until ctx ends at the latest.
 func (v *Validator) Validate(ctx context.Context, raw string) (*Session, error) {
 	e, err := v.observed(ctx, raw)
 	if err != nil {
@@ -130,7 +132,7 @@ func (v *Validator) Validate(ctx context.Context, raw string) (*Session, error) 
 	return &e.session, nil
 }
 
-// observed is validate, and reports the decision to Config.Observe.
+// observed calls validate and reports the decision to Config.Observe.
 func (v *Validator) observed(ctx context.Context, raw string) (*entry, error) {
 	if v.config.Observe == nil {
 		return v.validate(ctx, raw)
@@ -141,9 +143,9 @@ func (v *Validator) observed(ctx context.Context, raw string) (*entry, error) {
 	return e, err
 }
 
-// ValidateRemembered is Validate for a token that this validator remembers and
-// accepts. It returns nil for every other, having decided nothing: ask Validate
-// then. It is for doors that take a shorter way when there is no question left.
+// ValidateRemembered is Validate for a token that is in the cache of verified
+// tokens. It returns nil for every other token and every refusal; call Validate
+// then. It is for callers with a fast path for accepted tokens.
 func (v *Validator) ValidateRemembered(ctx context.Context, raw string) *Session {
 	e := v.seen.get(raw)
 	if e == nil {
@@ -163,8 +165,8 @@ func (v *Validator) ValidateRemembered(ctx context.Context, raw string) *Session
 	return &e.session
 }
 
-// validate also remembers tokens that are over, so that a client that goes on
-// presenting one costs no signature check each time.
+// validate also caches tokens that have ended, so that a client that keeps sending
+// one does not cost a signature check each time.
 func (v *Validator) validate(ctx context.Context, raw string) (*entry, error) {
 	e := v.seen.get(raw)
 	known := e != nil
@@ -178,7 +180,7 @@ func (v *Validator) validate(ctx context.Context, raw string) (*entry, error) {
 	switch {
 	case err == errKeyNotTrusted: //nolint:errorlint // never wrapped
 		if known {
-			v.seen.forget(raw) // nothing about it is proven any longer
+			v.seen.forget(raw) // the verification is no longer valid
 		}
 	case !known:
 		v.seen.add(raw, e)
@@ -189,8 +191,9 @@ func (v *Validator) validate(ctx context.Context, raw string) (*entry, error) {
 	return e, nil
 }
 
-// verify proves that raw is a token of this issuer for this audience, signed with
-// key. What it proves does not change with time, as long as the key stays trusted.
+// verify checks that raw is a token of the configured issuer for the configured
+// audience, signed with a trusted key. The result does not change while the key
+// stays trusted.
 func (v *Validator) verify(ctx context.Context, raw string) (*entry, error) {
 	p, err := parse(raw)
 	if err != nil {
@@ -248,9 +251,9 @@ func (v *Validator) checkSignature(ctx context.Context, key *Key, p *parsed) err
 	return key.verify(p.signed, p.signature)
 }
 
-// find returns the key with the ID kid. If there is none the view may be behind:
-// it catches up, but no more often than once an interval, since anybody can make
-// up key IDs.
+// find returns the key with the ID kid. If the key is unknown the view may be
+// behind, so find makes it catch up, but at most once per interval: an attacker can
+// invent key IDs.
 func (v *Validator) find(ctx context.Context, kid string) (*Key, error) {
 	if k := v.config.Keys.Current().Find(kid); k != nil {
 		return k, nil
@@ -273,16 +276,16 @@ func (v *Validator) find(ctx context.Context, kid string) (*Key, error) {
 func (v *Validator) catchUp(ctx context.Context) error {
 	err := v.config.View.CatchUp(ctx)
 	if err != nil && (ReasonOf(err) != ErrUnavailable || !errors.Is(err, ErrUnavailable)) {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err) // the first reason is the one that counts
+		return fmt.Errorf("%w: %w", ErrUnavailable, err) // ReasonOf returns the first reason
 	}
 	return err
 }
 
-// decide applies the rules that change with time, keys, settings and revocations
-// to a token that is proven.
+// decide applies to a verified token the rules that depend on time, keys, settings
+// and revocations.
 func (v *Validator) decide(ctx context.Context, e *entry) error {
 	s, view, revocations := &e.session, v.config.View, v.config.Revocations
-	var answered uint64 // the generation, plus one, for which the source has answered
+	var answered uint64 // the generation for which the source has answered, plus one
 	for {
 		now := v.now()
 		if !view.Trusted(now) || s.Epoch > view.Epoch() {
@@ -296,8 +299,8 @@ func (v *Validator) decide(ctx context.Context, e *entry) error {
 				return fmt.Errorf("%w: epoch is ahead of the store's clock", ErrMalformed)
 			}
 		}
-		// The signature was checked before the view was known to be current: the
-		// key may have been retired in an emergency that is only seen now.
+		// The signature was checked before the view was known to be current. The
+		// view may only now show that the key was retired in an emergency.
 		if !e.trustedBy(v.config.Keys.Current()) {
 			return errKeyNotTrusted
 		}
@@ -307,8 +310,8 @@ func (v *Validator) decide(ctx context.Context, e *entry) error {
 		if err := e.revoked.Load(); err != nil {
 			return err
 		}
-		// The generation is read before the question: a revocation that comes in
-		// between makes the answer count for nothing the next time.
+		// The generation is read before the cache: a revocation in between changes
+		// it, so the stored result is not used the next time.
 		generation := revocations.Generation() + 1
 		if e.good.Load() == generation {
 			return nil
@@ -328,7 +331,7 @@ func (v *Validator) decide(ctx context.Context, e *entry) error {
 		if s.Epoch < before {
 			return e.revokedAt(before)
 		}
-		// Asking took time: once more through the rules that time decides.
+		// The call took time, so the rules that depend on time are checked again.
 		answered = asOf + 1
 	}
 }
@@ -339,9 +342,9 @@ var (
 	errClosed        = fmt.Errorf("%w: the validator is closed", ErrUnavailable)
 )
 
-// standing decides about a proven token by what is known here, without I/O and
-// without the lease. If certain is false the source of a partial cache has to be
-// asked.
+// standing decides about a verified token with local knowledge only: it does no I/O
+// and ignores the lease. If certain is false, the cache is partial and its source
+// must be asked.
 func (v *Validator) standing(e *entry) (err error, certain bool) { //nolint:revive,staticcheck // the error is the answer, certain qualifies it
 	s, revocations := &e.session, v.config.Revocations
 	if !e.trustedBy(v.config.Keys.Current()) {
@@ -361,20 +364,20 @@ func (v *Validator) standing(e *entry) (err error, certain bool) { //nolint:revi
 	return nil, complete
 }
 
-// revokedAt remembers that the token is revoked, which no later change undoes.
+// revokedAt stores that the token is revoked. No later change makes it valid again.
 func (e *entry) revokedAt(before revocation.Epoch) error {
 	err := &RevokedError{Before: before}
 	e.revoked.Store(err)
 	return err
 }
 
-// RevokedError is the error about a session that was revoked: it wraps
-// [ErrRevoked], and names the revocation, so that one can look up whose it was.
+// RevokedError is the error for a revoked session. It wraps [ErrRevoked] and names
+// the revocation, so that a caller can look up its author.
 type RevokedError struct {
 	Before revocation.Epoch // sessions with a lower epoch are revoked
 }
 
-// Error says from before when sessions are revoked.
+// Error names the time before which sessions are revoked.
 func (e *RevokedError) Error() string {
 	return fmt.Sprintf("%v: sessions from before %s are revoked", ErrRevoked, e.Before)
 }

@@ -12,26 +12,26 @@ import (
 	"example.com/curfew/settings"
 )
 
-// watchInterval is the longest time between two looks at the lease, at settings and
-// keys whose sources do not report changes, and at a wall clock that was set.
+// watchInterval is the maximum time between two checks of the lease, of settings
+// and keys whose sources do not report changes, and of a wall clock that was set.
 const watchInterval = 100 * time.Millisecond
 
-// watches are the sessions that a validator watches. A revocation finds those that
-// it ends by an index; ends by time are in a heap. One goroutine serves all of them
-// and runs only while there are any.
+// watches are the sessions that a validator watches. An index finds the watches
+// that a revocation ends; a heap orders the watches by their end in time. One
+// goroutine serves all watches. It runs only while there are any.
 type watches struct {
 	v     *Validator
 	count atomic.Int64 // len(ends), to be read without the lock
 
 	mu         sync.Mutex
-	ends       endHeap // every watch, the one that ends first in front
+	ends       endHeap // every watch, the earliest end first
 	users      map[string]*Watch
 	sessions   map[string]*Watch
 	remembered *Watch
-	inForce    *settings.InForce // by which the ends were worked out
-	keys       *KeySet           // by which the watches were last checked
-	distrusted time.Time         // since when the view has not been trusted; zero if it is
-	planned    time.Time         // when the goroutine looks next; zero while it is looking
+	inForce    *settings.InForce // the settings from which the ends were computed
+	keys       *KeySet           // the keys with which the watches were last checked
+	distrusted time.Time         // when the view lost its trust; zero if it is trusted
+	planned    time.Time         // when the goroutine checks next; zero while it is checking
 	looking    bool              // the goroutine runs
 	closed     bool
 	cancels    []func() // end the subscriptions
@@ -57,7 +57,7 @@ func (ws *watches) init(v *Validator) {
 	ws.inForce, ws.keys = v.config.Settings.Current(), v.config.Keys.Current()
 }
 
-// observer is a source that reports its changes. Others are looked at every
+// observer is a source that reports its changes. Other sources are checked every
 // watchInterval.
 type observer interface {
 	Subscribe(f func()) (cancel func())
@@ -75,7 +75,8 @@ func (ws *watches) subscribeLocked() {
 	}
 }
 
-// add registers a watch. The error is why the context is to end at once.
+// add registers a watch. A non-nil error is the cause with which the context ends
+// at once.
 func (ws *watches) add(w *Watch) error {
 	e := w.latest.Load()
 	ws.mu.Lock()
@@ -89,7 +90,7 @@ func (ws *watches) add(w *Watch) error {
 		return w.cause
 	}
 	ws.subscribeLocked()
-	if len(ws.ends) == 0 { // changes were not observed
+	if len(ws.ends) == 0 { // changes were not tracked without a watch
 		ws.inForce, ws.keys = ws.v.config.Settings.Current(), ws.v.config.Keys.Current()
 	}
 	w.state = watched
@@ -102,12 +103,12 @@ func (ws *watches) add(w *Watch) error {
 		w.detach = context.AfterFunc(w.parent, w.Stop)
 	}
 	ws.mu.Unlock()
-	// What was applied before is in the cache; what comes from now on finds the watch.
+	// Revocations applied before are in the cache; later ones find the watch.
 	ws.recheck(w, e)
 	return nil
 }
 
-// planLocked makes the goroutine look at end at the latest.
+// planLocked makes the goroutine check at end at the latest.
 func (ws *watches) planLocked(end UnixTime) {
 	if !ws.looking {
 		ws.looking = true
@@ -122,8 +123,8 @@ func (ws *watches) planLocked(end UnixTime) {
 	}
 }
 
-// recheck ends a watch whose token is over by what this validator knows. Only a
-// cache that has forgotten something may have to ask its source.
+// recheck ends a watch whose token is no longer valid by local knowledge. Only a
+// partial cache may need to ask its source.
 func (ws *watches) recheck(w *Watch, e *entry) {
 	err, certain := ws.v.standing(e)
 	if err != nil {
@@ -183,8 +184,8 @@ func (ws *watches) end(w *Watch, cause error) {
 	}
 }
 
-// endLocked takes a watch out. The caller calls what it returns, if not nil, without
-// the lock.
+// endLocked removes a watch. The caller calls the result, if not nil, without the
+// lock.
 func (ws *watches) endLocked(w *Watch, cause error) context.CancelCauseFunc {
 	was := w.state
 	if was == ended {
@@ -203,8 +204,8 @@ func (ws *watches) endLocked(w *Watch, cause error) context.CancelCauseFunc {
 	return w.cancel
 }
 
-// sweep ends those of the watches for which over returns a cause. It returns when
-// their contexts have ended.
+// sweepLocked removes those of the watches for which over returns a cause. The
+// returned function ends their contexts; call it without the lock.
 func (ws *watches) sweepLocked(among func(yield func(*Watch) bool), over func(*Watch) error) (cancel func()) {
 	type one struct {
 		w     *Watch
@@ -246,7 +247,8 @@ func chain(first *Watch, index int) func(yield func(*Watch) bool) {
 	}
 }
 
-// revoke ends what revocations end, when they have just been applied.
+// revoke ends the watches that the revocations end. The cache calls it when it has
+// applied them.
 func (ws *watches) revoke(revocations []revocation.Revocation) {
 	if ws.count.Load() == 0 {
 		return
@@ -291,11 +293,11 @@ func (ws *watches) scopeLocked(s revocation.Scope) func(yield func(*Watch) bool)
 	return chain(first, index)
 }
 
-// review ends what the settings and the keys that are in force now have ended, if
-// they have changed.
+// review ends the watches that the current settings and keys no longer allow, if
+// settings or keys have changed.
 func (ws *watches) review() {
 	if ws.count.Load() == 0 {
-		return // the next watch is added by what is in force then: see look
+		return // the next watch uses the state at that time: see add
 	}
 	now := ws.v.now()
 	ws.mu.Lock()
@@ -325,7 +327,7 @@ func (ws *watches) reviewLocked(now time.Time) (cancel func()) {
 	return cancel
 }
 
-// run looks after the watches as time passes.
+// run checks the watches as time passes.
 func (ws *watches) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -342,8 +344,9 @@ func (ws *watches) run() {
 	}
 }
 
-// look ends what has ended by time and by the lease. It returns when to look again;
-// more is false if there is nothing to look after, and the goroutine ends.
+// look ends the watches that have ended by time or by the lease. It returns the
+// time until the next check; more is false if no watch is left and the goroutine
+// ends.
 func (ws *watches) look() (wait time.Duration, more bool) {
 	now := ws.v.now()
 	var cancels []func()
@@ -381,7 +384,7 @@ func (ws *watches) look() (wait time.Duration, more bool) {
 		wait = max(0, min(wait, ws.ends[0].end.Time().Sub(now)))
 	}
 	if wait == 0 {
-		wait = watchInterval // its end has come and CheckTime lets it live: the wall clock was set back
+		wait = watchInterval // its end has come but CheckTime accepts it: the wall clock was set back
 	}
 	ws.planned = now.Add(wait)
 	return wait, true
@@ -400,7 +403,7 @@ func (ws *watches) dueLocked(now time.Time) func(yield func(*Watch) bool) {
 	return func(yield func(*Watch) bool) { within(0, yield) }
 }
 
-// close ends every watch and the goroutine. Watches that come later end at once.
+// close ends every watch and the goroutine. Later watches end at once.
 func (ws *watches) close() {
 	ws.mu.Lock()
 	ws.closed = true
@@ -460,7 +463,7 @@ func remove(index map[string]*Watch, key string, w *Watch, i int) {
 	}
 }
 
-// cut takes the watch out of a list and returns what came after it.
+// cut removes the watch from a list and returns its successor.
 func (w *Watch) cut(i int) (next *Watch) {
 	l := &w.links[i]
 	next = l.next
