@@ -72,6 +72,7 @@ type ending struct {
 	ownKey     bool          // the caller's session is signed with a key of its own
 	permission bool          // only what needs a permission ends
 	client     bool          // the caller is a client
+	outlived   bool          // by a session that was refreshed just before
 
 	end  func(*deployment, *caller)
 	undo func(*deployment) // nil: nothing is to be undone
@@ -134,7 +135,7 @@ func endings() []ending {
 			d.administer(http.StatusOK, "PATCH", "/v1/users/"+c.id, `{"permissions":[]}`)
 			d.everywhere()
 		}},
-		{name: "session timeout shortened", ago: ago, status: 401, code: string(token.ErrIdleTimeout), undo: change(usual), end: func(d *deployment, _ *caller) {
+		{name: "session timeout shortened", outlived: true, ago: ago, status: 401, code: string(token.ErrIdleTimeout), undo: change(usual), end: func(d *deployment, _ *caller) {
 			change(shorter)(d)
 			d.everywhere()
 		}},
@@ -142,7 +143,7 @@ func endings() []ending {
 			change(shortest)(d)
 			d.everywhere()
 		}},
-		{name: "key retired", ownKey: true, status: 401, code: string(token.ErrUnknownKey), end: func(d *deployment, c *caller) {
+		{name: "key retired", outlived: true, ownKey: true, status: 401, code: string(token.ErrUnknownKey), end: func(d *deployment, c *caller) {
 			a := d.ending.send(formRequest("/keys/retire", d.administrator(), form("kid", c.key.ID(), "reason", "Key compromised")))
 			if a.status != http.StatusSeeOther {
 				d.Fatalf("retiring a key: %d %s", a.status, a.body)
@@ -215,6 +216,7 @@ const (
 	hashQueue = "waiting to hash a password"
 	commit    = "waiting to commit"
 	again     = "waiting to be committed once more"
+	second    = "waiting to commit after a first write"
 )
 
 // waits reports whether a request can wait in a way.
@@ -248,15 +250,28 @@ func (d *deployment) hold(how string, rows []writing, requests []request) (relea
 		keep = 1
 	case hashQueue:
 		letGo = d.blockHashes()
-	case commit, again:
-		next, letGo = d.held.gate.shut(how == again, 0)
+	case commit, again, second:
+		next, letGo = d.held.gate.shut(how == again)
 	}
 	d.Cleanup(letGo) // lest what waits outlives the test
 	var all []*pending
-	for i, q := range requests {
-		all = append(all, d.held.start(i+1, q, keep))
-	}
 	arrived := 0
+	for i, q := range requests {
+		if how == second {
+			d.held.gate.letPass(1)
+		}
+		p := d.held.start(i+1, q, keep)
+		all = append(all, p)
+		if how == second {
+			select {
+			case <-d.held.gate.arrived:
+			case a := <-p.answer:
+				d.Fatalf("%s, %s: answered before its time: %d %.300s", rows[i], how, a.status, a.body)
+			case <-time.After(patience):
+				d.Fatalf("%s, %s: does not wait", rows[i], how)
+			}
+		}
+	}
 	for i, p := range all {
 		var event <-chan struct{}
 		switch {
@@ -355,7 +370,7 @@ func (d *deployment) over(e ending, how string, rows []writing, about facts) {
 		if a.status != want || !strings.HasPrefix(w.route, "console") && a.code() != e.code {
 			d.Errorf("%s, %s, %s: answered %d %s, want %d %s", w, how, e.name, a.status, a.code(), want, e.code)
 		}
-		if cookies := strings.Join(a.header.Values("Set-Cookie"), " "); strings.Contains(cookies, "curfew_session=ey") {
+		if cookies := strings.Join(a.header.Values("Set-Cookie"), " "); e.status == http.StatusUnauthorized && strings.Contains(cookies, "curfew_session=ey") {
 			d.Errorf("%s, %s, %s: the refusal has a token in its cookie", w, how, e.name)
 		}
 		if fresh := d.held.send(requests[i]); fresh.gist() != a.gist() {
@@ -466,5 +481,28 @@ func TestRenewalsAreDecidedAgain(t *testing.T) {
 		if cookies := a.header.Values("Set-Cookie"); a.status != w.want || len(cookies) != 1 || !strings.Contains(cookies[0], "curfew_session=ey") {
 			t.Errorf("%s, nothing ended: %d with the cookies %q, want %d and a token", w, a.status, cookies, w.want)
 		}
+	}
+}
+
+// What takes two transactions is decided in both: the second writes nothing if the
+// session, or the client, ended after the first.
+func TestSecondWriteIsDecidedAgain(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, "")
+	d.ending = d.other
+	about := d.objects(true)
+	for _, e := range endings() {
+		if e.outlived {
+			continue
+		}
+		e.ago = due // pages renew the session first
+		var rows []writing
+		for _, w := range writings() {
+			twice := w.what == "new user" || strings.HasPrefix(w.route, "console") && !w.silent
+			if twice && e.concerns(w) {
+				rows = append(rows, w)
+			}
+		}
+		d.over(e, second, rows, about)
 	}
 }

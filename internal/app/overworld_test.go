@@ -213,20 +213,27 @@ type gate struct {
 	pass     int           // how many writes pass before the others wait
 }
 
-// shut makes writes wait, except the first pass of them: next lets one go on, and
-// open all. Writes that come after the first call of either do not wait. With rehearse, each runs once before it waits, and
-// is rolled back, as after a deadlock.
-func (g *gate) shut(rehearse bool, pass int) (next, open func()) {
+// shut makes writes wait: next lets one go on, and open all. Writes that come after
+// the first call of either do not wait. With rehearse, each runs once before it
+// waits, and is rolled back, as after a deadlock.
+func (g *gate) shut(rehearse bool) (next, open func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	c := make(chan struct{})
-	g.open, g.rehearse, g.pass = c, rehearse, pass
+	g.open, g.rehearse, g.pass = c, rehearse, 0
 	noneWaits := func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.open = nil
 	}
 	return func() { noneWaits(); c <- struct{}{} }, sync.OnceFunc(func() { noneWaits(); close(c) })
+}
+
+// letPass lets the next n writes pass a gate that is shut.
+func (g *gate) letPass(n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pass = n
 }
 
 var errRehearsal = errors.New("this was only a rehearsal")

@@ -133,6 +133,7 @@ func (x *exchange) message(code string, view messageView) {
 // to send it again. The cookie stays as it is: by the time this answer arrives a
 // new one may have taken its place.
 func (x *exchange) signInFirst(err error) {
+	x.cookie = nil // a refresh may have put a token of the session there before it ended
 	why := x.whyRefused(err)
 	if x.r.Method == http.MethodGet || x.r.Method == http.MethodHead {
 		to := x.r.URL.RequestURI()
