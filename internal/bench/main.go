@@ -52,6 +52,7 @@ var sections = []struct {
 	{"verify", (*bench).verify},
 	{"revoke", (*bench).revoke},
 	{"propagate", (*bench).propagate},
+	{"open", (*bench).openConnections},
 	{"grow", (*bench).grow},
 }
 
