@@ -13,43 +13,43 @@ import (
 	"example.com/curfew/internal/notify"
 )
 
-// DefaultCapacity is the number of entries that a [Cache] holds at most unless
-// told otherwise.
+// DefaultCapacity is the default maximum number of entries of a [Cache].
 const DefaultCapacity = 1_000_000
 
-// ErrUnavailable is returned when a cache that is partial cannot learn whether a
-// session was revoked. It never means that the session was not.
+// ErrUnavailable is returned when a partial cache cannot determine whether a
+// session was revoked. It never means that the session was not revoked.
 var ErrUnavailable = errors.New("revocation: cannot tell whether the session was revoked")
 
-// Answer is what a [Source] knows about one session.
+// Answer is the knowledge of a [Source] about one session.
 type Answer struct {
 	User    Epoch // revoked-before of the user; 0 if never revoked
 	Session Epoch // revoked-before of the session; 0 if never revoked
-	// AsOf is the epoch that the answer rests on: every change up to it is
-	// included. That goes for pruning too: since a source may have dropped what
-	// everyone's revocation outdates, neither User nor Session is below everyone's,
-	// of which the cache may not have heard yet.
+	// AsOf is the epoch of the answer: the answer includes every change up to it.
+	// This also covers pruned rows: a source may have deleted rows that a
+	// revocation of everyone outdates. Neither User nor Session is therefore below
+	// the epoch of everyone, which the cache may not have yet.
 	AsOf Epoch
 }
 
-// Source is asked for what a partial cache has forgotten.
+// Source answers for sessions that a partial cache has evicted.
 //
-// RevokedBefore must be safe for concurrent use. An answer that it cannot vouch
-// for at the moment of returning (its lease has run out, the store did not
-// answer) must be an error; the cache does not retry those.
+// RevokedBefore must be safe for concurrent use. It must return an error if its
+// answer may be out of date when it returns, for example because its lease has run
+// out or the store did not answer. The cache does not retry after an error.
 type Source interface {
 	RevokedBefore(ctx context.Context, user, session string) (Answer, error)
 }
 
 // CacheConfig configures a [Cache].
 type CacheConfig struct {
-	// Capacity is the number of entries held at most, users and sessions
-	// together. Zero or less means DefaultCapacity.
+	// Capacity is the maximum number of entries, users and sessions together. Zero
+	// or less means DefaultCapacity.
 	Capacity int
-	// Source answers for what the cache has forgotten. With nil, a cache that
-	// has become partial is unavailable for every absent key.
+	// Source answers for evicted entries. If nil, a partial cache returns
+	// ErrUnavailable for every missing key.
 	Source Source
-	// LookupTimeout bounds one question to the source. Zero or less means 2 s.
+	// LookupTimeout is the maximum time of one call to Source. Zero or less means 2
+	// s.
 	LookupTimeout time.Duration
 }
 
@@ -67,19 +67,18 @@ func (c CacheConfig) lookupTimeout() time.Duration {
 	return c.LookupTimeout
 }
 
-// Cache holds the epoch of the last revocation of each scope, and never more
-// than its capacity.
+// Cache holds the epoch of the last revocation of each scope, up to its capacity.
 //
-// Whoever owns it applies every revocation there is, then every change. While
-// nothing has been forced out it is complete: an absent key was never revoked,
-// and a question costs no look-up. It is then a table of hashes without
-// pointers, which costs the garbage collector nothing. Once the capacity has
-// forced something out it is partial: least recently used lists of what was
-// applied or asked for, and an absent key means that the source is asked. Revoking
-// everyone outdates whatever was forced out, and makes it complete again.
+// The owner first applies every existing revocation, then every change. A cache
+// that has evicted nothing is complete: a missing key was never revoked, and a
+// check needs no look-up. It is then a table of hashes without pointers, which the
+// garbage collector does not scan. After the first eviction the cache is partial:
+// it holds least-recently-used lists of applied and looked-up entries, and asks the
+// source about a missing key. A revocation of everyone outdates all evicted entries
+// and makes the cache complete again.
 //
-// Every write merges by the maximum, so that messages may come late, twice and
-// out of order. A Cache is safe for concurrent use.
+// Every write keeps the maximum, so changes may arrive late, twice and out of
+// order. A Cache is safe for concurrent use.
 type Cache struct {
 	config CacheConfig
 
@@ -93,7 +92,7 @@ type Cache struct {
 	users    *lru.Cache[string, Epoch]
 	sessions *lru.Cache[string, Epoch]
 	high     Epoch // the highest epoch ever applied
-	forgot   Epoch // the highest epoch ever forced out; 0 if none was
+	forgot   Epoch // the highest epoch ever evicted; 0 if none was
 	flights  map[flightKey]*flight
 	closed   bool
 	running  sync.WaitGroup
@@ -101,7 +100,7 @@ type Cache struct {
 	cancel   context.CancelFunc
 }
 
-// NewCache returns an empty cache, which is complete: nothing was revoked.
+// NewCache returns an empty cache. It is complete: no session was revoked.
 func NewCache(config CacheConfig) *Cache {
 	c := &Cache{config: config, flights: map[flightKey]*flight{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -109,8 +108,8 @@ func NewCache(config CacheConfig) *Cache {
 	return c
 }
 
-// Close ends the look-ups that are under way and waits for them. A closed cache
-// still answers what it knows.
+// Close cancels pending look-ups and waits for them. A closed cache still answers
+// from its contents.
 func (c *Cache) Close() {
 	c.mu.Lock()
 	c.closed = true
@@ -119,17 +118,18 @@ func (c *Cache) Close() {
 	c.running.Wait()
 }
 
-// Generation changes whenever the answer to any question may have changed. Who
-// remembers an answer together with the generation read before asking needs not
-// ask again while the generation is the same.
+// Generation changes whenever the answer to any call may have changed. A caller may
+// reuse a cached answer while Generation still returns the value read before the
+// call.
 func (c *Cache) Generation() uint64 { return c.generation.Load() }
 
-// Known returns the highest epoch known at which a session of user was revoked:
-// the greatest over everyone, remembered (if the session is remember-me), the
-// user and the session. The session is revoked if its own epoch is below that.
+// Known returns the highest known epoch at which a session of user was revoked: the
+// maximum over everyone, remembered (for a remember-me session), the user and the
+// session. The session is revoked if its own epoch is lower.
 //
-// When complete is false the cache has forgotten something that may matter; the
-// session can be known to be revoked, but not known to be good before [Cache.Ask].
+// If complete is false, the cache has evicted something that may matter. The
+// session may then be known to be revoked, but is not known to be valid before a
+// call of [Cache.Ask].
 func (c *Cache) Known(user, session string, rememberMe bool) (before Epoch, complete bool) {
 	if t := c.table.Load(); t != nil {
 		before = max(t.get(KindUser, user), t.get(KindSession, session))
@@ -137,15 +137,15 @@ func (c *Cache) Known(user, session string, rememberMe bool) (before Epoch, comp
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// If the table has come back in the meantime there are no lists, and what it
-	// holds came after the question. Everyone's epoch is read under the lock: it
-	// may be what has made the cache complete.
+	// If the table was restored in the meantime, there are no lists, and its
+	// entries are newer than this call. Everyone's epoch is read under the lock,
+	// because it may have made the cache complete.
 	u, hasUser := get(c.users, user)
 	s, hasSession := get(c.sessions, session)
 	return max(u, s, c.broad(rememberMe)), hasUser && hasSession || c.completeLocked()
 }
 
-// broad returns the epoch of the scopes that are not a user's or a session's.
+// broad returns the epoch of the scopes everyone and remembered.
 func (c *Cache) broad(rememberMe bool) Epoch {
 	before := Epoch(c.everyone.Load())
 	if rememberMe {
@@ -154,10 +154,10 @@ func (c *Cache) broad(rememberMe bool) Epoch {
 	return before
 }
 
-// Peek returns the highest epoch known for one scope alone, for people to look
-// at; one that everyone's outdates may be gone. When complete is false there may
+// Peek returns the highest known epoch of one scope alone, for display. An epoch
+// that the one of everyone outdates may be missing. If complete is false there may
 // be a higher one. Unlike [Cache.Known] it does not count as a use, so it may be
-// asked about a token that proves nothing.
+// called for an unverified token.
 func (c *Cache) Peek(scope Scope) (before Epoch, complete bool) {
 	switch scope.Kind {
 	case KindEveryone:
@@ -183,12 +183,12 @@ func get(l *lru.Cache[string, Epoch], key string) (Epoch, bool) {
 	return l.Get(key)
 }
 
-// completeLocked: what was forced out no longer matters once everyone was
-// revoked at or above it.
+// completeLocked reports whether the cache is complete. Evicted entries no longer
+// matter after a revocation of everyone at or above them.
 func (c *Cache) completeLocked() bool { return c.forgot <= Epoch(c.everyone.Load()) }
 
-// Apply merges revocations into the cache. When it returns, every question
-// answers with them, and no look-up that began before it can undo them.
+// Apply merges revocations into the cache. When it returns, every answer includes
+// them, and no look-up that began earlier can undo them.
 func (c *Cache) Apply(revocations ...Revocation) {
 	if len(revocations) == 0 {
 		return
@@ -207,11 +207,11 @@ func (c *Cache) applyAll(revocations []Revocation) {
 	c.generation.Add(1)
 }
 
-// Subscribe makes every later Apply call f with what was applied, new or not,
-// after the cache has it and before Apply returns. It covers what the cache does
-// not keep for lack of room. f must be quick and must neither keep nor modify the
-// slice; it may be called by several goroutines at once. cancel ends the
-// subscription.
+// Subscribe registers f: every later Apply calls f with the applied revocations,
+// new or not, after the cache has them and before Apply returns. This includes
+// revocations that the cache has no room to keep. f must return quickly and must
+// neither keep nor modify the slice. It may be called from several goroutines at
+// once. cancel ends the subscription.
 func (c *Cache) Subscribe(f func([]Revocation)) (cancel func()) { return c.applied.Add(f) }
 
 func (c *Cache) applyLocked(r Revocation) {
@@ -242,10 +242,10 @@ func (c *Cache) insertLocked(r Revocation) {
 		}
 		everyone := Epoch(c.everyone.Load())
 		if r.Epoch <= everyone {
-			return // decides nothing that everyone does not
+			return // the epoch of everyone already covers it
 		}
 		if t.live >= c.config.capacity() {
-			t = t.without(everyone) // room may be held by what everyone outdates
+			t = t.without(everyone) // outdated entries may use the room
 		}
 		if t.live < c.config.capacity() {
 			t = t.withRoom()
@@ -258,7 +258,7 @@ func (c *Cache) insertLocked(r Revocation) {
 	l := c.listLocked(r.Scope.Kind)
 	old, held := peek(l, r.Scope.ID)
 	if !held && r.Epoch <= c.forgot {
-		return // a higher one may be what was forgotten: absent is safer than low
+		return // the evicted epoch may be higher: a missing entry is safer than a low one
 	}
 	c.addLocked(l, r.Scope.ID, max(old, r.Epoch))
 }
@@ -270,19 +270,19 @@ func peek(l *lru.Cache[string, Epoch], key string) (Epoch, bool) {
 	return l.Peek(key)
 }
 
-// becomePartialLocked gives up the table. Its keys are hashes, so nothing can be
-// carried over; all of it counts as forgotten.
+// becomePartialLocked drops the table. Its keys are hashes, so no entry can be
+// carried over: all count as evicted.
 func (c *Cache) becomePartialLocked(t *table) {
 	c.forgot = max(c.forgot, t.highest())
-	// Users and sessions do not share room, so that somebody who opens session
-	// after session cannot force out what is known of users.
+	// Users and sessions do not share room, so that a user who opens many sessions
+	// cannot evict entries of users.
 	sessions := c.config.capacity() / 2
 	c.users, c.sessions = c.newList(c.config.capacity()-sessions), c.newList(sessions)
 	c.table.Store(nil)
 }
 
-// startAfreshLocked gives up the lists for an empty table: everything that was
-// ever applied is outdated by what everyone has.
+// startAfreshLocked replaces the lists by an empty table: the epoch of everyone
+// outdates everything applied so far.
 func (c *Cache) startAfreshLocked() {
 	c.users, c.sessions, c.forgot = nil, nil, 0
 	c.table.Store(newTable(0))
@@ -317,12 +317,12 @@ func (c *Cache) addLocked(l *lru.Cache[string, Epoch], key string, e Epoch) {
 // Stats describes a cache at one instant.
 type Stats struct {
 	Entries  int    // entries held
-	Capacity int    // entries held at most
-	Complete bool   // absent means never revoked
-	Lookups  uint64 // questions put to the source since the start
+	Capacity int    // maximum number of entries
+	Complete bool   // a missing key was never revoked
+	Lookups  uint64 // calls to the source since the start
 }
 
-// Stats returns the present state of the cache.
+// Stats returns the current state of the cache.
 func (c *Cache) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -339,8 +339,8 @@ func (c *Cache) Stats() Stats {
 	return s
 }
 
-// errBehind refuses an answer that does not include what had been applied here
-// when the question was put.
+// errBehind is the error for an answer that does not include the changes applied
+// before the call.
 func errBehind(asOf, high Epoch) error {
 	return fmt.Errorf("%w: the source answered as of %d, but %d had been applied here before it was asked", ErrUnavailable, asOf, high)
 }

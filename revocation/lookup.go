@@ -5,33 +5,33 @@ import (
 	"fmt"
 )
 
-// A flight is one question to the source that every caller who needs the same
-// answer waits for.
+// A flight is one call to the source, shared by every caller that needs the same
+// answer.
 type flight struct {
 	done   chan struct{}
 	cancel context.CancelFunc
-	least  Epoch // the highest epoch applied when it began: its answer must include that
+	least  Epoch // the highest epoch applied when it began: the answer must include it
 
 	answer     Answer // set before done is closed, like err and generation
 	err        error
 	generation uint64 // of the cache when the answer came
-	detached   bool   // a change to one of its keys came while it was under way; guarded by Cache.mu
+	detached   bool   // one of its keys changed during the call; guarded by Cache.mu
 }
 
 type flightKey struct{ user, session string }
 
-// lookupTries bounds how often one call asks again because changes to the very
-// same user or session keep overtaking the answers.
+// lookupTries is the maximum number of calls for one Ask when changes to the same
+// user or session overtake the answers.
 const lookupTries = 5
 
-// Ask is for when [Cache.Known] says that it cannot tell: it asks the source,
-// remembers the answer, and returns what Known would return with it. Calls for
-// the same session at the same time share one question. Only for tokens whose
-// signature was good, lest strangers fill the cache.
+// Ask asks the source, stores the answer, and returns the epoch that Known would
+// return with it. Call it when [Cache.Known] reports that it is not complete.
+// Concurrent calls for the same session share one request. Call it only for tokens
+// with a verified signature, so that an attacker cannot fill the cache.
 //
-// The answer holds for the generation returned (see [Cache.Generation]): if the
-// cache is of another one by now, and still cannot tell by itself, a revocation
-// may have come and been forgotten since.
+// The answer holds for the returned generation (see [Cache.Generation]). If the
+// generation has changed since and the cache is still partial, a revocation may
+// have come and been evicted.
 //
 // The error wraps [ErrUnavailable], or is that of ctx.
 func (c *Cache) Ask(ctx context.Context, user, session string, rememberMe bool) (before Epoch, generation uint64, err error) {
@@ -61,7 +61,7 @@ func (c *Cache) Ask(ctx context.Context, user, session string, rememberMe bool) 
 	return 0, 0, fmt.Errorf("%w: it changed %d times while the source was asked", ErrUnavailable, lookupTries)
 }
 
-// join returns the flight under way for key, or starts one.
+// join returns the pending flight for key, or starts one.
 func (c *Cache) join(key flightKey) (*flight, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,10 +104,11 @@ func (c *Cache) fly(ctx context.Context, key flightKey, f *flight) {
 	}
 }
 
-// rememberLocked keeps an answer, zero or not, so that the next question needs no
-// look-up. It includes every change to the two keys that was ever applied here,
-// and so every one that was forgotten: those from before the look-up, since it is
-// not older, and those since, of which there are none or it would be detached.
+// rememberLocked stores an answer, zero or not, so that the next call needs no
+// look-up. The answer includes every change to the two keys that was ever applied
+// here, and so every evicted one. Changes from before the look-up are included
+// because the answer is not older. Changes since then would have detached the
+// flight.
 func (c *Cache) rememberLocked(key flightKey, a Answer) {
 	if c.table.Load() != nil {
 		return
@@ -118,8 +119,8 @@ func (c *Cache) rememberLocked(key flightKey, a Answer) {
 	c.addLocked(c.sessions, key.session, max(session, a.Session))
 }
 
-// detachLocked makes every look-up under way for what changes worthless and ends
-// it: whoever waits for one asks again.
+// detachLocked invalidates and cancels every pending look-up for the changed
+// scopes. Its callers ask again.
 func (c *Cache) detachLocked(changes []Revocation) {
 	if len(c.flights) == 0 {
 		return

@@ -1,5 +1,5 @@
-// Package revocation knows which sessions were revoked: for each scope the epoch
-// of its last revocation, kept in a bounded cache that never misses one.
+// Package revocation records which sessions were revoked. It keeps the epoch of the
+// last revocation of each scope in a bounded [Cache] that never misses one.
 package revocation
 
 import (
@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// Epoch is a reading of the store's epoch clock: microseconds since the Unix
-// epoch, raised by at least one at every change of shared state. Order among
-// epochs is order of commit. The zero Epoch lies before every change.
+// Epoch is a reading of the store's epoch clock: microseconds since the Unix epoch,
+// raised by at least one at every change of the shared state. The order of epochs
+// is the order of commits. The zero Epoch is before every change.
 //
-// An Epoch compares events of one store. It is also close to a date, which is
-// how people are shown it, but nothing is decided by the date.
+// Compare only epochs of the same store. An Epoch is also close to a wall-clock
+// time and is displayed as one, but no decision uses that time.
 type Epoch int64
 
-// Time returns the date that e stands for.
+// Time returns the time that e stands for, in UTC.
 func (e Epoch) Time() time.Time { return time.UnixMicro(int64(e)).UTC() }
 
-// String returns the date in RFC 3339 with microseconds.
+// String returns the time in RFC 3339 format with microseconds.
 func (e Epoch) String() string { return e.Time().Format("2006-01-02T15:04:05.000000Z07:00") }
 
-// Next returns the epoch of a change that is made at now when the clock stands at
-// e: never lower than e + 1, whatever the wall clock says.
+// Next returns the epoch of a change made at now when the epoch clock reads e. It
+// is at least e + 1, whatever the wall clock says.
 func (e Epoch) Next(now time.Time) Epoch { return max(e+1, Epoch(now.UnixMicro())) }
 
-// Kind is the kind of a [Scope], as it stands on the wire.
+// Kind is the kind of a [Scope]. Its values are those of the wire format.
 type Kind string
 
 // The kinds of scopes.
@@ -36,8 +36,8 @@ const (
 	KindSession    Kind = "session"    // one session
 )
 
-// Scope names a set of sessions that can be revoked together. The zero Scope is
-// not valid.
+// Scope is a set of sessions that can be revoked together. The zero Scope is not
+// valid.
 type Scope struct {
 	Kind Kind
 	ID   string // the user's or the session's id; "" for everyone and remembered
@@ -55,7 +55,8 @@ func User(id string) Scope { return Scope{Kind: KindUser, ID: id} }
 // Session returns the scope of the session id.
 func Session(id string) Scope { return Scope{Kind: KindSession, ID: id} }
 
-// Valid reports whether s has a known kind, and an id exactly if its kind takes one.
+// Valid reports whether the kind of s is known and s has an ID exactly if its kind
+// requires one.
 func (s Scope) Valid() bool {
 	switch s.Kind {
 	case KindEveryone, KindRemembered:
@@ -74,9 +75,8 @@ func (s Scope) String() string {
 	return fmt.Sprintf("%s %s", s.Kind, s.ID)
 }
 
-// Revocation says that every session of Scope with an epoch below Epoch is
-// revoked. It is what the store keeps for each scope and what the change feed
-// carries.
+// Revocation says that every session of Scope with an epoch below Epoch is revoked.
+// The store keeps one for each scope, and the change feed delivers them.
 type Revocation struct {
 	Scope Scope
 	Epoch Epoch

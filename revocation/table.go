@@ -6,31 +6,31 @@ import (
 	"sync/atomic"
 )
 
-// table maps seeded 64-bit hashes of scopes to epochs. It holds no pointers, so
-// a garbage collection does not walk it. Two scopes with one hash share an entry
-// and with it the higher of their epochs: a collision can end a session too
-// early, one in 2⁶⁴ per pair, but never keep one alive. The seed is drawn at
-// random, so nobody can look for collisions.
+// table maps seeded 64-bit hashes of scopes to epochs. It holds no pointers, so the
+// garbage collector does not scan it. Two scopes with the same hash share an entry
+// and the higher of their epochs. A collision can therefore end a session too early
+// (probability one in 2⁶⁴ per pair), but never keep one alive. The seed is random,
+// so an attacker cannot search for collisions.
 //
-// Readers take no lock. Writers hold the lock of the cache; a writer that needs
+// Readers take no lock. Writers hold the lock of the cache. A writer that needs
 // another size fills a new table, and the cache publishes it.
 type table struct {
 	user, session maphash.Seed
 	slots         []slot // a power of two
-	// filter has a bit for each hash that is held, and eight times as many bits as
-	// there are slots. Nearly every question is about a scope that was never
-	// revoked: what says so is then a byte a slot, which processors keep close, and
-	// not the slots themselves. A bit is set before the slot that it is for.
+	// filter has a bit for each stored hash, and eight bits per slot. Nearly every
+	// call is about a scope that was never revoked. The filter answers such a call
+	// from one byte per slot, which stays in the processor's cache, without loading
+	// the slots. A bit is set before its slot.
 	filter []atomic.Uint64
 	live   int
-	// floor is the epoch at or below which entries were dropped, since everyone
-	// was revoked then. It comes with the table: a reader that misses a dropped
+	// floor is the epoch at or below which entries were dropped, because everyone
+	// was revoked then. It belongs to the table: a reader that misses a dropped
 	// entry cannot miss the reason.
 	floor Epoch
 }
 
-// slot is empty while hash is 0. The epoch is written before the hash, so a
-// reader that sees the hash sees an epoch.
+// slot is empty while hash is 0. The epoch is written before the hash, so a reader
+// that sees the hash also sees an epoch.
 type slot struct {
 	hash  atomic.Uint64
 	epoch atomic.Int64
@@ -51,8 +51,8 @@ func resized(t *table, n int) *table {
 	return &table{user: t.user, session: t.session, slots: make([]slot, size), filter: make([]atomic.Uint64, size/8)}
 }
 
-// bit returns the word of the filter that h falls in, and the bit in it. It goes
-// by other bits of the hash than the slots do.
+// bit returns the filter word for h and the bit in it. It uses other bits of the
+// hash than the slots do.
 func (t *table) bit(h uint64) (word *atomic.Uint64, mask uint64) {
 	at := bits.RotateLeft64(h, 32)
 	return &t.filter[at>>6&uint64(len(t.filter)-1)], 1 << (at & 63)
@@ -69,7 +69,7 @@ func (t *table) hash(k Kind, id string) uint64 {
 	return max(1, maphash.String(seed, id))
 }
 
-// find returns the slot that holds h, or the empty one where it would stand.
+// find returns the slot that holds h, or the empty slot for it.
 func (t *table) find(h uint64) *slot {
 	mask := uint64(len(t.slots) - 1)
 	for i := h & mask; ; i = (i + 1) & mask {
@@ -80,9 +80,9 @@ func (t *table) find(h uint64) *slot {
 	}
 }
 
-// get returns the epoch of a scope, or what everyone has if it has no entry. A
-// slot that was empty when it was found may be taken by another scope the moment
-// after, so its hash is compared again.
+// get returns the epoch of a scope, or floor if it has no entry. An empty slot may
+// be taken by another scope just after it was found, so get compares the hash
+// again.
 func (t *table) get(k Kind, id string) Epoch {
 	h := t.hash(k, id)
 	if word, mask := t.bit(h); word.Load()&mask == 0 {
@@ -95,7 +95,8 @@ func (t *table) get(k Kind, id string) Epoch {
 	return Epoch(s.epoch.Load())
 }
 
-// raise lifts the epoch of a scope that has an entry, and reports whether it has.
+// raise raises the epoch of a scope that has an entry, and reports whether it has
+// one.
 func (t *table) raise(k Kind, id string, e Epoch) bool {
 	s := t.find(t.hash(k, id))
 	if s.hash.Load() == 0 {
@@ -105,7 +106,7 @@ func (t *table) raise(k Kind, id string, e Epoch) bool {
 	return true
 }
 
-// insert adds a scope that has no entry; there must be room.
+// insert adds a scope that has no entry. The table must have room.
 func (t *table) insert(k Kind, id string, e Epoch) { t.put(t.hash(k, id), e) }
 
 func (t *table) put(h uint64, e Epoch) {
@@ -117,7 +118,8 @@ func (t *table) put(h uint64, e Epoch) {
 	t.live++
 }
 
-// withRoom returns t, or a copy with twice the room if t has none for another entry.
+// withRoom returns t, or a copy of twice the size if t has no room for another
+// entry.
 func (t *table) withRoom() *table {
 	if !full(t.live+1, len(t.slots)) {
 		return t
@@ -125,8 +127,8 @@ func (t *table) withRoom() *table {
 	return t.copied(len(t.slots), t.floor)
 }
 
-// without returns a copy of t that lacks the entries at or below e, which everyone
-// has; or t if there are none.
+// without returns a copy of t without the entries at or below e, the epoch of
+// everyone. It returns t if there are none.
 func (t *table) without(e Epoch) *table {
 	kept := 0
 	for i := range t.slots {
@@ -140,8 +142,8 @@ func (t *table) without(e Epoch) *table {
 	return t.copied(kept, e)
 }
 
-// copied returns a table with room for n entries, with those of t that are above
-// the floor given.
+// copied returns a table with room for n entries that contains those entries of t
+// that are above floor.
 func (t *table) copied(n int, floor Epoch) *table {
 	to := resized(t, n)
 	to.floor = floor
@@ -154,7 +156,7 @@ func (t *table) copied(n int, floor Epoch) *table {
 	return to
 }
 
-// highest returns the highest epoch held, or 0.
+// highest returns the highest stored epoch, or 0.
 func (t *table) highest() Epoch {
 	var e Epoch
 	for i := range t.slots {

@@ -7,34 +7,34 @@ import (
 	"example.com/curfew/internal/notify"
 )
 
-// InForce is what a validator needs to know of the settings: the values, and
-// what earlier values have ended for good. It is immutable once published.
+// InForce holds the current settings, and the floors that keep sessions ended that
+// earlier settings have ended. It is immutable after publication.
 type InForce struct {
 	Settings
-	// Epoch is the epoch (µs since the Unix epoch, on the store's epoch clock)
-	// of the last change. Zero before the first.
+	// Epoch is the epoch of the last change (µs since the Unix epoch, on the
+	// store's epoch clock). Zero before the first change.
 	Epoch int64
 
-	// IdleFloor is a Unix time in seconds: a session without remember me that
-	// was last refreshed then or earlier has ended, if its own epoch is below
+	// IdleFloor is a Unix time in seconds. A session without remember me whose last
+	// refresh is at or before it has ended, if the session's epoch is below
 	// IdleFloorEpoch. Zero means no floor.
 	IdleFloor      int64
 	IdleFloorEpoch int64
 
-	// MaximumFloor is a Unix time in seconds: a session that began then or
-	// earlier has ended, if its own epoch is below MaximumFloorEpoch. Zero means
-	// no floor.
+	// MaximumFloor is a Unix time in seconds. A session that began at or before it
+	// has ended, if the session's epoch is below MaximumFloorEpoch. Zero means no
+	// floor.
 	MaximumFloor      int64
 	MaximumFloorEpoch int64
 }
 
-// Change returns what is in force after next replaces the values of f at the
-// instant now and the epoch given.
+// Change returns the settings in force after next replaces the values of f at the
+// time now and the given epoch.
 //
-// Where a bound is loosened, whatever the old bound had ended at that instant is
-// put behind a floor, so that it stays ended. Floors only rise, and bind only
-// sessions with an epoch below that of the loosening: a node whose clock runs
-// ahead can end sessions too early, but cannot lock out those that begin later.
+// If a bound is loosened, a floor keeps every session ended that the old bound had
+// ended by now. Floors only rise. They apply only to sessions with an epoch below
+// that of the change: a node whose clock is ahead can end sessions too early, but
+// cannot lock out later sessions.
 func (f InForce) Change(next Settings, now time.Time, epoch int64) InForce {
 	after := f
 	after.Settings = next
@@ -50,30 +50,31 @@ func (f InForce) Change(next Settings, now time.Time, epoch int64) InForce {
 	return after
 }
 
-// Idle reports whether a session without remember me that was last refreshed at
-// lastRefresh (Unix seconds) and carries the epoch given has timed out at now
-// (Unix seconds). An instant equal to the end is past it.
+// Idle reports whether a session without remember me has timed out at now.
+// lastRefresh and now are Unix times in seconds; epoch is the session's. A time
+// equal to the end counts as past the end.
 func (f *InForce) Idle(lastRefresh, epoch, now int64) bool {
 	return now >= lastRefresh+Seconds(f.SessionTimeout) ||
 		epoch < f.IdleFloorEpoch && lastRefresh <= f.IdleFloor
 }
 
-// Over reports whether a session that began at issuedAt (Unix seconds) and
-// carries the epoch given has reached the maximum session duration at now (Unix
-// seconds). An instant equal to the end is past it.
+// Over reports whether a session has reached the maximum session duration at now.
+// issuedAt and now are Unix times in seconds; epoch is the session's. A time equal
+// to the end counts as past the end.
 func (f *InForce) Over(issuedAt, epoch, now int64) bool {
 	return now >= issuedAt+Seconds(f.MaximumSessionDuration) ||
 		epoch < f.MaximumFloorEpoch && issuedAt <= f.MaximumFloor
 }
 
-// Source is where a validator reads the settings in force. Current must be safe
-// for concurrent use, take no lock, do no I/O, and never return nil; what it
-// returns is not modified afterwards.
+// Source supplies the settings in force to a validator. Current must be safe for
+// concurrent use, take no lock, do no I/O, and never return nil. The returned value
+// is not modified later.
 type Source interface {
 	Current() *InForce
 }
 
-// Value is a [Source] that can be set. The zero value holds [Default].
+// Value is a [Source] that can be set. The zero value holds [Default]. It is safe
+// for concurrent use.
 type Value struct {
 	p       atomic.Pointer[InForce]
 	changed notify.List[struct{}]
@@ -81,7 +82,7 @@ type Value struct {
 
 var initial = &InForce{Settings: Default()}
 
-// Current returns what was last set.
+// Current returns the value that was last set.
 func (v *Value) Current() *InForce {
 	if f := v.p.Load(); f != nil {
 		return f
@@ -89,8 +90,8 @@ func (v *Value) Current() *InForce {
 	return initial
 }
 
-// Set publishes f unless something with a higher epoch has been published, and
-// reports whether it did.
+// Set publishes f unless a value with a higher epoch is published, and reports
+// whether it did.
 func (v *Value) Set(f InForce) bool {
 	for {
 		old := v.p.Load()
@@ -104,8 +105,8 @@ func (v *Value) Set(f InForce) bool {
 	}
 }
 
-// Subscribe makes every later change call f, before Set returns. f must be quick
-// and must not call Set. cancel ends the subscription.
+// Subscribe registers f: every later change calls f before Set returns. f must
+// return quickly and must not call Set. cancel ends the subscription.
 func (v *Value) Subscribe(f func()) (cancel func()) {
 	return v.changed.Add(func(struct{}) { f() })
 }

@@ -1,10 +1,10 @@
-// Package settings holds the rules that every session is measured against: the
-// session timeout, the maximum session duration, and whether "remember me" may
-// be chosen.
+// Package settings defines the settings that apply to every session: the session
+// timeout, the maximum session duration, and whether a sign-in may ask for remember
+// me.
 //
-// The values bind tokens that were issued before a change as well as later
-// ones. A session that one set of values has ended must not live again under
-// another, so every loosening leaves a floor behind (see [InForce]).
+// The settings also apply to tokens that were issued before a change. A session
+// that has ended under one set of values must not become valid under another. Every
+// loosening therefore leaves a floor (see [InForce]).
 package settings
 
 import (
@@ -19,30 +19,32 @@ const (
 	DefaultSessionTimeout         = 20 * time.Minute
 	DefaultMaximumSessionDuration = 20 * 24 * time.Hour
 
-	// MinimumSessionTimeout is the shortest session timeout accepted without
-	// the development flag that lowers it to [InsecureMinimum].
+	// MinimumSessionTimeout is the minimum session timeout without the development
+	// flag, which lowers it to [InsecureMinimum].
 	MinimumSessionTimeout = time.Minute
-	// InsecureMinimum is the shortest session timeout for development and tests.
+	// InsecureMinimum is the minimum session timeout for development and tests.
 	InsecureMinimum = time.Second
-	// LongestDuration is the upper bound of both durations: 400 days, the longest
-	// that browsers keep a cookie (RFC 6265bis, section 5.5).
+	// LongestDuration is the maximum of both durations: 400 days, the maximum
+	// lifetime of a cookie in browsers (RFC 6265bis, section 5.5).
 	LongestDuration = 400 * 24 * time.Hour
 )
 
-// Settings are the three values that an administrator chooses. The zero value is
-// not valid; [Default] is.
+// Settings are the three values that an administrator sets. The zero value is not
+// valid; [Default] is.
 type Settings struct {
-	// SessionTimeout is the idle timeout, in whole seconds, counted from a
-	// token's last refresh. It does not apply to remember-me sessions.
+	// SessionTimeout is the idle timeout, in whole seconds, counted from the last
+	// refresh. It does not apply to remember-me sessions. Required.
 	SessionTimeout time.Duration
 	// MaximumSessionDuration is the absolute lifetime, in whole seconds, counted
-	// from the beginning of the session. It applies to every session.
+	// from the start of the session. It applies to every session. Required.
 	MaximumSessionDuration time.Duration
-	// RememberMeEnabled allows a sign-in to ask for a remember-me session.
+	// RememberMeEnabled allows a sign-in to ask for a remember-me session. False
+	// refuses it.
 	RememberMeEnabled bool
 }
 
-// Default returns 20 minutes, 20 days, remember me on.
+// Default returns a timeout of 20 minutes, a maximum duration of 20 days, and
+// remember me enabled.
 func Default() Settings {
 	return Settings{
 		SessionTimeout:         DefaultSessionTimeout,
@@ -51,18 +53,18 @@ func Default() Settings {
 	}
 }
 
-// A Preset is a named choice of settings that a console or a command line may offer.
+// A Preset is a named set of settings that a console or a command line may offer.
 type Preset struct {
 	Name     string // "default", "aal2", "aal3"
-	Source   string // where the figures come from, for people
+	Source   string // the source of the figures, for display
 	Settings Settings
 }
 
-// Presets returns the presets in the order in which they should be offered.
+// Presets returns the presets in display order.
 //
 // The figures of aal2 and aal3 are the reauthentication limits of NIST SP
-// 800-63B-4, sections 2.2.3 and 2.3.3; remember me is off in both, since it
-// lifts the inactivity limit.
+// 800-63B-4, sections 2.2.3 and 2.3.3. Both disable remember me, because it removes
+// the inactivity limit.
 func Presets() []Preset {
 	return []Preset{
 		{Name: "default", Source: "Curfew", Settings: Default()},
@@ -73,7 +75,8 @@ func Presets() []Preset {
 	}
 }
 
-// PresetNamed returns the preset called name.
+// PresetNamed returns the preset with the given name. The second result is false if
+// there is none.
 func PresetNamed(name string) (Preset, bool) {
 	for _, p := range Presets() {
 		if p.Name == name {
@@ -83,14 +86,14 @@ func PresetNamed(name string) (Preset, bool) {
 	return Preset{}, false
 }
 
-// ErrInvalid is wrapped by every violation that [Settings.Validate] reports.
+// ErrInvalid is wrapped by every violation that [Settings.Validate] returns.
 var ErrInvalid = errors.New("invalid settings")
 
-// A Violation says what is wrong with one member of the settings. It wraps
+// A Violation describes what is wrong with one member of the settings. It wraps
 // [ErrInvalid].
 type Violation struct {
 	Field   string // the JSON name, e.g. "session_timeout_seconds"
-	Problem string // what is wrong with the value and what would be right
+	Problem string // what is wrong with the value, and which values are valid
 }
 
 func (v Violation) Error() string { return v.Field + ": " + v.Problem }
@@ -98,15 +101,15 @@ func (v Violation) Error() string { return v.Field + ": " + v.Problem }
 // Unwrap returns [ErrInvalid].
 func (v Violation) Unwrap() error { return ErrInvalid }
 
-// The names of the members as they stand on the wire.
+// The names of the members in the wire format.
 const (
 	FieldSessionTimeout         = "session_timeout_seconds"
 	FieldMaximumSessionDuration = "maximum_session_duration_seconds"
 	FieldRememberMeEnabled      = "remember_me_enabled"
 )
 
-// Violations returns everything that is wrong with s, or nil. minimum is the
-// shortest session timeout allowed; zero means [MinimumSessionTimeout].
+// Violations returns all violations of s, or nil. minimum is the minimum session
+// timeout; zero means [MinimumSessionTimeout].
 func (s Settings) Violations(minimum time.Duration) []Violation {
 	if minimum == 0 {
 		minimum = MinimumSessionTimeout
@@ -134,8 +137,8 @@ func (s Settings) Violations(minimum time.Duration) []Violation {
 	return vs
 }
 
-// Validate returns nil or all violations joined; each wraps [ErrInvalid] and can
-// be had with [errors.As]. minimum is as in [Settings.Violations].
+// Validate returns nil or all violations joined. Each wraps [ErrInvalid]; use
+// [errors.As] to extract one. minimum is as in [Settings.Violations].
 func (s Settings) Validate(minimum time.Duration) error {
 	vs := s.Violations(minimum)
 	errs := make([]error, len(vs))
@@ -148,9 +151,9 @@ func (s Settings) Validate(minimum time.Duration) error {
 // Seconds returns d in whole seconds.
 func Seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
-// FromSeconds returns n seconds as a duration. What a duration cannot hold
-// becomes the longest or shortest duration of whole seconds, so that a bounds
-// check still sees a number out of range and never one that has wrapped.
+// FromSeconds returns n seconds as a duration. A value outside the range of a
+// duration becomes the largest or smallest duration of whole seconds, so that a
+// bounds check sees a value out of range and never one that has overflowed.
 func FromSeconds(n int64) time.Duration {
 	const most = math.MaxInt64 / int64(time.Second)
 	return time.Duration(max(-most, min(n, most))) * time.Second
