@@ -1,7 +1,7 @@
-// Package bearer puts a token validator in front of HTTP handlers: it takes the
-// token from the Authorization header (RFC 6750, section 2.1), has it validated,
-// and gives the handler the session in the request's context. The context ends when
-// the session does, so streams that honour it end with a revocation.
+// Package bearer protects HTTP handlers with a token validator. It takes the token
+// from the Authorization header (RFC 6750, section 2.1), validates it, and puts the
+// session into the request's context. The context ends when the session ends, so
+// streams that watch it end with a revocation.
 //
 //	mux.Handle("/invoices/", bearer.Require(validator)(invoices))
 //	…
@@ -19,27 +19,27 @@ import (
 	"example.com/curfew/token"
 )
 
-// Validator decides about tokens. A [token.Validator] is one.
+// Validator decides whether a token is accepted. A [token.Validator] is one.
 //
-// Validate must be safe for concurrent use. Its error wraps a [token.Reason]; one
-// that does not is taken for [token.ErrUnavailable].
+// Validate must be safe for concurrent use. Its error wraps a [token.Reason]; an
+// error without a reason counts as [token.ErrUnavailable].
 type Validator interface {
 	Validate(ctx context.Context, raw string) (*token.Session, error)
 }
 
 // Watcher is a [Validator] that can also watch a session until it ends. A
-// [token.Validator] is one; [token.Validator.Watch] says what its methods promise.
+// [token.Validator] is one; [token.Validator.Watch] describes the contract.
 type Watcher interface {
 	Validator
 	Watch(ctx context.Context, raw string, grace time.Duration) (*token.Watch, error)
 }
 
-// DefaultRealm is the realm of a challenge unless another is configured.
+// DefaultRealm is the default realm of a challenge.
 const DefaultRealm = "curfew"
 
-// Require returns a middleware that lets only requests with a good token through.
-// If v is a [Watcher], as every [token.Validator] is, the request's context ends
-// with the session.
+// Require returns a middleware that refuses requests without an accepted token. If
+// v is a [Watcher], as every [token.Validator] is, the request's context ends with
+// the session.
 func Require(v Validator) func(http.Handler) http.Handler {
 	_, can := v.(Watcher)
 	return Middleware{Validator: v, EndWithSession: can}.Wrap
@@ -50,41 +50,43 @@ func RequireLive(v Watcher) func(http.Handler) http.Handler {
 	return Middleware{Validator: v, EndWithSession: true}.Wrap
 }
 
-// Optional returns a middleware that also lets requests without a token through;
-// their context has no session. A token that is there must be good. The context
-// ends with the session as that of [Require] does.
+// Optional returns a middleware that also accepts requests without a token; their
+// context has no session. A request with a token that is not accepted is refused.
+// The context ends with the session, as with [Require].
 func Optional(v Validator) func(http.Handler) http.Handler {
 	_, can := v.(Watcher)
 	return Middleware{Validator: v, Optional: true, EndWithSession: can}.Wrap
 }
 
-// Middleware is what stands in front of a handler. Only Validator is required.
+// Middleware configures the protection of a handler. Only Validator is required.
 type Middleware struct {
-	// Validator decides about the tokens.
+	// Validator decides whether a token is accepted. Required.
 	Validator Validator
-	// Optional lets requests without a token through, without a session. A token
-	// that is there and is refused is refused all the same.
+	// Optional accepts requests without a token; they have no session. A request
+	// with a token that is not accepted is still refused. False refuses requests
+	// without a token.
 	Optional bool
 	// EndWithSession ends the request's context when the session ends: see
-	// token.Validator.Watch. context.Cause then wraps the token.Reason. Validator must
-	// be a Watcher. A handler that never looks whether its context has ended pays
-	// nothing for it. A handler that ends its own session, for example to sign out,
-	// does so with context.WithoutCancel(r.Context()). The connection of an event
-	// stream (text/event-stream over HTTP/1.1) is closed when its session has ended.
-	// False decides when the request arrives, and never again.
+	// token.Validator.Watch. context.Cause then wraps the token.Reason. It requires
+	// a Validator that is a Watcher. A handler that never uses Done or Err of its
+	// context pays nothing. A handler that ends its own session, for example to
+	// sign out, uses context.WithoutCancel(r.Context()) for that. When the session
+	// of an event stream has ended (text/event-stream over HTTP/1.1), the
+	// connection is closed. False validates the token once, when the request
+	// arrives.
 	EndWithSession bool
-	// Grace is how long a context outlives the lease of the validator's view, when
-	// nothing can be known about the session. Zero or less ends it with the lease.
-	// It goes with EndWithSession.
+	// Grace is how long a context continues after the lease of the validator's view
+	// has run out and the session's status is unknown. Zero or less ends the
+	// context with the lease. It requires EndWithSession.
 	Grace time.Duration
-	// Realm stands in challenges (RFC 9110, section 11.5). Empty means
+	// Realm is the realm in challenges (RFC 9110, section 11.5). Empty means
 	// DefaultRealm.
 	Realm string
-	// Extract takes the token from a request. Its error wraps a token.Reason:
-	// token.ErrMissing when there is no token. Nil means FromRequest.
+	// Extract returns the token of a request. Its error wraps a token.Reason:
+	// token.ErrMissing if there is no token. Nil means FromRequest.
 	Extract func(*http.Request) (raw string, err error)
-	// ErrorHandler answers a request that is refused; token.ReasonOf(err) says
-	// why. Nil means WriteError with the realm.
+	// ErrorHandler answers a refused request; token.ReasonOf(err) is the reason.
+	// Nil means WriteError with the realm.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, err error)
 }
 
@@ -109,8 +111,9 @@ func (m Middleware) errorHandler() func(http.ResponseWriter, *http.Request, erro
 	return m.ErrorHandler
 }
 
-// Wrap returns next with m in front. It panics if m has no Validator: a guard
-// that was forgotten must not pass for one that lets everybody in.
+// Wrap returns next protected by m. It panics if m has no Validator, or if
+// EndWithSession is set and Validator is no [Watcher]. Without a Validator the
+// handler would otherwise be open.
 func (m Middleware) Wrap(next http.Handler) http.Handler {
 	if m.Validator == nil {
 		panic("bearer: Middleware.Validator is nil")
@@ -154,13 +157,13 @@ func (m Middleware) Wrap(next http.Handler) http.Handler {
 	})
 }
 
-// FromRequest returns the token in the Authorization header of r: the scheme
-// Bearer in any letter case, one space, the token. The error wraps
-// [token.ErrMissing] when there is no such header or it has another scheme, and
-// [token.ErrMalformed] when there are several or the form is another.
+// FromRequest returns the token in the Authorization header of r: the scheme Bearer
+// in any letter case, one space, the token. The error wraps [token.ErrMissing] if
+// the header is missing or has another scheme, and [token.ErrMalformed] if there
+// are several headers or the form is wrong.
 //
-// A token in the query or the body (RFC 6750, sections 2.2 and 2.3) is not looked
-// at: it would end up in logs.
+// FromRequest ignores a token in the query or the body (RFC 6750, sections 2.2 and
+// 2.3), because such a token would appear in logs.
 func FromRequest(r *http.Request) (raw string, err error) {
 	headers := r.Header["Authorization"]
 	if len(headers) == 0 {
@@ -181,8 +184,8 @@ func FromRequest(r *http.Request) (raw string, err error) {
 	return raw, nil
 }
 
-// isTokenChar reports whether rest begins with a character that could continue
-// the name of a scheme (RFC 9110, section 5.6.2), so that Bearer is only its
+// isTokenChar reports whether rest begins with a character that could continue the
+// name of a scheme (RFC 9110, section 5.6.2), so that "Bearer" is only its
 // beginning.
 func isTokenChar(rest string) bool {
 	if rest == "" {
@@ -194,13 +197,13 @@ func isTokenChar(rest string) bool {
 
 type contextKey struct{}
 
-// WithSession returns a context with the session s.
+// WithSession returns a context that carries the session s.
 func WithSession(ctx context.Context, s *token.Session) context.Context {
 	return context.WithValue(ctx, contextKey{}, s)
 }
 
-// Session returns the session of a request that came through a [Middleware], or
-// nil if it came without a token. After [Renew] it is as the newer token has it. It
+// Session returns the session of a request that passed a [Middleware], or nil if
+// the request has no token. After [Renew] it is the session of the newer token. It
 // is shared: do not modify it.
 func Session(ctx context.Context) *token.Session {
 	switch v := ctx.Value(contextKey{}).(type) {

@@ -9,12 +9,12 @@ import (
 	"example.com/curfew/token"
 )
 
-// ErrNotWatched is the error of [Renew] for a context without a watched session.
+// ErrNotWatched is returned by [Renew] for a context without a watched session.
 var ErrNotWatched = errors.New("bearer: the context has no session that is watched; set Middleware.EndWithSession or use Watch")
 
 // closeStream closes the connection of an event stream whose session has ended and
-// whose handler has returned. Such a stream has no end of its own: a client that
-// keeps the connection alive for more requests would go on waiting for events.
+// whose handler has returned. The stream has no end marker: a client that keeps the
+// connection alive would continue to wait for events.
 func closeStream(w http.ResponseWriter, r *http.Request, live context.Context) {
 	if live.Err() == nil || r.Context().Err() != nil || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream") {
 		return
@@ -23,16 +23,16 @@ func closeStream(w http.ResponseWriter, r *http.Request, live context.Context) {
 	if control.Flush() != nil {
 		return
 	}
-	if conn, _, err := control.Hijack(); err == nil { // not with HTTP/2, which ends the stream alone
+	if conn, _, err := control.Hijack(); err == nil { // HTTP/2 does not support it, and ends the stream itself
 		_ = conn.Close()
 	}
 }
 
-// Watch returns a context with the session of raw that ends with it, for work that
-// outlives the handler, such as a connection that was hijacked. It derives from ctx:
-// that of a request ends when its handler returns. A token that is refused gives a
-// context that has ended already; [context.Cause] wraps the [token.Reason]. Call
-// stop when the work is over.
+// Watch returns a context that carries the session of raw and ends with it. Use it
+// for work that outlives the handler, such as a hijacked connection. live derives
+// from ctx; the context of a request ends when its handler returns. If the token is
+// refused, live has already ended, and [context.Cause] wraps the [token.Reason].
+// Call stop when the work is done.
 //
 //	live, stop := bearer.Watch(context.WithoutCancel(r.Context()), validator, raw)
 //	context.AfterFunc(live, func() { connection.Close() })
@@ -53,9 +53,9 @@ func WithWatch(w *token.Watch) context.Context {
 }
 
 // Renew gives the session of a context a newer token, so that the context lives as
-// long as that token allows: a client that keeps a stream open sends it the token of
+// long as that token. A client that keeps a stream open sends the new token after
 // each refresh. The context must come from a [Middleware] with EndWithSession or
-// from [Watch], else the error is [ErrNotWatched]; other errors are those of
+// from [Watch]; otherwise the error is [ErrNotWatched]. Other errors are those of
 // [token.Watch.Renew].
 func Renew(ctx context.Context, raw string) error {
 	w, ok := ctx.Value(contextKey{}).(*token.Watch)

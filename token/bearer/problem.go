@@ -8,9 +8,9 @@ import (
 	"example.com/curfew/token"
 )
 
-// sentences say to whom a token was refused what happened and what to do. They
-// stand in challenges, so they have neither quotes nor backslashes (RFC 6750,
-// section 3), and they are fixed: nothing that a stranger sent comes back.
+// sentences tell the sender of a refused token what happened and what to do. They
+// appear in challenges, so they contain neither quotes nor backslashes (RFC 6750,
+// section 3). They are fixed: they never repeat the client's input.
 var sentences = map[token.Reason]string{
 	token.ErrMissing:         "No token was sent. Sign in and send the token in the Authorization header.",
 	token.ErrMalformed:       "The token is malformed.",
@@ -26,7 +26,7 @@ var sentences = map[token.Reason]string{
 	token.ErrUnavailable:     "Whether the session is still good cannot be told at the moment. Try again.",
 }
 
-// Describe returns a sentence for people about a reason. A word that is no reason
+// Describe returns a sentence for display that explains reason. An unknown reason
 // is described as [token.ErrUnavailable].
 func Describe(reason token.Reason) string {
 	if s, known := sentences[reason]; known {
@@ -35,9 +35,9 @@ func Describe(reason token.Reason) string {
 	return sentences[token.ErrUnavailable]
 }
 
-// Status returns the HTTP status for a reason: 401, but 503 for
-// [token.ErrUnavailable], which proves nothing against the token. A word that is
-// no reason counts as that.
+// Status returns the HTTP status for a reason: 401, or 503 for
+// [token.ErrUnavailable], which proves nothing about the token. An unknown reason
+// counts as [token.ErrUnavailable].
 func Status(reason token.Reason) int {
 	if _, known := sentences[reason]; !known || reason == token.ErrUnavailable {
 		return http.StatusServiceUnavailable
@@ -45,9 +45,9 @@ func Status(reason token.Reason) int {
 	return http.StatusUnauthorized
 }
 
-// Challenge returns the WWW-Authenticate header of a 401 (RFC 6750, section 3).
-// Without credentials it names the realm only, so that a client learns that it
-// should send some and not that it did something wrong.
+// Challenge returns the WWW-Authenticate header of a 401 (RFC 6750, section 3). For
+// [token.ErrMissing] it names only the realm, so that the client learns that it
+// must send a token and does not take this for an error of its own.
 func Challenge(realm string, reason token.Reason) string {
 	challenge := "Bearer realm=" + quoted(realm)
 	if reason == token.ErrMissing {
@@ -83,9 +83,9 @@ type problem struct {
 	Code   token.Reason `json:"code"`
 }
 
-// WriteError answers a request whose token was refused with err: problem details,
-// with a challenge on 401 and Retry-After on 503. The text of err stays here; it
-// is for the log. An empty realm means [DefaultRealm].
+// WriteError answers a request whose token was refused with err. It writes problem
+// details, with a challenge on 401 and Retry-After on 503. It does not send the
+// text of err, which is for the log. An empty realm means [DefaultRealm].
 func WriteError(w http.ResponseWriter, realm string, err error) {
 	reason := token.ReasonOf(err)
 	if _, known := sentences[reason]; !known {

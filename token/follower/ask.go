@@ -15,39 +15,39 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// The errors that a server's answer can mean. They are wrapped, with what to do.
+// Errors for a server's answer. Returned errors wrap them and say what to do.
 var (
-	// ErrCredentials: the server does not know the client, or another secret.
+	// ErrCredentials means that the server does not know the client or the secret.
 	ErrCredentials = errors.New("the client's credentials were refused")
-	// ErrForbidden: the client lacks the capability "follow".
+	// ErrForbidden means that the client lacks the capability "follow".
 	ErrForbidden = errors.New("the client may not follow")
-	// ErrAudience: the installation has other audiences.
+	// ErrAudience means that the installation does not have the audience.
 	ErrAudience = errors.New("the server issues nothing for this audience")
-	// ErrIssuer: the server's issuer is no longer the one that was heard first.
+	// ErrIssuer means that the server's issuer is not the one of its first answer.
 	ErrIssuer = errors.New("the server has another issuer than before")
-	// ErrClosed: the follower was closed.
+	// ErrClosed means that the follower is closed.
 	ErrClosed = errors.New("the follower is closed")
 
 	errStartOver = errors.New("the server's store is behind: it was restored from a backup")
 	errNotCurfew = errors.New("this is not an answer of a Curfew server")
 )
 
-// The bounds of an answer. A page has some 10 000 revocations; an epoch, of up
-// to 10 000 users, is never split.
+// The maximum sizes of an answer in bytes. A page has about 10 000 revocations; an
+// epoch, with up to 10 000 users, is never split.
 const (
 	longestAnswer  = 64 << 20
 	longestProblem = 64 << 10
 )
 
-// question is one request to the feed.
+// question is one poll of the feed.
 type question struct {
 	after, confirmed revocation.Epoch
 	behind           int64
 	wait             time.Duration
-	patience         time.Duration // for the headers, and for each stretch of the body
+	patience         time.Duration // maximum wait for the headers, and for each part of the body
 }
 
-// ask sends one question to a server.
+// ask sends one poll to a server.
 func (f *Follower) ask(ctx context.Context, server *url.URL, q question) (*answer, time.Time, error) {
 	query := url.Values{
 		"after":     {strconv.FormatInt(int64(q.after), 10)},
@@ -58,7 +58,7 @@ func (f *Follower) ask(ctx context.Context, server *url.URL, q question) (*answe
 	if q.behind > 0 {
 		query.Set("behind", strconv.FormatInt(q.behind, 10))
 	}
-	sent := f.now() // the lease runs from here
+	sent := f.now() // the lease starts here
 	body, err := f.get(ctx, server, "/v1/changes", query, q.patience)
 	took := f.now().Sub(sent)
 	if err != nil {
@@ -71,14 +71,14 @@ func (f *Follower) ask(ctx context.Context, server *url.URL, q question) (*answe
 		f.event(Event{Kind: Failed, Server: server.Host, Took: took, Err: err})
 		return nil, sent, err
 	}
-	a.held = min(a.held, took) // nobody held it longer than it took
+	a.held = min(a.held, took) // the server cannot have held it longer than the request took
 	f.event(Event{Kind: Answered, Server: server.Host, Took: took, Revocations: len(a.revocations)})
 	return a, sent, nil
 }
 
-// get sends a request and returns the body of a good answer.
+// get sends a request and returns the body of a 200 answer.
 func (f *Follower) get(ctx context.Context, server *url.URL, path string, query url.Values, patience time.Duration) ([]byte, error) {
-	// A server that goes silent ends the request, however much it has sent.
+	// A server that stops sending ends the request, whatever it has sent before.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silence := time.AfterFunc(patience, func() { cancel(errSilent) })
@@ -94,7 +94,7 @@ func (f *Follower) get(ctx context.Context, server *url.URL, path string, query 
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("User-Agent", "curfew-follower")
 	if loopback(server.Hostname()) {
-		r.Header.Set("Accept-Encoding", "identity") // nothing to save on the way
+		r.Header.Set("Accept-Encoding", "identity") // compression saves nothing here
 	}
 	answer, err := f.client.Do(r)
 	if err != nil {
@@ -119,8 +119,8 @@ func (f *Follower) get(ctx context.Context, server *url.URL, path string, query 
 
 var errSilent = errors.New("the server has gone silent")
 
-// shorten drops the URL that net/http puts before its errors, and says silence
-// rather than cancellation.
+// shorten removes the URL that net/http puts before its errors, and returns
+// errSilent instead of a cancellation.
 func shorten(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
 		return cause
@@ -132,7 +132,7 @@ func shorten(ctx context.Context, err error) error {
 	return err
 }
 
-// alive puts the end of patience off with every byte that comes.
+// alive restarts the timer of silence with every byte received.
 type alive struct {
 	io.Reader
 	silence  *time.Timer
@@ -147,10 +147,10 @@ func (a *alive) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// refused says what an answer other than 200 means, and what to do.
+// refused returns the meaning of a status other than 200, and what to do.
 func (f *Follower) refused(status int, body []byte) error {
 	var p wire.Problem
-	_ = json.Unmarshal(body, &p) // what is no problem document has no code
+	_ = json.Unmarshal(body, &p) // a body that is no problem document has no code
 	if len(p.Detail) > 200 {
 		p.Detail = p.Detail[:200]
 	}
@@ -169,21 +169,21 @@ func (f *Follower) refused(status int, body []byte) error {
 	return fmt.Errorf("the server answered %d %s %q", status, p.Code, p.Detail)
 }
 
-// permanent reports whether an error does not go away by itself.
+// permanent reports whether an error needs a change of the configuration.
 func permanent(err error) bool {
 	return errors.Is(err, ErrCredentials) || errors.Is(err, ErrForbidden) || errors.Is(err, ErrAudience) ||
 		errors.Is(err, ErrIssuer) || errors.Is(err, errRedirect)
 }
 
-// RevokedBefore asks a server for what the cache has forgotten: it makes the
-// follower a [revocation.Source], and lets an edge pass questions on.
+// RevokedBefore asks a server for an entry that the cache has evicted. It
+// implements [revocation.Source], and lets an edge forward requests.
 func (f *Follower) RevokedBefore(ctx context.Context, user, session string) (revocation.Answer, error) {
 	a, _, err := f.LookUp(ctx, user, session)
 	return a, err
 }
 
-// LookUp is [Follower.RevokedBefore] with what is left of the lease that the
-// answer rests on.
+// LookUp is [Follower.RevokedBefore] that also returns the remaining lease of the
+// answer.
 func (f *Follower) LookUp(ctx context.Context, user, session string) (revocation.Answer, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
 	defer cancel()

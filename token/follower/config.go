@@ -18,72 +18,76 @@ import (
 // Config configures a [Follower]. Server or Servers, ClientID, ClientSecret and
 // Audience are required.
 type Config struct {
-	// Server is the URL of a Curfew server or edge, as https://curfew.example.
+	// Server is the URL of a Curfew server or edge, for example
+	// https://curfew.example. Required, unless Servers is set.
 	Server string
-	// Servers are further ones that serve the same installation. When one does not
-	// answer, the next is asked.
+	// Servers are the URLs of further servers or edges of the same installation. If
+	// one does not answer, the follower tries the next.
 	Servers []string
-	// ClientID and ClientSecret are those of a client with the capability
-	// "follow" (curfew client add).
+	// ClientID and ClientSecret are the credentials of a client with the capability
+	// "follow" (curfew client add). Required.
 	ClientID     string
 	ClientSecret string
-	// Audience is what tokens must be meant for: one of those that the server was
-	// started with.
+	// Audience is the audience that tokens must contain. It must be one of the
+	// server's audiences. Required.
 	Audience string
 
-	// CacheSize is the number of revocations held at most. Zero means
-	// revocation.DefaultCapacity. If there are more, a check may have to ask the
-	// server.
+	// CacheSize is the maximum number of revocations in memory. Zero means
+	// revocation.DefaultCapacity. If there are more revocations, a check may have
+	// to ask the server.
 	CacheSize int
-	// SnapshotFile, if not empty, is where the state is kept between runs: a head
-	// start that saves the first transfer. Nothing is answered before a server has
-	// been heard. The file must be nobody else's to write; it is made with mode
-	// 0600, and one that was changed without knowing ClientSecret is not used.
+	// SnapshotFile, if not empty, is a file that keeps the state between runs,
+	// which saves the first transfer. The follower still accepts no token before a
+	// server has answered. Only this program may be able to write the file. It is
+	// created with mode 0600. A file that was changed without knowledge of
+	// ClientSecret is not used.
 	SnapshotFile string
-	// StartTimeout bounds the time that Open waits for a server that cannot be
-	// reached. Zero means 30 s; less means that only Open's context bounds it.
+	// StartTimeout is the maximum time that Open waits for an unreachable server.
+	// Zero means 30 s. A negative value means no limit but the context of Open.
 	StartTimeout time.Duration
-	// UnknownKeyInterval is as in [token.Config].
+	// UnknownKeyInterval is as in [token.Config]. Zero or less means 5 s.
 	UnknownKeyInterval time.Duration
 
-	// InsecureHTTP allows http:// to a server on another machine: whoever can read
-	// along learns the secret, and whoever can write keeps revoked sessions alive.
+	// InsecureHTTP allows http:// to a server on another machine. False allows it
+	// only to this machine. With http:// an eavesdropper learns the secret, and an
+	// attacker who can change the traffic keeps revoked sessions valid.
 	InsecureHTTP bool
-	// HTTPClient sends the requests. Nil means one with fitting settings; of one
-	// that is given only Transport is used.
+	// HTTPClient sends the requests; only its Transport is used. Nil means a client
+	// with suitable settings.
 	HTTPClient *http.Client
 
-	// Observe, if not nil, is told of every decision of the validator: see
+	// Observe, if not nil, is called after every decision of the validator: see
 	// [token.Config].
 	Observe func(reason token.Reason, took time.Duration)
-	// OnEvent, if not nil, is told what happens on the way to the servers. It must
-	// be quick.
+	// OnEvent, if not nil, is called for every event of the connections to the
+	// servers. It must return quickly.
 	OnEvent func(Event)
-	// Downstream is for programs that serve the feed onwards. Nil for others.
+	// Downstream is for programs that serve the feed to other followers. Nil for
+	// all others.
 	Downstream Downstream
-	// Now returns the time, with a monotonic reading. Nil means time.Now.
+	// Now returns the current time, with a monotonic reading. Nil means time.Now.
 	Now func() time.Time
-	// Logger is told of servers lost and found. Nil discards.
+	// Logger receives a message when a server is lost or found again. Nil discards.
 	Logger *slog.Logger
 }
 
-// EventKind says what happened.
+// EventKind is the kind of an [Event].
 type EventKind string
 
 // The kinds of events.
 const (
 	Answered    EventKind = "answered"     // a server answered
-	Failed      EventKind = "failed"       // a server did not, or not well
+	Failed      EventKind = "failed"       // a request failed, or its answer was not usable
 	StartedOver EventKind = "started_over" // the server's store was restored from a backup
-	SavedFile   EventKind = "saved"        // the snapshot file was written, or Err says why not
+	SavedFile   EventKind = "saved"        // the snapshot file was written; Err is set if that failed
 )
 
-// Event is something that happened: for metrics.
+// Event is an event for metrics.
 type Event struct {
 	Kind        EventKind
 	Server      string        // "" for SavedFile
-	Took        time.Duration // of a request, the time that the server held it included
-	Revocations int           // that an answer brought
+	Took        time.Duration // duration of a request, including the time that the server held it
+	Revocations int           // number of revocations in an answer
 	Err         error
 }
 
@@ -96,7 +100,7 @@ func (c *Config) startTimeout() time.Duration {
 	return c.StartTimeout
 }
 
-// check returns the servers, or everything that is wrong.
+// check returns the servers, or an error with everything that is wrong.
 func (c *Config) check() ([]*url.URL, error) {
 	var errs []error
 	for _, missing := range []struct {
@@ -107,7 +111,7 @@ func (c *Config) check() ([]*url.URL, error) {
 		{"Server", c.Server == "" && len(c.Servers) == 0, "the URL of a Curfew server"},
 		{"ClientID", c.ClientID == "", "curfew client add makes a client"},
 		{"ClientSecret", c.ClientSecret == "", "it was shown when the client was made"},
-		// An edge has doors for whatever its upstream issues.
+		// An edge serves every audience that its upstream issues for.
 		{"Audience", c.Audience == "" && c.Downstream == nil, "one of those that the server was started with"},
 	} {
 		if missing.empty {
@@ -154,26 +158,27 @@ func loopback(host string) bool {
 	return err == nil && a.Unmap().IsLoopback()
 }
 
-// errRedirect: credentials must not follow wherever an answer points.
+// errRedirect refuses redirects, so that credentials are not sent to another
+// address.
 var errRedirect = errors.New("the server redirects elsewhere: configure the address that it redirects to")
 
-// client returns the client that requests are sent with. With own connections it
-// also returns a function that closes them.
+// client returns the HTTP client for requests, and a function that closes idle
+// connections if they are its own.
 func (c *Config) client() (client *http.Client, closeIdle func()) {
 	client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return errRedirect }}
 	if c.HTTPClient != nil {
 		client.Transport = c.HTTPClient.Transport
 		return client, func() {}
 	}
-	// HTTP/1.1 only: a request that is given up takes its connection along, so a
-	// dead connection is never used again.
+	// HTTP/1.1 only: a cancelled request closes its connection, so a dead
+	// connection is never used again.
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	t := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext,
 		TLSHandshakeTimeout: dialTimeout,
-		MaxIdleConnsPerHost: 3, // what is held, a catching up, a look-up
+		MaxIdleConnsPerHost: 3, // the pending poll, a catch-up, a look-up
 		IdleConnTimeout:     90 * time.Second,
 		Protocols:           protocols,
 	}
@@ -187,5 +192,5 @@ func (c *Config) cache(source revocation.Source) *revocation.Cache {
 	return revocation.NewCache(revocation.CacheConfig{Capacity: c.CacheSize, Source: source, LookupTimeout: catchUpTime})
 }
 
-// randomID names this process to servers.
+// randomID returns a name of this process for servers.
 func randomID() string { return rand.Text() }

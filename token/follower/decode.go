@@ -14,25 +14,25 @@ import (
 	"example.com/curfew/token/jwks"
 )
 
-// answer is an answer of the feed, understood.
+// answer is a decoded answer of the feed.
 type answer struct {
 	epoch       revocation.Epoch
 	more        bool
 	held, lease time.Duration
-	issuer      string // "" unless newer than what was asked for
+	issuer      string // "" unless newer than the requested epoch
 	audience    []string
 	settings    *settings.InForce
 	keys        *token.KeySet
 	rawKeys     json.RawMessage
-	clients     revocation.Epoch // of the last change of a client; 0 unless newer
+	clients     revocation.Epoch // epoch of the last change of a client; 0 unless newer
 	revocations []revocation.Revocation
 }
 
-// longestGrant is the longest lease that is believed; no server grants more.
+// longestGrant is the maximum lease that is accepted; no server grants more.
 const longestGrant = time.Hour
 
-// decode reads an answer. What is not understood is an error: a view that has
-// missed something must not be trusted.
+// decode reads an answer. An unknown value is an error: a view that has missed
+// something must not be trusted.
 func decode(body []byte) (*answer, error) {
 	doc, revocations, err := split(body)
 	if err != nil {
@@ -79,11 +79,12 @@ func inForce(s *wire.FeedSettings) (*settings.InForce, error) {
 	return in, in.Validate(settings.InsecureMinimum)
 }
 
-// opening begins the list of revocations. A quote within a JSON string is
-// escaped, so this is not found inside one.
+// opening begins the list of revocations. A quote within a JSON string is escaped,
+// so opening never matches inside a string.
 var opening = []byte(`"revocations":[`)
 
-// split reads the document; the list of revocations, which can be long, by hand.
+// split reads the document. It reads the list of revocations, which can be long,
+// without encoding/json.
 func split(body []byte) (*wire.Changes, []revocation.Revocation, error) {
 	doc := &wire.Changes{}
 	if i := bytes.Index(body, opening); i >= 0 {
@@ -109,8 +110,8 @@ func split(body []byte) (*wire.Changes, []revocation.Revocation, error) {
 	return doc, list, nil
 }
 
-// fast reads the rest of a document after the opening, if it is written exactly
-// as servers write it: members in order, no blanks, no escapes.
+// fast reads the rest of a document after opening, if it has exactly the form that
+// servers write: members in order, no spaces, no escapes.
 func fast(b []byte) ([]revocation.Revocation, bool) {
 	list := make([]revocation.Revocation, 0, bytes.Count(b, []byte{'{'}))
 	for {
@@ -165,8 +166,8 @@ func fastOne(b []byte) (r revocation.Revocation, rest []byte, ok bool) {
 	return r, b[digits+1:], r.Scope.Valid()
 }
 
-// fastString reads up to the closing quote of a string without escapes, of
-// printable ASCII.
+// fastString reads up to the closing quote of a string of printable ASCII without
+// escapes.
 func fastString(b []byte) (s, rest []byte, ok bool) {
 	for i, c := range b {
 		switch {
@@ -179,7 +180,7 @@ func fastString(b []byte) (s, rest []byte, ok bool) {
 	return nil, nil, false
 }
 
-// knownKind saves allocating the same few words again and again.
+// knownKind avoids an allocation for each of a few words.
 func knownKind(b []byte) revocation.Kind {
 	switch string(b) {
 	case string(revocation.KindUser):
@@ -196,7 +197,7 @@ func knownKind(b []byte) revocation.Kind {
 
 // decodeLookup reads an answer of GET /v1/revoked-before.
 func decodeLookup(body []byte) (wire.RevokedBefore, error) {
-	// Pointers tell what is missing from zero, which means never revoked.
+	// Pointers distinguish a missing member from zero, which means never revoked.
 	var doc struct {
 		User    *int64 `json:"user"`
 		Session *int64 `json:"session"`

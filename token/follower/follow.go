@@ -13,27 +13,27 @@ import (
 )
 
 const (
-	// catchUpTime bounds every question that somebody waits for.
+	// catchUpTime is the maximum time of a request that a caller waits for.
 	catchUpTime = 2 * time.Second
-	// firstPatience is how long a server may be silent before anything is known
-	// of its lease.
+	// firstPatience is the maximum silence of a server before its lease is known.
 	firstPatience = 5 * time.Second
-	// longestWait is the longest that is asked for; the server answers after a
-	// third of its lease if that is less. Proxies are known to end what takes a
+	// longestWait is the maximum wait that a poll asks for. The server answers
+	// after a third of its lease if that is less. Some proxies end requests after a
 	// minute.
 	longestWait = 50 * time.Second
-	// longestSilence is how much later than that an answer may come.
+	// longestSilence is the maximum delay of an answer after that wait.
 	longestSilence = 5 * time.Second
-	// failFast is how long a failure answers for those who would ask again.
+	// failFast is how long a failure is returned to new callers without another
+	// request.
 	failFast = 100 * time.Millisecond
 
 	firstBackoff   = 250 * time.Millisecond
 	longestBackoff = 2 * time.Second
-	// refusedBackoff is for what does not go away by itself.
+	// refusedBackoff is the backoff for permanent errors.
 	refusedBackoff = 5 * time.Second
 )
 
-// follow asks for changes, one question after the other.
+// follow polls for changes, one request after the other.
 func (f *Follower) follow(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
@@ -50,16 +50,17 @@ func (f *Follower) follow(ctx context.Context) {
 			continue
 		}
 		f.current.CompareAndSwap(int64(i), int64((i+1)%len(f.servers)))
-		// The others are tried soon, though not by all followers in the same instant.
+		// The next server is tried soon, but not by all followers at the same
+		// instant.
 		pause(ctx, backoff(failures/len(f.servers), err))
 		failures++
 	}
 }
 
-// patience returns how long a server is to hold the next question, and how long
-// it may be silent, which is a little more: a server that was left without its
-// store grants the little that it has left, and holds questions for longer when
-// it has it back. While nothing is trusted here the answer is wanted at once.
+// patience returns how long the server may hold the next poll, and the maximum
+// silence, which is a little longer. A server that has lost its store grants only
+// the rest of its lease, and holds polls for longer when the store is back. While
+// the view is not trusted, the poll asks for an immediate answer.
 func (f *Follower) patience() (wait, patience time.Duration) {
 	f.state.mu.Lock()
 	length := f.state.length
@@ -72,12 +73,12 @@ func (f *Follower) patience() (wait, patience time.Duration) {
 		return 0, catchUpTime + silence
 	}
 	third := min(length/3, longestWait)
-	wait = (third + time.Second - 1).Truncate(time.Second) // it is sent in whole seconds
+	wait = (third + time.Second - 1).Truncate(time.Second) // the wait is sent in whole seconds
 	return wait, max(third+silence, wait+time.Second/2)
 }
 
-// backoff grows with the number of times that every server has failed, with
-// jitter all over it.
+// backoff grows with the number of times that every server has failed. All of it
+// has jitter.
 func backoff(failures int, err error) time.Duration {
 	most := min(firstBackoff<<min(failures, 10), longestBackoff)
 	if permanent(err) {
@@ -86,7 +87,7 @@ func backoff(failures int, err error) time.Duration {
 	return most/4 + rand.N(most*3/4) //nolint:gosec // to spread load, not to be unpredictable
 }
 
-// pause waits, and reports whether ctx let it.
+// pause waits for d. It returns false if ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -98,7 +99,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// note keeps what happened for Status, and logs a change for the better or worse.
+// note stores the result for Status, and logs when it changes.
 func (f *Follower) note(server *url.URL, err error) {
 	was := f.failed.Load()
 	if err == nil {
@@ -114,9 +115,9 @@ func (f *Follower) note(server *url.URL, err error) {
 	f.failed.Store(&failure{f.now(), err})
 }
 
-// round asks until an answer without more has come, and everything is applied. A
-// round that breaks off begins anew: pages from before and after a backup was
-// restored do not make a whole.
+// round polls until an answer has no more pages and everything is applied. After an
+// error a round begins again, because pages from before and after the restore of a
+// backup do not form a complete state.
 func (f *Follower) round(ctx context.Context, server *url.URL, wait, patience time.Duration) error {
 	at, view, history := f.at()
 	var round []revocation.Revocation
@@ -147,7 +148,7 @@ func (f *Follower) round(ctx context.Context, server *url.URL, wait, patience ti
 	}
 }
 
-// fits reports what is wrong with an answer to a question from position.
+// fits returns an error if the answer is not possible for a request from position.
 func (a *answer) fits(position revocation.Epoch) error {
 	switch {
 	case a.more && a.epoch <= position:
@@ -162,7 +163,8 @@ func (a *answer) fits(position revocation.Epoch) error {
 	return nil
 }
 
-// confirmed returns what may be confirmed.
+// confirmed returns the epoch that may be acknowledged, and the number of followers
+// behind this one.
 func (f *Follower) confirmed(view revocation.Epoch) (revocation.Epoch, int64) {
 	if d := f.config.Downstream; d != nil {
 		confirmed, behind := d.Confirmed(view)
@@ -171,9 +173,9 @@ func (f *Follower) confirmed(view revocation.Epoch) (revocation.Epoch, int64) {
 	return view, 0
 }
 
-// CatchUp asks a server. It returns nil only when the view includes everything up
-// to the epoch clock as the server read it after the call. It takes no longer
-// than 2 s; errors wrap [token.ErrUnavailable].
+// CatchUp asks a server. It returns nil only if the view includes every change up
+// to the epoch clock as the server read it after the call began. It takes at most 2
+// s. Errors wrap [token.ErrUnavailable].
 func (f *Follower) CatchUp(ctx context.Context) error {
 	if e := f.catch.last(); e != nil && f.now().Sub(e.at) < failFast {
 		return unavailable(e.err)
@@ -189,11 +191,11 @@ func (f *Follower) CatchUp(ctx context.Context) error {
 	return nil
 }
 
-// Report sends what Downstream confirms by now, without waiting until the
-// question that the server holds is answered.
+// Report sends the current acknowledgement of Downstream at once, without waiting
+// for the answer to the pending poll.
 func (f *Follower) Report() { f.catch.join() }
 
-// serveCatchUps asks once for all who wait.
+// serveCatchUps sends one request for all waiting callers.
 func (f *Follower) serveCatchUps(ctx context.Context) {
 	for {
 		select {
@@ -213,8 +215,8 @@ func (f *Follower) serveCatchUps(ctx context.Context) {
 	}
 }
 
-// anyServer tries the servers in turn, the one that answered last first, within
-// the deadline of ctx.
+// anyServer tries the servers in turn within the deadline of ctx, beginning with
+// the one that answered last.
 func (f *Follower) anyServer(ctx context.Context, try func(context.Context, *url.URL, time.Duration) error) error {
 	var err error
 	first := int(f.current.Load())
@@ -222,7 +224,7 @@ func (f *Follower) anyServer(ctx context.Context, try func(context.Context, *url
 		at := (first + i) % len(f.servers)
 		patience := catchUpTime
 		if len(f.servers) > 1 {
-			patience = catchUpTime / 2 // leaves time for another
+			patience = catchUpTime / 2 // leaves time for another server
 		}
 		if err = try(ctx, f.servers[at], patience); err == nil {
 			f.current.CompareAndSwap(int64(first), int64(at))
@@ -235,14 +237,14 @@ func (f *Follower) anyServer(ctx context.Context, try func(context.Context, *url
 	return err
 }
 
-// passes lets any number of callers wait for a piece of work that begins after
-// they have called: those who call before it begins share it.
+// passes lets callers wait for a piece of work that begins after their call. All
+// callers before its begin share it.
 type passes struct {
-	kick chan struct{} // has a value when somebody waits
+	kick chan struct{} // has a value when a caller waits
 
 	mu     sync.Mutex
 	next   *pass
-	failed *failure // of the last one, if it failed
+	failed *failure // the failure of the last pass, if any
 }
 
 type pass struct {
@@ -254,7 +256,7 @@ func newPasses() *passes {
 	return &passes{kick: make(chan struct{}, 1), next: &pass{done: make(chan struct{})}}
 }
 
-// join returns the pass that begins next, and asks for it.
+// join requests the next pass and returns it.
 func (p *passes) join() *pass {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -265,7 +267,7 @@ func (p *passes) join() *pass {
 	return p.next
 }
 
-// begin returns the pass that begins now.
+// begin starts the next pass and returns it.
 func (p *passes) begin() *pass {
 	p.mu.Lock()
 	defer p.mu.Unlock()

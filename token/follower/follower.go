@@ -1,6 +1,6 @@
-// Package follower validates sessions in a service of one's own: it follows a
-// Curfew server, so that revocations, settings and keys are here within
-// milliseconds, and hands out a [token.Validator] that does no I/O.
+// Package follower validates sessions in your own service. It follows a Curfew
+// server, receives revocations, settings and keys within milliseconds, and provides
+// a [token.Validator] that does no I/O.
 //
 //	curfew, err := follower.Open(ctx, follower.Config{
 //		Server: "https://curfew.example", ClientID: "billing", ClientSecret: secret, Audience: "billing",
@@ -9,8 +9,8 @@
 //	defer curfew.Close()
 //	mux.Handle("/invoices/", bearer.Require(curfew.Validator())(invoices))
 //
-// A server that cannot be heard for as long as a lease makes every answer
-// "unavailable" (503), never a guess.
+// If no server answers for the length of a lease, the validator refuses every token
+// as "unavailable" (503). It never guesses.
 package follower
 
 import (
@@ -30,7 +30,8 @@ import (
 	"example.com/curfew/token"
 )
 
-// Follower follows a server. It is a [token.View], and safe for concurrent use.
+// Follower follows a server. It implements [token.View] and is safe for concurrent
+// use.
 type Follower struct {
 	config  Config
 	servers []*url.URL
@@ -46,7 +47,7 @@ type Follower struct {
 
 	epoch   atomic.Int64
 	lease   atomic.Pointer[token.Lease]
-	issuer  atomic.Pointer[string] // the one that the validator goes by
+	issuer  atomic.Pointer[string] // the issuer of the validator
 	state   state
 	current atomic.Int64 // index of the server that answered last
 	failed  atomic.Pointer[failure]
@@ -63,13 +64,13 @@ type failure struct {
 	err error
 }
 
-// Open follows the server and returns when everything has come once. What does
-// not go away by itself ends it at once (wrong credentials, an audience that the
-// server does not know, a redirect); a server that cannot be reached is tried
-// again until Config.StartTimeout or ctx ends it.
+// Open follows the server and returns after the first complete transfer. It returns
+// an error at once for problems that do not go away by themselves: wrong
+// credentials, an audience that the server does not know, or a redirect. It retries
+// an unreachable server until Config.StartTimeout or ctx ends.
 //
-// Errors of the server's refusal wrap [ErrCredentials], [ErrForbidden] or
-// [ErrAudience]. ctx bounds Open only.
+// If the server refuses, the error wraps [ErrCredentials], [ErrForbidden] or
+// [ErrAudience]. ctx limits only Open. Call Close to stop the follower.
 func Open(ctx context.Context, config Config) (*Follower, error) {
 	servers, err := config.check()
 	if err != nil {
@@ -103,7 +104,7 @@ func Open(ctx context.Context, config Config) (*Follower, error) {
 	return f, nil
 }
 
-// begin gets everything, and makes the validator.
+// begin gets the complete state and creates the validator.
 func (f *Follower) begin(ctx context.Context) error {
 	if d := f.config.startTimeout(); d > 0 {
 		var cancel context.CancelFunc
@@ -144,9 +145,10 @@ func (f *Follower) begin(ctx context.Context) error {
 	return err
 }
 
-// Close gives the view up: from then on every answer is unavailable, and every
-// session that is watched counts as ended. Everything that Open started has ended
-// when it returns.
+// Close stops the follower. From then on every token is refused as unavailable, and
+// the contexts of all watched sessions end. When Close returns, everything that
+// Open started has ended. A second call does nothing. The error is that of writing
+// SnapshotFile.
 func (f *Follower) Close() error {
 	if f.closed.Swap(true) {
 		return nil
@@ -165,19 +167,19 @@ func (f *Follower) Close() error {
 	return nil
 }
 
-// Validator returns the validator. It is the same for each call.
+// Validator returns the validator. Every call returns the same one.
 func (f *Follower) Validator() *token.Validator { return f.validator }
 
 // Epoch returns the epoch up to which every change has been applied.
 func (f *Follower) Epoch() revocation.Epoch { return revocation.Epoch(f.epoch.Load()) }
 
-// Trusted reports whether the lease of the view still runs at now.
+// Trusted reports whether the lease of the view is running at now.
 func (f *Follower) Trusted(now time.Time) bool {
 	l := f.lease.Load()
 	return l != nil && l.Running(now)
 }
 
-// Keys returns the keys that are trusted in the view.
+// Keys returns the trusted keys of the view.
 func (f *Follower) Keys() token.KeySource { return &f.keys }
 
 // Settings returns the settings in force in the view.
@@ -186,24 +188,24 @@ func (f *Follower) Settings() settings.Source { return &f.settings }
 // Cache returns the cache of revocations.
 func (f *Follower) Cache() *revocation.Cache { return f.cache }
 
-// Installation returns the server's issuer and audiences.
+// Installation returns the issuer and the audiences of the server.
 func (f *Follower) Installation() (issuer string, audience []string) {
 	f.state.mu.Lock()
 	defer f.state.mu.Unlock()
 	return f.state.issuer, f.state.audience
 }
 
-// Status is how a follower stands at one instant: for a health page.
+// Status is the state of a follower at one instant, for example for a health page.
 type Status struct {
 	Server    string           // the host that answered last
 	Epoch     revocation.Epoch // of the view
-	Trusted   bool             // whether checks are answered at all
+	Trusted   bool             // whether the validator can accept tokens
 	LeaseLeft time.Duration
 	Cache     revocation.Stats
-	Err       error // why the last question failed; nil if it was answered
+	Err       error // why the last request failed; nil if it succeeded
 }
 
-// Status returns how the follower stands now.
+// Status returns the current state of the follower.
 func (f *Follower) Status() Status {
 	now := f.now()
 	s := Status{

@@ -21,21 +21,20 @@ import (
 	"example.com/curfew/settings"
 )
 
-// A snapshot file is an answer of the feed, as a server would give it to
-// after=0, between a line that says what it is and a line with a checksum. The
-// checksum is keyed with the client's secret: a file in which somebody has left a
-// revocation out does not pass.
+// A snapshot file contains an answer of the feed to after=0, between a title line
+// and a line with a checksum. The checksum is keyed with the client's secret, so a
+// file from which an attacker has removed a revocation is refused.
 const snapshotTitle = "curfew follower snapshot 1\n"
 
-// snapshotEvery is how often the file is written, if something has changed.
+// snapshotEvery is the interval of writing the file, if the state has changed.
 const snapshotEvery = 5 * time.Minute
 
 const longestSnapshot = 4 << 30
 
 var errSnapshot = errors.New("not a snapshot of this client")
 
-// loadSnapshot takes over what the file holds, if it can. Nothing rests on that:
-// a file that is missing or spoilt costs a transfer.
+// loadSnapshot loads the file if possible. A missing or damaged file only costs a
+// transfer.
 func (f *Follower) loadSnapshot() {
 	a, err := readSnapshot(f.config.SnapshotFile, f.snapshotKey())
 	if err == nil {
@@ -64,7 +63,7 @@ func (f *Follower) takeSnapshot(a *answer) error {
 	return nil
 }
 
-// keepSnapshot writes the file now and then.
+// keepSnapshot writes the file periodically.
 func (f *Follower) keepSnapshot(ctx context.Context) {
 	var saved revocation.Epoch
 	for pause(ctx, snapshotEvery) {
@@ -93,7 +92,7 @@ func (f *Follower) snapshotKey() []byte {
 }
 
 func readSnapshot(name string, key []byte) (*answer, error) {
-	file, err := os.Open(name) //nolint:gosec // the file that was configured
+	file, err := os.Open(name) //nolint:gosec // the configured file
 	if err != nil {
 		return nil, err
 	}
@@ -127,12 +126,12 @@ func checksum(key, body []byte) []byte {
 	return append(hex.AppendEncode(nil, mac.Sum(nil)), '\n')
 }
 
-// writeSnapshot writes the file beside its place and moves it there, so that
-// there is always a whole one.
+// writeSnapshot writes a temporary file and renames it, so that the file is always
+// complete.
 func (f *Follower) writeSnapshot() (err error) {
 	head, log := f.snapshot()
 	if head == nil {
-		return nil // never complete since it started over
+		return nil // not complete since it started over
 	}
 	dir := filepath.Dir(f.config.SnapshotFile)
 	file, err := os.CreateTemp(dir, filepath.Base(f.config.SnapshotFile)+".*") // with mode 0600
@@ -163,8 +162,8 @@ func (f *Follower) writeSnapshot() (err error) {
 	return os.Rename(file.Name(), f.config.SnapshotFile)
 }
 
-// writePages writes an answer: its head as far as the list of revocations, which
-// is left open, then the list.
+// writePages writes an answer: its head up to the open list of revocations, then
+// the list.
 func writePages(w io.Writer, head []byte, pages []changelog.Page) error {
 	if _, err := w.Write(head); err != nil {
 		return err

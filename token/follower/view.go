@@ -13,90 +13,91 @@ import (
 	"example.com/curfew/token"
 )
 
-// Downstream is for programs that serve the feed onwards, as `curfew edge` does.
+// Downstream is for programs that serve the feed to other followers, as `curfew
+// edge` does.
 type Downstream interface {
-	// Update is told what changed, when all of it is enforced here and before the
-	// view says that it has it. One call at a time; it must not call the Follower.
+	// Update receives each change, after all of it is enforced here and before the
+	// view includes it. Calls do not overlap. Update must not call the Follower.
 	Update(Update)
-	// Confirmed returns what may be confirmed to the server while this follower's
-	// own view stands at view: no more than that, nor than what any live follower
-	// downstream has confirmed. behind is the number of these. It is called when a
-	// question is sent, and must not call the Follower.
+	// Confirmed returns the epoch that may be acknowledged to the server while the
+	// follower's own view is at view: at most view, and at most what every live
+	// follower downstream has acknowledged. behind is the number of these
+	// followers. It is called for each request and must not call the Follower.
 	Confirmed(view revocation.Epoch) (confirmed revocation.Epoch, behind int64)
 }
 
-// Update is what changed between two epochs of a view.
+// Update is the change between two epochs of a view.
 type Update struct {
-	// StartOver: the server's store began another history. What follows is all
-	// there is, rather than what is new.
+	// StartOver reports that the server's store began another history. The update
+	// then contains the complete state and not only the changes.
 	StartOver bool
 	Epoch     revocation.Epoch
-	Lease     token.Lease       // of the view, from now on
+	Lease     token.Lease       // the lease of the view from now on
 	Issuer    string            // "" if it did not change
 	Audience  []string          // nil if it did not change
 	Settings  *settings.InForce // nil if they did not change
 	Keys      json.RawMessage   // a JWK Set; nil if it did not change
-	// ClientsEpoch is the epoch of the last change of a service client; 0 if it did
-	// not change. What was found out about clients before is outdated.
+	// ClientsEpoch is the epoch of the last change of a service client; 0 if no
+	// client changed. Cached answers about clients from before are out of date.
 	ClientsEpoch revocation.Epoch
-	// Revocations are in no order. Some may be above Epoch, and some may have come
-	// before.
+	// Revocations have no order. Some may be above Epoch, and some may be repeated.
 	Revocations []revocation.Revocation
 }
 
-// state is what the follower knows. Validators read settings, keys and the cache
-// without a lock; epoch and lease are published atomically (see Follower).
+// state is the follower's copy of the shared state. Validators read settings, keys
+// and the cache without a lock; epoch and lease are published atomically (see
+// Follower).
 type state struct {
 	mu      sync.Mutex
-	view    revocation.Epoch // everything up to here is applied
-	start   revocation.Epoch // where questions begin: at view, or at what the snapshot file has
-	history int              // counts the times that it started over
-	fresh   bool             // it started over, and is not complete again yet
-	lease   token.Lease      // the one that ends last
-	length  time.Duration    // of the latest lease that was granted
+	view    revocation.Epoch // every change up to here is applied
+	start   revocation.Epoch // where polls begin: at view, or at the epoch of the snapshot file
+	history int              // number of restarts after a restored backup
+	fresh   bool             // it started over and is not complete yet
+	lease   token.Lease      // the lease that ends last
+	length  time.Duration    // length of the latest granted lease
 
 	issuer   string
 	audience []string
 	rawKeys  json.RawMessage
-	clients  revocation.Epoch // of the last change of a client; 0 if not known
+	clients  revocation.Epoch // epoch of the last change of a client; 0 if not known
 	inForce  *settings.InForce
-	pending  Update // what changed since Downstream was last told
+	pending  Update // changes since the last call of Downstream
 
-	// What is kept to hand on, to a file or downstream, and else not at all.
+	// Kept only to pass on: to a file or downstream.
 	loaded   []revocation.Revocation // from the snapshot file, until the first answer
 	log      *changelog.Log          // nil without a SnapshotFile
 	everyone revocation.Epoch
 }
 
-// at is where the next round begins.
+// at returns where the next round begins.
 func (f *Follower) at() (start, view revocation.Epoch, history int) {
 	f.state.mu.Lock()
 	defer f.state.mu.Unlock()
 	return f.state.start, f.state.view, f.state.history
 }
 
-// keeps reports whether revocations are handed on, to a file or downstream.
+// keeps reports whether revocations are passed on to a file or downstream.
 func (f *Follower) keeps() bool { return f.config.SnapshotFile != "" || f.config.Downstream != nil }
 
-// apply merges an answer to a question that was sent at the instant given. round
-// is what the whole round has brought, if anybody keeps it.
+// apply merges the answer to a request that was sent at sent. round contains the
+// revocations of the whole round, if they are passed on.
 func (f *Follower) apply(a *answer, round []revocation.Revocation, sent time.Time, history int) error {
 	s := &f.state
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Revocations are the one thing that never goes stale.
+	// Revocations never become stale, so they are applied in every case.
 	f.cache.Apply(a.revocations...)
 	if f.closed.Load() {
 		return ErrClosed
 	}
 	if history != s.history {
-		return errStartOver // asked before, answered after: it is about another history
+		return errStartOver // the answer belongs to another history than the request
 	}
 	if err := f.applySharedLocked(a); err != nil {
 		return err
 	}
 	if a.more {
-		return nil // a row that has moved on may be on a later page
+		return nil // a row that has moved may be on a later page
 	}
 	lease := token.Lease{Start: sent, Length: a.held + a.lease}
 	if now := f.now(); lease.Left(now) > s.lease.Left(now) {
@@ -109,8 +110,8 @@ func (f *Follower) apply(a *answer, round []revocation.Revocation, sent time.Tim
 	return nil
 }
 
-// applySharedLocked takes over issuer, settings and keys, unless an answer that
-// knows more has come before.
+// applySharedLocked applies issuer, settings and keys, unless a newer answer was
+// applied before.
 func (f *Follower) applySharedLocked(a *answer) error {
 	s := &f.state
 	if a.epoch < s.view {
@@ -150,9 +151,9 @@ func (f *Follower) checkInstallation(a *answer) error {
 	return nil
 }
 
-// publishLocked makes view and lease those that validators go by, after handing
-// on what is new. All of it: even what lies above the view may be what has become
-// of a row that lay below.
+// publishLocked passes on the changes and then publishes view and lease to
+// validators. It passes on every revocation: one above the view may replace a row
+// that was below it.
 func (f *Follower) publishLocked(round []revocation.Revocation) {
 	s := &f.state
 	if len(s.loaded) > 0 {
@@ -163,7 +164,7 @@ func (f *Follower) publishLocked(round []revocation.Revocation) {
 		first := s.log.Len() == 0
 		s.log.Append(round...)
 		if first {
-			s.log.Settled() // there is one entry a scope
+			s.log.Settled() // there is one entry for each scope
 		}
 		for _, r := range round {
 			if r.Scope.Kind == revocation.KindEveryone {
@@ -186,14 +187,14 @@ func (f *Follower) publishLocked(round []revocation.Revocation) {
 	f.lease.Store(&lease)
 }
 
-// startOver forgets where it was, and trusts nothing before everything has come
-// again. Whatever is known of higher epochs stays in the cache.
+// startOver resets the position. Nothing is trusted before the complete state has
+// arrived again. Revocations with higher epochs stay in the cache.
 func (f *Follower) startOver(history int, server string) {
 	s := &f.state
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.history != history {
-		return // somebody was faster
+		return // another call has done it
 	}
 	s.history++
 	s.start, s.view, s.loaded = 0, 0, nil

@@ -1,15 +1,15 @@
-// Package grpcbearer puts a token validator in front of gRPC methods, as package
-// bearer does for HTTP handlers: it takes the token from the metadata
-// "authorization" (RFC 6750, section 2.1), has it validated, and gives the method a
-// context with the session that ends when the session does.
+// Package grpcbearer protects gRPC methods with a token validator, as package
+// bearer does for HTTP handlers. It takes the token from the metadata
+// "authorization" (RFC 6750, section 2.1), validates it, and gives the method a
+// context that carries the session and ends with it.
 //
 //	guard := grpcbearer.Interceptor{Validator: validator}
 //	server := grpc.NewServer(grpc.UnaryInterceptor(guard.Unary), grpc.StreamInterceptor(guard.Stream))
 //	…
 //	session := bearer.Session(ctx)
 //
-// Refusals have the code Unauthenticated if the session is over, and Unavailable if
-// that can't be determined now. Both carry an ErrorInfo with the reason: see
+// A refusal has the code Unauthenticated if the token is not valid, and Unavailable
+// if its status is unknown. Both carry an ErrorInfo with the reason: see
 // [ReasonOf].
 package grpcbearer
 
@@ -30,21 +30,22 @@ import (
 	"example.com/curfew/token/bearer"
 )
 
-// Domain is the domain of the ErrorInfo of a refusal.
+// Domain is the domain in the ErrorInfo of a refusal.
 const Domain = "curfew"
 
-// Interceptor guards the methods of a server. Only Validator is required: its methods
-// Unary and Stream panic without one. It is safe for concurrent use.
+// Interceptor protects the methods of a server. Only Validator is required: Unary
+// and Stream panic without one. It is safe for concurrent use.
 type Interceptor struct {
-	// Validator decides about the tokens and watches their sessions. A
-	// token.Validator is one.
+	// Validator decides whether a token is accepted, and watches its session. A
+	// token.Validator is one. Required.
 	Validator bearer.Watcher
 	// Public reports whether a method, "/package.Service/Method", may be called
-	// without a token. Such a call has no session, whatever it carries. Nil means
-	// none.
+	// without a token. Such a call has no session, even if it carries a token. Nil
+	// means that no method is public.
 	Public func(fullMethod string) bool
-	// Grace is how long a call outlives the lease of the validator's view, when
-	// nothing can be known about its session. Zero or less ends it with the lease.
+	// Grace is how long a call continues after the lease of the validator's view
+	// has run out and the session's status is unknown. Zero or less ends the call
+	// with the lease.
 	Grace time.Duration
 }
 
@@ -56,7 +57,7 @@ func (i Interceptor) begin(ctx context.Context, method string) (*token.Watch, er
 	if i.Public != nil && i.Public(method) {
 		return nil, nil
 	}
-	// The rules of the HTTP header are those of the metadata.
+	// The metadata follows the rules of the HTTP header.
 	raw, err := bearer.FromRequest(&http.Request{Header: http.Header{"Authorization": metadata.ValueFromIncomingContext(ctx, "authorization")}})
 	if err == nil && raw == "" {
 		err = token.ErrMissing
@@ -71,8 +72,8 @@ func (i Interceptor) begin(ctx context.Context, method string) (*token.Watch, er
 	return watch, nil
 }
 
-// Unary is a grpc.UnaryServerInterceptor. A method that fails after its session has
-// ended fails for that reason.
+// Unary is a grpc.UnaryServerInterceptor. If a method fails after its session has
+// ended, the error is the reason for the end.
 func (i Interceptor) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	watch, err := i.begin(ctx, info.FullMethod)
 	if err != nil {
@@ -92,10 +93,10 @@ func (i Interceptor) Unary(ctx context.Context, req any, info *grpc.UnaryServerI
 	return answer, err
 }
 
-// Stream is a grpc.StreamServerInterceptor. When the session ends, the context of the
-// stream ends, and nothing more can be sent or received on it: a method that waits
-// for a message is released. The call then fails for the reason why the session
-// ended. What was handed to the transport before is still delivered.
+// Stream is a grpc.StreamServerInterceptor. When the session ends, the stream's
+// context ends, and send and receive fail, so a method that waits for a message
+// returns. The call then fails with the reason for the end. Messages that were
+// passed to the transport before are still delivered.
 func (i Interceptor) Stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	watch, err := i.begin(stream.Context(), info.FullMethod)
 	if err != nil {
@@ -120,16 +121,16 @@ func ended(live context.Context) error {
 	}
 	cause := context.Cause(live)
 	if errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) {
-		return nil // the client has gone, or its deadline has passed
+		return nil // the client has disconnected, or its deadline has passed
 	}
 	return Error(cause)
 }
 
-// liveStream is a stream on which nothing happens after its session has ended.
+// liveStream is a stream that stops when its session ends.
 type liveStream struct {
 	grpc.ServerStream
-	ctx   context.Context //nolint:containedctx // a stream has one
-	waits bool            // for more than one message of the client
+	ctx   context.Context //nolint:containedctx // a stream carries its context
+	waits bool            // the method receives more than one message
 }
 
 // Context returns the context that ends with the session.
@@ -143,13 +144,13 @@ func (s *liveStream) SendMsg(m any) error {
 	return s.ServerStream.SendMsg(m)
 }
 
-// RecvMsg waits for a message no longer than the session lives.
+// RecvMsg waits for a message until the session ends.
 func (s *liveStream) RecvMsg(m any) error {
 	if err := s.over(); err != nil {
 		return err
 	}
 	if !s.waits {
-		return s.ServerStream.RecvMsg(m) // the request, which is there already
+		return s.ServerStream.RecvMsg(m) // the request has already arrived
 	}
 	received := make(chan error, 1)
 	go func() { received <- s.ServerStream.RecvMsg(m) }() // ends with the call at the latest
@@ -171,11 +172,11 @@ func (s *liveStream) over() error {
 	return status.FromContextError(s.ctx.Err()).Err()
 }
 
-// Error returns the gRPC error of a refusal: the code is Unavailable if err wraps
-// [token.ErrUnavailable] or no [token.Reason], else Unauthenticated. Its ErrorInfo has
-// the domain [Domain], the reason in capitals as its reason, and the reason as it is
-// in HTTP answers and logs as the metadata "code". The text of err stays here; it is
-// for the log.
+// Error returns the gRPC error of a refusal. The code is Unavailable if err wraps
+// [token.ErrUnavailable] or no [token.Reason], and otherwise Unauthenticated. The
+// ErrorInfo has the domain [Domain], the reason in capitals, and the metadata
+// "code" with the reason as in HTTP answers and logs. The text of err is not sent;
+// it is for the log.
 func Error(err error) error {
 	reason := token.ReasonOf(err)
 	code := codes.Unauthenticated
@@ -185,14 +186,14 @@ func Error(err error) error {
 	s := status.New(code, bearer.Describe(reason))
 	if detailed, err := s.WithDetails(&errdetails.ErrorInfo{
 		Reason: strings.ToUpper(string(reason)), Domain: Domain, Metadata: map[string]string{"code": string(reason)},
-	}); err == nil { // it fails for the code OK alone
+	}); err == nil { // it fails only for the code OK
 		s = detailed
 	}
 	return s.Err()
 }
 
-// ReasonOf returns the reason that a call was refused for, as a client of a guarded
-// server sees it, or "" if err is no such refusal.
+// ReasonOf returns the reason for which a guarded server refused a call, for its
+// client. It returns "" if err is no such refusal.
 func ReasonOf(err error) token.Reason {
 	for _, detail := range status.Convert(err).Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == Domain {

@@ -1,5 +1,5 @@
-// Package jwks writes and reads JWK Set documents (RFC 7517): the public keys
-// that sessions are verified with, as a server publishes them.
+// Package jwks writes and reads JWK Set documents (RFC 7517). A server publishes in
+// one the public keys that verify sessions.
 package jwks
 
 import (
@@ -18,8 +18,8 @@ import (
 // MediaType is the media type of a JWK Set document (RFC 7517, section 8.5.2).
 const MediaType = "application/jwk-set+json"
 
-// ErrInvalid is wrapped by the errors of [Parse]. Those about a key that is too
-// weak to be trusted wrap [token.ErrWeakKey] as well.
+// ErrInvalid is wrapped by the errors of [Parse]. Errors about a key that is too
+// weak also wrap [token.ErrWeakKey].
 var ErrInvalid = errors.New("invalid JWK Set")
 
 // A set is a JWK Set document (RFC 7517, section 5).
@@ -27,9 +27,8 @@ type set struct {
 	Keys []jwkset.JWKMarshal `json:"keys"`
 }
 
-// Marshal returns the JWK Set of the keys given, in their order: the public
-// members of each, with kid, alg and "use":"sig". Without keys it is the empty
-// set.
+// Marshal returns the JWK Set of the given keys in their order: the public members
+// of each, with kid, alg and "use":"sig". Without keys it returns the empty set.
 func Marshal(keys ...*token.Key) (json.RawMessage, error) {
 	doc := set{Keys: make([]jwkset.JWKMarshal, 0, len(keys))}
 	for _, k := range keys {
@@ -43,9 +42,8 @@ func Marshal(keys ...*token.Key) (json.RawMessage, error) {
 	return json.Marshal(doc)
 }
 
-// Thumbprint returns the SHA-256 thumbprint of a key in base64url (RFC 7638),
-// which is the key ID of a key that was given no other. The key must be one that
-// [token.NewKey] accepts.
+// Thumbprint returns the SHA-256 thumbprint of a key in base64url (RFC 7638). It is
+// the default key ID. The key must be one that [token.NewKey] accepts.
 func Thumbprint(key crypto.PublicKey) (string, error) {
 	if _, err := token.NewKey("thumbprint", key); err != nil {
 		return "", err
@@ -54,8 +52,8 @@ func Thumbprint(key crypto.PublicKey) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// The required members alone, in the order of their names (RFC 7638, section
-	// 3.2). None of the values has a character that JSON would escape.
+	// Only the required members, ordered by name (RFC 7638, section 3.2). No value
+	// has a character that JSON would escape.
 	var canonical string
 	switch m.KTY {
 	case jwkset.KtyEC:
@@ -69,8 +67,8 @@ func Thumbprint(key crypto.PublicKey) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
 }
 
-// public returns the members that say which public key it is: kty with crv, x, y
-// or n, e (RFC 7518, section 6; RFC 8037, section 2).
+// public returns the members that identify a public key: kty with crv, x, y or n, e
+// (RFC 7518, section 6; RFC 8037, section 2).
 func public(key crypto.PublicKey) (jwkset.JWKMarshal, error) {
 	jwk, err := jwkset.NewJWKFromKey(key, jwkset.JWKOptions{})
 	if err != nil {

@@ -9,18 +9,19 @@ import (
 	"example.com/curfew/token"
 )
 
-// Parse reads a JWK Set. It is all or nothing: a set with one key that is not
-// understood, not acceptable, not in canonical form or there twice gives no keys
-// at all, since a validator that knows some of the keys refuses good sessions.
+// Parse reads a JWK Set. It returns no keys if one key is unknown, not accepted,
+// not in canonical form, or a duplicate. A validator that knows only some of the
+// keys would refuse valid sessions.
 //
-// Every key must have kid and the alg that is its own, and may have "use":"sig".
-// A member that belongs to a private or symmetric key is an error: whoever
-// published it has to know. Other members are ignored (RFC 7517, section 4);
-// certificates in particular are neither read nor fetched.
+// Every key must have kid and its own alg, and may have "use":"sig". A member of a
+// private or symmetric key is an error, because its publisher must learn of the
+// leak. Other members are ignored (RFC 7517, section 4). Certificates in particular
+// are neither read nor fetched.
 //
 // Errors wrap [ErrInvalid].
 func Parse(data []byte) ([]*token.Key, error) {
-	// Maps, unlike structs, keep encoding/json from folding the case of names.
+	// With a map, unlike with a struct, encoding/json does not fold the case of
+	// names.
 	var doc map[string]json.RawMessage
 	if err := json.Unmarshal(data, &doc); err != nil {
 		return nil, fmt.Errorf("%w: not a JSON object: %w", ErrInvalid, err)
@@ -75,15 +76,15 @@ func parseKey(m map[string]json.RawMessage) (*token.Key, error) {
 	if in["alg"] != k.Algorithm() {
 		return nil, fmt.Errorf("key %q: alg is %q, but the key's own is %q", k.ID(), in["alg"], k.Algorithm())
 	}
-	// Padding, stray bits, leading zeros, members of another key type: a key has
-	// one form, the one in which it would be written.
+	// Padding, stray bits, leading zeros or members of another key type are
+	// refused: a key has only its canonical form.
 	if own, err := public(k.Public()); err != nil || !same(own, claimed) {
 		return nil, fmt.Errorf("key %q: not in canonical form", k.ID())
 	}
 	return k, nil
 }
 
-// textMembers returns the members that are understood. All of them are strings.
+// textMembers returns the known members. All of them are strings.
 func textMembers(m map[string]json.RawMessage) (map[string]string, error) {
 	out := map[string]string{}
 	for _, name := range []string{"kty", "crv", "x", "y", "n", "e", "kid", "alg", "use"} {

@@ -15,13 +15,13 @@ type HostileToken struct {
 	Want  token.Reason // why it must be refused
 }
 
-// Hostile returns tokens that no validator of this issuer may accept, made for
-// the present time of its clock and the default settings. Each is one that was
-// good before a single thing was done to it.
+// Hostile returns tokens that no validator of this issuer may accept, made for the
+// current time of its clock and the default settings. Each is a valid token with
+// one change.
 //
-// The issuer's keys of all three algorithms must be known where the tokens are
-// tried. To try them against a running server, give the issuer the server's name,
-// audience, time and epoch, and the server the issuer's keys.
+// The validator under test must know the issuer's keys of all three algorithms. To
+// test a running server, give the issuer the server's name, audience, time and
+// epoch, and give the server the issuer's keys.
 func Hostile(issuer *Issuer) []HostileToken {
 	f := &forge{issuer: issuer}
 	f.header = members{
@@ -56,7 +56,7 @@ func Hostile(issuer *Issuer) []HostileToken {
 	return f.out
 }
 
-// A forge makes hostile tokens out of a good header and good claims.
+// A forge makes hostile tokens from a valid header and valid claims.
 type forge struct {
 	issuer *Issuer
 	header members
@@ -69,23 +69,23 @@ func (f *forge) add(want token.Reason, raw, name string, args ...any) {
 	f.out = append(f.out, HostileToken{Name: fmt.Sprintf(name, args...), Token: raw, Want: want})
 }
 
-// good returns a token that has nothing wrong with it.
+// good returns a valid token.
 func (f *forge) good() string {
 	return f.issuer.Sign(token.ES256, f.header.String(), f.claims.String())
 }
 
-// withHeader returns a token with the header given, well signed.
+// withHeader returns a token with the given header and a valid signature.
 func (f *forge) withHeader(header string) string {
 	return f.issuer.Sign(token.ES256, header, f.claims.String())
 }
 
-// withClaims returns a token with the payload given, well signed.
+// withClaims returns a token with the given payload and a valid signature.
 func (f *forge) withClaims(payload string) string {
 	return f.issuer.Sign(token.ES256, f.header.String(), payload)
 }
 
-// members are a JSON object whose values are raw JSON, so that anything can be
-// written into it.
+// members are a JSON object whose values are raw JSON, so that a test can write any
+// value.
 type members []member
 
 type member struct{ name, value string }
@@ -98,7 +98,7 @@ func (m members) String() string {
 	return "{" + strings.Join(parts, ",") + "}"
 }
 
-// with returns m with the member set to a raw value, added if there is none.
+// with returns m with the member set to a raw value. It adds a missing member.
 func (m members) with(name, value string) members {
 	m = slices.Clone(m)
 	if i := m.index(name); i >= 0 {
@@ -113,7 +113,7 @@ func (m members) without(name string) members {
 	return slices.DeleteFunc(slices.Clone(m), func(x member) bool { return x.name == name })
 }
 
-// renamed returns m with the member under another name.
+// renamed returns m with the member renamed.
 func (m members) renamed(name, to string) members {
 	m = slices.Clone(m)
 	m[m.index(name)].name = to
@@ -124,7 +124,7 @@ func (m members) index(name string) int {
 	return slices.IndexFunc(m, func(x member) bool { return x.name == name })
 }
 
-// quote returns a JSON string. The texts here need no escapes but these.
+// quote returns a JSON string. The texts here need no other escapes.
 func quote(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }

@@ -8,13 +8,13 @@ import (
 	"example.com/curfew/token"
 )
 
-// types are claims that are missing, of the wrong JSON type, or whose names
-// differ in letter case, which encoding/json would not mind.
+// types are missing claims, claims of the wrong JSON type, and names in another
+// letter case, which encoding/json would accept.
 func (f *forge) types() {
 	bad := func(claims members, name string, args ...any) {
 		f.add(token.ErrMalformed, f.withClaims(claims.String()), "claim: "+name, args...)
 	}
-	const good = "…" // stands for the good value
+	const good = "…" // placeholder for the valid value
 	wrong := map[string][]string{
 		"iss":         {"null", "0", "true", "{}", "[]", "[…]"},
 		"aud":         {"null", "0", "true", "{}", "[0]", "[null]", "[[…]]", "[…,0]", "{\"0\":…}"},
@@ -41,7 +41,7 @@ func (f *forge) types() {
 	bad(members{{"session", f.claims.String()}}, "all of them one level down")
 }
 
-// numbers are values that a reader of JSON could wrap, round, coerce or take for
+// numbers are values that a JSON reader could overflow, round, convert or take for
 // "not set".
 func (f *forge) numbers() {
 	for _, name := range []string{"iat", "last_refresh", "epoch", "exp", "nbf"} {
@@ -68,7 +68,7 @@ func (f *forge) numbers() {
 	}
 }
 
-// values are claims of the right type with a value that they may not have.
+// values are claims of the right type with a value that is not allowed.
 func (f *forge) values() {
 	bad := func(want token.Reason, name, value string) {
 		f.add(want, f.withClaims(f.claims.with(name, value).String()), "value: %s is %.40s, %d bytes", name, value, len(value))
@@ -109,8 +109,8 @@ func (f *forge) values() {
 	bad(token.ErrMalformed, "last_refresh", "1")
 }
 
-// times are sessions that are over, or not begun, with plenty on either side for
-// clocks that differ.
+// times are sessions that have ended or not begun, with a wide margin for clocks
+// that differ.
 func (f *forge) times() {
 	set := func(want token.Reason, name string, pairs ...any) {
 		claims := f.claims

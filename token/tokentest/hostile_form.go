@@ -8,7 +8,7 @@ import (
 	"example.com/curfew/token"
 )
 
-// forms are tokens that fail before anything is decoded, or in base64.
+// forms are tokens that fail before decoding, or in base64.
 func (f *forge) forms() {
 	good := f.good()
 	parts := strings.Split(good, ".")
@@ -78,7 +78,7 @@ func (f *forge) forms() {
 }
 
 // pad appends spaces to a document until its length is n modulo 3, so that its
-// base64 has bits to spare.
+// base64 has spare bits.
 func pad(s string, n int) string {
 	for len(s)%3 != n {
 		s += " "
@@ -86,8 +86,8 @@ func pad(s string, n int) string {
 	return s
 }
 
-// strayBits sets the lowest of the bits that the last character of a part has to
-// spare. The token still decodes to the same bytes in a lax decoder.
+// strayBits sets the lowest of the spare bits in the last character of a part. A
+// lax decoder still decodes the same bytes.
 func strayBits(raw string, part int) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	parts := strings.Split(raw, ".")
@@ -100,9 +100,8 @@ func strayBits(raw string, part int) string {
 	return strings.Join(parts, ".")
 }
 
-// ofLength returns a token of n bytes, well signed, with an unknown claim that
-// fills it up. Base64 skips every fourth length, so a space may be needed in the
-// header.
+// ofLength returns a token of n bytes with a valid signature and an unknown claim
+// as padding. Base64 skips every fourth length, so the header may need a space.
 func (f *forge) ofLength(n int) string {
 	encoded := base64.RawURLEncoding.EncodedLen
 	header := f.header.String()

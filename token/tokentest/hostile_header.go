@@ -12,8 +12,8 @@ import (
 	"example.com/curfew/token"
 )
 
-// algorithms are attempts to have a token verified in another way than by its
-// key's own algorithm.
+// algorithms are attempts to have a token verified with another algorithm than that
+// of its key.
 func (f *forge) algorithms() {
 	bad := func(raw, name string, args ...any) { f.add(token.ErrMalformed, raw, "alg: "+name, args...) }
 	unsigned := func(header string) string { return encode(header) + "." + encode(f.claims.String()) + "." }
@@ -36,7 +36,7 @@ func (f *forge) algorithms() {
 	}
 	bad(f.withHeader(f.header.without("alg").String()), "missing")
 
-	// The key's public half as the secret of an HMAC (CVE-2015-9235 and its kind).
+	// The public key as the secret of an HMAC (CVE-2015-9235 and similar).
 	public := map[string][]byte{"nothing": nil, "the key ID": []byte(f.issuer.Key(token.ES256).ID())}
 	if der, err := x509.MarshalPKIXPublicKey(f.issuer.Key(token.ES256).Public()); err == nil {
 		public["the public key in DER"] = der
@@ -54,7 +54,7 @@ func (f *forge) algorithms() {
 		}
 	}
 
-	// Every pair of a key and another key's algorithm, signed by either.
+	// Every pair of a key and another key's algorithm, signed by either key.
 	algs := []string{token.ES256, token.EdDSA, token.RS256}
 	for _, own := range algs {
 		for _, claimed := range algs {
@@ -70,11 +70,11 @@ func (f *forge) algorithms() {
 	}
 }
 
-// keyIDs are attempts to have a token verified with a key of the attacker's, or
-// to make the key ID do something where it is looked up.
+// keyIDs are attempts to have a token verified with an attacker's key, or to
+// exploit the look-up of the key ID.
 func (f *forge) keyIDs() {
 	own := f.issuer.Key(token.ES256).ID()
-	named := strings.NewReplacer(own, "ours", strings.ToUpper(own), "OURS", own[:len(own)-1], "our") // it is made at random
+	named := strings.NewReplacer(own, "ours", strings.ToUpper(own), "OURS", own[:len(own)-1], "our") // the key ID is random
 	for _, kid := range []string{
 		"unknown", own + " ", " " + own, strings.ToUpper(own), own[:len(own)-1], own + "/", "./" + own,
 		"../../../../dev/null", "/dev/null", "file:///dev/null", "https://attacker.example/key.json", `C:\key`,
@@ -99,14 +99,14 @@ func (f *forge) keyIDs() {
 	payload := "." + encode(f.claims.String())
 	f.add(token.ErrUnknownKey, sign(f.issuer.tb, stranger, encode(f.header.with("kid", quote(stranger.ID())).String())+payload), "kid: a stranger's key")
 	f.add(token.ErrBadSignature, sign(f.issuer.tb, stranger, encode(f.header.String())+payload), "kid: ours, signed by a stranger's key")
-	// A key in the header, and the signature that belongs to it.
+	// A key in the header, and its signature.
 	for whose, kid := range map[string]string{"ours": own, "the stranger's": stranger.ID()} {
 		h := f.header.with("kid", quote(kid)).with("jwk", `{"kty":"EC","crv":"P-256","x":"AQ","y":"AQ"}`).String()
 		bad(sign(f.issuer.tb, stranger, encode(h)+payload), "%s, with a stranger's jwk", whose)
 	}
 }
 
-// headers are header parameters that must not be there, or have another value.
+// headers are header parameters that are not allowed or have another value.
 func (f *forge) headers() {
 	bad := func(header members, name string, args ...any) {
 		f.add(token.ErrMalformed, f.withHeader(header.String()), "header: "+name, args...)
@@ -134,7 +134,8 @@ func (f *forge) headers() {
 	bad(f.header.renamed("typ", "Typ"), "typ is called Typ")
 	bad(f.header.renamed("alg", "ALG"), "alg is called ALG")
 
-	// A token within a token (RFC 7519, section 5.2), with and without saying so.
+	// A token within a token (RFC 7519, section 5.2), with and without its
+	// declaration.
 	inner := f.good()
 	f.add(token.ErrMalformed, f.issuer.Sign(token.ES256, f.header.with("cty", `"JWT"`).String(), inner), "nested: with cty")
 	f.add(token.ErrMalformed, f.withClaims(inner), "nested: without cty")

@@ -7,8 +7,8 @@ import (
 	"example.com/curfew/token"
 )
 
-// json are documents that are no strict JSON, as the header or the payload of a
-// token that is otherwise good and well signed.
+// json are documents that are not strict JSON, as the header or the payload of a
+// token that is otherwise valid and validly signed.
 func (f *forge) json(part string, good members, wrap func(document string) string) {
 	doc := good.String()
 	bad := func(document, name string, args ...any) {
@@ -114,7 +114,7 @@ func (f *forge) json(part string, good members, wrap func(document string) strin
 	bad(insert(`"x":{`+numbered(257)+`}`), "257 members further down")
 	bad("\xff\xfe"+widened(doc), "UTF-16")
 
-	// The members that count, each once more: first or last must not matter.
+	// The required members, each repeated: neither the first nor the last may win.
 	for _, m := range good {
 		bad(insert(quote(m.name)+":"+m.value), "%s twice, with one value", m.name)
 		bad(good.with("x", "0").String()[:len(doc)]+","+quote(m.name)+":null}", "%s twice, null behind", m.name)
@@ -134,7 +134,7 @@ func numbered(n int) string {
 // escaped returns a JSON string with its first character as an escape.
 func escaped(name string) string { return fmt.Sprintf(`"\u%04x%s"`, name[0], name[1:]) }
 
-// widened returns ASCII in UTF-16, little-endian.
+// widened returns ASCII as UTF-16, little-endian.
 func widened(s string) string {
 	var b strings.Builder
 	for i := range len(s) {

@@ -19,7 +19,7 @@ import (
 	"example.com/curfew/token"
 )
 
-// signatures are tokens whose signature does not verify, of each algorithm.
+// signatures are tokens of each algorithm whose signature does not verify.
 func (f *forge) signatures() {
 	for _, alg := range []string{token.ES256, token.EdDSA, token.RS256} {
 		h := f.header.with("alg", quote(alg)).with("kid", quote(f.issuer.Key(alg).ID())).String()
@@ -52,7 +52,7 @@ func (f *forge) signatures() {
 		other := f.issuer.Sign(alg, h, f.claims.with("sub", `"another"`).String())
 		bad(decode(other[strings.LastIndexByte(other, '.')+1:]), "of another token")
 
-		// The signed texts changed behind it.
+		// The signed text changed after signing.
 		changed := func(name, header, payload string) {
 			f.add(token.ErrBadSignature, encode(header)+"."+encode(payload)+"."+encode(string(signature)), "signature: %s: %s", alg, name)
 		}
@@ -82,8 +82,8 @@ func (f *forge) signatures() {
 	}
 }
 
-// ecdsa are other forms of an ECDSA signature. That (r, n − s) verifies as well is
-// in the nature of ECDSA, and not here.
+// ecdsa are other forms of an ECDSA signature. (r, n − s) also verifies, by the
+// nature of ECDSA, and is not among them.
 func (f *forge) ecdsa(signature []byte, bad func([]byte, string)) {
 	n := elliptic.P256().Params().N
 	r, s := new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])
@@ -111,7 +111,7 @@ func (f *forge) ecdsa(signature []byte, bad func([]byte, string)) {
 
 // ed25519 are other forms of an Ed25519 signature.
 func (f *forge) ed25519(signature []byte, bad func([]byte, string)) {
-	// S + L is congruent to S (RFC 8032, section 5.1.7, wants S < L).
+	// S + L is congruent to S (RFC 8032, section 5.1.7, requires S < L).
 	l, _ := new(big.Int).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
 	le := slices.Clone(signature[32:])
 	slices.Reverse(le)
@@ -156,15 +156,14 @@ func (f *forge) rsa(signed string, signature []byte, bad func([]byte, string)) {
 func decode(part string) []byte {
 	b, err := base64.RawURLEncoding.DecodeString(part)
 	if err != nil {
-		panic(err) // it was encoded here
+		panic(err) // it was encoded above
 	}
 	return b
 }
 
-// SecondSignature returns an ES256 token with its other signature, (r, n − s),
-// which anybody can work out and which verifies as well. It must be accepted like
-// the first, and a program that tells tokens apart by their bytes must not be
-// deceived by it.
+// SecondSignature returns an ES256 token with its other valid signature, (r, n −
+// s), which an attacker can compute. A validator must accept it like the first. A
+// program that distinguishes tokens by their bytes must not be deceived by it.
 func SecondSignature(raw string) string {
 	dot := strings.LastIndexByte(raw, '.')
 	signature := decode(raw[dot+1:])

@@ -1,11 +1,11 @@
-// Package tokentest is a throw-away issuer of sessions for the tests of programs
-// that accept Curfew's tokens: keys, a clock, settings, revocations and a view
-// that a test can move as it likes. It does no I/O.
+// Package tokentest provides a test issuer of sessions for programs that accept
+// Curfew's tokens: keys, a clock, settings, revocations and a view, all under the
+// control of the test. It does no I/O.
 //
 //	issuer := tokentest.New(t)
 //	handler := bearer.Require(issuer.Validator())(myHandler)
 //	token := issuer.Token("ann")
-//	issuer.Revoke(revocation.User("ann")) // from now on it is refused
+//	issuer.Revoke(revocation.User("ann")) // from now on the token is refused
 package tokentest
 
 import (
@@ -27,36 +27,37 @@ import (
 	"example.com/curfew/token"
 )
 
-// TB is what is needed of a testing.TB. An issuer may be used in a fuzz target too.
+// TB is the part of testing.TB that an issuer needs. It also allows use in a fuzz
+// target.
 type TB interface {
 	Fatalf(format string, args ...any)
 	Cleanup(func())
 }
 
-// Start is the time on the clock of a new issuer.
+// Start is the initial time of an issuer's clock.
 var Start = time.Date(2030, time.January, 2, 3, 4, 5, 0, time.UTC)
 
-// Issuer issues sessions and knows everything that a validator has to know. Its
-// methods are safe for concurrent use; the fields Name, Audience and Revocations
-// may be set before anything is made with them.
+// Issuer issues sessions and holds everything that a validator needs. Its methods
+// are safe for concurrent use. Set the fields Name, Audience and Revocations only
+// before the first use.
 type Issuer struct {
-	Name     string // iss; "https://curfew.example" unless set
-	Audience string // aud; "tests" unless set
+	Name     string // iss; New sets "https://curfew.example"
+	Audience string // aud; New sets "tests"
 
-	Keys        token.Keys        // those of Key, once asked for; ES256 from the start
+	Keys        token.Keys        // the keys that Key has returned; ES256 from the start
 	Settings    settings.Value    // settings.Default until changed
 	Revocations *revocation.Cache // closed when the test ends
 	View        *View             // current and trusted until changed
 
 	tb      TB
-	clock   sync.Mutex // guards now; taken last, since validators read the clock
+	clock   sync.Mutex // guards now; locked last, because validators read the clock
 	now     time.Time
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	epoch   revocation.Epoch
 	signing map[string]*token.SigningKey
 }
 
-// New returns an issuer whose clock stands at [Start].
+// New returns an issuer whose clock is at [Start].
 func New(tb TB) *Issuer {
 	i := &Issuer{
 		Name:        "https://curfew.example",
@@ -74,8 +75,8 @@ func New(tb TB) *Issuer {
 	return i
 }
 
-// Key returns the signing key of an algorithm. It is made, and trusted, when it is
-// asked for the first time.
+// Key returns the signing key of an algorithm. The first call creates the key and
+// adds it to the trusted keys.
 func (i *Issuer) Key(alg string) *token.SigningKey {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -91,8 +92,8 @@ func (i *Issuer) Key(alg string) *token.SigningKey {
 	return k
 }
 
-// UseKey signs with k instead of the issuer's own key of that algorithm, and
-// trusts it.
+// UseKey makes k the signing key of its algorithm, in place of the issuer's own,
+// and trusts it.
 func (i *Issuer) UseKey(k *token.SigningKey) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -100,7 +101,7 @@ func (i *Issuer) UseKey(k *token.SigningKey) {
 	i.trustLocked(&k.Key)
 }
 
-// Trust adds a key to those that are trusted.
+// Trust adds a key to the trusted keys.
 func (i *Issuer) Trust(k *token.Key) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -115,8 +116,8 @@ func (i *Issuer) trustLocked(k *token.Key) {
 	i.Keys.Set(set)
 }
 
-// NewKey makes a signing key for one of the algorithms of package token, with a
-// random key ID. It belongs to no issuer.
+// NewKey returns a new signing key for one of the algorithms of package token, with
+// a random key ID. It belongs to no issuer.
 func NewKey(alg string) (*token.SigningKey, error) {
 	var private crypto.Signer
 	var err error
@@ -136,14 +137,14 @@ func NewKey(alg string) (*token.SigningKey, error) {
 	return token.NewSigningKey("test-"+alg+"-"+token.NewSessionID(), private)
 }
 
-// Now returns the time on the issuer's clock.
+// Now returns the time of the issuer's clock.
 func (i *Issuer) Now() time.Time {
 	i.clock.Lock()
 	defer i.clock.Unlock()
 	return i.now
 }
 
-// SetNow sets the clock, forwards or back. The epoch clock does not go back.
+// SetNow sets the clock, forwards or back. The epoch clock never goes back.
 func (i *Issuer) SetNow(now time.Time) {
 	i.clock.Lock()
 	i.now = now
@@ -157,15 +158,15 @@ func (i *Issuer) Advance(d time.Duration) {
 	i.clock.Unlock()
 }
 
-// Epoch returns what the epoch clock shows: the epoch of the last change.
+// Epoch returns the current value of the epoch clock: the epoch of the last change.
 func (i *Issuer) Epoch() revocation.Epoch {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.epoch
 }
 
-// Tick advances the epoch clock, as every change does, and returns what it shows.
-// The view does not learn of it.
+// Tick advances the epoch clock, as every change does, and returns its value. The
+// view does not see the change.
 func (i *Issuer) Tick() revocation.Epoch {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -174,8 +175,8 @@ func (i *Issuer) Tick() revocation.Epoch {
 }
 
 // Revoke revokes a scope now, in the cache and in the view, and returns the epoch
-// of the revocation: sessions that began before are over, those that begin later
-// are good, be it in the same microsecond.
+// of the revocation. Sessions that began before are revoked. Sessions that begin
+// later are valid, even in the same microsecond.
 func (i *Issuer) Revoke(scope revocation.Scope) revocation.Epoch {
 	epoch := i.Tick()
 	i.Revocations.Apply(revocation.Revocation{Scope: scope, Epoch: epoch})
@@ -183,8 +184,8 @@ func (i *Issuer) Revoke(scope revocation.Scope) revocation.Epoch {
 	return epoch
 }
 
-// ChangeSettings replaces the settings in force as an administrator would: what
-// the old ones have ended stays ended.
+// ChangeSettings replaces the settings in force, like an administrator. Sessions
+// that the old settings have ended stay ended.
 func (i *Issuer) ChangeSettings(next settings.Settings) {
 	epoch := i.Tick()
 	i.Settings.Set(i.Settings.Current().Change(next, i.Now(), int64(epoch)))
@@ -192,9 +193,8 @@ func (i *Issuer) ChangeSettings(next settings.Settings) {
 }
 
 // Session returns a session of subject that begins now. The functions may change
-// it; a LastRefresh and an ExpiresAt that they leave zero are filled in as a
-// sign-in or a refresh would, so that it is enough to set RememberMe or to move
-// IssuedAt into the past.
+// it. A zero LastRefresh or ExpiresAt is then set as by a sign-in or a refresh, so
+// it is enough to set RememberMe or to move IssuedAt into the past.
 func (i *Issuer) Session(subject string, change ...func(*token.Session)) token.Session {
 	now := i.Now()
 	s := token.Session{
@@ -226,7 +226,7 @@ func (i *Issuer) Mint(s token.Session) string {
 	return i.MintWith(token.ES256, s)
 }
 
-// MintWith signs a session with the key of the algorithm given.
+// MintWith signs a session with the key of the given algorithm.
 func (i *Issuer) MintWith(alg string, s token.Session) string {
 	raw, err := token.Mint(i.Key(alg), s)
 	if err != nil {
@@ -235,18 +235,18 @@ func (i *Issuer) MintWith(alg string, s token.Session) string {
 	return raw
 }
 
-// Token returns a token of a session of subject that begins now.
+// Token returns a token for a session of subject that begins now.
 func (i *Issuer) Token(subject string, change ...func(*token.Session)) string {
 	return i.Mint(i.Session(subject, change...))
 }
 
-// Sign signs any two texts as header and payload with the key of the algorithm
-// given, whatever the header says.
+// Sign signs any two texts as header and payload with the key of the given
+// algorithm, whatever the header says.
 func (i *Issuer) Sign(alg, header, payload string) string {
 	return sign(i.tb, i.Key(alg), encode(header)+"."+encode(payload))
 }
 
-// sign appends the signature to what it is for.
+// sign returns signed with its signature appended.
 func sign(tb TB, key *token.SigningKey, signed string) string {
 	signature, err := jwt.GetSigningMethod(key.Algorithm()).Sign(signed, key.Private())
 	if err != nil {
@@ -257,7 +257,7 @@ func sign(tb TB, key *token.SigningKey, signed string) string {
 
 func encode(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
-// Config returns the configuration of a validator of this issuer's tokens.
+// Config returns the configuration of a validator for this issuer's tokens.
 func (i *Issuer) Config() token.Config {
 	return token.Config{
 		Issuer:      i.Name,
@@ -270,9 +270,9 @@ func (i *Issuer) Config() token.Config {
 	}
 }
 
-// Validator returns a validator of this issuer's tokens. It is closed when the test
-// ends. What it watches, it compares with the issuer's clock and the view at least
-// every tenth of a second.
+// Validator returns a validator for this issuer's tokens. It is closed when the
+// test ends. It compares watched sessions with the issuer's clock and the view at
+// least every tenth of a second.
 func (i *Issuer) Validator() *token.Validator {
 	v, err := token.NewValidator(i.Config())
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// View is a [token.View] that a test moves. Its methods are safe for concurrent
-// use.
+// View is a [token.View] under the control of a test. Its methods are safe for
+// concurrent use.
 type View struct {
 	store      func() revocation.Epoch // reads the issuer's epoch clock
 	epoch      atomic.Int64
@@ -18,20 +18,20 @@ type View struct {
 	catchUps   atomic.Int64
 }
 
-// Epoch returns what was last set, or caught up to.
+// Epoch returns the epoch that was last set or caught up to.
 func (v *View) Epoch() revocation.Epoch { return revocation.Epoch(v.epoch.Load()) }
 
-// SetEpoch sets the epoch up to which the view has seen every change.
+// SetEpoch sets the epoch up to which the view has every change.
 func (v *View) SetEpoch(e revocation.Epoch) { v.epoch.Store(int64(e)) }
 
-// Trusted reports whether the lease runs, as set; the time does not matter.
+// Trusted reports whether the lease is running, as set. It ignores the time.
 func (v *View) Trusted(time.Time) bool { return !v.distrusted.Load() }
 
-// SetTrusted lets the lease run or run out.
+// SetTrusted sets whether the lease is running.
 func (v *View) SetTrusted(trusted bool) { v.distrusted.Store(!trusted) }
 
-// CatchUp brings the view to the issuer's epoch clock and lets its lease run, or
-// does instead what [View.SetCatchUp] says.
+// CatchUp moves the view to the issuer's epoch clock and starts its lease, or calls
+// the function set by [View.SetCatchUp].
 func (v *View) CatchUp(ctx context.Context) error {
 	v.catchUps.Add(1)
 	if f := v.catchUp.Load(); f != nil {
@@ -45,8 +45,8 @@ func (v *View) CatchUp(ctx context.Context) error {
 	return nil
 }
 
-// SetCatchUp replaces what CatchUp does: an error stands for a store that cannot
-// be asked. Nil restores it.
+// SetCatchUp replaces the behaviour of CatchUp. An error simulates a store that
+// does not answer. Nil restores the default.
 func (v *View) SetCatchUp(f func(context.Context) error) {
 	if f == nil {
 		v.catchUp.Store(nil)
@@ -55,5 +55,5 @@ func (v *View) SetCatchUp(f func(context.Context) error) {
 	v.catchUp.Store(&f)
 }
 
-// CatchUps returns how often the view was made to catch up.
+// CatchUps returns the number of calls of CatchUp.
 func (v *View) CatchUps() int { return int(v.catchUps.Load()) }
