@@ -113,8 +113,9 @@ type pgConn struct {
 	notice *pq.Error // the last of the server; set while a statement runs
 }
 
-// cancelStart is how long lib/pq may take to begin to ask for a cancellation.
-const cancelStart = 100 * time.Millisecond
+// cancelStart is how long lib/pq may take to begin to ask for a cancellation. It
+// begins at once, but for a machine that is short of processors.
+const cancelStart = time.Second
 
 // arm returns a context for lib/pq, which asks the server for the cancellation
 // when ctx ends. The link is cut then. disarm is as in link.arm.

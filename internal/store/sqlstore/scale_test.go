@@ -18,8 +18,10 @@ import (
 // fill makes rows without the trouble of a million calls. %d stands for how many.
 var fill = map[string]string{
 	"users": `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
-		INSERT INTO users SELECT 'id-' || i, 'User ' || i, 'user-' || i, 'mail-' || i || '@example.com', 'mail-' || i || '@example.com',
-			'[]', 0, 0, '', 1, 0 FROM n`,
+		INSERT INTO users (id, name, name_key, email, email_key, permissions, administrator, disabled, password_hash, created_at, last_sign_in_at,
+				name_skeleton, id_skeleton, skeleton_of)
+			SELECT 'id-' || i, 'User ' || i, 'user-' || i, 'mail-' || i || '@example.com', 'mail-' || i || '@example.com',
+			'[]', 0, 0, '', 1, 0, 'name-' || i, 'id-' || i, 'user-' || i FROM n`,
 	"revocations": `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
 		INSERT INTO revocations SELECT 'user', 'id-' || i, 1000000 + i FROM n`,
 	"sessions": `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
