@@ -1,6 +1,6 @@
-// Package account keeps users, their passwords and permissions, and service
-// clients. Who may do what to whom is decided here, for the API, the console and
-// the command line alike.
+// Package account manages users, their passwords and permissions, and service
+// clients. It contains every rule about permissions for that, for the API, the
+// console and the command line.
 package account
 
 import (
@@ -22,25 +22,25 @@ import (
 )
 
 var (
-	// ErrBadCredentials: the name or the password is wrong, or the account cannot
-	// sign in; which of them is not told.
+	// ErrBadCredentials means that the name or the password is wrong, or that the
+	// account cannot sign in. It does not say which.
 	ErrBadCredentials = errors.New("the name or the password is wrong")
 	// ErrBadClient: see authz.ErrBadClient.
 	ErrBadClient = authz.ErrBadClient
-	// ErrBusy: more passwords are waiting to be checked than will be soon. Nothing
-	// was checked; try again in a second.
+	// ErrBusy means that the hash queue is full. The password was not checked; the
+	// caller may try again in a second.
 	ErrBusy = errors.New("too many sign-ins at once: try again in a moment")
-	// ErrLastAdministrator: nobody could administer the system any more. It wraps
-	// store.ErrConflict.
+	// ErrLastAdministrator means that no enabled administrator would remain. It
+	// wraps store.ErrConflict.
 	ErrLastAdministrator = fmt.Errorf("%w: this is the last enabled administrator", store.ErrConflict)
 	// ErrNameTaken wraps store.ErrConflict.
 	ErrNameTaken = fmt.Errorf("%w: another user has this name or id, or one that looks like it", store.ErrConflict)
-	// ErrAmbiguous: a text is the name of one user and the id of another. See
-	// [Ambiguous].
+	// ErrAmbiguous means that a text is the name of one user and the id of another.
+	// See [Ambiguous].
 	ErrAmbiguous = errors.New("ambiguous")
 )
 
-// What decides callers is in package authz, which is below all services.
+// Package authz, which is below all services, checks callers.
 type (
 	Caller       = authz.Caller
 	Origin       = authz.Origin
@@ -50,7 +50,7 @@ type (
 // Forbidden returns an [ErrForbidden].
 func Forbidden(permission string) error { return authz.Forbidden(permission) }
 
-// Invalid is the error of a request with members that are wrong: all of them.
+// Invalid is the error of a request with invalid members. It lists all of them.
 type Invalid struct {
 	Fields []wire.FieldError
 }
@@ -68,13 +68,13 @@ func InvalidField(field, format string, args ...any) error {
 	return &Invalid{Fields: []wire.FieldError{{Field: field, Detail: fmt.Sprintf(format, args...)}}}
 }
 
-// RateLimited is the error of a call that came too often. Nothing was done: of a
-// sign-in, the password was not looked at.
+// RateLimited is the error of a call that exceeds a limit. The call had no effect:
+// a sign-in has not checked the password.
 type RateLimited struct {
 	RetryAfter time.Duration
 	Limit      string // which limit it is, for metrics and log; one of a fixed set
-	// Detail is for people. Empty: too many attempts have failed. The limits of
-	// sign-ins all say that, so that none tells which accounts exist.
+	// Detail is for display. Empty means that too many attempts have failed. All
+	// limits of sign-ins have this text, so that none reveals which accounts exist.
 	Detail string
 }
 
@@ -82,7 +82,7 @@ func (e *RateLimited) Error() string {
 	return fmt.Sprintf("%s (%s): try again in %v", e.Text(), e.Limit, e.RetryAfter)
 }
 
-// Text returns Detail, or what stands in its place.
+// Text returns Detail, or the default text if it is empty.
 func (e *RateLimited) Text() string {
 	if e.Detail == "" {
 		return "Too many attempts have failed. Try again later."
@@ -102,25 +102,25 @@ func isAdministrator(u store.User) bool {
 // Config configures a [Service]. Store is required.
 type Config struct {
 	Store store.Store
-	// Applied, if not nil, is told of revocations right after their commit, to
+	// Applied, if not nil, is called with revocations right after their commit, to
 	// apply them to this node's view.
 	Applied func(revocations ...revocation.Revocation)
-	// HashMemoryKiB is the memory that the hash of a password takes. Zero means 19
-	// MiB, which OWASP recommends with two passes. Hashes that were made with
-	// another are replaced when their users sign in.
+	// HashMemoryKiB is the memory in KiB for the hash of a password. Zero means 19
+	// MiB, which OWASP recommends with two passes. A hash made with another value
+	// is replaced when its user signs in.
 	HashMemoryKiB uint32
-	// MaxHashes is how many passwords are hashed at a time. Zero means as many as
-	// processors and memory allow, at least one: see mostHashes.
+	// MaxHashes is the maximum number of concurrent password hashes. Zero means as
+	// many as processors and memory allow, at least one: see mostHashes.
 	MaxHashes int
-	// MaxQueue is how many more may wait. Zero means 32 for each of MaxHashes:
-	// about a second.
+	// MaxQueue is the maximum number of further requests that wait. Zero means 32
+	// for each of MaxHashes, which is about a second.
 	MaxQueue int
 	// Successes limits the successful sign-ins of an account on this node. The zero
-	// value means 60 at once and one a second from then on; a negative Burst, no
+	// value means 60 at once and then one a second; a negative Burst means no
 	// limit.
 	Successes throttle.Limit
-	// Limited, if not nil, is told of each attempt that a limit refused: one of the
-	// Limit… constants.
+	// Limited, if not nil, is called for each attempt that a limit refused, with
+	// one of the Limit… constants.
 	Limited func(limit string)
 	Now     func() time.Time // nil means time.Now
 	Logger  *slog.Logger     // nil discards
@@ -154,7 +154,7 @@ func (c Config) successes() throttle.Limit {
 	return c.Successes
 }
 
-// maxLookups is how often a full queue asks the store whether an account has
+// maxLookups limits how often a full queue asks the store whether an account has
 // signed in from an address before.
 var maxLookups = throttle.Limit{Burst: 32, Every: 50 * time.Millisecond}
 
@@ -167,7 +167,7 @@ type Service struct {
 	hashes *hashQueue
 	tries  *tries
 	recent *recent
-	decoy  argonHash // is compared when there is no other
+	decoy  argonHash // the hash to compare if there is no other
 
 	successes *throttle.Throttle // by name key
 	lookups   *throttle.Throttle // has one key
@@ -195,7 +195,7 @@ func New(config Config) (*Service, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.store, s.config.Store = authz.New(config.Store, s.now), nil // writing takes a caller from here on
+	s.store, s.config.Store = authz.New(config.Store, s.now), nil // from here on every write requires a caller
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -214,8 +214,8 @@ func (s *Service) UserCaller(ctx context.Context, sess *token.Session, from Orig
 	return s.store.UserCaller(ctx, sess, from)
 }
 
-// Again decides the caller of a call that is about to be answered, as a new request
-// would be decided. need is what the call requires.
+// Again checks the caller of a call that is about to be answered, as a new request
+// would be checked. need is what the call requires.
 func (s *Service) Again(ctx context.Context, c Caller, need authz.Need) error {
 	_, err := s.store.Decide(ctx, c, need)
 	return err

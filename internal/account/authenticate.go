@@ -12,19 +12,19 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// The limits of failed attempts in any stretch of a minute.
+// The limits on failed attempts in any period of a minute.
 const (
 	window         = time.Minute
 	mostForAccount = 10
 	mostForAddress = 30
-	// An address from which the user has begun a session in this time is not bound
-	// by what others do to the account.
+	// Attempts by others do not affect an address from which the user has begun a
+	// session in this time.
 	addressKnownFor = 30 * 24 * time.Hour
 )
 
-// The limit of failures in a row, without a success between them (NIST SP
-// 800-63B-4, section 3.2.2). From then on an attempt may be made a minute after
-// the last, then two, and so on up to an hour.
+// The limit on consecutive failures, without a success in between (NIST SP
+// 800-63B-4, section 3.2.2). After it, one attempt may be made a minute after the
+// last, then two minutes, and so on up to an hour.
 const (
 	maxStreak     = 100
 	minPause      = time.Minute
@@ -32,7 +32,7 @@ const (
 	pauseDoubling = 6 // from minPause to maxPause
 )
 
-// The limits, as metrics and log name them.
+// The names of the limits in metrics and log.
 const (
 	LimitAccount      = "sign_in_account"   // failures of an account in a minute
 	LimitNetwork      = "sign_in_network"   // failures from a network in a minute
@@ -43,13 +43,13 @@ const (
 )
 
 // Authenticate returns the user with a name and a password, as the store had them
-// when its epoch clock stood at the epoch returned, or later. Its errors are
-// [ErrBadCredentials], *[RateLimited], [ErrBusy] and those of the store.
+// at the returned epoch or later. Errors are [ErrBadCredentials], *[RateLimited],
+// [ErrBusy] and those of the store.
 //
-// A name that nobody has, an account without a password and a disabled one cost
-// as much as a wrong password and are answered alike. Failed attempts are counted
-// in the store, for all nodes. Successful ones are limited by account on each
-// node, so that one user cannot keep all others waiting.
+// An unknown name, an account without a password and a disabled account take the
+// same time as a wrong password and get the same answer. Failed attempts are
+// counted in the store, for all nodes. Each node limits successful attempts by
+// account, so that one user cannot make all others wait.
 func (s *Service) Authenticate(ctx context.Context, name, password string, from Origin) (store.User, revocation.Epoch, error) {
 	_, key, err := NormalizeName(name)
 	if err != nil {
@@ -103,15 +103,15 @@ func (s *Service) refused(err error) error {
 	return err
 }
 
-// nobodysKey stands for all names that nobody can have; no name has a control
+// nobodysKey is the key for all names that cannot exist; no name has a control
 // character in its key.
 const nobodysKey = "\x01"
 
-// admit looks at the limits that are kept in memory, and takes a place in the hash
-// queue. As a rule it asks the store nothing. It asks where the answer would turn a
-// refusal into a place: whether the account has signed in from here before. If the
-// queue is full it does so now and then only: of ten thousand sign-ins at once,
-// those that get no place must not cost the store a question each.
+// admit checks the limits that are kept in memory, and takes a place in the hash
+// queue. Usually it does not ask the store. It asks if the answer could turn a
+// refusal into a place: whether the account has signed in from this origin before.
+// If the queue is full it asks only at a limited rate: of ten thousand concurrent
+// sign-ins, those that get no place must not each cost a query.
 func (s *Service) admit(ctx context.Context, nameKey string, from Origin) (*place, error) {
 	to, sure := s.recent.route(originKey(nameKey, from), s.now())
 	if !sure {
@@ -143,7 +143,7 @@ func (s *Service) admit(ctx context.Context, nameKey string, from Origin) (*plac
 }
 
 // enter takes a place for an attempt that its limits allow, as far as this node
-// remembers.
+// knows.
 func (s *Service) enter(to route) (*place, error) {
 	if wait, by := s.recent.wait(to.limits, s.now()); wait > 0 {
 		return nil, &RateLimited{RetryAfter: wait, Limit: by.name}
@@ -162,9 +162,9 @@ func (s *Service) verify(ctx context.Context, u store.User, nameKey, password st
 	return u, s.refused(err)
 }
 
-// check checks the password of a user, for a caller with a place in the queue; the
-// zero User stands for nobody. What is done, and how long it takes, is the same for
-// every user, for nobody, and for every reason to refuse.
+// check checks the password of a user, for a caller with a place in the queue. The
+// zero User stands for an unknown name. The work and its duration are the same for
+// every user, for an unknown name, and for every reason to refuse.
 func (s *Service) check(ctx context.Context, place *place, u store.User, nameKey, password string, from Origin) (store.User, error) {
 	to, err := s.route(ctx, u, nameKey, from)
 	if err != nil {
@@ -173,12 +173,13 @@ func (s *Service) check(ctx context.Context, place *place, u store.User, nameKey
 	if err := place.move(to.origin()); err != nil {
 		return store.User{}, err
 	}
-	// Whoever is over a limit already does not wait for it.
+	// An attempt that is already over a limit does not wait for it.
 	if _, err := room(ctx, to.limits, s.left); err != nil {
 		return store.User{}, err
 	}
-	// The turn comes before the limits are looked at for good: so only those few
-	// look who can hash, and not the whole queue whenever an attempt has ended.
+	// The turn comes before the final check of the limits. Only the few attempts
+	// that can hash then check them, and not the whole queue whenever an attempt
+	// has ended.
 	over, err := place.turn(ctx)
 	if err != nil {
 		return store.User{}, err
@@ -214,9 +215,9 @@ func (s *Service) check(ctx context.Context, place *place, u store.User, nameKey
 	return store.User{}, ErrBadCredentials
 }
 
-// renew replaces a hash whose parameters are not those of today by one of the same
-// password, and returns the one that the store has then. If it fails it is for the
-// next sign-in to do.
+// renew replaces a hash with outdated parameters by a current one of the same
+// password, and returns the hash that the store has then. If it fails, the next
+// sign-in repeats it.
 func (s *Service) renew(ctx context.Context, u store.User, hash string) string {
 	err := s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error {
 		now, err := tx.LockUser(ctx, u.ID)
@@ -236,9 +237,9 @@ func (s *Service) renew(ctx context.Context, u store.User, hash string) string {
 	return hash
 }
 
-// endStreaks ends the failures in a row after a success: those by the way that the
-// user came, and those from unknown origins, so that a user who has signed in where
-// they are known can then sign in elsewhere. If it fails the next success does it.
+// endStreaks resets the consecutive failures after a success: those of the user's
+// origin and those from unknown origins. A user who has signed in from a known
+// origin can then also sign in elsewhere. If it fails, the next success repeats it.
 func (s *Service) endStreaks(ctx context.Context, u store.User, nameKey string, to route) {
 	keys := []string{to.limits[0].key}
 	if account := accountKey(nameKey); account != keys[0] {
@@ -263,8 +264,8 @@ func (s *Service) endStreaks(ctx context.Context, u store.User, nameKey string, 
 	}
 }
 
-// refuse counts a failed attempt before it is answered. The entry in the audit
-// does not repeat the name that was typed: people type passwords there.
+// refuse counts a failed attempt before it is answered. The audit entry does not
+// contain the typed name, because users sometimes type their password there.
 func (s *Service) refuse(ctx context.Context, u store.User, limits []limit, from Origin) error {
 	keys := make([]string, len(limits))
 	for i, l := range limits {
@@ -291,35 +292,35 @@ func (s *Service) refuse(ctx context.Context, u store.User, limits []limit, from
 	return err
 }
 
-// limit is how many failed attempts are let through under a key.
+// limit is the number of failed attempts that a key allows.
 type limit struct {
 	name   string
 	key    string
 	most   int64
-	streak bool // failures in a row count as well
+	streak bool // consecutive failures count as well
 }
 
-// route is the way by which an attempt comes, and the limits that bind it. The
-// first is the account's by that way.
+// route is the origin of an attempt, and the limits that apply to it. The first
+// limit is the account's for that origin.
 //
-// Whoever knows a name can make the limit of its account bind others, and whoever
-// shares an address with others that of the address; but neither binds an attempt
-// from where the user has been, or with a token of an earlier session of theirs.
-// So no user can lock another out for good.
+// An attacker who knows a name can exhaust the limit of its account, and one who
+// shares an address can exhaust the limit of the address. Neither limit applies to
+// an attempt from an address that the user has used, or with a token of an earlier
+// session of the user. So no user can lock another out for good.
 type route struct {
 	limits  []limit
 	network string
 	unknown bool
 }
 
-// origin returns on whose account the route takes places.
+// origin returns the origin whose share of places the route uses.
 func (r route) origin() origin {
 	return origin{account: r.limits[0].key, network: r.network, unknown: r.unknown}
 }
 
 func accountKey(nameKey string) string { return failureKey("account", nameKey) }
 
-// originKey is what routes are remembered by.
+// originKey is the key under which routes are cached.
 func originKey(nameKey string, from Origin) string {
 	session := ""
 	if from.Presented != nil {
@@ -336,7 +337,7 @@ func unknownRoute(nameKey string, from Origin) route {
 	}}
 }
 
-// route returns the way by which an attempt comes.
+// route returns the route of an attempt.
 func (s *Service) route(ctx context.Context, u store.User, nameKey string, from Origin) (route, error) {
 	network := store.Network(from.Address)
 	own := failureKey("account from", nameKey, network)
@@ -344,7 +345,8 @@ func (s *Service) route(ctx context.Context, u store.User, nameKey string, from 
 	if known {
 		own = failureKey("account with", nameKey, from.Presented.ID)
 	}
-	// Asked in any case: what is done for an account that exists is done for all.
+	// The query runs in every case: the work for an existing account is the same as
+	// for any other.
 	begun, err := s.store.KnownAddress(ctx, u.ID, from.Address, s.now().Add(-addressKnownFor).UnixMicro())
 	if err != nil {
 		return route{}, err
@@ -357,7 +359,7 @@ func (s *Service) route(ctx context.Context, u store.User, nameKey string, from 
 	return to, nil
 }
 
-// failureKey is a hash: what is typed for a name is not kept.
+// failureKey is a hash, so that the typed name is not stored.
 func failureKey(parts ...string) string {
 	h := sha256.New()
 	for _, p := range parts {
@@ -367,9 +369,9 @@ func failureKey(parts ...string) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 
-// left returns how many more attempts may fail under a limit, as the store has it.
-// The error is a *RateLimited where none may. It counts failures that are less than
-// a window ago: who waits for as long as RateLimited says is let through.
+// left returns how many more attempts may fail under a limit, according to the
+// store. The error is a *RateLimited if none may. It counts failures within the
+// last window: a caller who waits as long as RateLimited says is admitted.
 func (s *Service) left(ctx context.Context, l limit) (int64, error) {
 	now := s.now()
 	failed, err := s.store.Failures(ctx, l.key, now.Add(-window).UnixMicro()+1)
@@ -393,8 +395,8 @@ func (s *Service) left(ctx context.Context, l limit) (int64, error) {
 	return 1, nil
 }
 
-// pause returns how long after the last of so many failures in a row the next
-// attempt may be made.
+// pause returns the time between the last of streak consecutive failures and the
+// next allowed attempt.
 func pause(streak int64) time.Duration {
 	if streak < maxStreak {
 		return 0

@@ -16,12 +16,12 @@ import (
 	"example.com/curfew/internal/wire"
 )
 
-// oldSecretFor is how long a secret goes on working after a new one was made, so
+// oldSecretFor is how long a secret stays valid after a new one was created, so
 // that services can be changed over one by one.
 const oldSecretFor = 24 * time.Hour
 
-// newSecret returns 130 random bits and what is kept of them. A secret that is
-// random needs no slow hash: nobody can try them all.
+// newSecret returns 130 random bits and the hash to store. A random secret needs no
+// slow hash: it cannot be guessed by trying.
 func newSecret() (secret, hash string) {
 	secret = rand.Text()
 	return secret, hashSecret(secret)
@@ -57,8 +57,8 @@ func (s *Service) Clients(ctx context.Context, c Caller) ([]store.Client, error)
 	return s.store.Clients(ctx)
 }
 
-// CreateClient makes a client and returns its secret, which nobody can read again.
-// The id is made from the name where that serves.
+// CreateClient creates a client and returns its secret, which cannot be read again
+// later. The id is made from the name if possible.
 func (s *Service) CreateClient(ctx context.Context, c Caller, body wire.NewClient) (store.Client, string, error) {
 	if err := c.MayAdminister(); err != nil {
 		return store.Client{}, "", err
@@ -105,15 +105,15 @@ func clientID(name string) string {
 			return ""
 		}
 	}
-	// It stands in paths and on command lines.
+	// The id appears in paths and on command lines.
 	if len(id) > 64 || id == "me" || strings.HasPrefix(id, ".") || strings.HasPrefix(id, "-") {
 		return ""
 	}
 	return id
 }
 
-// changeClient writes what change makes of a client, with the clock held, and
-// what was done to it. The caller must administer the system.
+// changeClient writes the result of change for a client, with the clock locked, and
+// an audit entry. The caller must administer the system.
 func (s *Service) changeClient(ctx context.Context, c Caller, action string, change func(store.Tx) (store.Client, error)) (client store.Client, err error) {
 	err = s.store.Update(ctx, c, Caller.MayAdminister, func(tx authz.Tx) error {
 		if client, err = change(tx); err != nil {
@@ -134,9 +134,9 @@ func (s *Service) changeClient(ctx context.Context, c Caller, action string, cha
 	return client, err
 }
 
-// NewSecret gives a client a new secret. The one it had works for another 24
-// hours, or until the next; with revokeOld the client's old secrets stop at once,
-// as after a leak.
+// NewSecret gives a client a new secret. The current secret stays valid for another
+// 24 hours, or until the next new secret. With revokeOld the old secrets end at
+// once, for use after a leak.
 func (s *Service) NewSecret(ctx context.Context, c Caller, id string, revokeOld bool) (store.Client, string, error) {
 	if err := c.MayAdminister(); err != nil {
 		return store.Client{}, "", err
@@ -154,7 +154,7 @@ func (s *Service) NewSecret(ctx context.Context, c Caller, id string, revokeOld 
 	return client, secret, err
 }
 
-// DeleteClient deletes a client; its secrets stop working at once.
+// DeleteClient deletes a client. Its secrets end at once.
 func (s *Service) DeleteClient(ctx context.Context, c Caller, id string) error {
 	if err := c.MayAdminister(); err != nil {
 		return err

@@ -9,14 +9,14 @@ import (
 	"example.com/curfew/token"
 )
 
-// The beginnings of a text that stands for a user by id, or by name, alone.
+// The prefixes of a text that names a user only by id, or only by name.
 const (
 	byIDPrefix   = "id:"
 	byNamePrefix = "name:"
 )
 
-// parseHandle reads a text that stands for a user: "id:…", "name:…", or either of
-// them without saying which.
+// parseHandle reads a text that names a user: "id:…", "name:…", or a name or an id
+// without a prefix.
 func parseHandle(text string) (handle string, byID, byName bool) {
 	if id, ok := strings.CutPrefix(text, byIDPrefix); ok {
 		return id, true, false
@@ -27,9 +27,9 @@ func parseHandle(text string) (handle string, byID, byName bool) {
 	return text, true, true
 }
 
-// Ambiguous is the error of a text that is the name of one user and the id of
-// another. No such users can be made; an earlier release could make them. It wraps
-// [ErrAmbiguous].
+// Ambiguous is the error for a text that is the name of one user and the id of
+// another. Such users can no longer be created, but an earlier release could create
+// them. It wraps [ErrAmbiguous].
 type Ambiguous struct {
 	Text          string
 	Named, WithID store.User
@@ -47,8 +47,8 @@ func (e *Ambiguous) Error() string {
 
 func (e *Ambiguous) Unwrap() error { return ErrAmbiguous }
 
-// FindUser returns the user with a name or an id; "id:…" and "name:…" say which is
-// meant. The error wraps store.ErrNotFound, or is an [*Ambiguous].
+// FindUser returns the user with a name or an id; the prefixes "id:" and "name:"
+// select one. The error wraps store.ErrNotFound, or is an [*Ambiguous].
 func (s *Service) FindUser(ctx context.Context, text string) (store.User, error) {
 	found, unknown, err := s.find(ctx, []string{text})
 	if err == nil && len(unknown) > 0 {
@@ -60,9 +60,9 @@ func (s *Service) FindUser(ctx context.Context, text string) (store.User, error)
 	return found[0], nil
 }
 
-// FindUsers returns the users that the texts stand for (see [Service.FindUser]),
-// each once, in the order of first mention, and the texts that stand for none. If
-// any is ambiguous, the error says so and no user is returned.
+// FindUsers returns the users that the texts name (see [Service.FindUser]), each
+// once, in the order of first mention, and the texts that name no user. If a text
+// is ambiguous, the error says so and no user is returned.
 func (s *Service) FindUsers(ctx context.Context, c Caller, texts []string) (found []store.User, unknown []string, err error) {
 	if err := c.MayEditUsers(); err != nil {
 		return nil, nil, err

@@ -12,14 +12,15 @@ import (
 	"sync"
 )
 
-// hashQueue bounds how many passwords are hashed at a time, and how many requests
-// wait for that. Each hash takes memory and a processor; the rest is turned away at
-// once rather than late.
+// hashQueue limits the number of concurrent password hashes, and the number of
+// requests that wait for one. Each hash takes memory and a processor, so further
+// requests are refused at once instead of waiting long.
 //
 // A request takes a place before it costs the store anything, then a turn. Places
-// are shared out so that one attacker cannot take all of them: an account has a
-// share, a network has one, and some places are kept for users who come from where
-// they have signed in before. Those and all others take turns alternately.
+// are divided so that one attacker cannot take all of them: an account has a share,
+// a network has a share, and some places are reserved for users at an address where
+// they have signed in before. Requests from known and from unknown origins get
+// turns alternately.
 type hashQueue struct {
 	maxRunning int
 	limits     queueLimits
@@ -53,15 +54,15 @@ func newHashQueue(running, waiting int) *hashQueue {
 	}
 }
 
-// origin says on whose account a place is taken. The zero origin belongs to no
-// account: a new password of a caller who is signed in.
+// origin says whose share a place counts against. The zero origin belongs to no
+// account: a caller who is signed in sets a new password.
 type origin struct {
 	account string // whose share it counts against; "" for none
 	network string
 	unknown bool // the account has not signed in from here before
 }
 
-// place is a place in the queue. Leave it once.
+// place is a place in the queue. Call leave once.
 type place struct {
 	queue *hashQueue
 	of    origin
@@ -71,8 +72,8 @@ type waiter struct {
 	granted chan struct{} // closed when it is its turn
 }
 
-// The errors of an account, or of unknown origins of a network, that have their
-// share of the queue already. They wrap ErrBusy.
+// The errors for an account, or for unknown origins of a network, that has used its
+// share of the queue. They wrap ErrBusy.
 var (
 	errShare        = fmt.Errorf("%w: the account has its share of the queue", ErrBusy)
 	errNetworkShare = fmt.Errorf("%w: the network has its share of the queue", ErrBusy)
@@ -118,8 +119,8 @@ func (p *place) leave() {
 	p.queue.count(p.of, -1)
 }
 
-// move makes the place one of another origin, when the store has said where the
-// attempt comes from. The error is errShare, and the place stays.
+// move assigns the place to another origin, after the store has said where the
+// attempt comes from. If the error is errShare, the place stays.
 func (p *place) move(to origin) error {
 	q := p.queue
 	q.mu.Lock()
@@ -136,7 +137,7 @@ func (p *place) move(to origin) error {
 	return nil
 }
 
-// turn waits until the place may hash, and returns what ends that.
+// turn waits until the place may hash, and returns a function that ends the turn.
 func (p *place) turn(ctx context.Context) (over func(), err error) {
 	q := p.queue
 	over = sync.OnceFunc(q.release)
@@ -191,8 +192,8 @@ func (q *hashQueue) release() {
 	close(w.granted)
 }
 
-// HashQueue returns how many passwords are being hashed, how many wait for that,
-// and how many have had their turn since the process started.
+// HashQueue returns the number of running hashes, of waiting requests, and of turns
+// since the process started.
 func (s *Service) HashQueue() (running, waiting int, turns uint64) {
 	s.hashes.mu.Lock()
 	defer s.hashes.mu.Unlock()
@@ -214,16 +215,16 @@ func (s *Service) hash(ctx context.Context, password string) (hash string, err e
 	return hashPassword(password, s.config.hashMemoryKiB()), nil
 }
 
-// mostHashes returns how many hashes processors and memory allow at a time. One
-// processor is left to those who are signed in already, if there are two, and
-// three quarters of the memory to everything else.
+// mostHashes returns how many concurrent hashes processors and memory allow. If
+// there are two or more processors, one stays free for users who are signed in.
+// Three quarters of the memory stay free for everything else.
 func mostHashes(processors int, memory uint64, eachKiB uint32) int {
 	byMemory := min(memory/4/(uint64(eachKiB)<<10), math.MaxInt32)
 	return max(1, min(processors-1, int(byMemory))) //nolint:gosec // bounded by the line above
 }
 
-// memory returns how many bytes this process may use, as far as anybody says: the
-// Go runtime's limit, the container's, the machine's.
+// memory returns how many bytes this process may use: the lowest known limit of the
+// Go runtime, the container and the machine.
 func memory() uint64 {
 	least := uint64(math.MaxInt64)
 	if limit := debug.SetMemoryLimit(-1); limit > 0 {
@@ -240,7 +241,7 @@ func memory() uint64 {
 			least = min(least, kib<<10)
 		}
 	}
-	if least == math.MaxInt64 { // nobody says
+	if least == math.MaxInt64 { // no limit is known
 		return 1 << 30
 	}
 	return least

@@ -16,11 +16,11 @@ const (
 	longestEmail = 254 // bytes (RFC 5321, section 4.5.3.1.3, less the brackets)
 )
 
-// NormalizeName returns a name as it is shown (NFC, trimmed, runs of spaces made
-// one) and the key that names are compared by, without regard to letter case and
-// to joiners. Control characters, and those that are not seen or that turn the
-// direction of writing, are refused: a name must not pass for another. Joiners
-// (U+200C, U+200D) may stand where they change how letters join: see joined.
+// NormalizeName returns a name for display (NFC, trimmed, with single spaces) and
+// the key that names are compared by. The key ignores letter case and joiners.
+// Control characters, invisible characters and characters that change the writing
+// direction are refused: a name must not look like another. Joiners (U+200C,
+// U+200D) are allowed where they change how letters join: see joined.
 func NormalizeName(text string) (name, key string, err error) {
 	if !utf8.ValidString(text) {
 		return "", "", InvalidField("name", "must be UTF-8 text")
@@ -46,8 +46,8 @@ func NormalizeName(text string) (name, key string, err error) {
 	return name, nameKey(name), nil
 }
 
-// nameKey folds letter case as Unicode has it for text in any normal form (section
-// 3.13, D145), so that no two spellings that look alike have two keys.
+// nameKey folds letter case as Unicode defines for text in any normal form (section
+// 3.13, D145), so that spellings that look alike have the same key.
 func nameKey(name string) string {
 	return norm.NFC.String(cases.Fold().String(norm.NFD.String(withoutJoiners(name))))
 }
@@ -60,9 +60,9 @@ const (
 	lastSkinTone      = '\U0001f3ff'
 )
 
-// joined reports whether the joiners of a name stand where they have an effect:
-// after a virama, or between letters of a joining script (RFC 8264, section 9.8,
-// with RFC 5892, appendix A), or between emoji (Unicode UTS 51).
+// joined reports whether the joiners of a name have an effect where they are: after
+// a virama, or between letters of a joining script (RFC 8264, section 9.8, with RFC
+// 5892, appendix A), or between emoji (Unicode UTS 51).
 func joined(name string) bool {
 	rest := []rune(name)
 	var plain strings.Builder // without what joins emoji
@@ -103,7 +103,7 @@ func withoutJoiners(name string) string {
 	}, name)
 }
 
-// oneSpaced makes one space of several, since a page shows them as one.
+// oneSpaced replaces several spaces by one, because a page shows them as one.
 func oneSpaced(text string) string {
 	for strings.Contains(text, "  ") {
 		text = strings.ReplaceAll(text, "  ", " ")
@@ -111,8 +111,8 @@ func oneSpaced(text string) string {
 	return text
 }
 
-// visible reports whether a character may stand in a name: one that is seen, or
-// the ordinary space.
+// visible reports whether a character is allowed in a name: a visible one, or the
+// ordinary space.
 func visible(r rune) bool {
 	switch {
 	case r == ' ':
@@ -125,7 +125,7 @@ func visible(r rune) bool {
 	return r != '\u2800' // the Braille pattern without a dot
 }
 
-// checkEmail accepts an address without a display name, as it was written.
+// checkEmail accepts an address without a display name, and does not change it.
 func checkEmail(text string) error {
 	a, err := mail.ParseAddress(text)
 	if err != nil || a.Address != text || a.Name != "" || len(text) > longestEmail ||

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// The bounds of a password, in bytes. It is never cut.
+// The bounds of a password, in bytes. It is never truncated.
 const (
 	ShortestPassword = 12
 	LongestPassword  = 1024
@@ -27,8 +27,8 @@ const (
 	saltLength  = 16
 )
 
-// CheckPassword refuses a password that is too short, too long or easy to guess by
-// one who knows the user: context is the user's name, email and the like. The
+// CheckPassword refuses a password that is too short, too long or easy to guess
+// with knowledge of the user: context is the user's name, email and the like. The
 // error is an [*Invalid] about the field.
 func CheckPassword(field, password string, context ...string) error {
 	switch n := len(password); {
@@ -52,8 +52,7 @@ func hashPassword(password string, memoryKiB uint32) string {
 		memoryKiB, hashTime, hashThreads, enc.EncodeToString(salt), enc.EncodeToString(hash))
 }
 
-// A row of the database must not be able to make a sign-in take all memory, or
-// minutes.
+// A database row must not be able to make a sign-in take all memory, or minutes.
 const (
 	leastHashMemory = 8       // KiB: what the algorithm needs (RFC 9106, section 3.1)
 	mostHashMemory  = 1 << 20 // KiB
@@ -63,14 +62,14 @@ const (
 
 var errHashForm = errors.New("not a hash of argon2id in PHC form that this version takes")
 
-// argonHash is a hash that was read.
+// argonHash is a parsed hash.
 type argonHash struct {
 	memory, time uint32
 	threads      uint8
 	salt, sum    []byte
 }
 
-// parseHash reads what hashPassword has made, perhaps with other parameters.
+// parseHash parses a result of hashPassword, also with other parameters.
 func parseHash(text string) (argonHash, error) {
 	var h argonHash
 	parts := strings.Split(text, "$")

@@ -7,9 +7,9 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// recent is what this node remembers of sign-ins, so that most of those that are
-// refused cost neither the store nor the hash queue anything. The store decides:
-// what was forgotten here is asked there. Each node has its own.
+// recent caches the results of sign-ins on this node, so that most refused attempts
+// cost neither the store nor the hash queue anything. The store decides: missing
+// entries are looked up there. Each node has its own cache.
 type recent struct {
 	mu       sync.Mutex
 	failures *lru.Cache[string, []int64]    // by failure key: µs, in order; no more than its limit
@@ -23,7 +23,7 @@ type remembered struct {
 
 const (
 	maxRecent = 16 * 1024 // entries of each
-	// knownFor and unknownFor are how long it is remembered that an account has, or
+	// knownFor and unknownFor are how long the cache keeps that an account has, or
 	// has not, signed in from an origin before.
 	knownFor   = 10 * time.Minute
 	unknownFor = 10 * time.Second
@@ -41,7 +41,7 @@ func newRecent() *recent {
 	return &recent{failures: failures, origins: origins}
 }
 
-// failed notes a failure at an instant under each limit.
+// failed records a failure at an instant under each limit.
 func (r *recent) failed(limits []limit, at int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -52,8 +52,8 @@ func (r *recent) failed(limits []limit, at int64) {
 	}
 }
 
-// wait returns how long no attempt may be made under the limits, and the limit
-// that says so; 0 if one may, as far as is remembered.
+// wait returns how long no attempt may be made under the limits, and the limit that
+// requires it; 0 if one may be made, as far as the cache knows.
 func (r *recent) wait(limits []limit, now time.Time) (longest time.Duration, by limit) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -70,7 +70,7 @@ func (r *recent) wait(limits []limit, now time.Time) (longest time.Duration, by 
 	return longest, by
 }
 
-// route returns what is remembered of an origin.
+// route returns the cached route of an origin.
 func (r *recent) route(key string, now time.Time) (route, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -88,7 +88,7 @@ func (r *recent) remember(key string, to route, now time.Time) {
 	r.origins.Add(key, remembered{to, now.Add(lasts)})
 }
 
-// forget forgets what is remembered of an origin.
+// forget removes the cached route of an origin.
 func (r *recent) forget(key string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

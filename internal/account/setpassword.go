@@ -10,8 +10,8 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// PasswordChange is a new password that is allowed, checked and hashed. It is
-// written in the transaction that also revokes the user's sessions.
+// PasswordChange is a new password that was checked and hashed. It is written in
+// the transaction that also revokes the user's sessions.
 type PasswordChange struct {
 	service *Service
 	user    store.User // as it was checked
@@ -19,9 +19,9 @@ type PasswordChange struct {
 }
 
 // PreparePassword checks whether the caller may set the password of a user, and
-// hashes it. For oneself the current password is required (so that whoever finds
-// an open session cannot keep it), and failed attempts count like those of a
-// sign-in; for others it takes UserEdit or AdministerSystem.
+// hashes it. The caller's own password requires the current one, so that an
+// attacker with an open session cannot keep it; failed attempts count like those of
+// a sign-in. Other users require UserEdit or AdministerSystem.
 func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, change wire.ChangePassword, from Origin) (*PasswordChange, error) {
 	if err := MaySetPassword(userID)(c); err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, 
 	}
 	if c.IsSelf(userID) {
 		if u, err = s.verify(ctx, u, u.NameKey, *change.Current, from); err != nil {
-			// The session may have ended in the queue: then its holder is told that, and
+			// If the session has ended in the queue, the error says only that, and
 			// nothing about the password.
 			if over := s.Again(ctx, c, MaySetPassword(userID)); over != nil {
 				return nil, over
@@ -59,8 +59,8 @@ func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, 
 	return p, err
 }
 
-// MaySetPassword is what [PasswordChange.Write] needs: the caller is the user, or
-// may edit users. Whether that goes for this user is decided by Write.
+// MaySetPassword is the need of [PasswordChange.Write]: the caller is the user, or
+// may edit users. Write checks whether that is enough for this user.
 func MaySetPassword(userID string) authz.Need {
 	return func(c Caller) error {
 		if c.IsSelf(userID) {
@@ -70,9 +70,9 @@ func MaySetPassword(userID string) authz.Need {
 	}
 }
 
-// Write sets the password, unless it has been changed since it was checked, and
-// appends the audit entry of the revocation at tx.Epoch. The transaction's caller
-// has what [MaySetPassword] needs.
+// Write sets the password, unless it has changed since it was checked, and appends
+// the audit entry of the revocation at tx.Epoch. The transaction's caller must have
+// [MaySetPassword].
 func (p *PasswordChange) Write(ctx context.Context, tx authz.Tx) error {
 	u, err := tx.LockUser(ctx, p.user.ID)
 	if err != nil {

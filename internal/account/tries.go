@@ -5,16 +5,17 @@ import (
 	"sync"
 )
 
-// tries keeps attempts that run at the same time within the limits: no more are
-// under way for a key than may still fail. The others wait, since those before
-// them may succeed, and successes do not count. Nodes share what has failed, not
-// what is under way: at one instant each may let through what is left.
+// tries keeps concurrent attempts within the limits: the number of pending attempts
+// for a key is at most the number that may still fail. Other attempts wait, because
+// a pending one may succeed, and successes do not count. Nodes share the failures
+// but not the pending attempts: at one instant each node may admit as many as are
+// left.
 type tries struct {
 	mu    sync.Mutex
 	gates map[string]*gate
 }
 
-// gate is what is under way for one key.
+// gate counts the pending attempts of one key.
 type gate struct {
 	running int
 	holders int           // that still need the gate
@@ -24,9 +25,9 @@ type gate struct {
 
 func newTries() *tries { return &tries{gates: map[string]*gate{}} }
 
-// begin waits until an attempt may run under all limits, and returns what ends
-// it. leftUnder returns how many more may fail under a limit. The error is its
-// *RateLimited where none may.
+// begin waits until an attempt may run under all limits, and returns a function
+// that ends it. leftUnder returns how many more may fail under a limit. The error
+// is a *RateLimited if none may.
 func (t *tries) begin(ctx context.Context, limits []limit, leftUnder func(context.Context, limit) (int64, error)) (release func(), err error) {
 	gates := t.hold(limits)
 	defer func() {
@@ -53,7 +54,7 @@ func (t *tries) begin(ctx context.Context, limits []limit, leftUnder func(contex
 }
 
 // room returns how many more attempts may fail under each limit. The error is a
-// *RateLimited where none may.
+// *RateLimited if none may.
 func room(ctx context.Context, limits []limit, leftUnder func(context.Context, limit) (int64, error)) ([]int64, error) {
 	left := make([]int64, len(limits))
 	for i, l := range limits {
@@ -101,11 +102,11 @@ func (t *tries) over(gates []*gate) []uint64 {
 	return seen
 }
 
-// closed is for whoever should look again at once.
+// closed makes the caller check again at once.
 var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// enter lets the attempt run and returns nil; or it returns what to wait for,
-// since there is no room, or since one has ended after the failures were counted.
+// enter starts the attempt and returns nil. Otherwise it returns a channel to wait
+// for: there is no room, or an attempt has ended after the failures were counted.
 func (t *tries) enter(gates []*gate, seen []uint64, left []int64) <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()

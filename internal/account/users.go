@@ -65,7 +65,7 @@ func (s *Service) UsersByEmail(ctx context.Context, c Caller, email string) ([]s
 	return s.store.UsersByEmail(ctx, email)
 }
 
-// draft is a change of a user that has been read and checked.
+// draft is a change of a user that was read and checked.
 type draft struct {
 	change   wire.UserChange
 	name     string
@@ -74,8 +74,8 @@ type draft struct {
 	password string  // hash; "" for none
 }
 
-// read checks every member of a change of a user, who is as given before it, and
-// reports all that is wrong.
+// read checks every member of a change of the user before, and reports everything
+// that is wrong.
 func (s *Service) read(ctx context.Context, change wire.UserChange, before store.User) (draft, error) {
 	d := draft{change: change}
 	var wrong Invalid
@@ -125,7 +125,7 @@ func (s *Service) read(ctx context.Context, change wire.UserChange, before store
 	return d, nil
 }
 
-// applyTo makes the change to u.
+// applyTo applies the change to u.
 func (d *draft) applyTo(u *store.User) {
 	if d.change.Name != nil {
 		u.Name, u.NameKey = d.name, d.nameKey
@@ -146,8 +146,8 @@ func (d *draft) applyTo(u *store.User) {
 	}
 }
 
-// CreateUser makes a user; a name is required. Without a password only clients
-// can begin sessions for the user. Permissions are given by administrators only.
+// CreateUser creates a user; a name is required. Without a password only clients
+// can begin sessions for the user. Only administrators can give permissions.
 func (s *Service) CreateUser(ctx context.Context, c Caller, change wire.UserChange) (store.User, error) {
 	need := Caller.MayEditUsers
 	if change.Permissions != nil && len(*change.Permissions) > 0 {
@@ -168,7 +168,7 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, change wire.UserChan
 	return u, s.insert(ctx, c, need, u)
 }
 
-// mayIssue is what EnsureUser needs.
+// mayIssue is the need of EnsureUser.
 func mayIssue(c Caller) error { return c.MayUse(store.Issue) }
 
 // insert adds a user for a caller.
@@ -203,10 +203,10 @@ func detail(members map[string]any) string {
 	return string(b)
 }
 
-// ChangeUser changes what is given. Disabling and a new password revoke the
-// user's sessions in the same transaction; the revocation is returned, else nil.
-// The last enabled administrator can be neither disabled nor demoted. The caller's
-// own password and email are refused: see notOwn.
+// ChangeUser changes the given members. Disabling and a new password revoke the
+// user's sessions in the same transaction, and the revocation is returned, else
+// nil. The last enabled administrator can be neither disabled nor demoted. The
+// caller's own password and email are refused: see notOwn.
 func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change wire.UserChange, reason string) (store.User, *revocation.Revocation, error) {
 	if err := c.MayEditUsers(); err != nil {
 		return store.User{}, nil, err
@@ -229,8 +229,8 @@ func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change wi
 	}
 	var u store.User
 	var revoked *revocation.Revocation
-	// The lock of the clock orders this after every other change of an
-	// administrator, so that two of them cannot demote each other.
+	// The lock of the clock orders this transaction after every other change of an
+	// administrator, so that two administrators cannot demote each other.
 	err = s.store.Update(ctx, c, Caller.MayEditUsers, func(tx authz.Tx) error {
 		old, err := tx.LockUser(ctx, id)
 		if err != nil {
@@ -276,8 +276,8 @@ func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change wi
 	return u, revoked, nil
 }
 
-// notOwn refuses what users cannot change of their own account this way. With a
-// session alone, a thief could otherwise set a password without the current one,
+// notOwn refuses changes that users cannot make to their own account this way. With
+// only a session, a thief could otherwise set a password without the current one,
 // or an email to which other systems send sign-in links.
 func notOwn(change wire.UserChange) error {
 	var wrong Invalid
@@ -304,8 +304,8 @@ func mayChange(c Caller, u store.User, change wire.UserChange) error {
 	return c.MayChange(u)
 }
 
-// entries are the audit entries of a change: one for each kind of change. Only one
-// of them carries the scope of the revocation, since it stands for the receipt.
+// entries are the audit entries of a change, one for each kind of change. Only one
+// of them carries the scope of the revocation, because it represents the receipt.
 func entries(actor store.Actor, old, u store.User, password bool, reason string, at int64, epoch revocation.Epoch, revoked bool) []store.Audit {
 	var out []store.Audit
 	add := func(action string, members map[string]any) *store.Audit {
@@ -347,9 +347,9 @@ func entries(actor store.Actor, old, u store.User, password bool, reason string,
 	return out
 }
 
-// EnsureUser returns the user with an id, whom it creates without a password, and
-// with the id for a name, if there is none. [ErrNameTaken] if the id is the name of
-// another user, or looks like the name or the id of one.
+// EnsureUser returns the user with an id. If there is none, it creates one without
+// a password and with the id as name. The error is [ErrNameTaken] if the id is the
+// name of another user, or looks like the name or the id of one.
 func (s *Service) EnsureUser(ctx context.Context, c Caller, id string) (store.User, error) {
 	if err := mayIssue(c); err != nil {
 		return store.User{}, err
@@ -372,10 +372,10 @@ func (s *Service) EnsureUser(ctx context.Context, c Caller, id string) (store.Us
 	return store.User{}, err
 }
 
-// Bootstrap makes the first account, `admin`, who administers the system, if
-// there is no user at all. With password "" it makes one up, and has keep deliver it
-// before there is an account: one whose password is lost is of no use. keep may be
-// called and no account be made, since another node was quicker.
+// Bootstrap creates the first account, `admin`, an administrator, if there is no
+// user. If password is "", it generates one and calls keep to deliver it before the
+// account exists, because an account with a lost password is of no use. It may call
+// keep and create no account, if another node was faster.
 func (s *Service) Bootstrap(ctx context.Context, password string, keep func(generated string) error) (created bool, err error) {
 	n, err := s.store.CountUsers(ctx)
 	if err != nil || n > 0 {
@@ -406,7 +406,7 @@ func (s *Service) Bootstrap(ctx context.Context, password string, keep func(gene
 	return err == nil, err
 }
 
-// newPassword returns 100 random bits, in groups that can be read and typed.
+// newPassword returns 100 random bits, in groups that are easy to read and type.
 func newPassword() string {
 	t := rand.Text()
 	return t[0:5] + "-" + t[5:10] + "-" + t[10:15] + "-" + t[15:20]

@@ -12,20 +12,20 @@ import (
 // productWords are words that an attacker tries here first.
 var productWords = []string{"curfew", "admin", "administrator"}
 
-// guessable reports whether a password is one of those that are tried first (NIST
-// SP 800-63B, section 3.1.1.2): a common password or word, or the name of the user
-// or of this product, perhaps repeated or with figures, signs or other words of the
-// kind around it; or a sequence, or a repetition of a few characters. There are no
-// rules of composition. context is the user's name, email and the like.
+// guessable reports whether an attacker tries the password first (NIST SP 800-63B,
+// section 3.1.1.2): a common password or word, or the name of the user or of this
+// product, also repeated or with digits, signs or other such words around it; or a
+// sequence, or a repetition of a few characters. There are no composition rules.
+// context is the user's name, email and the like.
 //
 // The lists of common passwords, words and names are zxcvbn's, by frequency. Its
 // estimate of guesses is not used: for some texts of 64 characters the ports to Go
-// take minutes, which anyone could ask for.
+// take minutes, which an attacker could exploit.
 func guessable(password string, context ...string) bool {
 	text := strings.ToLower(norm.NFKC.String(password))
 	own := ownWords(context)
-	// Figures that stand for letters count as those, but not where they follow or
-	// precede the letters: "p@ssw0rd2024".
+	// Digits that replace letters count as letters, but not before or after the
+	// letters: "p@ssw0rd2024".
 	core := strings.TrimFunc(text, func(r rune) bool { return !unicode.IsLetter(r) })
 	return monotonous(text) || isCommon(text) || madeOf(text, own) || madeOf(unleet.Replace(core), own)
 }

@@ -16,11 +16,11 @@ import (
 
 func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
 
-// SignIn checks a name and a password and begins a session. Its errors are those
-// of account.Service.Authenticate, and those of the store.
+// SignIn checks a name and a password and begins a session. Its errors are those of
+// account.Service.Authenticate, and those of the store.
 //
-// The epoch is one that was read before anything else was, so that whatever is
-// revoked while the password is being checked ends this session as well.
+// SignIn reads the epoch before anything else. A revocation while the password is
+// being checked therefore also ends this session.
 func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe bool, from account.Origin) (issued Issued, err error) {
 	if s.config.SignedIn != nil {
 		defer func() { s.config.SignedIn(err) }()
@@ -71,8 +71,7 @@ func (s *Service) Issue(ctx context.Context, c account.Caller, userID string, re
 	return issued, nil
 }
 
-// keep writes down a session that begins. The token is given out only if that is
-// committed.
+// keep stores the row of a new session. The token is returned only if that commits.
 func keep(ctx context.Context, tx store.Tx, issued Issued, by store.Actor, from account.Origin) error {
 	row := issued.row(by, from)
 	if err := tx.InsertSession(ctx, row); err != nil {
@@ -84,9 +83,9 @@ func keep(ctx context.Context, tx store.Tx, issued Issued, by store.Actor, from 
 	return tx.AppendAudit(ctx, beginEntry(by, row, issued.User))
 }
 
-// begin mints the first token of a session whose epoch has been read. It reads
-// the settings after that, and which key signs: one that another node has retired
-// in an emergency would begin a session that is over.
+// begin mints the first token of a session whose epoch has been read. It then reads
+// the settings and the signing key, because a session signed with a key that
+// another node has just retired in an emergency would be over at once.
 func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.User, rememberMe bool, from account.Origin) (Issued, error) {
 	in, err := s.store.Settings(ctx)
 	if err != nil {
@@ -127,7 +126,7 @@ func (s *Service) mint(ctx context.Context, sess token.Session, u store.User, in
 	return Issued{Token: raw, Session: sess, User: u, InForce: in}, nil
 }
 
-// row returns what is kept of a session that begins.
+// row returns the stored row of a new session.
 func (i Issued) row(by store.Actor, from account.Origin) store.Session {
 	now := i.at.UnixMicro()
 	return store.Session{
@@ -157,9 +156,9 @@ func beginEntry(by store.Actor, row store.Session, u store.User) store.Audit {
 	}
 }
 
-// Refresh mints a new token of a session that the caller has validated. The session
-// is decided in the transaction that notes the refresh: whatever was committed
-// before the call binds.
+// Refresh mints a new token of a session that the caller has validated. The
+// transaction that records the refresh checks the session again: everything
+// committed before the call applies.
 func (s *Service) Refresh(ctx context.Context, sess *token.Session) (Issued, error) {
 	if _, err := s.take(LimitRefresh, s.limits.refresh, sess.ID); err != nil {
 		return Issued{}, err

@@ -14,12 +14,14 @@ import (
 
 const (
 	defaultMaxSessions = 100
-	// maxSurplus is how many sessions one beginning session ends. There are more
-	// than one only after the bound was lowered; the next sign-ins end the rest.
+	// maxSurplus is the maximum number of sessions that one new session ends. There
+	// is more than one only after the limit was lowered; the next sign-ins end the
+	// rest.
 	maxSurplus = 1000
 )
 
-// maxSessions returns how many sessions of a user may be live; 0 for no bound.
+// maxSessions returns the maximum number of live sessions of a user; 0 for no
+// limit.
 func (c Config) maxSessions() int {
 	switch {
 	case c.MaxSessions < 0:
@@ -30,14 +32,14 @@ func (c Config) maxSessions() int {
 	return c.MaxSessions
 }
 
-// errSurplus undoes a transaction that must take the epoch clock first, since it
-// has to end sessions.
+// errSurplus rolls back a transaction that must take the epoch clock first, because
+// it has to end sessions.
 var errSurplus = errors.New("the user has as many sessions as may be")
 
-// keepSignIn writes down a session that began with a password. As a rule that
-// changes nothing that validators know of. When the user has as many sessions as
-// may be, the oldest end in the same transaction, which then takes the clock's lock
-// before all others.
+// keepSignIn stores a session that began with a password. Usually this changes
+// nothing that validators know. If the user has the maximum number of sessions, the
+// oldest end in the same transaction, which then takes the clock's lock before all
+// others.
 func (s *Service) keepSignIn(ctx context.Context, issued Issued, from account.Origin) error {
 	by := userActor(issued.User.ID, issued.User.Name, from)
 	err := s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error { return s.keepIfRoom(ctx, tx, issued, by, from) })
@@ -59,8 +61,8 @@ func (s *Service) keepSignIn(ctx context.Context, issued Issued, from account.Or
 	return err
 }
 
-// keepIssued is keepSignIn for a session that a client begins: it is decided in
-// either transaction.
+// keepIssued is keepSignIn for a session that a client begins. Both transactions
+// check the client.
 func (s *Service) keepIssued(ctx context.Context, c account.Caller, need authz.Need, issued Issued, from account.Origin) error {
 	err := s.store.Record(ctx, c, need, func(tx authz.Tx) error { return s.keepIfRoom(ctx, tx, issued, c.Actor, from) })
 	if !errors.Is(err, errSurplus) {
@@ -77,7 +79,7 @@ func (s *Service) keepIssued(ctx context.Context, c account.Caller, need authz.N
 	return err
 }
 
-// keepIfRoom writes down a session that begins, or returns errSurplus.
+// keepIfRoom stores a new session, or returns errSurplus.
 func (s *Service) keepIfRoom(ctx context.Context, tx store.Tx, issued Issued, by store.Actor, from account.Origin) error {
 	surplus, err := s.surplus(ctx, tx, issued)
 	if err == nil && len(surplus) > 0 {
@@ -89,8 +91,8 @@ func (s *Service) keepIfRoom(ctx context.Context, tx store.Tx, issued Issued, by
 	return keep(ctx, tx, issued, by, from)
 }
 
-// keepWithin writes down a session that begins, and ends the oldest of the user's
-// if they are too many. epoch is what the transaction has taken from the clock.
+// keepWithin stores a new session, and ends the user's oldest sessions if there are
+// too many. epoch is the transaction's reading of the clock.
 func (s *Service) keepWithin(ctx context.Context, tx store.Tx, epoch revocation.Epoch, issued Issued, by store.Actor, from account.Origin) ([]revocation.Revocation, error) {
 	surplus, err := s.surplus(ctx, tx, issued)
 	if err != nil {
@@ -121,8 +123,9 @@ func (s *Service) keepWithin(ctx context.Context, tx store.Tx, epoch revocation.
 	return ended, keep(ctx, tx, issued, by, from)
 }
 
-// surplus returns the sessions that must end so that another can begin. It holds
-// the user's row, so that two that begin at one time count each other.
+// surplus returns the sessions that must end so that another can begin. It locks
+// the user's row, so that two sessions that begin at the same time count each
+// other.
 func (s *Service) surplus(ctx context.Context, tx store.Tx, issued Issued) ([]store.Session, error) {
 	most := s.config.maxSessions()
 	if most == 0 {
@@ -131,9 +134,9 @@ func (s *Service) surplus(ctx context.Context, tx store.Tx, issued Issued) ([]st
 	if _, err := tx.LockUser(ctx, issued.User.ID); err != nil {
 		return nil, err
 	}
-	// A session that was revoked before it began takes no place. Otherwise an
-	// attempt that was under way during a revocation could end a session that began
-	// after it.
+	// A session that was revoked before it began takes no place. Otherwise a
+	// sign-in that was pending during a revocation could end a session that began
+	// after the revocation.
 	revoked, err := tx.RevokedBefore(ctx, issued.User.ID, issued.Session.ID)
 	if err != nil || issued.Session.Epoch < revoked.Before(issued.Session.RememberMe) {
 		return nil, err

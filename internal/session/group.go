@@ -13,13 +13,13 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// A call is one revoking call as it reaches the store: who makes it, who must
-// exist, what is revoked, and what the audit will say. It takes one epoch.
+// A call is one revoking call for the store: its caller, the rows that must exist,
+// the revocations and the audit entries. It takes one epoch.
 type call struct {
 	caller account.Caller
 	need   authz.Need // what the call requires of its caller
-	// byToken says that there is no caller to decide: the proof is the token of the
-	// session that ends, also if it has timed out.
+	// byToken means that there is no caller to check: the proof is the token of the
+	// session that ends, even if it has timed out.
 	byToken bool
 
 	users   []string // ids that must exist, or nothing happens
@@ -34,9 +34,9 @@ type call struct {
 	err       error
 }
 
-// group commits calls that come at the same time in one transaction: one fsync
-// and one NOTIFY for all of them. Nobody waits for company: what comes while a
-// commit is under way goes into the next.
+// group commits concurrent calls in one transaction, with one fsync and one NOTIFY
+// for all of them. A call never waits for others to join it: calls that arrive
+// during a commit go into the next one.
 type group struct {
 	service *Service
 	running sync.WaitGroup
@@ -52,14 +52,14 @@ const (
 )
 
 // commit returns when the call is on disk and applied to this node's view. If ctx
-// ends first the outcome is unknown.
+// ends first, the outcome is unknown.
 func (g *group) commit(ctx context.Context, c *call) error {
 	c.done = make(chan struct{})
 	g.mu.Lock()
 	g.waiting = append(g.waiting, c)
 	if !g.busy {
 		g.busy = true
-		g.running.Go(g.run) // ends when nothing waits
+		g.running.Go(g.run) // ends when no call waits
 	}
 	g.mu.Unlock()
 	select {
@@ -86,7 +86,7 @@ func (g *group) run() {
 	}
 }
 
-// write commits a batch, applies it to the view, and lets the callers go.
+// write commits a batch, applies it to the view, and releases the callers.
 func (g *group) write(batch []*call) {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
@@ -134,8 +134,8 @@ func (e *errUnknownUsers) Unwrap() error { return store.ErrNotFound }
 // store.ErrNotFound.
 func UnknownUsersError(ids []string) error { return &errUnknownUsers{ids} }
 
-// UnknownUsers returns the ids of the users that did not exist, if that is what
-// err is about.
+// UnknownUsers returns the ids of the missing users if err is an error of
+// [UnknownUsersError], else nil.
 func UnknownUsers(err error) []string {
 	var e *errUnknownUsers
 	if errors.As(err, &e) {
@@ -144,14 +144,14 @@ func UnknownUsers(err error) []string {
 	return nil
 }
 
-// errAllRefused undoes a transaction in which there is nothing to write: callers
-// that are refused do not make the clock advance.
+// errAllRefused rolls back a transaction with nothing to write, so that refused
+// callers do not advance the clock.
 var errAllRefused = errors.New("every call of the batch was refused")
 
-// writeCalls writes a batch. A call whose caller may not make it any more, also
-// because of an earlier call of the batch, or whose users do not exist, gets its
-// error and writes nothing; the others go on. All reading comes before the first
-// write of revocations.
+// writeCalls writes a batch. A call gets its error and writes nothing if its users
+// do not exist, or if its caller may no longer make it, which may be due to an
+// earlier call of the batch. The other calls continue. All reads come before the
+// first write of revocations.
 func (s *Service) writeCalls(ctx context.Context, b *authz.Batch, batch []*call) ([]revocation.Revocation, error) {
 	now := s.now()
 	next := b.Epoch

@@ -10,8 +10,8 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// ReceiptBy is [Service.Receipt] without waiting, together with who revoked. What
-// was revoked through scopes of two kinds at one epoch is told as one.
+// ReceiptBy is [Service.Receipt] without waiting, and also returns the actor.
+// Revocations of two kinds of scope at the same epoch are reported as one.
 func (s *Service) ReceiptBy(ctx context.Context, c account.Caller, epoch revocation.Epoch) (wire.Receipt, store.Actor, error) {
 	r, err := s.Receipt(ctx, c, epoch, 0)
 	if err != nil {
@@ -24,9 +24,9 @@ func (s *Service) ReceiptBy(ctx context.Context, c account.Caller, epoch revocat
 	return r, entries[0].Actor, nil
 }
 
-// LastRevocation returns the epoch at which all sessions of a user were last
-// revoked by name, for whoever may revoke them; store.ErrNotFound if the audit
-// knows of none.
+// LastRevocation returns the epoch of the last revocation of all sessions of a user
+// by name. The caller must be allowed to revoke them. The error is
+// store.ErrNotFound if the audit has none.
 func (s *Service) LastRevocation(ctx context.Context, c account.Caller, userID string) (revocation.Epoch, error) {
 	if err := c.MayRevoke(userID); err != nil {
 		return 0, err
@@ -36,7 +36,7 @@ func (s *Service) LastRevocation(ctx context.Context, c account.Caller, userID s
 		return 0, err
 	}
 	for _, e := range entries {
-		// A name may be somebody else's id: only the id counts.
+		// A name may be the id of another user, so only the id counts.
 		if e.Scope == revocation.KindUser && e.TargetID == userID {
 			return e.Epoch, nil
 		}
@@ -44,18 +44,19 @@ func (s *Service) LastRevocation(ctx context.Context, c account.Caller, userID s
 	return 0, fmt.Errorf("%w: no revocation of user %s", store.ErrNotFound, userID)
 }
 
-// recentEntries is how many entries about a user are looked through for one.
+// recentEntries is the number of entries about a user that are searched for one.
 const recentEntries = 20
 
-// The kinds of people and programs that may have ended a session.
+// The kinds of actors that may have ended a session.
 const (
-	ByAdministrator = "administrator" // somebody else, or the command line
+	ByAdministrator = "administrator" // another user, or the command line
 	ByYourself      = "yourself"
 	ByService       = "service"
 )
 
-// RevokedBy says who made the revocation at an epoch, for the holder of a token
-// that it has ended: one of the words above; "" if the audit knows nothing of it.
+// RevokedBy returns the kind of actor of the revocation at an epoch, for the holder
+// of a token that it has ended. It is one of the words above, or "" if the audit
+// has no entry.
 func (s *Service) RevokedBy(ctx context.Context, epoch revocation.Epoch) (string, error) {
 	entries, err := s.store.Audits(ctx, store.AuditFilter{Epoch: epoch, Scoped: true}, 2)
 	if err != nil || len(entries) == 0 {
@@ -70,7 +71,7 @@ func (s *Service) RevokedBy(ctx context.Context, epoch revocation.Epoch) (string
 		if err != nil {
 			return "", err
 		}
-		// Who signs out has ended a session of their own, row or no row.
+		// A sign-out ends the user's own session, with or without a row.
 		if own == e.Actor.ID || e.Action == wire.ActionSignOut {
 			return ByYourself, nil
 		}

@@ -18,27 +18,27 @@ const (
 	LimitMany     = "revocations_many"   // bulk revocations by an administrator
 )
 
-// Limits bound how often a user writes, on this node. What ends the own session
-// (sign-out) has no limit, and neither has the command line. A limit with a
-// negative Burst refuses nothing; the zero value means the default.
+// Limits are the limits on a user's writes, on this node. Sign-out, which ends only
+// the user's own session, has no limit; the command line has none either. A limit
+// with a negative Burst refuses nothing; the zero value means the default.
 type Limits struct {
-	// Own is by user. Default: 120 at once, then one a second.
+	// Own is by user. Zero means 120 at once, then one a second.
 	Own throttle.Limit
-	// Password is by user. Default: 10 at once, then one in 10 s.
+	// Password is by user. Zero means 10 at once, then one in 10 s.
 	Password throttle.Limit
-	// Refresh is by session. Default: 600 at once, then ten a second.
+	// Refresh is by session. Zero means 600 at once, then ten a second.
 	Refresh throttle.Limit
-	// Others is by actor and target, for holders of UserEdit. Default: 10 at once,
-	// then one a minute, so that the target has a minute in which to sign in and to
-	// take the permission away.
+	// Others is by actor and target, for holders of UserEdit. Zero means 10 at
+	// once, then one a minute, so that the target has a minute to sign in and take
+	// the permission away.
 	Others throttle.Limit
-	// OthersSession is that for single sessions. Default: 120 at once, then one in
-	// 30 s.
+	// OthersSession is the same for single sessions. Zero means 120 at once, then
+	// one in 30 s.
 	OthersSession throttle.Limit
-	// Administrator takes the place of both for holders of AdministerSystem.
-	// Default: 600 at once, then ten a second.
+	// Administrator replaces both for holders of AdministerSystem. Zero means 600
+	// at once, then ten a second.
 	Administrator throttle.Limit
-	// Many is by actor; a call counts once, however many users it names. Default:
+	// Many is by actor; a call counts once, however many users it names. Zero means
 	// 120 at once, then one a second.
 	Many throttle.Limit
 }
@@ -65,8 +65,8 @@ func newLimits(l Limits) limits {
 	}
 }
 
-// take returns an *account.RateLimited if there is no room under a limit. strikes
-// says that it is the first call that is refused after one that was not.
+// take returns an *account.RateLimited if a limit is reached. strikes means that
+// this is the first refused call after an accepted one.
 func (s *Service) take(name string, by *throttle.Throttle, key string) (strikes bool, err error) {
 	wait, first := by.Take(key, s.now())
 	if wait == 0 {
@@ -115,8 +115,8 @@ func (s *Service) limitMany(ctx context.Context, c account.Caller) error {
 	return err
 }
 
-// limitPassword limits changes of passwords: one's own, and those of others, which
-// revoke their sessions as well.
+// limitPassword limits changes of passwords: those of the caller's own password,
+// and those of another user's, which also revoke that user's sessions.
 func (s *Service) limitPassword(ctx context.Context, c account.Caller, userID string) error {
 	if c.Trusted || c.User == nil || !c.IsSelf(userID) {
 		return s.limitRevoking(ctx, c, userID, false)

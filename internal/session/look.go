@@ -9,7 +9,8 @@ import (
 	"example.com/curfew/internal/wire"
 )
 
-// live returns what is live now, by the settings in the store.
+// live returns the conditions of a live session now, under the settings in the
+// store.
 func (s *Service) live(ctx context.Context) (store.Live, error) {
 	in, err := s.store.Settings(ctx)
 	return store.Live{Now: s.now().UnixMicro(), Settings: in.InForce}, err

@@ -13,13 +13,15 @@ const (
 	sessionsKeptFor = 30 * day // session rows after their end
 )
 
-// Maintain removes what can matter to nobody and keeps the epoch clock near the
-// date. Every node calls it about once an hour; that several do is harmless.
+// Maintain removes rows that can no longer affect a decision, and keeps the epoch
+// clock near the wall clock. Every node calls it about once an hour; concurrent
+// calls are harmless.
 //
-// A revocation matters as long as a session from before it could live. None is
-// older than the longest maximum session duration ever in force; a day is added
-// for clocks. Everyone is revoked up to that epoch in the same transaction, so
-// that no token from before it, wherever it came from, finds its revocation gone.
+// A revocation matters as long as a session from before it could be valid. No
+// session is older than the maximum session duration ever in force; one day is
+// added for clocks that differ. The same transaction revokes everyone up to that
+// epoch. A token from before it is therefore refused even though its own revocation
+// was removed.
 func (s *Service) Maintain(ctx context.Context) error {
 	now := s.now()
 	return s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error {

@@ -9,10 +9,10 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// ChangePassword sets the password of a user and revokes the user's sessions. For
-// oneself the current password is required, and the session goes on: the receipt
-// carries its token, as with keep_current. For others it takes UserEdit or
-// AdministerSystem.
+// ChangePassword sets the password of a user and revokes the user's sessions. A
+// change of the caller's own password requires the current one, and the caller's
+// session continues: the receipt carries its token, as with keep_current. Other
+// users require UserEdit or AdministerSystem.
 func (s *Service) ChangePassword(ctx context.Context, c account.Caller, userID string, change wire.ChangePassword, from account.Origin) (wire.Receipt, error) {
 	if err := s.limitPassword(ctx, c, userID); err != nil {
 		return wire.Receipt{}, err

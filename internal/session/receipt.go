@@ -12,7 +12,8 @@ import (
 )
 
 // receipt returns the receipt of a committed revocation, as c may see it. A node
-// that cannot be asked is logged and is no error: the revocation is committed.
+// that does not answer is logged and is no error, because the revocation is
+// committed.
 //
 // Only callers with UserEdit or AdministerSystem see the names of the validators
 // that have not confirmed: they are the names of the operator's other services.
@@ -31,15 +32,15 @@ func (s *Service) receipt(ctx context.Context, c account.Caller, scope, id, reas
 	}
 }
 
-// Receipt returns the receipt of an earlier revocation as it stands now, for
-// whoever may revoke its scope; store.ErrNotFound if nothing was revoked at that
-// epoch.
+// Receipt returns the current receipt of an earlier revocation. The caller must be
+// allowed to revoke its scope. The error is store.ErrNotFound if there was no
+// revocation at that epoch.
 func (s *Service) Receipt(ctx context.Context, c account.Caller, epoch revocation.Epoch, wait time.Duration) (wire.Receipt, error) {
 	entries, err := s.store.Audits(ctx, store.AuditFilter{Epoch: epoch, Scoped: true}, MaxUsers)
 	if err != nil {
 		return wire.Receipt{}, err
 	}
-	var user string // whose sessions it was about; "" if not one user's
+	var user string // the user whose sessions it revoked; "" if not one user's
 	if len(entries) == 1 {
 		if user, err = s.userOf(ctx, entries[0]); err != nil {
 			return wire.Receipt{}, err
@@ -49,7 +50,7 @@ func (s *Service) Receipt(ctx context.Context, c account.Caller, epoch revocatio
 	case user != "":
 		err = c.MayRevoke(user)
 	default:
-		err = c.MayAdminister() // before saying whether there was one
+		err = c.MayAdminister() // before revealing whether there was one
 	}
 	if err != nil {
 		return wire.Receipt{}, err
@@ -72,7 +73,7 @@ func (s *Service) Receipt(ctx context.Context, c account.Caller, epoch revocatio
 	return r, nil
 }
 
-// userOf returns the id of the user whom a revoking entry is about, or "".
+// userOf returns the id of the user of a revoking entry, or "".
 func (s *Service) userOf(ctx context.Context, e store.Audit) (string, error) {
 	switch e.Scope {
 	case revocation.KindUser:

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// MaxUsers is how many users one call may revoke.
+	// MaxUsers is the maximum number of users in one revoking call.
 	MaxUsers      = 10_000
 	longestReason = 1000 // bytes
 )
@@ -33,9 +33,9 @@ func checkReason(reason string) error {
 	return nil
 }
 
-// SignOut revokes the session of a token that was proven (token.Validator.Ending),
-// also if keep_current or a password change has replaced the token by a newer one.
-// A session that has ended already is no error.
+// SignOut revokes the session of a verified token (token.Validator.Ending), even if
+// keep_current or a password change has replaced the token by a newer one. A
+// session that has already ended is no error.
 func (s *Service) SignOut(ctx context.Context, sess *token.Session, from account.Origin) error {
 	return s.endSession(ctx, sess, &call{byToken: true, entries: []store.Audit{{
 		Actor:  userActor(sess.Subject, sess.Subject, from),
@@ -66,9 +66,9 @@ func (s *Service) endSession(ctx context.Context, sess *token.Session, c *call) 
 	return s.group.commit(ctx, c)
 }
 
-// leftToEnd reports whether a token of the session could still be good: its own,
-// or one by which it was replaced (the row then has a later epoch). name is that
-// of the user, or the id if it is not known.
+// leftToEnd reports whether a token of the session could still be valid: this one,
+// or one that replaced it (the row then has a later epoch). name is the name of the
+// user, or the id if the name is not known.
 func (s *Service) leftToEnd(ctx context.Context, sess *token.Session) (left bool, name string, err error) {
 	name = sess.Subject
 	if u, err := s.store.User(ctx, sess.Subject); err == nil {
@@ -89,8 +89,8 @@ func (s *Service) leftToEnd(ctx context.Context, sess *token.Session) (left bool
 	return err == nil && row.UserID == sess.Subject && row.Epoch >= before, name, err
 }
 
-// RevokeSession revokes one session of a user. store.ErrNotFound if the user has
-// no such session; one that has ended already is no error.
+// RevokeSession revokes one session of a user. The error is store.ErrNotFound if
+// the user has no such session. A session that has already ended is no error.
 func (s *Service) RevokeSession(ctx context.Context, c account.Caller, userID, sid, reason string) (wire.Receipt, error) {
 	if err := c.MayRevoke(userID); err != nil {
 		return wire.Receipt{}, err
@@ -116,10 +116,10 @@ func (s *Service) RevokeSession(ctx context.Context, c account.Caller, userID, s
 	return s.commit(ctx, c, cl, string(revocation.KindSession), sid, reason, 0)
 }
 
-// RevokeUser revokes all sessions of a user. With keepCurrent, which is for
-// oneself alone, the caller's session goes on: the receipt carries its token with
-// nothing changed but the epoch. wait is how long to wait for every validator to
-// confirm.
+// RevokeUser revokes all sessions of a user. keepCurrent is only for the caller's
+// own sessions: the current one continues, and the receipt carries its token, in
+// which only the epoch has changed. wait is the maximum time to wait until every
+// validator has confirmed.
 func (s *Service) RevokeUser(ctx context.Context, c account.Caller, userID, reason string, keepCurrent bool, wait time.Duration) (wire.Receipt, error) {
 	if err := c.MayRevoke(userID); err != nil {
 		return wire.Receipt{}, err
@@ -192,7 +192,7 @@ func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what wire.Re
 	return r, err
 }
 
-// RevokeFor revokes all sessions of users whom a client with the capability
+// RevokeFor revokes all sessions of the users that a client with the capability
 // revoke names (Global Token Revocation).
 func (s *Service) RevokeFor(ctx context.Context, c account.Caller, ids []string, reason string) error {
 	need := func(c account.Caller) error { return c.MayUse(store.Revoke) }
@@ -216,10 +216,9 @@ func (s *Service) commit(ctx context.Context, c account.Caller, cl *call, scope,
 	return s.receipt(ctx, c, scope, id, reason, cl.epoch, cl.committed, wait), nil
 }
 
-// revokeOthers is RevokeUser with keep_current. The session is decided inside the
-// transaction, after the clock has been taken: no revocation can come between, so
-// none is ever outrun by the new epoch. It shares the transaction with no other
-// call.
+// revokeOthers is RevokeUser with keep_current. It checks the session inside the
+// transaction, after it has taken the clock. No revocation can come in between, so
+// the new epoch never overtakes one. It shares the transaction with no other call.
 func (s *Service) revokeOthers(ctx context.Context, c account.Caller, reason string, wait time.Duration) (wire.Receipt, error) {
 	var issued Issued
 	var epoch revocation.Epoch
@@ -258,7 +257,7 @@ func (s *Service) moveOn(ctx context.Context, tx authz.Tx) (Issued, error) {
 	return issued, tx.MoveSession(ctx, next.ID, tx.Epoch)
 }
 
-// kept applies what moveOn has committed and returns its receipt.
+// kept applies the commit of moveOn and returns its receipt.
 func (s *Service) kept(ctx context.Context, c account.Caller, issued Issued, epoch revocation.Epoch, reason string, wait time.Duration) wire.Receipt {
 	committed := s.now()
 	s.config.View.Applied(revocation.Revocation{Scope: revocation.User(issued.User.ID), Epoch: epoch})

@@ -1,5 +1,6 @@
-// Package session begins, refreshes, ends and revokes sessions. Every rule about
-// who may do so is here, so that the API, the console and the command line agree.
+// Package session begins, refreshes, ends and revokes sessions. It contains every
+// rule about permissions for that, so that the API, the console and the command
+// line apply the same rules.
 package session
 
 import (
@@ -19,8 +20,8 @@ import (
 	"example.com/curfew/token"
 )
 
-// View is what the service needs of this node's view of the store. *feed.Node is
-// one; the command line, which holds no view, brings its own.
+// View is this node's view of the store, as the service needs it. *feed.Node
+// implements it; the command line, which has no view, uses its own implementation.
 type View interface {
 	// CatchUp returns nil once the view includes everything committed before the call.
 	CatchUp(ctx context.Context) error
@@ -28,11 +29,12 @@ type View interface {
 	Keys() token.KeySource
 	// Applied merges revocations that this process has committed.
 	Applied(revocations ...revocation.Revocation)
-	// AppliedUpTo reads until the view has what this process has committed at epoch.
+	// AppliedUpTo reads until the view contains what this process has committed at
+	// epoch.
 	AppliedUpTo(ctx context.Context, epoch revocation.Epoch) error
-	// Enforcement says on how many validators epoch holds, after waiting at most
-	// wait for all of them. committed is the instant at which its commit had
-	// returned; zero if not known.
+	// Enforcement reports how many validators enforce epoch, after waiting at most
+	// wait for all of them. committed is the time at which the commit returned;
+	// zero if not known.
 	Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error)
 }
 
@@ -46,21 +48,22 @@ type Config struct {
 	View     View
 	// Installation holds issuer and audience.
 	Installation store.Installation
-	// MinimumTimeout is the shortest session timeout that may be set. Zero means
+	// MinimumTimeout is the minimum session timeout that may be set. Zero means
 	// settings.MinimumSessionTimeout.
 	MinimumTimeout time.Duration
-	// AuditRetention is how long audit entries are kept. Zero means 400 days.
+	// AuditRetention is the time after which audit entries are removed. Zero means
+	// 400 days.
 	AuditRetention time.Duration
-	// MaxSessions is how many sessions of a user may be live: when another begins
-	// the oldest ends. Zero means 100; negative, any number.
+	// MaxSessions is the maximum number of live sessions of a user. When another
+	// begins, the oldest ends. Zero means 100; a negative value means no limit.
 	MaxSessions int
-	// Limits bound how often a user writes.
+	// Limits are the limits on a user's writes. The zero value means the defaults.
 	Limits Limits
-	// Limited, if not nil, is told of each call that one of them refused: one of the
-	// Limit… constants.
+	// Limited, if not nil, is called for each call that a limit refused, with one
+	// of the Limit… constants.
 	Limited func(limit string)
-	// SignedIn, if not nil, is told how each attempt to sign in with a password
-	// ended.
+	// SignedIn, if not nil, is called with the result of each sign-in with a
+	// password.
 	SignedIn func(error)
 	Now      func() time.Time // nil means time.Now
 	Logger   *slog.Logger     // nil discards
@@ -89,7 +92,7 @@ func New(config Config) *Service {
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.store, s.config.Store = authz.New(config.Store, s.now), nil // writing takes a caller from here on
+	s.store, s.config.Store = authz.New(config.Store, s.now), nil // from here on every write requires a caller
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -97,10 +100,10 @@ func New(config Config) *Service {
 	return s
 }
 
-// Close waits for the commits under way.
+// Close waits for pending commits.
 func (s *Service) Close() { s.group.running.Wait() }
 
-// Issued is a token that was just minted, and what it says.
+// Issued is a newly minted token with its contents.
 type Issued struct {
 	Token   string
 	Session token.Session
@@ -120,9 +123,8 @@ func (i Issued) Wire() wire.Issued {
 	}
 }
 
-// describe says how long a session has left. A token never outlives its exp, so
-// no end is shown that lies beyond it, except that of a session which a refresh
-// could still prolong.
+// describe returns the remaining time of a session. No displayed end is later than
+// the token's exp, except for a session that a refresh could still extend.
 func describe(s *token.Session, u store.User, in settings.Settings) wire.Session {
 	w := wire.Session{
 		ID:          s.ID,
@@ -142,8 +144,7 @@ func describe(s *token.Session, u store.User, in settings.Settings) wire.Session
 	return w
 }
 
-// Describe returns the caller's session: who am I, and how long have I left. It
-// extends nothing.
+// Describe returns the caller's session and its remaining time. It extends nothing.
 func (s *Service) Describe(ctx context.Context, sess *token.Session) (wire.Session, error) {
 	in, err := s.store.Settings(ctx)
 	if err != nil {
@@ -156,9 +157,9 @@ func (s *Service) Describe(ctx context.Context, sess *token.Session) (wire.Sessi
 	return describe(sess, u, in.Settings), nil
 }
 
-// subject returns the user of a session as the store has it now. One who is gone
-// or disabled has no session: disabling revokes, so this only closes the gap of a
-// view that has not seen it yet.
+// subject returns the user of a session as the store has it now. A user who was
+// deleted or disabled has no session. Disabling revokes, so this check only matters
+// while the view has not seen the revocation yet.
 func (s *Service) subject(ctx context.Context, r store.Reader, sess *token.Session) (store.User, error) {
 	u, err := r.User(ctx, sess.Subject)
 	if isNotFound(err) {
@@ -170,7 +171,7 @@ func (s *Service) subject(ctx context.Context, r store.Reader, sess *token.Sessi
 	return u, err
 }
 
-// userActor returns a user as the audit shows one who is no Caller yet.
+// userActor returns the audit actor for a user who is not a Caller yet.
 func userActor(id, name string, from account.Origin) store.Actor {
 	return store.Actor{Kind: store.ActorUser, ID: id, Name: name, Address: from.Address, RequestID: from.RequestID}
 }

@@ -14,10 +14,11 @@ import (
 	"example.com/curfew/settings"
 )
 
-// ErrLostRace means that the settings were changed since they were read.
+// ErrLostRace means that the settings have changed since they were read.
 var ErrLostRace = errors.New("the settings were changed in the meantime")
 
-// AnyTag is the If-Match that matches whatever is in force (RFC 9110, section 13.1.1).
+// AnyTag is the If-Match value that matches any settings (RFC 9110, section
+// 13.1.1).
 const AnyTag = "*"
 
 func tag(in settings.InForce) string { return fmt.Sprintf(`"%d"`, in.Epoch) }
@@ -28,10 +29,10 @@ func (s *Service) Settings(ctx context.Context) (settings.InForce, string, error
 	return in.InForce, tag(in.InForce), err
 }
 
-// ChangeSettings replaces the settings if ifMatch is their entity tag still, else
-// the error wraps [ErrLostRace]. Values out of bounds are all reported, in an
-// error that wraps settings.ErrInvalid. Switching remember me off revokes every
-// remember-me session.
+// ChangeSettings replaces the settings if ifMatch is still their entity tag;
+// otherwise the error wraps [ErrLostRace]. An error that wraps settings.ErrInvalid
+// reports all values out of bounds. Disabling remember me revokes every remember-me
+// session.
 func (s *Service) ChangeSettings(ctx context.Context, c account.Caller, to settings.Settings, ifMatch string) (settings.InForce, string, error) {
 	fail := func(err error) (settings.InForce, string, error) { return settings.InForce{}, "", err }
 	if err := c.MayAdminister(); err != nil {
@@ -81,7 +82,7 @@ func (s *Service) ChangeSettings(ctx context.Context, c account.Caller, to setti
 	return after, tag(after), nil
 }
 
-// settingsDetail is one side of a change, as the audit keeps it.
+// settingsDetail is one side of a change in the form of the audit.
 func settingsDetail(s settings.Settings) wire.Settings {
 	timeout, maximum := settings.Seconds(s.SessionTimeout), settings.Seconds(s.MaximumSessionDuration)
 	return wire.Settings{SessionTimeoutSeconds: &timeout, MaximumSessionDurationSeconds: &maximum, RememberMeEnabled: &s.RememberMeEnabled}
@@ -95,8 +96,8 @@ func changeDetail(from, to settings.Settings) string {
 	return string(b)
 }
 
-// PreviewSettings says what ChangeSettings would do: how many live sessions of
-// how many users it would end, and whether the caller's own is among them.
+// PreviewSettings reports what ChangeSettings would do: how many live sessions of
+// how many users it would end, and whether it would end the caller's own.
 func (s *Service) PreviewSettings(ctx context.Context, c account.Caller, to settings.Settings) (wire.SettingsPreview, error) {
 	var none wire.SettingsPreview
 	if err := c.MayAdminister(); err != nil {
