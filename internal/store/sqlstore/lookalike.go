@@ -1,10 +1,12 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 
@@ -101,26 +103,23 @@ func (t *tx) checkNames(ctx context.Context, after string) (batch []store.User, 
 	byID := make(map[string]store.User, len(batch))
 	ids := make([]string, len(batch))
 	rows := make([]string, len(batch))
+	made := make(map[string][]string, 2*len(batch))
 	var values []any
 	for i, u := range batch {
 		byID[u.ID], ids[i], rows[i] = u, u.ID, "(?,?,?)"
-		values = append(values, u.ID, skeleton(u.NameKey), skeleton(u.ID))
+		name, id := skeleton(u.NameKey), skeleton(u.ID)
+		values = append(values, u.ID, name, id)
+		made[name] = append(made[name], u.ID)
+		if id != name {
+			made[id] = append(made[id], u.ID)
+		}
 	}
 	if _, err := t.exec(ctx, what, `WITH made (id, of_name, of_id) AS (VALUES `+strings.Join(rows, ",")+`)
 		UPDATE users SET name_skeleton = made.of_name, id_skeleton = made.of_id, skeleton_of = '' FROM made WHERE users.id = made.id`, values...); err != nil {
 		return nil, nil, err
 	}
-	var pairs []struct {
-		ID    string `db:"id"`
-		Other string `db:"other"`
-	}
-	in := marks(len(ids))
-	if err := t.all(ctx, what, &pairs, `
-		SELECT u.id AS id, o.id AS other FROM users AS u JOIN users AS o
-			ON o.name_skeleton <> '' AND o.name_skeleton IN (u.name_skeleton, u.id_skeleton) AND o.id <> u.id WHERE u.id IN `+in+`
-		UNION SELECT u.id, o.id FROM users AS u JOIN users AS o
-			ON o.id_skeleton <> '' AND o.id_skeleton IN (u.name_skeleton, u.id_skeleton) AND o.id <> u.id WHERE u.id IN `+in+`
-		ORDER BY 1, 2`, append(anys(ids), anys(ids)...)...); err != nil {
+	pairs, err := t.alike(ctx, made)
+	if err != nil {
 		return nil, nil, err
 	}
 	for _, pair := range pairs {
@@ -144,4 +143,40 @@ func (t *tx) checkNames(ctx context.Context, after string) (batch []store.User, 
 		_, err = t.exec(ctx, what, `UPDATE users SET skeleton_of = name_key WHERE id IN `+marks(len(ids)), anys(ids)...)
 	}
 	return batch, alike, err
+}
+
+// alikePair are the ids of two users of which the first passes for the other.
+type alikePair struct{ ID, Other string }
+
+// alike returns the pairs of a user of made, which has the ids of users by their
+// skeletons, and any other user with such a skeleton. The skeletons are compared here
+// and not by a join: a planner that has seen the columns while they were empty would
+// walk through all users for each.
+func (t *tx) alike(ctx context.Context, made map[string][]string) ([]alikePair, error) {
+	var others []struct {
+		ID   string `db:"id"`
+		Name string `db:"name_skeleton"`
+		Own  string `db:"id_skeleton"`
+	}
+	skeletons := anys(slices.Collect(maps.Keys(made)))
+	in := marks(len(skeletons))
+	err := t.all(ctx, "compare names", &others, `
+		SELECT id, name_skeleton, id_skeleton FROM users WHERE name_skeleton <> '' AND name_skeleton IN `+in+`
+		UNION SELECT id, name_skeleton, id_skeleton FROM users WHERE id_skeleton <> '' AND id_skeleton IN `+in,
+		append(skeletons, skeletons...)...)
+	if err != nil {
+		return nil, err
+	}
+	var pairs []alikePair
+	for _, o := range others {
+		for _, id := range append(slices.Clone(made[o.Name]), made[o.Own]...) {
+			if id != o.ID {
+				pairs = append(pairs, alikePair{id, o.ID})
+			}
+		}
+	}
+	slices.SortFunc(pairs, func(a, b alikePair) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Other, b.Other))
+	})
+	return slices.Compact(pairs), nil
 }
