@@ -13,8 +13,8 @@ import (
 	"example.com/curfew/settings"
 )
 
-// Answer is an encoded answer to a [Query]: a few bytes of its own, and a tail
-// that all who asked from the same position share.
+// Answer is an encoded answer to a [Query]: a short head of its own, and a tail
+// that all followers at the same position share.
 type Answer struct {
 	Epoch revocation.Epoch
 	More  bool
@@ -24,22 +24,22 @@ type Answer struct {
 	tail *tail
 }
 
-// tail is everything behind "now". It is made once and never changes.
+// tail is everything after "now". It is built once and never changes.
 type tail struct {
 	meta    []byte                    // the members before revocations, and the opening bracket
-	encoded func() *changelog.Encoded // the list itself; made when first sent
+	encoded func() *changelog.Encoded // the list itself; encoded when first sent
 }
 
 var tailEnd = []byte("]}\n")
 
-// worthGzip is the size of an answer from which on it may be compressed.
+// worthGzip is the minimum size in bytes of an answer to compress.
 const worthGzip = 16 << 10
 
 // Gzip reports whether the answer is worth compressing.
 func (a *Answer) Gzip() bool { return len(a.tail.encoded().JSON) >= worthGzip }
 
-// Parts returns the body: parts to be sent one after the other, compressed as
-// gzip members or not. They are shared: do not change them.
+// Parts returns the parts of the body in order, compressed as gzip members or not.
+// They are shared: do not change them.
 func (a *Answer) Parts(gzip bool) [][]byte {
 	if gzip {
 		first := changelog.Stored(append(append([]byte(nil), a.head...), a.tail.meta...))
@@ -50,7 +50,7 @@ func (a *Answer) Parts(gzip bool) [][]byte {
 
 var storedEnd = sync.OnceValue(func() []byte { return changelog.Stored(tailEnd) })
 
-// Write writes the body to w. A small one is one write.
+// Write writes the body to w. A small body is written in one call.
 func (a *Answer) Write(w io.Writer, gzip bool) error {
 	parts := a.Parts(gzip)
 	if a.Size(gzip) <= worthGzip {
@@ -77,7 +77,7 @@ func (a *Answer) Size(gzip bool) int {
 	return n
 }
 
-// appendHead writes the members that differ from follower to follower.
+// appendHead writes the members that differ between followers.
 func appendHead(b []byte, epoch revocation.Epoch, more bool, held, lease time.Duration, now time.Time) []byte {
 	b = append(b, `{"epoch":`...)
 	b = strconv.AppendInt(b, int64(epoch), 10)
@@ -92,7 +92,7 @@ func appendHead(b []byte, epoch revocation.Epoch, more bool, held, lease time.Du
 	return append(b, '"')
 }
 
-// shared is what a view knows beside revocations, each with the epoch of its
+// shared is the state of a view without revocations. Each part has the epoch of its
 // last change.
 type shared struct {
 	issuer       string
@@ -104,7 +104,8 @@ type shared struct {
 	clients      revocation.Epoch // of the last change of a client; 0 if not known
 }
 
-// appendMeta writes what is newer than after, and opens the list of revocations.
+// appendMeta writes the parts that are newer than after, and opens the list of
+// revocations.
 func (s *shared) appendMeta(b []byte, after revocation.Epoch) []byte {
 	member := func(name string, value any) {
 		text, err := json.Marshal(value)

@@ -11,8 +11,8 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// asker waits for the nodes from outside: it has a row only to ask with, which
-// says that it has left, so that nobody waits for it.
+// asker waits for the nodes without being one. It has a row only to send a request.
+// The row says that it has left, so that no other process waits for it.
 type asker struct {
 	store store.Store
 	now   func() time.Time
@@ -48,7 +48,7 @@ func (a *asker) enforcement(ctx context.Context, epoch revocation.Epoch, committ
 				if !open {
 					return
 				}
-				_ = a.peers.read(watching) // the loop reads again by itself
+				_ = a.peers.read(watching) // the loop repeats the read
 			}
 		}
 	})
@@ -66,6 +66,6 @@ func (a *asker) close() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), questionTime)
 	defer cancel()
-	// A row that stays behind counts for nothing, and is pruned some day.
+	// A row that remains counts for nothing, and is pruned later.
 	_ = a.store.Update(ctx, func(tx store.Tx) error { return tx.DeleteNode(ctx, a.row.ID) })
 }

@@ -10,19 +10,19 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// heart writes the node's row: one write at a time, so that the row never says
-// less than it did before.
+// heart writes the node's row, one write at a time, so that the row never goes back
+// to an earlier state.
 type heart struct {
 	mu  sync.Mutex
 	row store.Node // as last written
 
-	// What follows belongs to the goroutine that reads.
-	last, attempt time.Time // the last beat that was done, and that was tried
-	stuck         bool      // the disk takes no writes
+	// Only the reading goroutine uses the fields below.
+	last, attempt time.Time // the last successful heartbeat, and the last attempt
+	stuck         bool      // the disk refuses writes
 }
 
-// due is when the next beat is to begin: at a quarter of the lease, so that one
-// is done within every third. One that failed is tried again soon.
+// due returns the time of the next heartbeat: at a quarter of the lease, so that
+// one succeeds within every third. After a failure it is repeated soon.
 func (h *heart) due(lease time.Duration) time.Time {
 	due := h.last.Add(lease / 4)
 	if again := h.attempt.Add(min(pollEvery, lease/20)); h.attempt.After(h.last) && again.After(due) {
@@ -34,8 +34,8 @@ func (h *heart) due(lease time.Duration) time.Time {
 func (h *heart) tried(at time.Time) { h.attempt = at }
 func (h *heart) done(at time.Time)  { h.last = at }
 
-// writeRow says in the store how far this node and its followers have come. wake
-// is for when somebody waits for it.
+// writeRow stores the progress of this node and its followers. wake is set if
+// another node waits for it.
 func (n *Node) writeRow(ctx context.Context, wake bool) error {
 	n.beats.mu.Lock()
 	defer n.beats.mu.Unlock()
@@ -65,9 +65,8 @@ func (n *Node) written() store.Node {
 	return n.beats.row
 }
 
-// sayGoodbye removes the row if nothing rests on it any more. Otherwise the row
-// stands still, and counts for nothing once the leases that were granted have run
-// out.
+// sayGoodbye removes the row if nothing depends on it. Otherwise the row stops
+// changing, and counts for nothing when the granted leases have run out.
 func (n *Node) sayGoodbye() error {
 	_, t := n.hub.standing()
 	left := t.until.Sub(n.now())
@@ -89,8 +88,8 @@ func (n *Node) forgetRow() error {
 	return n.store.Update(ctx, func(tx store.Tx) error { return tx.DeleteNode(ctx, n.id) })
 }
 
-// history says by when an epoch was in the view, for receipts of which nobody
-// remembers the commit.
+// history records when epochs entered the view, for receipts whose commit time is
+// not known.
 type history struct {
 	mu   sync.Mutex
 	seen []sighting // ascending in both
@@ -102,15 +101,15 @@ type sighting struct {
 }
 
 const (
-	historyStep = 100 * time.Millisecond // sightings closer than that become one
+	historyStep = 100 * time.Millisecond // closer sightings are merged
 	historySize = 4096
 )
 
 func (h *history) add(epoch revocation.Epoch, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	// The last but one tells how long the last has been collecting; it takes the
-	// later instant, which errs on the late side.
+	// The entry before the last shows how long the last has been collecting. A
+	// merge takes the later instant, so an error is on the late side.
 	if n := len(h.seen); n > 1 && at.Sub(h.seen[n-2].at) < historyStep {
 		h.seen[n-1] = sighting{epoch, at}
 		return
@@ -127,7 +126,7 @@ func (h *history) clear() {
 	h.seen = nil
 }
 
-// by returns an instant at which the epoch was in the view, the earliest known.
+// by returns the earliest known instant at which the epoch was in the view.
 func (h *history) by(epoch revocation.Epoch) (time.Time, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

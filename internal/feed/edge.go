@@ -17,15 +17,15 @@ import (
 
 // EdgeConfig configures an [Edge].
 type EdgeConfig struct {
-	// Follower says which servers to follow. Its Downstream is the edge; without
-	// an Audience the edge validates for the server's first.
+	// Follower configures the servers to follow. Its Downstream is the edge.
+	// Without an Audience the edge validates for the server's first.
 	Follower follower.Config
-	Name     string // what people call this edge: host:port
+	Name     string // the display name of this edge: host:port
 }
 
-// Edge is a follower with followers of its own: a view without a database. It
-// grants no lease longer than what it has left itself, and confirms no more than
-// it and all its live followers enforce.
+// Edge is a follower that serves followers of its own: a view without a database.
+// It grants no lease longer than the rest of its own, and confirms only what it and
+// all its live followers enforce.
 type Edge struct {
 	config EdgeConfig
 	now    func() time.Time
@@ -39,10 +39,10 @@ type Edge struct {
 	closed  sync.Once
 
 	mu   sync.Mutex
-	told revocation.Epoch // the highest that was confirmed upstream
+	told revocation.Epoch // the highest epoch confirmed upstream
 }
 
-// OpenEdge follows the servers and returns once everything has come: see
+// OpenEdge follows the servers and returns after the first complete transfer: see
 // [follower.Open].
 func OpenEdge(ctx context.Context, config EdgeConfig) (*Edge, error) {
 	e := &Edge{config: config, now: config.Follower.Now, log: config.Follower.Logger, opened: make(chan struct{})}
@@ -67,8 +67,8 @@ func OpenEdge(ctx context.Context, config EdgeConfig) (*Edge, error) {
 	return e, nil
 }
 
-// Close gives the view up and ends the requests that are held. Whatever OpenEdge
-// started has ended when it returns.
+// Close ends the view and all pending polls. When it returns, everything that
+// OpenEdge started has ended.
 func (e *Edge) Close() error {
 	var err error
 	e.closed.Do(func() {
@@ -80,11 +80,10 @@ func (e *Edge) Close() error {
 	return err
 }
 
-// Drain ends the requests that are held and grants no lease any more: see
-// [Node.Drain].
+// Drain ends all pending polls and grants no more leases: see [Node.Drain].
 func (e *Edge) Drain() { e.hub.close() }
 
-// downstream is what the follower tells.
+// downstream receives the follower's changes.
 type downstream struct{ edge *Edge }
 
 func (d downstream) Update(u follower.Update) {
@@ -122,8 +121,8 @@ func (d downstream) Confirmed(view revocation.Epoch) (revocation.Epoch, int64) {
 	return d.edge.told, min(t.followers, maxReported)
 }
 
-// report confirms upstream when followers here have confirmed, rather than at the
-// next question.
+// report confirms upstream as soon as followers here have confirmed, without
+// waiting for the next poll.
 func (e *Edge) report(ctx context.Context) {
 	moved, stop := e.hub.watch()
 	defer stop()
@@ -134,7 +133,7 @@ func (e *Edge) report(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-moved:
-		case <-timer.C: // a lease may have run out, which nobody announces
+		case <-timer.C: // a lease may have run out, which sends no event
 			e.hub.tidyFollowers()
 		}
 		_, t := e.hub.standing()
@@ -149,13 +148,13 @@ func (e *Edge) report(ctx context.Context) {
 	}
 }
 
-// Follower returns the follower that the edge is.
+// Follower returns the follower under the edge.
 func (e *Edge) Follower() *follower.Follower { return e.up }
 
 // Validator returns the validator of the edge's view.
 func (e *Edge) Validator() *token.Validator { return e.up.Validator() }
 
-// Keys returns the keys that are trusted in the view.
+// Keys returns the trusted keys of the view.
 func (e *Edge) Keys() token.KeySource { return e.up.Keys() }
 
 // Settings returns the settings in force in the view.
@@ -167,10 +166,10 @@ func (e *Edge) Cache() *revocation.Cache { return e.up.Cache() }
 // Epoch returns the epoch up to which every change has been applied.
 func (e *Edge) Epoch() revocation.Epoch { return e.up.Epoch() }
 
-// Trusted reports whether the lease of the view still runs at now.
+// Trusted reports whether the lease of the view is running at now.
 func (e *Edge) Trusted(now time.Time) bool { return e.up.Trusted(now) }
 
-// Installation returns issuer and audience, as the server says.
+// Installation returns the server's issuer and audiences.
 func (e *Edge) Installation() store.Installation {
 	issuer, audience := e.up.Installation()
 	return store.Installation{Issuer: issuer, Audience: audience}
@@ -195,11 +194,11 @@ func (e *Edge) Ask(ctx context.Context, q Query, w Waiter) (a Answer, held bool,
 	return a, one != nil, err
 }
 
-// ClientsEpoch returns the epoch of the last change of a client, as the server
-// says; 0 if it is of a version that does not.
+// ClientsEpoch returns the epoch of the last change of a client, from the server; 0
+// if the server's version does not report it.
 func (e *Edge) ClientsEpoch() revocation.Epoch { return e.hub.clientsEpoch() }
 
-// RevokedBefore passes the question on.
+// RevokedBefore forwards the request upstream.
 func (e *Edge) RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error) {
 	a, left, err := e.up.LookUp(ctx, user, session)
 	if err != nil {
@@ -208,7 +207,7 @@ func (e *Edge) RevokedBefore(ctx context.Context, user, session string) (wire.Re
 	return wire.RevokedBefore{User: int64(a.User), Session: int64(a.Session), Epoch: int64(a.AsOf), LeaseMS: left.Milliseconds()}, nil
 }
 
-// Status returns how the edge stands now.
+// Status returns the current state of the edge.
 func (e *Edge) Status() Status {
 	up := e.up.Status()
 	epoch, t := e.hub.standing()

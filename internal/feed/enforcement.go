@@ -9,18 +9,18 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// Enforcement says on how many validators everything up to epoch is enforced,
-// after waiting at most wait for all of them. committed is the instant at which
-// the commit had returned, zero if nobody remembers.
+// Enforcement reports how many validators enforce everything up to epoch, after
+// waiting at most wait for all of them. committed is the time at which the commit
+// returned; zero if it is not known.
 //
-// An error says that the nodes could not be read; what was found out before is
-// returned with it.
+// An error means that the nodes could not be read. The results so far are returned
+// with it.
 func (n *Node) Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error) {
 	if committed.IsZero() {
 		committed = n.committedBy(epoch)
 	}
-	// Its own commit does not make a node count: it goes on answering followers
-	// from its view until that has the epoch.
+	// A node's own commit is not enough for it to count: it still answers followers
+	// from its view until the view has the epoch.
 	behind := n.AppliedUpTo(ctx, epoch)
 	moved, stop := n.hub.watch()
 	defer stop()
@@ -30,11 +30,11 @@ func (n *Node) Enforcement(ctx context.Context, epoch revocation.Epoch, committe
 	}
 	ask := func(context.Context) error {
 		n.peers.ask(epoch)
-		return n.peers.reads.join().wait(ctx) // the loop writes the row, too
+		return n.peers.reads.join().wait(ctx) // the loop also writes the row
 	}
 	read := func(ctx context.Context) error {
 		if err := behind; err != nil {
-			behind = nil // the next try may go better, but this one has taken its time
+			behind = nil // a retry may succeed, but this call has used its time
 			return err
 		}
 		return n.peers.reads.join().wait(ctx)
@@ -50,15 +50,15 @@ func (n *Node) committedBy(epoch revocation.Epoch) time.Time {
 	return n.now()
 }
 
-// standing is what this process itself counts for.
+// standing is the contribution of this process.
 type standing struct {
 	name  string
-	lease time.Duration // 0: it holds no view, and does not count
+	lease time.Duration // 0: it has no view and does not count
 	has   bool          // this process enforces the epoch
 	tally tally         // its followers
 }
 
-// rereadEvery is how often the nodes are read while a receipt waits, in case a
+// rereadEvery is the interval of reading the nodes while a receipt waits, in case a
 // wake-up was missed.
 const rereadEvery = 250 * time.Millisecond
 
@@ -66,8 +66,8 @@ func (p *peers) enforcement(ctx context.Context, epoch revocation.Epoch, committ
 	own func() standing, moved <-chan struct{}, ask, read func(context.Context) error,
 ) (wire.Enforcement, error) {
 	began := p.now()
-	// The nodes are read after the commit: one that enters later reads what was
-	// committed before it trusts its view.
+	// The nodes are read after the commit. A node that registers later reads the
+	// commit before it trusts its view.
 	err := p.within(ctx, read)
 	nodes, changed := p.live(p.now())
 	var by time.Time
@@ -75,17 +75,17 @@ func (p *peers) enforcement(ctx context.Context, epoch revocation.Epoch, committ
 	for {
 		now := p.now()
 		if !known {
-			// Nobody grants more than the longest lease of any node that is registered
-			// now, and nobody renews one without having read the change.
+			// No node grants more than the maximum lease of any node registered
+			// now, and no node renews a lease without having read the change.
 			by, known = committed.Add(longest(nodes, own())), err == nil
 		}
 		e := enforcement(epoch, nodes, own())
 		e.EffectiveBy = by.UTC()
 		if err != nil {
-			e.EffectiveEverywhere = false // there may be nodes that we do not know of
+			e.EffectiveEverywhere = false // there may be unknown nodes
 		}
 		if !e.EffectiveEverywhere && err == nil && now.After(by) {
-			e.EffectiveEverywhere, e.Waiting = true, []string{} // every lease from before it is over
+			e.EffectiveEverywhere, e.Waiting = true, []string{} // every earlier lease has run out
 		}
 		left := wait - now.Sub(began)
 		if e.EffectiveEverywhere || left <= 0 || ctx.Err() != nil {
@@ -117,7 +117,7 @@ func (p *peers) within(ctx context.Context, do func(context.Context) error) erro
 	return do(ctx)
 }
 
-// longest returns the longest lease of any node, with its margin.
+// longest returns the maximum lease of any node, with its margin.
 func longest(nodes []peer, own standing) time.Duration {
 	lease := own.lease
 	for _, n := range nodes {
@@ -129,7 +129,7 @@ func longest(nodes []peer, own standing) time.Duration {
 	return lease + Margin(lease)
 }
 
-// enforcement adds up what the nodes say about the epoch.
+// enforcement adds up the states of the nodes for the epoch.
 func enforcement(epoch revocation.Epoch, nodes []peer, own standing) wire.Enforcement {
 	e := wire.Enforcement{Waiting: []string{}}
 	add := func(followers, confirmed int64, waiting ...string) {
@@ -155,7 +155,7 @@ func enforcement(epoch revocation.Epoch, nodes []peer, own standing) wire.Enforc
 			add(1+n.Followers, 0, n.Name)
 		}
 		if n.Confirmed < epoch && n.ViewEpoch >= epoch && len(n.Waiting) == 0 {
-			e.Waiting = append(e.Waiting, n.Name) // its row does not say whom it waits for
+			e.Waiting = append(e.Waiting, n.Name) // its row does not name the followers that it waits for
 			e.Confirmed = min(e.Confirmed, e.Validators-1)
 		}
 	}
@@ -166,8 +166,8 @@ func enforcement(epoch revocation.Epoch, nodes []peer, own standing) wire.Enforc
 	return e
 }
 
-// Enforcement is [Node.Enforcement] for a process that holds no view: a command
-// that has committed to the store by itself.
+// Enforcement is [Node.Enforcement] for a process without a view: a command that
+// has committed to the store itself.
 func Enforcement(ctx context.Context, s store.Store, epoch revocation.Epoch, committed time.Time, wait time.Duration, now func() time.Time) (wire.Enforcement, error) {
 	asker := newAsker(s, now)
 	defer asker.close()

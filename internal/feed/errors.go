@@ -7,15 +7,15 @@ import (
 	"example.com/curfew/token"
 )
 
-// ErrLimited is wrapped by errors about a client that takes up more than one
-// client may: see the limits in README.md.
+// ErrLimited is wrapped by errors about a client that exceeds a limit: see the
+// limits in README.md.
 var ErrLimited = errors.New("feed: limit exceeded")
 
 var (
 	errClosed = errors.New("this node is shutting down: ask another")
 	errGone   = errors.New("the follower has gone")
 	errAgain  = errors.New("the follower has asked again, on another connection")
-	// errRecheck: clients have changed since the poll was authenticated.
+	// errRecheck means that clients have changed since the poll was authenticated.
 	errRecheck = errors.New("the credential is to be checked again")
 	errNoLease = errors.New("this node has not heard from its store for a lease: ask another")
 )

@@ -14,8 +14,8 @@ import (
 	"example.com/curfew/token/jwks"
 )
 
-// follow keeps the view current: it reads after every wake-up, for everybody who
-// asks, and once a second, and beats four times a lease.
+// follow keeps the view current: it reads after every wake-up, for every caller
+// that asks, and once a second. It sends four heartbeats in a lease.
 func (n *Node) follow(ctx context.Context) {
 	wake := n.store.Watch(ctx)
 	timer := time.NewTimer(pollEvery)
@@ -26,7 +26,7 @@ func (n *Node) follow(ctx context.Context) {
 			return
 		case _, open := <-wake:
 			if !open {
-				wake = nil // the store was closed; it is still asked, and says so
+				wake = nil // the store was closed; it is still read, and returns the error
 			}
 		case <-n.reads.kick:
 		case <-timer.C:
@@ -39,12 +39,12 @@ func (n *Node) follow(ctx context.Context) {
 	}
 }
 
-// pause is how long nothing needs to be done.
+// pause returns the time until the next work.
 func (n *Node) pause() time.Duration {
 	return max(time.Millisecond, min(pollEvery, n.beats.due(n.lease).Sub(n.now())))
 }
 
-// turn reads once, for everybody who has asked so far.
+// turn reads once, for all callers that have asked so far.
 func (n *Node) turn(ctx context.Context) {
 	p := n.reads.begin()
 	var err error
@@ -74,14 +74,15 @@ func (n *Node) fail(ctx context.Context, err error) {
 	}
 }
 
-// beat writes the node's row, then reads the changes. The lease runs from the
-// instant at which the beat began: whoever reads the nodes after a commit finds
-// this row, or this node's reading comes after that commit.
+// beat writes the node's row, then reads the changes. The lease runs from the start
+// of the heartbeat. Either a process that reads the nodes after a commit finds this
+// row, or this node's read comes after that commit.
 //
-// Where only the disk takes no writes, the row that is there does, if it stands
-// still: see store.ErrDisk. Whoever revokes is then a command beside this, the only
-// server. It sees the row for the first time after its commit, and waits out every
-// lease from before. Among several servers one may have given the row up by then.
+// If only the disk refuses writes, the existing row is enough while it does not
+// change: see store.ErrDisk. A revocation can then only come from a command beside
+// this server, which is the only one. The command first sees the row after its
+// commit, and waits for the end of every earlier lease. With several servers,
+// another one could already have given up the row.
 func (n *Node) beat(ctx context.Context) error {
 	began := n.now()
 	n.beats.tried(began)
@@ -97,7 +98,8 @@ func (n *Node) beat(ctx context.Context) error {
 	return nil
 }
 
-// noteDisk says when the disk begins to take no writes, and when it takes them again.
+// noteDisk logs when the disk begins to refuse writes, and when it accepts them
+// again.
 func (n *Node) noteDisk(ctx context.Context, err error) {
 	switch {
 	case err != nil && !n.beats.stuck:
@@ -130,8 +132,9 @@ func (n *Node) readChanges(ctx context.Context, lease token.Lease) (count int, l
 			return count, 0, err
 		}
 		if c.Clock < from {
-			// Loudly, and from the beginning. What is known of higher epochs is kept,
-			// but nothing is answered from it before everything has been read.
+			// Log it, and start from the beginning. Revocations with higher epochs
+			// are kept, but nothing is answered from them before everything has
+			// been read.
 			n.log.ErrorContext(ctx, "the store was restored from a backup: starting over from the beginning; revoke everyone unless `curfew restore` did",
 				"view", from.String(), "store", c.Clock.String())
 			n.distrust()
@@ -152,7 +155,7 @@ func (n *Node) readChanges(ctx context.Context, lease token.Lease) (count int, l
 		at = c.Epoch
 	}
 	if n.installation.Load() == nil {
-		return count, 0, nil // Open says so
+		return count, 0, nil // Open reports it
 	}
 	if u.startOver || u.epoch > n.Epoch() {
 		if lag = n.now().Sub(u.epoch.Time()); count == 0 {
@@ -174,8 +177,8 @@ func (n *Node) changesAfter(ctx context.Context, after revocation.Epoch) (store.
 	return n.store.ChangesAfter(ctx, after, pageLimit)
 }
 
-// take applies one answer of the store to what validators read, and notes it for
-// the followers.
+// take applies one answer of the store to the state that validators read, and
+// records it for the followers.
 func (n *Node) take(ctx context.Context, c store.Changes, u *update) error {
 	next := n.hub.shared // only this goroutine writes it
 	if u.shared != nil {
@@ -188,8 +191,8 @@ func (n *Node) take(ctx context.Context, c store.Changes, u *update) error {
 		u.shared = &next
 	}
 	n.cache.Apply(c.Revocations...)
-	// Those above the clock, too: one of them may be what has become of a row that
-	// stood below it when the clock was read.
+	// Also those above the clock: one of them may replace a row that was below the
+	// clock when it was read.
 	u.take(c.Revocations)
 	return nil
 }

@@ -12,31 +12,31 @@ import (
 	"example.com/curfew/token"
 )
 
-// hub answers followers from a view: that of a node, or that of an edge. One
-// lock guards everything, so that entering a follower, choosing the epoch of its
-// answer and granting its lease are one step: whoever counts the live followers
-// afterwards counts it, or else it was answered from a newer view.
+// hub answers followers from the view of a node or of an edge. One lock guards
+// everything, so that registering a follower, choosing the epoch of its answer and
+// granting its lease are one step. A later count of the live followers therefore
+// includes the follower, unless it was answered from a newer view.
 type hub struct {
 	now    func() time.Time
-	lease  time.Duration // the longest that is granted
-	margin time.Duration // zero: what Margin says of each lease
+	lease  time.Duration // the maximum lease to grant
+	margin time.Duration // zero: as Margin returns for each lease
 	// catchUp brings the view up to the store's clock as read after the call.
 	catchUp func(context.Context) error
 
 	mu       sync.Mutex
 	epoch    revocation.Epoch // of the view
-	trusted  token.Lease      // the view's own
+	trusted  token.Lease      // the lease of the view itself
 	shared   shared
-	log      *changelog.Log // everything up to epoch, and what came along with it
+	log      *changelog.Log // everything up to epoch, and later revocations that arrived with it
 	everyone revocation.Epoch
 	followed registry
-	history  int     // how often the store has begun another
+	history  int     // how often the store has begun another history
 	waiting  []*held // for epoch to move
 	heldBy   map[string]*held
 	tails    map[revocation.Epoch]*tail
 	watchers map[chan struct{}]struct{}
 	tidied   time.Time
-	checked  int // where the next look for pollers that have gone begins
+	checked  int // where the next check for dropped polls begins
 	checking bool
 	refused  int64 // polls that exceeded a limit
 	closed   bool
@@ -54,18 +54,18 @@ func newHub(now func() time.Time, lease, margin time.Duration, catchUp func(cont
 	}
 }
 
-// update is how the view moves on.
+// update is a change of the view.
 type update struct {
-	startOver   bool // the store began another history: forget what was confirmed
+	startOver   bool // the store began another history: confirmations are void
 	epoch       revocation.Epoch
 	lease       token.Lease // the zero Lease leaves it as it is
 	shared      *shared     // nil leaves it as it is
 	everyone    revocation.Epoch
 	log         *changelog.Log          // everything from the beginning, if not nil
-	revocations []revocation.Revocation // else what is new
+	revocations []revocation.Revocation // otherwise the new revocations
 }
 
-// startLog says that what is taken from now on is all there is.
+// startLog marks the revocations that follow as the complete list.
 func (u *update) startLog() { u.log = &changelog.Log{} }
 
 // take adds revocations.
@@ -82,8 +82,8 @@ func (u *update) take(revocations []revocation.Revocation) {
 	u.revocations = append(u.revocations, revocations...)
 }
 
-// publish moves the view on. Keys, settings and the cache have it already. The
-// caller is the only one who publishes.
+// publish updates the view. Keys, settings and the cache are already up to date.
+// Calls do not overlap.
 func (h *hub) publish(u update) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -93,7 +93,7 @@ func (h *hub) publish(u update) {
 		h.followed.forget()
 	}
 	if u.log != nil {
-		u.log.Settled() // it was just read from where there is one entry a scope
+		u.log.Settled() // the source has one entry for each scope
 		h.log = u.log
 	}
 	h.everyone = max(h.everyone, u.everyone)
@@ -112,8 +112,8 @@ func (h *hub) publish(u update) {
 	}
 }
 
-// tidy forgets followers whose leases have run out, and has the log compacted
-// when it is due.
+// tidy removes followers whose leases have run out, and compacts the log when it is
+// due.
 func (h *hub) tidy() {
 	h.tidyFollowers()
 	h.mu.Lock()
@@ -126,8 +126,8 @@ func (h *hub) tidy() {
 	h.running.Go(func() { h.compact(from, log, everyone) }) // ends by itself; close waits
 }
 
-// compact drops from the log what decides nothing any more. It works on a copy:
-// with a million entries it takes a while.
+// compact removes from the log the entries that no longer affect a decision. It
+// works on a copy, because a million entries take a while.
 func (h *hub) compact(from, log *changelog.Log, everyone revocation.Epoch) {
 	last := log.Last()
 	smaller := log.Compacted(everyone)
@@ -135,7 +135,7 @@ func (h *hub) compact(from, log *changelog.Log, everyone revocation.Epoch) {
 	defer h.mu.Unlock()
 	h.compacting = false
 	if h.log != from || from.Merged() != log.Merged() {
-		return // it is another by now; next time
+		return // the log was replaced; next time
 	}
 	for more := true; more; {
 		var since changelog.Page
@@ -146,7 +146,7 @@ func (h *hub) compact(from, log *changelog.Log, everyone revocation.Epoch) {
 	h.log = smaller
 }
 
-// tidyEvery is the least time between two walks over all followers.
+// tidyEvery is the minimum time between two walks over all followers.
 const tidyEvery = time.Second
 
 func (h *hub) tidyFollowers() {
@@ -166,7 +166,7 @@ func (h *hub) tidyFollowers() {
 	}
 }
 
-// close ends every request that is held, and grants no lease any more.
+// close ends every pending poll and grants no more leases.
 func (h *hub) close() {
 	defer h.running.Wait()
 	h.mu.Lock()
@@ -180,16 +180,17 @@ func (h *hub) close() {
 	h.tellLocked()
 }
 
-// count says whether the view has the epoch, and how many live followers have.
-// Both at once: a follower that enters later is answered from that view.
+// count returns whether the view has the epoch, and how many live followers have
+// it. Both are read at once: a follower that is registered later is answered from
+// that view.
 func (h *hub) count(epoch revocation.Epoch) (bool, tally) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.epoch >= epoch, h.followed.tally(epoch, h.epoch, h.now())
 }
 
-// standing says what may be said about the view as a whole: its epoch, and what
-// stands behind it at that epoch.
+// standing returns the epoch of the view, and the tally of its followers at that
+// epoch.
 func (h *hub) standing() (revocation.Epoch, tally) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -232,9 +233,8 @@ func (h *hub) tellLocked() {
 	}
 }
 
-// recordAck stores what the follower says of itself, ignoring an acknowledgement
-// above the clock, and returns that with the current history number. The error
-// wraps ErrLimited.
+// recordAck stores the follower's acknowledgement, ignoring one above the clock,
+// and returns it with the current history number. The error wraps ErrLimited.
 func (h *hub) recordAck(q *Query) (confirmed revocation.Epoch, history int, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -252,7 +252,7 @@ func (h *hub) recordAck(q *Query) (confirmed revocation.Epoch, history int, err 
 	return confirmed, h.history, nil
 }
 
-// answer answers at once if it can or must; else it holds the poll, and reports
+// answer answers at once if it can or must. Otherwise it holds the poll and reports
 // that it waits.
 func (h *hub) answer(one *held, must bool) (a Answer, waits bool, err error) {
 	h.mu.Lock()
@@ -275,13 +275,14 @@ func (h *hub) answer(one *held, must bool) (a Answer, waits bool, err error) {
 	}
 	page, more := h.log.After(q.After)
 	if more {
-		// What moved on may be on a later page: no lease, and nothing confirmed.
+		// A row that has moved may be on a later page: no lease, and nothing is
+		// confirmed.
 		a = Answer{Epoch: page.Last(), More: true, tail: h.tailOf(q.After, page)}
 		a.head = appendHead(make([]byte, 0, 128), a.Epoch, true, 0, 0, now)
 		return a, false, nil
 	}
 	if q.Follower == "" {
-		left = 0 // a client that only looks, and that could not be counted
+		left = 0 // a client without a follower name, which cannot be counted
 	} else if granted, waits, err := h.grantLocked(one, left, now); waits || err != nil {
 		return Answer{}, waits, err
 	} else {
@@ -298,9 +299,9 @@ func (h *hub) answer(one *held, must bool) (a Answer, waits bool, err error) {
 	return a, false, nil
 }
 
-// grantLocked enters the follower with the lease that comes with an answer at the
-// view's epoch, and returns that. A follower that is overdue and has no lease left
-// waits for a moment first.
+// grantLocked registers the follower with the lease of an answer at the view's
+// epoch, and returns the lease. An overdue follower without a running lease waits
+// for a moment first.
 func (h *hub) grantLocked(one *held, left time.Duration, now time.Time) (lease time.Duration, waits bool, err error) {
 	if err := h.followed.admit(&one.q, now); err != nil {
 		h.refused++
@@ -324,8 +325,8 @@ func (h *hub) grantLocked(one *held, left time.Duration, now time.Time) (lease t
 	return lease, false, nil
 }
 
-// mostTails bounds how many answers are kept for others who ask from the same
-// position. Followers stand at few; who asks from thousands is none.
+// mostTails is the maximum number of cached answers for other followers at the same
+// position. Genuine followers are at few positions.
 const mostTails = 64
 
 func (h *hub) marginOf(lease time.Duration) time.Duration {

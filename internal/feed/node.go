@@ -1,8 +1,8 @@
-// Package feed is a node's view of the shared state, and the feed from which
-// others get theirs: the change feed of the contract, section 6.
+// Package feed keeps a node's view of the shared state current, and serves it to
+// followers: the change feed of the contract, section 6.
 //
-// A [Node] reads the store; an [Edge] follows a server. Both answer followers
-// from a hub, and both know who has confirmed what.
+// A [Node] reads the store; an [Edge] follows a server. Both answer followers from
+// a hub, and both know which follower has confirmed which epoch.
 package feed
 
 import (
@@ -21,7 +21,7 @@ import (
 	"example.com/curfew/token"
 )
 
-// DefaultLease is how long a view may be trusted unless told otherwise.
+// DefaultLease is the default lease of a view.
 const DefaultLease = 15 * time.Second
 
 // The bounds of a lease.
@@ -30,40 +30,41 @@ const (
 	LongestLease  = time.Hour
 )
 
-// Margin is what is added to a lease of the length given before it counts as
-// over, for clocks that do not run at the same speed: a fifteenth, at least 1 s.
+// Margin returns the time added to a lease of the given length before it counts as
+// over, for clocks of different speed: a fifteenth, at least 1 s.
 func Margin(lease time.Duration) time.Duration { return max(time.Second, lease/15) }
 
 const (
-	// questionTime bounds one question to the store, and every call that waits
-	// for one.
+	// questionTime is the maximum time of one query to the store, and of every call
+	// that waits for one.
 	questionTime = 2 * time.Second
-	// pollEvery is the longest time between two looks at the store's clock.
+	// pollEvery is the maximum time between two reads of the store's clock.
 	pollEvery = time.Second
-	// pageLimit is how many revocations are read at a time.
+	// pageLimit is the number of revocations per read.
 	pageLimit = 10_000
 )
 
 // Config configures a [Node]. Store is required.
 type Config struct {
 	Store store.Store
-	// Name is what people call this node: host:port.
+	// Name is the display name of this node: host:port.
 	Name    string
 	Version string
-	// Lease is how long the view may be trusted without a word from the store.
-	// Zero means DefaultLease; else it is from ShortestLease to LongestLease.
+	// Lease is how long the view is trusted without an answer of the store. Zero
+	// means DefaultLease; other values are from ShortestLease to LongestLease.
 	Lease time.Duration
-	// Margin is added to every lease of somebody else before it counts as over.
-	// Zero means what the function Margin says.
+	// Margin is added to every lease of another process before it counts as over.
+	// Zero means the result of the function Margin.
 	Margin time.Duration
 	// CacheSize is the capacity of the cache of revocations. Zero means
 	// revocation.DefaultCapacity.
 	CacheSize int
-	// OnKeys, if not nil, is given all rows of keys whenever they have changed,
-	// before the view says that it has them. It must not wait for the view.
+	// OnKeys, if not nil, is called with all rows of keys whenever they have
+	// changed, before the view includes them. It must not wait for the view.
 	OnKeys func(context.Context, []store.Key) error
-	// OnRead, if not nil, is told of each question to the store: how many
-	// revocations came, how old the newest was, and the error. It must be quick.
+	// OnRead, if not nil, is called after each query to the store with the number
+	// of new revocations, the age of the newest, and the error. It must return
+	// quickly.
 	OnRead func(revocations int, lag time.Duration, err error)
 	Now    func() time.Time // nil means time.Now
 	Logger *slog.Logger     // nil discards
@@ -109,7 +110,7 @@ type Node struct {
 	closed  sync.Once
 }
 
-// Open enters the node in the store, reads everything, and keeps the view
+// Open registers the node in the store, reads everything, and keeps the view
 // current until Close. The store must have an installation.
 func Open(ctx context.Context, config Config) (*Node, error) {
 	if l := config.lease(); l < ShortestLease || l > LongestLease {
@@ -147,8 +148,8 @@ func Open(ctx context.Context, config Config) (*Node, error) {
 	return n, nil
 }
 
-// Close gives the view up, ends the requests that are held, and says goodbye to
-// the other nodes. Whatever Open started has ended when it returns.
+// Close ends the view and all pending polls, and unregisters the node. When it
+// returns, everything that Open started has ended.
 func (n *Node) Close() error {
 	var err error
 	n.closed.Do(func() {
@@ -162,15 +163,15 @@ func (n *Node) Close() error {
 	return err
 }
 
-// Drain ends the requests that are held and grants no lease any more, so that
-// followers move to another node. Everything else goes on until Close: what is
-// under way can still be checked, committed and confirmed.
+// Drain ends all pending polls and grants no more leases, so that followers move to
+// another node. Everything else continues until Close: pending requests can still
+// be checked, committed and confirmed.
 func (n *Node) Drain() { n.hub.close() }
 
 // ID returns the random name of this process among the nodes.
 func (n *Node) ID() string { return n.id }
 
-// Keys returns the keys that are trusted in the view.
+// Keys returns the trusted keys of the view.
 func (n *Node) Keys() token.KeySource { return &n.keys }
 
 // Settings returns the settings in force in the view.
@@ -183,7 +184,8 @@ func (n *Node) Cache() *revocation.Cache { return n.cache }
 func (n *Node) Installation() store.Installation { return *n.installation.Load() }
 
 // Validator returns a validator on this view. audience must be one of the
-// installation's; "" means its first. observe may be nil. The caller closes it.
+// installation's; "" means its first. observe may be nil. The caller must close the
+// validator.
 func (n *Node) Validator(audience string, observe func(token.Reason, time.Duration)) (*token.Validator, error) {
 	in := n.Installation()
 	if audience == "" && len(in.Audience) > 0 {
@@ -197,17 +199,17 @@ func (n *Node) Validator(audience string, observe func(token.Reason, time.Durati
 }
 
 // Changes answers a follower (contract, section 6): at once if there is something
-// newer than its position, else when something comes, at the latest after a third
-// of the lease. The follower is entered, its epoch chosen and its lease granted in
-// one step.
+// newer than its position, otherwise when a change comes, and after a third of the
+// lease at the latest. Registering the follower, choosing its epoch and granting
+// its lease are one step.
 //
-// Errors wrap [ErrStartOver], [ErrLimited], or [token.ErrUnavailable] when this node's own lease
-// has run out or it is closing, or are those of ctx or of the
+// Errors wrap [ErrStartOver] or [ErrLimited]; or [token.ErrUnavailable] if this
+// node's own lease has run out or it is closing; or are those of ctx or of the
 // credential.
 func (n *Node) Changes(ctx context.Context, q Query) (Answer, error) { return n.hub.changes(ctx, q) }
 
-// Ask is Changes for a follower that does not keep a goroutine waiting: if the
-// answer is to wait, held is true, and w is told.
+// Ask is Changes for a follower without a waiting goroutine: if held is true, the
+// answer is delivered to w later.
 func (n *Node) Ask(ctx context.Context, q Query, w Waiter) (a Answer, held bool, err error) {
 	a, one, err := n.hub.ask(ctx, q, w)
 	return a, one != nil, err
@@ -233,13 +235,14 @@ func (n *Node) RevokedBefore(ctx context.Context, user, session string) (wire.Re
 	return wire.RevokedBefore{User: int64(a.User), Session: int64(a.Session), Epoch: int64(a.AsOf), LeaseMS: left.Milliseconds()}, nil
 }
 
-// answerOf counts everyone's revocation as the user's and the session's: rows that
-// it outdates may have been pruned, and who asks may not have heard of it yet.
+// answerOf applies the revocation of everyone to the user and the session: rows
+// that it outdates may have been pruned, and the follower may not have received it
+// yet.
 func answerOf(r store.RevokedBefore) revocation.Answer {
 	return revocation.Answer{User: max(r.User, r.Everyone), Session: max(r.Session, r.Everyone), AsOf: r.Clock}
 }
 
-// source answers for what the node's own cache has forgotten.
+// source answers for entries that the node's own cache has evicted.
 type source struct{ store store.Store }
 
 func (s source) RevokedBefore(ctx context.Context, user, session string) (revocation.Answer, error) {
@@ -250,11 +253,11 @@ func (s source) RevokedBefore(ctx context.Context, user, session string) (revoca
 	return answerOf(r), nil
 }
 
-// CatchUp returns nil once the view includes everything up to the store's clock
-// as read after the call. It takes no longer than 2 s.
+// CatchUp returns nil once the view includes everything up to the store's clock as
+// read after the call began. It takes at most 2 s.
 func (n *Node) CatchUp(ctx context.Context) error {
 	if f := n.failed.Load(); f != nil && n.now().Sub(f.at) < failFast {
-		return unavailable(f.err) // it cannot be told now; nobody needs to ask that often
+		return unavailable(f.err) // unknown now; the failure is returned for a while
 	}
 	ctx, cancel := context.WithTimeout(ctx, questionTime)
 	defer cancel()
@@ -265,14 +268,14 @@ func (n *Node) CatchUp(ctx context.Context) error {
 }
 
 // Applied merges revocations that this process has just committed, so that this
-// node refuses at once, and reads on for the sake of its followers.
+// node refuses at once. It then reads on for its followers.
 func (n *Node) Applied(revocations ...revocation.Revocation) {
 	n.cache.Apply(revocations...)
 	n.reads.join()
 }
 
-// AppliedUpTo reads until the view has what this process has committed at epoch.
-// The error wraps [token.ErrUnavailable].
+// AppliedUpTo reads until the view contains what this process has committed at
+// epoch. The error wraps [token.ErrUnavailable].
 func (n *Node) AppliedUpTo(ctx context.Context, epoch revocation.Epoch) error {
 	if n.Epoch() >= epoch {
 		return nil
@@ -282,11 +285,11 @@ func (n *Node) AppliedUpTo(ctx context.Context, epoch revocation.Epoch) error {
 
 var _ token.View = (*Node)(nil)
 
-// failure is why the store could last not be asked.
+// failure is the last error of the store.
 type failure struct {
 	at  time.Time
 	err error
 }
 
-// failFast is how long a failure answers for those who would ask again.
+// failFast is how long a failure is returned to new callers without another query.
 const failFast = 50 * time.Millisecond

@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// passes lets any number of callers wait for a piece of work that begins after
-// they have called: those who call before it begins share it.
+// passes lets callers wait for a piece of work that begins after their call. All
+// callers before its begin share it.
 type passes struct {
-	kick chan struct{} // has a value when somebody waits
+	kick chan struct{} // has a value when a caller waits
 
 	mu   sync.Mutex
 	next *pass
@@ -23,7 +23,7 @@ func newPasses() *passes {
 	return &passes{kick: make(chan struct{}, 1), next: &pass{done: make(chan struct{})}}
 }
 
-// join returns the pass that begins next, and asks for it.
+// join requests the next pass and returns it.
 func (p *passes) join() *pass {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -34,7 +34,7 @@ func (p *passes) join() *pass {
 	return p.next
 }
 
-// begin returns the pass that begins now.
+// begin starts the next pass and returns it.
 func (p *passes) begin() *pass {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -9,29 +9,29 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// peers are the nodes as this process has seen them in the store.
+// peers are the nodes as this process has read them from the store.
 type peers struct {
 	store store.NodeReader
 	now   func() time.Time
-	self  string // left out: a node knows better about itself
+	self  string // excluded: this node has its own state
 	reads *passes
 
 	mu    sync.Mutex
 	nodes []peer
 	asks  revocation.Epoch // the highest epoch that a receipt here waits for
-	// changed is closed when a row has.
+	// changed is closed when a row changes.
 	changed chan struct{}
 }
 
-// peer is a row, and when it was last seen to move, by this process's monotonic
-// clock. A fresh reader counts from its first look.
+// peer is a row, and when it was last seen to change, by this process's monotonic
+// clock. A new reader counts from its first read.
 type peer struct {
 	store.Node
 	moved time.Time
 }
 
-// dead reports whether the row has stood still so long that its node, and
-// whoever that granted a lease to, has none any more.
+// dead reports whether the row has not changed for so long that neither its node
+// nor any follower of the node can still have a lease.
 func (p *peer) dead(now time.Time) bool {
 	lease := time.Duration(p.LeaseMS) * time.Millisecond
 	return p.Left || now.Sub(p.moved) > lease+Margin(lease)
@@ -53,7 +53,7 @@ func (p *peers) read(ctx context.Context) error {
 	return nil
 }
 
-// see takes down the rows as they were read by now.
+// see stores the rows that were read at now.
 func (p *peers) see(rows []store.Node, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -84,8 +84,8 @@ func (p *peers) see(rows []store.Node, now time.Time) {
 	}
 }
 
-// live returns the nodes that may still have, or have granted, a lease; changed
-// is closed when that may be outdated.
+// live returns the nodes that may still have a lease, or have granted one. changed
+// is closed when the result may be outdated.
 func (p *peers) live(now time.Time) (nodes []peer, changed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -97,8 +97,8 @@ func (p *peers) live(now time.Time) (nodes []peer, changed <-chan struct{}) {
 	return nodes, p.changed
 }
 
-// ask asks the other nodes to say when they have the epoch. It reports whether
-// they do not know of that yet.
+// ask requests that the other nodes report when they have the epoch. It returns
+// true if they do not know of the request yet.
 func (p *peers) ask(epoch revocation.Epoch) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -113,7 +113,7 @@ func (p *peers) asking() revocation.Epoch {
 	return p.asks
 }
 
-// asked returns the highest epoch that the others ask for.
+// asked returns the highest epoch that the other nodes request.
 func (p *peers) asked() revocation.Epoch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -124,8 +124,8 @@ func (p *peers) asked() revocation.Epoch {
 	return e
 }
 
-// watchPeers reads the nodes after every wake-up and once a second, and writes
-// this node's row when another waits for it, or when followers have come or gone.
+// watchPeers reads the nodes after every wake-up and once a second. It writes this
+// node's row when another node waits for it, or when followers have come or gone.
 func (n *Node) watchPeers(ctx context.Context) {
 	wake := n.store.Watch(ctx)
 	moved, stop := n.hub.watch()
@@ -134,8 +134,8 @@ func (n *Node) watchPeers(ctx context.Context) {
 	defer timer.Stop()
 	var lastWrite time.Time
 	for {
-		// A confirmation matters only while somebody waits for one, and a crowd of
-		// them is looked at once.
+		// A confirmation only matters while a receipt waits for one, and many
+		// confirmations are handled at once.
 		heard := moved
 		if !n.waitedFor() {
 			heard = nil
@@ -162,7 +162,7 @@ func (n *Node) watchPeers(ctx context.Context) {
 		}
 		next := pollEvery
 		if n.waitedFor() {
-			next = pollEvery / 10 // a lease may run out meanwhile, which nobody announces
+			next = pollEvery / 10 // a lease may run out, which sends no event
 		}
 		if wanted, urgent := n.wantsRow(); wanted {
 			pause := pollEvery
@@ -173,7 +173,7 @@ func (n *Node) watchPeers(ctx context.Context) {
 				next = min(next, pause)
 			} else {
 				lastWrite = n.now()
-				_ = n.writeRow(ctx, urgent) // the next beat says what is wrong, and every wake-up tries again
+				_ = n.writeRow(ctx, urgent) // the next heartbeat reports the error, and every wake-up retries
 			}
 		}
 		timer.Reset(next)
@@ -184,15 +184,15 @@ func (n *Node) watchPeers(ctx context.Context) {
 }
 
 const (
-	rowPause   = 5 * time.Millisecond // between two writes that somebody waits for
-	crowdPause = time.Millisecond     // between two looks at who has confirmed
+	rowPause   = 5 * time.Millisecond // between two writes for a waiting receipt
+	crowdPause = time.Millisecond     // between two checks of the confirmations
 )
 
 // waitedFor reports whether another node waits for this one to confirm.
 func (n *Node) waitedFor() bool { return n.written().Confirmed < n.peers.asked() }
 
-// wantsRow reports whether the row should be written before the next beat, and
-// whether somebody waits for that.
+// wantsRow reports whether the row should be written before the next heartbeat, and
+// whether another node waits for it.
 func (n *Node) wantsRow() (wanted, urgent bool) {
 	row := n.written()
 	epoch, t := n.hub.standing()

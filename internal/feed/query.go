@@ -11,54 +11,53 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// ErrStartOver: the position that a follower claims lies above the store's clock
-// as read afresh, so the store was restored from a backup. The follower begins
-// again from 0 and keeps the higher epochs that it knows.
+// ErrStartOver means that the follower's position is above the store's clock as
+// just read, so the store was restored from a backup. The follower begins again
+// from 0 and keeps the higher epochs that it knows.
 var ErrStartOver = errors.New("feed: the store is behind that position: start over from after=0")
 
-// ErrBadQuery is wrapped by errors about a question that is not well formed.
+// ErrBadQuery is wrapped by errors about a malformed query.
 var ErrBadQuery = errors.New("feed: bad query")
 
-// Query is a follower's question.
+// Query is a follower's poll.
 type Query struct {
-	// After is the follower's position: it has everything up to here.
+	// After is the follower's position: it has everything up to this epoch.
 	After revocation.Epoch
-	// Confirmed is the last epoch that it has applied from an answer without
-	// more; what it and all behind it enforce.
+	// Confirmed is the epoch that the follower and all followers behind it enforce:
+	// the last one that it has applied from an answer without more.
 	Confirmed revocation.Epoch
-	// Wait is how long it would wait if there is nothing newer. Zero asks the
-	// store before answering: the follower wants to catch up.
+	// Wait is the maximum wait if there is nothing newer. Zero asks the store
+	// before answering, for a follower that catches up.
 	Wait time.Duration
 	// Follower is the random name of the follower's process. Without one the
 	// answer grants no lease.
 	Follower string
-	// Client is the id of its client, and FollowerName what people call that.
+	// Client is the id of its client, and FollowerName the client's display name.
 	Client       string
 	FollowerName string
 	// Behind is the number of live followers behind it.
 	Behind int64
 	// Credential is checked again if clients have changed since the view had
-	// ClientsEpoch. Nil: never.
+	// ClientsEpoch. Nil is never checked.
 	Credential   Credential
 	ClientsEpoch revocation.Epoch
 }
 
-// Credential is what a client has proven itself with.
+// Credential is the proof with which a client was authenticated.
 type Credential interface {
-	// Check returns nil if the client may still follow, as known once the view has
-	// reached its present epoch. The error is the answer to the follower. It is
-	// called by many at once.
+	// Check returns nil if the client may still follow at the view's current epoch.
+	// The error is the answer to the follower. It must be safe for concurrent use.
 	Check(ctx context.Context) error
 }
 
-// The bounds of what a query may say.
+// The bounds of a query.
 const (
 	longestWait       = 5 * time.Minute
 	longestFollowerID = 64
 )
 
-// ParseQuery reads the query string of GET /v1/changes. Client, FollowerName,
-// Credential and ClientsEpoch are left to the caller. Errors wrap [ErrBadQuery].
+// ParseQuery reads the query string of GET /v1/changes. The caller sets Client,
+// FollowerName, Credential and ClientsEpoch. Errors wrap [ErrBadQuery].
 func ParseQuery(values url.Values) (Query, error) {
 	var q Query
 	for name, into := range map[string]func(n int64){

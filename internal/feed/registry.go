@@ -7,20 +7,20 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// registry knows the followers that hold a lease from here. The hub's lock
-// guards it.
+// registry holds the followers with a lease from this hub. The hub's lock guards
+// it.
 type registry struct {
 	limits  limits
 	byKey   map[string]*entry
-	list    []*entry // the same, for walking
+	list    []*entry // the same entries, for iteration
 	clients map[string]*usage
-	swept   time.Time // when lapsed entries were last dropped for lack of room
+	swept   time.Time // when lapsed entries were last dropped for space
 }
 
-// limits bound what one client may take up.
+// limits are the limits of one client.
 type limits struct {
 	followers int   // live followers
-	behind    int64 // followers that those say stand behind them, in sum
+	behind    int64 // sum of the followers that they report behind them
 	held      int   // pending polls
 }
 
@@ -28,12 +28,12 @@ type limits struct {
 // by 10 000 new ones within a lease.
 var defaultLimits = limits{followers: 20_000, behind: 1_000_000, held: 20_000}
 
-// maxReported is the highest number of followers that an edge reports to its own
-// server: a client of the edge that exaggerates must not use up the limit of the
-// edge's client.
+// maxReported is the maximum number of followers that an edge reports to its own
+// server, so that a client of the edge that exaggerates cannot use up the limit of
+// the edge's client.
 const maxReported = 100_000
 
-// usage is what one client takes up.
+// usage is the use of the limits by one client.
 type usage struct {
 	followers int
 	behind    int64
@@ -41,52 +41,53 @@ type usage struct {
 }
 
 const (
-	// minLease is granted to a follower that is overdue and has used up its lease.
-	// It is just enough to apply the answer: the next poll confirms it, and gets a
-	// whole lease. Followers take an answer without a lease for an error.
+	// minLease is granted to an overdue follower without a running lease. It is
+	// just enough to apply the answer: the next poll confirms it and gets a full
+	// lease. Followers treat an answer without a lease as an error.
 	minLease = time.Millisecond
-	// overduePause is how long the answer to such a follower is delayed, so that a
+	// overduePause is the delay of the answer to such a follower, so that a
 	// follower that never confirms does not poll in a busy loop.
 	overduePause = 250 * time.Millisecond
 	// rememberFor is how long a follower that has left without confirming stays
-	// known to be overdue.
+	// registered as overdue.
 	rememberFor = 5 * time.Minute
-	// maxGrants bounds what is kept of a follower's unconfirmed leases; later ones
-	// are merged, to the follower's disadvantage.
+	// maxGrants is the maximum number of unconfirmed leases stored for a follower.
+	// Later ones are merged, to the follower's disadvantage.
 	maxGrants = 4
 )
 
-// entry is one process that follows.
+// entry is one follower process.
 type entry struct {
 	key, client, name string
 	at                int // its index in list
-	// confirmed never falls: what is enforced there stays enforced.
+	// confirmed never decreases: a revocation that is enforced stays enforced.
 	confirmed revocation.Epoch
 	behind    int64
-	// until is when the last lease that was granted has run out, margin included,
-	// by this process's monotonic clock: that stops while the machine sleeps,
-	// which makes a follower live too long rather than too short. end is the same
-	// without the margin.
+	// until is when the last granted lease has run out, margin included, by this
+	// process's monotonic clock. That clock stops while the machine sleeps, so a
+	// follower counts as live too long, never too short. end is the same without
+	// the margin.
 	until, end time.Time
 	// settled is when the leases that came with confirmed epochs have run out;
 	// unconfirmed are the others, by epoch.
 	settled     time.Time
 	unconfirmed []grant
-	lapsed      bool // its leases have run out, and it is only remembered
+	lapsed      bool // its leases have run out; only its state is kept
 }
 
-// grant is a lease that came with an epoch which the follower has not confirmed.
+// grant is a lease that came with an unconfirmed epoch.
 type grant struct {
 	epoch, last revocation.Epoch // of the answer; last is higher where grants were merged
 	until       time.Time        // when the lease has run out, margin included
-	// due is when the follower must have confirmed. A follower with followers
-	// behind it has until dueBehind: it may have to wait until their leases end.
+	// due is the time by which the follower must have confirmed. A follower with
+	// followers behind it has until dueBehind, because it may have to wait for the
+	// end of their leases.
 	due, dueBehind time.Time
 }
 
 func (q *Query) key() string { return q.Client + "\x00" + q.Follower }
 
-// usageOf returns what a client takes up, to be changed.
+// usageOf returns the modifiable usage of a client.
 func (r *registry) usageOf(client string) *usage {
 	u := r.clients[client]
 	if u == nil {
@@ -99,20 +100,20 @@ func (r *registry) usageOf(client string) *usage {
 	return u
 }
 
-// release forgets a client that takes up nothing.
+// release removes a client without any usage.
 func (r *registry) release(client string, u *usage) {
 	if *u == (usage{}) {
 		delete(r.clients, client)
 	}
 }
 
-// admit returns an error that wraps ErrLimited if the query would take its client
-// over a limit.
+// admit returns an error that wraps ErrLimited if the query would exceed a limit of
+// its client.
 func (r *registry) admit(q *Query, now time.Time) error {
 	err := r.exceeded(q)
 	if err != nil && now.Sub(r.swept) >= tidyEvery {
 		r.swept = now
-		r.sweep(now, 0) // those that are only remembered make room
+		r.sweep(now, 0) // remove entries without a running lease
 		err = r.exceeded(q)
 	}
 	return err
@@ -136,8 +137,8 @@ func (r *registry) exceeded(q *Query) error {
 	return nil
 }
 
-// recordAck stores what a follower that holds a lease says of itself, and reports
-// whether that changed anything.
+// recordAck stores the acknowledgement of a follower with a lease, and reports
+// whether it changed anything.
 func (r *registry) recordAck(q *Query, confirmed revocation.Epoch) bool {
 	e := r.byKey[q.key()]
 	if e == nil {
@@ -149,7 +150,7 @@ func (r *registry) recordAck(q *Query, confirmed revocation.Epoch) bool {
 	return e.confirm(confirmed) || changed
 }
 
-// confirm raises what the follower has confirmed, and reports whether it rose.
+// confirm raises the confirmed epoch of the follower, and reports whether it rose.
 func (e *entry) confirm(epoch revocation.Epoch) bool {
 	if epoch <= e.confirmed {
 		return false
@@ -178,8 +179,8 @@ func (e *entry) overdue(now time.Time) bool {
 	return !now.Before(e.unconfirmed[0].due)
 }
 
-// lease returns the lease that an answer may grant where left is the longest: if
-// the follower is overdue, only what it has left of the leases from before.
+// lease returns the lease that an answer may grant, where left is the maximum. An
+// overdue follower gets only the rest of its earlier leases.
 func (e *entry) lease(left time.Duration, now time.Time) time.Duration {
 	if !e.overdue(now) {
 		return left
@@ -187,8 +188,8 @@ func (e *entry) lease(left time.Duration, now time.Time) time.Duration {
 	return max(minLease, min(left, e.end.Sub(now).Truncate(time.Millisecond)))
 }
 
-// enter makes a follower live for a lease and its margin that come with an answer
-// at epoch. It reports whether the follower was not live before.
+// enter makes a follower live for the lease and margin of an answer at epoch. It
+// reports whether the follower was not live before.
 func (r *registry) enter(q *Query, epoch, confirmed revocation.Epoch, now time.Time, lease, margin time.Duration) bool {
 	e := r.byKey[q.key()]
 	entered := e == nil || !now.Before(e.until)
@@ -236,9 +237,9 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// enforced returns the epoch up to which the follower accepts nothing that was
-// revoked: what it has confirmed, or, once all leases that came with confirmed
-// epochs have run out, the lowest epoch of the leases that still run.
+// enforced returns the epoch up to which the follower enforces every revocation:
+// the one that it has confirmed. Once all leases with confirmed epochs have run
+// out, it is the lowest epoch of the leases that still run.
 func (e *entry) enforced(now time.Time) revocation.Epoch {
 	if now.Before(e.settled) {
 		return e.confirmed
@@ -251,9 +252,9 @@ func (e *entry) enforced(now time.Time) revocation.Epoch {
 	return e.confirmed
 }
 
-// sweep forgets followers whose leases have run out, and reports whether there
-// were any. Those that have left something unconfirmed are kept for as long as
-// remember says: they must not get a whole lease by coming again.
+// sweep removes followers whose leases have run out, and reports whether there were
+// any. Followers with unconfirmed leases are kept for the time remember, so that
+// they cannot get a full lease by coming again.
 func (r *registry) sweep(now time.Time, remember time.Duration) bool {
 	swept := false
 	for i := len(r.list) - 1; i >= 0; i-- {
@@ -279,27 +280,28 @@ func (r *registry) sweep(now time.Time, remember time.Duration) bool {
 	return swept
 }
 
-// forget makes all confirmations worthless: the store began another history.
+// forget voids all confirmations: the store began another history.
 func (r *registry) forget() {
 	for _, e := range r.list {
 		e.confirmed, e.settled, e.unconfirmed = 0, e.until, nil
 	}
 }
 
-// mostNamed is how many waiting followers are named at most.
+// mostNamed is the maximum number of waiting followers that are named.
 const mostNamed = 20
 
-// tally is what a registry says about one epoch.
+// tally is the state of a registry for one epoch.
 type tally struct {
-	followers int64            // live ones, with all behind them
-	confirmed int64            // of these, how many enforce the epoch
+	followers int64            // live followers, with all behind them
+	confirmed int64            // how many of these enforce the epoch
 	waiting   []string         // names of those that do not, at most mostNamed
-	least     revocation.Epoch // what all live ones enforce
+	least     revocation.Epoch // the epoch that all live followers enforce
 	until     time.Time        // when the last lease has run out
-	overdue   int64            // live ones that should have confirmed by now
+	overdue   int64            // live followers that should have confirmed by now
 }
 
-// tally counts. high is the view's own epoch: no follower enforces more.
+// tally counts the followers. high is the view's own epoch: no follower enforces
+// more.
 func (r *registry) tally(epoch, high revocation.Epoch, now time.Time) tally {
 	t := tally{least: high}
 	for _, e := range r.list {

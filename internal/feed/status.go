@@ -6,33 +6,33 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// Status is how a node stands at one instant: for readiness, metrics and pages.
+// Status is the state of a node at one instant, for readiness, metrics and pages.
 type Status struct {
 	ID        string
 	Name      string
 	Epoch     revocation.Epoch // of the view
-	Confirmed revocation.Epoch // the least of the view and of what live followers have confirmed
+	Confirmed revocation.Epoch // the minimum of the view and of the epochs confirmed by live followers
 	Trusted   bool
 	LeaseLeft time.Duration
-	// Age is how long ago the question began on whose answer the view rests.
+	// Age is the time since the start of the last successful read of the store.
 	Age time.Duration
-	// Followers counts those with a live lease, with all behind them; Waiting
-	// names those that have not confirmed Epoch, at most 20.
-	// Overdue counts those that should have confirmed by now, and therefore get no
-	// new lease.
+	// Followers is the number of followers with a live lease, with all behind them.
+	// Waiting names those that have not confirmed Epoch, at most 20. Overdue is the
+	// number of those that should have confirmed by now and therefore get no new
+	// lease.
 	Followers, Overdue int64
 	Waiting            []string
 	Polls              Polls
 	Cache              revocation.Stats
 	LogLength          int         // revocations held for followers
-	Error              error       // why the store could last not be asked; nil if it could
+	Error              error       // the last error of the store; nil if the last read succeeded
 	Nodes              []NodeState // the other nodes
 }
 
 // Polls are the requests of followers.
 type Polls struct {
-	Pending int64 // that wait for a change
-	Refused int64 // so far, since their client exceeded a limit
+	Pending int64 // waiting for a change
+	Refused int64 // refused so far, because their client exceeded a limit
 }
 
 func (h *hub) polls() Polls {
@@ -41,16 +41,16 @@ func (h *hub) polls() Polls {
 	return Polls{Pending: int64(len(h.waiting)), Refused: h.refused}
 }
 
-// NodeState is what is known of another node.
+// NodeState is the known state of another node.
 type NodeState struct {
 	ID, Name, Version    string
 	ViewEpoch, Confirmed revocation.Epoch
 	Followers            int64
 	Waiting              []string
-	Dead                 bool // its row has stood still for a lease and the margin
+	Dead                 bool // its row has not changed for a lease and the margin
 }
 
-// Status returns how the node stands now.
+// Status returns the current state of the node.
 func (n *Node) Status() Status {
 	now := n.now()
 	epoch, t := n.hub.standing()

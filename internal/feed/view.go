@@ -9,8 +9,7 @@ import (
 	"example.com/curfew/token"
 )
 
-// view is this node's copy of the shared state, as a validator reads it: without
-// a lock.
+// view is this node's copy of the shared state. Validators read it without a lock.
 type view struct {
 	settings settings.Value
 	keys     token.Keys
@@ -23,13 +22,13 @@ type view struct {
 // Epoch returns the epoch up to which every change has been applied.
 func (v *view) Epoch() revocation.Epoch { return revocation.Epoch(v.epoch.Load()) }
 
-// Trusted reports whether the view's lease still runs at now.
+// Trusted reports whether the view's lease is running at now.
 func (v *view) Trusted(now time.Time) bool {
 	l := v.lease.Load()
 	return l != nil && l.Running(now)
 }
 
-// left returns what is left of the view's lease.
+// left returns the rest of the view's lease.
 func (v *view) left(now time.Time) time.Duration {
 	l := v.lease.Load()
 	if l == nil {

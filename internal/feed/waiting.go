@@ -13,39 +13,41 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// Waiter is a follower whose question is held until there is something to tell.
+// Waiter is a follower whose poll is pending until there is something to deliver.
 type Waiter interface {
-	// Tell answers it, once. Others are told after it: it must not wait for anybody.
+	// Tell sends the answer. It is called once and must not block, because other
+	// answers are sent after it.
 	Tell(Answer, error)
-	// Resume says that all who waited with it have been told. Its next question is
-	// not to be read before: a follower that was told asks again at once, and if ten
-	// thousand did so while others still waited, the last would wait twice as long.
+	// Resume allows the follower's next poll to be read, after all pending polls of
+	// the same round have been answered. An answered follower polls again at once.
+	// If ten thousand did so while others still waited, the last would wait twice
+	// as long.
 	Resume()
-	// Gone reports whether nobody is there any more to be told.
+	// Gone reports whether the follower has disconnected.
 	Gone() bool
 }
 
-// held is a question that is held. What is not constant is guarded by the hub's
-// lock.
+// held is a pending poll. The hub's lock guards the fields that change.
 type held struct {
 	Waiter
 	q         Query
 	confirmed revocation.Epoch
 	began     time.Time
-	history   int  // of the hub, when the question was asked
+	history   int  // of the hub, at the start of the poll
 	paused    bool // it has waited for overduePause
 
-	at    int // its index in the hub's waiting; -1: it is not there
+	at    int // its index in the hub's waiting; -1 if it is not there
 	timer *time.Timer
 }
 
-// ask answers a follower, or holds its poll and returns it: then w is told.
+// ask answers a follower, or holds its poll and returns it: then the answer is
+// delivered to w.
 func (h *hub) ask(ctx context.Context, q Query, w Waiter) (Answer, *held, error) {
 	one := &held{Waiter: w, q: q, began: h.now(), at: -1}
 	fresh := q.Wait <= 0
 	if at := h.viewEpoch(); fresh || q.After > at || q.Confirmed > at {
-		// The view may lag, so the store is asked before anybody is told that it
-		// lost something.
+		// The view may be behind, so the store is read before a follower is told
+		// that the store lost something.
 		if err := h.catchUp(ctx); err != nil && (fresh || q.After > at) {
 			return Answer{}, nil, unavailable(err)
 		}
@@ -61,14 +63,14 @@ func (h *hub) ask(ctx context.Context, q Query, w Waiter) (Answer, *held, error)
 	return a, nil, err
 }
 
-// answerChecked is answer for a client that may have been changed since it was
-// authenticated: then its credential is checked again first.
+// answerChecked is answer for a client that may have changed since it was
+// authenticated. It then checks its credential again first.
 func (h *hub) answerChecked(ctx context.Context, one *held, must bool) (a Answer, waits bool, err error) {
 	for {
 		if a, waits, err = h.answer(one, must); !errors.Is(err, errRecheck) {
 			return a, waits, err
 		}
-		clients := h.clientsEpoch() // of before the check
+		clients := h.clientsEpoch() // as before the check
 		if err := one.checkCredential(ctx); err != nil {
 			return Answer{}, false, err
 		}
@@ -82,10 +84,10 @@ func (one *held) checkCredential(ctx context.Context) error {
 	return one.q.Credential.Check(ctx)
 }
 
-// holdLocked holds a poll for d at most. A follower waits with one poll at a time: a
-// poll of before, on a connection that it has given up, is let go, unless one only
-// pauses: it may be a follower's question beside the poll. The error wraps
-// ErrLimited.
+// holdLocked holds a poll for at most d. A follower has one pending poll: an
+// earlier one, on a connection that it has abandoned, is released. An exception is
+// a poll that only pauses, because it may be a separate request of the follower.
+// The error wraps ErrLimited.
 func (h *hub) holdLocked(one *held, d time.Duration) error {
 	named := one.q.Follower != "" && !one.paused
 	if named {
@@ -112,9 +114,9 @@ func (h *hub) holdLocked(one *held, d time.Duration) error {
 	return nil
 }
 
-// dropGone lets go of pending polls whose followers have gone. It looks at a
-// quarter of them each time: a connection that was opened and dropped holds its
-// file for a few seconds.
+// dropGone releases pending polls of disconnected followers. It checks a quarter of
+// them each time, so a dropped connection keeps its file descriptor for a few
+// seconds.
 func (h *hub) dropGone() {
 	h.mu.Lock()
 	n := min(len(h.waiting), max(minChecked, len(h.waiting)/4))
@@ -141,10 +143,11 @@ func (h *hub) dropGone() {
 	}
 }
 
-// minChecked is how many pending polls dropGone looks at, if there are as many.
+// minChecked is the minimum number of pending polls that dropGone checks, if there
+// are as many.
 const minChecked = 256
 
-// letGoLocked takes a question out, and reports whether it was held.
+// letGoLocked removes a poll, and reports whether it was pending.
 func (h *hub) letGoLocked(one *held) bool {
 	if one.at < 0 {
 		return false
@@ -167,7 +170,7 @@ func (h *hub) releaseLocked(one *held) {
 	h.followed.release(one.q.Client, u)
 }
 
-// cancel forgets a question, whoever asked it having gone.
+// cancel removes the poll of a disconnected follower.
 func (h *hub) cancel(one *held) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -175,7 +178,7 @@ func (h *hub) cancel(one *held) {
 	one.timer.Stop()
 }
 
-// expire answers a question that has been held for as long as it may be.
+// expire answers a poll at the end of its maximum wait.
 func (h *hub) expire(one *held) {
 	h.mu.Lock()
 	was := h.letGoLocked(one)
@@ -189,7 +192,7 @@ func (h *hub) expire(one *held) {
 	}
 }
 
-// wakeLocked has all who wait told.
+// wakeLocked starts the delivery to all pending polls.
 func (h *hub) wakeLocked() {
 	if len(h.waiting) == 0 {
 		return
@@ -201,14 +204,14 @@ func (h *hub) wakeLocked() {
 		one.at = -1
 		h.releaseLocked(one)
 	}
-	h.running.Go(func() { h.tell(woken) }) // ends when all are told
+	h.running.Go(func() { h.tell(woken) }) // ends when all answers are sent
 }
 
-// stalled is how long nobody may have been told before there are more who tell:
-// somebody who does not read must not keep the others from being told.
+// stalled is the time without a sent answer after which another goroutine joins the
+// delivery, so that a follower that does not read cannot delay the others.
 const stalled = 20 * time.Millisecond
 
-// tell answers questions, and then lets those who asked go on.
+// tell answers polls, and then resumes their followers.
 func (h *hub) tell(questions []*held) {
 	var next, done atomic.Int64
 	var telling sync.WaitGroup
@@ -252,8 +255,7 @@ func (h *hub) tell(questions []*held) {
 	}
 }
 
-// tellOne answers a question. Whatever goes wrong with it is no reason to leave
-// the others without an answer.
+// tellOne answers one poll. An error there does not prevent the answers to others.
 func (h *hub) tellOne(one *held) {
 	one.timer.Stop()
 	defer func() {
@@ -262,7 +264,7 @@ func (h *hub) tellOne(one *held) {
 		}
 	}()
 	if one.Gone() {
-		one.Tell(Answer{}, unavailable(errGone)) // and it holds no lease for it
+		one.Tell(Answer{}, unavailable(errGone)) // it holds no lease for this answer
 		return
 	}
 	one.paused = true // it has waited already
@@ -270,7 +272,7 @@ func (h *hub) tellOne(one *held) {
 	one.Tell(a, err)
 }
 
-// changes is ask for somebody who waits as long as it takes.
+// changes is ask for a caller that waits for the answer.
 func (h *hub) changes(ctx context.Context, q Query) (Answer, error) {
 	w := &patient{told: make(chan struct{})}
 	a, one, err := h.ask(ctx, q, w)
@@ -300,4 +302,4 @@ func (p *patient) Tell(a Answer, err error) {
 
 func (p *patient) Resume() {}
 
-func (p *patient) Gone() bool { return false } // its context would have told
+func (p *patient) Gone() bool { return false } // its context reports that
