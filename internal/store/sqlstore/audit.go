@@ -43,7 +43,7 @@ const auditColumns = `id, at, actor_kind, actor_id, actor_name, address, request
 // AppendAudit appends entries in their order.
 func (t *tx) AppendAudit(ctx context.Context, entries ...store.Audit) error {
 	t.expect(len(entries))
-	const width = 14 // the id comes from the database
+	const width = 14 // the database sets the id
 	args := make([]any, 0, width*len(entries))
 	for _, e := range entries {
 		args = append(args, e.At, e.Actor.Kind, e.Actor.ID, e.Actor.Name, e.Actor.Address, e.Actor.RequestID, e.Action,
@@ -71,16 +71,16 @@ func (c *conditions) where() string {
 	return ` WHERE ` + strings.Join(c.parts, ` AND `)
 }
 
-// indexed is a condition that an index on the beginning of a column serves. An
-// empty value is not in the index, and selects nothing.
+// indexed is a condition that uses an index on the prefix of a column. An empty
+// value is not in the index, and selects nothing.
 func indexed(column string) string {
 	return `(` + column + ` <> '' AND substr(` + column + `, 1, 64) = substr(?, 1, 64) AND ` + column + ` = ?)`
 }
 
 // Audits returns entries, newest first.
 //
-// A person's entries are in as many indexes as there are ways to name them. Each
-// of these gives its newest; the newest of all are among them.
+// The entries about a user are in several indexes, one for each way to name the
+// user. Each index returns its newest entries; the newest of all are among them.
 func (q *queries) Audits(ctx context.Context, f store.AuditFilter, limit int) ([]store.Audit, error) {
 	var common conditions
 	if f.Before > 0 {
@@ -107,7 +107,8 @@ func (q *queries) Audits(ctx context.Context, f store.AuditFilter, limit int) ([
 	}
 	actor := []string{"actor_id", "actor_name"}
 	target := []string{"target_id", "target_name"}
-	// Of each name one column must match, so each choice of columns is a branch.
+	// For each name one column must match, so each combination of columns is a
+	// branch.
 	branches := []conditions{common}
 	for _, name := range []struct {
 		value   string
@@ -150,7 +151,7 @@ func (q *queries) audits(ctx context.Context, rest string, args []any) ([]store.
 	return entries, nil
 }
 
-// AuditBuckets counts entries of the actions since from, in stretches of width µs.
+// AuditBuckets counts entries of the actions since from, in intervals of width µs.
 func (q *queries) AuditBuckets(ctx context.Context, from, width int64, actions []string) ([]store.Bucket, error) {
 	if len(actions) == 0 || width <= 0 {
 		return nil, nil

@@ -6,13 +6,12 @@ import (
 	"time"
 )
 
-// errBudget is the cause of contexts that end because the database took longer
-// than it may.
+// errBudget is the cause of contexts that end because the database took too long.
 var errBudget = errors.New("no answer in time")
 
-// budget bounds one Update as a whole: the wait for a connection, every
-// statement and the commit. It can be prolonged while it runs, which a context's
-// deadline cannot.
+// budget limits the time of a whole Update: the wait for a connection, every
+// statement and the commit. Unlike the deadline of a context, it can be extended
+// while it runs.
 type budget struct {
 	ctx    context.Context //nolint:containedctx // a context that can be prolonged
 	cancel context.CancelCauseFunc
@@ -26,7 +25,7 @@ func newBudget(ctx context.Context, d time.Duration) *budget {
 	return b
 }
 
-// prolong gives the rest of the Update d from now on.
+// prolong sets the remaining time of the Update to d.
 func (b *budget) prolong(d time.Duration) {
 	if b.timer.Stop() {
 		b.timer.Reset(d)

@@ -9,12 +9,13 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// ChangesAfter returns what has an epoch above after; see store.ClockReader.
+// ChangesAfter returns the changes with an epoch above after; see
+// store.ClockReader.
 //
-// The clock comes first. Whoever committed an epoch up to it did so before this
-// reading (the row lock of the clock is held until the commit), so every later
-// statement sees it. What is committed in between may be in the answer too;
-// that there is no upper bound is what makes it safe to stop at that reading.
+// The clock is read first. A transaction with an epoch up to that reading has
+// committed before it, because the row lock of the clock is held until the commit.
+// Every later statement therefore sees it. The answer may also contain later
+// commits: since there is no upper bound, it is safe to stop at that reading.
 func (q *queries) ChangesAfter(ctx context.Context, after revocation.Epoch, limit int) (store.Changes, error) {
 	if limit <= 0 {
 		limit = 10_000
@@ -63,8 +64,8 @@ func (q *queries) ChangesAfter(ctx context.Context, after revocation.Epoch, limi
 	return changes, q.revocationsAfter(ctx, after, limit, &changes)
 }
 
-// revocationsAfter fills in a page of revocations. A page never splits an epoch:
-// it is cut where one ends, or grows by the rest of it.
+// revocationsAfter fills in a page of revocations. A page never splits an epoch: it
+// ends between two epochs, or grows by the rest of one.
 func (q *queries) revocationsAfter(ctx context.Context, after revocation.Epoch, limit int, changes *store.Changes) error {
 	page, err := q.revocations(ctx, limit, `
 		SELECT kind, id, epoch FROM revocations WHERE epoch > ? ORDER BY epoch LIMIT ?`, int64(after), limit+1)
@@ -85,7 +86,7 @@ func (q *queries) revocationsAfter(ctx context.Context, after revocation.Epoch, 
 				return err
 			}
 			page = append(page[:begin], whole...)
-			// A row that was counted on may have moved on to a later epoch.
+			// A row may have moved to a later epoch after it was counted.
 			var more int64
 			if err := q.get(ctx, "read revocations", &more,
 				`SELECT count(*) FROM (SELECT 1 FROM revocations WHERE epoch > ? LIMIT 1) AS beyond`, int64(last)); err != nil {

@@ -30,7 +30,7 @@ func (r *clientRow) client() (store.Client, error) {
 	}, err
 }
 
-// Client returns a client that is not deleted.
+// Client returns a client that was not deleted.
 func (q *queries) Client(ctx context.Context, id string) (store.Client, error) {
 	var row clientRow
 	if err := q.get(ctx, "read a client", &row,
@@ -40,7 +40,7 @@ func (q *queries) Client(ctx context.Context, id string) (store.Client, error) {
 	return row.client()
 }
 
-// Clients returns those that are not deleted, by name.
+// Clients returns the clients that were not deleted, by name.
 func (q *queries) Clients(ctx context.Context) ([]store.Client, error) {
 	var rows []clientRow
 	if err := q.all(ctx, "read clients", &rows,

@@ -23,7 +23,7 @@ func (q *queries) Clock(ctx context.Context) (revocation.Epoch, error) {
 func (t *tx) Advance(ctx context.Context, now time.Time) (revocation.Epoch, error) {
 	var row struct {
 		Epoch revocation.Epoch `db:"epoch"`
-		Woken string           `db:"woken"` // nothing: waking is a side effect
+		Woken string           `db:"woken"` // unused: waking is a side effect
 	}
 	if t.holds {
 		return 0, errHolds
@@ -36,8 +36,8 @@ func (t *tx) Advance(ctx context.Context, now time.Time) (revocation.Epoch, erro
 	return row.Epoch, err
 }
 
-// errHolds is a mistake of the caller: two that hold the clock and then advance it
-// wait for each other.
+// errHolds is an error of the caller: two transactions that hold the clock and then
+// advance it would wait for each other.
 var errHolds = errors.New("advance the epoch clock: the transaction holds it without advancing it")
 
 // HoldClock holds the clock; see store.Writer.
@@ -54,8 +54,8 @@ func (t *tx) HoldClock(ctx context.Context) error {
 func (t *tx) PutRevocations(ctx context.Context, revocations ...revocation.Revocation) error {
 	const what = "store revocations"
 	t.expect(len(revocations))
-	// One statement may not meet a row twice, and rows that are locked in one
-	// order lock nobody out.
+	// A statement must not contain a row twice. Rows locked in the same order
+	// prevent deadlocks.
 	sorted := slices.Clone(revocations)
 	slices.SortFunc(sorted, func(a, b revocation.Revocation) int {
 		return cmp.Or(cmp.Compare(a.Scope.Kind, b.Scope.Kind), cmp.Compare(a.Scope.ID, b.Scope.ID), cmp.Compare(b.Epoch, a.Epoch))
@@ -76,11 +76,11 @@ func (t *tx) PutRevocations(ctx context.Context, revocations ...revocation.Revoc
 		3, args)
 }
 
-// same is for rows of queries.insert that all look alike.
+// same is for rows of queries.insert with the same text.
 func same(row string) func(int) string { return func(int) string { return row } }
 
-// RevokedBefore reads everything in one statement, which sees one state: the
-// clock and all that was committed up to it.
+// RevokedBefore reads everything in one statement, which sees one state: the clock
+// and every commit up to it.
 func (q *queries) RevokedBefore(ctx context.Context, user, session string) (store.RevokedBefore, error) {
 	var row struct {
 		Clock      revocation.Epoch `db:"clock"`
@@ -102,8 +102,8 @@ func (q *queries) RevokedBefore(ctx context.Context, user, session string) (stor
 // RevocationsOf returns the revocations of everyone, of remembered, and of the
 // users and sessions given.
 func (q *queries) RevocationsOf(ctx context.Context, users, sessions []string) ([]revocation.Revocation, error) {
-	// No scope of a user or a session has the id "": it keeps the lists from being
-	// empty, which PostgreSQL refuses.
+	// No user or session has the id "". It keeps the lists from being empty, which
+	// PostgreSQL refuses.
 	args := slices.Concat([]any{""}, anys(users), []any{""}, anys(sessions))
 	return q.revocations(ctx, 2+len(users)+len(sessions), `
 		SELECT kind, id, epoch FROM revocations WHERE kind IN ('everyone', 'remembered') AND id = ''

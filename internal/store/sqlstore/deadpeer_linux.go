@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setUserTimeout has TCP give a connection up when what was sent has not been
-// acknowledged for so long (TCP_USER_TIMEOUT, RFC 5482).
+// setUserTimeout makes TCP close a connection when sent data has not been
+// acknowledged for timeout (TCP_USER_TIMEOUT, RFC 5482).
 func setUserTimeout(network string, raw syscall.RawConn, timeout time.Duration) error {
 	if network == "unix" {
 		return nil

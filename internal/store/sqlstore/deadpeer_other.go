@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// setUserTimeout does nothing: keepalive alone notices that a peer is gone.
+// setUserTimeout does nothing: only keepalive notices a lost peer.
 func setUserTimeout(string, syscall.RawConn, time.Duration) error { return nil }

@@ -8,61 +8,63 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// dialect is everything that differs between the engines once a database is
-// open. All other SQL is the same text.
+// dialect contains all differences between the engines once a database is open. All
+// other SQL has the same text.
 type dialect struct {
 	engine string
-	bind   int // of sqlx: how ? is written
+	bind   int // of sqlx: the form of ?
 
-	// budget is how long one reading, or one whole Update, may take before it
-	// counts as unavailable; long is the same for those that are known to be long.
+	// budget is the maximum time of one read, or of one whole Update, before it
+	// counts as unavailable. long is the same for operations that are known to be
+	// long.
 	budget, long time.Duration
 
 	transaction *sql.TxOptions
 
-	// least is the function that returns the least of its arguments.
+	// least is the SQL function that returns the minimum of its arguments.
 	least string
 
-	// lockRow ends a SELECT that holds the row until the transaction ends.
+	// lockRow is the end of a SELECT that locks the row until the transaction ends.
 	lockRow string
 
-	// holdClock is a statement that keeps other transactions from advancing the
-	// clock until this one ends. "" where writers take turns anyway.
+	// holdClock is a statement that prevents other transactions from advancing the
+	// clock until this one ends. "" if the engine has one writer at a time.
 	holdClock string
 
-	// lockNames is a statement that lets one transaction at a time give a name to a
-	// user, until it ends. "" where writers take turns anyway.
+	// lockNames is a statement that lets only one transaction at a time give a name
+	// to a user, until it ends. "" if the engine has one writer at a time.
 	lockNames string
 
-	// wake is an expression for a RETURNING clause that wakes the watchers of
-	// other processes at the commit. Its parameter says who wakes them.
+	// wake is an expression for a RETURNING clause that wakes the watchers of other
+	// processes at the commit. Its parameter is the sender.
 	wake string
 
 	// auditID is an expression for the id of the k-th (from 1) of the rows that
 	// one INSERT appends to the audit.
 	auditID func(k int) string
 
-	// diagnose tells what an error of the driver means.
+	// diagnose returns the meaning of an error of the driver.
 	diagnose func(error) diagnosis
 }
 
-// diagnosis is what an error of a driver means.
+// diagnosis is the meaning of a driver's error.
 type diagnosis struct {
-	sentinel error // one of package store; nil if the error is not the driver's
+	sentinel error // a sentinel of package store; nil if the error is not the driver's
 	text     string
-	again    bool // the transaction was given up for the sake of another: try again
+	again    bool // the database aborted the transaction in favour of another: try again
 }
 
 var sqliteDialect = &dialect{
 	engine: "sqlite",
 	bind:   sqlx.QUESTION,
-	// Much longer than busy_timeout: a database that another process has locked
-	// is to be reported as that, and writers take turns.
+	// Much longer than busy_timeout: the error should say that another process has
+	// locked the database, and there is one writer at a time.
 	budget: 6 * busyTimeout,
 	long:   5 * time.Minute,
 	least:  "min",
 	wake:   "?", // PRAGMA data_version does it
-	// Writers of a database take turns, so nobody else counts at the same time.
+	// The database has one writer at a time, so no other transaction counts at the
+	// same time.
 	auditID:  func(k int) string { return fmt.Sprintf("(SELECT COALESCE(max(id), 0) FROM audit) + %d", k) },
 	diagnose: diagnoseSQLite,
 }
@@ -70,16 +72,16 @@ var sqliteDialect = &dialect{
 var postgresDialect = &dialect{
 	engine: "postgres",
 	bind:   sqlx.DOLLAR,
-	budget: 1600 * time.Millisecond, // so that whoever asked is told within 2 s
+	budget: 1600 * time.Millisecond, // so that the caller gets an answer within 2 s
 	long:   time.Minute,
-	// After Advance a transaction must see what was committed until then, so
-	// every statement needs a snapshot of its own, whatever the server's default.
+	// After Advance a transaction must see every earlier commit, so each statement
+	// needs its own snapshot, whatever the server's default is.
 	transaction: &sql.TxOptions{Isolation: sql.LevelReadCommitted},
 	least:       "least",
 	lockRow:     " FOR UPDATE",
-	// In this mode those that hold the clock do not wait for each other, and those
-	// that came later wait for those that wait to advance it: no stream of the
-	// former keeps a revocation out.
+	// In this mode the transactions that hold the clock do not wait for each other,
+	// but later ones wait for a transaction that waits to advance the clock. A
+	// stream of holders therefore cannot delay a revocation without end.
 	holdClock: "LOCK TABLE clock IN SHARE MODE",
 	lockNames: fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", namesLock),
 	wake:      "pg_notify('" + notifyChannel + "', ?)::text",

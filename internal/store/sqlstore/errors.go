@@ -9,8 +9,8 @@ import (
 	"example.com/curfew/internal/store"
 )
 
-// failed says what an error that ended something means, in the words of package
-// store. Texts of statements and their parameters are no part of it.
+// failed wraps the error of an operation with the sentinels of package store. It
+// includes no statement text and no parameters.
 func (q *queries) failed(ctx context.Context, what string, err error) error {
 	if err == nil {
 		return nil
@@ -22,7 +22,7 @@ func (q *queries) failed(ctx context.Context, what string, err error) error {
 	return mapped
 }
 
-// explain maps an error of database/sql, of a driver or of a context onto the
+// explain maps an error of database/sql, of a driver or of a context to the
 // sentinels of package store.
 func (d *dialect) explain(ctx context.Context, what string, err error) (mapped error, again bool) {
 	switch {
@@ -37,7 +37,7 @@ func (d *dialect) explain(ctx context.Context, what string, err error) (mapped e
 	}
 	if m := d.diagnose(err); m.sentinel != nil {
 		if errors.Is(m.sentinel, store.ErrLocked) || errors.Is(m.sentinel, store.ErrDisk) {
-			// Who waits for the answer can only come back later.
+			// The caller can only try again later.
 			return fmt.Errorf("%s: %w: %w: %s", what, store.ErrUnavailable, m.sentinel, m.text), m.again
 		}
 		return fmt.Errorf("%s: %w: %s", what, m.sentinel, m.text), m.again
@@ -45,7 +45,7 @@ func (d *dialect) explain(ctx context.Context, what string, err error) (mapped e
 	return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, err), false
 }
 
-// isOurs reports whether err is in the words of package store already.
+// isOurs reports whether err already wraps a sentinel of package store.
 func isOurs(err error) bool {
 	for _, sentinel := range []error{
 		store.ErrNotFound, store.ErrConflict, store.ErrUnavailable, store.ErrNewerSchema, store.ErrOlderSchema,

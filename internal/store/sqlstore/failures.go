@@ -31,7 +31,7 @@ func (t *tx) AddFailure(ctx context.Context, at int64, keys ...string) error {
 		` ON CONFLICT (subject, at) DO UPDATE SET count = failures.count + 1`, 2, args)
 }
 
-// Streak returns the failed sign-ins in a row under key.
+// Streak returns the consecutive failed sign-ins under key.
 func (q *queries) Streak(ctx context.Context, key string) (store.Streak, error) {
 	var row struct {
 		Count  int64 `db:"count"`

@@ -15,12 +15,12 @@ import (
 	"example.com/curfew/internal/store"
 )
 
-// createSQLite makes a new database. It comes to its place in one step, when it
-// is complete and on disk: a crash leaves no half-made one there, and of two
-// processes that make one at the same time, both go on with the same.
+// createSQLite creates a new database. One rename puts it in place when it is
+// complete and on disk. A crash leaves no partial database, and two processes that
+// create one at the same time both continue with the same.
 func createSQLite(ctx context.Context, path string) error {
 	return inPlace(path, false, func(temporary string) error {
-		// Nothing depends on it until it is in place, and then it is synced.
+		// The file needs no sync before it is in place; then it is synced.
 		db, err := openSQLitePool(sqliteDSN(temporary, "rw", url.Values{
 			"_synchronous": {"OFF"}, "_pragma": {"journal_mode(MEMORY)"},
 		}), 1)
@@ -44,9 +44,9 @@ func createSQLite(ctx context.Context, path string) error {
 	})
 }
 
-// inPlace has a file written under a temporary name, syncs it, and moves it to
-// path: over what is there if replace is set. Otherwise what is there stays; the
-// error then wraps fs.ErrExist.
+// inPlace writes a file under a temporary name, syncs it, and moves it to path.
+// With replace it overwrites an existing file. Without it, the existing file stays
+// and the error wraps fs.ErrExist.
 func inPlace(path string, replace bool, write func(temporary string) error) (err error) {
 	dir := filepath.Dir(path)
 	temporary := filepath.Join(dir, "."+filepath.Base(path)+"."+rand.Text()[:8])
@@ -73,7 +73,7 @@ func inPlace(path string, replace bool, write func(temporary string) error) (err
 	if replace {
 		err = os.Rename(temporary, path)
 	} else {
-		err = os.Link(temporary, path) // fails if there is something
+		err = os.Link(temporary, path) // fails if the file exists
 		if _, gone := os.Lstat(path); err != nil && errors.Is(gone, fs.ErrNotExist) {
 			err = os.Rename(temporary, path) // a file system without links
 		}
@@ -96,7 +96,7 @@ func syncPath(path string) error {
 	return errors.Join(file.Sync(), file.Close())
 }
 
-// backupSQLite writes a consistent copy to a new file. Readers and writers go on
+// backupSQLite writes a consistent copy to a new file. Readers and writers continue
 // meanwhile.
 func backupSQLite(ctx context.Context, path, file string) error {
 	if _, err := os.Lstat(file); err == nil {
@@ -116,7 +116,7 @@ func errExists(file string) error {
 	return fmt.Errorf("%s: %w: the file exists, and a backup replaces none; choose another name", file, store.ErrConflict)
 }
 
-// vacuumInto copies a database as it was committed last into an empty file.
+// vacuumInto copies the last committed state of a database into an empty file.
 func vacuumInto(ctx context.Context, path, into string) error {
 	db, err := openSQLitePool(sqliteDSN(path, "ro", nil), 1)
 	if err != nil {

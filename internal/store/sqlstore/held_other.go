@@ -2,6 +2,6 @@
 
 package sqlstore
 
-// heldElsewhere cannot tell; where files that are open cannot be replaced, it
-// need not.
+// heldElsewhere always returns false. On such systems open files cannot be
+// replaced, so the check is not needed.
 func heldElsewhere(string) bool { return false }

@@ -12,11 +12,11 @@ import (
 // leeway is token.Leeway in seconds: how far in the future a token may be dated.
 const leeway = 60
 
-// inTime returns the condition for a session row s to keep to the rules of time.
+// inTime returns the condition for a session row s to satisfy the time rules.
 //
-// They are those of token.Validator. It counts in whole seconds, and the rows in
-// µs, so a bound is moved to where the second turns: now ≥ began + D, in seconds,
-// holds for every began_at below (now − D + 1) s.
+// They are the rules of token.Validator, which counts in whole seconds. The rows
+// have µs, so each bound is moved to the start of a second: now ≥ began + D, in
+// seconds, holds for every began_at below (now − D + 1) s.
 func inTime(l store.Live) (where string, args []any) {
 	now := floorDiv(l.Now, micros)
 	in := l.Settings
@@ -44,8 +44,8 @@ func floorDiv(a, b int64) int64 {
 	return q
 }
 
-// unrevoked is the condition for a session row s not to be revoked, and its key
-// to be trusted still.
+// unrevoked is the condition for a session row s not to be revoked, and its key to
+// be trusted still.
 const unrevoked = `
 	s.epoch >= COALESCE((SELECT epoch FROM revocations WHERE kind = 'everyone' AND id = ''), 0)
 	AND (s.remember_me = 0 OR s.epoch >= COALESCE((SELECT epoch FROM revocations WHERE kind = 'remembered' AND id = ''), 0))
@@ -53,7 +53,7 @@ const unrevoked = `
 	AND s.epoch >= COALESCE((SELECT r.epoch FROM revocations AS r WHERE r.kind = 'session' AND r.id = s.id), 0)
 	AND NOT EXISTS (SELECT 1 FROM signing_keys AS k WHERE k.id = s.key_id AND k.state = '` + store.KeyRetired + `')`
 
-// living returns the condition for a session row s to stand for a live session.
+// living returns the condition for a session row s to be a live session.
 func living(l store.Live) (where string, args []any) {
 	where, args = inTime(l)
 	return where + ` AND ` + unrevoked, args
@@ -79,9 +79,10 @@ func sessionsOf(rows []sessionRow) []store.Session {
 	return sessions
 }
 
-// SurplusSessions returns the live sessions of a user that are older than the
-// keep newest. The first conditions are those of the index sessions_open, so that
-// a user who revokes and begins sessions all day costs no more than what is open.
+// SurplusSessions returns the live sessions of a user that are older than the keep
+// newest. The first conditions are those of the index sessions_open, so that a user
+// who constantly revokes and begins sessions costs only as much as the open
+// sessions.
 func (q *queries) SurplusSessions(ctx context.Context, user string, live store.Live, keep, limit int) ([]store.Session, error) {
 	where, args := living(live)
 	var rows []sessionRow
@@ -92,7 +93,7 @@ func (q *queries) SurplusSessions(ctx context.Context, user string, live store.L
 	return sessionsOf(rows), err
 }
 
-// CountLive counts live sessions; user "" means of all users, keyID "" of all keys.
+// CountLive counts live sessions; user "" means all users, keyID "" all keys.
 func (q *queries) CountLive(ctx context.Context, live store.Live, user, keyID string) (store.Counts, error) {
 	where, args := living(live)
 	if user != "" {
@@ -104,13 +105,13 @@ func (q *queries) CountLive(ctx context.Context, live store.Live, user, keyID st
 	return q.counts(ctx, where, args)
 }
 
-// CountEnding counts the sessions that are live by now but not by next; see
+// CountEnding counts the sessions that are live under now but not under next; see
 // store.SessionReader.
 func (q *queries) CountEnding(ctx context.Context, now, next store.Live) (store.Counts, error) {
 	where, args := living(now)
 	then, more := inTime(next)
 	if now.Settings.RememberMeEnabled && !next.Settings.RememberMeEnabled {
-		then = `s.remember_me = 0 AND ` + then // switching it off revokes those
+		then = `s.remember_me = 0 AND ` + then // disabling it revokes those
 	}
 	return q.counts(ctx, where+` AND NOT (`+then+`)`, append(args, more...))
 }

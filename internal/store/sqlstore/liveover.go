@@ -15,16 +15,16 @@ const never = math.MaxInt64
 // LiveOver returns how many sessions were live at each of n instants; see
 // store.SessionReader.
 //
-// A session is live from when it began to the first of its ends, so it is enough
-// to count beginnings and ends between one instant and the next. An epoch is a
-// date as well: that of the revocation.
+// A session is live from its beginning to the first of its ends, so it is enough to
+// count beginnings and ends between two instants. An epoch is also a date: that of
+// the revocation.
 func (q *queries) LiveOver(ctx context.Context, live store.Live, from, width int64, n int) ([]int64, error) {
 	if n <= 0 || width <= 0 {
 		return nil, nil
 	}
 	change := make([]int64, n+1)
-	// The number of the first instant at or after a date; those before the first
-	// instant count from there on, those after the last not at all.
+	// The index of the first instant at or after a date. Dates before the first
+	// instant count from the first; dates after the last do not count.
 	first := func(date string) string {
 		return `CASE WHEN ` + date + ` <= ? THEN 0 WHEN ` + date + ` > ? THEN ? ELSE (` + date + ` - ? + ? - 1) / ? END`
 	}

@@ -17,14 +17,15 @@ import (
 	"example.com/curfew/internal/store"
 )
 
-// skeleton returns what a name key or an id is compared by, so that it does not
-// pass for another: a hash of its skeleton by Unicode UTS 39, section 4, of the
-// compatibility form (which takes full-width letters and the like for letters) and
-// without regard to letter case. The hash has one size, while a skeleton may be many times
-// as long as the name.
+// skeleton returns the value by which a name key or an id is compared, so that it
+// cannot look like another. It is a hash of the Unicode UTS 39 skeleton (section 4)
+// of the compatibility form, which maps full-width letters and the like to letters,
+// without regard to letter case. The hash has a fixed size; a skeleton may be many
+// times as long as the name.
 func skeleton(text string) string {
-	// The skeleton of a lower-case letter may be a capital one, whose lower case may
-	// have another skeleton: 0, O, o. Two rounds settle all that are known.
+	// The skeleton of a lower-case letter may be a capital letter, whose lower case
+	// may have another skeleton: 0, O, o. Two rounds are enough for all known
+	// cases.
 	const maxRounds = 4
 	seen := text
 	for range maxRounds {
@@ -35,14 +36,15 @@ func skeleton(text string) string {
 		seen = next
 	}
 	if seen == "" {
-		seen = text // of characters that are not seen, which account refuses
+		seen = text // of invisible characters, which account refuses
 	}
 	sum := sha256.Sum256([]byte(seen))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// lockNames orders transactions that compare names: of two that give the same name
-// at once, or one's name to the other as an id, the second sees the first.
+// lockNames orders transactions that compare names. If two give the same name at
+// once, or one gives the name that the other gives as an id, the second sees the
+// first.
 func (t *tx) lockNames(ctx context.Context) error {
 	if t.d.lockNames == "" || t.names {
 		return nil // SQLite has one writer at a time
@@ -52,8 +54,8 @@ func (t *tx) lockNames(ctx context.Context) error {
 	return err
 }
 
-// lookAlikes returns users other than id whose names or ids look like one of the
-// skeletons given.
+// lookAlikes returns users other than id whose names or ids have one of the given
+// skeletons.
 func (q *queries) lookAlikes(ctx context.Context, id string, skeletons ...string) ([]store.User, error) {
 	values := append(append(append(append([]any{}, anys(skeletons)...), id), anys(skeletons)...), id)
 	return q.users(ctx, `WHERE id IN (
@@ -62,13 +64,13 @@ func (q *queries) lookAlikes(ctx context.Context, id string, skeletons ...string
 		ORDER BY id LIMIT 1`, values...)
 }
 
-// checkedAtOnce is how many names are compared in one transaction, with a handful
-// of statements however many they are.
+// checkedAtOnce is the number of names compared in one transaction, with a fixed
+// number of statements.
 const checkedAtOnce = 500
 
-// checkNames compares the names and ids that an earlier release has written, once
-// it is known how. Those that pass for another are kept and logged, at each start
-// until one of the two is renamed.
+// checkNames compares the names and ids that an earlier release has written. Those
+// that look like another are kept and logged, at each start until one of the two is
+// renamed.
 func (s *Store) checkNames(ctx context.Context, logger *slog.Logger) error {
 	for after := ""; ; {
 		var batch []store.User
@@ -89,7 +91,7 @@ func (s *Store) checkNames(ctx context.Context, logger *slog.Logger) error {
 }
 
 // checkNames compares the next users after an id that were not compared yet. Of two
-// that are alike, the one that is compared later stays as not compared.
+// that look alike, the one compared later stays marked as not compared.
 func (t *tx) checkNames(ctx context.Context, after string) (batch []store.User, alike [][2]store.User, err error) {
 	const what = "compare names"
 	t.expect(manyRows)
@@ -125,7 +127,7 @@ func (t *tx) checkNames(ctx context.Context, after string) (batch []store.User, 
 	for _, pair := range pairs {
 		other, later := byID[pair.Other]
 		if later && pair.Other > pair.ID {
-			continue // to be seen from the other one
+			continue // found from the other user
 		}
 		if !later {
 			if other, err = t.User(ctx, pair.Other); err != nil {

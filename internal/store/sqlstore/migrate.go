@@ -17,8 +17,8 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// versionTable says which migrations have run. That it is there makes a
-// PostgreSQL database Curfew's.
+// versionTable records the migrations that have run. A PostgreSQL database with
+// this table is Curfew's.
 const versionTable = "curfew_schema"
 
 func provider(dialect goose.Dialect, db *sql.DB) (*goose.Provider, error) {
@@ -30,7 +30,7 @@ func provider(dialect goose.Dialect, db *sql.DB) (*goose.Provider, error) {
 		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true), goose.WithSlog(slog.New(slog.DiscardHandler)))
 }
 
-// checkSchema compares the version of a database's schema with ours.
+// checkSchema compares the schema version of a database with the program's.
 func checkSchema(version int64) error {
 	newest, err := newestSchema()
 	if err != nil {
@@ -62,7 +62,7 @@ func newestSchema() (int64, error) {
 	return goose.NumericComponent(entries[len(entries)-1].Name())
 }
 
-// migrate brings a database up to date.
+// migrate migrates a database to the newest schema.
 func migrate(ctx context.Context, dialect goose.Dialect, db *sql.DB) error {
 	p, err := provider(dialect, db)
 	if err != nil {

@@ -24,7 +24,7 @@ type nodeRow struct {
 	Gone      int64            `db:"gone"`
 }
 
-// Nodes returns all nodes, those that started first first.
+// Nodes returns all nodes in the order of their start.
 func (q *queries) Nodes(ctx context.Context) ([]store.Node, error) {
 	var rows []nodeRow
 	if err := q.all(ctx, "read the nodes", &rows,
@@ -45,7 +45,7 @@ func (q *queries) Nodes(ctx context.Context) ([]store.Node, error) {
 	return nodes, nil
 }
 
-// PutNode inserts or replaces a node. What a pruning has noted of it stays.
+// PutNode inserts or replaces a node. It keeps the mark that pruning has set.
 func (t *tx) PutNode(ctx context.Context, n store.Node, wake bool) error {
 	const what = "store a node"
 	if err := fits(what, n.ID); err != nil {
@@ -71,7 +71,7 @@ func (t *tx) PutNode(ctx context.Context, n store.Node, wake bool) error {
 	return t.get(ctx, what, &woken, query+` RETURNING `+t.d.wake, append(args, t.id)...)
 }
 
-// DeleteNode removes a node; one that is missing is no error.
+// DeleteNode removes a node. A missing node is no error.
 func (t *tx) DeleteNode(ctx context.Context, id string) error {
 	_, err := t.exec(ctx, "remove a node", `DELETE FROM nodes WHERE id = ?`, id)
 	return err

@@ -10,23 +10,23 @@ import (
 	"time"
 )
 
-// errNoBackend: every backend that a pool may have is in use or has not ended.
+// errNoBackend means that every backend of a pool is in use or has not ended.
 var errNoBackend = errors.New("every connection of this node is in use, or was given up and has not ended on the server yet")
 
-// backends bounds the server processes of one pool. A process of PostgreSQL
-// outlives a connection that was cut: a commit that waits for a standby reads
-// nothing and notices nothing. A pool that counted connections only would replace
-// each of them, and fill max_connections. Here a slot is freed when the server
-// has closed the connection, which it does when the process ends.
+// backends limits the server processes of one pool. A PostgreSQL process outlives a
+// connection that was cut: a commit that waits for a standby reads nothing and
+// notices nothing. A pool that counted only connections would replace each of them,
+// and fill max_connections. Here a slot is freed when the server has closed the
+// connection, which it does when the process ends.
 //
-// If no answer comes from the network any more, the slot is freed when TCP gives
-// the connection up, after deadPeer.
+// If the network no longer answers, the slot is freed when TCP closes the
+// connection, after deadPeer.
 type backends struct {
 	slots chan struct{} // one item for each slot in use
 
 	mu     sync.Mutex
 	closed bool
-	conns  map[net.Conn]struct{} // to be closed by close
+	conns  map[net.Conn]struct{} // close closes them
 	ending sync.WaitGroup
 }
 
@@ -51,7 +51,8 @@ func (b *backends) take(ctx context.Context) error {
 
 func (b *backends) free() { <-b.slots }
 
-// track has close close conn. It reports false if close was called already.
+// track registers conn, so that close closes it. It returns false if close was
+// already called.
 func (b *backends) track(conn net.Conn) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -68,8 +69,8 @@ func (b *backends) forget(conn net.Conn) {
 	delete(b.conns, conn)
 }
 
-// end waits in the background until the server has closed a connection that is
-// used no more, then frees its slot. It calls first before it tells the server.
+// end waits in the background until the server has closed an unused connection,
+// then frees its slot. It calls first before it tells the server.
 func (b *backends) end(conn net.Conn, first func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -84,7 +85,7 @@ func (b *backends) end(conn net.Conn, first func()) {
 		defer b.forget(conn)
 		defer conn.Close()
 		first()
-		// The process ends when it reads the end of what we send.
+		// The server process ends when it reads the end of the stream.
 		if half, ok := conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
 			return
 		}
@@ -94,7 +95,7 @@ func (b *backends) end(conn net.Conn, first func()) {
 	})
 }
 
-// close ends all waiting. Connections that are given up later are closed at once.
+// close ends all waiting. Connections released later are closed at once.
 func (b *backends) close() {
 	b.mu.Lock()
 	b.closed = true

@@ -13,20 +13,20 @@ import (
 	"github.com/lib/pq"
 )
 
-// pgConnector makes connections of lib/pq that honour contexts, and no more of
-// them at a time than the server has slots for.
+// pgConnector creates connections of lib/pq that honour contexts, at most as many
+// as the server has slots for.
 type pgConnector struct {
 	config   pq.Config
 	backends *backends
-	// hints are statements that a new connection runs first. Nothing may rely on
+	// hints are statements that a new connection runs first. No code may depend on
 	// them: behind a pooler the next statement may run on another connection.
 	hints string
 	// local sets the settings of a transaction: a list of calls of set_config.
 	local string
 }
 
-// Connect implements driver.Connector. A connection that is gone as soon as it is
-// made met a server that goes down or comes up, and is tried for once more.
+// Connect implements driver.Connector. If a new connection is lost at once, the
+// server was stopping or starting, so Connect tries once more.
 func (c *pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -43,7 +43,7 @@ func (c *pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
-// connect reports also whether there was a server that took the connection.
+// connect also reports whether a server accepted the connection.
 func (c *pgConnector) connect(ctx context.Context) (conn *pgConn, made bool, err error) {
 	config := c.config.Clone()
 	config.ConnectTimeout = connectTimeout / time.Duration(1+len(config.Multi))
@@ -62,7 +62,7 @@ func (c *pgConnector) connect(ctx context.Context) (conn *pgConn, made bool, err
 		c.backends.free()
 		return nil, dialer.last != nil, err
 	}
-	dialer.last.use() // and with it the slot
+	dialer.last.use() // this also keeps the slot
 	whole, ok := inner.(pqConn)
 	if !ok {
 		return nil, true, errors.Join(fmt.Errorf("lib/pq's %T is not what it was", inner), inner.Close())
@@ -78,7 +78,7 @@ func (c *pgConnector) connect(ctx context.Context) (conn *pgConn, made bool, err
 	return conn, true, nil
 }
 
-// isLost reports whether an error says that a connection is gone.
+// isLost reports whether an error means that a connection is lost.
 func isLost(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn)
@@ -93,7 +93,7 @@ func (c *pgConnector) Close() error {
 	return nil
 }
 
-// pqConn is what we use of a connection of lib/pq.
+// pqConn is the used part of a connection of lib/pq.
 type pqConn interface {
 	driver.Conn
 	driver.Tx
@@ -104,21 +104,21 @@ type pqConn interface {
 	driver.Validator
 }
 
-// pgConn is a connection on which what takes longer than its context is cancelled
-// at the server. Its link is cut then, so that the caller does not wait for that.
+// pgConn is a connection on which an operation that outlasts its context is
+// cancelled on the server. Its link is then cut, so that the caller does not wait
+// for the cancellation.
 type pgConn struct {
 	pqConn
 	link   *link
 	local  string
-	notice *pq.Error // the last of the server; set while a statement runs
+	notice *pq.Error // the server's last notice; set while a statement runs
 }
 
-// cancelStart is how long lib/pq may take to begin to ask for a cancellation. It
-// begins at once, but for a machine that is short of processors.
+// cancelStart is the maximum time for lib/pq to begin a cancellation request.
 const cancelStart = time.Second
 
-// arm returns a context for lib/pq, which asks the server for the cancellation
-// when ctx ends. The link is cut then. disarm is as in link.arm.
+// arm returns a context for lib/pq, which asks the server for the cancellation when
+// ctx ends. The link is then cut. disarm is as in link.arm.
 func (c *pgConn) arm(ctx context.Context) (inner context.Context, disarm func()) {
 	if ctx.Done() == nil {
 		return ctx, func() {}
@@ -131,7 +131,7 @@ func (c *pgConn) arm(ctx context.Context) (inner context.Context, disarm func())
 		defer timer.Stop()
 		select {
 		case <-c.link.dialer.asking:
-		case <-over: // it was answered after all
+		case <-over: // it was answered in time
 		case <-timer.C:
 		}
 	})
@@ -146,8 +146,8 @@ func (c *pgConn) arm(ctx context.Context) (inner context.Context, disarm func())
 	}
 }
 
-// QueryContext implements driver.QueryerContext. The rows come as they are read,
-// so the link stays armed until they are closed.
+// QueryContext implements driver.QueryerContext. Rows are read on demand, so the
+// link stays armed until they are closed.
 func (c *pgConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	inner, disarm := c.arm(ctx)
 	rows, err := c.pqConn.QueryContext(inner, query, args)
@@ -165,8 +165,8 @@ func (c *pgConn) ExecContext(ctx context.Context, query string, args []driver.Na
 	return c.pqConn.ExecContext(inner, query, args)
 }
 
-// BeginTx implements driver.ConnBeginTx. The settings of the transaction go with
-// its beginning, in one message.
+// BeginTx implements driver.ConnBeginTx. It sends the transaction's settings with
+// its begin in one message.
 func (c *pgConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	begin := "BEGIN"
 	switch sql.IsolationLevel(opts.Isolation) {
@@ -195,9 +195,9 @@ func (c *pgConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx,
 	return &pgTx{conn: c, ctx: ctx}, nil
 }
 
-// lost says driver.ErrBadConn for a connection that turned out to be gone before
-// it was used, since the server was restarted: database/sql then takes another.
-// Reading, and beginning a transaction, can be done twice.
+// lost returns driver.ErrBadConn for a connection that was lost before its use,
+// because the server was restarted: database/sql then takes another. Reads and the
+// begin of a transaction can be repeated.
 func (c *pgConn) lost(err error) error {
 	if !c.link.isCut() && isLost(err) {
 		return driver.ErrBadConn
@@ -216,8 +216,8 @@ func (c *pgConn) ResetSession(ctx context.Context) error {
 // IsValid implements driver.Validator.
 func (c *pgConn) IsValid() bool { return !c.link.isCut() && c.pqConn.IsValid() }
 
-// Close implements driver.Conn. lib/pq says goodbye to the server. Whether that
-// is there to hear it does not matter, and must not be waited for.
+// Close implements driver.Conn. lib/pq sends a terminate message. It does not
+// matter whether the server receives it, so Close does not wait.
 func (c *pgConn) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()
@@ -237,7 +237,7 @@ func (r *pgRows) Close() error {
 	return r.Rows.Close()
 }
 
-// pgTx is a transaction that ends with the context it was begun with.
+// pgTx is a transaction that ends with the context of its begin.
 type pgTx struct {
 	conn *pgConn
 	ctx  context.Context //nolint:containedctx // database/sql gives Commit none
@@ -248,17 +248,17 @@ var (
 	errUnsureCommit = errors.New("the commit is not known to be safe")
 )
 
-// Commit implements driver.Tx. It fails when synchronous_commit would let the
-// server answer before the commit is on disk, and when the server warns: of a
-// commit that it does not wait for a standby to have, since its wait was
-// cancelled, or of a transaction that it does not know.
+// Commit implements driver.Tx. It returns an error if synchronous_commit would let
+// the server answer before the commit is on disk, or if the server sends a warning:
+// that it no longer waits for a standby because the wait was cancelled, or that it
+// does not know the transaction.
 func (t *pgTx) Commit() error {
 	t.conn.notice = nil
 	_, err := t.conn.ExecContext(t.ctx, commitDurable, nil)
 	var answer *pq.Error
 	switch {
 	case errors.As(err, &answer):
-		// The transaction may still be open, and have failed.
+		// The transaction may still be open, or may have failed.
 		_ = t.Rollback()
 		if answer.Code == weakCommit {
 			return fmt.Errorf("%w (%s)", errWeakCommit, answer.Message)
@@ -274,8 +274,8 @@ func (t *pgTx) Commit() error {
 	return nil
 }
 
-// Rollback implements driver.Tx. When the context has ended, no answer of the
-// server is waited for; it rolls back when it finds the connection gone.
+// Rollback implements driver.Tx. After the end of the context it does not wait for
+// an answer: the server rolls back when it finds the connection closed.
 func (t *pgTx) Rollback() error {
 	defer t.conn.link.arm(t.ctx, nil)()
 	return t.conn.pqConn.Rollback()

@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// A connection pooler in transaction mode takes LISTEN, says that all is well, and
-// loses every notification. So a listener sends one to itself now and then, on the
-// way that commits take, and expects it back.
+// A connection pooler in transaction mode accepts LISTEN without an error and loses
+// every notification. A listener therefore periodically sends a notification to
+// itself, on the same way as commits, and expects it back.
 const (
-	// echoPrefix begins the payload of a notification that is for its sender only.
+	// echoPrefix is the prefix of the payload of a notification to its sender.
 	echoPrefix = "echo:"
 
-	echoTime   = 2 * time.Second  // how long an echo may take
-	echoMisses = 2                // so many in a row that are missed count
-	echoEvery  = 15 * time.Second // between two that come back
-	echoAgain  = 5 * time.Second  // between two that do not
+	echoTime   = 2 * time.Second  // maximum time of an echo
+	echoMisses = 2                // as many consecutive misses count
+	echoEvery  = 15 * time.Second // interval while echoes come back
+	echoAgain  = 5 * time.Second  // interval while echoes are missing
 )
 
 var (
@@ -27,7 +27,7 @@ var (
 	errNoEcho     = errors.New("PostgreSQL's notifications do not come back to this node; changes by other nodes are noticed by polling, within a second")
 )
 
-// echoes is what a listener knows about its own notifications.
+// echoes is a listener's state of its own notifications.
 type echoes struct {
 	heard chan string // payloads that came back
 
@@ -48,7 +48,7 @@ func (e *echoes) err() error {
 	return nil
 }
 
-// setLost and setMissed report whether that is news.
+// setLost and setMissed report whether the value has changed.
 func (e *echoes) setLost(lost bool) bool     { return e.set(&e.lost, lost) }
 func (e *echoes) setMissed(missed bool) bool { return e.set(&e.missed, missed) }
 
@@ -60,26 +60,26 @@ func (e *echoes) set(flag *bool, value bool) bool {
 	return news
 }
 
-// hear takes a notification and reports whether it was an echo, of whichever node.
+// hear receives a notification and reports whether it was an echo, of any node.
 func (e *echoes) hear(payload string) bool {
 	if !strings.HasPrefix(payload, echoPrefix) {
 		return false
 	}
 	select {
 	case e.heard <- payload:
-	default: // nothing waits for so many
+	default: // no receiver waits for so many
 	}
 	return true
 }
 
-// watchEchoes sends notifications until ctx ends, and says when they stop coming
-// back and when they come back again.
+// watchEchoes sends notifications until ctx ends, and logs when they stop or resume
+// coming back.
 func (l *pgListener) watchEchoes(ctx context.Context) {
 	misses := 0
 	for n := 0; ctx.Err() == nil; n++ {
 		pause := echoEvery
 		switch came, known := l.echo(ctx, echoPrefix+l.self+":"+strconv.Itoa(n)); {
-		case !known: // the database does not answer: others say so
+		case !known: // the database does not answer: other code reports that
 			pause = echoAgain
 		case came:
 			misses = 0
@@ -110,8 +110,8 @@ func (l *pgListener) advice() string {
 	return "behind a connection pooler in transaction mode, set --database-listen to an address that reaches PostgreSQL itself, or use the pooler's session mode"
 }
 
-// echo sends a notification and reports whether it came back. It is not known if
-// it could not be sent, or if the connection was lost meanwhile.
+// echo sends a notification and reports whether it came back. The result is unknown
+// if the notification could not be sent, or if the connection was lost meanwhile.
 func (l *pgListener) echo(ctx context.Context, payload string) (came, known bool) {
 	ctx, cancel := context.WithTimeout(ctx, echoTime)
 	defer cancel()

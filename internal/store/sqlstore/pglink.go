@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// connectTimeout bounds dialling and greeting a PostgreSQL server; of several
-// hosts, each gets its share of it.
+// connectTimeout is the maximum time to dial a PostgreSQL server and start the
+// session. Several hosts share it.
 const connectTimeout = 1500 * time.Millisecond
 
-// deadPeer is how long a server may acknowledge nothing, neither data nor
-// keepalives, before TCP gives the connection up.
+// deadPeer is the maximum time without an acknowledgement from the server, of data
+// or of keepalives, before TCP closes the connection.
 const deadPeer = 15 * time.Second
 
 // dialServer dials a server.
@@ -27,8 +27,8 @@ func dialServer(ctx context.Context, network, address string) (net.Conn, error) 
 	return dialer.DialContext(ctx, network, address)
 }
 
-// link is a network connection that can be cut from outside. lib/pq waits for a
-// server that hangs for ever. Cutting the link ends every wait at once. The
+// link is a network connection that another goroutine can cut. lib/pq waits without
+// limit for a server that hangs. Cutting the link ends every wait at once. The
 // connection cannot be used after that.
 type link struct {
 	net.Conn
@@ -37,7 +37,7 @@ type link struct {
 	mu     sync.Mutex
 	cut    bool
 	closed bool
-	used   bool // by a connection of lib/pq, to which a slot of the pool belongs
+	used   bool // by a connection of lib/pq that occupies a slot of the pool
 }
 
 var longAgo = time.Unix(1, 0)
@@ -57,7 +57,8 @@ func (l *link) isCut() bool {
 	return l.cut
 }
 
-// SetDeadline is called by lib/pq around the greeting. It must not mend a link.
+// SetDeadline is called by lib/pq around the start of the session. It must not
+// restore a cut link.
 func (l *link) SetDeadline(t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -67,7 +68,7 @@ func (l *link) SetDeadline(t time.Time) error {
 	return l.Conn.SetDeadline(t)
 }
 
-// SetWriteDeadline is called by TLS around its farewell.
+// SetWriteDeadline is called by TLS around its close message.
 func (l *link) SetWriteDeadline(t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,7 +78,7 @@ func (l *link) SetWriteDeadline(t time.Time) error {
 	return l.Conn.SetWriteDeadline(t)
 }
 
-// use says that a connection of lib/pq uses the link. Its slot is freed when the
+// use marks the link as used by a connection of lib/pq. Its slot is freed when the
 // server has closed the link.
 func (l *link) use() {
 	l.mu.Lock()
@@ -85,7 +86,7 @@ func (l *link) use() {
 	l.used = true
 }
 
-// Close implements net.Conn. Who reads from the link has stopped by then.
+// Close implements net.Conn. No goroutine reads from the link any more.
 func (l *link) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,15 +97,15 @@ func (l *link) Close() error {
 	if !l.used {
 		return l.Conn.Close()
 	}
-	// A pooler forgets a client that leaves, and a cancellation asked for by one
-	// that it does not know. It must have the request first.
+	// A pooler drops a client that disconnects, and ignores a cancellation for a
+	// client that it does not know. It must receive the request first.
 	l.dialer.backends.end(l.Conn, l.dialer.waitForCancel)
 	return nil
 }
 
-// arm has the link cut when ctx ends, after a call of first unless that is nil.
-// The function it returns disarms it; when that has returned, the link is cut or
-// will not be.
+// arm cuts the link when ctx ends, after calling first if it is not nil. The
+// returned function disarms it. When that has returned, the link is cut or will not
+// be.
 func (l *link) arm(ctx context.Context, first func()) (disarm func()) {
 	cut := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -121,19 +122,19 @@ func (l *link) arm(ctx context.Context, first func()) (disarm func()) {
 	})
 }
 
-// linkDialer dials for one connection of lib/pq. While that is being made, it
-// dials links that are armed with ctx: the context that lib/pq hands to a dialer
-// is over when it has dialled, before the greeting. Later, lib/pq dials to ask the
-// server to cancel what the connection does.
+// linkDialer dials for one connection of lib/pq. While the connection is being
+// created, it dials links armed with ctx, because the context that lib/pq passes to
+// a dialer ends before the start of the session. Later, lib/pq dials to ask the
+// server to cancel the connection's operation.
 type linkDialer struct {
 	backends *backends
 	ctx      context.Context //nolint:containedctx // of one call of Connect
-	last     *link           // the one that the connection came to use
+	last     *link           // the link that the connection uses
 	arms     []func()
 
-	made      chan struct{} // closed when the connection is made
-	asking    chan struct{} // closed when lib/pq dials to ask for the cancellation
-	asked     chan struct{} // closed when the server has got the request, or cannot
+	made      chan struct{} // closed when the connection is ready
+	asking    chan struct{} // closed when lib/pq dials for the cancellation
+	asked     chan struct{} // closed when the server has received the request, or cannot
 	startOnce sync.Once
 	endOnce   sync.Once
 }
@@ -182,8 +183,8 @@ func (d *linkDialer) dialCancel(ctx context.Context, network, address string) (n
 	return &cancelLink{Conn: conn, dialer: d}, nil
 }
 
-// waitForCancel waits until a cancellation that was asked for has reached the
-// server. lib/pq gives up after connectTimeout.
+// waitForCancel waits until a requested cancellation has reached the server. lib/pq
+// gives up after connectTimeout.
 func (d *linkDialer) waitForCancel() {
 	select {
 	case <-d.asking:
@@ -192,7 +193,7 @@ func (d *linkDialer) waitForCancel() {
 	}
 }
 
-// Dial and DialTimeout complete pq.Dialer; with DialContext there they are not used.
+// Dial and DialTimeout complete pq.Dialer. lib/pq uses DialContext instead.
 func (d *linkDialer) Dial(network, address string) (net.Conn, error) {
 	return d.DialContext(context.Background(), network, address)
 }
@@ -204,7 +205,7 @@ func (d *linkDialer) DialTimeout(network, address string, timeout time.Duration)
 }
 
 // cancelLink is the connection on which lib/pq asks for a cancellation. lib/pq
-// closes it when the server has, which is when the server has seen to it.
+// closes it after the server has, which is when the server has handled the request.
 type cancelLink struct {
 	net.Conn
 	dialer *linkDialer

@@ -13,8 +13,8 @@ import (
 const (
 	notifyChannel = "curfew"
 
-	// A connection that listens is silent by nature. It is pinged, so that one
-	// whose other end is gone or hangs is noticed and replaced.
+	// A listening connection is silent. It is pinged, so that a lost or hanging
+	// server is noticed and the connection is replaced.
 	listenPing    = time.Second
 	listenSilence = 3 * time.Second
 
@@ -25,16 +25,16 @@ const (
 // pgListener wakes at notifications of other Stores.
 type pgListener struct {
 	dsn    string
-	self   string // payload of our own notifications
-	direct bool   // dsn is an address of its own
-	// send notifies on the way that commits take.
+	self   string // payload of this Store's notifications
+	direct bool   // dsn is a separate address for listening
+	// send sends a notification on the same way as commits.
 	send   func(ctx context.Context, payload string) error
 	logger *slog.Logger
 	echoes *echoes
 }
 
-// err says why notifications do not reach this node; nil if they do, or if nothing
-// else is known.
+// err returns why notifications do not reach this node; nil if they do, or if the
+// reason is unknown.
 func (l *pgListener) err() error { return l.echoes.err() }
 
 // run listens until ctx ends.
@@ -56,20 +56,20 @@ func (l *pgListener) run(ctx context.Context, wake func()) {
 	var running sync.WaitGroup
 	running.Go(func() { // ends with listener
 		for ctx.Err() == nil && listener.Listen(notifyChannel) != nil {
-			// The server does not let us, for example since it is a standby.
+			// The server refuses, for example because it is a standby.
 			select {
 			case <-ctx.Done():
 			case <-time.After(time.Second):
 			}
 		}
-		wake()                                    // for what came before it listened
+		wake()                                    // for changes before it listened
 		running.Go(func() { l.watchEchoes(ctx) }) // ends with ctx
 		ping(ctx, listener)
 	})
-	// pq's goroutine blocks unless notifications are taken, so they are taken
-	// until it has ended, which closes the channel.
+	// pq's goroutine blocks unless its notifications are received, so they are
+	// received until it has ended, which closes the channel.
 	stop := context.AfterFunc(ctx, func() {
-		dialer.close() // whoever waits for the server holds the lock that Close needs
+		dialer.close() // a goroutine that waits for the server holds the lock that Close needs
 		_ = listener.Close()
 	})
 	defer stop()
@@ -85,7 +85,7 @@ func (l *pgListener) run(ctx context.Context, wake func()) {
 	running.Wait()
 }
 
-// ping makes the server say something now and then.
+// ping makes the server answer periodically.
 func ping(ctx context.Context, listener *pq.Listener) {
 	ticker := time.NewTicker(listenPing)
 	defer ticker.Stop()
@@ -99,15 +99,15 @@ func ping(ctx context.Context, listener *pq.Listener) {
 	}
 }
 
-// pingOnce survives that pq panics when the server answers a ping with an error,
-// as it does to a ping that somebody cancels there.
+// pingOnce recovers from the panic of pq when the server answers a ping with an
+// error, for example after the ping was cancelled on the server.
 func pingOnce(listener *pq.Listener) {
 	defer func() { _ = recover() }()
 	_ = listener.Ping() // a failure ends the connection, which pq replaces
 }
 
-// listenDialer dials connections that end when the server is silent for too
-// long, or when the dialer is closed.
+// listenDialer dials connections that end when the server is silent for too long,
+// or when the dialer is closed.
 type listenDialer struct {
 	mu     sync.Mutex
 	conns  map[*listenConn]struct{}
@@ -152,7 +152,7 @@ func (d *listenDialer) close() {
 	}
 }
 
-// Read waits for the server no longer than it may be silent.
+// Read waits for the server for the maximum silence.
 func (c *listenConn) Read(b []byte) (int, error) {
 	if err := c.SetReadDeadline(time.Now().Add(listenSilence)); err != nil { //nolint:forbidigo // the network's time
 		return 0, err
@@ -160,7 +160,7 @@ func (c *listenConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// Write does not wait for a server that takes nothing.
+// Write does not wait for a server that reads nothing.
 func (c *listenConn) Write(b []byte) (int, error) {
 	if err := c.SetWriteDeadline(time.Now().Add(listenSilence)); err != nil { //nolint:forbidigo // the network's time
 		return 0, err

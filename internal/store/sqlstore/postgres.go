@@ -21,43 +21,44 @@ import (
 )
 
 const (
-	// Writers wait for each other at the epoch clock. They must not be what
-	// readers wait for, so each have their own connections, and few: a database
-	// that does not answer is not asked by more at once.
+	// Writers wait for each other at the epoch clock. Readers must not wait for
+	// them, so each group has its own connections. There are few, so that a server
+	// that does not answer gets few queries at once.
 	postgresConnections = 8
 
-	// idleConnections is how long a connection is kept that nobody uses.
+	// idleConnections is how long an unused connection is kept.
 	idleConnections = 5 * time.Minute
 
-	openTimeout = 30 * time.Second // for the schema, which another node may be making
+	openTimeout = 30 * time.Second // for the schema, which another node may be creating
 )
 
-// A pooler in transaction mode gives each transaction a connection of its choice:
-// what a SET changes for a session is lost, or found by another client. So every
-// transaction sets what it relies on for itself, until it ends.
+// A pooler in transaction mode gives each transaction any connection: a SET for a
+// session is lost, or affects another client. Every transaction therefore sets its
+// own settings, until it ends.
 const (
-	// setDurable: a commit is acknowledged when it is on disk, whatever the server's
-	// default is. remote_apply promises more, and stays.
+	// setDurable makes the server acknowledge a commit only when it is on disk,
+	// whatever its default is. remote_apply guarantees more, and stays.
 	setDurable = `set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true),
 		set_config('client_min_messages', 'warning', true)`
 
-	// setBounds: a node that hangs within a transaction, or is cut off there, holds
-	// the lock of the epoch clock for seconds only. The compiler of queries takes
-	// longer than any of ours.
+	// setBounds limits how long a node that hangs in a transaction, or is cut off
+	// there, holds the lock of the epoch clock: for seconds only. It also disables
+	// the query compiler, which takes longer than any of Curfew's queries.
 	setBounds = `set_config('lock_timeout', '1500ms', true), set_config('idle_in_transaction_session_timeout', '5s', true),
 		set_config('statement_timeout', '60s', true), set_config('jit', 'off', true)`
 
-	// commitDurable commits only if a transaction is as durable as setDurable made
-	// it: a text that is no number ends the message before the COMMIT. Weaker than
-	// on are off, local and remote_write (which a standby that stops may lose).
+	// commitDurable commits only if a transaction is as durable as setDurable
+	// requires: otherwise a text that is not a number ends the message before the
+	// COMMIT. Weaker than on are off, local and remote_write (which a standby that
+	// stops may lose).
 	commitDurable = `SELECT CASE WHEN current_setting('synchronous_commit') IN ('on', 'remote_apply') THEN 0
 		ELSE CAST('synchronous_commit=' || current_setting('synchronous_commit') AS integer) END; COMMIT`
 	weakCommit = "22P02" // invalid_text_representation
 
-	// postgresHints spare time and processes of the server where they reach the
-	// connection that they are meant for: no compiler of queries, no reading that
-	// lasts for minutes, and a node that is gone is noticed, before deadPeer lets the
-	// node replace the connection. Nothing relies on them.
+	// postgresHints save time and processes of the server, on connections where
+	// they take effect. They disable the query compiler, end reads that last for
+	// minutes, and let the server notice a lost node before deadPeer lets the node
+	// replace the connection. No code depends on them.
 	postgresHints = `SET jit = off; SET statement_timeout = '60s';
 		SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '12s'`
 )
@@ -112,15 +113,15 @@ func openPostgres(ctx context.Context, c Config) (store.Store, error) {
 	return s, nil
 }
 
-// notify sends a notification that nothing is lost with if the server loses it.
-// The payload is made of letters, digits and colons.
+// notify sends a notification whose loss has no effect on correctness. The payload
+// consists of letters, digits and colons.
 func (s *Store) notify(ctx context.Context, payload string) error {
 	_, err := s.write.ExecContext(ctx, `SELECT set_config('synchronous_commit', 'off', true), pg_notify('`+notifyChannel+`', '`+payload+`')`)
 	return err
 }
 
-// parsePostgres reads the URL. Errors never quote it, since it may hold a
-// password. dsn is the URL for pq.Listener, which takes no Config.
+// parsePostgres reads the URL. Errors never quote it, because it may contain a
+// password. dsn is the URL for pq.Listener, which accepts no Config.
 func parsePostgres(text string) (config pq.Config, dsn string, err error) {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -137,7 +138,7 @@ func parsePostgres(text string) (config pq.Config, dsn string, err error) {
 	config, err = pq.NewConfig(u.String())
 	if err == nil && config.SSLMode == "" && hasRemoteHost(config) {
 		// By default lib/pq encrypts and accepts any certificate, so an attacker on
-		// the path reads and changes everything.
+		// the path can read and change everything.
 		query.Set("sslmode", string(pq.SSLModeVerifyFull))
 		u.RawQuery = query.Encode()
 		config, err = pq.NewConfig(u.String())
@@ -145,13 +146,13 @@ func parsePostgres(text string) (config pq.Config, dsn string, err error) {
 	if err != nil {
 		return pq.Config{}, "", fmt.Errorf("the address of the database: %w", err)
 	}
-	// Parameters go along with the statement, in one round trip instead of two.
+	// Parameters are sent with the statement, in one round trip instead of two.
 	config.BinaryParameters = true
 	return config, u.String(), nil
 }
 
-// hasRemoteHost reports whether any of the servers is reached by a network that
-// others may be on.
+// hasRemoteHost reports whether a server is reached by a network that others may
+// use.
 func hasRemoteHost(c pq.Config) bool {
 	hosts := append([]pq.ConfigMultihost{{Host: c.Host, Hostaddr: c.Hostaddr}}, c.Multi...)
 	return slices.ContainsFunc(hosts, func(h pq.ConfigMultihost) bool {
@@ -162,14 +163,15 @@ func hasRemoteHost(c pq.Config) bool {
 			}
 			var err error
 			if address, err = netip.ParseAddr(strings.Trim(h.Host, "[]")); err != nil {
-				return true // a name
+				return true // a host name
 			}
 		}
 		return !address.Unmap().IsLoopback()
 	})
 }
 
-// warnTLS returns what an attacker on the path can do, or "" if that is nothing.
+// warnTLS returns what an attacker on the path can do, or "" if the connection is
+// safe.
 func warnTLS(c pq.Config) string {
 	if !hasRemoteHost(c) {
 		return ""
@@ -184,7 +186,7 @@ func warnTLS(c pq.Config) string {
 	return ""
 }
 
-// place is where a server is, for people.
+// place is the location of a server, for display.
 func place(c pq.Config) string {
 	if strings.HasPrefix(c.Host, "/") {
 		return c.Host
@@ -192,20 +194,21 @@ func place(c pq.Config) string {
 	return fmt.Sprintf("%s:%d", c.Host, c.Port)
 }
 
-// schemaLock is the advisory lock of the transaction that waits while the schema
-// is made or changed: nodes that start at the same time take turns.
+// schemaLock is the advisory lock for creating or changing the schema, so that
+// nodes that start at the same time take turns.
 const schemaLock = 0x4375726665770001 // "Curfew", 1
 
-// setPatience: the lock is waited for and held as long as openTimeout allows. It
-// ends with the transaction, and a little later if its node is gone.
+// setPatience lets the transaction wait for the lock, and hold it, as long as
+// openTimeout allows. The lock ends with the transaction, or a little later if its
+// node is lost.
 const setPatience = `set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true),
 	set_config('idle_in_transaction_session_timeout', '35s', true)`
 
 // namesLock is the advisory lock of transactions that name users: see lockNames.
 const namesLock = 0x4375726665770002 // "Curfew", 2
 
-// preparePostgres looks at what is in a database, and makes the schema or brings
-// it up to date if create is set.
+// preparePostgres checks the contents of a database. With create it also creates or
+// migrates the schema.
 func preparePostgres(ctx context.Context, config pq.Config, create bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, openTimeout, errBudget)
 	defer cancel()
@@ -219,7 +222,7 @@ func preparePostgres(ctx context.Context, config pq.Config, create bool) error {
 		if err != nil {
 			return err
 		}
-		defer func() { _ = locked.Rollback() }() // and with it goes the lock
+		defer func() { _ = locked.Rollback() }() // this releases the lock
 		if _, err := locked.ExecContext(ctx, `SELECT `+setPatience); err != nil {
 			return err
 		}
@@ -244,9 +247,9 @@ func preparePostgres(ctx context.Context, config pq.Config, create bool) error {
 	return err
 }
 
-// preludePostgres is what the schema needs of PostgreSQL that SQLite has by
-// itself: text that is compared byte by byte, whatever the collation of the
-// database is, and numbers for the audit that need no lock.
+// preludePostgres provides what the schema needs of PostgreSQL and SQLite has built
+// in: bytewise comparison of text, whatever the database's collation is, and audit
+// numbers without a lock.
 const preludePostgres = `
 	DO $$ BEGIN
 		IF to_regtype('ctext') IS NULL THEN
@@ -255,10 +258,10 @@ const preludePostgres = `
 	END $$;
 	CREATE SEQUENCE IF NOT EXISTS audit_ids`
 
-// errToDo: the schema is to be made, or to be brought up to date.
+// errToDo means that the schema must be created or migrated.
 var errToDo = errors.New("the schema is to be made")
 
-// checkPostgres looks whether a database is ours and has our schema.
+// checkPostgres checks whether a database is Curfew's and has the newest schema.
 func checkPostgres(ctx context.Context, db *sql.DB, create bool) error {
 	var encoding string
 	var standby, ours bool
@@ -303,7 +306,7 @@ func diagnosePostgres(err error) diagnosis {
 	if !errors.As(err, &e) {
 		return diagnosis{}
 	}
-	// The message only: detail may hold data.
+	// Only the message: detail may contain data.
 	d := diagnosis{sentinel: store.ErrUnavailable, text: fmt.Sprintf("%s (%s)", e.Message, e.Code)}
 	switch e.Code {
 	case "23505", "23514": // unique_violation, check_violation
@@ -320,7 +323,7 @@ func diagnosePostgres(err error) diagnosis {
 		d.text = e.Message + "; the user must own the database: createdb --owner=USER NAME"
 	case "25006": // read_only_sql_transaction
 		d.text = "the server is a standby, or read-only"
-	case "08P01": // protocol_violation: what PgBouncer says of all that it refuses
+	case "08P01": // protocol_violation: PgBouncer's code for everything that it refuses
 		if strings.Contains(e.Message, "startup parameter") {
 			d.text = e.Message + "; a connection pooler refuses it: leave it out of the address, or add it to the pooler's ignore_startup_parameters"
 		}
@@ -330,8 +333,8 @@ func diagnosePostgres(err error) diagnosis {
 	return d
 }
 
-// warnPostgres looks for settings of the server under which an acknowledged
-// commit can be lost.
+// warnPostgres looks for server settings under which an acknowledged commit can be
+// lost.
 func (s *Store) warnPostgres(ctx context.Context) []string {
 	var row struct {
 		Fsync     string `db:"fsync"`

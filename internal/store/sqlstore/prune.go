@@ -12,15 +12,15 @@ const (
 	nodesKeptFor    = 7 * 24 * 60 * 60 * micros
 )
 
-// Prune removes what can matter to nobody; see store.Writer. It may take longer
-// than other writes may.
+// Prune removes rows that can no longer affect a decision; see store.Writer. It may
+// take longer than other writes.
 //
-// What has no date to be pruned by goes by the epoch clock, which is close to
-// the date, is advanced daily at least, and was so by this very transaction.
-// Since it can also have leapt, no node is removed for the clock alone: it must
-// not have moved since an earlier pruning that lies a week back. One that has is
-// marked anew. (A node that is removed while it lives enters itself again at its
-// next beat, but until then no receipt would wait for it.)
+// Rows without a date are pruned by the epoch clock, which is close to the wall
+// clock and is advanced at least daily, also by this transaction. The clock can
+// also have jumped forward, so it is not enough for removing a node. The node's row
+// must also not have moved since an earlier pruning at least a week ago. A node
+// that has moved is marked again. (A live node that is removed registers itself
+// again at its next heartbeat, but until then no receipt would wait for it.)
 func (t *tx) Prune(ctx context.Context, upTo revocation.Epoch, sessions, audit int64) error {
 	t.budget.prolong(t.d.long)
 	for _, s := range []struct {

@@ -15,21 +15,21 @@ import (
 	"example.com/curfew/internal/store"
 )
 
-// queries reads, through a pool of connections or within a transaction. Its
-// methods are the whole of store.Reader.
+// queries reads through a pool of connections or within a transaction. Its methods
+// implement store.Reader.
 type queries struct {
 	d  *dialect
 	on sqlx.ExtContext
 
-	// within returns ctx with the limits that a statement has to keep to.
+	// within returns ctx with the time limits of a statement.
 	within func(ctx context.Context) (context.Context, context.CancelFunc)
 
-	// again is set when a statement fails with an error that trying the whole
-	// transaction again may mend. nil outside a transaction.
+	// again is set when a statement fails with an error that a retry of the whole
+	// transaction may avoid. nil outside a transaction.
 	again *bool
 }
 
-// reader returns queries each of which is a reading of its own.
+// reader returns queries of which each is a separate read.
 func reader(d *dialect, pool *sqlx.DB) *queries {
 	return &queries{d: d, on: pool, within: timeout(d.budget)}
 }
@@ -40,8 +40,8 @@ func timeout(d time.Duration) func(ctx context.Context) (context.Context, contex
 	}
 }
 
-// patient returns queries that may take longer, for what looks at every row and
-// only people wait for. Within a transaction nothing may.
+// patient returns queries that may take longer, for reads of every row that only a
+// user waits for. Within a transaction no query may.
 func (q *queries) patient() *queries {
 	if q.again != nil {
 		return q
@@ -51,8 +51,8 @@ func (q *queries) patient() *queries {
 	return &p
 }
 
-// get reads one row into dest, or fails with store.ErrNotFound. what is for
-// errors: what was being done, without data.
+// get reads one row into dest, or returns store.ErrNotFound. what is the operation
+// for errors, without data.
 func (q *queries) get(ctx context.Context, what string, dest any, query string, args ...any) error {
 	ctx, cancel := q.within(ctx)
 	defer cancel()
@@ -95,12 +95,12 @@ func (q *queries) exec(ctx context.Context, what, query string, args ...any) (in
 	return n, q.failed(ctx, what, err)
 }
 
-// Of one statement: SQLite allows 32 766 parameters, PostgreSQL 65 535.
+// Per statement: SQLite allows 32 766 parameters, PostgreSQL 65 535.
 const mostParameters = 30_000
 
 // insert runs "INSERT INTO … VALUES row, row, … end" as often as the number of
-// parameters demands. row returns the k-th (from 1) row of a statement, and is
-// cheap; args holds width parameters for each row.
+// parameters requires. row returns the k-th (from 1) row of a statement, and must
+// be cheap; args contains width parameters for each row.
 func (q *queries) insert(ctx context.Context, what, into string, row func(k int) string, end string, width int, args []any) error {
 	for len(args) > 0 {
 		n := min(len(args), mostParameters/width*width)
@@ -131,7 +131,7 @@ func marks(n int) string {
 	return "(" + strings.Repeat("?,", n-1) + "?)"
 }
 
-// chunks calls do with successive pieces of values that fit into one statement.
+// chunks calls do with successive parts of values that fit into one statement.
 func chunks(values []string, do func([]string) error) error {
 	const most = 2000 // the planners of both engines take longer than the rows do beyond that
 	for len(values) > 0 {
@@ -152,10 +152,10 @@ func anys(values []string) []any {
 	return out
 }
 
-// storable makes strings what both engines can hold and compare: PostgreSQL
-// refuses NUL and what is not UTF-8, and texts from strangers (a User-Agent, a
-// request id) must not make a write fail. Reading and writing alike go through
-// it, so what was written is found again.
+// storable returns strings that both engines can store and compare. PostgreSQL
+// refuses NUL and invalid UTF-8, and untrusted text (a User-Agent, a request id)
+// must not make a write fail. Reads and writes both use it, so a written value is
+// found again.
 func storable(args []any) []any {
 	for i, a := range args {
 		if s, ok := a.(string); ok {
@@ -176,11 +176,11 @@ func storableText(s string) string {
 	return s
 }
 
-// maxKey is the length in bytes of the longest key. PostgreSQL's indexes hold no
-// more than 2704 bytes.
+// maxKey is the maximum length of a key in bytes. PostgreSQL's indexes hold at most
+// 2704 bytes.
 const maxKey = 1024
 
-// fits fails for keys that are too long to be stored.
+// fits returns an error for keys that are too long to store.
 func fits(what string, keys ...string) error {
 	for _, key := range keys {
 		if len(key) > maxKey {
@@ -190,7 +190,7 @@ func fits(what string, keys ...string) error {
 	return nil
 }
 
-// shortKey returns key, or something as good in its place if it is too long.
+// shortKey returns key, or an equivalent of limited length if it is too long.
 func shortKey(key string) string {
 	if len(key) <= maxKey {
 		return key

@@ -16,33 +16,33 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// Restoring says what [Restore] is to do.
+// Restoring configures [Restore].
 type Restoring struct {
 	From string // the backup, a file
 	To   string // the database, "sqlite:PATH"
-	// Keep is the name of a file that is to be what the database that is there, if
-	// there is one, was. Empty: it is lost if Replace is set, else the answer is
-	// store.ErrConflict.
+	// Keep is the new file name of an existing database. If it is empty, the
+	// existing database is lost with Replace, and the error is store.ErrConflict
+	// without it.
 	Keep    string
 	Replace bool
-	// Now is the time. The epoch clock goes on from there, or from what the
-	// backup or the database that is replaced had reached, whichever is later.
+	// Now is the current time. The epoch clock continues from it, or from the clock
+	// of the backup or of the replaced database, whichever is latest.
 	Now time.Time
 	// Audit is the entry for the audit. At, Epoch, Scope and Target are filled in.
 	Audit store.Audit
 }
 
-// Restore puts a backup in the place of a database.
+// Restore replaces a database by a backup.
 //
-// What was revoked after the backup was made is not in it, so everyone is
-// revoked. All that followers copy gets the new epoch, since they may have later
-// settings and keys than those that are restored. Both are done before the
-// backup is in its place, which it comes to in one step.
+// The backup does not contain the revocations after it, so Restore revokes
+// everyone. Everything that followers copy gets the new epoch, because their
+// settings and keys may be newer than the restored ones. Both happen before one
+// rename puts the backup in place.
 //
 // Errors wrap store.ErrNotFound (no backup), ErrForeign, ErrCorrupt and
-// ErrNewerSchema (of the backup), ErrConflict (there is a database, and neither
-// Keep nor Replace is set, or a file of the name Keep is there as well), ErrLocked
-// (a server has it open) or ErrUnavailable. The database is then as it was.
+// ErrNewerSchema (of the backup), ErrConflict (there is a database and neither Keep
+// nor Replace is set, or a file with the name Keep exists as well), ErrLocked (a
+// server has it open) or ErrUnavailable. The database is then unchanged.
 func Restore(ctx context.Context, r Restoring) error {
 	to, ok := strings.CutPrefix(r.To, "sqlite:")
 	if !ok {
@@ -83,7 +83,7 @@ func Restore(ctx context.Context, r Restoring) error {
 				return err
 			}
 		}
-		// A write-ahead log belongs to the file that it was written for.
+		// A write-ahead log belongs to the file for which it was written.
 		for _, suffix := range []string{"-wal", "-shm", "-journal"} {
 			if err := os.Remove(to + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
@@ -97,8 +97,8 @@ func Restore(ctx context.Context, r Restoring) error {
 	return nil
 }
 
-// keep gives a database a second name. A write-ahead log is there only if the
-// database could not be read; it may still be of use to somebody.
+// keep gives a database a second name. A write-ahead log exists only if the
+// database could not be read; it may still be useful for a recovery.
 func keep(path, name string) error {
 	for _, suffix := range []string{"-wal", "-journal", ""} {
 		err := os.Link(path+suffix, name+suffix)
@@ -128,7 +128,7 @@ func checkBackup(ctx context.Context, path string) error {
 	return checkSQLite(ctx, path, checkWhole)
 }
 
-// holding is a database that nobody else has open.
+// holding is a database that no other process has open.
 type holding struct {
 	epoch   revocation.Epoch
 	release func()
@@ -141,8 +141,8 @@ func (h *holding) clock() revocation.Epoch {
 	return h.epoch
 }
 
-// holdSQLite makes sure that no other process has a database open, keeps others
-// from opening it, and reads its clock, if that is legible.
+// holdSQLite checks that no other process has a database open, prevents others from
+// opening it, and reads its clock if it is readable.
 func holdSQLite(ctx context.Context, path string) (*holding, error) {
 	db, err := openSQLitePool(sqliteDSN(path, "rw", url.Values{"_busy_timeout": {"500"}}), 1)
 	if err != nil {
@@ -157,16 +157,18 @@ func holdSQLite(ctx context.Context, path string) (*holding, error) {
 			_ = conn.Close()
 			_ = db.Close()
 		}
-		// Whoever has a database in WAL mode open, idle or not, keeps it in that.
+		// A process that has a database in WAL mode open, idle or not, keeps it in
+		// that mode.
 		if _, err = conn.ExecContext(ctx, `PRAGMA journal_mode = DELETE`); err == nil {
 			_, err = conn.ExecContext(ctx, `BEGIN EXCLUSIVE`)
 		}
-		// A server that came in between has put it back, and is not kept out.
+		// A server that started in between has set it back, and is not kept out.
 		if err == nil {
 			err = conn.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&mode)
 		}
 		if err == nil && mode == "delete" {
-			// Of a foreign database, or one that is damaged there, it counts for nothing.
+			// The clock of a foreign database, or of one that is damaged there,
+			// does not count.
 			_ = conn.QueryRowContext(ctx, `SELECT epoch FROM clock WHERE id = 1`).Scan(&h.epoch)
 		}
 	}
@@ -175,8 +177,8 @@ func holdSQLite(ctx context.Context, path string) (*holding, error) {
 		return nil, inUse
 	}
 	if err != nil {
-		// Why it is to be replaced. SQLite cannot lock what it cannot read, but a
-		// server may have read it before it was damaged.
+		// This damage is the reason to replace it. SQLite cannot lock a file that
+		// it cannot read, but a server may have read it before the damage.
 		h.release()
 		h.release = func() {}
 		if heldElsewhere(path) {
@@ -186,7 +188,7 @@ func holdSQLite(ctx context.Context, path string) (*holding, error) {
 	return h, nil
 }
 
-// restart makes a copy of a backup fit to take over: see Restore.
+// restart prepares a copy of a backup for use: see Restore.
 func restart(ctx context.Context, path string, r Restoring, reached revocation.Epoch) (err error) {
 	s, err := connectSQLite(ctx, path, true)
 	if err != nil {
@@ -215,8 +217,8 @@ func restart(ctx context.Context, path string, r Restoring, reached revocation.E
 	})
 }
 
-// republish gives everything that followers copy a new epoch, and forgets the
-// nodes of the time of the backup.
+// republish gives everything that followers copy a new epoch, and removes the nodes
+// of the time of the backup.
 func republish(ctx context.Context, tx store.Tx, epoch revocation.Epoch) error {
 	in, err := tx.Settings(ctx)
 	if err == nil {

@@ -34,7 +34,7 @@ func (r *sessionRow) session() store.Session {
 	}
 }
 
-// Session returns a session row, whether the session lives or not.
+// Session returns a session row, whether the session is live or not.
 func (q *queries) Session(ctx context.Context, id string) (store.Session, error) {
 	var row sessionRow
 	if err := q.get(ctx, "read a session", &row, `SELECT `+sessionColumns+` FROM sessions WHERE id = ?`, id); err != nil {
@@ -43,7 +43,7 @@ func (q *queries) Session(ctx context.Context, id string) (store.Session, error)
 	return row.session(), nil
 }
 
-// SessionsNamed returns the session rows with the ids given.
+// SessionsNamed returns the session rows with the given ids.
 func (q *queries) SessionsNamed(ctx context.Context, ids []string) ([]store.Session, error) {
 	var sessions []store.Session
 	err := chunks(ids, func(ids []string) error {
@@ -57,8 +57,8 @@ func (q *queries) SessionsNamed(ctx context.Context, ids []string) ([]store.Sess
 	return sessions, err
 }
 
-// KnownAddress reports whether the user began a session from the network of the
-// address since the instant given.
+// KnownAddress reports whether the user has begun a session from the network of the
+// address since the given time.
 func (q *queries) KnownAddress(ctx context.Context, user, address string, since int64) (bool, error) {
 	const what = "look for an address"
 	network := store.Network(address)
@@ -69,7 +69,7 @@ func (q *queries) KnownAddress(ctx context.Context, user, address string, since 
 	if err != nil || n > 0 && network != "" {
 		return n > 0, err
 	}
-	// Rows from before there was the column, and those that an older node writes.
+	// Rows from before the column existed, and rows that an older node writes.
 	var addresses []string
 	err = q.all(ctx, what, &addresses, `
 		SELECT DISTINCT address FROM sessions WHERE user_id = ? AND network = '' AND began_at >= ?`, user, since)
@@ -93,7 +93,7 @@ func (t *tx) InsertSession(ctx context.Context, s store.Session) error {
 }
 
 // RefreshSession raises LastSeenAt and ExpiresAt, each if it is later, and sets
-// KeyID unless a later refresh has been noted. Refreshes may come in any order.
+// KeyID unless a later refresh is stored. Refreshes may arrive in any order.
 func (t *tx) RefreshSession(ctx context.Context, id string, seen, expires int64, keyID string) error {
 	_, err := t.exec(ctx, "note a refresh", `
 		UPDATE sessions SET

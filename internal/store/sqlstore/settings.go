@@ -60,8 +60,8 @@ func (t *tx) PutSettings(ctx context.Context, s store.Settings) error {
 	return err
 }
 
-// Installation returns what was decided on the first start, or
-// store.ErrNotFound before that.
+// Installation returns the values fixed at the first start, or store.ErrNotFound
+// before that.
 func (q *queries) Installation(ctx context.Context) (store.Installation, error) {
 	var r struct {
 		Issuer   string           `db:"issuer"`

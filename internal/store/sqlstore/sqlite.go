@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	// applicationID in the header of a file says that it is Curfew's: "Curf".
+	// applicationID in a file's header marks it as Curfew's: "Curf".
 	applicationID    = 0x43757266
 	setApplicationID = `PRAGMA application_id = 1131770470`
 
-	// busyTimeout is how long a writer waits for one of another process.
+	// busyTimeout is how long a writer waits for a writer of another process.
 	busyTimeout = 5 * time.Second
 
 	sqlitePollInterval = 100 * time.Millisecond
@@ -48,8 +48,8 @@ func sqliteDSN(path, mode string, options url.Values) string {
 	return (&url.URL{Scheme: "file", Path: path, OmitHost: true, RawQuery: query.Encode()}).String()
 }
 
-// openSQLitePool returns a pool of at most n connections, which are kept: opening
-// one reads the schema anew.
+// openSQLitePool returns a pool of at most n connections. They are kept, because
+// opening one reads the schema again.
 func openSQLitePool(dsn string, n int) (*sqlx.DB, error) {
 	db, err := sqlx.Open("sqlite", dsn)
 	if err != nil {
@@ -88,8 +88,8 @@ func openSQLite(ctx context.Context, path string, c Config) (store.Store, error)
 			return nil, opened(err)
 		}
 		s, err := openExisting(ctx, path, c.Create)
-		// It is held now, so that `curfew restore` keeps off. If that came just
-		// before, what is open here is no longer what the path means.
+		// The database is now open, so `curfew restore` refuses it. If a restore
+		// came just before, the open file may no longer be the one at path.
 		if after, serr := os.Stat(path); serr == nil && os.SameFile(before, after) {
 			if err != nil {
 				return nil, opened(err)
@@ -142,8 +142,8 @@ func connectSQLite(ctx context.Context, path string, create bool) (*Store, error
 	return s, nil
 }
 
-// prepareSQLite takes the write lock once, to learn whether it can be had, and
-// brings an old schema up to date if that is asked for.
+// prepareSQLite takes the write lock once to check that it is available, and
+// migrates an old schema if requested.
 func (s *Store) prepareSQLite(ctx context.Context, create bool) error {
 	err := func() error {
 		tx, err := s.write.BeginTxx(ctx, nil)

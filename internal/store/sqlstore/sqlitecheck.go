@@ -15,12 +15,12 @@ import (
 	"example.com/curfew/internal/store"
 )
 
-// sqliteHeader is the length of what every SQLite database begins with.
+// sqliteHeader is the length of the header of every SQLite database.
 const sqliteHeader = 100
 
 var errNotSQLite = errors.New("the file is not an SQLite database, or it is damaged where it begins; if there should be one, restore a backup with `curfew restore`")
 
-// existingFile looks at the file without opening it.
+// existingFile checks the file without opening it.
 func existingFile(path string) (fs.FileInfo, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -43,19 +43,19 @@ func existingFile(path string) (fs.FileInfo, error) {
 
 // How much of a file checkSQLite reads.
 const (
-	checkHeader = iota // what tells whose it is
+	checkHeader = iota // the header that identifies the program
 	checkStart         // all, or if that would take long, all tables that decide who gets in
 	checkWhole         // all
 )
 
-// checkStartWhole is the size in bytes up to which a server that starts reads the
-// whole file, which takes about 2 s for each GiB.
+// checkStartWhole is the maximum size in bytes of a file that a starting server
+// reads as a whole, which takes about 2 s for each GiB.
 var checkStartWhole int64 = 1 << 30
 
-// decisive are the tables that decide who gets in.
+// decisive are the tables that decide whether a token is accepted.
 var decisive = []string{"clock", "installation", "settings", "signing_keys", "revocations", "users", "clients"}
 
-// checkSQLite looks at a file, reading only, before anything else is done to it.
+// checkSQLite checks a file, only reading, before any other access.
 func checkSQLite(ctx context.Context, path string, depth int) error {
 	db, err := openSQLitePool(sqliteDSN(path, "ro", nil), 1)
 	if err != nil {
@@ -107,9 +107,9 @@ func checkSQLite(ctx context.Context, path string, depth int) error {
 	return nil
 }
 
-// wholePages fails if a file ends within a page. SQLite takes what is missing for
-// zeros. A write-ahead log may make up for it after a crash; without one, nothing
-// does.
+// wholePages returns an error if a file ends within a page. SQLite treats missing
+// bytes as zeros. A write-ahead log may restore them after a crash; without one
+// they are lost.
 func wholePages(ctx context.Context, db *sqlx.DB, path string) error {
 	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 {
 		return nil

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// pollSQLite wakes when another connection, of whichever process, has changed
-// the file: PRAGMA data_version then differs from what the same connection saw.
+// pollSQLite wakes when another connection, of any process, has changed the file:
+// PRAGMA data_version then differs from the value that the same connection saw.
 func pollSQLite(ctx context.Context, path string, wake func()) {
 	var conn *sql.Conn
 	db, err := openSQLitePool(sqliteDSN(path, "rw", url.Values{"_query_only": {"1"}}), 1)

@@ -1,6 +1,6 @@
-// Package sqlstore keeps Curfew's state in SQLite or PostgreSQL. Both engines
-// have one schema, one text for each statement and one implementation; what
-// truly differs is in type dialect and in how a database is opened, watched and
+// Package sqlstore stores Curfew's state in SQLite or PostgreSQL. Both engines have
+// one schema, one text for each statement and one implementation. The real
+// differences are in type dialect and in how a database is opened, watched and
 // copied.
 package sqlstore
 
@@ -17,24 +17,23 @@ import (
 	"example.com/curfew/internal/store"
 )
 
-// Config says which database to open, and how.
+// Config configures [Open].
 type Config struct {
-	// URL is "sqlite:PATH", or "postgres://…" or "postgresql://…" as libpq
-	// takes it. It may hold a password and is never logged.
+	// URL is "sqlite:PATH", or "postgres://…" or "postgresql://…" as libpq accepts
+	// it. It may contain a password and is never logged.
 	URL string
 
-	// ListenURL is the address, as in URL, at which a PostgreSQL server is listened
-	// to for changes by other nodes. It must reach the primary of URL and the same
-	// database, and not through a connection pooler in transaction mode. "" means
-	// URL. SQLite does not use it.
+	// ListenURL is the address, as in URL, of the PostgreSQL server for
+	// notifications of changes by other nodes. It must reach the primary of URL and
+	// the same database, and must not go through a connection pooler in transaction
+	// mode. "" means URL. SQLite does not use it.
 	ListenURL string
 
-	// Create makes a new database where there is none, and brings an old one up
-	// to date: what only `curfew serve` does. Without it a missing or empty
-	// database is an error.
+	// Create creates a new database if there is none, and migrates an old one. Only
+	// `curfew serve` sets it. Without it a missing or empty database is an error.
 	Create bool
 
-	// Logger is told about a connection that is lost and found again. nil means
+	// Logger receives a message when a connection is lost or found again. nil means
 	// slog.Default().
 	Logger *slog.Logger
 }
@@ -46,19 +45,19 @@ func (c Config) logger() *slog.Logger {
 	return c.Logger
 }
 
-// Open opens a database, after a look at whether it is Curfew's and sound. Its
-// errors are for people: one line, with what to do. They wrap
+// Open checks that a database is Curfew's and intact, and opens it. Errors are one
+// line and say what to do. They wrap
 //
 //	store.ErrNotFound     there is no database, and Create is not set
-//	store.ErrForeign      it is something else than a database of Curfew
-//	store.ErrNewerSchema  a newer version of Curfew has been at work
-//	store.ErrOlderSchema  it is to be brought up to date, and Create is not set
+//	store.ErrForeign      it is not a database of Curfew
+//	store.ErrNewerSchema  a newer version of Curfew has migrated it
+//	store.ErrOlderSchema  it must be migrated, and Create is not set
 //	store.ErrCorrupt      it is damaged
-//	store.ErrLocked       another process has it locked
+//	store.ErrLocked       another process has locked it
 //	store.ErrUnavailable  it cannot be reached, read or written
 //
-// Whoever opens a store must close it. Open gives up when ctx ends; the store
-// lives on after that.
+// The caller must close the store. ctx limits only Open; the store stays open when
+// ctx ends.
 func Open(ctx context.Context, c Config) (store.Store, error) {
 	s, err := open(ctx, c)
 	if err != nil || !c.Create {
@@ -82,10 +81,10 @@ func open(ctx context.Context, c Config) (store.Store, error) {
 
 // Store is an open database.
 type Store struct {
-	*queries // every reading on its own, on the read pool
+	*queries // each read is separate, on the read pool
 	d        *dialect
 	id       string   // of this Store, random: tells its own notifications from others'
-	write    *sqlx.DB // SQLite: a single connection. Never the pool of the readers, who would wait.
+	write    *sqlx.DB // SQLite: a single connection, separate from the readers' pool, which would otherwise wait
 	read     *sqlx.DB
 	hub      *hub
 	backup   func(ctx context.Context, file string) error
@@ -119,15 +118,15 @@ func (s *Store) WatchError() error {
 // for that; the error names them.
 func (s *Store) Backup(ctx context.Context, file string) error { return s.backup(ctx, file) }
 
-// Warnings returns what whoever runs the server should know about the database:
-// settings under which an acknowledged write can be lost. For the start-up log.
+// Warnings returns settings of the database under which an acknowledged write can
+// be lost, for the operator's start-up log.
 func (s *Store) Warnings(ctx context.Context) []string { return s.warn(ctx) }
 
-// Close ends all watching and closes the connections, those in use as soon as
-// they are free. The store cannot be used afterwards.
+// Close ends all watching and closes the connections, those in use as soon as they
+// are free. The store cannot be used afterwards.
 func (s *Store) Close() error {
 	s.hub.close()
-	// The writer of SQLite last: the last connection of all moves the
+	// The writer of SQLite is closed last, because the last connection moves the
 	// write-ahead log into the database.
 	if err := errors.Join(s.read.Close(), s.write.Close()); err != nil {
 		return fmt.Errorf("close the database: %w", err)

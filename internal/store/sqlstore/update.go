@@ -12,30 +12,30 @@ import (
 type tx struct {
 	*queries
 	budget *budget
-	id     string // of the Store, for those whom it wakes
-	wake   bool   // watchers are to be woken at the commit
+	id     string // of the Store, for the watchers that it wakes
+	wake   bool   // wake the watchers at the commit
 	holds  bool   // HoldClock was called
 	names  bool   // holds the lock of names
 }
 
 var _ store.Tx = (*tx)(nil)
 
-// Ten thousand rows take a database that is well a second or two, and a machine
-// that is busy more: so much is no sign that nobody answers.
+// Ten thousand rows take a healthy database one or two seconds, and a busy machine
+// longer. This time is therefore no sign that the database does not answer.
 const (
 	manyRows = 1000
 	manyTake = 30 * time.Second
 )
 
-// expect gives an Update that is about to write many rows the time for it.
+// expect extends the time of an Update that is about to write many rows.
 func (t *tx) expect(rows int) {
 	if rows >= manyRows {
 		t.budget.prolong(manyTake)
 	}
 }
 
-// tries is how often Update runs a transaction that the database gives up for
-// the sake of another.
+// tries is how often Update runs a transaction that the database aborts in favour
+// of another.
 const tries = 8
 
 // Update runs write in a transaction; see store.Store. It must not be called
@@ -48,7 +48,8 @@ func (s *Store) Update(ctx context.Context, write func(store.Tx) error) error {
 		if err == nil || !again || try == tries {
 			return err
 		}
-		// Whoever was preferred needs a moment; two that gave way must not meet again.
+		// The preferred transaction needs a moment, and two aborted ones must not
+		// meet again.
 		select {
 		case <-b.ctx.Done():
 			return err
@@ -57,8 +58,8 @@ func (s *Store) Update(ctx context.Context, write func(store.Tx) error) error {
 	}
 }
 
-// try runs write in one transaction. again says that err may be gone if it is
-// tried again; nothing has happened then.
+// try runs write in one transaction. again means that a retry may succeed and that
+// nothing has been written.
 func (s *Store) try(b *budget, write func(store.Tx) error) (again bool, err error) {
 	sqlTx, err := s.write.BeginTxx(b.ctx, s.d.transaction)
 	if err != nil {
@@ -68,7 +69,7 @@ func (s *Store) try(b *budget, write func(store.Tx) error) (again bool, err erro
 	over := false
 	defer func() {
 		if !over { // write failed or panicked
-			_ = sqlTx.Rollback() // if it fails the connection is gone, and the transaction with it
+			_ = sqlTx.Rollback() // if it fails, the connection is lost, and the transaction with it
 		}
 	}()
 	t := &tx{budget: b, id: s.id, queries: &queries{d: s.d, on: sqlTx, within: b.join, again: &again}}
@@ -78,7 +79,7 @@ func (s *Store) try(b *budget, write func(store.Tx) error) (again bool, err erro
 	over = true
 	err = sqlTx.Commit()
 	if t.wake {
-		// Also when the outcome is unknown: it may have happened.
+		// Also if the outcome is unknown: the commit may have happened.
 		s.hub.wake()
 	}
 	if err != nil {

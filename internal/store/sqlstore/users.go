@@ -33,8 +33,8 @@ func (r *userRow) user() (store.User, error) {
 	}, err
 }
 
-// emailKey is what emails are compared by: ASCII letters in lower case, all else
-// as it is.
+// emailKey is the value by which emails are compared: ASCII letters in lower case,
+// everything else unchanged.
 func emailKey(email string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
@@ -54,7 +54,7 @@ func (q *queries) UserByName(ctx context.Context, nameKey string) (store.User, e
 	return q.user(ctx, `WHERE name_key = ?`, nameKey)
 }
 
-// LockUser returns a user and holds the row until the transaction ends.
+// LockUser returns a user and locks the row until the transaction ends.
 func (t *tx) LockUser(ctx context.Context, id string) (store.User, error) {
 	return t.user(ctx, `WHERE id = ?`+t.d.lockRow, id)
 }
@@ -123,8 +123,8 @@ func (q *queries) CountUsers(ctx context.Context) (int64, error) {
 	return n, err
 }
 
-// InsertUser adds a user. That the id or the name is taken, or looks like that of
-// another user, does not end the transaction on either engine.
+// InsertUser adds a user. If the id or the name is taken, or looks like that of
+// another user, the transaction continues on both engines.
 func (t *tx) InsertUser(ctx context.Context, u store.User) error {
 	const what = "add a user"
 	if err := fits(what, u.ID, u.NameKey, u.Email); err != nil {
@@ -176,8 +176,8 @@ func (t *tx) UpdateUser(ctx context.Context, u store.User) error {
 			return fmt.Errorf("%s: %w: another user has that name or id, or one that looks like it", what, store.ErrConflict)
 		}
 	}
-	// A name that is taken is found by looking, since the error would end a
-	// transaction of PostgreSQL. Of two that take it at once, one still gets that.
+	// A query finds a taken name, because the error of the statement would end a
+	// transaction of PostgreSQL. If two take it at once, one still gets that error.
 	n, err := t.exec(ctx, what, `
 		UPDATE users SET name = ?, name_key = ?, email = ?, email_key = ?, permissions = ?, administrator = ?, disabled = ?, password_hash = ?,
 			name_skeleton = ?, id_skeleton = ?, skeleton_of = CASE WHEN name_key = ? THEN skeleton_of ELSE ? END
@@ -199,13 +199,13 @@ func (t *tx) TouchUser(ctx context.Context, id string, lastSignInAt int64) error
 	return err
 }
 
-// Users returns those whose name key or email begins with search, or whose id is
-// search, by name key; see store.UserReader.
+// Users returns the users whose name key or email begins with search, or whose id
+// is search, by name key; see store.UserReader.
 //
-// The names are a stretch of an index in the order that is wanted. The emails
-// are a stretch of another index in another order. If there are few they are
-// read and sorted. If there are many they are among any users, so the names are
-// walked until enough are found.
+// The names are a range of an index in the required order. The emails are a range
+// of another index in another order. If there are few they are read and sorted. If
+// there are many, they are spread over all users, so the names are read in order
+// until enough are found.
 func (q *queries) Users(ctx context.Context, search, after string, limit int) ([]store.User, error) {
 	if search == "" {
 		return q.users(ctx, `WHERE name_key > ? ORDER BY name_key LIMIT ?`, after, limit)
@@ -231,7 +231,7 @@ func (q *queries) Users(ctx context.Context, search, after string, limit int) ([
 	return page[:min(len(page), limit)], nil
 }
 
-// fewEmails is how many index entries are read at once without ado.
+// fewEmails is the maximum number of index entries that are read and sorted.
 const fewEmails = 2000
 
 func (q *queries) usersMailed(ctx context.Context, search, after string, limit int) ([]store.User, error) {
@@ -242,7 +242,8 @@ func (q *queries) usersMailed(ctx context.Context, search, after string, limit i
 		return nil, err
 	}
 	if len(names) == fewEmails {
-		// With || '' no index on emails fits, which leaves that on names.
+		// || '' prevents the use of the index on emails, so that the index on names
+		// is used.
 		walked, args := prefix("(email_key || '')", emailKey(search))
 		return q.users(ctx, `WHERE name_key > ? AND `+walked+` ORDER BY name_key LIMIT ?`,
 			append(append([]any{after}, args...), limit)...)
@@ -259,8 +260,8 @@ func (q *queries) usersMailed(ctx context.Context, search, after string, limit i
 	return q.users(ctx, `WHERE name_key IN `+marks(len(names)), anys(names)...)
 }
 
-// prefix returns a condition for column to begin with text, as a range that an
-// index on it serves.
+// prefix returns a condition for column to begin with text, as a range for which
+// its index can be used.
 func prefix(column, text string) (where string, args []any) {
 	text = storableText(text)
 	if end, ok := following(text); ok {
@@ -269,8 +270,8 @@ func prefix(column, text string) (where string, args []any) {
 	return column + ` >= ?`, []any{text}
 }
 
-// following returns the least text that comes after all that begin with text, in
-// the order of bytes, which is that of code points.
+// following returns the lowest text after all texts that begin with text, in the
+// order of bytes, which is the order of code points.
 func following(text string) (string, bool) {
 	runes := []rune(text)
 	for i := len(runes) - 1; i >= 0; i-- {

@@ -8,13 +8,13 @@ import (
 // hub wakes the watchers of one Store. The first watcher starts a goroutine that
 // listens to the database; close ends it.
 type hub struct {
-	// listen calls wake when other processes may have changed something, until
-	// ctx ends. It deals with errors itself, and calls wake when they are over.
+	// listen calls wake when other processes may have changed something, until ctx
+	// ends. It handles errors itself, and calls wake when they are over.
 	listen func(ctx context.Context, wake func())
 
 	mu       sync.Mutex
 	watchers map[chan struct{}]struct{}
-	cancel   context.CancelFunc // of the listening; nil before the first watcher
+	cancel   context.CancelFunc // stops listening; nil before the first watcher
 	closed   bool
 	running  sync.WaitGroup
 }
@@ -23,8 +23,8 @@ func newHub(listen func(ctx context.Context, wake func())) *hub {
 	return &hub{listen: listen, watchers: map[chan struct{}]struct{}{}}
 }
 
-// watch returns a channel that receives a value after each wake, unless it holds
-// one already. It is closed when ctx ends, or the hub.
+// watch returns a channel that receives a value after each wake, unless it already
+// contains one. It is closed when ctx ends or the hub is closed.
 func (h *hub) watch(ctx context.Context) <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -59,7 +59,7 @@ func (h *hub) wake() {
 	for ch := range h.watchers {
 		select {
 		case ch <- struct{}{}:
-		default: // it has not looked since the last time
+		default: // it has not read the last value
 		}
 	}
 }
