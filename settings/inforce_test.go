@@ -156,7 +156,7 @@ func TestValue(t *testing.T) {
 	set(6, 5, true)
 }
 
-// Late news never replaces later, whoever is first.
+// An older value never replaces a newer one, in any order of calls.
 func TestValueConcurrently(t *testing.T) {
 	var v Value
 	var all sync.WaitGroup

@@ -13,8 +13,8 @@ import (
 	"example.com/curfew/token/tokentest"
 )
 
-// What ends a session takes tokens that let nobody in any more, but none that
-// prove nothing.
+// Ending accepts tokens that grant no access any more, but none that are not
+// verified.
 func TestEnding(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

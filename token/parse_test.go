@@ -164,8 +164,8 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// Several checks refuse the same token for the same reason; the text says which
-// one it was, so that whoever reads it looks in the right place.
+// Several checks refuse the same token for the same reason. The text says which
+// check it was, so that the reader looks in the right place.
 func TestParseErrorsSayWhatIsWrong(t *testing.T) {
 	issuer := tokentest.New(t)
 	header := string(token.WriteHeader(&issuer.Key(token.ES256).Key))
@@ -210,7 +210,7 @@ func TestParseErrorsSayWhatIsWrong(t *testing.T) {
 	}
 }
 
-// An algorithm that no key can have is refused before anybody is asked about the
+// An algorithm that no key can have is refused before any source is asked for the
 // key.
 func TestImpossibleAlgorithmAsksNobody(t *testing.T) {
 	issuer := tokentest.New(t)

@@ -231,8 +231,8 @@ func TestRememberedTokensUnderFire(t *testing.T) {
 	work.Wait()
 }
 
-// A hash only says where to look: the token found there is compared whole, so that
-// whoever finds two with one hash has gained nothing.
+// A hash only selects where to look. The token found there is compared as a whole,
+// so two tokens with the same hash are of no use to an attacker.
 func TestRememberedTokensAreComparedWhole(t *testing.T) {
 	for raw, want := range map[string]bool{
 		"head.rest": true, "head.resT": false, "heaD.rest": false, "Head.rest": false, "head.res": false, "ead.rest": false,

@@ -232,8 +232,8 @@ func TestRevocationBoundary(t *testing.T) {
 	}
 }
 
-// With a partial cache, what the source says is held against the token; and when
-// nobody can be asked, the answer is neither good nor bad.
+// With a partial cache, a revocation reported by the source counts. If the source
+// does not answer, the token's status is unknown.
 func TestPartialCache(t *testing.T) {
 	issuer := tokentest.New(t)
 	var before revocation.Epoch

@@ -148,8 +148,8 @@ func reread(i *tokentest.Issuer) *token.KeySet {
 	return must(token.NewKeySet(must(token.NewKey(own.ID(), own.Public()))))
 }
 
-// While the lease has run out and nobody can be asked, a token is neither good
-// nor bad, whatever is known of it: what is known may be out of date.
+// If the lease has run out and the store does not answer, the token's status is
+// unknown, whatever the view has: it may be out of date.
 func TestLeaseRunOut(t *testing.T) {
 	gone := errors.New("the store is gone")
 	for name, raw := range map[string]func(*tokentest.Issuer) string{
@@ -203,8 +203,8 @@ func TestErrorsOfTheView(t *testing.T) {
 	}
 }
 
-// A key ID that is not known makes the view catch up, but anybody can make one up:
-// no more than once an interval.
+// An unknown key ID makes the view catch up, but at most once an interval, because
+// an attacker can invent key IDs.
 func TestUnknownKeyAsksOnceAnInterval(t *testing.T) {
 	for configured, interval := range map[time.Duration]time.Duration{0: 5 * time.Second, -1: 5 * time.Second, time.Minute: time.Minute} {
 		issuer := tokentest.New(t)
@@ -249,7 +249,7 @@ func TestUnknownKeysAtOnce(t *testing.T) {
 	})
 }
 
-// An unknown key is not reported while nobody can tell whether it is one.
+// While the store does not answer, a key ID is not reported as unknown.
 func TestUnknownKeyWhileTheStoreIsGone(t *testing.T) {
 	issuer := tokentest.New(t)
 	v := issuer.Validator()

@@ -85,7 +85,7 @@ func answer(h http.Handler, authorization string) *http.Response {
 	return w.Result()
 }
 
-// who answers with the subject of the session, or "nobody".
+// who answers with the subject of the session, or "nobody" without a session.
 var who = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	subject := "nobody"
 	if s := bearer.Session(r.Context()); s != nil {

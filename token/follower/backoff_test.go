@@ -30,8 +30,8 @@ func TestBackoffIsSpread(t *testing.T) {
 	}
 }
 
-// It grows while nobody answers, up to a limit that is well below a lease, and is
-// long where trying again soon is of no use.
+// The backoff grows while no server answers, up to a limit well below a lease. It
+// is long if a retry cannot help soon.
 func TestBackoffGrows(t *testing.T) {
 	refused := fmt.Errorf("the answer: %w", ErrCredentials)
 	for _, test := range []struct {

@@ -130,9 +130,9 @@ func TestPatience(t *testing.T) {
 	}
 }
 
-// A server whose store fails grants less and less, and nothing in the end. When
-// the store is back nothing has changed, so that a question may be held for the
-// third of a lease. The follower is back at once, though nobody asks it.
+// A server whose store fails grants shorter and shorter leases, and none in the
+// end. When the store is back nothing has changed, so a poll may be held for a
+// third of the lease. The follower recovers at once, though no caller asks it.
 func TestBackAfterTheServersLeaseRanOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, closeAll := newBench(t)
@@ -244,7 +244,7 @@ func TestLeaseRunsFromTheQuestion(t *testing.T) {
 				<-r.Context().Done() // one answer is all there is
 				return true
 			}
-			a.HeldMS = (time.Hour).Milliseconds() // nobody held it that long
+			a.HeldMS = (time.Hour).Milliseconds() // longer than the request took
 			time.Sleep(late)
 			writeJSON(w, a)
 			return true
@@ -255,7 +255,7 @@ func TestLeaseRunsFromTheQuestion(t *testing.T) {
 		if took := time.Since(sent); took != late {
 			t.Fatalf("Open took %v", took)
 		}
-		// What was held is believed as far as it took; never more.
+		// The held time counts up to the duration of the request, never more.
 		for _, at := range []struct {
 			since   time.Duration
 			trusted bool
@@ -295,7 +295,7 @@ func TestCatchUpIsShared(t *testing.T) {
 		if asked := len(b.questions()) - before; asked != 1 {
 			t.Errorf("%d questions for 100 callers, want 1", asked)
 		}
-		// Whoever comes while a question is under way needs another.
+		// A caller that comes during a request needs another one.
 		late := make(chan error, 1)
 		go func() { late <- f.CatchUp(t.Context()) }()
 		synctest.Wait()
@@ -439,7 +439,7 @@ func TestPagesAndDownstream(t *testing.T) {
 		if last.Get("confirmed") != fmt.Sprint(int64(b.now())) || last.Get("wait") != "0" {
 			t.Errorf("reported %v", last)
 		}
-		// Nobody confirms more than the view has.
+		// A follower confirms only what its view has.
 		d.set(b.now()+100, 7)
 		f.Report()
 		synctest.Wait()
@@ -636,7 +636,7 @@ func TestAnswersOutOfOrder(t *testing.T) {
 		if err := apply(newer, history); !errors.Is(err, errStartOver) || f.Trusted(time.Now()) {
 			t.Errorf("apply = %v, trusted: %v", err, f.Trusted(time.Now()))
 		}
-		f.startOver(history, "test") // somebody else noticed the same
+		f.startOver(history, "test") // another goroutine has noticed it
 		if _, _, now := f.at(); now != history+1 {
 			t.Errorf("history %d, want %d", now, history+1)
 		}
@@ -657,7 +657,7 @@ func TestAnswerFits(t *testing.T) {
 	}
 }
 
-// A server that sends without end is not listened to without end.
+// The follower stops reading an answer without end.
 func TestEndlessAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, closeAll := newBench(t)
