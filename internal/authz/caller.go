@@ -1,11 +1,10 @@
-// Package authz decides what a caller may do. It decides inside the transaction
-// that writes, from the rows of that transaction: a request that was authenticated
-// and then waited, for its body or for a turn to hash a password, writes nothing
-// if its session was revoked in the meantime.
+// Package authz decides whether a caller may make a call. It decides inside the
+// transaction that writes, from the rows of that transaction. A request that was
+// authenticated and then waited, for its body or for a turn to hash a password,
+// therefore writes nothing if its session was revoked in the meantime.
 //
-// Services that write on behalf of callers hold a [Store], not a store.Store:
-// there is no way to write without naming the caller, except
-// [Store.UpdateWithoutCaller].
+// Services that write on behalf of callers hold a [Store], not a store.Store: a
+// write must name its caller, except in [Store.UpdateWithoutCaller].
 package authz
 
 import (
@@ -33,21 +32,21 @@ func (e *ErrForbidden) Error() string { return "requires " + e.Permission }
 // Forbidden returns an [ErrForbidden].
 func Forbidden(permission string) error { return &ErrForbidden{Permission: permission} }
 
-// Origin says where a request came from.
+// Origin describes where a request came from.
 type Origin struct {
 	Address   string // the client's IP address
 	RequestID string
 	Device    string // from the User-Agent
-	// Presented is an earlier session whose token came with a sign-in: proven, not
-	// revoked, perhaps timed out. It shows that the user has signed in from that
-	// browser before. Nil if there is none.
+	// Presented is an earlier session whose token was sent with a sign-in. The
+	// token is verified and not revoked; the session may have timed out. It proves
+	// that the user has signed in from that browser before. Nil if there is none.
 	Presented *token.Session
 }
 
 // Caller is the user, the client or the program that makes a call. The zero Caller
 // may do nothing.
 type Caller struct {
-	Actor store.Actor // as the audit shows the caller
+	Actor store.Actor // the caller in the audit
 	// User is the user of Session as the store has it, with the permissions that
 	// the session carries. Nil if the caller is no user.
 	User    *store.User
@@ -117,8 +116,8 @@ func (c Caller) MayUse(capability string) error {
 	return Forbidden(capability)
 }
 
-// MayContinue requires nothing but a caller: a session that has not ended, or a
-// client that has not been deleted.
+// MayContinue only requires a caller: a session that has not ended, or a client
+// that was not deleted.
 func (c Caller) MayContinue() error {
 	if c.Trusted || c.Session != nil || c.Client != nil {
 		return nil
@@ -141,9 +140,10 @@ func HasSecret(client store.Client, hash string, now time.Time) bool {
 }
 
 // Permitted returns the user with the permissions that a session carries: all of
-// the user's if the session began with a sign-in or on the command line, else
-// none. A client that may issue sessions would otherwise be an administrator. A
-// session without a row, or one whose row does not say how it began, carries none.
+// the user's if the session began with a sign-in or on the command line, and
+// otherwise none. Without this rule a client that may issue sessions could become
+// an administrator. A session without a row, or with a row that does not say how it
+// began, carries none.
 func Permitted(u store.User, began *store.Session) store.User {
 	if began == nil || began.UserID != u.ID || began.BegunBy != store.ActorUser && began.BegunBy != store.ActorCLI {
 		u.Permissions = []string{}

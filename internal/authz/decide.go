@@ -13,7 +13,7 @@ import (
 	"example.com/curfew/token"
 )
 
-// facts are the rows that decide some callers, and the time.
+// facts are the rows by which callers are decided, and the time.
 type facts struct {
 	now      time.Time
 	settings settings.InForce
@@ -24,8 +24,9 @@ type facts struct {
 	clients  map[string]store.Client
 }
 
-// load reads what decides the callers, and the users with the ids given: one
-// statement for each kind of row, however many callers there are.
+// load reads the rows by which the callers are decided, and the users with the
+// given ids. It uses one statement for each kind of row, however many callers there
+// are.
 func load(ctx context.Context, r store.Reader, now time.Time, callers []Caller, users []string) (*facts, error) {
 	f := &facts{now: now, clients: map[string]store.Client{}, sessions: map[string]store.Session{}}
 	var sessions []*token.Session
@@ -52,7 +53,7 @@ func load(ctx context.Context, r store.Reader, now time.Time, callers []Caller, 
 	return f, f.loadSessions(ctx, r, sessions)
 }
 
-// distinct sorts values and removes those that are there twice.
+// distinct sorts values and removes duplicates.
 func distinct(values []string) []string {
 	slices.Sort(values)
 	return slices.Compact(values)
@@ -70,7 +71,7 @@ func (f *facts) loadUsers(ctx context.Context, r store.Reader, ids []string) err
 	return err
 }
 
-// loadClients reads the clients that f.clients has ids of. There are a handful.
+// loadClients reads the clients whose ids are in f.clients. There are only a few.
 func (f *facts) loadClients(ctx context.Context, r store.Reader) error {
 	for id := range f.clients {
 		client, err := r.Client(ctx, id)
@@ -107,7 +108,7 @@ func (f *facts) loadSessions(ctx context.Context, r store.Reader, sessions []*to
 		return err
 	}
 	f.revoke(revoked...)
-	if len(carrying) == 0 { // the row says only whether a permission is carried
+	if len(carrying) == 0 { // the row only says whether the session carries permissions
 		return nil
 	}
 	rows, err := r.SessionsNamed(ctx, distinct(carrying))
@@ -127,13 +128,13 @@ func (f *facts) revoke(revocations ...revocation.Revocation) {
 	}
 }
 
-// errNoNeed is a mistake of a service: a call that does not say what it requires is
+// errNoNeed is an error of a service: a call that does not say what it requires is
 // refused.
 var errNoNeed = errors.New("authz: the call does not say what it requires of its caller")
 
-// decide is the one function that decides a caller. It returns the caller as the
-// facts have it, or the error that a new request would get: for a user one of
-// package token, for a client [ErrBadClient], and [ErrForbidden] for both.
+// decide is the only function that decides a caller. It returns the caller with the
+// data of the facts, or the error that a new request would get: for a user an error
+// of package token, for a client [ErrBadClient], and [ErrForbidden] for both.
 func (f *facts) decide(c Caller, need Need) (Caller, error) {
 	var err error
 	switch {
@@ -190,8 +191,8 @@ func (f *facts) decideSession(c Caller) (Caller, error) {
 	return c, nil
 }
 
-// trusted reports whether tokens signed with a key in this state are accepted. A
-// state that is not known is not trusted: it may be one that ends trust.
+// trusted reports whether tokens signed with a key in this state are accepted. An
+// unknown state is not trusted, because it may be one that ends trust.
 func trusted(state string) bool {
 	return state == store.KeyNext || state == store.KeyActive || state == store.KeyRetiring
 }
@@ -208,7 +209,7 @@ func usable(u store.User, exists bool) error {
 	return nil
 }
 
-// decideClient looks for the client and the secret that it has proven.
+// decideClient checks the client and the secret that it has proven.
 func (f *facts) decideClient(c Caller) (Caller, error) {
 	client, exists := f.clients[c.Client.ID]
 	if !exists || !HasSecret(client, c.SecretHash, f.now) {

@@ -11,9 +11,9 @@ import (
 	"example.com/curfew/token"
 )
 
-// Store is a store that writes for a caller only after it has decided the caller
-// in the same transaction. It is safe for concurrent use. Reading is not decided:
-// a service that reads for a caller asks the caller's methods.
+// Store is a store that writes for a caller only after it has decided the caller in
+// the same transaction. It is safe for concurrent use. Reads are not decided: a
+// service that reads for a caller uses the caller's methods.
 type Store struct {
 	store.Reader
 	raw store.Store
@@ -28,17 +28,16 @@ func New(s store.Store, now func() time.Time) *Store {
 	return &Store{Reader: s, raw: s, now: now}
 }
 
-// Tx is a transaction that writes for one caller, who has been decided.
+// Tx is a transaction that writes for one decided caller.
 type Tx struct {
 	store.Tx
-	// Caller is the caller as the transaction has it: with the permissions or the
-	// capabilities of now.
+	// Caller is the caller with the permissions or the capabilities that the
+	// transaction has read.
 	Caller Caller
-	// Epoch is the reading of the clock that the transaction has taken; 0 within
-	// [Store.Record].
+	// Epoch is the transaction's reading of the clock; 0 within [Store.Record].
 	Epoch revocation.Epoch
-	// InForce and SigningKeys are what a session was decided by; zero and nil if
-	// the caller has none.
+	// InForce and SigningKeys are the values by which a session was decided; zero
+	// and nil if the caller has none.
 	InForce     settings.InForce
 	SigningKeys []store.Key
 }
@@ -58,9 +57,9 @@ func (s *Store) Update(ctx context.Context, c Caller, need Need, write func(Tx) 
 	})
 }
 
-// Record is [Store.Update] for what validators need not hear of: a user that is
-// added, a session that begins or is refreshed. It holds the epoch clock without
-// advancing it, so that no revocation commits before it has ended.
+// Record is [Store.Update] for changes that validators do not need: a new user, or
+// the begin or refresh of a session. It holds the epoch clock without advancing it,
+// so that no revocation commits before the transaction has ended.
 func (s *Store) Record(ctx context.Context, c Caller, need Need, write func(Tx) error) error {
 	return s.raw.Update(ctx, func(tx store.Tx) error {
 		if err := tx.HoldClock(ctx); err != nil {
@@ -70,8 +69,8 @@ func (s *Store) Record(ctx context.Context, c Caller, need Need, write func(Tx) 
 	})
 }
 
-// writeFor decides the caller by the time now, which is read after the clock was
-// locked: a session may end while its transaction waits for that.
+// writeFor decides the caller at the time now, which is read after the clock was
+// locked, because a session may end while its transaction waits for the lock.
 func writeFor(ctx context.Context, tx Tx, now time.Time, c Caller, need Need, write func(Tx) error) error {
 	f, err := load(ctx, tx, now, []Caller{c}, nil)
 	if err != nil {
@@ -84,16 +83,16 @@ func writeFor(ctx context.Context, tx Tx, now time.Time, c Caller, need Need, wr
 	return write(tx)
 }
 
-// Batch is a transaction that writes for several callers. Each is decided by
-// Decide before something is written for it.
+// Batch is a transaction that writes for several callers. Decide decides each
+// caller before anything is written for it.
 type Batch struct {
 	store.Tx
 	Epoch revocation.Epoch // as in Tx
 	facts *facts
 }
 
-// UpdateBatch is [Store.Update] for several callers. users are ids of users that
-// write asks for with [Batch.Found]: they are read together with the callers'.
+// UpdateBatch is [Store.Update] for several callers. users are the ids of users
+// that write gets from [Batch.Found]: they are read together with the callers'.
 func (s *Store) UpdateBatch(ctx context.Context, callers []Caller, users []string, write func(*Batch) error) error {
 	return s.raw.Update(ctx, func(tx store.Tx) error {
 		epoch, err := tx.Advance(ctx, s.now())
@@ -108,30 +107,30 @@ func (s *Store) UpdateBatch(ctx context.Context, callers []Caller, users []strin
 	})
 }
 
-// Decide decides one of the batch's callers, also by what Revoke has said. Its
-// results are those of the decision in [Store.Update].
+// Decide decides one of the batch's callers, and includes the revocations given to
+// Revoke. Its results are those of the decision in [Store.Update].
 func (b *Batch) Decide(c Caller, need Need) (Caller, error) { return b.facts.decide(c, need) }
 
-// Revoke says what the batch is about to revoke, so that callers that are decided
-// later are decided by it.
+// Revoke adds the revocations that the batch is about to write, so that later
+// decisions include them.
 func (b *Batch) Revoke(revocations ...revocation.Revocation) { b.facts.revoke(revocations...) }
 
-// Found returns one of the users that were asked for, and whether it exists.
+// Found returns one of the users in UpdateBatch's users, and whether it exists.
 func (b *Batch) Found(id string) (store.User, bool) {
 	u, exists := b.facts.users[id]
 	return u, exists
 }
 
-// UpdateWithoutCaller is store.Store.Update. It is for what no caller asks for, and
-// for sign-ins, which have no caller yet: the first start, maintenance, the
-// bookkeeping of attempts to sign in, the session that begins with a sign-in, and
-// a sign-out, whose proof is the token of the session that ends.
+// UpdateWithoutCaller is store.Store.Update. It is for automatic changes, and for
+// sign-ins, which have no caller yet: the first start, maintenance, the bookkeeping
+// of sign-ins, the session that begins with a sign-in, and a sign-out, whose proof
+// is the token of the session that ends.
 func (s *Store) UpdateWithoutCaller(ctx context.Context, write func(store.Tx) error) error {
 	return s.raw.Update(ctx, write)
 }
 
 // Decide decides a caller outside a transaction, for an answer that is about to be
-// sent: what was committed before the call counts.
+// sent. It includes everything committed before the call.
 func (s *Store) Decide(ctx context.Context, c Caller, need Need) (Caller, error) {
 	f, err := load(ctx, s.Reader, s.now(), []Caller{c}, nil)
 	if err != nil {
@@ -140,9 +139,9 @@ func (s *Store) Decide(ctx context.Context, c Caller, need Need) (Caller, error)
 	return f.decide(c, need)
 }
 
-// UserCaller returns the caller of a session that has just been validated, as the
-// store has its user now. If the user does not exist or is disabled, the error
-// wraps token.ErrRevoked.
+// UserCaller returns the caller of a session that has just been validated, with the
+// user's current row. If the user does not exist or is disabled, the error wraps
+// token.ErrRevoked.
 func (s *Store) UserCaller(ctx context.Context, sess *token.Session, from Origin) (Caller, error) {
 	u, err := s.User(ctx, sess.Subject)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
