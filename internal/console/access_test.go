@@ -47,7 +47,7 @@ func TestWhoMayWhat(t *testing.T) {
 				t.Errorf("%s, %s: let in (%d)", rt.pattern, who.name, a.status)
 			}
 			if !allowed && who.person.user.ID != "" {
-				a.is(http.StatusForbidden).says("This takes a permission that you do not have", string(rt.needs))
+				a.is(http.StatusForbidden).says("Permission required", string(rt.needs))
 			}
 		}
 	}
@@ -97,7 +97,7 @@ func TestPermissionsAreThoseOfNow(t *testing.T) {
 	p := s.as(second)
 	p.get("/audit").is(http.StatusOK)
 	s.as(s.admin).post("/users/" + second.ID + "/permissions").to("/users/" + second.ID)
-	p.get("/audit").is(http.StatusForbidden).says("It takes the permission AdministerSystem")
+	p.get("/audit").is(http.StatusForbidden).says("This requires the AdministerSystem permission")
 }
 
 // What a page of another site sends in a person's name changes nothing, whatever
@@ -122,7 +122,7 @@ func TestCrossSite(t *testing.T) {
 			p := s.as(s.admin)
 			before := s.audits("")
 			a := p.do(http.MethodPost, address, url.Values{"scope": {"everyone"}, "reason": {"Offboarding"}, "name": {"x"}}, header...)
-			a.is(http.StatusForbidden).says("That came from another site")
+			a.is(http.StatusForbidden).says("Request from another site")
 			if len(a.cookies) != 0 {
 				t.Errorf("%s %v: sets a cookie", rt.pattern, header)
 			}

@@ -51,11 +51,11 @@ func TestAudit(t *testing.T) {
 			p.get(href).is(http.StatusOK)
 		}
 	}
-	a = p.get("/audit?from=x&to=2026-13-01&person=Ada").is(http.StatusUnprocessableEntity).says("Write a date as in 2026-11-23.")
+	a = p.get("/audit?from=x&to=2026-13-01&person=Ada").is(http.StatusUnprocessableEntity).says("Enter a date such as 2026-11-23.")
 	if a.input("person") != "Ada" {
 		t.Error("what was typed is gone")
 	}
-	p.get("/audit?from=2026-02-02&to=2026-01-01").is(http.StatusUnprocessableEntity).says("The last day is before the first.")
+	p.get("/audit?from=2026-02-02&to=2026-01-01").is(http.StatusUnprocessableEntity).says("The end date is before the start date.")
 	p.get("/audit?before=x").is(http.StatusNotFound)
 }
 
@@ -151,16 +151,16 @@ func TestKeys(t *testing.T) {
 	p.get("/keys").is(http.StatusOK).says(old.ID(), "active", "next", "ES256", "Signs every new session", `"kty": "EC"`).saysNot(`"d":`)
 	// The one that stands by is published long enough for every validator.
 	s.wait(lease + time.Minute)
-	p.get("/keys/rotate").is(http.StatusOK).says("nobody is signed out")
-	p.get(p.post("/keys/rotate").to("/keys").location).is(http.StatusOK).says("The keys are rotated.", "retiring")
+	p.get("/keys/rotate").is(http.StatusOK).says("no user is signed out")
+	p.get(p.post("/keys/rotate").to("/keys").location).is(http.StatusOK).says("Keys rotated.", "retiring")
 	if next, err := s.ring.Signing(context.Background()); err != nil || next.ID() == old.ID() {
 		t.Errorf("signing still with %v, %v", next.ID(), err)
 	}
 	if s.reason(raw) != "" {
 		t.Error("a rotation has ended a session")
 	}
-	p.get("/keys/retire?kid="+old.ID()).is(http.StatusOK).says("2 live sessions of 2 people end at once", "Your own session is among them")
-	p.post("/keys/retire", "kid", old.ID()).is(http.StatusUnprocessableEntity).says("Say in a few words why")
+	p.get("/keys/retire?kid="+old.ID()).is(http.StatusOK).says("2 live sessions of 2 people end at once", "This includes your own session")
+	p.post("/keys/retire", "kid", old.ID()).is(http.StatusUnprocessableEntity).says("Enter a short reason")
 	p.post("/keys/retire", "kid", "none", "reason", "Key lost").is(http.StatusNotFound)
 	p.post("/keys/retire", "kid", old.ID(), "reason", "Key compromised").to("/sign-in")
 	if got := s.reason(raw); got != token.ErrUnknownKey {
@@ -175,8 +175,8 @@ func TestKeys(t *testing.T) {
 func TestServices(t *testing.T) {
 	s := open(t)
 	p := s.as(s.admin)
-	p.get("/services").is(http.StatusOK).says("No service calls the API yet.")
-	a := p.post("/services", "name", "Billing", "follow", "on").is(http.StatusCreated).says("it is shown this once", "billing")
+	p.get("/services").is(http.StatusOK).says("No services yet.")
+	a := p.post("/services", "name", "Billing", "follow", "on").is(http.StatusCreated).says("it is shown only once", "billing")
 	secret := secretOf(a)
 	ctx := context.Background()
 	clients, err := s.accounts.Clients(ctx, trusted)
@@ -192,19 +192,19 @@ func TestServices(t *testing.T) {
 	if page := p.get("/services").is(http.StatusOK).says("Billing", "follow"); strings.Contains(page.body, secret) {
 		t.Error("the secret is shown again")
 	}
-	p.get("/services/"+id+"/secret").is(http.StatusOK).says("still works for 24 hours", "Stop the old secret at once")
+	p.get("/services/"+id+"/secret").is(http.StatusOK).says("works for another 24 hours", "Revoke the old secret immediately")
 	second := secretOf(p.post("/services/" + id + "/secret").is(http.StatusCreated).says("works for another 24 hours"))
 	if !works(secret) || !works(second) || secret == second {
 		t.Error("the old or the new secret does not work")
 	}
-	p.get("/services").is(http.StatusOK).says("The old secret works until")
+	p.get("/services").is(http.StatusOK).says("The previous secret works until")
 	third := secretOf(p.post("/services/"+id+"/secret", "revoke_old", "on").is(http.StatusCreated).says("The old secrets no longer work."))
 	if works(secret) || works(second) || !works(third) {
 		t.Error("an old secret works, or the new one does not")
 	}
-	p.get("/services").is(http.StatusOK).saysNot("The old secret works until")
+	p.get("/services").is(http.StatusOK).saysNot("The previous secret works until")
 	p.get("/services/" + id + "/remove").is(http.StatusOK).says("Remove Billing?")
-	p.get(p.post("/services/" + id + "/remove").to("/services").location).is(http.StatusOK).says("The service is removed.")
+	p.get(p.post("/services/" + id + "/remove").to("/services").location).is(http.StatusOK).says("Service removed.")
 	if works(third) {
 		t.Error("a removed service gets in")
 	}
@@ -230,7 +230,7 @@ func TestOverview(t *testing.T) {
 	s.issue(other, false)
 	s.issue(other, true)
 	a := p.get("/").is(http.StatusOK)
-	a.says("3 live sessions", "2 people signed in", "0 validators follow", "node.test:1", "This one", "up to date", "asked the store just now", "Age of its view", "revoked", "The session was revoked.", "12"+"\u202f"+"345",
+	a.says("3 live sessions", "2 people signed in", "0 validators follow", "node.test:1", "This one", "up to date", "asked the store just now", "This node’s view", "revoked", "The session was revoked.", "12"+"\u202f"+"345",
 		"Requests arrive by way of 10.1.2.3, which is not in --trusted-proxies", "start the server with --trusted-proxies 10.1.2.3")
 	for _, want := range []string{
 		`aria-label="Sign-ins in the last hour: 4 in all, at most 4 in one minute."`,

@@ -45,7 +45,7 @@ type auditEntry struct {
 	Actor       string
 	ActorPath   string
 	Words       string
-	Subject     string // whom it was done to; "" if nobody in particular
+	Subject     string // the user that it was done to; "" if there is none
 	SubjectPath string
 	Receipt     string // address of the receipt; "" if nothing was revoked
 	Reason      string
@@ -66,14 +66,14 @@ func (x *exchange) auditFilter() (form auditForm, f store.AuditFilter, wrong map
 		}
 		t, err := time.Parse(time.DateOnly, typed)
 		if err != nil || t.Year() < 1970 || t.Year() > 9999 {
-			wrong[field] = "Write a date as in 2026-11-23."
+			wrong[field] = "Enter a date such as 2026-11-23."
 			return 0
 		}
 		return t.AddDate(0, 0, add).UnixMicro()
 	}
 	f.From, f.To = day("from", form.From, 0), day("to", form.To, 1)
 	if len(wrong) == 0 && f.From != 0 && f.To != 0 && f.From >= f.To {
-		wrong["to"] = "The last day is before the first."
+		wrong["to"] = "The end date is before the start date."
 	}
 	return form, f, wrong
 }

@@ -32,7 +32,7 @@ type bulkView struct {
 	IDs      string   // of the users found, a line each
 	Found    int64    // how many users
 	Sample   []string // the first of their names
-	Unknown  []string // names that nobody has, as typed; the first of them
+	Unknown  []string // names that no user has, as typed; the first of them
 	Unknowns int64    // how many there are
 	Sessions int64    // live ones that would end; of all users, but for "users"
 	Own      bool     // the caller is among them
@@ -51,7 +51,7 @@ func (v bulkView) MoreUnknown() int64 { return v.Unknowns - int64(len(v.Unknown)
 
 func (x *exchange) bulkView() bulkView {
 	return bulkView{
-		frame:   x.frame("Revoke the sessions of many", "/revocations", "Configuration"),
+		frame:   x.frame("Revoke sessions of many users", "/revocations", "Configuration"),
 		Scope:   "users",
 		Reasons: reasonsOffered,
 		Errors:  map[string]string{},
@@ -60,8 +60,8 @@ func (x *exchange) bulkView() bulkView {
 
 func (c *console) bulk(x *exchange) error { return x.ok("bulk", x.bulkView()) }
 
-// checkBulk shows whom the names stand for, and which stand for nobody, before
-// anything happens.
+// checkBulk shows which users the names stand for, and which names no user has,
+// before it changes anything.
 func (c *console) checkBulk(x *exchange) error {
 	view := x.bulkView()
 	view.Scope, view.Reason, view.Note = x.value("scope"), x.value("reason"), x.value("note")
@@ -98,11 +98,11 @@ func (c *console) checkBulk(x *exchange) error {
 
 func (x *exchange) checkNames(names []string, view *bulkView) error {
 	if len(names) == 0 {
-		view.Errors["names"] = "Name at least one person: a line each."
+		view.Errors["names"] = "Enter at least one name, one per line."
 		return nil
 	}
 	if len(names) > mostNames {
-		view.Errors["names"] = "These are " + count(int64(len(names)), "name") + "; one revocation takes at most " + group(mostNames) + "."
+		view.Errors["names"] = "The list has " + count(int64(len(names)), "name") + ". One revocation can have at most " + group(mostNames) + "."
 		return nil
 	}
 	found, unknown, err := x.config.Accounts.FindUsers(x.ctx, x.caller, names)
@@ -124,7 +124,7 @@ func (x *exchange) checkNames(names []string, view *bulkView) error {
 	view.IDs, view.Found = strings.Join(ids, "\n"), int64(len(found))
 	view.Unknown, view.Unknowns = unknown[:min(len(unknown), shownNames)], int64(len(unknown))
 	if len(found) == 0 {
-		view.Errors["names"] = "Nobody here has " + map[bool]string{true: "this name", false: "any of these names"}[len(names) == 1] + "."
+		view.Errors["names"] = "No user has " + map[bool]string{true: "this name", false: "any of these names"}[len(names) == 1] + "."
 	}
 	live, err := x.config.Sessions.CountLiveByUser(x.ctx, x.caller, ids)
 	for _, n := range live {
@@ -200,8 +200,8 @@ func (c *console) revokeBulk(x *exchange) error {
 	return x.redirect("/revocations/"+epochText(r.Epoch), "done", "revoked")
 }
 
-// bulkFailed shows the first step again when the second was refused: somebody was
-// removed in between.
+// bulkFailed shows the first step again when the second was refused: a user was
+// deleted in between.
 func (x *exchange) bulkFailed(err error) error {
 	unknown := session.UnknownUsers(err)
 	fields, known := fieldErrors(err)
@@ -211,7 +211,7 @@ func (x *exchange) bulkFailed(err error) error {
 	view := x.bulkView()
 	view.Scope, view.Reason, view.Note, view.Names = x.value("scope"), x.value("reason"), x.value("note"), x.value("ids")
 	if unknown != nil {
-		view.Errors["names"] = "Nothing was revoked: " + count(int64(len(unknown)), "user") + " of these " + isAre(len(unknown)) + " no longer there, the first is " + clip(unknown[0], 80) + "."
+		view.Errors["names"] = "Nothing was revoked: " + count(int64(len(unknown)), "user") + " of the list no longer " + existExists(len(unknown)) + ". The first is " + clip(unknown[0], 80) + "."
 	}
 	for field, problem := range fields {
 		if field == "users" {
@@ -225,9 +225,9 @@ func (x *exchange) bulkFailed(err error) error {
 	return x.render(http.StatusUnprocessableEntity, "bulk", view)
 }
 
-func isAre(n int) string {
+func existExists(n int) string {
 	if n == 1 {
-		return "is"
+		return "exists"
 	}
-	return "are"
+	return "exist"
 }

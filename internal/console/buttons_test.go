@@ -35,12 +35,12 @@ func TestEveryButton(t *testing.T) {
 		w.fill("#new", adminPassword+"!")
 		w.fill("#again", adminPassword+"!")
 		w.follow("form[action='/profile/password'] button")
-		w.says("Your password is changed.")
+		w.says("Password changed.")
 		w.fill("#current", adminPassword+"!")
 		w.fill("#new", adminPassword)
 		w.fill("#again", adminPassword)
 		w.follow("form[action='/profile/password'] button")
-		w.says("Your password is changed.")
+		w.says("Password changed.")
 
 		w.click("details.account summary")
 		w.follow("details.account button")
@@ -67,10 +67,10 @@ func (w *window) buttonsOfSettings() {
 	w.says("5 is too short")
 	w.fill("#timeout", "1800")
 	w.confirmed("form[action$='/preview'] button", func(string) {
-		w.says("Session Timeout: 20 minutes → 30 minutes", "It ends no session that is live now.")
+		w.says("Session Timeout: 20 minutes → 30 minutes", "This ends no live session.")
 	})
 	w.at("/settings/authentication")
-	w.says("The settings are saved.", "— 30 minutes", "Session Timeout: 20 minutes → 30 minutes")
+	w.says("Settings saved.", "— 30 minutes", "Session Timeout: 20 minutes → 30 minutes")
 	w.follow(".presets a[href$='default']")
 	w.confirmed("form[action$='/preview'] button", nil)
 	w.says("— 20 minutes", "Session Timeout: 30 minutes → 20 minutes")
@@ -82,28 +82,28 @@ func (w *window) buttonsOfUsers(name string) {
 	w.follow("a[href='/new-user']")
 	w.fill("#name", "admin")
 	w.follow("form[action='/users'] button.primary")
-	w.says("Another user has this name or ID, or one that looks like it.")
+	w.says("Another user has this name or ID, or a similar-looking one.")
 	w.fill("#name", name)
 	w.fill("#email", "comer@example.com")
 	w.fill("#password", userPassword)
 	w.follow("form[action='/users'] button.primary")
-	w.says(name, "The account is there.", "Enabled")
+	w.says(name, "Account created.", "Enabled")
 
 	w.fill("#email", "new@example.com")
 	w.follow("#rename ~ form button")
 	w.says("Saved.")
 	w.click("input[name=UserEdit]")
 	w.follow("#permissions ~ form button")
-	w.says("The permissions are saved.")
+	w.says("Permissions saved.")
 	w.fill("#new", "another twelve bytes")
 	w.follow("#set-password ~ form button")
-	w.says("The password is changed", "password changed")
+	w.says("Password changed", "password changed")
 	w.confirmed("a[href$='/disable']", func(string) { w.says("Disable " + name + "?") })
-	w.says("The account is disabled", "Enable the account")
+	w.says("Account disabled", "Enable the account")
 	w.follow("#disable ~ form button")
-	w.says("The account is enabled again.")
+	w.says("Account enabled.")
 	w.confirmed("a.danger[href$='/revoke']", because(w, "Offboarding"))
-	w.says("The sessions are revoked.", "Offboarding")
+	w.says("Sessions revoked.", "Offboarding")
 }
 
 func (w *window) buttonsOfServices(name string) {
@@ -112,7 +112,7 @@ func (w *window) buttonsOfServices(name string) {
 	w.fill("#name", name)
 	w.click("input[name=follow]")
 	w.follow("form[action='/services'] button")
-	w.says("it is shown this once")
+	w.says("it is shown only once")
 	secret := w.brief("document.getElementById('secret').textContent")
 	if len(secret) < 26 {
 		w.Errorf("the secret is %q", secret)
@@ -125,7 +125,7 @@ func (w *window) buttonsOfServices(name string) {
 	w.says("works for another 24 hours")
 	w.follow("main a.primary")
 	w.confirmed("a[href='"+row+"/remove']", func(string) { w.says("Remove " + name + "?") })
-	w.says("The service is removed.")
+	w.says("Service removed.")
 	w.saysNot(name)
 }
 
@@ -171,14 +171,14 @@ func (w *window) buttonsOfKeys(h *house) {
 	// Whether the next key signs at once depends on how long it has been there.
 	w.confirmed("a[href='/keys/rotate']", nil)
 	w.at("/keys")
-	if text := w.text(); !strings.Contains(text, "The keys are rotated.") && !strings.Contains(text, "A new key is on its way") {
+	if text := w.text(); !strings.Contains(text, "Keys rotated.") && !strings.Contains(text, "Rotation scheduled") {
 		w.Errorf("after rotating:\n%s", text)
 	}
 	next := "li.key:not(:has(.tag.on)) a.danger"
 	before := len(h.retired(w))
 	w.confirmed(next, because(w, "Key compromised"))
 	w.at("/keys")
-	w.says("The key is retired.", "Retired keys")
+	w.says("Key retired.", "Retired keys")
 	if after := len(h.retired(w)); after != before+1 {
 		w.Errorf("%d keys are retired, before %d", after, before)
 	}

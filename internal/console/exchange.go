@@ -160,7 +160,7 @@ func (x *exchange) refresh() error {
 		x.session, x.caller.Session = &issued.Session, &issued.Session
 		return nil
 	case token.ReasonOf(err) == token.ErrUnavailable:
-		x.log.WarnContext(x.ctx, "a session could not be refreshed", "request_id", x.origin.RequestID, "error", err)
+		x.log.WarnContext(x.ctx, "console: session not refreshed; the next request tries again", "request_id", x.origin.RequestID, "error", err)
 		return nil
 	}
 	x.session, x.caller, x.refused = nil, account.Caller{}, err

@@ -17,20 +17,20 @@ import (
 )
 
 var (
-	errTooLarge = errors.New("what was sent is too large")
-	errBadForm  = errors.New("what was sent is not a form that can be read")
+	errTooLarge = errors.New("the request is too large")
+	errBadForm  = errors.New("the form could not be read")
 	errForeign  = errors.New("the request came from another site")
-	errMethod   = errors.New("this address is not meant for that")
+	errMethod   = errors.New("method not allowed")
 )
 
-// A messageView is a page that says that something is not to be had, and why.
+// A messageView is a page that reports an outcome or an error, with the reason.
 type messageView struct {
 	frame
 	Status  int
 	Lines   []string
 	Links   []link
-	Request string // id of the request, to tell an administrator
-	Held    *held  // what was sent and did not arrive; nil if nothing
+	Request string // id of the request, for the administrator
+	Held    *held  // the form that was not processed; nil if there was none
 }
 
 type link struct {
@@ -38,8 +38,8 @@ type link struct {
 	Elsewhere   bool // in a tab of its own
 }
 
-// held is a form that was sent in vain, so that it can be sent again with nothing
-// typed twice. Passwords are not given back: they are to be typed again.
+// held is a submitted form that was not processed. The page offers to send it
+// again. Passwords are not sent back to the browser: the user types them again.
 type held struct {
 	Action    string
 	Multipart bool
@@ -73,41 +73,42 @@ func (x *exchange) fail(err error) {
 	switch {
 	case errors.Is(err, errTooLarge):
 		view.Status = http.StatusRequestEntityTooLarge
-		view.Title, view.Lines = "That is too much at once", []string{"What was sent is larger than this page takes. A list may have 10 000 names."}
+		view.Title, view.Lines = "Request too large", []string{"The request is larger than this page accepts. A list can have up to 10 000 names."}
 	case errors.Is(err, errBadForm):
 		view.Status = http.StatusBadRequest
-		view.Title, view.Lines = "That could not be read", []string{"What was sent is not a form that this page knows. Go back and try again."}
+		view.Title, view.Lines = "Invalid request", []string{"The form could not be read. Go back and try again."}
 	case errors.Is(err, errMethod):
 		view.Status = http.StatusMethodNotAllowed
-		view.Title, view.Lines = "Not like that", []string{"This address is there for a form, not to be opened by itself."}
+		view.Title, view.Lines = "Method not allowed", []string{"This address accepts forms only. It can’t be opened as a page."}
 	case errors.Is(err, errForeign):
 		view.Status = http.StatusForbidden
-		view.Title = "That came from another site"
-		view.Lines = []string{"Your browser says that this request was made by a page of another site, so nothing was done. If you meant to do it, do it from here."}
+		view.Title = "Request from another site"
+		view.Lines = []string{"Your browser reports that a page of another site made this request, so Curfew ignored it. To do this, use the console’s own pages."}
 	case errors.As(err, &forbidden):
-		view.Title = "This takes a permission that you do not have"
+		view.Title = "Permission required"
 		view.Lines = []string{
-			"It takes the permission " + permissionWords(forbidden.Permission) + ". An administrator can grant it to you under Users.",
-			"If you have it already, sign in again with your password: a session that a service began, or that began before an upgrade, carries no permission.",
+			"This requires the " + permissionWords(forbidden.Permission) + " permission. An administrator can grant it under Users.",
+			"If you already have it, sign in again with your password. A session that a service started, or that started before an upgrade, carries no permissions.",
 		}
-		view.Links = []link{{"/", "Back to the start", false}, {"/sign-in", "Sign in as somebody else", false}}
+		view.Links = []link{{"/", "Back to the start page", false}, {"/sign-in", "Sign in as another user", false}}
 	case errors.Is(err, store.ErrNotFound):
 		view.Status = http.StatusNotFound
-		view.Title, view.Lines = "Not found", []string{"There is nothing at this address, or no longer."}
+		view.Title, view.Lines = "Not found", []string{"This page does not exist, or no longer exists."}
 	case f.Status == http.StatusServiceUnavailable:
-		view.Title = "For a moment this cannot be told"
-		view.Lines = []string{"Curfew cannot reach its store, and rather says nothing than something wrong. You are still signed in, and nothing you have is lost. This usually passes within seconds."}
+		view.Title = "Temporarily unavailable"
+		view.Lines = []string{"Curfew can’t reach its database, so it can’t confirm your session. Try again in a moment.",
+			"You have not been signed out, and nothing is lost."}
 		x.w.Header().Set("Retry-After", "2")
-		x.log.WarnContext(x.ctx, "the console could not answer", "request_id", x.origin.RequestID, "error", err)
+		x.log.WarnContext(x.ctx, "console: request not answered, the database is unavailable", "request_id", x.origin.RequestID, "error", err)
 	case f.Status < 500:
-		view.Title, view.Lines = "That is not possible", []string{sentence(err)}
+		view.Title, view.Lines = "Request refused", []string{sentence(err)}
 	default:
-		view.Title = "Something went wrong here"
-		view.Lines = []string{"It is not your fault, and it is in the log of the server."}
-		x.log.ErrorContext(x.ctx, "the console failed", "request_id", x.origin.RequestID, "error", err)
+		view.Title = "Internal error"
+		view.Lines = []string{"The server failed to process this request. The cause is in the server’s log, under the request ID below."}
+		x.log.ErrorContext(x.ctx, "console: request failed", "request_id", x.origin.RequestID, "error", err)
 	}
 	if view.Links == nil {
-		view.Links = []link{{"/", "Back to the start", false}}
+		view.Links = []link{{"/", "Back to the start page", false}}
 	}
 	if view.Status == http.StatusServiceUnavailable {
 		view.Held = x.held()
@@ -123,14 +124,14 @@ func (x *exchange) message(code string, view messageView) {
 	view.frame = x.frame(view.Title, "")
 	view.Notice = ""
 	if err := x.render(view.Status, "message", view); err != nil {
-		x.log.ErrorContext(x.ctx, "the console failed", "request_id", x.origin.RequestID, "error", err)
-		http.Error(x.w, "Something went wrong here; it is in the log of the server.", http.StatusInternalServerError)
+		x.log.ErrorContext(x.ctx, "console: request failed", "request_id", x.origin.RequestID, "error", err)
+		http.Error(x.w, "Internal error. The cause is in the server’s log.", http.StatusInternalServerError)
 	}
 }
 
-// signInFirst sends whoever is not signed in to the sign-in page and says why.
-// What a form has brought along is kept: the page offers to sign in beside it and
-// to send it again. The cookie stays as it is: by the time this answer arrives a
+// signInFirst sends a user who is not signed in to the sign-in page, with the
+// reason. A submitted form is kept: the page offers to sign in in another tab and
+// to send the form again. The cookie stays as it is: by the time this answer arrives a
 // new one may have taken its place.
 func (x *exchange) signInFirst(err error) {
 	x.cookie = nil // a refresh may have put a token of the session there before it ended
@@ -144,7 +145,7 @@ func (x *exchange) signInFirst(err error) {
 	x.message(why, messageView{
 		frame:  frame{Title: "Your session has ended"},
 		Status: http.StatusUnauthorized,
-		Lines:  []string{whyEnded(why, in.SessionTimeout, in.MaximumSessionDuration), "Nothing was done, and nothing that you have typed is lost: sign in again in a tab of its own, then send it once more."},
+		Lines:  []string{whyEnded(why, in.SessionTimeout, in.MaximumSessionDuration), "Nothing was changed, and your input is kept. Sign in again in a new tab, then send the form again."},
 		Links:  []link{{"/sign-in?return=/signed-in", "Sign in again", true}},
 		Held:   x.held(),
 		// No request id: nothing has failed.
@@ -173,7 +174,7 @@ func (x *exchange) held() *held {
 	return h
 }
 
-// nowhere answers what no route is for.
+// nowhere answers requests that match no route.
 func (c *console) nowhere(mux *http.ServeMux) func(*exchange) error {
 	return func(x *exchange) error {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
@@ -197,7 +198,7 @@ func permissionWords(permission string) string {
 	return permission
 }
 
-// sentence makes a sentence for people of an error that is meant for them.
+// sentence turns the text of an error that is meant for users into a sentence.
 func sentence(err error) string {
 	text := err.Error()
 	if text == "" {

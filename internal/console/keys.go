@@ -15,7 +15,7 @@ import (
 type keysView struct {
 	frame
 	Keys []keyView
-	Past []keyView // retired: trusted by nobody
+	Past []keyView // retired: no longer trusted
 }
 
 type keyView struct {
@@ -30,10 +30,10 @@ type keyView struct {
 }
 
 var keyMeanings = map[string]string{
-	store.KeyNext:     "Published and trusted already, so that every validator knows it when it begins to sign.",
+	store.KeyNext:     "Published and trusted in advance, so that every validator has it before it signs.",
 	store.KeyActive:   "Signs every new session and every refresh.",
-	store.KeyRetiring: "Signs nothing any more; what it has signed is still good.",
-	store.KeyRetired:  "Trusted by nobody.",
+	store.KeyRetiring: "No longer signs. Sessions that it signed stay valid.",
+	store.KeyRetired:  "No longer trusted.",
 }
 
 func (c *console) keys(x *exchange) error {
@@ -77,7 +77,7 @@ func (x *exchange) showRotate(status int, wrong string) error {
 	return x.render(status, "confirm", confirmView{
 		frame: x.frame("Rotate the signing keys?", "/keys", "Configuration", "Signing keys"),
 		Lines: []string{
-			"The key that stands by begins to sign. The one that signs now stays trusted until the last session that it has signed is over, so nobody is signed out.",
+			"The next key becomes active and signs from then on. The current key stays trusted until the last session that it signed has ended, so no user is signed out.",
 		},
 		Action: "/keys/rotate", Button: "Rotate", Cancel: "/keys", Error: wrong,
 	})
@@ -122,23 +122,23 @@ func (x *exchange) showRetire(status int, wrong string) error {
 		return err
 	}
 	lines := []string{
-		"The key is " + clip(k.ID, 100) + ". This is for one that somebody else may have got hold of. From now on nobody accepts what it has signed.",
+		"Key " + clip(k.ID, 100) + ". Use this if the key may be compromised. All sessions signed with it end immediately.",
 	}
 	if n.Sessions == 0 {
-		lines = append(lines, "No session that is live was signed with it.")
+		lines = append(lines, "It signed none of the live sessions.")
 	} else {
-		lines = append(lines, count(n.Sessions, "live session")+" of "+count(n.Users, "person")+" end at once.")
+		lines = append(lines, "This ends "+count(n.Sessions, "live session")+" of "+count(n.Users, "person")+".")
 	}
 	if x.session.KeyID == k.ID {
-		lines = append(lines, "Your own session is among them: you are signed out here.")
+		lines = append(lines, "This includes your own session: you are signed out here.")
 	}
 	if k.State == store.KeyActive {
-		lines = append(lines, "It is the key that signs. If none stands by that every validator knows, nobody can sign in until one does: some seconds.")
+		lines = append(lines, "This is the active key. If no next key is ready on every validator, users can’t sign in for a few seconds until one is.")
 	}
 	return x.render(status, "confirm", confirmView{
-		frame:  x.frame("Retire the key "+clip(k.ID, 12)+" at once?", "/keys", "Configuration", "Signing keys"),
+		frame:  x.frame("Retire key "+clip(k.ID, 12)+" now?", "/keys", "Configuration", "Signing keys"),
 		Lines:  lines,
-		Action: "/keys/retire", Button: "Retire at once", Cancel: "/keys", Harmful: true, Error: wrong,
+		Action: "/keys/retire", Button: "Retire now", Cancel: "/keys", Harmful: true, Error: wrong,
 		Fields:  []heldField{{Name: "kid", Value: k.ID}},
 		Reasons: []string{"Key compromised", "Key lost", other}, Reason: x.text("reason"), Note: x.text("note"),
 	})

@@ -95,7 +95,7 @@ func TestTimeoutWhilePageIsOpen(t *testing.T) {
 		End, Asked, Slowest float64 // ms since the navigation
 		Said                []string
 	}](w, "recorded()")
-	const warning = "Your session times out soon, because nothing has happened."
+	const warning = "Your session times out soon for lack of activity."
 	if len(s.Said) != 2 || !strings.HasPrefix(s.Said[0], warning) || !strings.HasPrefix(s.Said[1], timedOut(timeout)) {
 		t.Errorf("the page has said %q, want a warning, then that the session has timed out", s.Said)
 	}
@@ -113,13 +113,13 @@ func TestTimeoutWhilePageIsOpen(t *testing.T) {
 	other, closeTab := w.tab("#session a")
 	other.at("/sign-in")
 	other.signIn("admin", adminPassword, true)
-	other.says("You are signed in again", "You can close this tab now")
+	other.says("You are signed in again", "Close this tab")
 	closeTab()
 	if !w.soon(func() bool { return w.brief("document.getElementById('session').hidden + ''") == "true" }) {
 		t.Fatalf("the page does not notice that its person is back:\n%s", w.text())
 	}
 	w.follow("form[action='/users'] button.primary")
-	w.says("Zoë", "The account is there.")
+	w.says("Zoë", "Account created.")
 }
 
 // recorder runs in a page before its own scripts and takes down what the page says
@@ -196,7 +196,7 @@ func TestTimeoutWithoutScript(t *testing.T) {
 		t.Fatal("the session does not time out")
 	}
 	w.follow("form[action='/users'] button.primary")
-	w.says("Your session has ended", timedOut(2), "Please type it again")
+	w.says("Your session has ended", timedOut(2), "Enter it again")
 	p.settings(600)
 	other, closeTab := w.tab(".links a[target]")
 	other.at("/sign-in")
@@ -205,7 +205,7 @@ func TestTimeoutWithoutScript(t *testing.T) {
 	closeTab()
 	w.fill("#held-password", userPassword)
 	w.follow("main form button")
-	w.says("Zoë", "The account is there.")
+	w.says("Zoë", "Account created.")
 	if got := w.brief("document.getElementById('email').value"); got != "zoe@example.com" {
 		t.Errorf("the email is %q", got)
 	}
@@ -225,7 +225,7 @@ func TestOpenPageKeepsNothingAlive(t *testing.T) {
 	}
 	w.click("#session button")
 	if !w.soon(func() bool { return w.cookie().Value != before }) {
-		t.Error("“I am still here” has not renewed the session")
+		t.Error("“Stay signed in” has not renewed the session")
 	}
 	if !w.soon(func() bool { return w.brief("document.getElementById('session').hidden + ''") == "true" }) {
 		t.Error("the warning is still there")
@@ -244,7 +244,7 @@ func TestRevokedWhilePageIsOpen(t *testing.T) {
 	w := h.open(t, look{})
 	w.as("Ada Lovelace")
 	h.api(h.admin, http.MethodPost, "/v1/users/"+h.ada+"/revocations", map[string]any{"reason": "test", "keep_current": false}, nil)
-	w.says("Your sessions were revoked by an administrator.")
+	w.says("An administrator revoked your sessions.")
 }
 
 // What people and programs write is shown, and never acted on: whatever they
@@ -295,7 +295,7 @@ func TestForeignForm(t *testing.T) {
 	defer cancel()
 	w.must(chromedp.Do(ctx, chromedp.Navigate(foreign)))
 	w.follow("button")
-	w.says("That came from another site")
+	w.says("Request from another site")
 	w.visit("/users/" + h.ada)
 	w.says("Enabled")
 }

@@ -174,19 +174,19 @@ const behindAfter = 10 * time.Second
 func (x *exchange) nodes(s feed.Status) []nodeRow {
 	own := nodeRow{
 		Name: s.Name, Version: x.config.Version, Own: true, Followers: s.Followers, Waiting: s.Waiting,
-		State: "up to date", Words: "asked the store " + x.when(x.now().Add(-s.Age)).Ago(),
+		State: "up to date", Words: "last read the database " + x.when(x.now().Add(-s.Age)).Ago(),
 	}
 	if !s.Trusted {
-		own.State, own.Words = "cut off", "has not heard from the store for a lease: it accepts nothing until it does"
+		own.State, own.Words = "cut off", "has not reached the database for a whole lease; accepts no session until it does"
 	}
 	rows := []nodeRow{own}
 	for _, n := range s.Nodes {
 		row := nodeRow{Name: n.Name, Version: n.Version, Followers: n.Followers, Waiting: n.Waiting, State: "up to date"}
 		switch {
 		case n.Dead:
-			row.State, row.Words = "silent", "has not been heard of for a lease: it accepts nothing any more"
+			row.State, row.Words = "silent", "no contact for a whole lease; accepts no session any more"
 		case n.ViewEpoch < s.Epoch && x.now().Sub(s.Epoch.Time()) > behindAfter:
-			row.State, row.Words = "catching up", "last said that it had everything up to "+x.micro(int64(n.ViewEpoch)).Ago()
+			row.State, row.Words = "catching up", "last reported all changes up to "+x.micro(int64(n.ViewEpoch)).Ago()
 		}
 		rows = append(rows, row)
 	}

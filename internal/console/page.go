@@ -61,7 +61,7 @@ type frame struct {
 	Title string
 	Trail []string // where the page is, as in Configuration › Settings; without the title
 
-	Viewer   string // name of whoever is signed in; "" for nobody
+	Viewer   string // name of the signed-in user; "" if there is none
 	ViewerID string
 	Menu     []entry
 	Here     string // the address of the menu's entry that the page belongs to
@@ -165,7 +165,7 @@ func (x *exchange) renderPart(status int, name, part string, view any) error {
 	x.begin()
 	x.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	x.w.WriteHeader(status)
-	// Whoever has gone away misses nothing.
+	// The only error here is a client that has disconnected.
 	_, _ = x.w.Write(page.Bytes())
 	return nil
 }
@@ -178,23 +178,23 @@ func (x *exchange) refusedForm(name string, view any) error {
 	return x.render(http.StatusUnprocessableEntity, name, view)
 }
 
-// notices are what a page says first when something has just been done. The word
-// for it is in the address, where anybody could put one: only these say something.
+// notices are the messages that a page shows after an action. The key is in the
+// address, where an attacker can put any word: an unknown key shows nothing.
 var notices = map[string]string{
 	"saved":       "Saved.",
-	"settings":    "The settings are saved. They bind every session from now on.",
-	"unchanged":   "Nothing was changed: the settings were like that already.",
-	"created":     "The account is there. Whoever it is for can sign in now.",
-	"permissions": "The permissions are saved. They hold from the next request on.",
-	"password":    "The password is changed, and the sessions that began with the old one are revoked.",
-	"own":         "Your password is changed. Your other sessions are revoked; this one goes on.",
-	"disabled":    "The account is disabled, and its sessions are revoked.",
-	"enabled":     "The account is enabled again.",
-	"revoked":     "The sessions are revoked.",
-	"session":     "The session is revoked.",
-	"elsewhere":   "You are signed out everywhere else. This session goes on.",
-	"scheduled":   "A new key is on its way: it signs as soon as every validator is sure to know it, within a lease.",
-	"rotated":     "The keys are rotated. Sessions that the old key has signed stay valid.",
-	"retired":     "The key is retired. What it has signed is refused from now on.",
-	"removed":     "The service is removed. Its secret no longer works.",
+	"settings":    "Settings saved. They apply to all sessions, including existing ones.",
+	"unchanged":   "No change: these settings were already in force.",
+	"created":     "Account created. The user can sign in now.",
+	"permissions": "Permissions saved. They apply from the next request.",
+	"password":    "Password changed. All of the user’s sessions are revoked.",
+	"own":         "Password changed. Your other sessions are revoked; this session continues.",
+	"disabled":    "Account disabled. Its sessions are revoked.",
+	"enabled":     "Account enabled.",
+	"revoked":     "Sessions revoked.",
+	"session":     "Session revoked.",
+	"elsewhere":   "You are signed out everywhere else. This session continues.",
+	"scheduled":   "Rotation scheduled. The new key signs as soon as every validator has it, within one lease.",
+	"rotated":     "Keys rotated. Sessions signed with the old key stay valid.",
+	"retired":     "Key retired. All sessions signed with it have ended.",
+	"removed":     "Service removed. Its secret no longer works.",
 }

@@ -62,7 +62,7 @@ func stood(title string, in span, counts []int64) plot {
 func undrawn(title string, in span, now int64) plot {
 	return plot{
 		Title: title, Figure: now, Since: in.since, Width: in.bars * barStep, Undrawn: true,
-		Words: fmt.Sprintf("%s in %s: %s now; there are too many to draw in time.", title, in.name, group(now)),
+		Words: fmt.Sprintf("%s in %s: %s now; too many to draw.", title, in.name, group(now)),
 	}
 }
 

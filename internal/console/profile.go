@@ -45,12 +45,13 @@ type sessionView struct {
 	Revoke     string // address of the page that revokes it
 }
 
-// passwordForm is one's own, or an administrator's for somebody else.
+// passwordForm is the form for the user's own password, or an administrator's for
+// another user.
 type passwordForm struct {
 	Errors map[string]string // by field
 }
 
-// home is the overview for administrators, and for everybody else their profile.
+// home is the overview for administrators, and the profile for other users.
 func (c *console) home(x *exchange) error {
 	if administering.met(x.caller) {
 		return c.overview(x)
@@ -158,8 +159,8 @@ func (c *console) confirmRevokeOwn(x *exchange) error {
 	return x.ok("confirm", confirmView{
 		frame: x.frame("Revoke all my sessions?", "/profile", "Account menu", "Profile"),
 		Lines: []string{
-			"This ends " + count(n.Sessions, "session") + " of yours, on every device, this one included: you are signed out here too.",
-			"Sign in again afterwards. If you think that somebody knows your password, change it rather than revoke: that does both.",
+			"This ends " + count(n.Sessions, "session") + " of yours, on every device, including this one. You are signed out here too.",
+			"You can sign in again afterwards. If another person may know your password, change it instead: that also ends your other sessions.",
 		},
 		Action: "/profile/revoke", Button: "Revoke Sessions", Cancel: "/profile", Harmful: true,
 	})
@@ -182,7 +183,7 @@ func (c *console) confirmElsewhere(x *exchange) error {
 	}
 	return x.ok("confirm", confirmView{
 		frame:  x.frame("Sign out everywhere else?", "/profile", "Account menu", "Profile"),
-		Lines:  []string{"This ends " + count(max(0, n.Sessions-1), "other session") + " of yours. The one that you are using now goes on."},
+		Lines:  []string{"This ends " + count(max(0, n.Sessions-1), "other session") + " of yours. The session that you are using now continues."},
 		Action: "/profile/elsewhere", Button: "Sign out everywhere else", Cancel: "/profile", Harmful: true,
 	})
 }
@@ -223,7 +224,7 @@ func (x *exchange) passwordErrors(err error) (fields map[string]string, status i
 		return map[string]string{"current": "This is not your current password."}, http.StatusUnprocessableEntity, true
 	case errors.As(err, &limited):
 		x.retryAfter(limited.RetryAfter)
-		return map[string]string{"current": "There were too many wrong attempts. Try again in " + duration(limited.RetryAfter.Round(time.Second)+time.Second) + "."},
+		return map[string]string{"current": "Too many wrong attempts. Try again in " + duration(limited.RetryAfter.Round(time.Second)+time.Second) + "."},
 			http.StatusTooManyRequests, true
 	}
 	fields, known = fieldErrors(err)

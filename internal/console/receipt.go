@@ -77,7 +77,7 @@ func (x *exchange) receiptView(r wire.Receipt, by store.Actor) receiptView {
 	}
 	switch r.Scope {
 	case string(revocation.KindEveryone):
-		view.What = "Everyone’s sessions"
+		view.What = "All sessions of all users"
 	case string(revocation.KindRemembered):
 		view.What = "All remember-me sessions"
 	case string(revocation.KindUser):
@@ -102,7 +102,7 @@ func actorName(a store.Actor) string {
 	case store.ActorCLI:
 		return "The command line"
 	case store.ActorSystem:
-		return "Curfew itself"
+		return "Curfew (automatic)"
 	case store.ActorClient:
 		return "The service " + firstOf(a.Name, a.ID)
 	}

@@ -28,7 +28,7 @@ func TestReceiptUpdatesItself(t *testing.T) {
 		w.click("input[value='Lost device']")
 		two.signal(syscall.SIGSTOP)
 		w.follow("form.confirm .actions button")
-		w.says("The sessions are revoked.", "Spreading", "Confirmed by 1 of 2 validators.", "No validator accepts what was revoked after", "Still waiting for:")
+		w.says("Sessions revoked.", "Spreading", "Confirmed by 1 of 2 validators.", "no validator accepts the revoked sessions", "Waiting for:")
 		if l.noScript {
 			w.follow("noscript a")
 			w.says("Spreading")

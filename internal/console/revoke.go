@@ -38,22 +38,22 @@ func (x *exchange) showRevokeUser(status int, wrong string) error {
 	name := clip(u.Name, 80)
 	view := confirmView{
 		frame:  x.frame("Revoke the sessions of "+name+"?", "/users", "Configuration", "Users", name),
-		Lines:  []string{ending(n.Sessions, name) + " " + name + " can sign in again; to prevent that, disable the account instead."},
+		Lines:  []string{ending(n.Sessions, name) + " " + name + " can sign in again. To prevent that, disable the account instead."},
 		Action: userPath(u.ID, "/revoke"), Button: "Revoke Sessions", Cancel: userPath(u.ID), Harmful: true,
 		Reasons: reasonsOffered, Reason: x.text("reason"), Note: x.text("note"), Error: wrong,
 	}
 	if x.caller.IsSelf(u.ID) {
-		view.Lines = append(view.Lines, "These are your own sessions: you are signed out here too.")
+		view.Lines = append(view.Lines, "These are your own sessions. You are signed out here too.")
 	}
 	return x.render(status, "confirm", view)
 }
 
-// ending says what revoking the sessions of somebody does.
+// ending returns the sentence that says what revoking a user's sessions does.
 func ending(sessions int64, name string) string {
 	if sessions == 0 {
-		return "No session of " + name + " is live; whatever was begun before now is refused everywhere nevertheless."
+		return name + " has no live sessions. Every session started before now is refused everywhere."
 	}
-	return "This ends " + count(sessions, "live session") + " of " + name + " on every device, at once."
+	return "This ends " + count(sessions, "live session") + " of " + name + " on every device, immediately."
 }
 
 func (c *console) revokeUser(x *exchange) error {
@@ -98,7 +98,7 @@ func (c *console) confirmRevokeSession(x *exchange) error {
 		if s.ID != sid {
 			continue
 		}
-		line := "The session on " + s.Device + ", from " + firstOf(s.Address, "an unknown address") + ", began " + s.Began.Ago() + ". It ends at once."
+		line := "The session on " + s.Device + ", from " + firstOf(s.Address, "an unknown address") + ", started " + s.Began.Ago() + ". It ends immediately."
 		view := confirmView{
 			frame:  x.frame("Revoke this session?", "/users", "Configuration", "Users"),
 			Lines:  []string{line},
@@ -108,7 +108,7 @@ func (c *console) confirmRevokeSession(x *exchange) error {
 			view.Here, view.Trail = "/profile", []string{"Account menu", "Profile"}
 		}
 		if s.Current {
-			view.Lines = append(view.Lines, "It is the one that you are using now: you are signed out here.")
+			view.Lines = append(view.Lines, "This is the session that you are using now. You are signed out here.")
 		}
 		return x.ok("confirm", view)
 	}

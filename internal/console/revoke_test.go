@@ -47,7 +47,7 @@ func TestRevokeUser(t *testing.T) {
 			continue
 		}
 		entry := s.audits(wire.ActionRevokeUser)[0]
-		page := mine.get(a.location).is(http.StatusOK).says("The sessions are revoked.", "Receipt", "Revoked before", tt.want, "In force everywhere", "No session is live.")
+		page := mine.get(a.location).is(http.StatusOK).says("Sessions revoked.", "Receipt", "Revoked before", tt.want, "In force everywhere", "No live sessions.")
 		if before := (when{time.UnixMicro(int64(entry.Epoch)), s.now()}); !strings.Contains(page.body, before.ISO()) || !strings.Contains(page.body, before.Micro()) {
 			t.Errorf("the receipt does not show %s", before.Micro())
 		}
@@ -77,7 +77,7 @@ func TestRevokeOneSession(t *testing.T) {
 	s.as(s.user("fourth")).post(path).is(http.StatusForbidden)
 	p := s.as(s.admin)
 	p.get(path).is(http.StatusOK).says("Revoke this session?", "The session on Firefox on Linux, from 192.0.2.1")
-	p.get(p.post(path).to("/users/"+other.ID).location).is(http.StatusOK).says("The session is revoked.", "One session")
+	p.get(p.post(path).to("/users/"+other.ID).location).is(http.StatusOK).says("Session revoked.", "One session")
 	if s.reason(end) != token.ErrRevoked || s.reason(keep) != "" {
 		t.Errorf("ended: %q, kept: %q", s.reason(end), s.reason(keep))
 	}
@@ -88,7 +88,7 @@ func TestRevokeOneSession(t *testing.T) {
 	third := s.issue(other, false)
 	session, err = s.validator.Validate(context.Background(), third)
 	s.must(err)
-	mine.get(mine.post("/users/" + other.ID + "/sessions/" + session.ID + "/revoke").to("/profile").location).is(http.StatusOK).says("The session is revoked.")
+	mine.get(mine.post("/users/" + other.ID + "/sessions/" + session.ID + "/revoke").to("/profile").location).is(http.StatusOK).says("Session revoked.")
 	if s.reason(third) != token.ErrRevoked || s.reason(keep) != "" {
 		t.Errorf("ended: %q, kept: %q", s.reason(third), s.reason(keep))
 	}
@@ -139,14 +139,14 @@ func TestRevokeMany(t *testing.T) {
 	ada, bob := s.user("Ada"), s.user("Bob")
 	sessions := []string{s.issue(ada, false), s.issue(ada, true), s.issue(bob, false)}
 	p := s.as(s.admin)
-	p.get("/revocations").is(http.StatusOK).says("Names that nobody has are shown before anything happens.")
+	p.get("/revocations").is(http.StatusOK).says("Unknown names are shown before you confirm.")
 	for _, tt := range []struct {
 		what   string
 		fields []string
 		says   string
 	}{
-		{"no name", []string{"scope", "users", "names", " \n ", "reason", "Offboarding"}, "Name at least one person"},
-		{"no reason", []string{"scope", "users", "names", "ada"}, "Say in a few words why"},
+		{"no name", []string{"scope", "users", "names", " \n ", "reason", "Offboarding"}, "Enter at least one name"},
+		{"no reason", []string{"scope", "users", "names", "ada"}, "Enter a short reason"},
 		{"no scope", []string{"names", "ada", "reason", "Offboarding"}, "Choose whose sessions to revoke."},
 		{"nobody known", []string{"scope", "users", "names", "eve\nmallory", "reason", "Offboarding"}, "Nobody here has any of these names."},
 		{"too many", []string{"scope", "users", "reason", "Offboarding"}, "10 001 names"},
@@ -193,13 +193,13 @@ func TestRevokeEveryone(t *testing.T) {
 	other := s.user("other")
 	ordinary, remembered := s.issue(other, false), s.issue(other, true)
 	p := s.as(s.admin)
-	p.upload("", "scope", "remembered", "reason", "Malicious activity").is(http.StatusOK).says("every session that was begun with “Remember me”").saysNot("Yours is among them")
+	p.upload("", "scope", "remembered", "reason", "Malicious activity").is(http.StatusOK).says("the “Remember me” sessions of all users").saysNot("This includes your own session")
 	done := p.post("/revocations/confirmed", "scope", "remembered", "reason", "Malicious activity").is(http.StatusSeeOther)
 	p.get(done.location).is(http.StatusOK).says("All remember-me sessions")
 	if s.reason(ordinary) != "" || s.reason(remembered) != token.ErrRevoked {
 		t.Errorf("ordinary: %q, remembered: %q", s.reason(ordinary), s.reason(remembered))
 	}
-	p.upload("", "scope", "everyone", "reason", "Malicious activity").is(http.StatusOK).says("every session there is", "Yours is among them")
+	p.upload("", "scope", "everyone", "reason", "Malicious activity").is(http.StatusOK).says("All users must sign in again", "This includes your own session")
 	p.post("/revocations/confirmed", "scope", "everyone", "reason", "Malicious activity").to("/sign-in")
 	if s.reason(ordinary) != token.ErrRevoked {
 		t.Errorf("ordinary: %q", s.reason(ordinary))

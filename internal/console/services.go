@@ -32,9 +32,9 @@ type capabilityChoice struct {
 }
 
 var capabilityMeanings = map[string]string{
-	store.Introspect: "ask whether a token is good (RFC 7662)",
-	store.Follow:     "follow the change feed, to validate by itself",
-	store.Issue:      "begin sessions for users whom it has authenticated itself",
+	store.Introspect: "check whether a token is valid (RFC 7662)",
+	store.Follow:     "follow the change feed and validate tokens itself",
+	store.Issue:      "start sessions for users that it has authenticated",
 	store.Revoke:     "revoke the sessions of users",
 }
 
@@ -103,7 +103,7 @@ func (c *console) createService(x *exchange) error {
 
 func (x *exchange) showSecret(s store.Client, secret, old string) error {
 	return x.render(http.StatusCreated, "secret", secretView{
-		frame:   x.frame("The secret of "+clip(s.Name, 80), "/services", "Configuration", "Services"),
+		frame:   x.frame("Secret of "+clip(s.Name, 80), "/services", "Configuration", "Services"),
 		Service: s, Secret: secret, Old: old,
 	})
 }
@@ -128,10 +128,10 @@ func (c *console) confirmSecret(x *exchange) error {
 		return err
 	}
 	return x.ok("confirm", confirmView{
-		frame:  x.frame("A new secret for "+clip(s.Name, 80)+"?", "/services", "Configuration", "Services"),
-		Lines:  []string{"The secret that it has now still works for 24 hours, or until the next new one: time to bring the new one to where it is used."},
-		Action: servicePath(s.ID, "/secret"), Button: "Make a new secret", Cancel: "/services",
-		Choice: heldField{Name: "revoke_old", Value: "Stop the old secret at once. Use this if it may be known to others: the service fails until it has the new one."},
+		frame:  x.frame("Create a new secret for "+clip(s.Name, 80)+"?", "/services", "Configuration", "Services"),
+		Lines:  []string{"The current secret works for another 24 hours, or until you create the next one. Configure the service with the new secret within that time."},
+		Action: servicePath(s.ID, "/secret"), Button: "Create a new secret", Cancel: "/services",
+		Choice: heldField{Name: "revoke_old", Value: "Revoke the old secret immediately. Use this if it may be compromised. The service fails until it has the new one."},
 	})
 }
 
@@ -144,7 +144,7 @@ func (c *console) newSecret(x *exchange) error {
 	if revokeOld {
 		return x.showSecret(s, secret, "The old secrets no longer work.")
 	}
-	return x.showSecret(s, secret, "The secret that it had until now works for another 24 hours, or until the next new one.")
+	return x.showSecret(s, secret, "The previous secret works for another 24 hours, or until you create the next one.")
 }
 
 func (c *console) confirmRemove(x *exchange) error {
@@ -154,7 +154,7 @@ func (c *console) confirmRemove(x *exchange) error {
 	}
 	return x.ok("confirm", confirmView{
 		frame:  x.frame("Remove "+clip(s.Name, 80)+"?", "/services", "Configuration", "Services"),
-		Lines:  []string{"Its secret stops working at once. A validator that follows with it answers 503 as soon as its lease has run out."},
+		Lines:  []string{"Its secret stops working immediately. A validator that uses it answers 503 when its lease expires."},
 		Action: servicePath(s.ID, "/remove"), Button: "Remove", Cancel: "/services", Harmful: true,
 	})
 }

@@ -81,7 +81,7 @@ func TestWhatPagesDoByThemselves(t *testing.T) {
 	p = s.as(s.admin)
 	s.wait(19 * time.Minute)
 	if a := p.do(http.MethodPost, "/profile/session", url.Values{}, "Sec-Fetch-Dest", "empty").is(http.StatusOK); len(a.cookies) != 1 {
-		t.Errorf("“I am still here” has renewed nothing: %v", a.cookies)
+		t.Errorf("“Stay signed in” has renewed nothing: %v", a.cookies)
 	}
 }
 
@@ -110,7 +110,7 @@ func TestState(t *testing.T) {
 		{"a session", mine, []string{`"state":"live"`, `"user":"` + s.admin.ID + `"`, `"name":"admin"`, `"idle_ms":`, `"maximum_ms":`}},
 		{"one with remember me", &person{s, s.admin, s.issue(s.admin, true)}, []string{`"state":"live"`, `"idle_ms":-1`, `"maximum_ms":`}},
 		{"none", s.nobody(), []string{`"state":"ended"`, `"why":"You have signed out."`}},
-		{"nonsense", &person{site: s, token: "nonsense"}, []string{`"state":"ended"`, `"why":"Your session is no longer accepted here."`}},
+		{"nonsense", &person{site: s, token: "nonsense"}, []string{`"state":"ended"`, `"why":"Your session is no longer accepted."`}},
 	} {
 		a := tt.person.get("/profile/session").is(http.StatusOK).says(tt.says...)
 		if got := a.header.Get("Content-Type"); got != "application/json" {
@@ -120,7 +120,7 @@ func TestState(t *testing.T) {
 }
 
 // Requests at the same time, all with the same cookie, of which each may renew
-// it: whichever answer comes last, nobody is signed out.
+// it: whichever answer comes last, no user is signed out.
 func TestParallelRequests(t *testing.T) {
 	s := open(t)
 	first := s.as(s.admin).token
@@ -253,7 +253,7 @@ func TestOwnPassword(t *testing.T) {
 		t.Fatal("a change that was refused has revoked")
 	}
 	a := p.post("/profile/password", "current", password, "new", next, "again", next).to("/profile")
-	p.get(a.location).is(http.StatusOK).says("Your password is changed.")
+	p.get(a.location).is(http.StatusOK).says("Password changed.")
 	if s.reason(elsewhere) != token.ErrRevoked {
 		t.Error("another session goes on")
 	}
@@ -280,9 +280,9 @@ func TestUnavailable(t *testing.T) {
 		return a
 	}
 	for _, path := range []string{"/", "/profile", "/users", "/settings/authentication", "/audit", "/keys", "/services", "/signed-in"} {
-		check(p.get(path)).says("For a moment this cannot be told", "You are still signed in", "Try again")
+		check(p.get(path)).says("Temporarily unavailable", "You have not been signed out", "Try again")
 	}
-	a := check(p.post("/users", "name", "Zoë", "password", "a secret of hers")).says("What you had sent", "Please type it again")
+	a := check(p.post("/users", "name", "Zoë", "password", "a secret of hers")).says("Your input", "Enter it again")
 	if a.input("name") != "Zoë" || strings.Contains(a.body, "a secret of hers") {
 		t.Error("the form did not come back as it should")
 	}

@@ -16,7 +16,7 @@ type settingsView struct {
 	Form    settingsForm
 	Tag     string // of the settings that the form was filled from
 	Errors  map[string]string
-	Lost    *settingsChange // what somebody else changed meanwhile; nil if nothing
+	Lost    *settingsChange // the change that another user saved meanwhile; nil if none
 	Bounds  settingsBounds
 	Presets []presetView
 	History []settingsChange
@@ -116,7 +116,7 @@ func (x *exchange) settingsTyped() (form settingsForm, to settings.Settings, wro
 	number := func(field, typed string) int64 {
 		n, err := strconv.ParseInt(typed, 10, 64)
 		if err != nil {
-			wrong[field] = "Write a whole number of seconds, in digits."
+			wrong[field] = "Enter a whole number of seconds, in digits."
 		}
 		return n
 	}
@@ -155,7 +155,8 @@ func (c *console) previewSettings(x *exchange) error {
 	})
 }
 
-// saveSettings saves what was previewed, unless somebody else was faster.
+// saveSettings saves what was previewed, unless another user saved a change
+// meanwhile.
 func (c *console) saveSettings(x *exchange) error {
 	return x.decideSettings(func(form settingsForm, to settings.Settings, _ settings.InForce, tag string) error {
 		_, _, err := c.config.Sessions.ChangeSettings(x.ctx, x.caller, to, tag)
@@ -208,7 +209,7 @@ func (x *exchange) lostRace(form settingsForm, tag string) error {
 	if err != nil {
 		return err
 	}
-	lost := settingsChange{By: "Somebody", Lines: []string{"See the history below."}}
+	lost := settingsChange{By: "Another user", Lines: []string{"See the history below."}}
 	if len(since) > 0 {
 		lost = since[0]
 	}

@@ -33,12 +33,12 @@ func query(fields []string) string {
 func TestSettings(t *testing.T) {
 	s := open(t)
 	p := s.as(s.admin)
-	form := p.get("/settings/authentication").is(http.StatusOK).says("Session Timeout", "— 20 minutes", "— 20 days", "Nobody has changed the settings yet")
+	form := p.get("/settings/authentication").is(http.StatusOK).says("Session Timeout", "— 20 minutes", "— 20 days", "No changes yet")
 	if form.input("session_timeout_seconds") != "1200" || form.input("maximum_session_duration_seconds") != "1728000" || !strings.Contains(form.body, `name="remember_me_enabled" value="on" checked`) {
 		t.Fatal("the form does not show what is in force")
 	}
 	preview := p.get("/settings/authentication/preview" + query(append(typed("1800", "1728000", true), "tag", form.input("tag")))).is(http.StatusOK)
-	preview.says("Session Timeout: 20 minutes → 30 minutes", "It ends no session that is live now.").saysNot("Maximum Session Duration:", "Remember Me:")
+	preview.says("Session Timeout: 20 minutes → 30 minutes", "This ends no live session.").saysNot("Maximum Session Duration:", "Remember Me:")
 	if got := s.node.Settings().Current().SessionTimeout; got != 20*time.Minute {
 		t.Fatalf("a preview has set %v", got)
 	}
@@ -46,7 +46,7 @@ func TestSettings(t *testing.T) {
 	if got := s.node.Settings().Current().SessionTimeout; got != 30*time.Minute {
 		t.Errorf("in force: %v, want 30 minutes", got)
 	}
-	p.get(done.location).is(http.StatusOK).says("The settings are saved.", "— 30 minutes", "History", "by admin", "Session Timeout: 20 minutes → 30 minutes")
+	p.get(done.location).is(http.StatusOK).says("Settings saved.", "— 30 minutes", "History", "by admin", "Session Timeout: 20 minutes → 30 minutes")
 	p.get("/settings/authentication/preview" + query(typed("1800", "1728000", true))).to("/settings/authentication")
 }
 
@@ -65,7 +65,7 @@ func TestSettingsPreview(t *testing.T) {
 		remember         bool
 		says             []string
 	}{
-		{"nothing ends", "1100", "1728000", true, []string{"It ends no session that is live now. Yours goes on."}},
+		{"nothing ends", "1100", "1728000", true, []string{"This ends no live session."}},
 		{"two have been idle for longer", "540", "1728000", true, []string{"It ends 2 live sessions of 1 person. Yours is not among them."}},
 		{"all of the other are too old", "540", "540", true, []string{"It ends 3 live sessions of 1 person"}},
 		{"remembered ones end when it is switched off", "1200", "1728000", false, []string{"Remember Me: on → off", "It ends 1 live session of 1 person"}},
@@ -90,19 +90,19 @@ func TestSettingsWrong(t *testing.T) {
 		says             []string
 	}{
 		{"59", "34560001", []string{"59 is too short", "34560001 is too long"}},
-		{"x", "", []string{"Write a whole number of seconds, in digits."}},
-		{"1e3", "1728000", []string{"Write a whole number"}},
-		{"99999999999999999999", "-5", []string{"Write a whole number"}},
-		{"1200.5", "1728000", []string{"Write a whole number"}},
+		{"x", "", []string{"Enter a whole number of seconds, in digits."}},
+		{"1e3", "1728000", []string{"Enter a whole number"}},
+		{"99999999999999999999", "-5", []string{"Enter a whole number"}},
+		{"1200.5", "1728000", []string{"Enter a whole number"}},
 		{"3600", "600", []string{"3600"}},
-		{"<script>alert(1)</script>", `"><b>`, []string{"Write a whole number"}},
+		{"<script>alert(1)</script>", `"><b>`, []string{"Enter a whole number"}},
 	} {
 		fields := typed(tt.timeout, tt.maximum, false)
 		for _, a := range []answer{
 			p.get("/settings/authentication/preview" + query(fields)),
 			p.post("/settings/authentication", fields...),
 		} {
-			a.is(http.StatusUnprocessableEntity).says(tt.says...).says("Nothing was done yet")
+			a.is(http.StatusUnprocessableEntity).says(tt.says...).says("Nothing was saved")
 			if a.input("session_timeout_seconds") != tt.timeout || a.input("maximum_session_duration_seconds") != tt.maximum || strings.Contains(a.body, `name="remember_me_enabled" value="on" checked`) {
 				t.Errorf("%q, %q came back as %q, %q", tt.timeout, tt.maximum, a.input("session_timeout_seconds"), a.input("maximum_session_duration_seconds"))
 			}

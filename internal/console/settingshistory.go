@@ -54,7 +54,7 @@ func (x *exchange) settingsChange(e store.Audit) settingsChange {
 		c.Lines = difference(from, to)
 	}
 	if len(c.Lines) == 0 {
-		c.Lines = []string{"Saved without a change"}
+		c.Lines = []string{"Saved without changes"}
 	}
 	return c
 }

@@ -89,7 +89,7 @@ func (h *house) shootEnded(w *window, shoot func(string)) {
 	var found struct{ Users []struct{ ID string } }
 	h.api(h.admin, http.MethodGet, "/v1/users?search=hedy", nil, &found)
 	h.api(h.admin, http.MethodPost, "/v1/users/"+found.Users[0].ID+"/revocations", map[string]any{"reason": "test", "keep_current": false}, nil)
-	w.says("Your sessions were revoked by an administrator.")
+	w.says("An administrator revoked your sessions.")
 	shoot("ended-while-open")
 	w.fill("#new", userPassword)
 	w.fill("#again", userPassword)

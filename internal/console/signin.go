@@ -61,8 +61,7 @@ func (c *console) signInPage(x *exchange) error {
 }
 
 // signIn begins a session, a new one each time. One that the browser has had
-// until now ends with it, so that nobody leaves a session behind on a machine
-// that others use.
+// until now ends with it, so that no session stays behind on a shared machine.
 func (c *console) signIn(x *exchange) error {
 	name, password := x.value("username"), x.value("password")
 	remember := x.value("remember_me") != ""
@@ -74,8 +73,8 @@ func (c *console) signIn(x *exchange) error {
 	}
 	if x.session != nil {
 		if err := c.config.Sessions.SignOut(x.ctx, x.session, x.origin); err != nil {
-			// Two sessions in place of one is not what was asked for. The new one is
-			// given to nobody, and times out.
+			// The user asked for one session, not two. The new token is not sent to the
+			// browser, and the new session times out.
 			return err
 		}
 	}
@@ -107,16 +106,16 @@ func (x *exchange) signInFailed(err error, name string, remember bool) error {
 	switch {
 	case errors.Is(err, account.ErrBadCredentials):
 		inbound.Of(x.r).Code = wire.CodeBadCredentials
-		view.Error = "The name or the password is wrong."
+		view.Error = "The name or password is wrong."
 	case errors.As(err, &limited):
 		inbound.Of(x.r).Code = wire.CodeRateLimited
 		status = http.StatusTooManyRequests
 		x.retryAfter(limited.RetryAfter)
-		view.Error = "There were too many attempts. Try again in " + duration(limited.RetryAfter.Round(time.Second)+time.Second) + "."
+		view.Error = "Too many attempts. Try again in " + duration(limited.RetryAfter.Round(time.Second)+time.Second) + "."
 	case errors.Is(err, account.ErrBusy):
 		status = http.StatusServiceUnavailable
 		x.retryAfter(time.Second)
-		view.Error = "Many people are signing in at this moment. Try again in a second."
+		view.Error = "Too many sign-ins at once. Try again in a second."
 	default:
 		return err
 	}
@@ -132,8 +131,8 @@ func (x *exchange) goOn(to string) error {
 	view := messageView{
 		frame:  frame{Title: "You are signed in"},
 		Status: http.StatusOK,
-		Lines:  []string{"You are sent back to where you came from."},
-		Links:  []link{{to, "Go on", false}},
+		Lines:  []string{"Continue to the page that you came from."},
+		Links:  []link{{to, "Continue", false}},
 	}
 	x.message("", view)
 	return nil
@@ -145,8 +144,8 @@ func (c *console) signedInAgain(x *exchange) error {
 	x.message("", messageView{
 		frame:  frame{Title: "You are signed in again"},
 		Status: http.StatusOK,
-		Lines:  []string{"You can close this tab now and go on where you were: what you had typed there is still there."},
-		Links:  []link{{"/", "Or start here", false}},
+		Lines:  []string{"Close this tab and continue in the previous one. Your input there is kept."},
+		Links:  []link{{"/", "Open the start page", false}},
 	})
 	return nil
 }

@@ -20,7 +20,7 @@ func TestEndedSessionLosesNothing(t *testing.T) {
 	p := s.as(s.admin)
 	s.wait(20 * time.Minute)
 	a := p.post("/users", "name", `Zoë "Z" <Zoë>`, "email", "z@example.com", "password", "a secret of hers").is(http.StatusUnauthorized)
-	a.says("Your session timed out after 20 minutes without activity.", "nothing that you have typed is lost", "Sign in again", "Please type it again")
+	a.says("Your session timed out after 20 minutes without activity.", "your input is kept", "Sign in again", "Enter it again")
 	if strings.Contains(a.body, "a secret of hers") {
 		t.Error("the password came back")
 	}
@@ -28,9 +28,9 @@ func TestEndedSessionLosesNothing(t *testing.T) {
 		t.Errorf("cookies %v", a.cookies)
 	}
 	p.token = s.issue(s.admin, false)
-	p.get("/signed-in").is(http.StatusOK).says("You can close this tab now")
+	p.get("/signed-in").is(http.StatusOK).says("Close this tab")
 	to := p.post("/users", "name", a.input("name"), "email", a.input("email"), "password", "a secret of hers").location
-	p.get(to).is(http.StatusOK).says(`Zoë "Z" <Zoë>`, "The account is there.")
+	p.get(to).is(http.StatusOK).says(`Zoë "Z" <Zoë>`, "Account created.")
 }
 
 // A page that is asked for with a session that has ended says why one is to sign
@@ -43,7 +43,7 @@ func TestWhySignIn(t *testing.T) {
 		end  func() string // returns the token that is over
 		says string
 	}{
-		{"never signed in", func() string { return "" }, "Sign in to see that page."},
+		{"never signed in", func() string { return "" }, "Sign in to open that page."},
 		{"timed out", func() string {
 			raw := s.issue(other, false)
 			s.wait(20 * time.Minute)
@@ -58,30 +58,30 @@ func TestWhySignIn(t *testing.T) {
 			raw := s.issue(other, false)
 			s.as(s.admin).post("/users/"+other.ID+"/revoke", "reason", "Offboarding").to("/users/" + other.ID)
 			return raw
-		}, "Your sessions were revoked by an administrator."},
+		}, "An administrator revoked your sessions."},
 		{"revoked by oneself elsewhere", func() string {
 			raw := s.issue(other, false)
 			s.as(other).post("/profile/elsewhere").to("/profile")
 			return raw
-		}, "You revoked this session, or signed out, elsewhere."},
+		}, "You revoked this session or signed out elsewhere."},
 		{"revoked by an administrator among many", func() string {
 			raw := s.issue(other, false)
 			s.as(s.admin).post("/revocations/confirmed", "scope", "users", "ids", other.ID+"\n"+s.admin.ID, "reason", "Offboarding").to("/sign-in")
 			return raw
-		}, "Your sessions were revoked by an administrator."},
+		}, "An administrator revoked your sessions."},
 		{"everyone revoked by the command line", func() string {
 			raw := s.issue(other, false)
 			_, err := s.sessions.RevokeMany(context.Background(), trusted, wire.RevokeMany{Scope: "everyone", Reason: "test"}, 0)
 			s.must(err)
 			return raw
-		}, "Your sessions were revoked by an administrator."},
+		}, "An administrator revoked your sessions."},
 		{"signed out", func() string {
 			p := s.as(other)
 			raw := p.token
 			p.post("/sign-out").to("/sign-in")
 			return raw
-		}, "You revoked this session, or signed out, elsewhere."},
-		{"not a token", func() string { return "x.y.z" }, "Your session is no longer accepted here."},
+		}, "You revoked this session or signed out elsewhere."},
+		{"not a token", func() string { return "x.y.z" }, "Your session is no longer accepted."},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			raw := tt.end()
@@ -141,7 +141,7 @@ func TestSignInRefused(t *testing.T) {
 		a := p.post("/sign-in", "username", "admin", "password", "wrong password!")
 		if a.status == http.StatusTooManyRequests {
 			limited = true
-			a.says("There were too many attempts. Try again in")
+			a.says("Too many attempts. Try again in")
 			if a.header.Get("Retry-After") == "" {
 				t.Error("no Retry-After")
 			}

@@ -39,8 +39,8 @@ type permissionChoice struct {
 }
 
 var permissionMeanings = map[string]string{
-	store.AdministerSystem: "everything: settings, users, audit, signing keys, services",
-	store.UserEdit:         "users, except administrators, and revoking anybody’s sessions",
+	store.AdministerSystem: "everything: settings, users, audit log, signing keys, services",
+	store.UserEdit:         "change users other than administrators, and revoke any user’s sessions",
 }
 
 func choices(held []string) []permissionChoice {
@@ -151,7 +151,7 @@ func (c *console) confirmDisable(x *exchange) error {
 	}
 	return x.ok("confirm", confirmView{
 		frame:  x.frame("Disable "+clip(u.Name, 80)+"?", "/users", "Configuration", "Users"),
-		Lines:  []string{ending(n.Sessions, clip(u.Name, 80)) + " " + clip(u.Name, 80) + " can then no longer sign in. The account and what it did stay in the audit; you can enable it again."},
+		Lines:  []string{ending(n.Sessions, clip(u.Name, 80)) + " " + clip(u.Name, 80) + " can no longer sign in. The account and its audit entries are kept, and you can enable it again."},
 		Action: userPath(u.ID, "/disable"), Button: "Disable the account", Cancel: userPath(u.ID), Harmful: true,
 	})
 }
@@ -206,9 +206,9 @@ func fieldErrors(err error) (fields map[string]string, known bool) {
 		}
 		return fields, true
 	case errors.Is(err, account.ErrLastAdministrator):
-		return map[string]string{"permissions": "This is the last administrator who can sign in: nobody could administer Curfew any more."}, true
+		return map[string]string{"permissions": "This is the last enabled administrator. Make another user an administrator first."}, true
 	case errors.Is(err, account.ErrNameTaken):
-		return map[string]string{"name": "Another user has this name or ID, or one that looks like it."}, true
+		return map[string]string{"name": "Another user has this name or ID, or a similar-looking one. Choose another name."}, true
 	}
 	return nil, false
 }
@@ -228,4 +228,4 @@ func (c *console) setPassword(x *exchange) error {
 	return x.redirect(userPath(u.ID), "done", "password", "receipt", epochText(r.Epoch))
 }
 
-const sayWhy = "Say in a few words why: the audit keeps it."
+const sayWhy = "Enter a short reason for the audit log."

@@ -45,13 +45,13 @@ func TestNewUser(t *testing.T) {
 	p := s.as(s.admin)
 	p.get("/new-user").is(http.StatusOK).says("Permissions", "AdministerSystem")
 	to := p.post("/users", "name", "Zoë", "email", "zoe@example.com", "password", "twelve bytes or more", "UserEdit", "on").is(http.StatusSeeOther).location
-	p.get(to).is(http.StatusOK).says("Zoë", "The account is there.", "Enabled")
+	p.get(to).is(http.StatusOK).says("Zoë", "Account created.", "Enabled")
 	u, err := s.accounts.FindUser(context.Background(), "zoë")
 	s.must(err)
 	if u.Email != "zoe@example.com" || len(u.Permissions) != 1 || u.Permissions[0] != store.UserEdit || u.PasswordHash == "" {
 		t.Errorf("made %+v", u)
 	}
-	a := p.post("/users", "name", "ZOË", "email", "zoe@example.com").is(http.StatusUnprocessableEntity).says("Another user has this name or ID, or one that looks like it.")
+	a := p.post("/users", "name", "ZOË", "email", "zoe@example.com").is(http.StatusUnprocessableEntity).says("Another user has this name or ID, or a similar-looking one.")
 	if a.input("name") != "ZOË" || a.input("email") != "zoe@example.com" {
 		t.Error("what was typed is gone")
 	}
@@ -64,7 +64,7 @@ func TestNewUser(t *testing.T) {
 	// UserEdit gives no permissions, whatever is sent.
 	editor := s.as(u)
 	editor.get("/new-user").is(http.StatusOK).saysNot("AdministerSystem")
-	editor.post("/users", "name", "mallory", "AdministerSystem", "on").is(http.StatusForbidden).says("It takes the permission AdministerSystem")
+	editor.post("/users", "name", "mallory", "AdministerSystem", "on").is(http.StatusForbidden).says("This requires the AdministerSystem permission")
 }
 
 func TestChangeUser(t *testing.T) {
@@ -73,7 +73,7 @@ func TestChangeUser(t *testing.T) {
 	p := s.as(s.admin)
 	path := "/users/" + other.ID
 	p.get(p.post(path, "name", "Others", "email", "o@example.com").to(path).location).is(http.StatusOK).says("Saved.", "Others")
-	a := p.post(path, "name", "third", "email", "x@example.com").is(http.StatusUnprocessableEntity).says("Another user has this name or ID, or one that looks like it.")
+	a := p.post(path, "name", "third", "email", "x@example.com").is(http.StatusUnprocessableEntity).says("Another user has this name or ID, or a similar-looking one.")
 	if a.input("name") != "third" || a.input("email") != "x@example.com" {
 		t.Error("what was typed is gone")
 	}
@@ -81,14 +81,14 @@ func TestChangeUser(t *testing.T) {
 	p.post(path+"/permissions", "UserEdit", "on").to(path)
 	raw := s.issue(other, false)
 	p.get(path+"/disable").is(http.StatusOK).says("Disable Others?", "This ends 1 live session of Others")
-	p.get(p.post(path+"/disable").to(path).location).is(http.StatusOK).says("The account is disabled", "Enable the account")
+	p.get(p.post(path+"/disable").to(path).location).is(http.StatusOK).says("Account disabled", "Enable the account")
 	if got := s.reason(raw); got != token.ErrRevoked {
 		t.Errorf("a disabled user's session: %q", got)
 	}
 	p.post(path + "/enable").to(path)
 	raw = s.issue(other, false)
 	p.post(path+"/password", "new", "short").is(http.StatusUnprocessableEntity)
-	p.get(p.post(path+"/password", "new", "twelve bytes or more").to(path).location).is(http.StatusOK).says("The password is changed", "Receipt", "password changed")
+	p.get(p.post(path+"/password", "new", "twelve bytes or more").to(path).location).is(http.StatusOK).says("Password changed", "Receipt", "password changed")
 	if got := s.reason(raw); got != token.ErrRevoked {
 		t.Errorf("a session from before the password: %q", got)
 	}
@@ -104,7 +104,7 @@ func TestChangeUser(t *testing.T) {
 	p.get(own).is(http.StatusOK).says("change your password on your profile")
 	p.post(own+"/password", "new", "twelve bytes or more").to("/profile")
 	p.post(own, "name", "admin", "email", "thief@example.com").is(http.StatusUnprocessableEntity).says("Of your own account is changed by another holder")
-	p.get(p.post(own, "name", "root", "email", "").to(own).location).is(http.StatusOK).says("Saved.", "another administrator can change your email")
+	p.get(p.post(own, "name", "root", "email", "").to(own).location).is(http.StatusOK).says("Saved.", "Another administrator can change your email")
 	p.get("/users/nobody").is(http.StatusNotFound)
 	p.get("/users/..%2F..").is(http.StatusNotFound)
 	p.post("/users/nobody/revoke", "reason", "Offboarding").is(http.StatusNotFound)
@@ -118,12 +118,12 @@ func TestUserEdit(t *testing.T) {
 	path := "/users/" + s.admin.ID
 	raw := s.issue(s.admin, false)
 	a := p.get(path).is(http.StatusOK).says("This is an administrator’s account.")
-	a.saysNot("What the audit says") // it is not for UserEdit
+	a.saysNot("Audit log") // it is not for UserEdit
 	if n := strings.Count(a.body, "<fieldset class=\"bare\" disabled>"); n != 3 {
 		t.Errorf("%d forms are disabled, want 3", n)
 	}
 	for _, form := range [][]string{{"", "name", "x"}, {"/permissions"}, {"/password", "new", "twelve bytes or more"}, {"/disable"}, {"/enable"}} {
-		p.post(path+form[0], form[1:]...).is(http.StatusForbidden).says("It takes the permission AdministerSystem")
+		p.post(path+form[0], form[1:]...).is(http.StatusForbidden).says("This requires the AdministerSystem permission")
 	}
 	p.post(path+"/revoke", "reason", "Malicious activity").to(path)
 	if s.reason(raw) != token.ErrRevoked {

@@ -73,7 +73,7 @@ func TestWalkRevokeSessionsOfAUser(t *testing.T) {
 				w.fill(step+"#note", "called us")
 			})
 			w.at("/users/" + h.ada)
-			w.says("The sessions are revoked.", "Receipt", "Revoked before", "Suspicious activity reported: called us", who, "In force everywhere", "No session is live.")
+			w.says("Sessions revoked.", "Receipt", "Revoked before", "Suspicious activity reported: called us", who, "In force everywhere", "No live sessions.")
 			for _, token := range []string{one, two} {
 				if h.accepts(token) {
 					t.Error("a session that was revoked is accepted")
@@ -81,7 +81,7 @@ func TestWalkRevokeSessionsOfAUser(t *testing.T) {
 			}
 			hers.visit("/profile")
 			hers.at("/sign-in")
-			hers.says("Your sessions were revoked by an administrator.")
+			hers.says("An administrator revoked your sessions.")
 			hers.signIn("Ada Lovelace", userPassword, false)
 			hers.at("/profile")
 			hers.says("My sessions", "This session")
@@ -98,7 +98,7 @@ func TestWalkRevokeMyOwn(t *testing.T) {
 		w.as("Grace Hopper")
 		w.click("details.account summary")
 		w.follow("details.account a[href='/profile']")
-		w.says("Profile", "Safari on iPhone", "left if you do nothing", "left, of 20 days")
+		w.says("Profile", "Safari on iPhone", "left without activity", "left, of 20 days")
 		w.confirmed("a[href='/profile/elsewhere']", nil)
 		w.at("/profile")
 		w.says("You are signed out everywhere else.", "Receipt")
@@ -111,7 +111,7 @@ func TestWalkRevokeMyOwn(t *testing.T) {
 		w.visit("/profile")
 		w.confirmed("li.session:not(.current) a.button", func(string) { w.says("Revoke this session?", "Safari on iPhone") })
 		w.at("/profile")
-		w.says("The session is revoked.")
+		w.says("Session revoked.")
 		if h.accepts(elsewhere) {
 			t.Error("the session that was revoked goes on")
 		}
@@ -145,7 +145,7 @@ func TestEveryPage(t *testing.T) {
 		}
 		w := h.open(t, l)
 		w.visit("/sign-in?why=revoked_by_administrator")
-		w.says("Your sessions were revoked by an administrator.")
+		w.says("An administrator revoked your sessions.")
 		accessible(w)
 		w.as("admin")
 		for _, p := range h.paths(t) {
@@ -182,9 +182,9 @@ func TestEveryPage(t *testing.T) {
 					may = may || p.path == a
 				}
 				if may {
-					w.saysNot("This takes a permission")
+					w.saysNot("Permission required")
 				} else {
-					w.says("This takes a permission that you do not have", "It takes the permission")
+					w.says("Permission required", "This requires the ")
 				}
 			}
 			accessible(w) // the last of them

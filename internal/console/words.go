@@ -69,11 +69,11 @@ func group(n int64) string {
 	return b.String()
 }
 
-// A when is an instant as people are shown it: how long ago, and exactly on
-// request. The script puts it into the viewer's own zone.
+// A when is an instant as the pages show it: how long ago, and exactly on
+// request. The script converts it to the viewer's time zone.
 type when struct{ at, now time.Time }
 
-// Zero reports whether there is nothing to show.
+// Zero reports whether the instant is unset.
 func (w when) Zero() bool { return w.at.IsZero() || w.at.UnixMicro() == 0 }
 
 // ISO returns the instant for programs.
@@ -97,77 +97,76 @@ func (w when) Ago() string {
 	return about(d) + " ago"
 }
 
-// whyEnded says to people why they are asked to sign in. The words in the address
-// of the sign-in page come from anybody, so that only those listed here say
-// something.
+// whyEnded returns the sentence that tells a user why they must sign in. An
+// attacker can put any word into the address of the sign-in page: an unknown word
+// returns "".
 func whyEnded(why string, timeout, maximum time.Duration) string {
 	switch why {
 	case "signed_out":
 		return "You have signed out."
 	case "signed_out_everywhere":
-		return "You have signed out everywhere: all your sessions were revoked, this one included."
+		return "You have signed out everywhere. All your sessions were revoked, including this one."
 	case "revoked_by_administrator":
-		return "Your sessions were revoked by an administrator."
+		return "An administrator revoked your sessions."
 	case "revoked_by_yourself":
-		return "You revoked this session, or signed out, elsewhere."
+		return "You revoked this session or signed out elsewhere."
 	case "revoked_by_service":
-		return "Your sessions were revoked by a service that looks after your account."
+		return "A service that manages your account revoked your sessions."
 	}
 	switch token.Reason(why) { //nolint:exhaustive // unavailable never ends a session
 	case token.ErrMissing:
-		return "Sign in to see that page."
+		return "Sign in to open that page."
 	case token.ErrIdleTimeout:
 		return "Your session timed out after " + duration(timeout) + " without activity."
 	case token.ErrMaximumDuration:
 		return "Your session reached the maximum session duration of " + duration(maximum) + "."
 	case token.ErrExpired:
-		return "Your session has come to its end."
+		return "Your session has expired."
 	case token.ErrRevoked:
 		return "Your session was revoked."
 	case token.ErrNotYetValid:
-		return "Your session is dated in the future: the clock of one of our servers is wrong. Signing in again may help."
+		return "Your session is dated in the future: a server’s clock is wrong. Sign in again. If that does not help, tell an administrator."
 	case token.ErrUnknownKey, token.ErrBadSignature, token.ErrMalformed, token.ErrWrongIssuer, token.ErrWrongAudience:
-		return "Your session is no longer accepted here."
+		return "Your session is no longer accepted."
 	}
 	return ""
 }
 
-// refusal says what a reason for refusing a token means.
+// refusal returns the meaning of a reason for refusing a token.
 func refusal(reason token.Reason) string {
 	switch reason {
 	case token.ErrMissing:
-		return "There was no token."
+		return "No token was sent."
 	case token.ErrMalformed:
-		return "Not a token of ours."
+		return "The token is malformed."
 	case token.ErrUnknownKey:
-		return "No trusted key has the token's key ID."
+		return "The token’s key ID is unknown, or the key is no longer trusted."
 	case token.ErrBadSignature:
-		return "The signature does not verify."
+		return "The signature is wrong."
 	case token.ErrWrongIssuer:
-		return "Minted by another issuer."
+		return "The token is from another issuer."
 	case token.ErrWrongAudience:
-		return "Meant for another audience."
+		return "The token is for another audience."
 	case token.ErrNotYetValid:
-		return "Dated in the future: a clock is off."
+		return "The token is dated in the future: a server’s clock is wrong."
 	case token.ErrExpired:
-		return "The token's own end had passed."
+		return "The token had expired."
 	case token.ErrIdleTimeout:
-		return "The session timeout had passed."
+		return "The session had timed out."
 	case token.ErrMaximumDuration:
-		return "The maximum session duration had passed."
+		return "The session had reached the maximum session duration."
 	case token.ErrRevoked:
 		return "The session was revoked."
 	case token.ErrUnavailable:
-		return "It could not be told: neither accepted nor refused."
+		return "The session’s status could not be determined (503)."
 	}
 	return ""
 }
 
-// An action is an action of the audit in words.
+// An action is an action of the audit log with its description.
 type action struct{ Name, Words string }
 
-// actions are those that people can look for, in the order in which they are
-// offered.
+// actions are those that the audit page offers as filters, in this order.
 var actions = []action{
 	{wire.ActionSignIn, "Signed in"},
 	{wire.ActionSignInFailed, "Sign-in refused"},
@@ -184,20 +183,21 @@ var actions = []action{
 	{wire.ActionUserPassword, "Changed a password"},
 	{wire.ActionSettingsChange, "Changed the settings"},
 	{wire.ActionClientCreate, "Added a service"},
-	{wire.ActionClientSecret, "Made a new secret"},
+	{wire.ActionClientSecret, "Created a new secret"},
 	{wire.ActionClientDelete, "Removed a service"},
-	{wire.ActionKeyCreate, "Made a signing key"},
+	{wire.ActionKeyCreate, "Created a signing key"},
 	{wire.ActionKeyImport, "Imported a signing key"},
-	{wire.ActionKeyActivate, "Began to sign with a key"},
+	{wire.ActionKeyActivate, "Activated a signing key"},
 	{wire.ActionKeyRotate, "Rotated the signing keys"},
 	{wire.ActionKeyRetire, "Retired a signing key in an emergency"},
-	{wire.ActionKeyRetired, "A signing key’s time was up"},
+	{wire.ActionKeyRetired, "Retired a signing key as scheduled"},
 	{wire.ActionInstall, "Installed Curfew"},
 	{wire.ActionRestore, "Restored a backup"},
-	{wire.ActionPrune, "Removed what is out of date"},
+	{wire.ActionPrune, "Deleted expired records"},
 }
 
-// actionWords returns an action in words; one that is not known as it is.
+// actionWords returns the description of an action; an unknown action is returned
+// unchanged.
 func actionWords(name string) string {
 	for _, a := range actions {
 		if a.Name == name {
@@ -207,8 +207,7 @@ func actionWords(name string) string {
 	return name
 }
 
-// clip cuts a text after n characters, for places where a long one would only be
-// in the way.
+// clip cuts a text after n characters.
 func clip(text string, n int) string {
 	seen := 0
 	for i := range text {

@@ -57,7 +57,7 @@
 		}
 	};
 	for (const note of all(".utc")) {
-		note.textContent = "Times are those of " + Intl.DateTimeFormat().resolvedOptions().timeZone + ".";
+		note.textContent = "Times are in " + Intl.DateTimeFormat().resolvedOptions().timeZone + ".";
 	}
 	times();
 	setInterval(times, 30000);
@@ -99,7 +99,7 @@
 		again.target = "_blank";
 		again.rel = "noopener";
 		again.textContent = "Sign in again in a new tab";
-		say(why + " What you have typed here is not lost.", true, again);
+		say(why + " Your input on this page is kept.", true, again);
 	};
 
 	const take = (s) => {
@@ -107,7 +107,7 @@
 		if (s.state === "ended") { ended(s.why); return; }
 		if (s.user !== body.dataset.user) {
 			state = "other";
-			say("You are signed in as " + s.name + " now, and this page was made for somebody else.", true, button("Load it again", () => location.reload()));
+			say("You are now signed in as " + s.name + ". This page belongs to another user.", true, button("Reload", () => location.reload()));
 			return;
 		}
 		state = "live";
@@ -124,7 +124,7 @@
 		try {
 			const answer = await fetch("/profile/session", { headers: { Accept: "application/json" }, cache: "no-store", ...options });
 			if ((answer.headers.get("Content-Type") || "").startsWith("application/json")) take(await answer.json());
-		} catch { /* no network: what the clocks say still holds */ } finally { asking = false; }
+		} catch { /* no network: the local clocks still count down */ } finally { asking = false; }
 	};
 	const stay = () => ask({ method: "POST" }).then(() => ask());
 
@@ -146,9 +146,9 @@
 		}
 		const timeout = idles() && idleEnd < maximumEnd;
 		if (timeout && left < Math.min(60000, warnFrom)) {
-			say("Your session times out soon, because nothing has happened.", false, button("I am still here", stay));
+			say("Your session times out soon for lack of activity.", false, button("Stay signed in", stay));
 		} else if (!timeout && left < 60000) {
-			say("Your session is about to reach the maximum session duration. Save what you are doing.", false);
+			say("Your session is about to reach the maximum session duration. Save your work.", false);
 		}
 	}
 	const warnFrom = Number(body.dataset.idle) / 4 || 0;
@@ -171,7 +171,7 @@
 		listen();
 		tick();
 	}
-	// A page that comes back from the browser's memory may be somebody's who has
+	// A page that the browser restores from memory may belong to a user who has
 	// signed out since.
 	addEventListener("pageshow", (e) => { if (e.persisted) location.reload(); });
 
@@ -185,7 +185,7 @@
 				const answer = await fetch(place.dataset.receipt, { cache: "no-store" });
 				if (answer.ok && !answer.redirected) {
 					const next = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-epoch]");
-					// Only what has changed is read out.
+					// Screen readers announce changes only.
 					if (next && next.innerHTML !== place.dataset.last) {
 						place.dataset.last = next.innerHTML;
 						place.replaceChildren(document.adoptNode(next));
@@ -208,7 +208,7 @@
 		let main = null;
 		try {
 			const answer = await fetch(address, { cache: "no-store" });
-			// Whatever is not the page that was asked for is loaded as a page.
+			// Any other answer, such as a redirect, is loaded as a page.
 			if (answer.ok && !answer.redirected) {
 				main = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
 			}
