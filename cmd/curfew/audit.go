@@ -32,14 +32,14 @@ func (c *cli) auditCommand() *cobra.Command {
 	var limit int
 	var from, to string
 	command := &cobra.Command{
-		Use: "audit", Short: "Show who did what to whom, when, from where, and why", Args: arguments(),
-		Long: "Shows the audit, the newest entries first; with --json one entry a line.",
+		Use: "audit", Short: "Show the audit log", Args: arguments(),
+		Long: "Shows the audit log: actor, action, target, time, address and reason. The newest entries come first; with --json, one entry per line.",
 		Example: "  curfew audit --person alice --from 2d\n" +
 			"  curfew audit --action sessions. --from 2026-11-01 --json",
 	}
 	c.tool(command, func(ctx context.Context, t *app.Tools, _ []string) error {
 		if limit < 1 {
-			return usagef("--limit is %d: it is at least 1", limit)
+			return usagef("--limit is %d; it must be at least 1", limit)
 		}
 		now := time.Now() //nolint:forbidigo // the shell
 		var err error
@@ -52,13 +52,13 @@ func (c *cli) auditCommand() *cobra.Command {
 		return c.printAudit(ctx, t, f, limit)
 	})
 	flags := command.Flags()
-	flags.StringVar(&f.Person, "person", "", "only what this user or client did or suffered, by name or id")
-	flags.StringVar(&f.Actor, "actor", "", "only what this user or client did, by name or id")
-	flags.StringVar(&f.Target, "target", "", "only what was done to this, by name or id")
-	flags.StringVar(&f.Action, "action", "", "only this action, as in user.disable, or all that begin alike, as in user.")
-	flags.StringVar(&from, "from", "", "only since then: a date, an instant (RFC 3339), or how long ago (2d, 12h)")
-	flags.StringVar(&to, "to", "", "only before then: as --from")
-	flags.IntVar(&limit, "limit", 100, "how many entries at most")
+	flags.StringVar(&f.Person, "person", "", "only entries with this user or client as actor or target, by name or id")
+	flags.StringVar(&f.Actor, "actor", "", "only entries with this actor, by name or id")
+	flags.StringVar(&f.Target, "target", "", "only entries with this target, by name or id")
+	flags.StringVar(&f.Action, "action", "", "only this action, such as user.disable, or a prefix, such as user.")
+	flags.StringVar(&from, "from", "", "only entries since this time: a date, a time (RFC 3339), or an age (2d, 12h)")
+	flags.StringVar(&to, "to", "", "only entries before this time, as --from")
+	flags.IntVar(&limit, "limit", 100, "maximum number of entries")
 	return command
 }
 
@@ -76,7 +76,7 @@ func instant(text string, now time.Time) (int64, error) {
 	if d, err := config.ParseDuration(text); err == nil {
 		return now.Add(-d).UnixMicro(), nil
 	}
-	return 0, fmt.Errorf("%q is no date (2026-11-23), no instant (2026-11-23T17:00:00Z) and no time ago (2d, 12h)", text)
+	return 0, fmt.Errorf("%q is not a date (2026-11-23), a time (2026-11-23T17:00:00Z) or an age (2d, 12h)", text)
 }
 
 func (c *cli) printAudit(ctx context.Context, t *app.Tools, f store.AuditFilter, limit int) error {

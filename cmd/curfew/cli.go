@@ -58,8 +58,8 @@ func (c *cli) complain(command *cobra.Command, err error) int {
 // root returns the command with all that are under it.
 func (c *cli) root() *cobra.Command {
 	root := c.group("curfew", "Sessions that end when they should",
-		"Curfew signs users in, and ends their sessions: by timeout, by maximum duration, by sign-out or by revocation.\n\n"+
-			"The commands other than serve and edge work on the database directly, with a server running or not.")
+		"Curfew signs users in and ends their sessions: by session timeout, maximum session duration, sign-out or revocation.\n\n"+
+			"All commands except serve and edge work on the database directly, whether a server runs or not.")
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
@@ -84,11 +84,11 @@ func (c *cli) root() *cobra.Command {
 // helpCommand is cobra's, but for its success where there is nothing to help with.
 func (c *cli) helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
-		Use: "help [COMMAND]", Short: "Say more about a command",
+		Use: "help [COMMAND]", Short: "Show help for a command",
 		RunE: func(_ *cobra.Command, args []string) error {
 			command, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {
-				return usagef("there is no command %q to help with", strings.Join(args, " "))
+				return usagef("there is no command %q", strings.Join(args, " "))
 			}
 			return command.Help()
 		},
@@ -105,11 +105,11 @@ func (c *cli) group(use, short, long string) *cobra.Command {
 			if len(args) == 0 {
 				cmd.SetOut(c.stderr)
 				_ = cmd.Help()
-				return usagef("%s takes a command", cmd.CommandPath())
+				return usagef("%s requires a command", cmd.CommandPath())
 			}
 			err := fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0])
 			if near := nearest(cmd.SuggestionsFor(args[0]), args[0]); len(near) > 0 {
-				err = fmt.Errorf("%w: did you mean %s?", err, strings.Join(near, " or "))
+				err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(near, " or "))
 			}
 			return usageError{err}
 		},
@@ -140,7 +140,7 @@ func arguments(names ...string) cobra.PositionalArgs {
 		case len(args) < len(names):
 			return usagef("%s is missing", strings.TrimSuffix(names[len(args)], "..."))
 		case len(args) > len(names) && !many:
-			return usagef("%q is one argument too many", args[len(names)])
+			return usagef("unexpected argument %q", args[len(names)])
 		}
 		return nil
 	}
@@ -150,7 +150,7 @@ func arguments(names ...string) cobra.PositionalArgs {
 // flags, opens the database, and closes it.
 func (c *cli) tool(command *cobra.Command, do func(ctx context.Context, t *app.Tools, args []string) error) *cobra.Command {
 	flags := addOptions(command, config.ToolOptions())
-	command.Flags().BoolVar(&c.json, "json", false, "answer in JSON, for programs")
+	command.Flags().BoolVar(&c.json, "json", false, "print JSON, for programs")
 	command.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		cfg, err := config.ResolveTools(flags.source())
 		if err != nil {

@@ -16,8 +16,8 @@ import (
 )
 
 func (c *cli) clientCommand() *cobra.Command {
-	command := c.group("client", "Services that ask this server",
-		"client manages services that authenticate with an id and a secret. A CLIENT is its id, or its name if no other client has that.")
+	command := c.group("client", "Manage services that call the API",
+		"client manages services that authenticate with an id and a secret. CLIENT is the id, or the name if it is unique.")
 	command.AddCommand(c.clientAdd(), c.clientList(), c.clientSecret(), c.clientRemove())
 	return command
 }
@@ -32,25 +32,25 @@ func wireClient(k store.Client, secret string) wire.Client {
 func (c *cli) clientAdd() *cobra.Command {
 	var capabilities []string
 	command := &cobra.Command{
-		Use: "add NAME", Short: "Make a client, and show its secret once", Args: arguments("NAME"),
-		Long: "Makes a client that can do what --can says:\n\n" +
-			"  follow      copy the change feed, to validate tokens by itself\n" +
-			"  introspect  ask whether a token is good (RFC 7662)\n" +
-			"  issue       begin sessions for users that it has authenticated itself\n" +
-			"  revoke      end all sessions of a user (Global Token Revocation)",
+		Use: "add NAME", Short: "Create a client and show its secret once", Args: arguments("NAME"),
+		Long: "Creates a client with the capabilities in --can:\n\n" +
+			"  follow      follow the change feed and validate tokens itself\n" +
+			"  introspect  check whether a token is valid (RFC 7662)\n" +
+			"  issue       start sessions for users that it has authenticated\n" +
+			"  revoke      revoke all sessions of a user (Global Token Revocation)",
 		Example: "  curfew client add billing --can follow",
 	}
 	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
 		if len(capabilities) == 0 {
-			return usagef("--can is missing: say what the client may do: %s", strings.Join(store.Capabilities(), ", "))
+			return usagef("--can is missing; give one or more of %s", strings.Join(store.Capabilities(), ", "))
 		}
 		k, secret, err := t.Accounts.CreateClient(ctx, t.Caller, wire.NewClient{Name: args[0], Capabilities: capabilities})
 		if err != nil {
 			return err
 		}
-		return c.printSecret(k, secret, "made client")
+		return c.printSecret(k, secret, "created client")
 	})
-	command.Flags().Var(words{&capabilities, store.Capabilities()}, "can", "what the client may do, may repeat")
+	command.Flags().Var(words{&capabilities, store.Capabilities()}, "can", "capability of the client, may repeat")
 	return command
 }
 
@@ -92,8 +92,8 @@ func (c *cli) clientSecret() *cobra.Command {
 	var revokeOld bool
 	command := &cobra.Command{
 		Use: "secret CLIENT", Short: "Give a client a new secret", Args: arguments("CLIENT"),
-		Long: "Gives a client a new secret and shows it once. The old one works for another 24 hours, or until the next. " +
-			"If it may be known to others, --revoke-old stops it at once.",
+		Long: "Creates a new secret for a client and shows it once. The old one works for another 24 hours, or until you create the next. " +
+			"If it may be compromised, use --revoke-old to stop it immediately.",
 	}
 	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
 		k, err := findClient(ctx, t, args[0])
@@ -104,14 +104,14 @@ func (c *cli) clientSecret() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.printSecret(k, secret, "made a new secret for client")
+		return c.printSecret(k, secret, "created a new secret for client")
 	})
-	command.Flags().BoolVar(&revokeOld, "revoke-old", false, "stop the old secrets at once")
+	command.Flags().BoolVar(&revokeOld, "revoke-old", false, "stop the old secrets immediately")
 	return command
 }
 
 func (c *cli) clientRemove() *cobra.Command {
-	command := &cobra.Command{Use: "remove CLIENT", Short: "Remove a client: its secret works no more", Args: arguments("CLIENT")}
+	command := &cobra.Command{Use: "remove CLIENT", Short: "Remove a client; its secret stops working", Args: arguments("CLIENT")}
 	return c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
 		k, err := findClient(ctx, t, args[0])
 		if err != nil {
@@ -141,9 +141,9 @@ func findClient(ctx context.Context, t *app.Tools, idOrName string) (store.Clien
 	clients = slices.DeleteFunc(clients, func(k store.Client) bool { return k.Name != idOrName })
 	switch len(clients) {
 	case 0:
-		return store.Client{}, fmt.Errorf("no client has the id or name %q: `curfew client list` shows them", idOrName)
+		return store.Client{}, fmt.Errorf("no client has the id or name %q; `curfew client list` shows all clients", idOrName)
 	case 1:
 		return clients[0], nil
 	}
-	return store.Client{}, fmt.Errorf("%d clients are called %q: say which by its id (`curfew client list`)", len(clients), idOrName)
+	return store.Client{}, fmt.Errorf("%d clients have the name %q; use the id (`curfew client list`)", len(clients), idOrName)
 }

@@ -12,10 +12,10 @@ import (
 
 func (c *cli) edgeCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use: "edge", Short: "Run a follower with doors", Args: arguments(),
-		Long: "edge follows servers, or other edges, and answers in their place what needs no database: forward auth, introspection, the key set, and the change feed for further followers. " +
-			"It has no secret but its client's. Whoever authenticates with it is checked upstream.\n\n" +
-			"Every flag can also be given in the environment, as shown in brackets.",
+		Use: "edge", Short: "Run an edge: a follower that serves HTTP", Args: arguments(),
+		Long: "edge follows servers or other edges, and serves what needs no database: forward auth, introspection, the key set, and the change feed for other followers. " +
+			"Its only secret is its client secret. The server authenticates the edge's callers.\n\n" +
+			"Every flag can also be set in the environment, as shown in brackets.",
 		Example: "  CURFEW_CLIENT_SECRET_FILE=/run/secrets/edge curfew edge --upstream https://curfew.example --client-id ID",
 	}
 	flags := addOptions(command, config.EdgeOptions())

@@ -56,5 +56,5 @@ func oneOf(word string, known []string) (string, error) {
 	if i := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, word) }); i >= 0 {
 		return known[i], nil
 	}
-	return "", fmt.Errorf("%q is none of %s", word, strings.Join(known, ", "))
+	return "", fmt.Errorf("%q is not one of %s", word, strings.Join(known, ", "))
 }

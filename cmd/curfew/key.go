@@ -15,8 +15,8 @@ import (
 )
 
 func (c *cli) keyCommand() *cobra.Command {
-	command := c.group("key", "Signing keys",
-		"key manages the keys that tokens are signed with. A key is next (known to every validator, not yet signing), active (signs), retiring (still verifies) or retired (trusted by nobody).")
+	command := c.group("key", "Manage signing keys",
+		"key manages the keys that tokens are signed with. A key is next (published, not signing yet), active (signs), retiring (still verifies) or retired (no longer trusted).")
 	command.AddCommand(c.keyList(), c.keyRotate(), c.keyImport(), c.keyRetire())
 	return command
 }
@@ -75,8 +75,8 @@ func (c *cli) keyList() *cobra.Command {
 func (c *cli) keyRotate() *cobra.Command {
 	var kid, reason string
 	command := &cobra.Command{
-		Use: "rotate", Short: "Let another key sign", Args: arguments(),
-		Long: "Lets the next key sign, as soon as every validator is sure to know it. The key that signs until then still verifies what it signed: no session ends.",
+		Use: "rotate", Short: "Switch to the next signing key", Args: arguments(),
+		Long: "Makes the next key active as soon as every validator has it. The previous key still verifies the sessions that it signed: no session ends.",
 	}
 	c.tool(command, func(ctx context.Context, t *app.Tools, _ []string) error {
 		ring, err := t.Ring(ctx)
@@ -94,20 +94,20 @@ func (c *cli) keyRotate() *cobra.Command {
 			c.printf("key %s signs now\n", k.ID)
 			return nil
 		}
-		c.printf("key %s signs from %s on: a server that is running then lets it\n", k.ID, date(from))
+		c.printf("key %s signs from %s, if a server is running then\n", k.ID, date(from))
 		return nil
 	})
-	command.Flags().StringVar(&kid, "kid", "", "the key that is to sign; the default is the one that has been next the longest")
-	command.Flags().StringVar(&reason, "reason", "", "why, for the audit")
+	command.Flags().StringVar(&kid, "kid", "", "key to switch to; the default is the oldest next key")
+	command.Flags().StringVar(&reason, "reason", "", "reason, for the audit log")
 	return command
 }
 
 func (c *cli) keyImport() *cobra.Command {
 	var kid string
 	command := &cobra.Command{
-		Use: "import FILE", Short: "Add a key of your own", Args: arguments("FILE"),
-		Long: "Adds a private key from a PEM file (PKCS #8): P-256, Ed25519, or RSA with at least 2048 bits. FILE - is standard input. " +
-			"The key is next: it verifies at once, and signs when `curfew key rotate --kid KID` says so.",
+		Use: "import FILE", Short: "Import a signing key", Args: arguments("FILE"),
+		Long: "Imports a private key from a PEM file (PKCS #8): P-256, Ed25519, or RSA with at least 2048 bits. FILE - is standard input. " +
+			"The key's state is next: it verifies immediately, and signs after `curfew key rotate --kid KID`.",
 		Example: "  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 | curfew key import --kid 2027 -",
 	}
 	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
@@ -126,7 +126,7 @@ func (c *cli) keyImport() *cobra.Command {
 		if c.json {
 			return c.printJSON(wireKeyOf(k))
 		}
-		c.printf("imported key %s (%s): it is next\n", k.ID, k.Algorithm)
+		c.printf("imported key %s (%s) in the state next\n", k.ID, k.Algorithm)
 		return nil
 	})
 	command.Flags().StringVar(&kid, "kid", "", "id of the key; the default is its thumbprint (RFC 7638)")
@@ -154,9 +154,9 @@ func (c *cli) readFile(name string, most int64) ([]byte, error) {
 func (c *cli) keyRetire() *cobra.Command {
 	var reason string
 	command := &cobra.Command{
-		Use: "retire KID", Short: "In an emergency: trust a key no longer", Args: arguments("KID"),
-		Long: "Trusts a key no longer, from now on: every session whose token it signed is over. This is for a key that has leaked; " +
-			"`curfew key rotate` replaces one without ending a session.",
+		Use: "retire KID", Short: "Stop trusting a key, in an emergency", Args: arguments("KID"),
+		Long: "Stops trusting a key: all sessions signed with it end immediately. Use this if the key may be compromised; " +
+			"`curfew key rotate` replaces a key without ending sessions.",
 	}
 	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
 		ring, err := t.Ring(ctx)
@@ -174,17 +174,17 @@ func (c *cli) keyRetire() *cobra.Command {
 		if c.json {
 			return c.printJSON(map[string]any{"id": args[0], "epoch": int64(epoch)})
 		}
-		c.printf("retired key %s: every session whose token it signed is over\n", args[0])
+		c.printf("retired key %s: all sessions signed with it have ended\n", args[0])
 		for _, k := range keys {
 			if k.State == store.KeyActive {
 				c.printf("key %s signs\n", k.ID)
 				return nil
 			}
 		}
-		c.printf("no key signs at the moment: a running server lets the next one as soon as every validator is sure to know it; until then nobody can sign in\n")
+		c.printf("there is no active key: a running server activates the next one as soon as every validator has it; until then users can't sign in\n")
 		return nil
 	})
-	command.Flags().StringVar(&reason, "reason", "", "why, for the audit")
+	command.Flags().StringVar(&reason, "reason", "", "reason, for the audit log")
 	return command
 }
 
@@ -196,7 +196,7 @@ func (c *cli) trimmed(args []string, what string) (string, error) {
 	}
 	data, err := c.readFile("-", 2<<20)
 	if err != nil {
-		return "", fmt.Errorf("reading %s from standard input: %w", what, err)
+		return "", fmt.Errorf("read %s from standard input: %w", what, err)
 	}
 	return strings.TrimSpace(string(data)), nil
 }

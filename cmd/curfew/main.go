@@ -25,7 +25,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetErr(stderr)
 	command, err := root.ExecuteContextC(ctx)
 	if err == nil && out.err != nil {
-		err = fmt.Errorf("it is done, but the answer could not be written: %w", out.err)
+		err = fmt.Errorf("the command succeeded, but its output could not be written: %w", out.err)
 	}
 	if err == nil {
 		return 0

@@ -22,7 +22,7 @@ type passwordFlags struct {
 }
 
 func (f *passwordFlags) add(command *cobra.Command) {
-	command.Flags().BoolVar(&f.generate, "generate-password", false, "make up a password and show it once")
+	command.Flags().BoolVar(&f.generate, "generate-password", false, "generate a password and show it once")
 }
 
 // longestPassword is more than any password may have; the accounts say how much
@@ -47,11 +47,11 @@ func (c *cli) newPassword(f passwordFlags) (password string, generated bool, err
 	}
 	data, err := io.ReadAll(io.LimitReader(c.stdin, longestPassword))
 	if err != nil {
-		return "", false, fmt.Errorf("reading the password from standard input: %w", err)
+		return "", false, fmt.Errorf("read the password from standard input: %w", err)
 	}
 	password = strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	if password == "" {
-		return "", false, errors.New("standard input is empty, and the password was to be read from it (--generate-password makes one up)")
+		return "", false, errors.New("read the password from standard input: it is empty; use --generate-password to generate one")
 	}
 	return password, false, nil
 }
@@ -65,14 +65,14 @@ func (c *cli) askTwice(terminal *os.File) (string, error) {
 	}
 	first, err := ask("New password: ")
 	if err != nil {
-		return "", fmt.Errorf("reading the password: %w", err)
+		return "", fmt.Errorf("read the password: %w", err)
 	}
 	second, err := ask("Again: ")
 	if err != nil {
-		return "", fmt.Errorf("reading the password: %w", err)
+		return "", fmt.Errorf("read the password: %w", err)
 	}
 	if first != second {
-		return "", errors.New("the two passwords differ: nothing was changed")
+		return "", errors.New("the two passwords differ; nothing was changed")
 	}
 	return first, nil
 }

@@ -25,13 +25,13 @@ type revoking struct {
 
 func (c *cli) revokeCommand() *cobra.Command {
 	r := &revoking{cli: c}
-	command := c.group("revoke", "End sessions, at once and everywhere",
-		"revoke ends sessions that have begun so far. Whoever signs in afterwards is not affected.\n\n"+
-			"When it returns, the revocation is on disk. Servers and services that are running know of it within milliseconds; --wait waits until all of them have confirmed it.")
+	command := c.group("revoke", "End sessions, immediately and everywhere",
+		"revoke ends existing sessions. Sessions that start afterwards are not affected.\n\n"+
+			"When the command returns, the revocation is on disk. Running servers and services receive it within milliseconds; --wait waits until all of them have confirmed it.")
 	command.AddCommand(
 		r.command(&cobra.Command{
 			Use: "user NAME...", Short: "End all sessions of users", Args: arguments("NAME..."),
-			Long:    "Ends all sessions of the users named, by name or id (name:NAME and id:ID say which is meant): of all of them or, if one does not exist, of none.",
+			Long:    "Ends all sessions of the users, given by name or id (name:NAME or id:ID resolves ambiguity). If one user does not exist, nothing is revoked.",
 			Example: "  curfew revoke user alice --reason 'laptop stolen' --wait 10s",
 		}, r.users),
 		r.command(&cobra.Command{
@@ -39,13 +39,13 @@ func (c *cli) revokeCommand() *cobra.Command {
 			Long: "Ends one session. `curfew user show NAME` lists the sessions of a user.",
 		}, r.session),
 		r.command(&cobra.Command{
-			Use: "everyone", Short: "End every session of everybody", Args: arguments(),
-			Long: "Ends every session of everybody, your own included.",
+			Use: "everyone", Short: "End all sessions of all users", Args: arguments(),
+			Long: "Ends all sessions of all users, including your own.",
 		}, func(ctx context.Context, t *app.Tools, _ []string) (wire.Receipt, error) {
 			return t.Sessions.RevokeMany(ctx, t.Caller, wire.RevokeMany{Scope: string(revocation.KindEveryone), Reason: r.reason}, 0)
 		}),
 		r.command(&cobra.Command{
-			Use: "remembered", Short: "End every session with remember me", Args: arguments(),
+			Use: "remembered", Short: "End all remember-me sessions", Args: arguments(),
 		}, func(ctx context.Context, t *app.Tools, _ []string) (wire.Receipt, error) {
 			return t.Sessions.RevokeMany(ctx, t.Caller, wire.RevokeMany{Scope: string(revocation.KindRemembered), Reason: r.reason}, 0)
 		}),
@@ -61,8 +61,8 @@ func (r *revoking) command(command *cobra.Command, revoke func(context.Context, 
 		}
 		return r.follow(ctx, t, receipt)
 	})
-	command.Flags().StringVar(&r.reason, "reason", "", "why, for the audit")
-	durationVar(command, &r.wait, "wait", "wait until it holds on every validator, at most this long")
+	command.Flags().StringVar(&r.reason, "reason", "", "reason, for the audit log")
+	durationVar(command, &r.wait, "wait", "wait until every validator has confirmed, at most this long")
 	return command
 }
 
@@ -85,7 +85,7 @@ func (r *revoking) users(ctx context.Context, t *app.Tools, names []string) (wir
 func (r *revoking) session(ctx context.Context, t *app.Tools, args []string) (wire.Receipt, error) {
 	row, err := t.Store.Session(ctx, args[0])
 	if errors.Is(err, store.ErrNotFound) {
-		return wire.Receipt{}, fmt.Errorf("no session has the id %q: `curfew user show NAME` lists those of a user", args[0])
+		return wire.Receipt{}, fmt.Errorf("no session has the id %q; `curfew user show NAME` lists the sessions of a user", args[0])
 	}
 	if err != nil {
 		return wire.Receipt{}, err
@@ -104,7 +104,7 @@ func (r *revoking) follow(ctx context.Context, t *app.Tools, receipt wire.Receip
 	for left := r.wait; left > 0 && !receipt.Enforcement.EffectiveEverywhere; left -= step {
 		e, err := t.Enforcement(ctx, revocation.Epoch(receipt.Epoch), committed, min(step, left))
 		if err != nil {
-			return fmt.Errorf("the sessions are revoked, but where that holds cannot be told: %w", err)
+			return fmt.Errorf("the sessions are revoked, but the validators' confirmations could not be read: %w", err)
 		}
 		receipt.Enforcement = e
 		progress := fmt.Sprintf("%d of %d validators have confirmed; waiting for %s", e.Confirmed, e.Validators, strings.Join(e.Waiting, ", "))
@@ -121,8 +121,8 @@ func (r *revoking) follow(ctx context.Context, t *app.Tools, receipt wire.Receip
 
 func (r *revoking) printReceipt(receipt wire.Receipt) error {
 	what := map[string]string{
-		"everyone":   "every session of everybody",
-		"remembered": "every session with remember me",
+		"everyone":   "all sessions of all users",
+		"remembered": "all remember-me sessions",
 		"user":       fmt.Sprintf("all sessions of user %s (%s)", r.whose, receipt.ID),
 		"users":      fmt.Sprintf("all sessions of %d users", receipt.Users),
 		"session":    "session " + receipt.ID,
@@ -137,11 +137,11 @@ func (r *revoking) printReceipt(receipt wire.Receipt) error {
 	}
 	switch {
 	case e.Validators == 0:
-		t.row("holds", "no server is running: it holds as soon as one starts")
+		t.row("holds", "no server is running: enforced as soon as one starts")
 	case e.EffectiveEverywhere:
 		t.row("holds", fmt.Sprintf("everywhere: %d of %d validators have confirmed", e.Confirmed, e.Validators))
 	default:
-		t.row("holds", fmt.Sprintf("on %d of %d validators; everywhere by %s, whatever happens", e.Confirmed, e.Validators, date(e.EffectiveBy)))
+		t.row("holds", fmt.Sprintf("on %d of %d validators; everywhere by %s at the latest", e.Confirmed, e.Validators, date(e.EffectiveBy)))
 		t.row("waiting for", strings.Join(e.Waiting, ", "))
 	}
 	return t.flush()

@@ -16,9 +16,9 @@ import (
 func (c *cli) serveCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "serve", Short: "Run a server", Args: arguments(),
-		Long: "serve runs a server: API, console and change feed. It needs no configuration: the database is then a file in the working directory.\n\n" +
-			"Every flag can also be given in the environment, as shown in brackets. Secrets can be given in a file, named by the variable with _FILE at its end. " +
-			"CURFEW_ADMIN_PASSWORD is the password of the account admin that the first start makes; without it one is made up, and shown once on a terminal or else written to a file that the log names.",
+		Long: "serve runs a server: API, console and change feed. It needs no configuration: by default the database is a file in the working directory.\n\n" +
+			"Every flag can also be set in the environment, as shown in brackets. A secret can be read from a file: set the variable with the suffix _FILE to its path. " +
+			"CURFEW_ADMIN_PASSWORD is the password of the account admin, which the first start creates. Without it, a password is generated and shown once on a terminal, or else written to a file that the log names.",
 		Example: "  curfew serve\n" +
 			"  curfew serve --listen :443 --issuer https://curfew.example --tls-cert cert.pem --tls-key key.pem\n" +
 			"  CURFEW_KEY_ENCRYPTION_KEY_FILE=/run/secrets/kek curfew serve --database postgres://curfew@db/curfew",
@@ -61,7 +61,7 @@ func untilSignal(ctx context.Context, c *cli, do func(context.Context) error) er
 		}
 		select {
 		case <-signals:
-			c.notef("curfew: a second signal: ending at once")
+			c.notef("curfew: second signal: stopping immediately")
 			os.Exit(exitFailed) //nolint:forbidigo // what the signal asks for
 		case <-done:
 		}

@@ -18,7 +18,7 @@ import (
 
 func (c *cli) settingsCommand() *cobra.Command {
 	command := c.group("settings", "Session timeout, maximum session duration, remember me",
-		"settings shows and changes what ends sessions by itself. A change binds sessions that have begun already.")
+		"settings shows and changes session timeout, maximum session duration and remember me. A change applies to all sessions, including existing ones.")
 	command.AddCommand(c.settingsShow(), c.settingsSet())
 	return command
 }
@@ -74,7 +74,7 @@ func (c *cli) settingsSet() *cobra.Command {
 	var f settingsFlags
 	command := &cobra.Command{
 		Use: "set", Short: "Change the settings", Args: arguments(),
-		Long: "Changes what is given and leaves the rest as it is. A preset sets all three; flags beside it win over it.\n\n" + presetsHelp(),
+		Long: "Changes the given settings and leaves the others. A preset sets all three; other flags override it.\n\n" + presetsHelp(),
 		Example: "  curfew settings set --session-timeout 15m --dry-run\n" +
 			"  curfew settings set --preset aal2\n" +
 			"  curfew settings set --maximum-session-duration 30d --remember-me on",
@@ -92,23 +92,23 @@ func (c *cli) settingsSet() *cobra.Command {
 			return c.previewSettings(ctx, t, next)
 		}
 		if next == in.Settings {
-			c.notef("these settings are in force already")
+			c.notef("no change: these settings are already in force")
 			return c.printSettings(next)
 		}
 		after, _, err := t.Sessions.ChangeSettings(ctx, t.Caller, next, tag)
 		if errors.Is(err, session.ErrLostRace) {
-			return fmt.Errorf("somebody else changed the settings at the same moment: nothing was changed here; see `curfew settings show`, and try again")
+			return fmt.Errorf("the settings were changed at the same time; nothing was changed by this command; check `curfew settings show` and try again")
 		}
 		if err != nil {
 			return err
 		}
 		return c.printSettings(after.Settings)
 	})
-	command.Flags().StringVar(&f.preset, "preset", "", "all three at once: "+strings.Join(presetNames(), ", "))
-	durationVar(command, &f.timeout, "session-timeout", "without activity, a session ends after this")
-	durationVar(command, &f.maximum, "maximum-session-duration", "every session ends after this")
-	command.Flags().StringVar(&f.rememberMe, "remember-me", "", "on or off; off ends every session that has it")
-	command.Flags().BoolVar(&f.dryRun, "dry-run", false, "change nothing, but say how many sessions the change would end")
+	command.Flags().StringVar(&f.preset, "preset", "", "set all three: "+strings.Join(presetNames(), ", "))
+	durationVar(command, &f.timeout, "session-timeout", "session timeout: a session ends after this time without activity")
+	durationVar(command, &f.maximum, "maximum-session-duration", "maximum session duration: every session ends after this time")
+	command.Flags().StringVar(&f.rememberMe, "remember-me", "", "on or off; off ends all remember-me sessions")
+	command.Flags().BoolVar(&f.dryRun, "dry-run", false, "change nothing, and show how many sessions the change would end")
 	return command
 }
 
@@ -134,12 +134,12 @@ func presetsHelp() string {
 func (f *settingsFlags) apply(command *cobra.Command, s settings.Settings) (settings.Settings, error) {
 	given := command.Flags().Changed
 	if !given("preset") && !given("session-timeout") && !given("maximum-session-duration") && !given("remember-me") {
-		return s, usagef("nothing is to be changed: give --preset, --session-timeout, --maximum-session-duration or --remember-me")
+		return s, usagef("nothing to change; give --preset, --session-timeout, --maximum-session-duration or --remember-me")
 	}
 	if given("preset") {
 		p, ok := settings.PresetNamed(f.preset)
 		if !ok {
-			return s, usagef("there is no preset %q: choose from %s", f.preset, strings.Join(presetNames(), ", "))
+			return s, usagef("there is no preset %q; use one of %s", f.preset, strings.Join(presetNames(), ", "))
 		}
 		s = p.Settings
 	}
@@ -156,7 +156,7 @@ func (f *settingsFlags) apply(command *cobra.Command, s settings.Settings) (sett
 		case "off", "false", "no":
 			s.RememberMeEnabled = false
 		default:
-			return s, usagef("--remember-me is %q: write on or off", f.rememberMe)
+			return s, usagef("--remember-me is %q; use on or off", f.rememberMe)
 		}
 	}
 	return s, nil

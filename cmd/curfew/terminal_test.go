@@ -110,7 +110,7 @@ func TestPasswordIsNotEchoed(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("%v\n%s", err, term.transcript())
 	}
-	term.until(t, "made user alice")
+	term.until(t, "created user alice")
 	if strings.Contains(term.transcript(), "horse") {
 		t.Errorf("the password was shown:\n%s", term.transcript())
 	}

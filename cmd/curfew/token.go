@@ -14,7 +14,7 @@ import (
 )
 
 func (c *cli) tokenCommand() *cobra.Command {
-	command := c.group("token", "Tokens", "token begins sessions for tests and emergencies, and explains tokens.")
+	command := c.group("token", "Issue and explain tokens", "token starts sessions for tests and emergencies, and explains tokens.")
 	command.AddCommand(c.tokenIssue(), c.tokenInspect())
 	return command
 }
@@ -22,8 +22,8 @@ func (c *cli) tokenCommand() *cobra.Command {
 func (c *cli) tokenIssue() *cobra.Command {
 	var rememberMe bool
 	command := &cobra.Command{
-		Use: "issue NAME", Short: "Begin a session of a user, and print its token", Args: arguments("NAME"),
-		Long:    "Begins a session of a user without a password, and prints nothing but its token. NAME is a name or an id; name:NAME and id:ID say which is meant.",
+		Use: "issue NAME", Short: "Start a session of a user and print its token", Args: arguments("NAME"),
+		Long:    "Starts a session of a user without a password and prints only its token. NAME is a name or an id; name:NAME or id:ID resolves ambiguity.",
 		Example: "  curl -H \"Authorization: Bearer $(curfew token issue alice)\" http://127.0.0.1:8420/v1/session",
 	}
 	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
@@ -40,7 +40,7 @@ func (c *cli) tokenIssue() *cobra.Command {
 			return err
 		}
 		if rememberMe && !issued.Session.RememberMe {
-			c.notef("remember me is switched off: this is an ordinary session")
+			c.notef("remember me is off: this is an ordinary session")
 		}
 		if c.json {
 			return c.printJSON(issued.Wire())
@@ -48,7 +48,7 @@ func (c *cli) tokenIssue() *cobra.Command {
 		c.printf("%s\n", issued.Token)
 		return nil
 	})
-	command.Flags().BoolVar(&rememberMe, "remember-me", false, "begin a remember-me session")
+	command.Flags().BoolVar(&rememberMe, "remember-me", false, "start a remember-me session")
 	return command
 }
 
@@ -104,12 +104,12 @@ func wireExplanationOf(e token.Explanation) wireExplanation {
 func (c *cli) tokenInspect() *cobra.Command {
 	var audience string
 	command := &cobra.Command{
-		Use: "inspect [TOKEN]", Short: "Explain a token: each rule, whether it holds, and how long is left",
-		Long: "Explains a token by what is in the database now. Without TOKEN, or with -, it is read from standard input, where nobody else on the machine sees it.\n\n" +
-			"The exit code is 0 if the token may be used now, else 1.",
+		Use: "inspect [TOKEN]", Short: "Explain a token: the outcome of each rule and the time left",
+		Long: "Explains a token with the current state of the database. Without TOKEN, or with -, it is read from standard input, where other users of the machine can't see it.\n\n" +
+			"The exit code is 0 if the token is valid now, else 1.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usagef("%q is one argument too many: a token is one word", args[1])
+				return usagef("unexpected argument %q: a token is one word", args[1])
 			}
 			return nil
 		},
@@ -136,20 +136,20 @@ func (c *cli) tokenInspect() *cobra.Command {
 		}
 		return err
 	})
-	command.Flags().StringVar(&audience, "audience", "", "audience that the token must be meant for; the default is the installation's first")
+	command.Flags().StringVar(&audience, "audience", "", "audience that the token must have; the default is the installation's first")
 	return command
 }
 
 func (c *cli) printExplanation(ctx context.Context, t *app.Tools, e token.Explanation) error {
 	out := newTable(c.stdout)
 	if e.Verdict == "" {
-		out.row("verdict", "good, for another "+left(e.Left()))
+		out.row("verdict", "valid for another "+left(e.Left()))
 	} else {
 		out.row("verdict", "refused: "+string(e.Verdict))
 	}
 	if s := e.Session; s != nil {
 		if !e.Proven {
-			out.row("", "what follows is what the token says; anybody may have written it")
+			out.row("", "the values below are not proven: the token may be forged")
 		}
 		user := s.Subject
 		if u, err := t.Store.User(ctx, s.Subject); err == nil && e.Proven {

@@ -16,7 +16,7 @@ import (
 )
 
 func (c *cli) userCommand() *cobra.Command {
-	command := c.group("user", "Accounts", "user shows and changes accounts. A NAME is a user's name or id; name:NAME and id:ID say which is meant.")
+	command := c.group("user", "Manage accounts", "user shows and changes accounts. NAME is a user's name or id; name:NAME or id:ID resolves ambiguity.")
 	command.AddCommand(c.userAdd(), c.userList(), c.userShow(), c.userEnable(true), c.userEnable(false), c.userPassword(), c.userGrant())
 	return command
 }
@@ -51,8 +51,8 @@ func (c *cli) userAdd() *cobra.Command {
 	var permissions []string
 	var how passwordFlags
 	command := &cobra.Command{
-		Use: "add NAME", Short: "Make an account", Args: arguments("NAME"),
-		Long: "Makes an account. The password is asked for, or read from standard input if that is not a terminal.",
+		Use: "add NAME", Short: "Create an account", Args: arguments("NAME"),
+		Long: "Creates an account. The password is asked for, or read from standard input if that is not a terminal.",
 		Example: "  curfew user add alice\n" +
 			"  curfew user add alice --generate-password --permission UserEdit\n" +
 			"  pass alice | curfew user add alice",
@@ -85,12 +85,12 @@ func (c *cli) userAdd() *cobra.Command {
 		if c.json {
 			return c.printJSON(made{wireUser(u), password})
 		}
-		c.printf("made user %s (%s)\n", u.Name, u.ID)
+		c.printf("created user %s (%s)\n", u.Name, u.ID)
 		c.printPassword(password)
 		return nil
 	})
 	command.Flags().StringVar(&email, "email", "", "e-mail address")
-	command.Flags().Var(words{&permissions, store.Permissions()}, "permission", "permission to hold, may repeat")
+	command.Flags().Var(words{&permissions, store.Permissions()}, "permission", "permission of the user, may repeat")
 	how.add(command)
 	command.Flags().BoolVar(&how.none, "no-password", false, "no password: the user cannot sign in with one")
 	return command
@@ -130,7 +130,7 @@ func (c *cli) userList() *cobra.Command {
 		}
 		return out.flush()
 	})
-	command.Flags().StringVar(&search, "search", "", "only those whose name or e-mail address begins with this")
+	command.Flags().StringVar(&search, "search", "", "only users whose name or e-mail address begins with this")
 	return command
 }
 
@@ -200,11 +200,11 @@ func (c *cli) change(ctx context.Context, t *app.Tools, u store.User, change wir
 func (c *cli) userEnable(enable bool) *cobra.Command {
 	var reason string
 	command := &cobra.Command{
-		Use: "disable NAME", Short: "Disable an account, and end its sessions", Args: arguments("NAME"),
-		Long: "Disables an account: nobody can sign in to it, and its sessions end at once.",
+		Use: "disable NAME", Short: "Disable an account and end its sessions", Args: arguments("NAME"),
+		Long: "Disables an account: the user can't sign in, and all sessions end immediately.",
 	}
 	said := func(u store.User) string {
-		return fmt.Sprintf("disabled user %s (%s), and ended all sessions", u.Name, u.ID)
+		return fmt.Sprintf("disabled user %s (%s) and ended all sessions", u.Name, u.ID)
 	}
 	if enable {
 		command.Use, command.Short, command.Long = "enable NAME", "Enable an account again", ""
@@ -218,14 +218,14 @@ func (c *cli) userEnable(enable bool) *cobra.Command {
 		disabled := !enable
 		return c.change(ctx, t, u, wire.UserChange{Disabled: &disabled}, reason, said)
 	})
-	command.Flags().StringVar(&reason, "reason", "", "why, for the audit")
+	command.Flags().StringVar(&reason, "reason", "", "reason, for the audit log")
 	return command
 }
 
 func (c *cli) userPassword() *cobra.Command {
 	var how passwordFlags
 	command := &cobra.Command{
-		Use: "password NAME", Short: "Set the password of an account, and end its sessions", Args: arguments("NAME"),
+		Use: "password NAME", Short: "Set the password of an account and end its sessions", Args: arguments("NAME"),
 		Long: "Sets a password. It is asked for, or read from standard input if that is not a terminal. All sessions of the user end.",
 	}
 	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
@@ -247,7 +247,7 @@ func (c *cli) userPassword() *cobra.Command {
 		if c.json {
 			return c.printJSON(made{wireUser(u), password})
 		}
-		c.printf("set the password of user %s (%s), and ended all sessions\n", u.Name, u.ID)
+		c.printf("set the password of user %s (%s) and ended all sessions\n", u.Name, u.ID)
 		c.printPassword(password)
 		return nil
 	})
@@ -258,8 +258,8 @@ func (c *cli) userPassword() *cobra.Command {
 func (c *cli) userGrant() *cobra.Command {
 	var remove bool
 	command := &cobra.Command{
-		Use: "grant NAME PERMISSION...", Short: "Give permissions to an account, or take them away", Args: arguments("NAME", "PERMISSION..."),
-		Long:    "Gives permissions to an account, or takes them away with --remove. There are:\n\n  " + strings.Join(store.Permissions(), "\n  "),
+		Use: "grant NAME PERMISSION...", Short: "Grant permissions to an account, or remove them", Args: arguments("NAME", "PERMISSION..."),
+		Long:    "Grants permissions to an account, or removes them with --remove. The permissions are:\n\n  " + strings.Join(store.Permissions(), "\n  "),
 		Example: "  curfew user grant alice UserEdit\n  curfew user grant alice AdministerSystem --remove",
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 {
@@ -289,11 +289,11 @@ func (c *cli) userGrant() *cobra.Command {
 		held = slices.Compact(append([]string{}, held...))
 		return c.change(ctx, t, u, wire.UserChange{Permissions: &held}, "", func(u store.User) string {
 			if len(u.Permissions) == 0 {
-				return fmt.Sprintf("user %s (%s) holds no permissions", u.Name, u.ID)
+				return fmt.Sprintf("user %s (%s) has no permissions", u.Name, u.ID)
 			}
-			return fmt.Sprintf("user %s (%s) holds %s", u.Name, u.ID, strings.Join(u.Permissions, ", "))
+			return fmt.Sprintf("user %s (%s) has %s", u.Name, u.ID, strings.Join(u.Permissions, ", "))
 		})
 	})
-	command.Flags().BoolVar(&remove, "remove", false, "take the permissions away")
+	command.Flags().BoolVar(&remove, "remove", false, "remove the permissions")
 	return command
 }

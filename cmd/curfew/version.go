@@ -10,7 +10,7 @@ import (
 
 func (c *cli) versionCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use: "version", Short: "Say which version this is", Args: arguments(),
+		Use: "version", Short: "Show the version", Args: arguments(),
 		RunE: func(*cobra.Command, []string) error {
 			if c.json {
 				return c.printJSON(map[string]string{"version": app.Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
@@ -19,6 +19,6 @@ func (c *cli) versionCommand() *cobra.Command {
 			return nil
 		},
 	}
-	command.Flags().BoolVar(&c.json, "json", false, "answer in JSON, for programs")
+	command.Flags().BoolVar(&c.json, "json", false, "print JSON, for programs")
 	return command
 }

@@ -19,28 +19,28 @@ func ParseDatabase(text string) (Database, error) {
 	scheme, rest, ok := strings.Cut(text, ":")
 	switch {
 	case text == "":
-		return "", errors.New("is empty: write sqlite:PATH or postgres://…")
+		return "", errors.New("is empty; use sqlite:PATH or postgres://…")
 	case ok && scheme == "sqlite":
 		return parseSQLite(text, rest)
 	case ok && (scheme == "postgres" || scheme == "postgresql"):
 		return parsePostgres(text)
 	case ok && !strings.ContainsAny(scheme, `/\.`):
-		return "", fmt.Errorf("%q is neither sqlite nor postgres: write sqlite:PATH or postgres://…", scheme)
+		return "", fmt.Errorf("%q is neither sqlite nor postgres; use sqlite:PATH or postgres://…", scheme)
 	}
-	return "", fmt.Errorf("%q does not say which database: did you mean sqlite:%s?", text, text)
+	return "", fmt.Errorf("%q does not name a database; did you mean sqlite:%s?", text, text)
 }
 
 func parseSQLite(text, path string) (Database, error) {
 	path = strings.TrimPrefix(path, "//")
 	switch {
 	case path == "":
-		return "", errors.New("sqlite: takes the path of a file, as in sqlite:curfew.db")
+		return "", errors.New("sqlite: requires the path of a file, such as sqlite:curfew.db")
 	case path == ":memory:" || strings.HasPrefix(path, "file:"):
-		return "", fmt.Errorf("%q: a database that ends with the process cannot keep what was revoked; name a file", text)
+		return "", fmt.Errorf("%q: an in-memory database loses revocations at exit; use a file", text)
 	case strings.ContainsAny(path, "?#\x00"):
-		return "", fmt.Errorf("%q: the path of the file has no ? and no #, and there is nothing to add to it", text)
+		return "", fmt.Errorf("%q: the path must not contain ? or #; there are no options", text)
 	case strings.HasSuffix(path, "/"):
-		return "", fmt.Errorf("%q is a directory: name a file in it, as in sqlite:%scurfew.db", text, path)
+		return "", fmt.Errorf("%q is a directory; name a file in it, such as sqlite:%scurfew.db", text, path)
 	}
 	return Database("sqlite:" + path), nil
 }
@@ -48,10 +48,10 @@ func parseSQLite(text, path string) (Database, error) {
 func parsePostgres(text string) (Database, error) {
 	u, err := url.Parse(text)
 	if err != nil { // its text quotes the address, password and all
-		return "", errors.New("the address is not a URL: write postgres://USER:PASSWORD@HOST/DATABASE, with %-escapes where a password has special characters")
+		return "", errors.New("the address is not a URL; use postgres://USER:PASSWORD@HOST/DATABASE, with %-escapes where a password has special characters")
 	}
 	if u.Opaque != "" || strings.Trim(u.Path, "/") == "" {
-		return "", errors.New("names no database: write postgres://USER:PASSWORD@HOST/DATABASE")
+		return "", errors.New("names no database; use postgres://USER:PASSWORD@HOST/DATABASE")
 	}
 	return Database(text), nil
 }
@@ -60,7 +60,7 @@ func parsePostgres(text string) (Database, error) {
 func parseListen(text string) (Database, error) {
 	database, err := ParseDatabase(text)
 	if _, file := database.SQLitePath(); err == nil && file {
-		return "", errors.New("is for PostgreSQL: write postgres://…, the same database as --database names")
+		return "", errors.New("is for PostgreSQL; use postgres://… with the same database as --database")
 	}
 	return database, err
 }

@@ -37,22 +37,22 @@ func EdgeOptions() []Option[Edge] {
 				e.Upstream = values
 				return nil
 			}},
-		{Name: "client-id", Value: "ID", Usage: "id of a client that has the capability follow (curfew client add)",
+		{Name: "client-id", Value: "ID", Usage: "id of a client with the follow capability (curfew client add)",
 			set: func(e *Edge, values []string) error {
 				e.ClientID = last(values)
 				return nil
 			}},
-		{Name: "client-secret", Value: "SECRET", Secret: true, Usage: "its secret; better given in the environment",
+		{Name: "client-secret", Value: "SECRET", Secret: true, Usage: "secret of the client; set it in the environment rather than here",
 			set: func(e *Edge, values []string) error {
 				e.ClientSecret = last(values)
 				return nil
 			}},
-		{Name: "insecure-upstream-http", Usage: "allow http:// to another machine: whoever reads along learns the secret, and whoever can write keeps revoked sessions alive",
+		{Name: "insecure-upstream-http", Usage: "allow http:// to another machine; an eavesdropper learns the client's secret, and an attacker on the network can keep revoked sessions alive",
 			set: func(e *Edge, values []string) (err error) {
 				e.InsecureUpstreamHTTP, err = parseSwitch(last(values))
 				return err
 			}},
-		{Name: "snapshot-file", Value: "FILE", Usage: "keep the state here between runs, to save the first transfer",
+		{Name: "snapshot-file", Value: "FILE", Usage: "file that keeps the state between runs, so that a start needs no full transfer",
 			set: func(e *Edge, values []string) error {
 				e.SnapshotFile = last(values)
 				return nil
@@ -78,12 +78,12 @@ func ResolveEdge(source Source) (Edge, error) {
 		if !e.InsecureUpstreamHTTP {
 			for _, upstream := range e.Upstream {
 				if u, err := url.Parse(upstream); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
-					errs = append(errs, invalid("--upstream", "%q would send the client's secret unencrypted to another machine: use https, or say --insecure-upstream-http", upstream))
+					errs = append(errs, invalid("--upstream", "%q would send the client's secret unencrypted to another machine: use https, or --insecure-upstream-http", upstream))
 				}
 			}
 		}
 		if e.ClientID == "" {
-			errs = append(errs, invalid("--client-id", "is required: curfew client add NAME --can follow makes a client"))
+			errs = append(errs, invalid("--client-id", "is required: create a client with curfew client add NAME --can follow"))
 		}
 		if e.ClientSecret == "" {
 			errs = append(errs, invalid("CURFEW_CLIENT_SECRET", "is required: the secret of the client"))

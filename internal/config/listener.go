@@ -79,10 +79,10 @@ func (l *Listener) together() []error {
 		if l.TLSCert == "" {
 			given, lacking = lacking, given
 		}
-		errs = append(errs, invalid(given, "is given without %s: TLS takes both", lacking))
+		errs = append(errs, invalid(given, "is given without %s; TLS requires both", lacking))
 	}
 	if _, port, err := net.SplitHostPort(l.Listen); err == nil && port != "0" && l.Listen == l.MetricsListen {
-		errs = append(errs, invalid("--metrics-listen", "%q is --listen's: metrics have an address of their own", l.MetricsListen))
+		errs = append(errs, invalid("--metrics-listen", "%q is already used by --listen; metrics need their own address", l.MetricsListen))
 	}
 	return errs
 }
@@ -108,7 +108,7 @@ func listenerOptions[T any](of func(*T) *Listener) []Option[T] {
 			set: text(func(l *Listener) *string { return &l.TLSCert }, nil)},
 		{Name: "tls-key", Value: "FILE", Usage: "private key of the certificate, PEM",
 			set: text(func(l *Listener) *string { return &l.TLSKey }, nil)},
-		{Name: "trusted-proxies", Value: "NETWORK", Repeats: true, Usage: "networks or addresses of proxies whose X-Forwarded-* headers are believed",
+		{Name: "trusted-proxies", Value: "NETWORK", Repeats: true, Usage: "networks or addresses of proxies whose X-Forwarded-* headers are trusted",
 			set: func(into *T, values []string) error { return setPrefixes(of(into), values) }},
 		{Name: "metrics-listen", Value: "HOST:PORT", Default: "127.0.0.1:8421", Blank: true, Usage: `address of the Prometheus metrics; "" turns them off`,
 			set: text(func(l *Listener) *string { return &l.MetricsListen }, orEmpty(checkAddress))},
@@ -119,14 +119,14 @@ func listenerOptions[T any](of func(*T) *Listener) []Option[T] {
 				of(into).LogLevel, err = parseLevel(last(values))
 				return err
 			}},
-		{Name: "revocation-cache", Value: "ENTRIES", Default: "1000000", Usage: "how many revocations to keep in memory",
+		{Name: "revocation-cache", Value: "ENTRIES", Default: "1000000", Usage: "maximum number of revocations in memory",
 			set: func(into *T, values []string) (err error) {
 				of(into).RevocationCache, err = parseCount(last(values), 1, 100_000_000)
 				return err
 			}},
 		{Name: "cookie-domain", Value: "DOMAIN", Usage: "domain of the session cookie, for several hosts under it; the default is the host alone",
 			set: text(func(l *Listener) *string { return &l.CookieDomain }, orEmpty(checkDomain))},
-		{Name: "return-hosts", Value: "HOST", Repeats: true, Usage: "hosts to which forward auth may send a browser back after the sign-in",
+		{Name: "return-hosts", Value: "HOST", Repeats: true, Usage: "hosts to which forward auth may redirect a browser after the sign-in",
 			set: func(into *T, values []string) error {
 				for _, host := range values {
 					if err := checkHost(host); err != nil {
@@ -136,7 +136,7 @@ func listenerOptions[T any](of func(*T) *Listener) []Option[T] {
 				of(into).ReturnHosts = values
 				return nil
 			}},
-		{Name: "shutdown-timeout", Value: "DURATION", Default: "30s", Usage: "how long to wait for requests under way at the end",
+		{Name: "shutdown-timeout", Value: "DURATION", Default: "30s", Usage: "how long to wait for requests in progress at shutdown",
 			set: func(into *T, values []string) (err error) {
 				of(into).ShutdownTimeout, err = parseWithin(last(values), time.Second, time.Hour)
 				return err
@@ -183,7 +183,7 @@ func parseWithin(text string, least, most time.Duration) (time.Duration, error) 
 		return 0, err
 	}
 	if d < least || d > most {
-		return 0, fmt.Errorf("%s is out of range: from %s to %s", FormatDuration(d), FormatDuration(least), FormatDuration(most))
+		return 0, fmt.Errorf("%s is out of range; use %s to %s", FormatDuration(d), FormatDuration(least), FormatDuration(most))
 	}
 	return d, nil
 }

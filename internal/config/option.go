@@ -121,7 +121,7 @@ func find[T any](o Option[T], source Source) (values []string, from string, err 
 		inFile = inFile && file != ""
 		switch {
 		case ok && inFile:
-			return nil, "", invalid(name, "is set, and so is %s_FILE: unset one of them", name)
+			return nil, "", invalid(name, "is set, but %s_FILE is set too; unset one of them", name)
 		case inFile:
 			text, err := readSecret(file, source)
 			if err != nil {
@@ -151,7 +151,7 @@ func readSecret(file string, source Source) (string, error) {
 		if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 			err = pathError.Err
 		}
-		return "", fmt.Errorf("cannot read %q: %w", file, err)
+		return "", fmt.Errorf("read %q: %w", file, err)
 	}
 	text := strings.TrimSuffix(string(data), "\n")
 	text = strings.TrimSuffix(text, "\r")

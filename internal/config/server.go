@@ -61,31 +61,31 @@ type Store struct {
 // ServerOptions are the options of `curfew serve`.
 func ServerOptions() []Option[Server] {
 	options := []Option[Server]{
-		{Name: "issuer", Value: "URL", Usage: "issuer of the tokens, kept on the first start; the default is http:// and the address",
+		{Name: "issuer", Value: "URL", Usage: "issuer of the tokens, stored on the first start; the default is http:// and the address",
 			set: func(s *Server, values []string) error {
 				s.Issuer = last(values)
 				return checkIssuer(s.Issuer)
 			}},
-		{Name: "audience", Value: "NAME", Repeats: true, Usage: "audience of the tokens, kept on the first start, may repeat; the default is the issuer",
+		{Name: "audience", Value: "NAME", Repeats: true, Usage: "audience of the tokens, stored on the first start, may repeat; the default is the issuer",
 			set: setAudience},
-		{Name: "lease", Value: "DURATION", Default: "15s", Usage: "how long a node and its followers may go on without news: the bound on a revocation if something fails",
+		{Name: "lease", Value: "DURATION", Default: "15s", Usage: "how long a node and its followers accept sessions without contact: the maximum delay of a revocation if something fails",
 			set: func(s *Server, values []string) (err error) {
 				s.Lease, err = parseWithin(last(values), 2*time.Second, time.Hour)
 				return err
 			}},
-		{Name: "audit-retention", Value: "DURATION", Default: "400d", Usage: "how long to keep the audit",
+		{Name: "audit-retention", Value: "DURATION", Default: "400d", Usage: "how long to keep audit entries",
 			set: func(s *Server, values []string) (err error) {
 				s.AuditRetention, err = parseWithin(last(values), 24*time.Hour, 100*365*24*time.Hour)
 				return err
 			}},
-		{Name: "max-sessions-per-user", Value: "NUMBER", Default: "100", Usage: "how many sessions a user may have at a time: when another begins, the oldest ends; 0 for any number",
+		{Name: "max-sessions-per-user", Value: "NUMBER", Default: "100", Usage: "maximum number of sessions of a user: when a new one starts, the oldest ends; 0 for no maximum",
 			set: func(s *Server, values []string) (err error) {
 				if s.MaxSessions, err = parseCount(last(values), 0, 1_000_000); err == nil && s.MaxSessions == 0 {
 					s.MaxSessions = -1
 				}
 				return err
 			}},
-		{Name: "insecure-short-timeouts", Usage: "allow session timeouts from 1 second on, for development and tests",
+		{Name: "insecure-short-timeouts", Usage: "allow session timeouts down to 1 second, for development and tests",
 			set: func(s *Server, values []string) (err error) {
 				s.InsecureShortTimeouts, err = parseSwitch(last(values))
 				return err
@@ -107,12 +107,12 @@ func storeOptions[T any](of func(*T) *Store) []Option[T] {
 				of(into).Database, err = ParseDatabase(last(values))
 				return err
 			}},
-		{Name: "database-listen", Value: "URL", Secret: true, Usage: "postgres://… that reaches PostgreSQL past a connection pooler in transaction mode, to listen to changes",
+		{Name: "database-listen", Value: "URL", Secret: true, Usage: "postgres://… that bypasses a connection pooler in transaction mode, for change notifications",
 			set: func(into *T, values []string) (err error) {
 				of(into).DatabaseListen, err = parseListen(last(values))
 				return err
 			}},
-		{Name: "key-encryption-key", Value: "BASE64", Secret: true, Usage: "32 bytes in base64 that seal the signing keys; better given in the environment",
+		{Name: "key-encryption-key", Value: "BASE64", Secret: true, Usage: "32 bytes in base64 that seal the signing keys; set it in the environment rather than here",
 			set: func(into *T, values []string) (err error) {
 				of(into).KeyEncryptionKey, err = parseKey(last(values))
 				return err
@@ -132,7 +132,7 @@ func setAudience(s *Server, values []string) error {
 		s.Audience = append(s.Audience, audience)
 	}
 	if len(s.Audience) > 16 {
-		return fmt.Errorf("%d are too many for what every token carries: at most 16", len(s.Audience))
+		return fmt.Errorf("%d audiences are too many; at most 16 are allowed, because every token carries them", len(s.Audience))
 	}
 	return nil
 }
@@ -151,10 +151,10 @@ func (s *Store) Validate() []error {
 	var errs []error
 	_, file := s.Database.SQLitePath()
 	if !file && s.Database != "" && s.KeyEncryptionKey == nil {
-		errs = append(errs, invalid("CURFEW_KEY_ENCRYPTION_KEY", "is required with PostgreSQL, the same on every node: it seals the signing keys; %s", HowToMakeKey))
+		errs = append(errs, invalid("CURFEW_KEY_ENCRYPTION_KEY", "is required with PostgreSQL, with the same value on every node; it seals the signing keys; %s", HowToMakeKey))
 	}
 	if file && s.DatabaseListen != "" {
-		errs = append(errs, invalid("--database-listen", "is for PostgreSQL, and --database names a SQLite file"))
+		errs = append(errs, invalid("--database-listen", "is for PostgreSQL, but --database names a SQLite file"))
 	}
 	return errs
 }
@@ -165,7 +165,7 @@ func parseCount(text string, least, most int) (int, error) {
 		return 0, fmt.Errorf("%q is not a number", text)
 	}
 	if n < least || n > most {
-		return 0, fmt.Errorf("%d is out of range: from %d to %d", n, least, most)
+		return 0, fmt.Errorf("%d is out of range; use %d to %d", n, least, most)
 	}
 	return n, nil
 }

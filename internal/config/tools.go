@@ -18,7 +18,7 @@ func (t *Tools) MinimumTimeout() time.Duration { return minimumTimeout(t.Insecur
 // ToolOptions are the options of every command that works on the database.
 func ToolOptions() []Option[Tools] {
 	options := storeOptions(func(t *Tools) *Store { return &t.Store })
-	return append(options, Option[Tools]{Name: "insecure-short-timeouts", Usage: "allow session timeouts from 1 second on, for development and tests",
+	return append(options, Option[Tools]{Name: "insecure-short-timeouts", Usage: "allow session timeouts down to 1 second, for development and tests",
 		set: func(t *Tools, values []string) (err error) {
 			t.InsecureShortTimeouts, err = parseSwitch(last(values))
 			return err

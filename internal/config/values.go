@@ -33,7 +33,7 @@ func ParseDuration(text string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 {
-		return 0, fmt.Errorf("%q is not a duration: write 90s, 20m, 12h, 20d or a number of seconds", text)
+		return 0, fmt.Errorf("%q is not a duration; use 90s, 20m, 12h, 20d or a number of seconds", text)
 	}
 	return d, nil
 }
@@ -62,14 +62,14 @@ func parseSwitch(text string) (bool, error) {
 	case "0", "false", "off", "no", "":
 		return false, nil
 	}
-	return false, fmt.Errorf("%q is neither on nor off: write true or false", text)
+	return false, fmt.Errorf("%q is not a boolean; use true or false", text)
 }
 
 // checkAddress says whether a text may be listened at.
 func checkAddress(text string) error {
 	_, port, err := net.SplitHostPort(text)
 	if err != nil {
-		return fmt.Errorf("%q is not an address: write host:port, as in 127.0.0.1:8420", text)
+		return fmt.Errorf("%q is not an address; use host:port, such as 127.0.0.1:8420", text)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || port != strconv.FormatUint(n, 10) {
 		return fmt.Errorf("%q is not an address: the port %q is not a number from 0 to 65535", text, port)
@@ -87,29 +87,29 @@ func parseKey(text string) ([]byte, error) {
 		return nil, errors.New("not base64; " + HowToMakeKey)
 	}
 	if len(key) != 32 {
-		return nil, fmt.Errorf("%d bytes, and it takes 32; %s", len(key), HowToMakeKey)
+		return nil, fmt.Errorf("it has %d bytes, want 32; %s", len(key), HowToMakeKey)
 	}
 	return key, nil
 }
 
 // HowToMakeKey is the hint for whoever lacks a key-encryption key.
-const HowToMakeKey = "make one with: head -c 32 /dev/urandom | base64"
+const HowToMakeKey = "create one with: head -c 32 /dev/urandom | base64"
 
 // parsePrefix reads a network, or one address.
 func parsePrefix(text string) (netip.Prefix, error) {
 	if address, err := netip.ParseAddr(text); err == nil {
 		if address.Zone() != "" {
-			return netip.Prefix{}, fmt.Errorf("%q has a zone: leave it out", text)
+			return netip.Prefix{}, fmt.Errorf("%q has a zone; remove it", text)
 		}
 		address = address.Unmap()
 		return netip.PrefixFrom(address, address.BitLen()), nil
 	}
 	prefix, err := netip.ParsePrefix(text)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a network: write 10.0.0.0/8 or 192.0.2.7", text)
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a network; use 10.0.0.0/8 or 192.0.2.7", text)
 	}
 	if prefix != prefix.Masked() {
-		return netip.Prefix{}, fmt.Errorf("%q has bits beyond its length: did you mean %s?", text, prefix.Masked())
+		return netip.Prefix{}, fmt.Errorf("%q has bits beyond its prefix length; did you mean %s?", text, prefix.Masked())
 	}
 	return prefix, nil
 }
@@ -120,13 +120,13 @@ func checkIssuer(text string) error {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		return fmt.Errorf("%q is not an http or https URL, as in https://curfew.example", text)
+		return fmt.Errorf("%q is not an http or https URL such as https://curfew.example", text)
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(text, "#"):
-		return fmt.Errorf("%q: an issuer has neither query nor fragment (RFC 8414)", text)
+		return fmt.Errorf("%q: an issuer must not have a query or fragment (RFC 8414)", text)
 	case u.User != nil:
-		return errors.New("an issuer has no user name and no password: every token would carry them")
+		return errors.New("an issuer must not have a user name or password: every token would carry them")
 	case len(text) > 1024:
-		return fmt.Errorf("%d characters are too many for what every token carries: at most 1024", len(text))
+		return fmt.Errorf("%d characters are too many; at most 1024 are allowed, because every token carries them", len(text))
 	}
 	return nil
 }
@@ -135,9 +135,9 @@ func checkIssuer(text string) error {
 func checkAudience(text string) error {
 	switch {
 	case text == "":
-		return errors.New("an audience is not empty")
+		return errors.New("an audience must not be empty")
 	case len(text) > 512:
-		return fmt.Errorf("%d characters are too many for what every token carries: at most 512", len(text))
+		return fmt.Errorf("%d characters are too many; at most 512 are allowed, because every token carries them", len(text))
 	}
 	for _, r := range text {
 		if r < ' ' || r == 0x7f || r == '�' {
@@ -151,7 +151,7 @@ func checkAudience(text string) error {
 func checkHost(text string) error {
 	u, err := url.Parse("//" + text)
 	if err != nil || u.Host != text || u.Hostname() == "" || strings.ContainsAny(text, " @/") {
-		return fmt.Errorf("%q is not a host, as in app.example or app.example:8443", text)
+		return fmt.Errorf("%q is not a host such as app.example or app.example:8443", text)
 	}
 	return nil
 }
@@ -160,14 +160,14 @@ func checkHost(text string) error {
 func checkDomain(text string) error {
 	name := strings.TrimPrefix(text, ".")
 	if _, err := netip.ParseAddr(name); err == nil {
-		return fmt.Errorf("%q is an address: a cookie for several hosts takes a domain, as in example.com", text)
+		return fmt.Errorf("%q is an address; a cookie for several hosts requires a domain such as example.com", text)
 	}
 	if !strings.Contains(name, ".") {
-		return fmt.Errorf("%q is a single label: browsers refuse cookies for it; name a domain, as in example.com", text)
+		return fmt.Errorf("%q is a single label, and browsers refuse cookies for it; use a domain such as example.com", text)
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		if label == "" || strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != "" {
-			return fmt.Errorf("%q is not a domain name, as in example.com", text)
+			return fmt.Errorf("%q is not a domain name such as example.com", text)
 		}
 	}
 	return nil
@@ -185,7 +185,7 @@ func parseLevel(text string) (slog.Level, error) {
 	case "error":
 		return slog.LevelError, nil
 	}
-	return 0, fmt.Errorf("%q is none of debug, info, warn, error", text)
+	return 0, fmt.Errorf("%q is not one of debug, info, warn, error", text)
 }
 
 // oneOf returns a check that a text is among words.
@@ -194,6 +194,6 @@ func oneOf(words ...string) func(string) error {
 		if slices.Contains(words, text) {
 			return nil
 		}
-		return fmt.Errorf("%q is none of %s", text, strings.Join(words, ", "))
+		return fmt.Errorf("%q is not one of %s", text, strings.Join(words, ", "))
 	}
 }
