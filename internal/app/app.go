@@ -93,7 +93,7 @@ func (a *App) open(ctx context.Context, terminal bool) (greeting, error) {
 		err = a.tell(ctx, password, made)
 	}
 	if err != nil {
-		return greeting{}, fmt.Errorf("make the account admin: %w", err)
+		return greeting{}, fmt.Errorf("create the account admin: %w", err)
 	}
 	if err := a.mount(); err != nil {
 		return greeting{}, err
@@ -141,7 +141,7 @@ func (a *App) openServices(ctx context.Context) error {
 		return err
 	}
 	if err := a.ring.Init(ctx, account.Caller{Actor: system, Trusted: true}); err != nil {
-		return fmt.Errorf("making the first signing keys: %w", err)
+		return fmt.Errorf("create the first signing keys: %w", err)
 	}
 	a.accounts, err = account.New(account.Config{
 		Store: a.store, Now: a.now, Logger: a.log, Limited: a.metrics.Limited,

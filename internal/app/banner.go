@@ -35,14 +35,14 @@ func greet(w io.Writer, g greeting) error {
 	}
 	switch {
 	case g.Password.file != "":
-		fmt.Fprintf(&b, "\n  account    admin\n  password   in the file %s\n\n  Sign in, change it, and remove the file.\n", g.Password.file)
+		fmt.Fprintf(&b, "\n  account    admin\n  password   in the file %s\n\n  Sign in, change the password, and delete the file.\n", g.Password.file)
 	case g.Password.password != "":
-		fmt.Fprintf(&b, "\n  account    admin\n  password   %s\n\n  It is not shown again: change it after signing in, or with\n  curfew user password admin\n", g.Password.password)
+		fmt.Fprintf(&b, "\n  account    admin\n  password   %s\n\n  The password is not shown again. Change it after signing in, or with\n  curfew user password admin\n", g.Password.password)
 	case g.First:
 		fmt.Fprintf(&b, "\n  account    admin, with the password from CURFEW_ADMIN_PASSWORD\n")
 	}
 	if g.Unused {
-		b.WriteString("\n  Nobody has signed in yet. If the password of the account admin is lost, set another with\n  curfew user password admin\n")
+		b.WriteString("\n  No user has signed in yet. If the password of the account admin is lost, set a new one with\n  curfew user password admin\n")
 	}
 	b.WriteString("\n")
 	_, err := io.WriteString(w, b.String())

@@ -96,7 +96,7 @@ func (d *doors) take(ctx context.Context, flag, address string) (net.Listener, e
 	var lc net.ListenConfig
 	taken, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("cannot listen at %s: %w; is another server running there? %s takes another address", address, cause(err), flag)
+		return nil, fmt.Errorf("listen on %s: %w; stop the other server, or set another address with %s", address, cause(err), flag)
 	}
 	l := &listener{Listener: taken, log: d.log}
 	d.closing(func() error {
@@ -151,7 +151,7 @@ func (d *doors) run(ctx context.Context, drain func(), tasks ...func(context.Con
 
 	select {
 	case <-ctx.Done():
-		d.log.InfoContext(ctx, "shutting down: what is under way is finished first")
+		d.log.InfoContext(ctx, "shutting down; requests in progress are finished first")
 	case <-failed.Done(): // a listener broke
 	}
 	d.draining.Store(true)

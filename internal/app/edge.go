@@ -78,7 +78,7 @@ func (e *Edge) open(ctx context.Context) error {
 	}
 	e.mount(handler)
 	if e.config.Exposed() {
-		e.log.WarnContext(ctx, "listening to other machines without TLS: tokens and secrets pass in the clear, unless a proxy in front encrypts them", "address", e.config.Listen)
+		e.log.WarnContext(ctx, "listening on a public address without TLS: tokens and secrets are sent unencrypted; use --tls-cert and --tls-key, or a proxy with TLS", "address", e.config.Listen)
 	}
 	return e.registerGauges(e.feed.Status, nil)
 }

@@ -60,7 +60,7 @@ func writePassword(path, password string) (string, error) {
 			err = nil
 		}
 	}
-	return "", fmt.Errorf("keep its password: %w; set CURFEW_ADMIN_PASSWORD or CURFEW_ADMIN_PASSWORD_FILE, or start on a terminal", err)
+	return "", fmt.Errorf("write its password to a file: %w; set CURFEW_ADMIN_PASSWORD or CURFEW_ADMIN_PASSWORD_FILE, or start on a terminal", err)
 }
 
 // tell logs where the password is, or removes it if no account was made with it.
@@ -71,6 +71,6 @@ func (a *App) tell(ctx context.Context, p firstPassword, made bool) error {
 	case !made:
 		return os.Remove(p.file)
 	}
-	a.log.InfoContext(ctx, "the password of the account admin is in a file: sign in, change it, and remove the file", "file", p.file)
+	a.log.InfoContext(ctx, "the password of the account admin is in a file; sign in, change the password, and delete the file", "file", p.file)
 	return nil
 }

@@ -20,7 +20,7 @@ func (t *Tools) Explain(ctx context.Context, raw, audience string) (token.Explan
 	case audience == "":
 		audience = t.Installed.Audience[0]
 	case !slices.Contains(t.Installed.Audience, audience):
-		return token.Explanation{}, fmt.Errorf("tokens of this installation are never meant for %q, but for %s", audience, strings.Join(t.Installed.Audience, ", "))
+		return token.Explanation{}, fmt.Errorf("this installation does not issue tokens for the audience %q; use %s", audience, strings.Join(t.Installed.Audience, ", "))
 	}
 	p, err := t.photograph(ctx, audience)
 	if err != nil {

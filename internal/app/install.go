@@ -87,7 +87,7 @@ func usablePassword(password string) error {
 func agree(installed store.Installation, cfg config.Server) error {
 	var errs []error
 	differs := func(flag, want, got string) {
-		errs = append(errs, fmt.Errorf("--%s is %s, but this installation was made with %s: leave the flag out, or name another database (sessions and validators rely on it, so it cannot be changed)", flag, want, got))
+		errs = append(errs, fmt.Errorf("--%s is %s, but the database was created with %s; leave the flag out, or use another database (the value cannot be changed: sessions and validators depend on it)", flag, want, got))
 	}
 	if cfg.Issuer != "" && cfg.Issuer != installed.Issuer {
 		differs("issuer", fmt.Sprintf("%q", cfg.Issuer), fmt.Sprintf("%q", installed.Issuer))

@@ -23,7 +23,7 @@ func keyEncryptionKey(ctx context.Context, r store.Reader, cfg config.Store, cre
 	}
 	file := cfg.Database.KeyFile()
 	if file == "" {
-		return nil, errors.New("the signing keys in this database are sealed: set CURFEW_KEY_ENCRYPTION_KEY to the key that its servers use")
+		return nil, errors.New("the signing keys in this database are sealed; set CURFEW_KEY_ENCRYPTION_KEY to the key that its servers use")
 	}
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		keys, err := r.Keys(ctx)
@@ -32,7 +32,7 @@ func keyEncryptionKey(ctx context.Context, r store.Reader, cfg config.Store, cre
 		}
 		sealed := slices.ContainsFunc(keys, func(k store.Key) bool { return k.Sealed != "" })
 		if sealed || !create {
-			return nil, fmt.Errorf("the signing keys in %s are sealed with the key in %q, and that file is missing: bring it back, or set CURFEW_KEY_ENCRYPTION_KEY", cfg.Database, file)
+			return nil, fmt.Errorf("the signing keys in %s are sealed with the key in %q, and that file is missing; restore it, or set CURFEW_KEY_ENCRYPTION_KEY", cfg.Database, file)
 		}
 	}
 	return keyring.LoadOrCreateKEK(file)

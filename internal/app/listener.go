@@ -24,7 +24,7 @@ type listener struct {
 func (l *listener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil && !errors.Is(err, net.ErrClosed) && l.due(time.Now()) {
-		l.log.ErrorContext(context.Background(), "connections cannot be accepted; if there are too many open files, raise the limit (ulimit -n, LimitNOFILE)",
+		l.log.ErrorContext(context.Background(), "accept connections: failed; if there are too many open files, raise the limit (ulimit -n, LimitNOFILE)",
 			"address", l.Addr().String(), "error", cause(err))
 	}
 	return conn, err

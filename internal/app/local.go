@@ -54,7 +54,7 @@ func OpenTools(ctx context.Context, cfg config.Tools, logger *slog.Logger) (*Too
 func (t *Tools) open(ctx context.Context) (err error) {
 	t.Installed, err = t.Store.Installation(ctx)
 	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("%s: no server has been started on this database yet: `curfew serve` makes what is missing", t.config.Database)
+		return fmt.Errorf("%s: the database is not initialized; run `curfew serve` first", t.config.Database)
 	}
 	if err != nil {
 		return err

@@ -28,18 +28,18 @@ func lockDatabase(path string) (*fileLock, error) {
 	for {
 		file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600) // #nosec G304 -- beside the database
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("the directory %q, which is to hold the database, does not exist: make it first", filepath.Dir(path))
+			return nil, fmt.Errorf("the database directory %q does not exist; create it first", filepath.Dir(path))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("cannot lock the database: %w", err)
+			return nil, fmt.Errorf("lock the database: %w", err)
 		}
 		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) // #nosec G115 -- a file descriptor
 		if err != nil {
 			_ = file.Close()
 			if errors.Is(err, syscall.EWOULDBLOCK) {
-				return nil, fmt.Errorf("%w: %s is locked; SQLite is for one server, several take PostgreSQL", ErrInUse, name)
+				return nil, fmt.Errorf("%w: %s is locked; SQLite supports one server, use PostgreSQL for several", ErrInUse, name)
 			}
-			return nil, fmt.Errorf("cannot lock %s: %w", name, err)
+			return nil, fmt.Errorf("lock %s: %w", name, err)
 		}
 		if stands(file, name) {
 			return &fileLock{file: file}, nil

@@ -73,7 +73,7 @@ func TestOneServerByWhateverName(t *testing.T) {
 
 func TestLockNeedsADirectory(t *testing.T) {
 	_, err := lockDatabase(filepath.Join(t.TempDir(), "nowhere", "curfew.db"))
-	if err == nil || !strings.Contains(err.Error(), "does not exist: make it first") {
+	if err == nil || !strings.Contains(err.Error(), "does not exist; create it first") {
 		t.Errorf("%v, want to be told to make the directory", err)
 	}
 }

@@ -40,7 +40,7 @@ func (a *App) mount() error {
 		a.registerGauges(a.node.Status, a.accounts.HashQueue),
 		a.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "curfew_store_notifications",
-			Help: "1 unless the database's notifications of changes fail to reach this node, which then notices them by polling, within a second.",
+			Help: "1 if the node receives the database's change notifications; at 0 it polls for changes every second.",
 		}, func() float64 { return number(a.store.WatchError() == nil) })),
 	)
 }

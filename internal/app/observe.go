@@ -35,7 +35,7 @@ func (o *observer) observe(reason token.Reason, took time.Duration) {
 	now, last := o.doors.now().UnixNano(), o.warned.Load()
 	// A clock that was set back makes tokens look so, and the last warning too.
 	if (last == 0 || now < last || now-last >= int64(warnEvery)) && o.warned.CompareAndSwap(last, now) {
-		o.doors.log.Warn("a token was refused because it is dated in the future: this machine's clock is behind, or that of the server which issued it is ahead; check that both are synchronised",
+		o.doors.log.Warn("token refused: it is dated in the future; this machine's clock is behind, or the issuing server's is ahead; synchronize both clocks",
 			"code", string(token.ErrNotYetValid))
 	}
 }
@@ -74,11 +74,11 @@ type reading struct {
 func newReading(registry prometheus.Registerer, from string) (*reading, error) {
 	r := &reading{
 		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "curfew_feed_reads_total", Help: "Questions for changes that were put to the " + from + ", by outcome: good or failed.",
+			Name: "curfew_feed_reads_total", Help: "Reads of changes from the " + from + ", by outcome: good or failed.",
 		}, []string{"outcome"}),
 		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "curfew_feed_lag_seconds",
-			Help:    "Time from the date of a revocation to its being in force here. It compares clocks.",
+			Help:    "Time from a revocation until this node enforces it. It compares the clocks of two machines.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15},
 		}),
 	}

@@ -284,7 +284,7 @@ func (b *blocker) Handle(_ context.Context, r slog.Record) error {
 	b.mu.Lock()
 	armed := b.armed
 	b.mu.Unlock()
-	if armed != nil && strings.HasPrefix(r.Message, "the password of a user cannot be checked") {
+	if armed != nil && strings.HasPrefix(r.Message, "check password: the stored hash") {
 		b.blocked <- struct{}{}
 		<-armed
 	}

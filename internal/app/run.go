@@ -50,7 +50,7 @@ func (a *App) every(ctx context.Context, what string, interval time.Duration, do
 			if errors.Is(err, store.ErrUnavailable) {
 				level = slog.LevelWarn // passes by itself
 			}
-			a.log.Log(ctx, level, "maintenance failed, and will be tried again", "what", what, "error", err)
+			a.log.Log(ctx, level, "maintenance failed; it is tried again", "what", what, "error", err)
 		}
 		timer.Reset(interval*9/10 + rand.N(interval/5)) // #nosec G404 -- as above
 	}
@@ -80,5 +80,5 @@ func (a *App) warnings() []string {
 
 var (
 	errDraining = errors.New("the server is shutting down")
-	errStale    = errors.New("this node has not heard from its store for a lease")
+	errStale    = errors.New("this node has not reached its database for a whole lease")
 )

@@ -168,7 +168,7 @@ func (u *upstreamClients) ask(ctx context.Context, id, secret string) (store.Cli
 	case u.asking <- struct{}{}:
 		defer func() { <-u.asking }()
 	case <-ctx.Done():
-		return store.Client{}, fmt.Errorf("%w: too many clients are asking", token.ErrUnavailable)
+		return store.Client{}, fmt.Errorf("%w: too many clients authenticate at once", token.ErrUnavailable)
 	}
 	var errs []error
 	for _, server := range u.servers {
@@ -178,7 +178,7 @@ func (u *upstreamClients) ask(ctx context.Context, id, secret string) (store.Cli
 		}
 		errs = append(errs, err)
 	}
-	return store.Client{}, fmt.Errorf("%w: no upstream can say who the client is: %w", token.ErrUnavailable, errors.Join(errs...))
+	return store.Client{}, fmt.Errorf("%w: no upstream could authenticate the client: %w", token.ErrUnavailable, errors.Join(errs...))
 }
 
 func (u *upstreamClients) askServer(ctx context.Context, server *url.URL, id, secret string) (store.Client, error) {
@@ -201,7 +201,7 @@ func (u *upstreamClients) askServer(ctx context.Context, server *url.URL, id, se
 	}
 	var w wire.Client
 	if err := json.NewDecoder(io.LimitReader(answer.Body, 64<<10)).Decode(&w); err != nil {
-		return store.Client{}, fmt.Errorf("%s answered what is not a client: %w", server.Host, err)
+		return store.Client{}, fmt.Errorf("%s sent a response that is not a client: %w", server.Host, err)
 	}
 	if w.ID != id {
 		return store.Client{}, fmt.Errorf("%s answered about another client", server.Host)

@@ -13,19 +13,19 @@ import (
 // been meant.
 func (a *App) warn(ctx context.Context, first bool) {
 	if a.config.InsecureShortTimeouts {
-		a.log.WarnContext(ctx, "--insecure-short-timeouts is on: session timeouts from 1 second on are accepted; this is for development and tests")
+		a.log.WarnContext(ctx, "--insecure-short-timeouts is on: session timeouts down to 1 second are accepted; use it only for development and tests")
 	}
 	if a.config.Exposed() {
-		a.log.WarnContext(ctx, "listening to other machines without TLS: passwords and tokens pass in the clear, unless a proxy in front encrypts them", "address", a.config.Listen)
+		a.log.WarnContext(ctx, "listening on a public address without TLS: passwords and tokens are sent unencrypted; use --tls-cert and --tls-key, or a proxy with TLS", "address", a.config.Listen)
 	}
 	if host, _, err := net.SplitHostPort(a.config.Listen); err == nil && first && a.config.Issuer == "" && isAnyAddress(host) {
-		a.log.WarnContext(ctx, "the issuer was derived from an address that only this machine knows, and is kept for good; if others are to use this server, remove the database and start with --issuer", "issuer", a.installed.Issuer)
+		a.log.WarnContext(ctx, "the issuer is a local address and cannot be changed later; if other machines use this server, delete the database and start with --issuer", "issuer", a.installed.Issuer)
 	}
 	for _, warning := range storeWarnings(ctx, a.store) {
-		a.log.WarnContext(ctx, "the database", "warning", warning)
+		a.log.WarnContext(ctx, "database warning", "warning", warning)
 	}
 	if err := a.watchClock(ctx); err != nil {
-		a.log.WarnContext(ctx, "the epoch clock could not be read", "error", err)
+		a.log.WarnContext(ctx, "read epoch clock: failed", "error", err)
 	}
 }
 
@@ -38,7 +38,7 @@ func (a *App) watchClock(ctx context.Context) error {
 		return err
 	}
 	if ahead := clock.Time().Sub(a.now()); ahead > token.Leeway {
-		a.log.WarnContext(ctx, "this machine's clock is behind what another wrote into the database, or that one's is ahead: check that both are synchronised",
+		a.log.WarnContext(ctx, "this machine's clock is behind the time that another machine wrote to the database; synchronize both clocks",
 			"behind", ahead.Round(time.Second), "database", clock.String())
 	}
 	return nil

@@ -12,12 +12,12 @@ import (
 var ErrLimited = errors.New("feed: limit exceeded")
 
 var (
-	errClosed = errors.New("this node is shutting down: ask another")
-	errGone   = errors.New("the follower has gone")
-	errAgain  = errors.New("the follower has asked again, on another connection")
+	errClosed = errors.New("this node is shutting down; ask another node")
+	errGone   = errors.New("the follower disconnected")
+	errAgain  = errors.New("the follower sent a newer poll on another connection")
 	// errRecheck means that clients have changed since the poll was authenticated.
-	errRecheck = errors.New("the credential is to be checked again")
-	errNoLease = errors.New("this node has not heard from its store for a lease: ask another")
+	errRecheck = errors.New("the credential must be checked again")
+	errNoLease = errors.New("this node has not reached its database for a whole lease; ask another node")
 )
 
 // unavailable makes err wrap [token.ErrUnavailable].

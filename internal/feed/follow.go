@@ -63,12 +63,12 @@ func (n *Node) fail(ctx context.Context, err error) {
 	case ctx.Err() != nil:
 	case err == nil:
 		if was != nil {
-			n.log.InfoContext(ctx, "the store answers again", "epoch", int64(n.Epoch()))
+			n.log.InfoContext(ctx, "database reachable again", "epoch", int64(n.Epoch()))
 		}
 		n.failed.Store(nil)
 	default:
 		if was == nil {
-			n.log.WarnContext(ctx, "the store cannot be read; checks go on until the lease ends", "lease_left", n.left(n.now()), "error", err)
+			n.log.WarnContext(ctx, "database unreachable; sessions are validated from memory until the lease ends, then answered with 503", "lease_left", n.left(n.now()), "error", err)
 		}
 		n.failed.Store(&failure{at: n.now(), err: err})
 	}
@@ -103,9 +103,9 @@ func (n *Node) beat(ctx context.Context) error {
 func (n *Node) noteDisk(ctx context.Context, err error) {
 	switch {
 	case err != nil && !n.beats.stuck:
-		n.log.ErrorContext(ctx, "nothing can be stored: sign-ins and revocations are refused; checks go on", "error", err)
+		n.log.ErrorContext(ctx, "database not writable; sign-ins and revocations fail, sessions are still validated; check the disk", "error", err)
 	case err == nil && n.beats.stuck:
-		n.log.InfoContext(ctx, "the disk takes writes again")
+		n.log.InfoContext(ctx, "database writable again")
 	}
 	n.beats.stuck = err != nil
 }
@@ -135,7 +135,7 @@ func (n *Node) readChanges(ctx context.Context, lease token.Lease) (count int, l
 			// Log it, and start from the beginning. Revocations with higher epochs
 			// are kept, but nothing is answered from them before everything has
 			// been read.
-			n.log.ErrorContext(ctx, "the store was restored from a backup: starting over from the beginning; revoke everyone unless `curfew restore` did",
+			n.log.ErrorContext(ctx, "the database was restored from a backup; reading everything again; run `curfew revoke everyone` unless `curfew restore` was used",
 				"view", from.String(), "store", c.Clock.String())
 			n.distrust()
 			u = update{lease: lease, startOver: true}
@@ -201,7 +201,7 @@ func (n *Node) takeShared(ctx context.Context, c store.Changes, next *shared) er
 	next.clients = c.Clients
 	if in := c.Installation; in != nil {
 		if old := n.installation.Load(); old != nil && old.Issuer != in.Issuer {
-			return fmt.Errorf("the database now belongs to the issuer %q, and this node was started for %q: restart it", in.Issuer, old.Issuer)
+			return fmt.Errorf("the database's issuer is now %q, but this node was started for %q; restart this node", in.Issuer, old.Issuer)
 		}
 		n.installation.Store(in)
 		next.issuer, next.audience, next.installation = in.Issuer, in.Audience, in.Epoch
@@ -215,14 +215,14 @@ func (n *Node) takeShared(ctx context.Context, c store.Changes, next *shared) er
 	}
 	keys, err := keyring.Trusted(c.Keys)
 	if err != nil {
-		return fmt.Errorf("the signing keys in the store: %w", err)
+		return fmt.Errorf("read the signing keys: %w", err)
 	}
 	set, err := token.NewKeySet(keys...)
 	if err != nil {
-		return fmt.Errorf("the signing keys in the store: %w", err)
+		return fmt.Errorf("read the signing keys: %w", err)
 	}
 	if next.keys, err = jwks.Marshal(keys...); err != nil {
-		return fmt.Errorf("the signing keys in the store: %w", err)
+		return fmt.Errorf("read the signing keys: %w", err)
 	}
 	next.keysEpoch = 0
 	for _, k := range c.Keys {
@@ -231,7 +231,7 @@ func (n *Node) takeShared(ctx context.Context, c store.Changes, next *shared) er
 	n.keys.Set(set)
 	if n.config.OnKeys != nil {
 		if err := n.config.OnKeys(ctx, c.Keys); err != nil && !errors.Is(err, context.Canceled) {
-			n.log.ErrorContext(ctx, "the signing keys could not be taken over; this node may be unable to sign", "error", err)
+			n.log.ErrorContext(ctx, "signing keys not loaded; this node may be unable to sign", "error", err)
 		}
 	}
 	return nil

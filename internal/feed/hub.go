@@ -267,9 +267,9 @@ func (h *hub) answer(one *held, must bool) (a Answer, waits bool, err error) {
 	case q.Credential != nil && q.ClientsEpoch != h.shared.clients:
 		return Answer{}, false, errRecheck
 	case q.After > h.epoch:
-		return Answer{}, false, fmt.Errorf("%w: the clock stands at %d, and the position was %d", ErrStartOver, h.epoch, q.After)
+		return Answer{}, false, fmt.Errorf("%w: the clock is at %d, before the position %d", ErrStartOver, h.epoch, q.After)
 	case q.After > 0 && one.history != h.history:
-		return Answer{}, false, fmt.Errorf("%w: the store has begun another history", ErrStartOver)
+		return Answer{}, false, fmt.Errorf("%w: the store has a new history", ErrStartOver)
 	case q.After == h.epoch && !must:
 		return Answer{}, true, h.holdLocked(one, min(q.Wait, left/3))
 	}

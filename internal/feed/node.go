@@ -114,7 +114,7 @@ type Node struct {
 // current until Close. The store must have an installation.
 func Open(ctx context.Context, config Config) (*Node, error) {
 	if l := config.lease(); l < ShortestLease || l > LongestLease {
-		return nil, fmt.Errorf("feed: a lease of %v is out of bounds: choose from %v to %v", l, ShortestLease, LongestLease)
+		return nil, fmt.Errorf("feed: lease %v is out of range; use %v to %v", l, ShortestLease, LongestLease)
 	}
 	n := &Node{
 		config: config, store: config.Store, now: config.Now, log: config.Logger,
@@ -134,7 +134,7 @@ func Open(ctx context.Context, config Config) (*Node, error) {
 	if err := n.beat(ctx); err != nil {
 		n.cache.Close()
 		n.forgetRow()
-		return nil, fmt.Errorf("feed: first reading of the store: %w", err)
+		return nil, fmt.Errorf("feed: first read of the store: %w", err)
 	}
 	if n.installation.Load() == nil {
 		n.cache.Close()

@@ -14,7 +14,7 @@ import (
 // ErrStartOver means that the follower's position is above the store's clock as
 // just read, so the store was restored from a backup. The follower begins again
 // from 0 and keeps the higher epochs that it knows.
-var ErrStartOver = errors.New("feed: the store is behind that position: start over from after=0")
+var ErrStartOver = errors.New("feed: the store is behind that position; start over from after=0")
 
 // ErrBadQuery is wrapped by errors about a malformed query.
 var ErrBadQuery = errors.New("feed: bad query")

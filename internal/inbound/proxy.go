@@ -31,6 +31,6 @@ func (u *UnknownProxy) look(r *http.Request, peer netip.Addr, logger *slog.Logge
 		!peer.IsPrivate() && !peer.IsLoopback() || u.seen.Load() != nil || !u.seen.CompareAndSwap(nil, &peer) {
 		return
 	}
-	logger.WarnContext(r.Context(), "a request with X-Forwarded-For or Forwarded came from an address that is not in --trusted-proxies, so all its clients count as one; "+
-		"if it is a proxy of yours, name it with --trusted-proxies and have it send X-Forwarded-For", "peer", peer.String())
+	logger.WarnContext(r.Context(), "request with X-Forwarded-For or Forwarded from an address that is not in --trusted-proxies, so all its clients count as one; "+
+		"if it is your proxy, add it to --trusted-proxies and make it send X-Forwarded-For", "peer", peer.String())
 }

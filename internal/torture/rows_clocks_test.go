@@ -200,7 +200,7 @@ func TestClocksFarApart(t *testing.T) {
 	}
 	for _, n := range nodes {
 		n.Stop()
-		if !strings.Contains(n.Log(), "check that both are synchronised") {
+		if !strings.Contains(n.Log(), "synchronize both clocks") {
 			t.Errorf("%s does not warn that a clock is off:\n%s", n.Name, n.Log())
 		}
 	}
