@@ -24,17 +24,17 @@ import (
 var (
 	// ErrBadCredentials means that the name or the password is wrong, or that the
 	// account cannot sign in. It does not say which.
-	ErrBadCredentials = errors.New("the name or the password is wrong")
+	ErrBadCredentials = errors.New("the name or password is wrong")
 	// ErrBadClient: see authz.ErrBadClient.
 	ErrBadClient = authz.ErrBadClient
 	// ErrBusy means that the hash queue is full. The password was not checked; the
 	// caller may try again in a second.
-	ErrBusy = errors.New("too many sign-ins at once: try again in a moment")
+	ErrBusy = errors.New("too many sign-ins at once; try again in a moment")
 	// ErrLastAdministrator means that no enabled administrator would remain. It
 	// wraps store.ErrConflict.
-	ErrLastAdministrator = fmt.Errorf("%w: this is the last enabled administrator", store.ErrConflict)
+	ErrLastAdministrator = fmt.Errorf("%w: this is the last enabled administrator; make another user an administrator first", store.ErrConflict)
 	// ErrNameTaken wraps store.ErrConflict.
-	ErrNameTaken = fmt.Errorf("%w: another user has this name or id, or one that looks like it", store.ErrConflict)
+	ErrNameTaken = fmt.Errorf("%w: another user has this name or id, or a similar-looking one; choose another name", store.ErrConflict)
 	// ErrAmbiguous means that a text is the name of one user and the id of another.
 	// See [Ambiguous].
 	ErrAmbiguous = errors.New("ambiguous")
@@ -85,7 +85,7 @@ func (e *RateLimited) Error() string {
 // Text returns Detail, or the default text if it is empty.
 func (e *RateLimited) Text() string {
 	if e.Detail == "" {
-		return "Too many attempts have failed. Try again later."
+		return "Too many failed attempts. Try again later."
 	}
 	return e.Detail
 }

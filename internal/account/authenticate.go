@@ -195,7 +195,7 @@ func (s *Service) check(ctx context.Context, place *place, u store.User, nameKey
 	if stored {
 		read, err := parseHash(u.PasswordHash)
 		if err != nil {
-			s.log.ErrorContext(ctx, "the password of a user cannot be checked: set another", "user", u.ID, "error", err)
+			s.log.ErrorContext(ctx, "check password: the stored hash can't be read; set a new password for the user", "user", u.ID, "error", err)
 			stored = false
 		} else {
 			hash = read
@@ -225,13 +225,13 @@ func (s *Service) renew(ctx context.Context, u store.User, hash string) string {
 			return err
 		}
 		if now.PasswordHash != u.PasswordHash {
-			return errors.New("it was changed in the meantime")
+			return errors.New("the password was changed meanwhile")
 		}
 		now.PasswordHash = hash
 		return tx.UpdateUser(ctx, now)
 	})
 	if err != nil {
-		s.log.WarnContext(ctx, "the hash of a password could not be renewed", "user", u.ID, "error", err)
+		s.log.WarnContext(ctx, "renew password hash: failed; the old hash stays in use", "user", u.ID, "error", err)
 		return u.PasswordHash
 	}
 	return hash
@@ -249,7 +249,7 @@ func (s *Service) endStreaks(ctx context.Context, u store.User, nameKey string, 
 	for _, key := range keys {
 		streak, err := s.store.Streak(ctx, key)
 		if err != nil {
-			s.log.WarnContext(ctx, "the failed sign-ins in a row could not be read", "user", u.ID, "error", err)
+			s.log.WarnContext(ctx, "read failed sign-ins: failed; the count starts from zero", "user", u.ID, "error", err)
 			return
 		}
 		if streak.Count > 0 {
@@ -260,7 +260,7 @@ func (s *Service) endStreaks(ctx context.Context, u store.User, nameKey string, 
 		return
 	}
 	if err := s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error { return tx.EndStreak(ctx, long...) }); err != nil {
-		s.log.WarnContext(ctx, "the failed sign-ins in a row could not be ended", "user", u.ID, "error", err)
+		s.log.WarnContext(ctx, "reset failed sign-ins: failed; the count continues", "user", u.ID, "error", err)
 	}
 }
 

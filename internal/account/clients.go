@@ -72,11 +72,11 @@ func (s *Service) CreateClient(ctx context.Context, c Caller, body wire.NewClien
 	slices.Sort(capabilities)
 	capabilities = slices.Compact(capabilities)
 	if len(capabilities) == 0 {
-		wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "capabilities", Detail: fmt.Sprintf("must name at least one of %q", store.Capabilities())})
+		wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "capabilities", Detail: "must contain at least one of " + oneOf(store.Capabilities())})
 	}
 	for _, name := range capabilities {
 		if !slices.Contains(store.Capabilities(), name) {
-			wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "capabilities", Detail: fmt.Sprintf("has %q; there are %q", name, store.Capabilities())})
+			wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "capabilities", Detail: fmt.Sprintf("contains %q; valid values are %s", name, oneOf(store.Capabilities()))})
 		}
 	}
 	if len(wrong.Fields) > 0 {
@@ -166,4 +166,10 @@ func (s *Service) DeleteClient(ctx context.Context, c Caller, id string) error {
 		return client, err
 	})
 	return err
+}
+
+// oneOf lists the allowed words in a sentence: "a, b or c".
+func oneOf(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }

@@ -37,10 +37,10 @@ type Ambiguous struct {
 }
 
 func (e *Ambiguous) Error() string {
-	text := fmt.Sprintf("%q is the name of the user %s and the id of the user called %q: write %s%s or %s%s",
+	text := fmt.Sprintf("%q is ambiguous: it is the name of user %s and the id of user %q; write %s%s or %s%s",
 		e.Text, e.Named.ID, e.WithID.Name, byNamePrefix, e.Text, byIDPrefix, e.Text)
 	if e.More > 0 {
-		text += fmt.Sprintf(" (and %d more like that)", e.More)
+		text += fmt.Sprintf(" (and %d more such names)", e.More)
 	}
 	return text
 }
@@ -52,7 +52,7 @@ func (e *Ambiguous) Unwrap() error { return ErrAmbiguous }
 func (s *Service) FindUser(ctx context.Context, text string) (store.User, error) {
 	found, unknown, err := s.find(ctx, []string{text})
 	if err == nil && len(unknown) > 0 {
-		err = fmt.Errorf("%w: no user has the name or the id %q", store.ErrNotFound, text)
+		err = fmt.Errorf("%w: no user has the name or id %q", store.ErrNotFound, text)
 	}
 	if err != nil {
 		return store.User{}, err

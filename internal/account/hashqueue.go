@@ -75,8 +75,8 @@ type waiter struct {
 // The errors for an account, or for unknown origins of a network, that has used its
 // share of the queue. They wrap ErrBusy.
 var (
-	errShare        = fmt.Errorf("%w: the account has its share of the queue", ErrBusy)
-	errNetworkShare = fmt.Errorf("%w: the network has its share of the queue", ErrBusy)
+	errShare        = fmt.Errorf("%w: too many sign-ins of this account are waiting", ErrBusy)
+	errNetworkShare = fmt.Errorf("%w: too many sign-ins from this network are waiting", ErrBusy)
 )
 
 // enter takes a place in the queue. Its error wraps ErrBusy.

@@ -30,10 +30,10 @@ func NormalizeName(text string) (name, key string, err error) {
 	case n == 0:
 		return "", "", InvalidField("name", "must not be empty")
 	case n > longestName:
-		return "", "", InvalidField("name", "must have at most %d characters, this one has %d", longestName, n)
+		return "", "", InvalidField("name", "must have at most %d characters, but has %d", longestName, n)
 	}
 	if !joined(name) {
-		return "", "", InvalidField("name", "must have U+200C and U+200D only where they change how letters join")
+		return "", "", InvalidField("name", "may contain U+200C and U+200D only where they change how letters join")
 	}
 	for _, r := range withoutJoiners(name) {
 		if !visible(r) {
@@ -41,7 +41,7 @@ func NormalizeName(text string) (name, key string, err error) {
 		}
 	}
 	if first, _ := utf8.DecodeRuneInString(name); unicode.Is(unicode.M, first) {
-		return "", "", InvalidField("name", "must not begin with %U, which belongs to the character before it", first)
+		return "", "", InvalidField("name", "must not begin with the combining character %U", first)
 	}
 	return name, nameKey(name), nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
 )
@@ -33,11 +34,11 @@ const (
 func CheckPassword(field, password string, context ...string) error {
 	switch n := len(password); {
 	case n < ShortestPassword:
-		return InvalidField(field, "must have at least %d bytes, this one has %d", ShortestPassword, n)
+		return InvalidField(field, "must have at least %d characters, but has %d", ShortestPassword, utf8.RuneCountInString(password))
 	case n > LongestPassword:
-		return InvalidField(field, "must have at most %d bytes, this one has %d", LongestPassword, n)
+		return InvalidField(field, "must have at most %d bytes, but has %d", LongestPassword, n)
 	case guessable(password, context...):
-		return InvalidField(field, "is easy to guess: it is common, a sequence or a repetition, or made of a name; use several unrelated words, or let a password manager make one")
+		return InvalidField(field, "is easy to guess: it is common, a sequence, a repetition, or based on a name; use several unrelated words, or a password manager")
 	}
 	return nil
 }
@@ -60,7 +61,7 @@ const (
 	mostHashThreads = 16
 )
 
-var errHashForm = errors.New("not a hash of argon2id in PHC form that this version takes")
+var errHashForm = errors.New("not an argon2id hash in the PHC form that this version supports")
 
 // argonHash is a parsed hash.
 type argonHash struct {

@@ -32,10 +32,10 @@ func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, 
 	}
 	switch {
 	case c.IsSelf(userID) && change.Current == nil:
-		return nil, InvalidField("current", "is required to change one's own password")
+		return nil, InvalidField("current", "is required to change your own password")
 	case c.IsSelf(userID):
 	case change.Current != nil:
-		return nil, InvalidField("current", "goes with one's own password only")
+		return nil, InvalidField("current", "is allowed only when you change your own password")
 	default:
 		if err := c.MayChange(u); err != nil {
 			return nil, err
@@ -79,7 +79,7 @@ func (p *PasswordChange) Write(ctx context.Context, tx authz.Tx) error {
 		return err
 	}
 	if u.PasswordHash != p.user.PasswordHash {
-		return fmt.Errorf("%w: the password was changed in the meantime", store.ErrConflict)
+		return fmt.Errorf("%w: the password was changed meanwhile; try again", store.ErrConflict)
 	}
 	if !tx.Caller.IsSelf(u.ID) {
 		if err := tx.Caller.MayChange(u); err != nil {

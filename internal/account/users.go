@@ -104,7 +104,7 @@ func (s *Service) read(ctx context.Context, change wire.UserChange, before store
 	if change.Permissions != nil {
 		for _, p := range *change.Permissions {
 			if !slices.Contains(store.Permissions(), p) {
-				note(InvalidField("permissions", "has %q; there are %q", p, store.Permissions()))
+				note(InvalidField("permissions", "contains %q; valid values are %s", p, oneOf(store.Permissions())))
 			}
 		}
 	}
@@ -283,11 +283,11 @@ func notOwn(change wire.UserChange) error {
 	var wrong Invalid
 	if change.Password != nil {
 		wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "password",
-			Detail: "of your own account needs the current one: use PUT /v1/users/me/password, or the profile page"})
+			Detail: "of your own account can't be changed here; use PUT /v1/users/me/password or the profile page, with the current password"})
 	}
 	if len(change.Email) > 0 {
 		wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "email",
-			Detail: "of your own account is changed by another holder of UserEdit or AdministerSystem"})
+			Detail: "of your own account can't be changed by yourself; another user with UserEdit or AdministerSystem can change it"})
 	}
 	if len(wrong.Fields) > 0 {
 		return &wrong

@@ -27,7 +27,14 @@ type ErrForbidden struct {
 	Permission string
 }
 
-func (e *ErrForbidden) Error() string { return "requires " + e.Permission }
+func (e *ErrForbidden) Error() string { return "requires the " + e.Permission + " " + e.kind() }
+
+func (e *ErrForbidden) kind() string {
+	if slices.Contains(store.Capabilities(), e.Permission) {
+		return "capability"
+	}
+	return "permission"
+}
 
 // Forbidden returns an [ErrForbidden].
 func Forbidden(permission string) error { return &ErrForbidden{Permission: permission} }

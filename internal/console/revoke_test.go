@@ -107,7 +107,7 @@ func TestAmbiguousList(t *testing.T) {
 	s.must(errors.Join(err, db.Close()))
 	p := s.as(s.admin)
 	p.post("/revocations", "scope", "users", "names", victim.ID, "reason", "Offboarding").is(http.StatusUnprocessableEntity).
-		says("is the name of the user "+decoy.ID, "and the id of the user called", "victim")
+		says("it is the name of user "+decoy.ID, "and the id of user", "victim")
 	p.post("/revocations", "scope", "users", "names", "id:"+victim.ID, "reason", "Offboarding").is(http.StatusOK).says("Revoke these sessions?", "1 person", "victim")
 	p.post("/revocations", "scope", "users", "names", "name:"+victim.ID, "reason", "Offboarding").is(http.StatusOK).says("Revoke these sessions?", "1 person", victim.ID)
 }

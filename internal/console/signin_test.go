@@ -128,7 +128,7 @@ func TestSignInRefused(t *testing.T) {
 	p := s.nobody()
 	for _, tt := range []struct{ name, password string }{{"admin", "wrong password!"}, {"nobody", password}, {"", ""}, {"<script>", "x"}} {
 		a := p.post("/sign-in", "username", tt.name, "password", tt.password, "return", "/users").is(http.StatusUnauthorized)
-		a.says("The name or the password is wrong.")
+		a.says("The name or password is wrong.")
 		if a.input("username") != tt.name || a.input("return") != "/users" {
 			t.Errorf("%q came back as %q, to %q", tt.name, a.input("username"), a.input("return"))
 		}

@@ -23,16 +23,16 @@ import (
 
 // What goes wrong with HTTP itself.
 var (
-	ErrInvalid      = errors.New("invalid request")          // 400
-	ErrNoClient     = errors.New("a client must identify")   // 401, challenges with Basic
-	ErrNotFound     = errors.New("not found")                // 404: no such path
-	ErrBadMethod    = errors.New("method not allowed")       // 405
-	ErrTooLarge     = errors.New("the body is too large")    // 413
-	ErrMediaType    = errors.New("unsupported media type")   // 415
-	ErrTooMany      = errors.New("too many at a time")       // 429
-	ErrNeedsIfMatch = errors.New("If-Match is required")     // 428
-	ErrInternal     = errors.New("internal error")           // 500: a defect of ours
-	ErrNotReady     = errors.New("not ready to answer here") // 503
+	ErrInvalid      = errors.New("invalid request")                   // 400
+	ErrNoClient     = errors.New("client authentication is required") // 401, challenges with Basic
+	ErrNotFound     = errors.New("not found")                         // 404: no such path
+	ErrBadMethod    = errors.New("method not allowed")                // 405
+	ErrTooLarge     = errors.New("the request body is too large")     // 413
+	ErrMediaType    = errors.New("unsupported media type")            // 415
+	ErrTooMany      = errors.New("too many at once")                  // 429
+	ErrNeedsIfMatch = errors.New("If-Match is required")              // 428
+	ErrInternal     = errors.New("internal error")                    // 500: a defect of ours
+	ErrNotReady     = errors.New("not ready")                         // 503
 )
 
 // The challenges of a 401.
@@ -166,18 +166,17 @@ func violations(err error) []wire.FieldError {
 	return found
 }
 
-// complete puts fixed words in the place of what is nobody's business, and says
-// when to come again.
+// complete replaces internal details with fixed sentences, and sets Retry-After.
 func (f Fault) complete() Fault {
 	switch {
 	case f.challenge == bearerChallenge:
 		f.Detail = bearer.Describe(token.Reason(f.Code))
 	case f.Status == http.StatusServiceUnavailable:
-		f.Detail = "This cannot be answered at the moment. Try again."
+		f.Detail = "Temporarily unavailable. Try again."
 	case f.Status >= 500:
-		f.Detail = "Something went wrong here. It is in the log, under the id in X-Request-Id."
+		f.Detail = "Internal error. The cause is in the server's log, under the id in X-Request-Id."
 	case f.Code == wire.CodeBadCredentials && f.challenge == bareChallenge:
-		f.Detail = "The name or the password is wrong."
+		f.Detail = "The name or password is wrong."
 	}
 	if f.Status == http.StatusServiceUnavailable || f.Status == http.StatusTooManyRequests {
 		f.RetryAfter = max(time.Second, time.Duration(math.Ceil(f.RetryAfter.Seconds()))*time.Second)

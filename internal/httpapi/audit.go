@@ -48,7 +48,7 @@ func auditFilter(q url.Values) (store.AuditFilter, error) {
 	}
 	if after != "" {
 		if f.Before, err = strconv.ParseInt(after, 10, 64); err != nil || f.Before < 1 {
-			return f, account.InvalidField("cursor", "is not one that this list has given")
+			return f, account.InvalidField("cursor", "is not a cursor of this list")
 		}
 	}
 	if f.From, err = instant(q, "from"); err != nil {
@@ -66,7 +66,7 @@ func instant(q url.Values, name string) (int64, error) {
 	}
 	t, err := time.Parse(time.RFC3339Nano, q.Get(name))
 	if err != nil || t.Year() < 1970 || t.Year() > 9999 {
-		return 0, account.InvalidField(name, "must be an instant, as in 2026-11-23T17:00:00Z")
+		return 0, account.InvalidField(name, "must be a time such as 2026-11-23T17:00:00Z")
 	}
 	return t.UnixMicro(), nil
 }

@@ -127,9 +127,9 @@ func clientCredentials(r *http.Request) (id, secret string, err error) {
 	id, secret, ok := r.BasicAuth()
 	switch {
 	case !ok:
-		return "", "", fmt.Errorf("%w: this call takes a client's id and secret by HTTP Basic", fault.ErrNoClient)
+		return "", "", fmt.Errorf("%w: send a client's id and secret with HTTP Basic authentication", fault.ErrNoClient)
 	case !isClientID(id):
-		return "", "", fmt.Errorf("%w: no client has such an id", account.ErrBadClient)
+		return "", "", fmt.Errorf("%w: no client has this id", account.ErrBadClient)
 	}
 	return id, secret, nil
 }

@@ -62,7 +62,7 @@ func (c *call) answer() error {
 	}
 	most := max(c.route.body, ordinaryBody)
 	if c.r.ContentLength > most && c.route.Pattern != verifyPath {
-		return fmt.Errorf("%w: the most is %d bytes", fault.ErrTooLarge, most)
+		return fmt.Errorf("%w: at most %d bytes are allowed", fault.ErrTooLarge, most)
 	}
 	if !c.route.AnyQuery {
 		q, err := checkQuery(c.r.URL.RawQuery, c.route.Query)
@@ -150,7 +150,7 @@ func (c *call) userID() (string, error) {
 		return c.session.Subject, nil
 	}
 	if !token.ValidSubject(id) {
-		return "", fmt.Errorf("%w: the path names no user", fault.ErrNotFound)
+		return "", fmt.Errorf("%w: the path has no valid user id", fault.ErrNotFound)
 	}
 	return id, nil
 }

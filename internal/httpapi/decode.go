@@ -43,9 +43,9 @@ func decode(r *http.Request, v any, optional bool) error {
 	if err := json.Unmarshal(body, v); err != nil {
 		var wrong *json.UnmarshalTypeError
 		if errors.As(err, &wrong) && wrong.Field != "" {
-			return account.InvalidField(wrong.Field, "must be %s, this is %s", describeType(wrong.Type), article(wrong.Value))
+			return account.InvalidField(wrong.Field, "must be %s, but is %s", describeType(wrong.Type), article(wrong.Value))
 		}
-		return fmt.Errorf("%w: the body is not the JSON object that is expected here", fault.ErrInvalid)
+		return fmt.Errorf("%w: the body is not the expected JSON object", fault.ErrInvalid)
 	}
 	return nil
 }
@@ -61,9 +61,9 @@ func readBody(r *http.Request) ([]byte, error) {
 
 func bodyError(err error) error {
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return fmt.Errorf("%w: the most is %d bytes", fault.ErrTooLarge, tooLarge.Limit)
+		return fmt.Errorf("%w: at most %d bytes are allowed", fault.ErrTooLarge, tooLarge.Limit)
 	}
-	return fmt.Errorf("%w: the body could not be read to its end", fault.ErrInvalid)
+	return fmt.Errorf("%w: the body could not be read completely", fault.ErrInvalid)
 }
 
 // checkJSON returns an error unless data is exactly one JSON object whose members
@@ -78,7 +78,7 @@ func checkJSON(data []byte, t reflect.Type) error {
 	case bytes.TrimLeft(data, " \t\r\n")[0] != '{':
 		return fmt.Errorf("%w: the body is not a JSON object", fault.ErrInvalid)
 	case halfSurrogate(data):
-		return fmt.Errorf("%w: the body has half of a surrogate pair, which is no character", fault.ErrInvalid)
+		return fmt.Errorf("%w: the body contains half of a surrogate pair", fault.ErrInvalid)
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
@@ -89,7 +89,7 @@ func checkJSON(data []byte, t reflect.Type) error {
 // may stand. The JSON is known to be valid.
 func walk(d *json.Decoder, t reflect.Type, path string, depth int) error {
 	if depth > deepest {
-		return fmt.Errorf("%w: the body is nested more than %d deep", fault.ErrInvalid, deepest)
+		return fmt.Errorf("%w: the body is nested more than %d levels deep", fault.ErrInvalid, deepest)
 	}
 	token, err := d.Token()
 	if err != nil {
@@ -107,12 +107,12 @@ func walk(d *json.Decoder, t reflect.Type, path string, depth int) error {
 		_, _ = d.Token() // the end of it
 	case nil:
 		if t != nil && t != rawMessage && t.Kind() != reflect.Pointer {
-			return account.InvalidField(path, "must be %s, this is null", describeType(t))
+			return account.InvalidField(path, "must be %s, but is null", describeType(t))
 		}
 	}
 	// PostgreSQL's TEXT cannot hold it. Passwords are hashed and not kept.
 	if text, ok := token.(string); ok && strings.Contains(text, "\x00") && !isPassword[path] {
-		return account.InvalidField(path, "has a NUL character in it")
+		return account.InvalidField(path, "contains a NUL character")
 	}
 	return nil
 }
@@ -130,14 +130,14 @@ func walkObject(d *json.Decoder, t reflect.Type, path string, depth int) error {
 			here = path + "." + name
 		}
 		if seen[name] {
-			return account.InvalidField(cutName(here), "is there twice")
+			return account.InvalidField(cutName(here), "is given twice")
 		}
 		seen[name] = true
 		var of reflect.Type
 		if members != nil {
 			var known bool
 			if of, known = members[name]; !known {
-				return account.InvalidField(cutName(here), "is not a member that is known here")
+				return account.InvalidField(cutName(here), "is not a known member")
 			}
 		}
 		if err := walk(d, of, here, depth+1); err != nil {
@@ -198,7 +198,7 @@ func describeType(t reflect.Type) string {
 	case reflect.Slice:
 		return "an array"
 	case reflect.Int64:
-		return "a whole number, written without fraction and exponent"
+		return "a whole number without fraction or exponent"
 	}
 	return "an object"
 }

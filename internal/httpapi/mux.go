@@ -68,7 +68,7 @@ func isClean(path string) bool {
 }
 
 func notFound(w http.ResponseWriter, r *http.Request) {
-	fail(w, r, fmt.Errorf("%w: there is nothing at this path", fault.ErrNotFound))
+	fail(w, r, fmt.Errorf("%w: no such path", fault.ErrNotFound))
 }
 
 // methods returns a handler that finds the route by its method. HEAD is answered
@@ -99,7 +99,7 @@ func (a *api) methods(pattern string, routes []*Route) http.Handler {
 		if route == nil {
 			inbound.Of(r).Route = pattern
 			w.Header().Set("Allow", allow)
-			fail(w, r, fmt.Errorf("%w: allowed here: %s", fault.ErrBadMethod, allow))
+			fail(w, r, fmt.Errorf("%w: allowed methods: %s", fault.ErrBadMethod, allow))
 			return
 		}
 		a.serve(route, w, r)

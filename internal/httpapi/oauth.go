@@ -134,11 +134,11 @@ func readForm(r *http.Request) (url.Values, error) {
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
-		return nil, fmt.Errorf("%w: the form cannot be read", fault.ErrInvalid)
+		return nil, fmt.Errorf("%w: the form is malformed", fault.ErrInvalid)
 	}
 	for name, values := range form {
 		if len(values) > 1 {
-			return nil, account.InvalidField(cutName(strings.ToValidUTF8(name, "\ufffd")), "is there twice")
+			return nil, account.InvalidField(cutName(strings.ToValidUTF8(name, "\ufffd")), "is given twice")
 		}
 	}
 	if form.Get("token") == "" {
@@ -175,7 +175,7 @@ func revokeSubject(c *call) error {
 		who = body.Subject
 	}
 	if who == nil || body.SubID != nil && body.Subject != nil {
-		return account.InvalidField("sub_id", "is required, and goes without subject")
+		return account.InvalidField("sub_id", "is required, and subject must not be given")
 	}
 	users, err := c.subjects(who)
 	if err != nil {
@@ -205,10 +205,10 @@ func (c *call) subjects(who *subjectIdentifier) ([]string, error) {
 	}
 	for name, there := range members {
 		if there != slices.Contains(want, name) {
-			return nil, account.InvalidField("sub_id", "of format %s has %s and nothing else", who.Format, strings.Join(want, " and "))
+			return nil, account.InvalidField("sub_id", "of format %s must have exactly the members %s", who.Format, strings.Join(want, " and "))
 		}
 	}
-	unknown := fmt.Errorf("%w: no user is known by that identifier", fault.ErrNotFound)
+	unknown := fmt.Errorf("%w: no user has that identifier", fault.ErrNotFound)
 	id := who.ID
 	switch who.Format {
 	case "email":

@@ -27,16 +27,16 @@ const (
 func checkQuery(raw string, allowed []string) (url.Values, error) {
 	q, err := url.ParseQuery(raw)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the query cannot be read", fault.ErrInvalid)
+		return nil, fmt.Errorf("%w: the query is malformed", fault.ErrInvalid)
 	}
 	for name, values := range q {
 		switch {
 		case !slices.Contains(allowed, name):
-			return nil, account.InvalidField(cutName(strings.ToValidUTF8(name, "\ufffd")), "is not a parameter that is known here")
+			return nil, account.InvalidField(cutName(strings.ToValidUTF8(name, "\ufffd")), "is not a known parameter")
 		case len(values) > 1:
-			return nil, account.InvalidField(name, "is there twice")
+			return nil, account.InvalidField(name, "is given twice")
 		case !utf8.ValidString(values[0]) || strings.ContainsFunc(values[0], unicode.IsControl):
-			return nil, account.InvalidField(name, "has characters that are not text")
+			return nil, account.InvalidField(name, "contains characters that are not text")
 		}
 	}
 	return q, nil
@@ -90,7 +90,7 @@ func position(q url.Values, list string) (string, error) {
 		err = json.Unmarshal(b, &parts)
 	}
 	if err != nil || parts[0] != list || parts[1] == "" || strings.Contains(parts[1], "\x00") {
-		return "", account.InvalidField("cursor", "is not one that this list has given")
+		return "", account.InvalidField("cursor", "is not a cursor of this list")
 	}
 	return parts[1], nil
 }

@@ -76,7 +76,7 @@ func (c *call) resolve(texts []string) ([]string, error) {
 func receipt(c *call) error {
 	epoch, err := strconv.ParseUint(c.r.PathValue("epoch"), 10, 63)
 	if err != nil || epoch == 0 {
-		return fmt.Errorf("%w: the path does not end in an epoch", fault.ErrNotFound)
+		return fmt.Errorf("%w: the path must end in an epoch", fault.ErrNotFound)
 	}
 	wait, done := c.wait()
 	defer done()

@@ -61,7 +61,7 @@ func changeSettings(c *call) error {
 func (c *call) ifMatch() (string, error) {
 	lines := c.r.Header.Values("If-Match")
 	if len(lines) == 0 {
-		return "", fmt.Errorf("%w: read the settings, then send the ETag of that answer as If-Match", fault.ErrNeedsIfMatch)
+		return "", fmt.Errorf("%w: read the settings, then send the ETag of that response as If-Match", fault.ErrNeedsIfMatch)
 	}
 	var tags []string
 	for tag := range list(strings.Join(lines, ",")) {

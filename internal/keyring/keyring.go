@@ -29,7 +29,7 @@ var (
 	// ErrNoKey means that no key may sign at the moment. It passes by itself.
 	ErrNoKey = fmt.Errorf("%w: no signing key is active", store.ErrUnavailable)
 	// ErrWrongKEK means that the key-encryption key does not open the stored keys.
-	ErrWrongKEK = errors.New("the key-encryption key is not the one that sealed the signing keys")
+	ErrWrongKEK = errors.New("wrong key-encryption key: it did not seal the signing keys")
 	// ErrNotNow is wrapped by the errors of calls that the state of a key does not
 	// allow.
 	ErrNotNow = fmt.Errorf("%w: signing key", store.ErrConflict)
@@ -69,7 +69,7 @@ type Ring struct {
 // It writes nothing.
 func Open(ctx context.Context, config Config) (*Ring, error) {
 	if len(config.KEK) != kekSize {
-		return nil, fmt.Errorf("%w: it has %d bytes, and must have %d", ErrInvalidKEK, len(config.KEK), kekSize)
+		return nil, fmt.Errorf("%w: it has %d bytes, want %d", ErrInvalidKEK, len(config.KEK), kekSize)
 	}
 	r := &Ring{config: config, now: config.Now, log: config.Logger, seen: map[string]time.Time{}}
 	if r.now == nil {

@@ -87,7 +87,7 @@ func (r *Ring) update(ctx context.Context, caller authz.Caller, write func(*chan
 	}
 	if err != nil {
 		// It is on disk, and the feed will bring it; nothing is undone by that.
-		r.log.WarnContext(ctx, "the signing keys were changed, but this node could not read them back yet", "error", err)
+		r.log.WarnContext(ctx, "signing keys changed; this node could not read them back yet and tries again", "error", err)
 	}
 	return epoch, nil
 }
@@ -253,7 +253,7 @@ func (c *change) choose(kid string) (store.Key, error) {
 	if kid != "" {
 		k, err := find(c.rows, kid)
 		if err == nil && k.State != store.KeyNext {
-			err = fmt.Errorf("%w %s is %s: only one that is next can be rotated to", ErrNotNow, kid, k.State)
+			err = fmt.Errorf("%w %s is %s; rotate to a key in the state next (`curfew key list`)", ErrNotNow, kid, k.State)
 		}
 		return k, err
 	}
@@ -280,10 +280,10 @@ func (r *Ring) Import(ctx context.Context, caller authz.Caller, kid string, pem 
 	_, err = r.update(ctx, caller, func(c *change) (err error) {
 		for _, k := range c.rows {
 			if k.ID == key.ID() {
-				return fmt.Errorf("%w %s exists already (%s): choose another --kid", ErrNotNow, k.ID, k.State)
+				return fmt.Errorf("%w %s already exists (%s); choose another --kid", ErrNotNow, k.ID, k.State)
 			}
 			if sameKey(k, key) {
-				return fmt.Errorf("%w: this very key is here as %s (%s) already", ErrNotNow, k.ID, k.State)
+				return fmt.Errorf("%w: this key is already imported as %s (%s)", ErrNotNow, k.ID, k.State)
 			}
 		}
 		if row, err = r.newRow(key, store.KeyNext, c.now); err != nil {
@@ -318,7 +318,7 @@ func (r *Ring) Retire(ctx context.Context, caller authz.Caller, kid, reason stri
 			return err
 		}
 		if k.State == store.KeyRetired {
-			return fmt.Errorf("%w %s is retired already", ErrNotNow, kid)
+			return fmt.Errorf("%w %s is already retired", ErrNotNow, kid)
 		}
 		wasActive := k.State == store.KeyActive
 		if err := c.retire(k, wire.ActionKeyRetire, reason); err != nil {
@@ -388,7 +388,7 @@ func (r *Ring) Maintain(ctx context.Context) error {
 				}
 			}
 		}
-		if err := c.takeOver("no key was active"); err != nil {
+		if err := c.takeOver("there was no active key"); err != nil {
 			return err
 		}
 		return c.standBy()
@@ -407,7 +407,7 @@ func (c *change) retireDue(k store.Key, now int64) error {
 		k.RetireAt = due
 		return c.write(k)
 	}
-	return c.retire(k, wire.ActionKeyRetired, "every session that it signed has ended")
+	return c.retire(k, wire.ActionKeyRetired, "all sessions that it signed have ended")
 }
 
 // scheduled reports whether k was rotated to and has been published long enough.

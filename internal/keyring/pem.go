@@ -15,11 +15,11 @@ import (
 func parsePEM(data []byte) (crypto.Signer, error) {
 	block, _ := pem.Decode(data)
 	if block == nil {
-		return nil, fmt.Errorf("%w: no PEM block found: the file must hold -----BEGIN PRIVATE KEY-----", token.ErrWeakKey)
+		return nil, fmt.Errorf("%w: no PEM block found; the file must contain -----BEGIN PRIVATE KEY-----", token.ErrWeakKey)
 	}
 	// Also blocks that are not whole: which of them was meant is not to be guessed.
 	if n := bytes.Count(data, []byte("-----BEGIN ")); n > 1 {
-		return nil, fmt.Errorf("%w: the file holds %d PEM blocks: leave the private key alone in it; openssl pkcs8 -topk8 -nocrypt -in FILE -out NEWFILE does that", token.ErrWeakKey, n)
+		return nil, fmt.Errorf("%w: the file has %d PEM blocks; keep only the private key, for example with: openssl pkcs8 -topk8 -nocrypt -in FILE -out NEWFILE", token.ErrWeakKey, n)
 	}
 	switch block.Type {
 	case "PRIVATE KEY":
@@ -28,13 +28,13 @@ func parsePEM(data []byte) (crypto.Signer, error) {
 	case "ENCRYPTED PRIVATE KEY":
 		return nil, fmt.Errorf("%w: the key is encrypted; decrypt it with: openssl pkcs8 -in FILE -out NEWFILE", token.ErrWeakKey)
 	case "PUBLIC KEY", "CERTIFICATE":
-		return nil, fmt.Errorf("%w: this is a %s: the private key is needed", token.ErrWeakKey, block.Type)
+		return nil, fmt.Errorf("%w: this is a %s; import the private key", token.ErrWeakKey, block.Type)
 	default:
-		return nil, fmt.Errorf("%w: a PEM block of a type that is no private key in PKCS #8", token.ErrWeakKey)
+		return nil, fmt.Errorf("%w: the PEM block is not a private key in PKCS #8", token.ErrWeakKey)
 	}
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the PEM block does not hold a key in PKCS #8", token.ErrWeakKey)
+		return nil, fmt.Errorf("%w: the PEM block has no PKCS #8 key", token.ErrWeakKey)
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {

@@ -35,7 +35,7 @@ func ParseKEK(text string) ([]byte, error) {
 	text = strings.NewReplacer("+", "-", "/", "_").Replace(text)
 	key, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(key) != kekSize {
-		return nil, fmt.Errorf("%w: it must be %d bytes in base64; make one with: openssl rand -base64 %d", ErrInvalidKEK, kekSize, kekSize)
+		return nil, fmt.Errorf("%w: want %d bytes in base64; create one with: openssl rand -base64 %d", ErrInvalidKEK, kekSize, kekSize)
 	}
 	return key, nil
 }
@@ -47,7 +47,7 @@ func LoadOrCreateKEK(path string) ([]byte, error) {
 	key, err := loadKEK(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := createKEK(path); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("making the key-encryption key: %w", err)
+			return nil, fmt.Errorf("create the key-encryption key: %w", err)
 		}
 		key, err = loadKEK(path)
 	}
@@ -58,25 +58,25 @@ func loadKEK(path string) ([]byte, error) {
 	// What is no regular file could wait for a writer or never end: looked at
 	// before it is opened, and again what was opened.
 	if info, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("reading the key-encryption key: %w", err)
+		return nil, fmt.Errorf("read the key-encryption key: %w", err)
 	} else if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: %s is not a file", ErrInvalidKEK, path)
+		return nil, fmt.Errorf("%w: %s is not a regular file", ErrInvalidKEK, path)
 	}
 	f, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
-		return nil, fmt.Errorf("reading the key-encryption key: %w", err)
+		return nil, fmt.Errorf("read the key-encryption key: %w", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("reading the key-encryption key: %w", err)
+		return nil, fmt.Errorf("read the key-encryption key: %w", err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%w: others may read or write %s (mode %04o); if nobody has, chmod 600 it", ErrInvalidKEK, path, info.Mode().Perm())
+		return nil, fmt.Errorf("%w: %s is readable or writable by other users (mode %04o); run chmod 600 on it, and replace the key if it may be compromised", ErrInvalidKEK, path, info.Mode().Perm())
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 1<<10)) // a whole one has 45 bytes
 	if err != nil {
-		return nil, fmt.Errorf("reading the key-encryption key: %w", err)
+		return nil, fmt.Errorf("read the key-encryption key: %w", err)
 	}
 	key, err := ParseKEK(string(text))
 	if err != nil {
@@ -144,12 +144,12 @@ func (r *Ring) unseal(row store.Key) (*token.SigningKey, error) {
 	text, ok := strings.CutPrefix(row.Sealed, sealVersion)
 	sealed, err := base64.RawStdEncoding.DecodeString(text)
 	if !ok || err != nil || len(sealed) < chacha20poly1305.NonceSizeX {
-		return nil, fmt.Errorf("%w: signing key %s is not sealed in a way that this version knows", store.ErrCorrupt, row.ID)
+		return nil, fmt.Errorf("%w: signing key %s is sealed in a format that this version does not support", store.ErrCorrupt, row.ID)
 	}
 	nonce, sealed := sealed[:chacha20poly1305.NonceSizeX], sealed[chacha20poly1305.NonceSizeX:]
 	der, err := r.aead().Open(nil, nonce, sealed, bound(row.ID, row.Algorithm))
 	if err != nil {
-		return nil, fmt.Errorf("%w (key %s): give the one that was used before", ErrWrongKEK, row.ID)
+		return nil, fmt.Errorf("%w (key %s); set the one that was used before", ErrWrongKEK, row.ID)
 	}
 	private, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
@@ -165,7 +165,7 @@ func (r *Ring) unseal(row store.Key) (*token.SigningKey, error) {
 	}
 	public, err := Trusted([]store.Key{row})
 	if err != nil || len(public) != 1 || !public[0].Equal(&key.Key) {
-		return nil, fmt.Errorf("%w: signing key %s is not that of its public key", store.ErrCorrupt, row.ID)
+		return nil, fmt.Errorf("%w: signing key %s does not match its public key", store.ErrCorrupt, row.ID)
 	}
 	return key, nil
 }

@@ -34,7 +34,7 @@ func (c Config) maxSessions() int {
 
 // errSurplus rolls back a transaction that must take the epoch clock first, because
 // it has to end sessions.
-var errSurplus = errors.New("the user has as many sessions as may be")
+var errSurplus = errors.New("the user has the maximum number of sessions")
 
 // keepSignIn stores a session that began with a password. Usually this changes
 // nothing that validators know. If the user has the maximum number of sessions, the
@@ -106,7 +106,7 @@ func (s *Service) keepWithin(ctx context.Context, tx store.Tx, epoch revocation.
 		entries[i] = store.Audit{
 			At: at, Actor: by, Action: wire.ActionRevokeSession, Epoch: epoch, Scope: revocation.KindSession,
 			TargetKind: "session", TargetID: old.ID, TargetName: old.UserID,
-			Reason: fmt.Sprintf("a user has at most %d sessions: the oldest ends when another begins", s.config.maxSessions()),
+			Reason: fmt.Sprintf("a user has at most %d sessions; the oldest ends when a new one starts", s.config.maxSessions()),
 		}
 		if err := tx.EndSession(ctx, old.ID, at); err != nil {
 			return nil, err

@@ -66,7 +66,7 @@ func (g *group) commit(ctx context.Context, c *call) error {
 	case <-c.done:
 		return c.err
 	case <-ctx.Done():
-		return fmt.Errorf("%w: gave up waiting for the commit, which may or may not have happened: %w", store.ErrUnavailable, ctx.Err())
+		return fmt.Errorf("%w: commit not confirmed in time; it may or may not have happened: %w", store.ErrUnavailable, ctx.Err())
 	}
 }
 
@@ -123,9 +123,9 @@ type errUnknownUsers struct{ ids []string }
 
 func (e *errUnknownUsers) Error() string {
 	if len(e.ids) == 1 {
-		return fmt.Sprintf("no user has the id %q", e.ids[0])
+		return fmt.Sprintf("user %q does not exist", e.ids[0])
 	}
-	return fmt.Sprintf("%d of the users do not exist; the first is %q", len(e.ids), e.ids[0])
+	return fmt.Sprintf("%d users do not exist; the first id is %q", len(e.ids), e.ids[0])
 }
 
 func (e *errUnknownUsers) Unwrap() error { return store.ErrNotFound }

@@ -97,7 +97,7 @@ func (s *Service) limitRevoking(ctx context.Context, c account.Caller, userID st
 	}
 	strikes, err := s.take(LimitOthers, by, c.User.ID+" "+userID)
 	if strikes {
-		s.log.WarnContext(ctx, "a user revokes the sessions of another again and again, and is limited: check whether that is wanted, and take the permission away if it is not",
+		s.log.WarnContext(ctx, "revocation limit reached: a user repeatedly revokes another user's sessions; if this is not intended, remove the UserEdit permission",
 			"actor", c.User.ID, "target", userID, "limit", LimitOthers)
 	}
 	return err
@@ -110,7 +110,7 @@ func (s *Service) limitMany(ctx context.Context, c account.Caller) error {
 	}
 	strikes, err := s.take(LimitMany, s.limits.many, c.User.ID)
 	if strikes {
-		s.log.WarnContext(ctx, "a user makes bulk revocations again and again, and is limited", "actor", c.User.ID, "limit", LimitMany)
+		s.log.WarnContext(ctx, "revocation limit reached: a user repeatedly makes bulk revocations; if this is not intended, remove the AdministerSystem permission", "actor", c.User.ID, "limit", LimitMany)
 	}
 	return err
 }

@@ -21,7 +21,7 @@ import (
 func (s *Service) receipt(ctx context.Context, c account.Caller, scope, id, reason string, epoch revocation.Epoch, committed time.Time, wait time.Duration) wire.Receipt {
 	e, err := s.config.View.Enforcement(ctx, epoch, committed, wait)
 	if err != nil {
-		s.log.WarnContext(ctx, "a revocation was committed, but the other nodes could not be asked about it", "epoch", int64(epoch), "error", err)
+		s.log.WarnContext(ctx, "revocation committed; the other nodes' confirmations could not be read", "epoch", int64(epoch), "error", err)
 	}
 	if e.Waiting == nil || !c.Trusted && !c.Can(store.UserEdit) && !c.Can(store.AdministerSystem) {
 		e.Waiting = []string{}
@@ -56,7 +56,7 @@ func (s *Service) Receipt(ctx context.Context, c account.Caller, epoch revocatio
 		return wire.Receipt{}, err
 	}
 	if len(entries) == 0 {
-		return wire.Receipt{}, fmt.Errorf("%w: nothing was revoked at epoch %d", store.ErrNotFound, epoch)
+		return wire.Receipt{}, fmt.Errorf("%w: there is no revocation at epoch %d", store.ErrNotFound, epoch)
 	}
 	first := entries[0]
 	scope, id := string(first.Scope), first.TargetID

@@ -99,7 +99,7 @@ func (s *Service) RevokeSession(ctx context.Context, c account.Caller, userID, s
 		return wire.Receipt{}, err
 	}
 	if !token.ValidSessionID(sid) {
-		return wire.Receipt{}, fmt.Errorf("%w: no session has an id of that form", store.ErrNotFound)
+		return wire.Receipt{}, fmt.Errorf("%w: the session id is malformed", store.ErrNotFound)
 	}
 	if err := s.limitRevoking(ctx, c, userID, true); err != nil {
 		return wire.Receipt{}, err
@@ -128,7 +128,7 @@ func (s *Service) RevokeUser(ctx context.Context, c account.Caller, userID, reas
 		return wire.Receipt{}, err
 	}
 	if keepCurrent && (!c.IsSelf(userID) || c.Session == nil) {
-		return wire.Receipt{}, account.InvalidField("keep_current", "is for one's own sessions only")
+		return wire.Receipt{}, account.InvalidField("keep_current", "is allowed only when you revoke your own sessions")
 	}
 	if err := s.limitRevoking(ctx, c, userID, false); err != nil {
 		return wire.Receipt{}, err
@@ -158,7 +158,7 @@ func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what wire.Re
 		return wire.Receipt{}, err
 	}
 	if what.Scope != "users" && len(what.Users) > 0 {
-		return wire.Receipt{}, account.InvalidField("users", "goes with scope users only")
+		return wire.Receipt{}, account.InvalidField("users", "is allowed only with scope users")
 	}
 	cl := &call{caller: c, need: account.Caller.MayAdminister}
 	add := func(action, kind, id string, scope revocation.Scope) {
@@ -176,7 +176,7 @@ func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what wire.Re
 		slices.Sort(cl.users)
 		cl.users = slices.Compact(cl.users)
 		if n := len(cl.users); n < 1 || n > MaxUsers {
-			return wire.Receipt{}, account.InvalidField("users", "must name 1 to %d users, these are %d", MaxUsers, n)
+			return wire.Receipt{}, account.InvalidField("users", "must contain 1 to %d users, but has %d", MaxUsers, n)
 		}
 		for _, id := range cl.users {
 			add(wire.ActionRevokeUser, "user", id, revocation.User(id))

@@ -15,7 +15,7 @@ import (
 )
 
 // ErrLostRace means that the settings have changed since they were read.
-var ErrLostRace = errors.New("the settings were changed in the meantime")
+var ErrLostRace = errors.New("the settings were changed meanwhile")
 
 // AnyTag is the If-Match value that matches any settings (RFC 9110, section
 // 13.1.1).
@@ -50,7 +50,7 @@ func (s *Service) ChangeSettings(ctx context.Context, c account.Caller, to setti
 			return err
 		}
 		if ifMatch != AnyTag && ifMatch != tag(row.InForce) {
-			return fmt.Errorf("%w: read them again and repeat the change", ErrLostRace)
+			return fmt.Errorf("%w: read the settings again and repeat the change", ErrLostRace)
 		}
 		entry := store.Audit{
 			At: now.UnixMicro(), Actor: tx.Caller.Actor, Action: wire.ActionSettingsChange,
@@ -77,7 +77,7 @@ func (s *Service) ChangeSettings(ctx context.Context, c account.Caller, to setti
 	}
 	s.config.View.Applied(revoked...)
 	if err := s.config.View.AppliedUpTo(ctx, revocation.Epoch(after.Epoch)); err != nil {
-		return fail(fmt.Errorf("%w: the settings are stored, but this node could not read them back: %w", store.ErrUnavailable, err))
+		return fail(fmt.Errorf("%w: settings saved, but this node could not read them back: %w", store.ErrUnavailable, err))
 	}
 	return after, tag(after), nil
 }

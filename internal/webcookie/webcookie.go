@@ -42,7 +42,7 @@ func (j Jar) Read(r *http.Request) (raw string, err error) {
 	case len(found) > 1:
 		return "", fmt.Errorf("%w: %d cookies %s", token.ErrMalformed, len(found), j.Name())
 	case found[0].Quoted:
-		return "", fmt.Errorf("%w: cookie %s is in quotes, which nobody has set it with", token.ErrMalformed, j.Name())
+		return "", fmt.Errorf("%w: cookie %s is in quotes, but Curfew sets it without", token.ErrMalformed, j.Name())
 	}
 	return found[0].Value, nil
 }
