@@ -283,11 +283,11 @@ func notOwn(change wire.UserChange) error {
 	var wrong Invalid
 	if change.Password != nil {
 		wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "password",
-			Detail: "of your own account can't be changed here; use PUT /v1/users/me/password or the profile page, with the current password"})
+			Detail: "can't be changed here for your own account; use PUT /v1/users/me/password or the profile page, with the current password"})
 	}
 	if len(change.Email) > 0 {
 		wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "email",
-			Detail: "of your own account can't be changed by yourself; another user with UserEdit or AdministerSystem can change it"})
+			Detail: "can't be changed on your own account; another user with UserEdit or AdministerSystem can change it"})
 	}
 	if len(wrong.Fields) > 0 {
 		return &wrong

@@ -159,7 +159,7 @@ func TestKeys(t *testing.T) {
 	if s.reason(raw) != "" {
 		t.Error("a rotation has ended a session")
 	}
-	p.get("/keys/retire?kid="+old.ID()).is(http.StatusOK).says("2 live sessions of 2 people end at once", "This includes your own session")
+	p.get("/keys/retire?kid="+old.ID()).is(http.StatusOK).says("This ends 2 live sessions of 2 people.", "This includes your own session")
 	p.post("/keys/retire", "kid", old.ID()).is(http.StatusUnprocessableEntity).says("Enter a short reason")
 	p.post("/keys/retire", "kid", "none", "reason", "Key lost").is(http.StatusNotFound)
 	p.post("/keys/retire", "kid", old.ID(), "reason", "Key compromised").to("/sign-in")
@@ -230,8 +230,8 @@ func TestOverview(t *testing.T) {
 	s.issue(other, false)
 	s.issue(other, true)
 	a := p.get("/").is(http.StatusOK)
-	a.says("3 live sessions", "2 people signed in", "0 validators follow", "node.test:1", "This one", "up to date", "asked the store just now", "This node’s view", "revoked", "The session was revoked.", "12"+"\u202f"+"345",
-		"Requests arrive by way of 10.1.2.3, which is not in --trusted-proxies", "start the server with --trusted-proxies 10.1.2.3")
+	a.says("3 live sessions", "2 people signed in", "0 followers", "node.test:1", "This one", "up to date", "last read the database just now", "This node’s view", "revoked", "The session was revoked.", "12"+"\u202f"+"345",
+		"Requests arrive through 10.1.2.3, which is not in --trusted-proxies", "start the server with --trusted-proxies 10.1.2.3")
 	for _, want := range []string{
 		`aria-label="Sign-ins in the last hour: 4 in all, at most 4 in one minute."`,
 		`aria-label="Revocations in the last week: 1 in all, at most 1 in one 3 hours."`,

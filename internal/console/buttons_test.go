@@ -199,7 +199,7 @@ func (w *window) buttonsOfBulk(t *testing.T, h *house) {
 	w.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{list}))
 	w.click("input[value='Role change']")
 	w.follow("form[action='/revocations'] button")
-	w.says("Nobody has this name", "Nobody Known", "of 2 people", "Correct the list")
+	w.says("1 name of the list belongs to no user", "Nobody Known", "of 2 people", "Correct the list")
 	if !h.accepts(one) || !h.accepts(two) {
 		t.Error("checking has revoked")
 	}
@@ -240,14 +240,14 @@ func TestTenThousandNames(t *testing.T) {
 	w.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{list}))
 	w.click("input[value='Offboarding']")
 	w.follow("form[action='/revocations'] button")
-	w.says("These are 10\u202f001 names; one revocation takes at most 10\u202f000.")
+	w.says("The list has 10\u202f001 names. One revocation can have at most 10\u202f000.")
 	if err := os.WriteFile(list, []byte(names.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.fill("#names", " ")
 	w.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{list}))
 	w.follow("form[action='/revocations'] button")
-	w.says("of 10\u202f000 people: all of them at once, or none.")
+	w.says("of 10\u202f000 people, in one step: all or none.")
 	w.follow("form.confirm .actions button")
 	w.says("The sessions of 10\u202f000 people", "In force everywhere")
 	var epochs, users int

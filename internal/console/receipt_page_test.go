@@ -58,7 +58,7 @@ func TestTimeZones(t *testing.T) {
 	w := h.open(t, look{})
 	w.as("admin")
 	w.visit(fmt.Sprintf("/revocations/%d", h.epoch))
-	w.says(at.In(india).Format("2 January 2006 at 15:04:05.000000")+" GMT+5:30", "Times are those of Asia/")
+	w.says(at.In(india).Format("2 January 2006 at 15:04:05.000000")+" GMT+5:30", "Times are in Asia/")
 	w = h.open(t, look{noScript: true})
 	w.as("admin")
 	w.visit(fmt.Sprintf("/revocations/%d", h.epoch))

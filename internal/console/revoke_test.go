@@ -148,7 +148,7 @@ func TestRevokeMany(t *testing.T) {
 		{"no name", []string{"scope", "users", "names", " \n ", "reason", "Offboarding"}, "Enter at least one name"},
 		{"no reason", []string{"scope", "users", "names", "ada"}, "Enter a short reason"},
 		{"no scope", []string{"names", "ada", "reason", "Offboarding"}, "Choose whose sessions to revoke."},
-		{"nobody known", []string{"scope", "users", "names", "eve\nmallory", "reason", "Offboarding"}, "Nobody here has any of these names."},
+		{"nobody known", []string{"scope", "users", "names", "eve\nmallory", "reason", "Offboarding"}, "No user has any of these names."},
 		{"too many", []string{"scope", "users", "reason", "Offboarding"}, "10 001 names"},
 	} {
 		file := ""
@@ -163,7 +163,7 @@ func TestRevokeMany(t *testing.T) {
 		}
 	}
 	a := p.upload("\xef\xbb\xbfBOB\r\nnobody\r\n", "scope", "users", "names", "ada\n"+ada.ID+"\n ada ", "reason", "Other", "note", "a test").is(http.StatusOK)
-	a.says("Nobody has this name", "nobody", "This ends 3 live sessions of 2 people", "Ada", "Bob", "Revoke the sessions of the 2 people found", "Correct the list")
+	a.says("1 name of the list belongs to no user", "nobody", "This ends 3 live sessions of 2 people", "Ada", "Bob", "Revoke the sessions of the 2 people found", "Correct the list")
 	for _, raw := range sessions {
 		if s.reason(raw) != "" {
 			t.Fatal("checking has revoked")
@@ -182,7 +182,7 @@ func TestRevokeMany(t *testing.T) {
 	}
 	// All or none.
 	fresh := s.issue(ada, false)
-	p.post("/revocations/confirmed", "scope", "users", "ids", ada.ID+"\ngone", "reason", "Offboarding").is(http.StatusUnprocessableEntity).says("Nothing was revoked: 1 user of these is no longer there")
+	p.post("/revocations/confirmed", "scope", "users", "ids", ada.ID+"\ngone", "reason", "Offboarding").is(http.StatusUnprocessableEntity).says("Nothing was revoked: 1 user of the list no longer exists")
 	if s.reason(fresh) != "" {
 		t.Error("revoked nevertheless")
 	}

@@ -172,7 +172,7 @@ func TestSignInOverSession(t *testing.T) {
 	s := open(t)
 	p := s.as(s.user("other"))
 	old := p.token
-	p.get("/sign-in").is(http.StatusOK).says("You are signed in as other. Signing in anew ends that session.")
+	p.get("/sign-in").is(http.StatusOK).says("You are signed in as other. Signing in again ends that session.")
 	p.post("/sign-in", "username", "admin", "password", "wrong password!").is(http.StatusUnauthorized)
 	if s.reason(old) != "" {
 		t.Fatal("an attempt that failed has ended the session")
@@ -217,7 +217,7 @@ func TestSignInLeadsNowhereElse(t *testing.T) {
 	}
 	// A host that forward auth trusts, by way of a page of ours.
 	a := s.nobody().post("/sign-in", "username", "admin", "password", password, "return", "http://app.test/inbox?x=y").is(http.StatusOK)
-	if a.says("Go on"); !strings.Contains(a.body, `href="http://app.test/inbox?x=y"`) || len(a.cookies) != 1 {
+	if a.says("Continue"); !strings.Contains(a.body, `href="http://app.test/inbox?x=y"`) || len(a.cookies) != 1 {
 		t.Errorf("cookies %v, links %v", a.cookies, a.hrefs())
 	}
 }

@@ -33,7 +33,7 @@ func TestUsers(t *testing.T) {
 		t.Errorf("%d users on all pages, want 122", seen)
 	}
 	p.get("/users?search=person+01").is(http.StatusOK).says("Person 010", "Person 019").saysNot("Person 020", "Next page")
-	p.get("/users?search=ZO%C3%8B").is(http.StatusOK).says("Nobody’s name or email begins with “ ZOË ”")
+	p.get("/users?search=ZO%C3%8B").is(http.StatusOK).says("No user’s name, email or ID begins with “ ZOË ”")
 	p.get("/users?search=ZOE").is(http.StatusOK).says("zoe")
 	if a := p.get("/users?search=admin"); !strings.Contains(a.text(), "AdministerSystem") {
 		t.Error("the list does not show permissions")
@@ -99,11 +99,11 @@ func TestChangeUser(t *testing.T) {
 	}
 	// Nobody is locked out for good.
 	own := "/users/" + s.admin.ID
-	p.post(own + "/disable").is(http.StatusUnprocessableEntity).says("the last administrator")
-	p.post(own + "/permissions").is(http.StatusUnprocessableEntity).says("the last administrator")
-	p.get(own).is(http.StatusOK).says("change your password on your profile")
+	p.post(own + "/disable").is(http.StatusUnprocessableEntity).says("the last enabled administrator")
+	p.post(own + "/permissions").is(http.StatusUnprocessableEntity).says("the last enabled administrator")
+	p.get(own).is(http.StatusOK).says("Change your password on your profile")
 	p.post(own+"/password", "new", "twelve bytes or more").to("/profile")
-	p.post(own, "name", "admin", "email", "thief@example.com").is(http.StatusUnprocessableEntity).says("Of your own account is changed by another holder")
+	p.post(own, "name", "admin", "email", "thief@example.com").is(http.StatusUnprocessableEntity).says("Can't be changed on your own account")
 	p.get(p.post(own, "name", "root", "email", "").to(own).location).is(http.StatusOK).says("Saved.", "Another administrator can change your email")
 	p.get("/users/nobody").is(http.StatusNotFound)
 	p.get("/users/..%2F..").is(http.StatusNotFound)

@@ -119,7 +119,7 @@ func TestWalkRevokeMyOwn(t *testing.T) {
 		elsewhere = h.signIn("Grace Hopper", safari, true)
 		w.visit("/profile")
 		w.confirmed("a[href='/profile/revoke']", func(string) {
-			w.says("This ends 2 sessions of yours, on every device, this one included: you are signed out here too.")
+			w.says("This ends 2 sessions of yours, on every device, including this one. You are signed out here too.")
 		})
 		w.at("/sign-in")
 		w.says("You have signed out everywhere")

@@ -100,7 +100,7 @@ func TestPlot(t *testing.T) {
 	if s := stood("Live sessions", in, nil); s.Figure != 0 || len(s.Bars) != 0 {
 		t.Errorf("%+v", s)
 	}
-	if s := undrawn("Live sessions", in, 12_345); s.Figure != 12_345 || len(s.Bars) != 0 || s.Words != "Live sessions in the last hour: 12\u202f345 now; there are too many to draw in time." {
+	if s := undrawn("Live sessions", in, 12_345); s.Figure != 12_345 || len(s.Bars) != 0 || s.Words != "Live sessions in the last hour: 12\u202f345 now; too many to draw." {
 		t.Errorf("%+v", s)
 	}
 	for i, want := range []bar{{6, 62, 5, 2, 1}, {12, 0, 5, 64, 1000}, {18, 32, 5, 32, 500}} {

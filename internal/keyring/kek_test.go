@@ -75,7 +75,7 @@ func TestKEKFileThatIsRefused(t *testing.T) {
 	text := base64.StdEncoding.EncodeToString(kek)
 	for what, mode := range map[string]fs.FileMode{
 		"group may read":    0o640,
-		"readable or writable by other users":   0o604,
+		"others may read":   0o604,
 		"group may write":   0o620,
 		"others may write":  0o602,
 		"all may everybody": 0o777,
