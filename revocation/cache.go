@@ -18,7 +18,7 @@ const DefaultCapacity = 1_000_000
 
 // ErrUnavailable is returned when a partial cache cannot determine whether a
 // session was revoked. It never means that the session was not revoked.
-var ErrUnavailable = errors.New("revocation: cannot tell whether the session was revoked")
+var ErrUnavailable = errors.New("revocation: the session's revocation status is unknown")
 
 // Answer is the knowledge of a [Source] about one session.
 type Answer struct {
@@ -342,5 +342,5 @@ func (c *Cache) Stats() Stats {
 // errBehind is the error for an answer that does not include the changes applied
 // before the call.
 func errBehind(asOf, high Epoch) error {
-	return fmt.Errorf("%w: the source answered as of %d, but %d had been applied here before it was asked", ErrUnavailable, asOf, high)
+	return fmt.Errorf("%w: the source answered as of %d, but %d was already applied before the request", ErrUnavailable, asOf, high)
 }

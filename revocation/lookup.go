@@ -58,7 +58,7 @@ func (c *Cache) Ask(ctx context.Context, user, session string, rememberMe bool) 
 		before, _ = c.Known(user, session, rememberMe)
 		return max(before, f.answer.User, f.answer.Session), f.generation, nil
 	}
-	return 0, 0, fmt.Errorf("%w: it changed %d times while the source was asked", ErrUnavailable, lookupTries)
+	return 0, 0, fmt.Errorf("%w: it changed %d times during the lookup", ErrUnavailable, lookupTries)
 }
 
 // join returns the pending flight for key, or starts one.
@@ -69,7 +69,7 @@ func (c *Cache) join(key flightKey) (*flight, error) {
 		return f, nil
 	}
 	if c.config.Source == nil {
-		return nil, fmt.Errorf("%w: the cache is partial and has no source to ask", ErrUnavailable)
+		return nil, fmt.Errorf("%w: the cache is partial and has no source", ErrUnavailable)
 	}
 	if c.closed {
 		return nil, fmt.Errorf("%w: the cache is closed", ErrUnavailable)

@@ -123,15 +123,15 @@ func (s Settings) Violations(minimum time.Duration) []Violation {
 		case d%time.Second != 0:
 			add(field, "%v is not a whole number of seconds", d)
 		case d < minimum:
-			add(field, "%d is too short: the least is %d", Seconds(d), Seconds(minimum))
+			add(field, "%d is too short; the minimum is %d", Seconds(d), Seconds(minimum))
 		case d > LongestDuration:
-			add(field, "%d is too long: the most is %d (400 days)", Seconds(d), Seconds(LongestDuration))
+			add(field, "%d is too long; the maximum is %d (400 days)", Seconds(d), Seconds(LongestDuration))
 		}
 	}
 	check(FieldSessionTimeout, s.SessionTimeout)
 	check(FieldMaximumSessionDuration, s.MaximumSessionDuration)
 	if s.MaximumSessionDuration < s.SessionTimeout {
-		add(FieldMaximumSessionDuration, "%d is shorter than the session timeout of %d: make it at least as long",
+		add(FieldMaximumSessionDuration, "%d is shorter than the session timeout of %d; make it at least as long",
 			Seconds(s.MaximumSessionDuration), Seconds(s.SessionTimeout))
 	}
 	return vs

@@ -50,11 +50,11 @@ type Outcome string
 
 // The outcomes of a rule.
 const (
-	Holds         Outcome = "holds"
-	Fails         Outcome = "fails"
-	DoesNotApply  Outcome = "does not apply"
-	CannotBeTold  Outcome = "cannot be told"  // the outcome is unknown: the store cannot be reached now
-	NotLookedInto Outcome = "not looked into" // not checked: an earlier rule failed that this rule depends on
+	Holds        Outcome = "holds"
+	Fails        Outcome = "fails"
+	DoesNotApply Outcome = "does not apply"
+	Unknown      Outcome = "unknown"     // the store cannot be reached now
+	NotChecked   Outcome = "not checked" // an earlier rule failed that this rule depends on
 )
 
 // Left returns how long the token stays valid if nothing changes; zero if it is not
@@ -113,7 +113,7 @@ func (v *Validator) Explain(ctx context.Context, raw string) Explanation {
 		if claimsErr == nil {
 			claimsErr = p.session.checkValues()
 		}
-		x.decided("claims", claimsErr, "all there, of the right types and in range")
+		x.decided("claims", claimsErr, "all present, of the right types and in range")
 	}
 	x.Proven = x.proven()
 	x.times(claimsErr == nil)
@@ -133,7 +133,7 @@ func (x *explainer) add(f Finding) { x.Findings = append(x.Findings, f) }
 
 func (x *explainer) last() *Finding { return &x.Findings[len(x.Findings)-1] }
 
-func (x *explainer) skipped(rule string) { x.add(Finding{Rule: rule, Outcome: NotLookedInto}) }
+func (x *explainer) skipped(rule string) { x.add(Finding{Rule: rule, Outcome: NotChecked}) }
 
 // decided adds the finding of a rule with the result err, and returns err.
 func (x *explainer) decided(rule string, err error, detail string) error {
@@ -141,7 +141,7 @@ func (x *explainer) decided(rule string, err error, detail string) error {
 	case err == nil:
 		x.add(Finding{Rule: rule, Outcome: Holds, Detail: detail})
 	case reason == ErrUnavailable:
-		x.add(Finding{Rule: rule, Outcome: CannotBeTold, Reason: reason, Detail: err.Error()})
+		x.add(Finding{Rule: rule, Outcome: Unknown, Reason: reason, Detail: err.Error()})
 	default:
 		x.add(Finding{Rule: rule, Outcome: Fails, Reason: reason, Detail: err.Error()})
 	}
@@ -169,7 +169,7 @@ func (x *explainer) key(p *parsed, headerRead bool) *Key {
 			return nil
 		}
 	case x.Verdict == ErrUnavailable:
-		_ = x.decided("key", fmt.Errorf("%w: no key with this ID is known, but there may be one by now", ErrUnavailable), "")
+		_ = x.decided("key", fmt.Errorf("%w: no key with this ID is known; a newer key set can't be read now", ErrUnavailable), "")
 	default:
 		_ = x.decided("key", fmt.Errorf("%w: no key with this ID is trusted", ErrUnknownKey), "")
 	}
@@ -210,7 +210,7 @@ func (x *explainer) times(read bool) {
 		f := Finding{Rule: string(r.reason), Outcome: Holds}
 		switch {
 		case !read:
-			f.Outcome = NotLookedInto
+			f.Outcome = NotChecked
 		case !r.applies(x.Session):
 			f.Outcome, f.Detail = DoesNotApply, "remember me"
 		default:
@@ -255,11 +255,11 @@ func (x *explainer) revocations(read bool) {
 			}
 			switch {
 			case !asked:
-				f.Outcome, f.Detail = NotLookedInto, "the cache does not know, and the token does not prove enough to ask for it"
+				f.Outcome, f.Detail = NotChecked, "not in the cache, and the store is not asked for a token that isn't proven"
 				x.add(f)
 				continue
 			case failure != nil:
-				f.Outcome, f.Reason, f.Detail = CannotBeTold, ErrUnavailable, failure.Error()
+				f.Outcome, f.Reason, f.Detail = Unknown, ErrUnavailable, failure.Error()
 				x.add(f)
 				continue
 			}
@@ -267,9 +267,9 @@ func (x *explainer) revocations(read bool) {
 				before = answer // evicted again already: use the maximum of all scopes
 			}
 		}
-		f.Detail = fmt.Sprintf("the session is from %s, and this was never revoked", s.Epoch)
+		f.Detail = fmt.Sprintf("the session's epoch is %s, and there is no such revocation", s.Epoch)
 		if before > 0 {
-			f.Detail = fmt.Sprintf("the session is from %s, and those from before %s are revoked", s.Epoch, before)
+			f.Detail = fmt.Sprintf("the session's epoch is %s, and sessions before %s are revoked", s.Epoch, before)
 		}
 		if s.Epoch < before {
 			f.Outcome, f.Reason = Fails, ErrRevoked
@@ -281,18 +281,18 @@ func (x *explainer) revocations(read bool) {
 // view adds how current the state is.
 func (x *explainer) view(read bool) {
 	view := x.v.config.View
-	f := Finding{Rule: "view", Outcome: Holds, Detail: fmt.Sprintf("every change up to %s is known", view.Epoch())}
+	f := Finding{Rule: "view", Outcome: Holds, Detail: fmt.Sprintf("has all changes up to %s", view.Epoch())}
 	switch {
 	case !view.Trusted(x.v.now()):
-		f.Outcome, f.Reason = CannotBeTold, ErrUnavailable
-		f.Detail += ", but the lease has run out"
+		f.Outcome, f.Reason = Unknown, ErrUnavailable
+		f.Detail += ", but the lease has expired"
 	case read && x.Session.Epoch > view.Epoch():
-		f.Detail += fmt.Sprintf(", and the token says that it is from %s", x.Session.Epoch)
+		f.Detail += fmt.Sprintf(", and the token's epoch is %s", x.Session.Epoch)
 		switch {
 		case !x.Proven: // it did not make the view catch up
-			f.Outcome = NotLookedInto
+			f.Outcome = NotChecked
 		case x.Verdict == ErrUnavailable:
-			f.Outcome, f.Reason = CannotBeTold, ErrUnavailable
+			f.Outcome, f.Reason = Unknown, ErrUnavailable
 		default:
 			f.Outcome, f.Reason = Fails, ErrMalformed
 		}

@@ -35,10 +35,10 @@ func consistent(t *testing.T, name string, x token.Explanation, want token.Reaso
 		if want == "" && f.Outcome != token.Holds && f.Outcome != token.DoesNotApply {
 			t.Errorf("%s: the token is good, but %+v", name, f)
 		}
-		if fails := f.Outcome == token.Fails || f.Outcome == token.CannotBeTold; fails != (f.Reason != "") {
+		if fails := f.Outcome == token.Fails || f.Outcome == token.Unknown; fails != (f.Reason != "") {
 			t.Errorf("%s: %+v", name, f)
 		}
-		if f.Outcome != token.NotLookedInto && f.Detail == "" {
+		if f.Outcome != token.NotChecked && f.Detail == "" {
 			t.Errorf("%s: no detail in %+v", name, f)
 		}
 		if f.Left < 0 || f.Left > 0 && f.Outcome != token.Holds {
@@ -80,9 +80,9 @@ func outcomes(x token.Explanation) string {
 // All rules are looked at, not only the first that fails.
 func TestExplainShowsEverything(t *testing.T) {
 	const ordinary = "revoked remembered does not apply"
-	const nothingRead = "issuer not looked into, audience not looked into, claims "
-	const nothingDecided = "not_yet_valid not looked into, maximum_duration not looked into, idle_timeout not looked into, expired not looked into, " +
-		"revoked everyone not looked into, revoked remembered not looked into, revoked user not looked into, revoked session not looked into"
+	const nothingRead = "issuer not checked, audience not checked, claims "
+	const nothingDecided = "not_yet_valid not checked, maximum_duration not checked, idle_timeout not checked, expired not checked, " +
+		"revoked everyone not checked, revoked remembered not checked, revoked user not checked, revoked session not checked"
 	for _, test := range []struct {
 		name   string
 		raw    func(*tokentest.Issuer) string
@@ -114,19 +114,19 @@ func TestExplainShowsEverything(t *testing.T) {
 			raw := must(token.Mint(must(tokentest.NewKey(token.ES256)), i.Session("ann")))
 			i.Revoke(revocation.User("ann"))
 			return raw
-		}, false, "key fails, signature not looked into, revoked remembered does not apply, revoked user fails"},
+		}, false, "key fails, signature not checked, revoked remembered does not apply, revoked user fails"},
 		{"a stranger's, ahead of the store's clock", func(i *tokentest.Issuer) string {
 			return must(token.Mint(must(tokentest.NewKey(token.ES256)), i.Session("ann", func(s *token.Session) { s.Epoch++ })))
-		}, false, "key fails, signature not looked into, " + ordinary + ", view not looked into"},
+		}, false, "key fails, signature not checked, " + ordinary + ", view not checked"},
 		{"tampered with, of another issuer", func(i *tokentest.Issuer) string {
 			return i.Token("ann", func(s *token.Session) { s.Issuer += "/" }) + "AAAA"
 		}, false, "signature fails, issuer fails, " + ordinary},
 		{"typ JWT, expired", func(i *tokentest.Issuer) string {
 			return i.Sign(token.ES256, `{"alg":"ES256","kid":"k","typ":"JWT"}`, string(must(token.WriteClaims(i.Session("ann", func(s *token.Session) { s.ExpiresAt = 1 })))))
-		}, false, "header fails, key not looked into, signature not looked into, expired fails, " + ordinary},
+		}, false, "header fails, key not checked, signature not checked, expired fails, " + ordinary},
 		{"alg of another key", func(i *tokentest.Issuer) string {
 			return i.Sign(token.ES256, `{"alg":"EdDSA","kid":"`+i.Key(token.ES256).ID()+`","typ":"session+jwt"}`, string(must(token.WriteClaims(i.Session("ann")))))
-		}, false, "key fails, signature not looked into, " + ordinary},
+		}, false, "key fails, signature not checked, " + ordinary},
 		{"a claim out of range", func(i *tokentest.Issuer) string {
 			return i.Sign(token.ES256, string(token.WriteHeader(&i.Key(token.ES256).Key)), strings.Replace(string(must(token.WriteClaims(i.Session("ann")))), `"ann"`, `"me"`, 1))
 		}, false, "claims fails, " + nothingDecided},
@@ -134,7 +134,7 @@ func TestExplainShowsEverything(t *testing.T) {
 			return i.Sign(token.ES256, string(token.WriteHeader(&i.Key(token.ES256).Key)), `{"iss":1}`)
 		}, false, nothingRead + "fails, " + nothingDecided},
 		{"no token", func(*tokentest.Issuer) string { return "x" }, false,
-			"form fails, header not looked into, key not looked into, signature not looked into, " + nothingRead + "not looked into, " + nothingDecided},
+			"form fails, header not checked, key not checked, signature not checked, " + nothingRead + "not checked, " + nothingDecided},
 		{"ahead of the store's clock", func(i *tokentest.Issuer) string {
 			return i.Token("ann", func(s *token.Session) { s.Epoch++ })
 		}, true, ordinary + ", view fails"},
@@ -215,7 +215,7 @@ func TestExplainWithAPartialCache(t *testing.T) {
 		forged := must(token.Mint(must(tokentest.NewKey(token.ES256)), issuer.Session("ann")))
 		x := v.Explain(t.Context(), forged)
 		consistent(t, "forged", x, token.ErrUnknownKey)
-		if got := outcomes(x); !strings.Contains(got, "revoked user not looked into") || asked != 0 {
+		if got := outcomes(x); !strings.Contains(got, "revoked user not checked") || asked != 0 {
 			t.Errorf("forged: asked %d times; %s", asked, got)
 		}
 		x = v.Explain(t.Context(), issuer.Token("ann"))
@@ -235,7 +235,7 @@ func TestExplainWithAPartialCache(t *testing.T) {
 		failure = errors.New("the store is gone")
 		x = v.Explain(t.Context(), issuer.Token("bob"))
 		consistent(t, "nobody to ask", x, token.ErrUnavailable)
-		if got := outcomes(x); !strings.Contains(got, "revoked user cannot be told") {
+		if got := outcomes(x); !strings.Contains(got, "revoked user unknown") {
 			t.Errorf("nobody to ask: %s", got)
 		}
 	}
@@ -248,12 +248,12 @@ func TestExplainWithoutALease(t *testing.T) {
 	issuer.View.SetCatchUp(func(context.Context) error { return errors.New("the store is gone") })
 	x := v.Explain(t.Context(), issuer.Token("ann"))
 	consistent(t, "no lease", x, token.ErrUnavailable)
-	if got, want := outcomes(x), "revoked remembered does not apply, view cannot be told"; got != want {
+	if got, want := outcomes(x), "revoked remembered does not apply, view unknown"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	x = v.Explain(t.Context(), must(token.Mint(must(tokentest.NewKey(token.ES256)), issuer.Session("ann"))))
 	consistent(t, "no lease, unknown key", x, token.ErrUnavailable)
-	if got := outcomes(x); !strings.HasPrefix(got, "key cannot be told, signature not looked into") {
+	if got := outcomes(x); !strings.HasPrefix(got, "key unknown, signature not checked") {
 		t.Errorf("%s", got)
 	}
 }
@@ -270,7 +270,7 @@ func TestExplainWhileTheStoreIsGone(t *testing.T) {
 		issuer.View.SetCatchUp(func(context.Context) error { return errors.New("the store is gone") })
 		x := issuer.Validator().Explain(t.Context(), raw(issuer))
 		consistent(t, name, x, token.ErrUnavailable)
-		if got := outcomes(x); !strings.Contains(got, name+" cannot be told") {
+		if got := outcomes(x); !strings.Contains(got, name+" unknown") {
 			t.Errorf("%s: %s", name, got)
 		}
 	}

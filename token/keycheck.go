@@ -51,7 +51,7 @@ func checkEd25519(p ed25519.PublicKey) error {
 		return fmt.Errorf("%w: an Ed25519 public key has %d bytes, this one has %d", ErrWeakKey, ed25519.PublicKeySize, len(p))
 	}
 	if smallOrder(p) {
-		return fmt.Errorf("%w: anybody can sign for this Ed25519 public key: it is a point of small order", ErrWeakKey)
+		return fmt.Errorf("%w: this Ed25519 public key is a point of small order, so signatures can be forged without the private key", ErrWeakKey)
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ var (
 			return int64(s.latest()) > now+settings.Seconds(Leeway)
 		},
 		numbers: func(s *Session, _ *settings.InForce, at time.Time) string {
-			return fmt.Sprintf("dated %s, and it is %s here", rfc3339(s.latest()), at.UTC().Format(time.RFC3339))
+			return fmt.Sprintf("dated %s, and this machine's clock shows %s", rfc3339(s.latest()), at.UTC().Format(time.RFC3339))
 		},
 		end: func(*Session, *settings.InForce) UnixTime { return 0 },
 	}

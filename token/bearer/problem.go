@@ -13,17 +13,17 @@ import (
 // section 3). They are fixed: they never repeat the client's input.
 var sentences = map[token.Reason]string{
 	token.ErrMissing:         "No token was sent. Sign in and send the token in the Authorization header.",
-	token.ErrMalformed:       "The token is malformed.",
-	token.ErrUnknownKey:      "The token was signed with a key that is not known here, or no longer trusted. Sign in again.",
-	token.ErrBadSignature:    "The signature of the token does not verify.",
-	token.ErrWrongIssuer:     "The token is from another issuer.",
-	token.ErrWrongAudience:   "The token is for another audience.",
-	token.ErrNotYetValid:     "The token is dated in the future. A clock is wrong.",
+	token.ErrMalformed:       "The token is malformed. Sign in again.",
+	token.ErrUnknownKey:      "The token was signed with a key that is unknown or no longer trusted. Sign in again.",
+	token.ErrBadSignature:    "The token's signature is wrong. Sign in again.",
+	token.ErrWrongIssuer:     "The token is from another issuer. Sign in to this one.",
+	token.ErrWrongAudience:   "The token is for another audience. Sign in to this service.",
+	token.ErrNotYetValid:     "The token is dated in the future. A server's clock is wrong: check that all clocks are synchronized.",
 	token.ErrExpired:         "The token has expired. Refresh the session in time, or sign in again.",
-	token.ErrIdleTimeout:     "The session has timed out for lack of activity. Sign in again.",
-	token.ErrMaximumDuration: "The session has reached its maximum duration. Sign in again.",
+	token.ErrIdleTimeout:     "The session timed out for lack of activity. Sign in again.",
+	token.ErrMaximumDuration: "The session reached the maximum session duration. Sign in again.",
 	token.ErrRevoked:         "The session was revoked. Sign in again.",
-	token.ErrUnavailable:     "Whether the session is still good cannot be told at the moment. Try again.",
+	token.ErrUnavailable:     "The session's status can't be determined right now. Try again.",
 }
 
 // Describe returns a sentence for display that explains reason. An unknown reason

@@ -18,18 +18,18 @@ import (
 // Errors for a server's answer. Returned errors wrap them and say what to do.
 var (
 	// ErrCredentials means that the server does not know the client or the secret.
-	ErrCredentials = errors.New("the client's credentials were refused")
+	ErrCredentials = errors.New("the server refused the client's credentials")
 	// ErrForbidden means that the client lacks the capability "follow".
-	ErrForbidden = errors.New("the client may not follow")
+	ErrForbidden = errors.New("the client lacks the follow capability")
 	// ErrAudience means that the installation does not have the audience.
-	ErrAudience = errors.New("the server issues nothing for this audience")
+	ErrAudience = errors.New("the server does not issue tokens for this audience")
 	// ErrIssuer means that the server's issuer is not the one of its first answer.
-	ErrIssuer = errors.New("the server has another issuer than before")
+	ErrIssuer = errors.New("the server's issuer has changed")
 	// ErrClosed means that the follower is closed.
 	ErrClosed = errors.New("the follower is closed")
 
-	errStartOver = errors.New("the server's store is behind: it was restored from a backup")
-	errNotCurfew = errors.New("this is not an answer of a Curfew server")
+	errStartOver = errors.New("the server's database was restored from a backup")
+	errNotCurfew = errors.New("not a response of a Curfew server")
 )
 
 // The maximum sizes of an answer in bytes. A page has about 10 000 revocations; an
@@ -117,7 +117,7 @@ func (f *Follower) get(ctx context.Context, server *url.URL, path string, query 
 	return body, nil
 }
 
-var errSilent = errors.New("the server has gone silent")
+var errSilent = errors.New("the server stopped responding")
 
 // shorten removes the URL that net/http puts before its errors, and returns
 // errSilent instead of a cancellation.
@@ -158,11 +158,11 @@ func (f *Follower) refused(status int, body []byte) error {
 	case status == http.StatusUnauthorized:
 		return fmt.Errorf("%w: check ClientID (%q) and ClientSecret; `curfew client list` shows the clients", ErrCredentials, f.config.ClientID)
 	case status == http.StatusForbidden:
-		return fmt.Errorf("%w: client %q needs the capability \"follow\" (curfew client add NAME --can follow)", ErrForbidden, f.config.ClientID)
+		return fmt.Errorf("%w: client %q requires the follow capability (curfew client add NAME --can follow)", ErrForbidden, f.config.ClientID)
 	case status == http.StatusGone && p.Code == wire.CodeStartOver:
 		return errStartOver
 	case status == http.StatusNotFound && p.Code == "":
-		return fmt.Errorf("%w (404): is this the address of one, without a path?", errNotCurfew)
+		return fmt.Errorf("%w (404); check the server's URL, which must have no path", errNotCurfew)
 	case p.Code == "":
 		return fmt.Errorf("%w: status %d", errNotCurfew, status)
 	}
@@ -205,7 +205,7 @@ func (f *Follower) LookUp(ctx context.Context, user, session string) (revocation
 	}
 	left := time.Duration(min(doc.LeaseMS, longestGrant.Milliseconds()))*time.Millisecond - f.now().Sub(sent)
 	if left <= 0 {
-		return revocation.Answer{}, 0, errors.New("the answer came after its lease had run out")
+		return revocation.Answer{}, 0, errors.New("the answer arrived after its lease had expired")
 	}
 	return revocation.Answer{User: revocation.Epoch(doc.User), Session: revocation.Epoch(doc.Session), AsOf: revocation.Epoch(doc.Epoch)}, left, nil
 }

@@ -104,13 +104,13 @@ func (f *Follower) note(server *url.URL, err error) {
 	was := f.failed.Load()
 	if err == nil {
 		if was != nil {
-			f.log.Info("the server answers again", "server", server.Host, "epoch", int64(f.Epoch()))
+			f.log.Info("server reachable again", "server", server.Host, "epoch", int64(f.Epoch()))
 		}
 		f.failed.Store(nil)
 		return
 	}
 	if was == nil || was.err.Error() != err.Error() {
-		f.log.Warn("the server cannot be followed; checks go on until the lease ends", "server", server.Host, "error", err)
+		f.log.Warn("server unreachable; sessions are validated from memory until the lease ends, then refused as unavailable", "server", server.Host, "error", err)
 	}
 	f.failed.Store(&failure{f.now(), err})
 }
@@ -152,11 +152,11 @@ func (f *Follower) round(ctx context.Context, server *url.URL, wait, patience ti
 func (a *answer) fits(position revocation.Epoch) error {
 	switch {
 	case a.more && a.epoch <= position:
-		return fmt.Errorf("%w: it goes in circles", errNotCurfew)
+		return fmt.Errorf("%w: the pages repeat", errNotCurfew)
 	case a.more:
 		return nil
 	case a.epoch < position:
-		return fmt.Errorf("%w: its epoch is below the one it was asked for", errNotCurfew)
+		return fmt.Errorf("%w: its epoch is below the requested one", errNotCurfew)
 	case a.lease <= 0:
 		return fmt.Errorf("%w: it grants no lease", errNotCurfew)
 	}

@@ -43,7 +43,7 @@ func (f *Follower) loadSnapshot() {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		f.log.Warn("the snapshot file is not used; everything is fetched from the server", "file", f.config.SnapshotFile, "error", err)
+		f.log.Warn("snapshot file not used; reading everything from the server", "file", f.config.SnapshotFile, "error", err)
 	}
 }
 
@@ -79,7 +79,7 @@ func (f *Follower) saveSnapshot() error {
 	err := f.writeSnapshot()
 	if err != nil {
 		err = fmt.Errorf("follower: writing the snapshot file: %w", err)
-		f.log.Warn("the snapshot file could not be written", "file", f.config.SnapshotFile, "error", err)
+		f.log.Warn("snapshot file not written; the next start reads everything from the server", "file", f.config.SnapshotFile, "error", err)
 	}
 	f.event(Event{Kind: SavedFile, Err: err})
 	return err
@@ -102,7 +102,7 @@ func readSnapshot(name string, key []byte) (*answer, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > longestSnapshot {
-		return nil, fmt.Errorf("%w: no regular file of a fitting size", errSnapshot)
+		return nil, fmt.Errorf("%w: not a regular file, or too large", errSnapshot)
 	}
 	data, err := io.ReadAll(file)
 	if err != nil {
@@ -111,11 +111,11 @@ func readSnapshot(name string, key []byte) (*answer, error) {
 	const sumLength = 2*sha256.Size + 1 // in hexadecimal, with a line feed
 	body, ok := bytes.CutPrefix(data, []byte(snapshotTitle))
 	if !ok || len(body) < sumLength {
-		return nil, fmt.Errorf("%w: it does not begin or end like one", errSnapshot)
+		return nil, fmt.Errorf("%w: it has no snapshot header or trailer", errSnapshot)
 	}
 	body, sum := body[:len(body)-sumLength], body[len(body)-sumLength:]
 	if !hmac.Equal(sum, checksum(key, body)) {
-		return nil, fmt.Errorf("%w: the checksum is wrong: it was changed, cut short, or written with another secret", errSnapshot)
+		return nil, fmt.Errorf("%w: wrong checksum: the file was changed, truncated, or written with another secret", errSnapshot)
 	}
 	return decode(body)
 }

@@ -143,10 +143,10 @@ func (f *Follower) applySharedLocked(a *answer) error {
 
 func (f *Follower) checkInstallation(a *answer) error {
 	if was := f.issuer.Load(); was != nil && *was != a.issuer {
-		return fmt.Errorf("%w: %q, and it was %q: start the program again if that is right", ErrIssuer, a.issuer, *was)
+		return fmt.Errorf("%w: to %q from %q; if this is intended, restart the program", ErrIssuer, a.issuer, *was)
 	}
 	if want := f.config.Audience; want != "" && !slices.Contains(a.audience, want) {
-		return fmt.Errorf("%w: it issues for %q, and Config.Audience is %q", ErrAudience, a.audience, want)
+		return fmt.Errorf("%w: it issues for %q, but Config.Audience is %q", ErrAudience, a.audience, want)
 	}
 	return nil
 }
@@ -203,7 +203,7 @@ func (f *Follower) startOver(history int, server string) {
 		s.log = &changelog.Log{}
 	}
 	f.distrustLocked()
-	f.log.Error("the server's store was restored from a backup: starting over; nothing is accepted until everything has come again", "server", server)
+	f.log.Error("the server's database was restored from a backup; no session is accepted until everything has been read again", "server", server)
 	f.event(Event{Kind: StartedOver, Server: server})
 }
 
