@@ -65,7 +65,7 @@ func TestInstall(t *testing.T) {
 	if err == nil {
 		t.Fatal("another issuer and audience were taken")
 	}
-	for _, want := range []string{`--issuer is "https://a.example"`, `--audience is "b", "c"`, `made with "http://127.0.0.1:8420"`} {
+	for _, want := range []string{`--issuer is "https://a.example"`, `--audience is "b", "c"`, `created with "http://127.0.0.1:8420"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v should say %s", err, want)
 		}

@@ -100,11 +100,11 @@ func TestPasswordsThatAreRefused(t *testing.T) {
 		member bool   // it is about the member
 		wrong  string // code of the answer to a sign-in
 	}{
-		{"none", `""`, "at least 12 bytes", true, "bad_credentials"},
-		{"1 byte", `"x"`, "at least 12 bytes, this one has 1", true, "bad_credentials"},
-		{"11 bytes", quote(strings.Repeat("x", 11)), "at least 12 bytes, this one has 11", true, "bad_credentials"},
-		{"1025 bytes", quote(strings.Repeat("x", 1025)), "at most 1024 bytes, this one has 1025", true, "bad_credentials"},
-		{"1025 bytes in 513 characters", quote("x" + strings.Repeat("é", 512)), "at most 1024 bytes, this one has 1025", true, "bad_credentials"},
+		{"none", `""`, "at least 12 characters", true, "bad_credentials"},
+		{"1 byte", `"x"`, "at least 12 characters, but has 1", true, "bad_credentials"},
+		{"11 bytes", quote(strings.Repeat("x", 11)), "at least 12 characters, but has 11", true, "bad_credentials"},
+		{"1025 bytes", quote(strings.Repeat("x", 1025)), "at most 1024 bytes, but has 1025", true, "bad_credentials"},
+		{"1025 bytes in 513 characters", quote("x" + strings.Repeat("é", 512)), "at most 1024 bytes, but has 1025", true, "bad_credentials"},
 		{"60 KiB", quote(strings.Repeat("x", 60<<10)), "at most 1024 bytes", true, "bad_credentials"},
 		{"a byte that is no text", "\"twelve bytes\xff\"", "not valid UTF-8", false, "invalid_request"},
 		{"overlong UTF-8", "\"twelve bytes\xc0\x80\"", "not valid UTF-8", false, "invalid_request"},

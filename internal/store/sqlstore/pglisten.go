@@ -44,11 +44,11 @@ func (l *pgListener) run(ctx context.Context, wake func()) {
 		switch event {
 		case pq.ListenerEventDisconnected, pq.ListenerEventConnectionAttemptFailed:
 			if ctx.Err() == nil && l.echoes.setLost(true) {
-				l.logger.Warn("the connection on which PostgreSQL tells of changes is lost; looking every second meanwhile", "error", err)
+				l.logger.Warn("change notifications from PostgreSQL interrupted; polling for changes every second until they are back", "error", err)
 			}
 		case pq.ListenerEventConnected, pq.ListenerEventReconnected:
 			if l.echoes.setLost(false) {
-				l.logger.Info("PostgreSQL tells of changes again")
+				l.logger.Info("change notifications from PostgreSQL restored")
 			}
 		}
 	}
