@@ -15,8 +15,9 @@ import (
 )
 
 // Users returns a page of the users whose name or email begins with search, by
-// name, and first of all the user with that id; "id:…" finds the id alone, "name:…"
-// no id. cursor is what the page before returned as next. next is "" at the end.
+// name. A user whose id is search comes first. "id:…" finds only that id, and
+// "name:…" finds no id. cursor is the next of the previous page. next is "" at the
+// end.
 func (s *Service) Users(ctx context.Context, c Caller, search, cursor string, limit int) (users []store.User, next string, err error) {
 	if err := c.MayEditUsers(); err != nil {
 		return nil, "", err

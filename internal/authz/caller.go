@@ -70,7 +70,7 @@ type Caller struct {
 // Can reports whether the caller is a user whose session carries the permission.
 func (c Caller) Can(permission string) bool { return c.User.Has(permission) }
 
-// IsSelf reports whether the caller is the user with the id given.
+// IsSelf reports whether the caller is the user with the given id.
 func (c Caller) IsSelf(userID string) bool { return c.User != nil && c.User.ID == userID }
 
 // A Need is what a call requires of its caller. It returns nil if the caller has
@@ -106,8 +106,7 @@ func (c Caller) MayChange(u store.User) error {
 	return nil
 }
 
-// MayRevoke requires that the sessions are the caller's own, or what MayEditUsers
-// requires.
+// MayRevoke requires the caller's own sessions, or the permissions of MayEditUsers.
 func (c Caller) MayRevoke(userID string) error {
 	if c.IsSelf(userID) {
 		return nil
@@ -132,9 +131,9 @@ func (c Caller) MayContinue() error {
 	return token.ErrMissing
 }
 
-// HasSecret reports whether a secret with the hash given is valid for the client
-// at now. The secret before the last works until OldSecretUntil. The comparison
-// takes the same time whatever the hashes are.
+// HasSecret reports whether a secret with the given hash is valid for the client at
+// now. The previous secret is valid until OldSecretUntil. The comparison takes the
+// same time for all hashes.
 func HasSecret(client store.Client, hash string, now time.Time) bool {
 	same := func(stored string) bool {
 		return stored != "" && subtle.ConstantTimeCompare([]byte(hash), []byte(stored)) == 1

@@ -42,10 +42,10 @@ type Tx struct {
 	SigningKeys []store.Key
 }
 
-// Update runs write in one transaction, as store.Store.Update does, for a change
-// of shared state. It advances the epoch clock, whose lock orders the transaction
-// among all revocations, decides the caller, and calls write only if the caller
-// may continue and has what is needed. Else nothing is written, and the error is
+// Update runs write in one transaction, as store.Store.Update does, for a change of
+// shared state. It advances the epoch clock, whose lock orders the transaction
+// among all revocations, and decides the caller. It calls write only if the caller
+// may continue and satisfies need. Otherwise nothing is written, and the error is
 // the one that a new request would get.
 func (s *Store) Update(ctx context.Context, c Caller, need Need, write func(Tx) error) error {
 	return s.raw.Update(ctx, func(tx store.Tx) error {

@@ -39,9 +39,9 @@ func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe 
 	return issued, nil
 }
 
-// Issue begins a session for a user whom the calling client has authenticated
-// itself. A user who does not exist is created, without a password. A disabled
-// user is a conflict. A session that a client begins never carries a permission.
+// Issue begins a session for a user whom the calling client has authenticated. It
+// creates a missing user, without a password. A disabled user is a conflict. A
+// session created by a client never carries a permission.
 func (s *Service) Issue(ctx context.Context, c account.Caller, userID string, rememberMe bool, from account.Origin) (Issued, error) {
 	need := func(c account.Caller) error { return c.MayUse(store.Issue) }
 	if err := need(c); err != nil {

@@ -43,7 +43,7 @@ type group struct {
 
 	mu      sync.Mutex
 	waiting []*call
-	busy    bool // a goroutine is committing; it takes what is waiting before it ends
+	busy    bool // a goroutine is committing; it takes all waiting calls before it ends
 }
 
 const (
@@ -212,7 +212,7 @@ func decide(b *authz.Batch, c *call) error {
 	return err
 }
 
-// check reports whether what the call is about exists.
+// check returns an error if a row that the call requires does not exist.
 func check(ctx context.Context, b *authz.Batch, c *call) error {
 	var unknown []string
 	for _, id := range c.users {
