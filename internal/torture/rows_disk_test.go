@@ -69,7 +69,7 @@ func TestDiskFull(t *testing.T) {
 		if since.IsZero() {
 			since = time.Now()
 		}
-		if !over {
+		if !over && full["revocations"] < 100 { // an administrator's revocations are limited: 600 at once
 			over = revoke("victim")
 		}
 		if want := map[bool]string{false: "", true: "revoked"}[over]; c.verify(node, victim) != want {
