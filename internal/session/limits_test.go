@@ -47,7 +47,7 @@ func TestWritesAreLimited(t *testing.T) {
 		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	})
 	admin, editor, ann := n.person("root", store.AdministerSystem), n.person("editor", store.UserEdit), n.person("ann")
-	asAdmin, asEditor, asAnn := n.as(admin), n.as(editor), n.as(ann)
+	asEditor, asAnn := n.as(editor), n.as(ann)
 	ctx := t.Context()
 
 	refreshed := asAnn.Session
@@ -106,7 +106,7 @@ func TestWritesAreLimited(t *testing.T) {
 		t.Errorf("%d warnings about one thing", warnings())
 	}
 	// Meanwhile root signs in, and takes the permission away.
-	asAdmin = n.as(admin)
+	asAdmin := n.as(admin)
 	asSecond := n.as(n.person("editor2", store.UserEdit))
 	if err := revoke(asSecond, ann.ID)(); err != nil {
 		t.Errorf("another actor, another target: %v", err)
