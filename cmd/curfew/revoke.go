@@ -130,7 +130,7 @@ func (r *revoking) printReceipt(receipt wire.Receipt) error {
 	e := receipt.Enforcement
 	t := newTable(r.stdout)
 	t.row("revoked", what)
-	t.row("begun before", receipt.RevokedBefore)
+	t.row("started before", receipt.RevokedBefore)
 	t.row("epoch", fmt.Sprint(receipt.Epoch))
 	if receipt.Reason != "" {
 		t.row("reason", receipt.Reason)

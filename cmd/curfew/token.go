@@ -157,7 +157,7 @@ func (c *cli) printExplanation(ctx context.Context, t *app.Tools, e token.Explan
 		}
 		out.row("user", user)
 		out.row("session", s.ID)
-		out.row("began", date(s.IssuedAt.Time()))
+		out.row("started", date(s.IssuedAt.Time()))
 		out.row("last refresh", date(s.LastRefresh.Time()))
 		out.row("remember me", yesNo(s.RememberMe))
 		out.row("expires", date(s.ExpiresAt.Time()))

@@ -16,14 +16,14 @@ var (
 	// write that ends so may have happened or not.
 	ErrUnavailable = errors.New("the store is unavailable")
 	ErrNewerSchema = errors.New("the database was written by a newer version of Curfew")
-	ErrOlderSchema = errors.New("the database is to be brought up to date")
+	ErrOlderSchema = errors.New("the database must be migrated")
 	ErrForeign     = errors.New("the database is not Curfew's")
 	ErrCorrupt     = errors.New("the database is damaged")
 	ErrLocked      = errors.New("the database is locked by another process")
 	// ErrDisk: the disk takes no writes, since it is full or fails; what it holds
 	// can be read all the same. Comes with ErrUnavailable, and from SQLite alone: a
 	// database of one server, where whoever writes meets the same disk.
-	ErrDisk = errors.New("the disk takes no writes")
+	ErrDisk = errors.New("the disk is not writable")
 )
 
 // Store is a database. It is safe for concurrent use.

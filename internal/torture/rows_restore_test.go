@@ -124,7 +124,7 @@ func TestRestoredUnderNodes(t *testing.T) {
 	for _, n := range c.Nodes {
 		n.Kill()
 		log := n.log.String()
-		said = said || strings.Contains(log, "the store was restored from a backup") && strings.Contains(log, "revoke everyone")
+		said = said || strings.Contains(log, "the database was restored from a backup") && strings.Contains(log, "revoke everyone")
 		if err := n.Start(); err != nil {
 			t.Fatal(err)
 		}

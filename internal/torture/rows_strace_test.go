@@ -243,7 +243,7 @@ func (w *diskWorld) goesOnAsEver() {
 // noticed reads the log of the node, which has ended: what the disk refused is in it.
 func (w *diskWorld) noticed() {
 	w.t.Helper()
-	n := strings.Count(w.node.log.String(), "the disk takes no writes")
+	n := strings.Count(w.node.log.String(), "the disk is not writable")
 	w.t.Logf("%d requests were refused because of the disk", n)
 	if w.unaffected == (n > 0) {
 		w.t.Errorf("%d requests were refused because of the disk; want none: %v\n%s", n, w.unaffected, w.node.Log())

@@ -113,7 +113,7 @@ func backupSQLite(ctx context.Context, path, file string) error {
 }
 
 func errExists(file string) error {
-	return fmt.Errorf("%s: %w: the file exists, and a backup replaces none; choose another name", file, store.ErrConflict)
+	return fmt.Errorf("%s: %w: the file already exists; choose another name", file, store.ErrConflict)
 }
 
 // vacuumInto copies the last committed state of a database into an empty file.

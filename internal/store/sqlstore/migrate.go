@@ -38,9 +38,9 @@ func checkSchema(version int64) error {
 	}
 	switch {
 	case version > newest:
-		return fmt.Errorf("%w: its schema is %d, and this program knows schemas up to %d; use the newer program", store.ErrNewerSchema, version, newest)
+		return fmt.Errorf("%w: its schema version is %d, and this program supports up to %d; use the newer version of Curfew", store.ErrNewerSchema, version, newest)
 	case version < newest:
-		return fmt.Errorf("%w: its schema is %d, and this program needs %d; start `curfew serve` of this version first, which brings it up to date",
+		return fmt.Errorf("%w: its schema version is %d, and this program requires %d; start `curfew serve` of this version first, which migrates it",
 			store.ErrOlderSchema, version, newest)
 	}
 	return nil

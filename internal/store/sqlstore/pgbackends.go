@@ -11,7 +11,7 @@ import (
 )
 
 // errNoBackend means that every backend of a pool is in use or has not ended.
-var errNoBackend = errors.New("every connection of this node is in use, or was given up and has not ended on the server yet")
+var errNoBackend = errors.New("all database connections of this node are in use, or closed here and not yet ended on the server")
 
 // backends limits the server processes of one pool. A PostgreSQL process outlives a
 // connection that was cut: a commit that waits for a standby reads nothing and

@@ -23,8 +23,8 @@ const (
 )
 
 var (
-	errListenLost = errors.New("the connection on which PostgreSQL announces changes is lost; changes by other nodes are noticed by polling, within a second")
-	errNoEcho     = errors.New("PostgreSQL's notifications do not come back to this node; changes by other nodes are noticed by polling, within a second")
+	errListenLost = errors.New("change notifications from PostgreSQL interrupted; this node polls for changes every second")
+	errNoEcho     = errors.New("PostgreSQL's change notifications do not reach this node; it polls for changes every second; check for a connection pooler and set --database-listen")
 )
 
 // echoes is a listener's state of its own notifications.

@@ -125,7 +125,7 @@ func (s *Store) notify(ctx context.Context, payload string) error {
 func parsePostgres(text string) (config pq.Config, dsn string, err error) {
 	u, err := url.Parse(text)
 	if err != nil {
-		return pq.Config{}, "", errors.New("the address of the database is not a URL: write postgres://USER:PASSWORD@HOST/DATABASE, with %-escapes where a password has special characters")
+		return pq.Config{}, "", errors.New("the address of the database is not a URL; use postgres://USER:PASSWORD@HOST/DATABASE, with %-escapes where a password has special characters")
 	}
 	query := u.Query()
 	if seconds, err := strconv.Atoi(query.Get("connect_timeout")); err != nil || seconds <= 0 || seconds > 2 {
@@ -259,7 +259,7 @@ const preludePostgres = `
 	CREATE SEQUENCE IF NOT EXISTS audit_ids`
 
 // errToDo means that the schema must be created or migrated.
-var errToDo = errors.New("the schema is to be made")
+var errToDo = errors.New("the schema does not exist yet")
 
 // checkPostgres checks whether a database is Curfew's and has the newest schema.
 func checkPostgres(ctx context.Context, db *sql.DB, create bool) error {
@@ -274,13 +274,13 @@ func checkPostgres(ctx context.Context, db *sql.DB, create bool) error {
 	case err != nil:
 		return err
 	case encoding != "UTF8":
-		return fmt.Errorf("%w: its encoding is %s and must be UTF8; make one with: createdb --encoding=UTF8 --template=template0 NAME", store.ErrForeign, encoding)
+		return fmt.Errorf("%w: its encoding is %s and must be UTF8; create one with: createdb --encoding=UTF8 --template=template0 NAME", store.ErrForeign, encoding)
 	case !ours && others > 0:
-		return fmt.Errorf("%w: it has tables of another program and none of Curfew; give Curfew a database of its own: createdb NAME", store.ErrForeign)
+		return fmt.Errorf("%w: it has tables of another program and none of Curfew; use a separate database for Curfew: createdb NAME", store.ErrForeign)
 	case !ours && !create:
-		return fmt.Errorf("%w: the database is empty; start `curfew serve` first, which makes the tables", store.ErrNotFound)
+		return fmt.Errorf("%w: the database is empty; start `curfew serve` first, which creates the tables", store.ErrNotFound)
 	case standby && create:
-		return fmt.Errorf("%w: the server is a standby, which cannot be written to; name the primary, or all servers with ?target_session_attrs=read-write", store.ErrUnavailable)
+		return fmt.Errorf("%w: the server is a read-only standby; use the primary, or all servers with ?target_session_attrs=read-write", store.ErrUnavailable)
 	case !ours:
 		return errToDo
 	}

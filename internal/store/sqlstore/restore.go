@@ -62,7 +62,7 @@ func Restore(ctx context.Context, r Restoring) error {
 	case sameFile(r.From, there):
 		return at(fmt.Errorf("%w: this is the backup itself", store.ErrConflict))
 	case r.Keep == "" && !r.Replace:
-		return at(fmt.Errorf("%w: there is a database, and it would be lost; move it away, or say that it may be replaced", store.ErrConflict))
+		return at(fmt.Errorf("%w: a database exists and would be lost; move it away, or allow that it is replaced (--replace)", store.ErrConflict))
 	}
 	var hold *holding
 	if there != nil {
@@ -105,9 +105,9 @@ func keep(path, name string) error {
 		switch {
 		case err == nil, suffix != "" && errors.Is(err, fs.ErrNotExist):
 		case errors.Is(err, fs.ErrExist):
-			return fmt.Errorf("%w: it was to be kept as %s, which is there already", store.ErrConflict, name)
+			return fmt.Errorf("%w: keep it as %s: that file already exists; move it away, or allow that it is replaced (--replace)", store.ErrConflict, name)
 		default:
-			return fmt.Errorf("%w: keep it as %s: %w; move it away, or say that it may be replaced", store.ErrUnavailable, name, errors.Unwrap(err))
+			return fmt.Errorf("%w: keep it as %s: %w; move it away, or allow that it is replaced (--replace)", store.ErrUnavailable, name, errors.Unwrap(err))
 		}
 	}
 	return nil

@@ -73,7 +73,7 @@ func durable() url.Values {
 func openSQLite(ctx context.Context, path string, c Config) (store.Store, error) {
 	opened := func(err error) error { return fmt.Errorf("%s: %w", path, err) }
 	if path == "" {
-		return nil, errors.New("sqlite: takes the path of a file, as in sqlite:curfew.db")
+		return nil, errors.New("sqlite: requires the path of a file, such as sqlite:curfew.db")
 	}
 	for tries := 0; ; tries++ {
 		before, err := existingFile(path)

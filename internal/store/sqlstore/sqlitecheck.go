@@ -18,14 +18,14 @@ import (
 // sqliteHeader is the length of the header of every SQLite database.
 const sqliteHeader = 100
 
-var errNotSQLite = errors.New("the file is not an SQLite database, or it is damaged where it begins; if there should be one, restore a backup with `curfew restore`")
+var errNotSQLite = errors.New("the file is not an SQLite database, or its header is damaged; if it should be one, restore a backup with `curfew restore`")
 
 // existingFile checks the file without opening it.
 func existingFile(path string) (fs.FileInfo, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%w: there is no database here; start `curfew serve` first, which makes one", store.ErrNotFound)
+		return nil, fmt.Errorf("%w: there is no database here; start `curfew serve` first, which creates one", store.ErrNotFound)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", store.ErrUnavailable, errors.Unwrap(err))
 	case info.IsDir():
@@ -33,7 +33,7 @@ func existingFile(path string) (fs.FileInfo, error) {
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%w: it is not a regular file", store.ErrForeign)
 	case info.Size() == 0:
-		return nil, fmt.Errorf("%w: the file is empty; if nothing was ever in it, remove it and start `curfew serve`, which makes a new one; else restore a backup",
+		return nil, fmt.Errorf("%w: the file is empty; if it never had data, delete it and start `curfew serve`, which creates a new one; otherwise restore a backup",
 			store.ErrForeign)
 	case info.Size() < sqliteHeader:
 		return nil, fmt.Errorf("%w: %w", store.ErrForeign, errNotSQLite)
@@ -74,7 +74,7 @@ func checkSQLite(ctx context.Context, path string, depth int) error {
 		return fail(err)
 	}
 	if id != applicationID {
-		return fmt.Errorf("%w: the file is an SQLite database of another program; give Curfew a file of its own", store.ErrForeign)
+		return fmt.Errorf("%w: the file is an SQLite database of another program; use a separate file for Curfew", store.ErrForeign)
 	}
 	if err := wholePages(ctx, db, path); err != nil {
 		return err
