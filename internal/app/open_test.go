@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 
@@ -191,4 +193,41 @@ func TestOpenConnectionsEndBeforeTheReceipt(t *testing.T) {
 	check("all after three more", func(string) bool { return true }, (users-5)*each, 5*each)
 	revoke(0, "/v1/revocations", `{"scope":"everyone","reason":"test"}`)
 	check("everyone", func(string) bool { return true }, 0, users*each)
+}
+
+// An edge answers the event stream too, and says at once that a session has ended,
+// though it has no database.
+func TestEventStreamAtAnEdge(t *testing.T) {
+	cfg := serverConfig(t)
+	cfg.AdminPassword = "correct horse battery staple"
+	server, _ := runApp(t, cfg, Options{})
+	url := "http://" + server.Addr().String()
+	var admin issuedSession
+	call(t, "POST", url+"/v1/sessions", func(*http.Request) {}, `{"username":"admin","password":"correct horse battery staple"}`, http.StatusCreated, &admin)
+	asAdmin := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+admin.Token) }
+	var client newClient
+	call(t, "POST", url+"/v1/clients", asAdmin, `{"name":"edge","capabilities":["follow"]}`, http.StatusCreated, &client)
+	edge := runEdge(t, client.ID, client.Secret, url)
+
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+edge.Addr().String()+"/v1/session/events", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asAdmin(r)
+	got, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Body.Close()
+	if got.StatusCode != http.StatusOK {
+		t.Fatalf("opening the stream: %d", got.StatusCode)
+	}
+	call(t, "DELETE", url+"/v1/session", asAdmin, "", http.StatusNoContent, nil)
+	text, err := io.ReadAll(got.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(string(text), "event: ended\ndata: {\"code\":\"revoked\"}\n\n") {
+		t.Errorf("the stream says %q", text)
+	}
 }
