@@ -62,8 +62,8 @@ func TestBehindPooler(t *testing.T) {
 			} else {
 				metric = "curfew_store_notifications 0\n"
 				await.Until(t, "two notifications are missed", func() bool { return len(ready()) > 0 })
-				if warnings := ready(); len(warnings) != 1 || !strings.Contains(warnings[0], "polling") {
-					t.Errorf("readyz warns %q, want once, about polling", warnings)
+				if warnings := ready(); len(warnings) != 1 || !strings.Contains(warnings[0], "polls") {
+					t.Errorf("readyz warns %q, want once, that it polls", warnings)
 				}
 			}
 			if warned := strings.Contains(log.String(), "set --database-listen"); warned == c.listen {
