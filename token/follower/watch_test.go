@@ -70,10 +70,12 @@ func TestWatchAndTheFollowersLease(t *testing.T) {
 			fail(w, http.StatusServiceUnavailable, "unavailable")
 			return true
 		})
-		left := f.Status().LeaseLeft
-		time.Sleep(left - time.Millisecond)
-		synctest.Wait()
-		wantCause(t, "before the lease ends", strict, nil)
+		// A question that was under way may still bring a lease.
+		for left := f.Status().LeaseLeft; left > time.Millisecond; left = f.Status().LeaseLeft {
+			time.Sleep(left - time.Millisecond)
+			synctest.Wait()
+			wantCause(t, "before the lease ends", strict, nil)
+		}
 		time.Sleep(time.Second)
 		synctest.Wait()
 		wantCause(t, "after the lease", strict, token.ErrUnavailable)

@@ -212,7 +212,7 @@ func TestNotificationsThatDoNotComeBack(t *testing.T) {
 				return
 			}
 			await.Until(t, "two notifications are missed", func() bool { return s.WatchError() != nil })
-			if said := s.WatchError().Error(); !strings.Contains(said, "polling") {
+			if said := s.WatchError().Error(); !strings.Contains(said, "polls") {
 				t.Errorf("the error %q does not say that polling goes on", said)
 			}
 			await.Until(t, "the log warns", func() bool { return strings.Contains(log.String(), "level=WARN") })

@@ -245,14 +245,14 @@ func TestPostgresLogsNoPassword(t *testing.T) {
 	watch := s.Watch(t.Context())
 	<-watch
 	noErr(t, server.Stop(pgtest.Immediate))
-	await.Until(t, "the log says lost", func() bool { return strings.Contains(log.String(), "lost") })
+	await.Until(t, "the log says that notifications are interrupted", func() bool { return strings.Contains(log.String(), "interrupted") })
 	_, err = s.Clock(t.Context())
 	is(t, err, store.ErrUnavailable)
 	address.User = url.UserPassword("postgres", "wr0ng-"+password)
 	noErr(t, server.Start())
 	_, wrong := sqlstore.Open(t.Context(), sqlstore.Config{URL: address.String()})
 	is(t, wrong, store.ErrUnavailable)
-	await.Until(t, "the log says again", func() bool { return strings.Contains(log.String(), "again") })
+	await.Until(t, "the log says that they are restored", func() bool { return strings.Contains(log.String(), "restored") })
 	said := log.String()
 	if strings.Count(said, "\n") != 2 {
 		t.Errorf("the log should have one line when it was lost and one when it was found again:\n%s", said)
