@@ -99,26 +99,78 @@ type receipt struct {
 	} `json:"enforcement"`
 }
 
-// "Effective everywhere" also covers what is open: when the receipt says it, every
-// handler whose session has ended has been told, on every follower, whichever node the
-// revocation was made at; and no other has.
-func TestOpenConnectionsEndBeforeTheReceipt(t *testing.T) {
+// twoFollowers are two nodes on one PostgreSQL and a follower of each.
+type twoFollowers struct {
+	t          *testing.T
+	urls       [2]string // of the nodes
+	asAdmin    func(*http.Request)
+	asClient   func(*http.Request)
+	validators [2]*token.Validator // of the followers
+}
+
+func startTwoFollowers(t *testing.T) *twoFollowers {
+	t.Helper()
 	cfg := serverConfig(t)
 	cfg.Database = config.Database(pgtest.DSN(t))
 	cfg.KeyEncryptionKey = make([]byte, 32)
 	cfg.Issuer = "https://curfew.test"
 	cfg.AdminPassword = "correct horse battery staple"
-	first, _ := runApp(t, cfg, Options{})
-	second, _ := runApp(t, cfg, Options{})
-	urls := []string{"http://" + first.Addr().String(), "http://" + second.Addr().String()}
-
+	w := &twoFollowers{t: t}
+	for i := range w.urls {
+		node, _ := runApp(t, cfg, Options{})
+		w.urls[i] = "http://" + node.Addr().String()
+	}
 	var admin issuedSession
-	call(t, "POST", urls[0]+"/v1/sessions", func(*http.Request) {}, `{"username":"admin","password":"correct horse battery staple"}`, http.StatusCreated, &admin)
-	asAdmin := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+admin.Token) }
+	call(t, "POST", w.urls[0]+"/v1/sessions", func(*http.Request) {}, `{"username":"admin","password":"correct horse battery staple"}`, http.StatusCreated, &admin)
+	w.asAdmin = func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+admin.Token) }
 	var client newClient
-	call(t, "POST", urls[0]+"/v1/clients", asAdmin, `{"name":"streams","capabilities":["follow","issue"]}`, http.StatusCreated, &client)
-	asClient := func(r *http.Request) { r.SetBasicAuth(client.ID, client.Secret) }
+	call(t, "POST", w.urls[0]+"/v1/clients", w.asAdmin, `{"name":"streams","capabilities":["follow","issue"]}`, http.StatusCreated, &client)
+	w.asClient = func(r *http.Request) { r.SetBasicAuth(client.ID, client.Secret) }
+	for i, url := range w.urls {
+		f, err := follower.Open(t.Context(), follower.Config{Server: url, ClientID: client.ID, ClientSecret: client.Secret, Audience: cfg.Issuer})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		w.validators[i] = f.Validator()
+	}
+	return w
+}
 
+// begin begins a session of a user at a node.
+func (w *twoFollowers) begin(node int, user string) (raw string) {
+	w.t.Helper()
+	var s issuedSession
+	call(w.t, "POST", w.urls[node]+"/v1/users/"+user+"/sessions", w.asClient, `{"remember_me":false}`, http.StatusCreated, &s)
+	return s.Token
+}
+
+// revoke revokes at a node; the receipt must say that it is effective everywhere.
+func (w *twoFollowers) revoke(node int, path, body string) {
+	w.t.Helper()
+	var r receipt
+	call(w.t, "POST", w.urls[node]+path, w.asAdmin, body, http.StatusCreated, &r)
+	if !r.Enforcement.Everywhere || r.Enforcement.Validators != 4 {
+		w.t.Fatalf("the receipt says %+v, want effective everywhere at 2 nodes and 2 followers", r.Enforcement)
+	}
+}
+
+// check compares how many streams of users go on, and how many were told, with what
+// is wanted.
+func (o *openStreams) check(t *testing.T, what string, of func(string) bool, wantGoing, wantTold int) {
+	t.Helper()
+	if going, told := o.counts(t, of); going != wantGoing || told != wantTold {
+		t.Errorf("%s: %d streams go on and %d were told, want %d and %d", what, going, told, wantGoing, wantTold)
+	}
+}
+
+func anyUser(string) bool { return true }
+
+// "Effective everywhere" also covers what is open: when the receipt says it, every
+// handler whose session has ended has been told, on every follower, whichever node the
+// revocation was made at; and no other has.
+func TestOpenConnectionsEndBeforeTheReceipt(t *testing.T) {
+	w := startTwoFollowers(t)
 	var open openStreams
 	var waiting sync.WaitGroup // for handlers to be open
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -130,13 +182,8 @@ func TestOpenConnectionsEndBeforeTheReceipt(t *testing.T) {
 		<-r.Context().Done()
 	})
 	var services []string
-	for _, url := range urls {
-		f, err := follower.Open(t.Context(), follower.Config{Server: url, ClientID: client.ID, ClientSecret: client.Secret, Audience: cfg.Issuer})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = f.Close() })
-		service := httptest.NewServer(bearer.Require(f.Validator())(handler))
+	for _, v := range w.validators {
+		service := httptest.NewServer(bearer.Require(v)(handler))
 		t.Cleanup(service.Close)
 		services = append(services, service.URL)
 	}
@@ -145,16 +192,15 @@ func TestOpenConnectionsEndBeforeTheReceipt(t *testing.T) {
 	user := func(i int) string { return fmt.Sprintf("user-%d", i) }
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	stream := func(i int) {
-		var s issuedSession
-		call(t, "POST", urls[i%2]+"/v1/users/"+user(i)+"/sessions", asClient, `{"remember_me":false}`, http.StatusCreated, &s)
+	for i := range users {
+		raw := w.begin(i%2, user(i))
 		for n := range each {
 			waiting.Add(1)
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, services[n%2], http.NoBody)
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.Header.Set("Authorization", "Bearer "+s.Token)
+			r.Header.Set("Authorization", "Bearer "+raw)
 			got, err := transport.RoundTrip(r)
 			if err != nil {
 				t.Fatal(err)
@@ -165,34 +211,17 @@ func TestOpenConnectionsEndBeforeTheReceipt(t *testing.T) {
 			}
 		}
 	}
-	for i := range users {
-		stream(i)
-	}
 	waiting.Wait()
 
-	revoke := func(node int, path, body string) {
-		t.Helper()
-		var r receipt
-		call(t, "POST", urls[node]+path, asAdmin, body, http.StatusCreated, &r)
-		if !r.Enforcement.Everywhere || r.Enforcement.Validators != 4 {
-			t.Fatalf("the receipt says %+v, want effective everywhere at 2 nodes and 2 followers", r.Enforcement)
-		}
+	for node := range w.urls {
+		w.revoke(node, "/v1/users/"+user(node)+"/revocations", `{"reason":"test"}`)
+		open.check(t, "the revoked user", func(u string) bool { return u == user(node) }, 0, each)
 	}
-	check := func(what string, of func(string) bool, wantGoing, wantTold int) {
-		t.Helper()
-		if going, told := open.counts(t, of); going != wantGoing || told != wantTold {
-			t.Errorf("%s: %d streams go on and %d were told, want %d and %d", what, going, told, wantGoing, wantTold)
-		}
-	}
-	for node := range urls {
-		revoke(node, "/v1/users/"+user(node)+"/revocations", `{"reason":"test"}`)
-		check("the revoked user", func(u string) bool { return u == user(node) }, 0, each)
-	}
-	check("the others", func(u string) bool { return u != user(0) && u != user(1) }, (users-2)*each, 0)
-	revoke(1, "/v1/revocations", `{"scope":"users","users":["user-2","user-3","user-4"],"reason":"test"}`)
-	check("all after three more", func(string) bool { return true }, (users-5)*each, 5*each)
-	revoke(0, "/v1/revocations", `{"scope":"everyone","reason":"test"}`)
-	check("everyone", func(string) bool { return true }, 0, users*each)
+	open.check(t, "the others", func(u string) bool { return u != user(0) && u != user(1) }, (users-2)*each, 0)
+	w.revoke(1, "/v1/revocations", `{"scope":"users","users":["user-2","user-3","user-4"],"reason":"test"}`)
+	open.check(t, "all after three more", anyUser, (users-5)*each, 5*each)
+	w.revoke(0, "/v1/revocations", `{"scope":"everyone","reason":"test"}`)
+	open.check(t, "everyone", anyUser, 0, users*each)
 }
 
 // An edge answers the event stream too, and says at once that a session has ended,
