@@ -115,7 +115,13 @@ func (w *faultWorld) kept(answers bool) {
 		}
 	}
 	for user, raw := range w.victims {
-		said := both(raw)
+		// The node that answered knows; the other one may still be on its way back to
+		// the store's notifications, and then reads once a second.
+		var said [2]string
+		await.Holds(await.Limit, func() bool {
+			said = both(raw)
+			return said[0] == said[1] && (!acknowledged[user] || said[0] == "revoked")
+		})
 		switch {
 		case acknowledged[user] && said != [2]string{"revoked", "revoked"}:
 			w.t.Errorf("an acknowledged revocation: %q", said)
