@@ -179,7 +179,13 @@ func (w *window) do(actions ...chromedp.Action[chromedp.Void]) {
 // visit opens a path and waits for the page.
 func (w *window) visit(path string) {
 	w.Helper()
-	w.do(chromedp.Navigate(w.url + path))
+	w.visitSite(w.url + path)
+}
+
+// visitSite opens an address, of any site, and waits for the page.
+func (w *window) visitSite(address string) {
+	w.Helper()
+	w.do(chromedp.Navigate(address))
 }
 
 // follow clicks what a selector finds, and waits for the page that comes.

@@ -3,10 +3,12 @@ package console
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
 )
@@ -18,6 +20,7 @@ type signInView struct {
 	Username   string // as typed
 	RememberMe bool
 	Return     string
+	For        string // host of the proxied service that the user returns to; "" if it is the console
 
 	RememberMeOffered bool
 	Timeout           time.Duration
@@ -33,6 +36,9 @@ func (x *exchange) signInView() signInView {
 		Timeout:           in.SessionTimeout,
 		Maximum:           in.MaximumSessionDuration,
 	}
+	if isElsewhere(view.Return) {
+		view.For = webcookie.Host(view.Return)
+	}
 	view.Menu, view.Clocks = nil, nil // of a session that is about to be left
 	return view
 }
@@ -41,11 +47,15 @@ func (x *exchange) signInView() signInView {
 // that forward auth has been told to trust.
 func (x *exchange) returnTo() string {
 	raw := x.r.FormValue("return")
-	if x.config.ReturnTo != nil && x.config.ReturnTo(raw) {
-		return raw
+	if address := webcookie.Escape(raw); x.config.ReturnTo != nil && x.config.ReturnTo(address) {
+		return address
 	}
 	return back(raw)
 }
+
+// isElsewhere reports whether an address that returnTo returned is one of another
+// host, and not a path of this one.
+func isElsewhere(to string) bool { return !strings.HasPrefix(to, "/") }
 
 func (c *console) signInPage(x *exchange) error {
 	view := x.signInView()
@@ -54,7 +64,7 @@ func (c *console) signInPage(x *exchange) error {
 	if x.session != nil && why != "" {
 		// Sent here with a cookie that has been replaced in the meantime, by another
 		// answer to a request of the same moment.
-		return x.goOn(view.Return)
+		return x.continueTo(view.Return)
 	}
 	view.Why = whyEnded(why, in.SessionTimeout, in.MaximumSessionDuration)
 	return x.ok("sign-in", view)
@@ -122,19 +132,32 @@ func (x *exchange) signInFailed(err error, name string, remember bool) error {
 	return x.render(status, "sign-in", view)
 }
 
-// goOn sends a person on after signing in. To another host only by way of a page:
-// form-action holds for what a form's answer redirects to as well.
+// goOn sends the browser back after a sign-in. To another host it goes by way of a
+// page with a Refresh header: form-action binds what a form's answer redirects to as
+// well, but no refresh (HTML, section 7.4.2; CSP 3, section 6.4.1).
 func (x *exchange) goOn(to string) error {
-	if to == back(to) {
+	if isElsewhere(to) {
+		// Everything behind url= is the address if it begins with no quote (HTML, section
+		// 4.2.5.3, shared declarative refresh steps): ";", "," and "'" in it are its own.
+		x.w.Header().Set("Refresh", "0; url="+to)
+	}
+	return x.continueTo(to)
+}
+
+// continueTo leads a user on who has a session. To another host there is a link only:
+// if that host does not accept the session and sends the browser back here, a refresh
+// would never end.
+func (x *exchange) continueTo(to string) error {
+	if !isElsewhere(to) {
 		return x.redirect(to)
 	}
-	view := messageView{
+	host := webcookie.Host(to)
+	x.message("", messageView{
 		frame:  frame{Title: "You are signed in"},
 		Status: http.StatusOK,
-		Lines:  []string{"Continue to the page that you came from."},
-		Links:  []link{{to, "Continue", false}},
-	}
-	x.message("", view)
+		Lines:  []string{"Continue to " + host + ", the site that you came from."},
+		Links:  []link{{to, "Continue to " + host, false}},
+	})
 	return nil
 }
 

@@ -3,6 +3,8 @@ package console
 import (
 	"context"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -215,10 +217,46 @@ func TestSignInLeadsNowhereElse(t *testing.T) {
 			t.Errorf("return=%q leads to %q, want %q", raw, a.location, want)
 		}
 	}
-	// A host that forward auth trusts, by way of a page of ours.
-	a := s.nobody().post("/sign-in", "username", "admin", "password", password, "return", "http://app.test/inbox?x=y").is(http.StatusOK)
-	if a.says("Continue"); !strings.Contains(a.body, `href="http://app.test/inbox?x=y"`) || len(a.cookies) != 1 {
-		t.Errorf("cookies %v, links %v", a.cookies, a.hrefs())
+}
+
+// A host that forward auth trusts is returned to by way of a page with a Refresh
+// header, and the sign-in page names it.
+func TestSignInReturnsToService(t *testing.T) {
+	s := open(t)
+	for raw, want := range map[string]string{
+		"http://app.test/inbox?x=y":                   "http://app.test/inbox?x=y",
+		"http://app.test":                             "http://app.test",
+		"http://app.test/a;b,c'd?q=a%26b&r=%22;url=x": "http://app.test/a;b,c'd?q=a%26b&r=%22;url=x",
+		`http://app.test/a b?q="ü"\`:                  "http://app.test/a%20b?q=%22%C3%BC%22%5C",
+		"http://app.test?;url=http://evil.test/":      "http://app.test?;url=http://evil.test/",
+	} {
+		s.nobody().get("/sign-in?return=" + url.QueryEscape(raw)).is(http.StatusOK).says("You are signing in for app.test.")
+		s.nobody().post("/sign-in", "username", "admin", "password", "wrong password!", "return", raw).is(http.StatusUnauthorized).says("You are signing in for app.test.")
+		a := s.nobody().post("/sign-in", "username", "admin", "password", password, "return", raw).is(http.StatusOK)
+		if got := a.header.Get("Refresh"); got != "0; url="+want {
+			t.Errorf("return=%q: Refresh: %s, want it to lead to %s", raw, got, want)
+		}
+		link := strings.ReplaceAll(want, "'", "%27") // as html/template writes it
+		if a.says("Continue to app.test"); !slices.Contains(a.hrefs(), link) || len(a.cookies) != 1 {
+			t.Errorf("return=%q: cookies %v, links %v", raw, a.cookies, a.hrefs())
+		}
+	}
+	for _, raw := range []string{"javascript:alert(1)", "data:text/html,x", "https://evil.test/", "http://app.test\\@evil.test/", "http://app.test\t/", "/users", "//app.test/", "http://app.test.evil.test/", "http://app.test@evil.test/", ""} {
+		s.nobody().get("/sign-in?return=" + url.QueryEscape(raw)).is(http.StatusOK).saysNot("You are signing in for")
+		a := s.nobody().post("/sign-in", "username", "admin", "password", password, "return", raw).is(http.StatusSeeOther)
+		if a.header.Get("Refresh") != "" || a.location != back(raw) {
+			t.Errorf("return=%q: Refresh: %s, Location: %s", raw, a.header.Get("Refresh"), a.location)
+		}
+	}
+	// A service that refuses a session that is good here sends the browser back again:
+	// a refresh would go round for ever.
+	p := s.as(s.admin)
+	a := p.get("/sign-in?why=malformed&return=http://app.test/").is(http.StatusOK).says("You are signed in", "Continue to app.test")
+	if a.header.Get("Refresh") != "" {
+		t.Errorf("without a sign-in: Refresh: %s", a.header.Get("Refresh"))
+	}
+	if a := p.get("/sign-in?return=http://app.test/x").is(http.StatusOK); !slices.Contains(a.hrefs(), "http://app.test/x") {
+		t.Errorf("links %v: none continues with the session that there is", a.hrefs())
 	}
 }
 

@@ -1,8 +1,10 @@
 package webcookie
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 )
 
 // Returns says to which addresses of other hosts a browser may be sent back after
@@ -48,4 +50,39 @@ func (r Returns) Allow(address string) bool {
 		}
 	}
 	return false
+}
+
+// Escape returns address with the characters that a URL must not have, but that
+// browsers and proxies send in paths and queries, as percent-encoded UTF-8: spaces,
+// double quotes, angle brackets, backslashes and what is not ASCII. It changes nothing
+// before the path, where each of them could name another host, and no control
+// character: [Returns.Allow] refuses an address with those.
+func Escape(address string) string {
+	_, rest, ok := strings.Cut(address, "://")
+	at := strings.IndexAny(rest, `/?#\`)
+	if !ok || at < 0 || rest[at] == '\\' || !utf8.ValidString(address) {
+		return address
+	}
+	at += len(address) - len(rest)
+	var b strings.Builder
+	b.WriteString(address[:at])
+	for i := at; i < len(address); i++ {
+		switch c := address[i]; {
+		case c == ' ', c == '"', c == '<', c == '>', c == '\\', c > '~' && c != 0x7f:
+			fmt.Fprintf(&b, "%%%02X", c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// Host returns the host, with its port if any, of an address that [Returns.Allow]
+// allows.
+func Host(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }

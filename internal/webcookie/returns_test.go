@@ -58,3 +58,29 @@ func TestReturns(t *testing.T) {
 		})
 	}
 }
+
+func TestEscape(t *testing.T) {
+	list := Returns{Issuer: "https://login.example.com", Hosts: []string{"app.example.com"}}
+	for _, tt := range []struct {
+		address, want string
+		allowed       bool
+	}{
+		{"https://app.example.com/a?b=%26&c=d+e#f", "https://app.example.com/a?b=%26&c=d+e#f", true},
+		{"https://app.example.com/é <\"> ~\u7f8e", "https://app.example.com/%C3%A9%20%3C%22%3E%20~%E7%BE%8E", true},
+		{`https://app.example.com?a\b`, "https://app.example.com?a%5Cb", true},
+		{"https://app.example.com", "https://app.example.com", true},
+
+		{`https://app.example.com\@evil.example/`, `https://app.example.com\@evil.example/`, false},
+		{"https://app.example.com é/", "https://app.example.com é/", false},
+		{"https://app.example.com/\t", "https://app.example.com/\t", false},
+		{"https://app.example.com/\x7f", "https://app.example.com/\x7f", false},
+		{"https://app.example.com/\xff", "https://app.example.com/\xff", false},
+		{"javascript:é", "javascript:é", false},
+		{"/é", "/é", false},
+		{"", "", false},
+	} {
+		if got := Escape(tt.address); got != tt.want || list.Allow(got) != tt.allowed {
+			t.Errorf("Escape(%q) = %q, allowed: %v; want %q, %v", tt.address, got, list.Allow(got), tt.want, tt.allowed)
+		}
+	}
+}
