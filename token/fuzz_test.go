@@ -37,6 +37,8 @@ func seeds(issuer *tokentest.Issuer) []string {
 		issuer.Token("ann", func(s *token.Session) {
 			s.RememberMe, s.NotBefore, s.Audience = true, 5, []string{"a", issuer.Audience}
 		}),
+		issuer.Mint(issuer.Session("ann").WithIdentity("Zoë", "zoe@example.com", []string{"ops", "admins"})),
+		issuer.Mint(issuer.Session("ann").WithIdentity("", "", numberedGroups(256, 40))),
 	}
 	for _, h := range tokentest.Hostile(issuer) {
 		if len(h.Token) < 2*token.MaxLength {

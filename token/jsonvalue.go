@@ -80,10 +80,16 @@ func (v jsonValue) texts() ([]string, bool) {
 	if s, ok := v.text(); ok {
 		return []string{s}, true
 	}
+	return v.array()
+}
+
+// array returns the strings of an array, not nil. The second result is false for
+// another type and for an array with another element.
+func (v jsonValue) array() ([]string, bool) {
 	if v.raw[0] != '[' {
 		return nil, false
 	}
-	var out []string
+	out := []string{}
 	r := jsonReader{data: v.raw, pos: 1}
 	for r.space(); r.peek() != ']'; r.space() {
 		r.take(',')

@@ -126,6 +126,14 @@ func NewSigningKey(id string, private crypto.Signer) (*SigningKey, error) {
 	return &SigningKey{Key: *k, private: private}, nil
 }
 
+// signatureSize returns the length of a signature in bytes.
+func (k *SigningKey) signatureSize() int {
+	if p, ok := k.public.(*rsa.PublicKey); ok {
+		return p.Size()
+	}
+	return 64 // ES256 and EdDSA (RFC 7518, section 3.4; RFC 8032, section 5.1.6)
+}
+
 // Private returns the private key.
 func (k *SigningKey) Private() crypto.Signer { return k.private }
 

@@ -7,23 +7,33 @@ import (
 	"unicode/utf8"
 )
 
-// es256Signature is the length of an ES256 signature in base64url.
-const es256Signature = 86
-
-// Mint signs a session. Every claim must be set and in range; only NotBefore may be
-// zero. Errors about claims wrap [ErrMalformed]: Mint never returns a token that a
-// Validator would refuse as malformed.
+// Mint signs a session. Every claim must be set and in range; only NotBefore and the
+// identity (Name, Email, Groups) may be zero. Errors about claims wrap
+// [ErrMalformed]: Mint never returns a token that a Validator would refuse as
+// malformed.
+//
+// The identity never makes a token longer than 3800 bytes, so that the token fits
+// into a cookie. If it does not fit, Mint leaves out all groups, then the email
+// address, then the name, and the token says so: see [Session.IdentityOmitted].
 func Mint(key *SigningKey, s Session) (string, error) {
 	if err := s.check(); err != nil {
 		return "", err
 	}
+	enc := base64.RawURLEncoding
 	header := appendHeader(make([]byte, 0, 64+len(key.id)), &key.Key)
-	payload, err := appendClaims(make([]byte, 0, 384), &s)
+	payload, err := appendClaims(make([]byte, 0, 512), &s)
 	if err != nil {
 		return "", err
 	}
-	enc := base64.RawURLEncoding
-	buf := make([]byte, 0, enc.EncodedLen(len(header))+enc.EncodedLen(len(payload))+2+es256Signature) // more for RS256
+	length := func() int {
+		return enc.EncodedLen(len(header)) + 1 + enc.EncodedLen(len(payload)) + 1 + enc.EncodedLen(key.signatureSize())
+	}
+	for length() > maxIdentityToken && s.omitIdentity() {
+		if payload, err = appendClaims(payload[:0], &s); err != nil {
+			return "", err
+		}
+	}
+	buf := make([]byte, 0, length())
 	buf = enc.AppendEncode(buf, header)
 	buf = append(buf, '.')
 	buf = enc.AppendEncode(buf, payload)
@@ -71,19 +81,39 @@ func appendClaims(b []byte, s *Session) ([]byte, error) {
 	if s.NotBefore != 0 {
 		b = appendNumber(b, "nbf", int64(s.NotBefore))
 	}
-	return append(b, '}'), nil
+	return append(appendIdentity(b, s), '}'), nil
+}
+
+func appendIdentity(b []byte, s *Session) []byte {
+	if s.Name != "" {
+		b = appendText(append(b, `,"name":`...), s.Name)
+	}
+	if s.Email != "" {
+		b = appendText(append(b, `,"email":`...), s.Email)
+	}
+	if s.Groups != nil {
+		b = appendArray(append(b, `,"groups":`...), s.Groups)
+	}
+	if s.IdentityOmitted {
+		b = append(b, `,"identity_omitted":true`...)
+	}
+	return b
 }
 
 func appendAudience(b []byte, audience []string) []byte {
 	if len(audience) == 1 {
 		return appendText(b, audience[0])
 	}
+	return appendArray(b, audience)
+}
+
+func appendArray(b []byte, texts []string) []byte {
 	b = append(b, '[')
-	for i, a := range audience {
+	for i, text := range texts {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendText(b, a)
+		b = appendText(b, text)
 	}
 	return append(b, ']')
 }

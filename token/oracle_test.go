@@ -144,6 +144,9 @@ func oracleClaims(claims map[string]any) bool {
 			audience = audience && isText
 		}
 	}
+	if !oracleIdentity(claims) {
+		return false
+	}
 	_, remember := claims["remember_me"].(bool)
 	_, notBefore := claims["nbf"]
 	const dates = "100000000000"
@@ -156,6 +159,35 @@ func oracleClaims(claims map[string]any) bool {
 	iat, _ := claims["iat"].(json.Number).Int64()
 	refreshed, _ := claims["last_refresh"].(json.Number).Int64()
 	return refreshed >= iat
+}
+
+// oracleIdentity checks the optional claims name, email and groups.
+func oracleIdentity(claims map[string]any) bool {
+	valid := func(value any) bool {
+		s, ok := value.(string)
+		return ok && len(s) <= 512 && regexp.MustCompile(`\A\P{Cc}+\z`).MatchString(s)
+	}
+	for _, name := range []string{"name", "email"} {
+		if value, there := claims[name]; there && !valid(value) {
+			return false
+		}
+	}
+	if value, there := claims["identity_omitted"]; there && value != true && value != false {
+		return false
+	}
+	value, there := claims["groups"]
+	groups, ok := value.([]any)
+	if !there {
+		return true
+	}
+	different := map[any]bool{}
+	for _, g := range groups {
+		if !valid(g) {
+			return false
+		}
+		different[g] = true
+	}
+	return ok && len(groups) <= 256 && len(different) == len(groups)
 }
 
 // strictObject reads the one JSON object that text must be with encoding/json's

@@ -184,6 +184,16 @@ func readClaims(data []byte, s *Session) error {
 		case "remember_me":
 			remember = true
 			s.RememberMe, ok = v.boolean()
+		case "name":
+			s.Name, ok = v.text()
+			ok = ok && s.Name != "" // empty means absent in a Session
+		case "email":
+			s.Email, ok = v.text()
+			ok = ok && s.Email != ""
+		case "groups":
+			s.Groups, ok = v.array()
+		case "identity_omitted":
+			s.IdentityOmitted, ok = v.boolean()
 		}
 		if !ok {
 			return fmt.Errorf("%s has the wrong type or is out of range", name)

@@ -45,9 +45,10 @@ type entry struct {
 const (
 	ways         = 8
 	entryCost    = int(unsafe.Sizeof(entry{})) + 3*8 // plus its share of the places
-	typicalEntry = 600                               // bytes, to estimate the number of places
-	mostShards   = 64
-	leastShard   = 64 << 10 // bytes: several tokens of maximum length
+	stringCost   = int(unsafe.Sizeof(""))
+	typicalEntry = 700 // bytes, to estimate the number of places
+	maxShards    = 64
+	minShard     = 64 << 10 // bytes: several tokens of maximum length
 )
 
 // shard is a part of the places with its own lock for writers.
@@ -57,7 +58,7 @@ type shard struct {
 	mu    sync.Mutex
 	hand  int // the place where the next eviction starts
 	bytes int
-	most  int
+	max   int // bytes
 }
 
 // place holds up to ways entries whose hashes agree in some bits. The tags are
@@ -70,17 +71,17 @@ type place struct {
 // newSeen returns a cache of at most size bytes. It returns nil, which caches
 // nothing, if size is below the minimum.
 func newSeen(size int) *seen {
-	if size < leastShard {
+	if size < minShard {
 		return nil
 	}
 	n := 1
-	for n < mostShards && size/(2*n) >= leastShard {
+	for n < maxShards && size/(2*n) >= minShard {
 		n *= 2
 	}
 	s := &seen{seed: maphash.MakeSeed(), shards: make([]shard, n)}
 	places := 1 << bits.Len(uint(size/n/typicalEntry/ways)) // extra room, so that few places overflow
 	for i := range s.shards {
-		s.shards[i] = shard{places: make([]place, places), most: size / n}
+		s.shards[i] = shard{places: make([]place, places), max: size / n}
 	}
 	return s
 }
@@ -135,17 +136,32 @@ func (s *seen) add(raw string, e *entry) {
 		return
 	}
 	header := strings.IndexByte(raw, '.')
-	n := len(raw) - header
-	own := raw[header:] + e.session.Subject + e.session.ID // one allocation for the three
-	e.size = entryCost + len(own)
+	rest := raw[header:]
+	size := len(rest)
+	for text := range e.session.texts {
+		size += len(*text)
+	}
+	audience, shared := s.sharedAudience(e.session.Audience)
+	e.size = entryCost + size + len(e.session.Groups)*stringCost
+	if !shared {
+		e.size += textsCost(audience)
+	}
 	p, sh, tag := s.find(raw)
-	if e.size > sh.most {
+	if e.size > sh.max {
 		return
 	}
-	e.header = s.sharedHeader(raw[:header])
-	e.rest, own = own[:n], own[n:]
-	e.session.Subject, e.session.ID = own[:len(e.session.Subject)], own[len(e.session.Subject):]
-	e.session.Audience = s.sharedAudience(e.session.Audience)
+	e.header, e.session.Audience = s.sharedHeader(raw[:header]), audience
+	var all strings.Builder // one allocation for all texts
+	all.Grow(size)
+	all.WriteString(rest)
+	for text := range e.session.texts {
+		all.WriteString(*text)
+	}
+	own := all.String()
+	e.rest, own = own[:len(rest)], own[len(rest):]
+	for text := range e.session.texts {
+		*text, own = own[:len(*text)], own[len(*text):]
+	}
 	e.used.Store(true)
 	sh.insert(p, tag, e)
 }
@@ -159,13 +175,37 @@ func (s *seen) sharedHeader(header string) string {
 	return h
 }
 
-func (s *seen) sharedAudience(audience []string) []string {
-	a := s.audience.Load()
-	if a == nil || !slices.Equal(*a, audience) {
-		a = &audience
-		s.audience.Store(a)
+// sharedAudience returns audience, or the one of the entry before if they are equal.
+// shared reports the latter.
+func (s *seen) sharedAudience(audience []string) (_ []string, shared bool) {
+	if a := s.audience.Load(); a != nil && slices.Equal(*a, audience) {
+		return *a, true
 	}
-	return *a
+	s.audience.Store(&audience)
+	return audience, false
+}
+
+// texts yields the texts of the session that each entry stores for itself.
+func (s *Session) texts(yield func(*string) bool) {
+	for _, text := range []*string{&s.Subject, &s.ID, &s.Name, &s.Email} {
+		if !yield(text) {
+			return
+		}
+	}
+	for i := range s.Groups {
+		if !yield(&s.Groups[i]) {
+			return
+		}
+	}
+}
+
+// textsCost returns the bytes of a slice of texts.
+func textsCost(texts []string) int {
+	cost := len(texts) * stringCost
+	for _, text := range texts {
+		cost += len(text)
+	}
+	return cost
 }
 
 func (sh *shard) insert(p *place, tag uint32, e *entry) {
@@ -186,7 +226,7 @@ func (sh *shard) insert(p *place, tag uint32, e *entry) {
 		free = p.victim()
 		sh.clear(p, free)
 	}
-	for sh.bytes+e.size > sh.most {
+	for sh.bytes+e.size > sh.max {
 		sh.sweep()
 	}
 	p.entries[free].Store(e)

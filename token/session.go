@@ -44,6 +44,17 @@ type Session struct {
 	ExpiresAt   UnixTime         // exp: when the token ends by the settings in force when it was minted
 	NotBefore   UnixTime         // nbf: zero if absent
 
+	// Who the user was when this token was minted, for display and for services
+	// that have no other source. All of it is optional, no rule depends on it, and
+	// Curfew never reads a permission from it. A refresh replaces it: see
+	// [Session.WithIdentity].
+	Name   string   // name: the sign-in name, "" if absent
+	Email  string   // email: "" if absent
+	Groups []string // groups: nil if absent, empty but not nil for a user without groups
+	// IdentityOmitted reports that the token lacks some of the three for want of
+	// room: see [Mint]. An absent one is then unknown, not empty.
+	IdentityOmitted bool // identity_omitted
+
 	// KeyID is the ID of the key that signed the token: kid in the header. A
 	// Validator sets it; Mint ignores it.
 	KeyID string
@@ -175,5 +186,5 @@ func (s *Session) checkValues() error {
 	case s.NotBefore != 0 && !s.NotBefore.valid():
 		return fmt.Errorf("%w: nbf is out of range", ErrMalformed)
 	}
-	return nil
+	return s.checkIdentity()
 }

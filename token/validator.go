@@ -35,10 +35,10 @@ type Config struct {
 	// UnknownKeyInterval is the minimum time between two catch-ups caused by
 	// unknown key IDs. Zero or less means 5 s.
 	UnknownKeyInterval time.Duration
-	// RememberedBytes is the maximum memory in bytes for verified tokens, about 650
-	// bytes each. Zero means 64 MiB. Less than 64 KiB, or a negative number,
-	// disables the cache. A cached token only saves the signature check: every
-	// other rule is checked each time.
+	// RememberedBytes is the maximum memory in bytes for verified tokens, about 700
+	// bytes each, and more with groups. Zero means 64 MiB. Less than 64 KiB, or a
+	// negative number, disables the cache. A cached token only saves the signature
+	// check: every other rule is checked each time.
 	RememberedBytes int
 	// Observe, if not nil, is called after every decision with the reason ("" for
 	// an accepted token) and the time that the decision took. It must return

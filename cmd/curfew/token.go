@@ -73,6 +73,10 @@ type wireClaims struct {
 	RememberMe  bool      `json:"remember_me"`
 	Epoch       int64     `json:"epoch"`
 	ExpiresAt   time.Time `json:"expires_at"`
+	Name        string    `json:"name,omitempty"`
+	Email       string    `json:"email,omitempty"`
+	Groups      []string  `json:"groups,omitempty"`
+	Omitted     bool      `json:"identity_omitted,omitempty"`
 }
 
 type wireFinding struct {
@@ -93,6 +97,7 @@ func wireExplanationOf(e token.Explanation) wireExplanation {
 			Issuer: s.Issuer, Audience: s.Audience, Subject: s.Subject, ID: s.ID,
 			IssuedAt: s.IssuedAt.Time(), LastRefresh: s.LastRefresh.Time(), RememberMe: s.RememberMe,
 			Epoch: int64(s.Epoch), ExpiresAt: s.ExpiresAt.Time(),
+			Name: s.Name, Email: s.Email, Groups: s.Groups, Omitted: s.IdentityOmitted,
 		}
 	}
 	for _, f := range e.Findings {
@@ -161,6 +166,7 @@ func (c *cli) printExplanation(ctx context.Context, t *app.Tools, e token.Explan
 		out.row("last refresh", date(s.LastRefresh.Time()))
 		out.row("remember me", yesNo(s.RememberMe))
 		out.row("expires", date(s.ExpiresAt.Time()))
+		printIdentity(out, s)
 	}
 	if err := out.flush(); err != nil {
 		return err
@@ -175,6 +181,23 @@ func (c *cli) printExplanation(ctx context.Context, t *app.Tools, e token.Explan
 		out.row(strings.ReplaceAll(f.Rule, "_", " "), string(f.Outcome), remaining, f.Detail)
 	}
 	return out.flush()
+}
+
+// printIdentity adds the optional claims that the token carries. They are what the
+// store said when it was minted.
+func printIdentity(out *table, s *token.Session) {
+	if s.Name != "" {
+		out.row("name", s.Name)
+	}
+	if s.Email != "" {
+		out.row("email", s.Email)
+	}
+	if s.Groups != nil {
+		out.row("groups", strings.Join(s.Groups, ", "))
+	}
+	if s.IdentityOmitted {
+		out.row("", "the token leaves out claims of the user for want of room")
+	}
 }
 
 // left shows how long something lasts: in whole seconds.

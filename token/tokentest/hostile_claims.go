@@ -39,6 +39,16 @@ func (f *forge) types() {
 	bad(f.claims.renamed("remember_me", "rememberMe"), "rememberMe for remember_me")
 	bad(f.claims.renamed("last_refresh", "lastRefresh"), "lastRefresh for last_refresh")
 	bad(members{{"session", f.claims.String()}}, "all of them one level down")
+	for name, values := range map[string][]string{
+		"name":             {"null", "0", "true", "{}", "[]", `["ann"]`, `""`},
+		"email":            {"null", "0", "true", "{}", "[]", `["ann@example.com"]`, `""`},
+		"groups":           {"null", "0", "true", "{}", `"ops"`, `""`, "[0]", "[null]", `["ops",0]`, `[["ops"]]`, `{"0":"ops"}`},
+		"identity_omitted": {"null", "0", "1", `"true"`, "[]", "{}"},
+	} {
+		for _, value := range values {
+			bad(f.claims.with(name, value), "%s is %s", name, value)
+		}
+	}
 }
 
 // numbers are values that a JSON reader could overflow, round, convert or take for
@@ -107,6 +117,22 @@ func (f *forge) values() {
 	bad(token.ErrMalformed, "aud", quote(aud)+","+quote(aud))
 	bad(token.ErrMalformed, "last_refresh", fmt.Sprint(f.now-1)) // before iat
 	bad(token.ErrMalformed, "last_refresh", "1")
+
+	long := strings.Repeat("x", 513)
+	for _, name := range []string{"name", "email"} {
+		for _, value := range []string{quote(long), `"a\u0000b"`, `"a\r\nb"`, `"a\u007fb"`, `"a\u0085b"`} {
+			bad(token.ErrMalformed, name, value)
+		}
+	}
+	many := make([]string, 257)
+	for i := range many {
+		many[i] = quote(fmt.Sprint(i))
+	}
+	for _, value := range []string{
+		`[""]`, `["ops",""]`, `["a\nb"]`, `["ops","ops"]`, `["ops","dev","\u006fps"]`, "[" + quote(long) + "]", "[" + strings.Join(many, ",") + "]",
+	} {
+		bad(token.ErrMalformed, "groups", value)
+	}
 }
 
 // times are sessions that have ended or not begun, with a wide margin for clocks
