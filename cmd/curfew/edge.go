@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -25,8 +26,8 @@ func (c *cli) edgeCommand() *cobra.Command {
 			return err
 		}
 		log := app.NewLogger(c.stderr, cfg.LogFormat, cfg.LogLevel)
-		return untilSignal(cmd.Context(), c, func(ctx context.Context) (err error) {
-			edge, err := app.OpenEdge(ctx, cfg, app.Options{Logger: log, Terminal: c.stdout})
+		return untilSignal(cmd.Context(), c, func(ctx context.Context, reload <-chan os.Signal) (err error) {
+			edge, err := app.OpenEdge(ctx, cfg, app.Options{Logger: log, Terminal: c.stdout, Reload: reload})
 			if err != nil {
 				return err
 			}

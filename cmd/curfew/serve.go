@@ -30,8 +30,8 @@ func (c *cli) serveCommand() *cobra.Command {
 			return err
 		}
 		log := app.NewLogger(c.stderr, cfg.LogFormat, cfg.LogLevel)
-		return untilSignal(cmd.Context(), c, func(ctx context.Context) (err error) {
-			server, err := app.Open(ctx, cfg, app.Options{Logger: log, Terminal: c.stdout})
+		return untilSignal(cmd.Context(), c, func(ctx context.Context, reload <-chan os.Signal) (err error) {
+			server, err := app.Open(ctx, cfg, app.Options{Logger: log, Terminal: c.stdout, Reload: reload})
 			if err != nil {
 				return err
 			}
@@ -43,11 +43,14 @@ func (c *cli) serveCommand() *cobra.Command {
 }
 
 // untilSignal runs something until SIGINT or SIGTERM, at which its context ends.
-// A second signal ends the process at once.
-func untilSignal(ctx context.Context, c *cli, do func(context.Context) error) error {
+// A second signal ends the process at once. SIGHUP ends nothing: do receives it.
+func untilSignal(ctx context.Context, c *cli, do func(ctx context.Context, reload <-chan os.Signal) error) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan struct{})
@@ -66,5 +69,5 @@ func untilSignal(ctx context.Context, c *cli, do func(context.Context) error) er
 		case <-done:
 		}
 	}()
-	return do(ctx)
+	return do(ctx, reload)
 }

@@ -33,6 +33,9 @@ type Options struct {
 	// file. Nil: nothing is shown.
 	Terminal io.Writer
 	Now      func() time.Time // nil means time.Now
+	// Reload makes Run read the TLS certificate again at once. Nil: it is read
+	// again at intervals only.
+	Reload <-chan os.Signal
 }
 
 // App is a server that is ready to run.

@@ -191,13 +191,10 @@ func TestOpenFails(t *testing.T) {
 func TestReady(t *testing.T) {
 	a, _ := runApp(t, serverConfig(t), Options{})
 	url := "http://" + a.Addr().String()
-	if err := a.ready(t.Context()); err != nil {
-		t.Errorf("%v, want ready", err)
+	if status, _ := get(t, url+"/readyz", ""); status != http.StatusOK {
+		t.Errorf("readyz answers %d, want 200", status)
 	}
-	a.draining.Store(true)
-	if err := a.ready(t.Context()); !errors.Is(err, errDraining) {
-		t.Errorf("%v, want errDraining", err)
-	}
+	a.readiness.draining.Store(true)
 	if status, _ := get(t, url+"/readyz", ""); status != http.StatusServiceUnavailable {
 		t.Errorf("readyz answers %d, want 503", status)
 	}

@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,14 +35,16 @@ type doors struct {
 	bodies                    *inbound.Bodies
 	unknownProxy              *inbound.UnknownProxy
 	server, metricsServer     *http.Server
-	draining                  atomic.Bool
+	readiness                 *readiness
+	certificate               *certificate // nil without TLS
+	reload                    <-chan os.Signal
 
 	closers []func() error // run from the last to the first
 }
 
 func newDoors(settings *config.Listener, options Options) (*doors, error) {
 	d := &doors{
-		settings: settings, log: options.Logger, now: options.Now,
+		settings: settings, log: options.Logger, now: options.Now, reload: options.Reload,
 		bodies: inbound.NewBodies(mostUnasked, mostFresh), unknownProxy: &inbound.UnknownProxy{},
 	}
 	if d.log == nil {
@@ -51,6 +53,7 @@ func newDoors(settings *config.Listener, options Options) (*doors, error) {
 	if d.now == nil {
 		d.now = time.Now
 	}
+	d.readiness = &readiness{now: d.now}
 	var err error
 	if d.registry, err = newRegistry(); err != nil {
 		return nil, err
@@ -75,15 +78,20 @@ func (d *doors) Close() error {
 
 // listen takes the addresses. Connections wait until run.
 func (d *doors) listen(ctx context.Context) error {
-	certificate, err := d.settings.Certificate()
-	if err != nil {
+	var err error
+	if d.certificate, err = newCertificate(d.settings.Certificate, d.log); err != nil {
 		return err
+	}
+	if d.certificate != nil {
+		if err := d.registry.Register(d.certificate.gauge()); err != nil {
+			return err
+		}
 	}
 	plain, err := d.take(ctx, "--listen", d.settings.Listen)
 	if err != nil {
 		return err
 	}
-	d.listener = encrypted(plain, certificate)
+	d.listener = encrypted(plain, d.certificate)
 	d.parking = inbound.NewParking(plain.Addr(), d.now, d.log)
 	d.closing(d.parking.Close)
 	if d.settings.MetricsListen != "" {
@@ -130,8 +138,9 @@ func (d *doors) mount(handler http.Handler) {
 }
 
 // run serves, and does the tasks beside it, until ctx ends; then it takes
-// everything down in order: readiness off, followers sent away, requests under
-// way finished. It returns nil if all that had ended within the shutdown timeout.
+// everything down in order: readiness off, the shutdown delay, in which everything
+// is served, followers sent away, requests under way finished. It returns nil if
+// all that had ended within the shutdown timeout.
 func (d *doors) run(ctx context.Context, drain func(), tasks ...func(context.Context) error) error {
 	// The tasks end with the requests, not before them.
 	beside, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -144,7 +153,10 @@ func (d *doors) run(ctx context.Context, drain func(), tasks ...func(context.Con
 		group.Go(func() error { return serve(d.metricsServer, d.metricsListener) })
 		servers = append(servers, d.metricsServer)
 	}
-	for _, task := range tasks {
+	if d.certificate != nil {
+		tasks = append(tasks, d.certificate.follow)
+	}
+	for _, task := range append(tasks, d.reloadOnSignal) {
 		group.Go(func() error { return task(failed) })
 	}
 	d.log.InfoContext(ctx, "ready", "version", Version(), "address", d.listener.Addr().String())
@@ -154,13 +166,14 @@ func (d *doors) run(ctx context.Context, drain func(), tasks ...func(context.Con
 		d.log.InfoContext(ctx, "shutting down; requests in progress are finished first")
 	case <-failed.Done(): // a listener broke
 	}
-	d.draining.Store(true)
+	d.readiness.draining.Store(true)
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.shutdownTimeout())
+	defer cancel()
+	d.serveOn(failed, d.readiness.delay(d.settings.ShutdownDelay, d.shutdownTimeout()))
 	// Called when nobody is let in any more: who is sent away is not to come back.
 	d.server.RegisterOnShutdown(drain)
 	impatience := time.AfterFunc(time.Second, d.connections.closeUnasked)
 	defer impatience.Stop()
-	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.shutdownTimeout())
-	defer cancel()
 	err := shutDown(patience, servers...)
 	d.parking.Drain(patience)
 	stop()
@@ -168,6 +181,37 @@ func (d *doors) run(ctx context.Context, drain func(), tasks ...func(context.Con
 		d.log.InfoContext(ctx, "shut down")
 	}
 	return err
+}
+
+// serveOn goes on serving for the shutdown delay, or until ctx ends because a
+// listener broke: load balancers see that the server is not ready, and send the
+// next requests elsewhere, before the first one could be lost.
+func (d *doors) serveOn(ctx context.Context, delay time.Duration) {
+	if delay == 0 {
+		return
+	}
+	d.log.InfoContext(ctx, "not ready any more; requests are served until the shutdown delay is over", "delay", delay)
+	select {
+	case <-time.After(delay):
+	case <-ctx.Done():
+	}
+}
+
+// reloadOnSignal reads the TLS certificate at each signal, until ctx ends.
+func (d *doors) reloadOnSignal(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.reload:
+		}
+		if d.certificate == nil {
+			d.log.InfoContext(ctx, "asked to reload; without TLS there is nothing to read again")
+			continue
+		}
+		d.log.InfoContext(ctx, "asked to reload; reading the TLS certificate")
+		d.certificate.reload(ctx, true)
+	}
 }
 
 func (d *doors) shutdownTimeout() time.Duration {

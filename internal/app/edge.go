@@ -67,7 +67,7 @@ func (e *Edge) open(ctx context.Context) error {
 	issuer := e.feed.Installation().Issuer
 	handler, err := httpapi.NewEdge(httpapi.Config{
 		Clients: clients, Feed: e.feed, Validator: e.feed.Validator(), Keys: e.feed.Keys(), Settings: e.feed.Settings(),
-		Issuer: issuer, Ready: e.ready, TrustedProxies: e.config.TrustedProxies, UnknownProxy: e.unknownProxy, Bodies: e.bodies,
+		Issuer: issuer, Ready: e.readiness.watch(e.usable), TrustedProxies: e.config.TrustedProxies, UnknownProxy: e.unknownProxy, Bodies: e.bodies,
 		Jar:     webcookie.Jar{Domain: e.config.CookieDomain},
 		Returns: webcookie.Returns{Issuer: issuer, Hosts: e.config.ReturnHosts},
 		Lease:   func() time.Duration { return e.feed.Status().LeaseLeft },
@@ -95,11 +95,9 @@ func (e *Edge) Run(ctx context.Context) error {
 	})
 }
 
-func (e *Edge) ready(context.Context) error {
-	switch {
-	case e.draining.Load():
-		return errDraining
-	case !e.feed.Trusted(e.now()):
+// usable returns why this edge can answer no request, or nil.
+func (e *Edge) usable(context.Context) error {
+	if !e.feed.Trusted(e.now()) {
 		return errStale
 	}
 	return nil

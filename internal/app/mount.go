@@ -28,7 +28,7 @@ func (a *App) mount() error {
 	handler, err := httpapi.New(httpapi.Config{
 		Sessions: a.sessions, Accounts: a.accounts, Feed: a.node, Validator: a.validator,
 		Keys: a.node.Keys(), Settings: a.node.Settings(), Issuer: a.installed.Issuer,
-		Rest: pages, Ready: a.ready, Warnings: a.warnings, TrustedProxies: a.config.TrustedProxies,
+		Rest: pages, Ready: a.readiness.watch(a.usable), Warnings: a.warnings, TrustedProxies: a.config.TrustedProxies,
 		UnknownProxy: a.unknownProxy, Bodies: a.bodies, Jar: jar, Returns: returns,
 		KeyCache: a.config.Lease, Lease: func() time.Duration { return a.config.Lease }, Parking: a.parking, Metrics: a.metrics, Now: a.now, Logger: a.log,
 	})

@@ -56,11 +56,8 @@ func (a *App) every(ctx context.Context, what string, interval time.Duration, do
 	}
 }
 
-// ready says why no request should be sent here, or nil.
-func (a *App) ready(ctx context.Context) error {
-	if a.draining.Load() {
-		return errDraining
-	}
+// usable returns why this node can answer no request, or nil.
+func (a *App) usable(ctx context.Context) error {
 	if _, err := a.store.Clock(ctx); err != nil {
 		return err
 	}
@@ -78,7 +75,4 @@ func (a *App) warnings() []string {
 	return nil
 }
 
-var (
-	errDraining = errors.New("the server is shutting down")
-	errStale    = errors.New("this node has not reached its database for a whole lease")
-)
+var errStale = errors.New("this node has not reached its database for a whole lease")

@@ -39,14 +39,14 @@ func newServer(handler http.Handler, connections *connections, log *slog.Logger)
 }
 
 // encrypted returns the listener behind TLS, if there is a certificate.
-func encrypted(listener net.Listener, certificate *tls.Certificate) net.Listener {
-	if certificate == nil {
+func encrypted(listener net.Listener, c *certificate) net.Listener {
+	if c == nil {
 		return listener
 	}
 	return tls.NewListener(listener, &tls.Config{
-		Certificates: []tls.Certificate{*certificate},
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"h2", "http/1.1"},
+		GetCertificate: c.get,
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1"},
 	})
 }
 

@@ -62,7 +62,7 @@ func (b *bench) startNode(database string, flags ...string) (*node, error) {
 	}
 	n := &node{address: address, stderr: &bytes.Buffer{}}
 	n.command = exec.Command(path, append([]string{"serve", "--listen", address, "--metrics-listen", "", "--database", database,
-		"--issuer", "https://curfew.example", "--log-level", "warn"}, flags...)...)
+		"--issuer", "https://curfew.example", "--log-level", "warn", "--shutdown-delay", "0"}, flags...)...)
 	n.command.Dir = b.dir
 	n.command.Stderr = n.stderr
 	n.command.Env = append(os.Environ(), "CURFEW_ADMIN_PASSWORD="+adminPassword, "CURFEW_KEY_ENCRYPTION_KEY="+b.keyEncryptionKey())

@@ -42,7 +42,7 @@ func TestServerWithoutConfiguration(t *testing.T) {
 	want := config.Server{
 		Listener: config.Listener{
 			Listen: "127.0.0.1:8420", MetricsListen: "127.0.0.1:8421",
-			RevocationCache: 1_000_000, ShutdownTimeout: 30 * time.Second,
+			RevocationCache: 1_000_000, ShutdownDelay: -1, ShutdownTimeout: 30 * time.Second,
 		},
 		Store:          config.Store{Database: "sqlite:curfew.db"},
 		Lease:          15 * time.Second,
@@ -190,6 +190,7 @@ func TestValues(t *testing.T) {
 		{"lease", []string{"2s", "15", "1h", "60m"}, []string{"", "1999ms", "1", "3601s", "1h1s", "-5s", "2d", "x"}},
 		{"audit-retention", []string{"1d", "24h", "36500d"}, []string{"23h", "36501d", "-1d", "99999999999999999999d", "d"}},
 		{"max-sessions-per-user", []string{"0", "1", "1000000"}, []string{"", "-1", "1000001", "many"}},
+		{"shutdown-delay", []string{"auto", "0", "5s", "29s"}, []string{"", "-1s", "30s", "1h1s", "Auto"}},
 		{"shutdown-timeout", []string{"1s", "1h"}, []string{"0", "999ms", "3601"}},
 		{"revocation-cache", []string{"1", "100000000"}, []string{"0", "-1", "100000001", "many", "1e6"}},
 		{"log-format", []string{"", "text", "json"}, []string{"xml", "JSON"}},

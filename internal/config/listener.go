@@ -33,8 +33,12 @@ type Listener struct {
 	// ReturnHosts are the hosts, with port if any, that forward auth may send a
 	// browser back to after the sign-in.
 	ReturnHosts []string
-	// ShutdownTimeout is how long requests under way are waited for at the end.
-	// Zero or less means 30 s.
+	// ShutdownDelay is how long the server goes on serving after it has stopped
+	// being ready. Zero means not at all; negative, 5 s if its readiness was looked
+	// at within the last 30 s.
+	ShutdownDelay time.Duration
+	// ShutdownTimeout is how long the shutdown may take, the delay included. Zero or
+	// less means 30 s.
 	ShutdownTimeout time.Duration
 }
 
@@ -80,6 +84,9 @@ func (l *Listener) together() []error {
 			given, lacking = lacking, given
 		}
 		errs = append(errs, invalid(given, "is given without %s; TLS requires both", lacking))
+	}
+	if l.ShutdownTimeout > 0 && l.ShutdownDelay >= l.ShutdownTimeout {
+		errs = append(errs, invalid("--shutdown-delay", "%s leaves no time for requests in progress; it must be below --shutdown-timeout, %s", FormatDuration(l.ShutdownDelay), FormatDuration(l.ShutdownTimeout)))
 	}
 	if _, port, err := net.SplitHostPort(l.Listen); err == nil && port != "0" && l.Listen == l.MetricsListen {
 		errs = append(errs, invalid("--metrics-listen", "%q is already used by --listen; metrics need their own address", l.MetricsListen))
@@ -136,7 +143,12 @@ func listenerOptions[T any](of func(*T) *Listener) []Option[T] {
 				of(into).ReturnHosts = values
 				return nil
 			}},
-		{Name: "shutdown-timeout", Value: "DURATION", Default: "30s", Usage: "how long to wait for requests in progress at shutdown",
+		{Name: "shutdown-delay", Value: "DURATION", Default: "auto", Usage: "at shutdown, how long to go on serving while /readyz answers 503; auto is 5s if /readyz was requested within 30s, else 0",
+			set: func(into *T, values []string) (err error) {
+				of(into).ShutdownDelay, err = parseDelay(last(values))
+				return err
+			}},
+		{Name: "shutdown-timeout", Value: "DURATION", Default: "30s", Usage: "how long a shutdown may take, the delay included; then connections are closed",
 			set: func(into *T, values []string) (err error) {
 				of(into).ShutdownTimeout, err = parseWithin(last(values), time.Second, time.Hour)
 				return err
@@ -174,6 +186,14 @@ func orEmpty(check func(string) error) func(string) error {
 		}
 		return check(text)
 	}
+}
+
+// parseDelay reads a shutdown delay; auto is negative.
+func parseDelay(text string) (time.Duration, error) {
+	if text == "auto" {
+		return -1, nil
+	}
+	return parseWithin(text, 0, time.Hour)
 }
 
 // parseWithin reads a duration between two bounds, both allowed.

@@ -142,7 +142,7 @@ func (c *Cluster) process(name string, args ...string) (*Process, error) {
 	}
 	p := &Process{
 		Name: name, Addr: addr, binary: c.config.Binary, dir: c.config.Dir,
-		args: append(args, "--listen", addr, "--metrics-listen", "", "--log-level", "warn"),
+		args: append(args, "--listen", addr, "--metrics-listen", "", "--log-level", "warn", "--shutdown-delay", "0"),
 		env:  []string{"CURFEW_KEY_ENCRYPTION_KEY=" + kek, "CURFEW_ADMIN_PASSWORD=a password for torture", "CURFEW_CLIENT_SECRET=" + c.client.secret},
 	}
 	return p, p.Start()
