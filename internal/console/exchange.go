@@ -101,6 +101,9 @@ func (x *exchange) readForm(rt route) error {
 		limit = longestUpload
 	}
 	x.r.Body = http.MaxBytesReader(x.w, x.r.Body, limit)
+	if rt.pattern == "GET /sign-in" {
+		x.r.URL.RawQuery = webcookie.EscapeReturn(x.r.URL.RawQuery)
+	}
 	var err error
 	if strings.HasPrefix(x.r.Header.Get("Content-Type"), "multipart/form-data") && rt.large {
 		err = x.r.ParseMultipartForm(limit)

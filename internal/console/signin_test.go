@@ -260,6 +260,24 @@ func TestSignInReturnsToService(t *testing.T) {
 	}
 }
 
+// A proxy that cannot percent-encode puts the address as it is at the end of the
+// query: see webcookie.EscapeReturn.
+func TestSignInKeepsTheWholeAddress(t *testing.T) {
+	s := open(t)
+	for query, want := range map[string]string{
+		"return=http://app.test/list?page=2&q=a%26b;c": "http://app.test/list?page=2&amp;q=a%26b;c",
+		"why=revoked&return=http://app.test/?a=1%25&b": "http://app.test/?a=1%25&amp;b",
+	} {
+		a := s.nobody().get("/sign-in?" + query).is(http.StatusOK)
+		if field := `name="return" value="` + want + `"`; !strings.Contains(a.body, field) {
+			t.Errorf("the page has no field %s", field)
+		}
+	}
+	if a := s.nobody().get("/sign-in?return=http://evil.test/?a&b").is(http.StatusOK); strings.Contains(a.body, "evil.test") {
+		t.Error("the page leads to a host that is not on the list")
+	}
+}
+
 // Signing out with a session that has ended already, or with none.
 func TestSignOutTwice(t *testing.T) {
 	s := open(t)

@@ -57,6 +57,8 @@ type Fault struct {
 	// RetryAfter is when to try again, in whole seconds; zero if that would not
 	// help.
 	RetryAfter time.Duration
+	// Location is where a browser can do something about it, or "".
+	Location string
 
 	challenge challenge
 }

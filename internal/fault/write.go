@@ -43,6 +43,9 @@ func (f Fault) Write(w http.ResponseWriter, r *http.Request) {
 	if value := f.authenticate(); value != "" {
 		h.Set("WWW-Authenticate", value)
 	}
+	if f.Location != "" {
+		h.Set("Location", f.Location)
+	}
 	if f.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64(f.RetryAfter/time.Second), 10))
 	}

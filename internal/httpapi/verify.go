@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"example.com/curfew/internal/fault"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/token"
@@ -138,24 +139,69 @@ func (g *refreshGroup) do(ctx context.Context, s *token.Session, refresh func(co
 	return one.issued, one.err
 }
 
+// The values of the parameter sign_in.
+const (
+	signInRedirects = "1"        // 302 to the sign-in page
+	signInLocates   = "location" // 401, with the sign-in page in Location
+)
+
 // mayGoToSignIn reports whether the refusal err may become a way to the sign-in
 // page: the proxy has asked for that, the request came from a browser that shows
 // pages, and a sign-in would help.
 func (c *call) mayGoToSignIn(err error, byCookie bool) bool {
-	method := c.inbound.Forwarded(c.r, "X-Forwarded-Method")
-	if method == "" {
-		method = c.r.Method
-	}
-	return c.r.URL.Query().Get("sign_in") == "1" && byCookie && c.base != nil &&
+	mode, method := c.r.URL.Query().Get("sign_in"), c.originalMethod()
+	return (mode == signInRedirects || mode == signInLocates) && byCookie && c.base != nil &&
 		(method == http.MethodGet || method == http.MethodHead) && asksForHTML(c.r.Header) &&
 		token.ReasonOf(err) != token.ErrUnavailable
 }
 
+// originalMethod returns the method of the request that the proxy asks about, if a
+// trusted proxy says so, else that of the question: nginx and Caddy ask with GET.
+func (c *call) originalMethod() string {
+	for _, name := range []string{"X-Forwarded-Method", "X-Original-Method"} {
+		if method := c.inbound.Forwarded(c.r, name); method != "" {
+			return method
+		}
+	}
+	return c.r.Method
+}
+
 // toSignIn sends the browser to the sign-in page, which says why and sends it
-// back if it is told where from, and may.
+// back if it is told where from, and may. nginx takes nothing but 2xx, 401 and 403
+// for an answer, so with sign_in=location it is the proxy that redirects.
 func (c *call) toSignIn(err error) error {
+	back := c.returnAddress()
+	to := c.signInAddress(back, err)
+	if c.r.URL.Query().Get("sign_in") == signInRedirects {
+		c.private()
+		c.w.Header().Set("Location", to)
+		c.w.WriteHeader(http.StatusFound)
+		return nil
+	}
+	for len(to) > maxLocation && back != "" {
+		path, _, query := strings.Cut(back, "?")
+		if back = path; !query {
+			back = ""
+		}
+		to = c.signInAddress(back, err)
+	}
+	refused := fault.Of(err)
+	refused.Location = to
+	c.inbound.Code, c.inbound.Err = refused.Code, err
+	refused.Write(c.w, c.r)
+	return nil
+}
+
+// maxLocation is the maximum length of Location in bytes with sign_in=location. An
+// address may treble when it is encoded, and nginx answers 500 if the headers do
+// not fit into proxy_buffer_size, 4 KiB by default.
+const maxLocation = 3 << 10
+
+// signInAddress returns the address of the sign-in page for a browser that was
+// refused with err and wants to go back to an address, or "".
+func (c *call) signInAddress(back string, err error) string {
 	query := url.Values{}
-	if back := c.returnAddress(); back != "" {
+	if back != "" {
 		query.Set("return", back)
 	}
 	if reason := token.ReasonOf(err); reason != token.ErrMissing {
@@ -163,23 +209,40 @@ func (c *call) toSignIn(err error) error {
 	}
 	to := c.base.JoinPath("/sign-in")
 	to.RawQuery = query.Encode()
-	c.private()
-	c.w.Header().Set("Location", to.String())
-	c.w.WriteHeader(http.StatusFound)
-	return nil
+	return to.String()
 }
 
 // returnAddress returns the address that the browser had asked for, as a trusted
-// proxy says, if it is one of those that people may be sent to; else "".
+// proxy says, if it is one of those that people may be sent to; else "". The proxy
+// says it with X-Forwarded-Proto, X-Forwarded-Host and X-Forwarded-Uri, with
+// X-Original-URI in place of the last, or with X-Original-URL alone.
 func (c *call) returnAddress() string {
-	scheme := c.inbound.Forwarded(c.r, "X-Forwarded-Proto")
-	host := c.inbound.Forwarded(c.r, "X-Forwarded-Host")
-	uris := c.r.Header.Values("X-Forwarded-Uri") // which may have commas in it
-	if !c.inbound.Trusted || scheme == "" || host == "" || len(uris) != 1 || !strings.HasPrefix(uris[0], "/") {
+	if !c.inbound.Trusted {
 		return ""
 	}
-	if address := scheme + "://" + host + uris[0]; c.Returns.Allow(address) {
-		return address
+	scheme := c.inbound.Forwarded(c.r, "X-Forwarded-Proto")
+	host := c.inbound.Forwarded(c.r, "X-Forwarded-Host")
+	for _, name := range []string{"X-Forwarded-Uri", "X-Original-Uri"} {
+		switch targets := c.r.Header[name]; { // which may have commas in them
+		case len(targets) == 0:
+		case len(targets) > 1 || scheme == "" || host == "":
+			return ""
+		default:
+			return c.Returns.Address(scheme, host, targets[0])
+		}
 	}
-	return ""
+	addresses := c.r.Header["X-Original-Url"]
+	if len(addresses) != 1 {
+		return ""
+	}
+	scheme, rest, _ := strings.Cut(addresses[0], "://")
+	end := strings.IndexAny(rest, "/?")
+	if end < 0 {
+		return c.Returns.Address(scheme, rest, "/")
+	}
+	target := rest[end:]
+	if target[0] == '?' {
+		target = "/" + target
+	}
+	return c.Returns.Address(scheme, rest[:end], target)
 }

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -146,6 +147,84 @@ func TestVerifySendsToSignIn(t *testing.T) {
 			}
 			if a.must(302, nil); a.Header.Get("Location") != want || a.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("Location %q, want %q", a.Header.Get("Location"), want)
+			}
+		})
+	}
+}
+
+// With sign_in=location the sign-in page is in Location of a 401. The address that
+// the browser asked for arrives there whole, however the proxy names it.
+func TestVerifyLocatesSignIn(t *testing.T) {
+	const page = "text/html,application/xhtml+xml,*/*;q=0.8"
+	proxied, direct := start(t, behindProxy), start(t)
+	from := func(pairs ...string) []credential {
+		with := []credential{header{"Accept", page}}
+		for i := 0; i < len(pairs); i += 2 {
+			with = append(with, header{pairs[i], pairs[i+1]})
+		}
+		return with
+	}
+	uri := func(target string) []credential {
+		return from("X-Forwarded-Proto", "http", "X-Forwarded-Host", "app.curfew.test", "X-Forwarded-Uri", target)
+	}
+	const app = "http://app.curfew.test"
+	for _, tt := range []struct {
+		name string
+		s    *server
+		with []credential
+		back string // "": no way back; "-": no Location
+	}{
+		{"several parameters", proxied, uri("/list?page=2&q=a%26b"), app + "/list?page=2&q=a%26b"},
+		{"encoded number sign, plus, percent", proxied, uri("/a%23b/c+d?q=1%2B1+2&r=100%25"), app + "/a%23b/c+d?q=1%2B1+2&r=100%25"},
+		{"semicolons and commas", proxied, uri("/a;v=1/b?x=1;y=2,3"), app + "/a;v=1/b?x=1;y=2,3"},
+		{"an address in the address", proxied, uri("/go?to=https://x.test/?a=1&b=2&return=/&why=revoked"), app + "/go?to=https://x.test/?a=1&b=2&return=/&why=revoked"},
+		{"raw number sign", proxied, uri("/a#b?c#d"), app + "/a%23b?c%23d"},
+		{"raw UTF-8", proxied, uri("/bücher?q=Zoë&x=日"), app + "/b%C3%BCcher?q=Zo%C3%AB&x=%E6%97%A5"},
+		{"encoded UTF-8", proxied, uri("/b%C3%BCcher"), app + "/b%C3%BCcher"},
+		{"bytes that are no UTF-8", proxied, uri("/a\xff?b=\xfe"), app + "/a%FF?b=%FE"},
+		{"quotes", proxied, uri(`/a"b'c?q="x"`), app + "/a%22b'c?q=%22x%22"},
+		{"brackets, backslashes and the like", proxied, uri("/a\\b?q=<x>{y}|^`"), app + "/a%5Cb?q=%3Cx%3E%7By%7D%7C%5E%60"},
+		{"a lone percent sign in the query", proxied, uri("/a?q=100%"), app + "/a?q=100%"},
+		{"two slashes", proxied, uri("//evil.example/x"), app + "//evil.example/x"},
+		{"a query without a path", proxied, from("X-Original-Url", app+"?a=1&b=2"), app + "/?a=1&b=2"},
+		{"the whole address", proxied, from("X-Original-URL", app+"/list?page=2&q=a%26b"), app + "/list?page=2&q=a%26b"},
+		{"the whole address, nothing but a host", proxied, from("X-Original-URL", app), app + "/"},
+		{"the target by its other name", proxied, from("X-Forwarded-Proto", "http", "X-Forwarded-Host", "app.curfew.test", "X-Original-URI", "/a?b&c"), app + "/a?b&c"},
+		{"both: the host is named once", proxied, append(uri("/a?b&c"), header{"X-Original-URL", "http://evil.example/"}), app + "/a?b&c"},
+		{"a query that gets too long when it is encoded", proxied, uri("/list?" + strings.Repeat("&", 1900)), app + "/list"},
+		{"a query that is too long", proxied, uri("/list?" + strings.Repeat("x", 2000)), app + "/list"},
+		{"a path that is too long", proxied, uri("/" + strings.Repeat("x", 2000)), app + "/"},
+		{"a path that gets too long when it is encoded", proxied, uri("/" + strings.Repeat("%C3", 640)), ""},
+
+		{"another host", proxied, from("X-Original-URL", "http://evil.example/a"), ""},
+		{"a user", proxied, from("X-Original-URL", "http://app.curfew.test@evil.example/a"), ""},
+		{"a backslash for the end of the host", proxied, from("X-Original-URL", `http://evil.example\.app.curfew.test/`), ""},
+		{"a number sign for the end of the host", proxied, from("X-Original-URL", "http://evil.example#.app.curfew.test/"), ""},
+		{"another scheme", proxied, from("X-Original-URL", "javascript://app.curfew.test/%0aalert(1)"), ""},
+		{"no scheme", proxied, from("X-Original-URL", "//app.curfew.test/"), ""},
+		{"two addresses", proxied, append(from("X-Original-URL", app), header{"X-Original-URL", app}), ""},
+		{"a tab", proxied, uri("/a\tb"), ""},
+		{"a path that no program reads", proxied, uri("/a%zz"), ""},
+		{"no proxy", direct, from("X-Original-URL", app), ""},
+		{"an API", proxied, uri("/a")[1:], "-"},
+		{"a form", proxied, append(uri("/a"), header{"X-Original-Method", "POST"}), "-"},
+		{"a form by the other header", proxied, append(uri("/a"), header{"X-Forwarded-Method", "POST"}), "-"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := tt.s.on(t)
+			a := s.do("GET", "/v1/verify?sign_in=location", nil, tt.with...)
+			s.identity(a, false, "", "")
+			a.problem(401, "missing")
+			want := []string{issuer + "/sign-in"}
+			switch tt.back {
+			case "":
+			case "-":
+				want = nil
+			default:
+				want[0] += "?return=" + url.QueryEscape(tt.back)
+			}
+			if got := a.Header["Location"]; !slices.Equal(got, want) || a.Header.Get("WWW-Authenticate") == "" || len(a.Header.Get("Location")) > maxLocation {
+				t.Errorf("Location\n got %q\nwant %q", got, want)
 			}
 		})
 	}

@@ -18,13 +18,61 @@ type Returns struct {
 	Hosts []string
 }
 
-const longestReturn = 2000 // characters: what every browser and proxy takes
+// maxReturn is the maximum length of an address in bytes: what every browser and
+// proxy takes.
+const maxReturn = 2000
+
+// Address returns the address of the page that a browser asked a proxy for: scheme
+// and host as the proxy names them, and the target of the request as it was sent
+// (RFC 9112, section 3.2.1). Characters that a URL must not have are
+// percent-encoded, and so is a number sign, which begins no fragment in a target;
+// what is encoded stays as it is. If the address is longer than
+// allowed, the query is left out, and then the path. Address returns "" if Allow
+// refuses the address.
+func (r Returns) Address(scheme, host, target string) string {
+	if !strings.HasPrefix(target, "/") {
+		return ""
+	}
+	target = percentEncode(target, notInURL+"#")
+	path, _, _ := strings.Cut(target, "?")
+	for _, end := range []string{target, path, "/"} {
+		address := scheme + "://" + host + end
+		if len(address) <= maxReturn {
+			if r.Allow(address) {
+				return address
+			}
+			return ""
+		}
+	}
+	return ""
+}
+
+// EscapeReturn returns the query of a sign-in page with its parameter return
+// encoded. nginx cannot percent-encode a variable, so with
+//
+//	return 302 https://login.example/sign-in?return=$scheme://$http_host$request_uri;
+//
+// the address stands there as it is, and everything behind its first "&" would be
+// taken for further parameters. An encoded address has no "://". A query with one
+// in return is an address up to its end.
+func EscapeReturn(query string) string {
+	at := strings.Index(query, "return=")
+	if at < 0 || at > 0 && query[at-1] != '&' {
+		return query
+	}
+	raw := query[at+len("return="):]
+	scheme, _, absolute := strings.Cut(raw, "://")
+	if !absolute || scheme != "http" && scheme != "https" {
+		return query
+	}
+	return query[:at] + "return=" + url.QueryEscape(raw)
+}
 
 // Allow reports whether a browser may be sent to address. It must be absolute,
 // have a host of the list and no user, and be such that no program reads it
 // differently.
 func (r Returns) Allow(address string) bool {
-	if len(address) > longestReturn {
+	if len(address) > maxReturn {
 		return false
 	}
 	for i := range len(address) {
@@ -54,7 +102,7 @@ func (r Returns) Allow(address string) bool {
 
 // Escape returns address with the characters that a URL must not have, but that
 // browsers and proxies send in paths and queries, as percent-encoded UTF-8: spaces,
-// double quotes, angle brackets, backslashes and what is not ASCII. It changes nothing
+// double quotes, brackets, backslashes and what is not ASCII. It changes nothing
 // before the path, where each of them could name another host, and no control
 // character: [Returns.Allow] refuses an address with those.
 func Escape(address string) string {
@@ -64,13 +112,21 @@ func Escape(address string) string {
 		return address
 	}
 	at += len(address) - len(rest)
+	return address[:at] + percentEncode(address[at:], notInURL)
+}
+
+// notInURL are the printable ASCII characters that a URL must not have, but that
+// browsers and proxies send in paths and queries.
+const notInURL = " \"<>\\^`{|}"
+
+// percentEncode percent-encodes the bytes of text that are in unsafe or not ASCII.
+// Control characters stay: [Returns.Allow] refuses them.
+func percentEncode(text, unsafe string) string {
 	var b strings.Builder
-	b.WriteString(address[:at])
-	for i := at; i < len(address); i++ {
-		switch c := address[i]; {
-		case c == ' ', c == '"', c == '<', c == '>', c == '\\', c > '~' && c != 0x7f:
+	for i := range len(text) {
+		if c := text[i]; c >= utf8.RuneSelf || strings.IndexByte(unsafe, c) >= 0 {
 			fmt.Fprintf(&b, "%%%02X", c)
-		default:
+		} else {
 			b.WriteByte(c)
 		}
 	}

@@ -48,8 +48,8 @@ func TestReturns(t *testing.T) {
 		{"a fullwidth dot in the host", secure, "https://app．example.com/", false},
 		{"escapes in the host", secure, "https://app%2eexample.com/", false},
 		{"markup", secure, `https://app.example.com/"><script>`, false},
-		{"as long as may be", secure, "https://app.example.com/" + strings.Repeat("a", longestReturn-len("https://app.example.com/")), true},
-		{"too long", secure, "https://app.example.com/" + strings.Repeat("a", longestReturn-len("https://app.example.com/")+1), false},
+		{"as long as may be", secure, "https://app.example.com/" + strings.Repeat("a", maxReturn-len("https://app.example.com/")), true},
+		{"too long", secure, "https://app.example.com/" + strings.Repeat("a", maxReturn-len("https://app.example.com/")+1), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := tt.list.Allow(tt.address); got != tt.want {
@@ -81,6 +81,26 @@ func TestEscape(t *testing.T) {
 	} {
 		if got := Escape(tt.address); got != tt.want || list.Allow(got) != tt.allowed {
 			t.Errorf("Escape(%q) = %q, allowed: %v; want %q, %v", tt.address, got, list.Allow(got), tt.want, tt.allowed)
+		}
+	}
+}
+
+func TestEscapeReturn(t *testing.T) {
+	for _, tt := range []struct{ query, want string }{
+		{"", ""},
+		{"why=revoked", "why=revoked"},
+		{"return=http%3A%2F%2Fa.test%2F%3Fb%26c&why=revoked", "return=http%3A%2F%2Fa.test%2F%3Fb%26c&why=revoked"},
+		{"return=/profile&why=revoked", "return=/profile&why=revoked"},
+		{"return=//a.test/?b&c", "return=//a.test/?b&c"},
+		{"return=javascript://a.test/&c", "return=javascript://a.test/&c"},
+		{"noreturn=http://a.test/?b&c", "noreturn=http://a.test/?b&c"},
+		{"return=http://a.test/list?page=2&q=a%26b", "return=http%3A%2F%2Fa.test%2Flist%3Fpage%3D2%26q%3Da%2526b"},
+		{"return=https://a.test/?x=1;y+z", "return=https%3A%2F%2Fa.test%2F%3Fx%3D1%3By%2Bz"},
+		{"why=revoked&return=http://a.test/?b&return=http://b.test/", "why=revoked&return=http%3A%2F%2Fa.test%2F%3Fb%26return%3Dhttp%3A%2F%2Fb.test%2F"},
+		{"return=http://a.test/ü#\"", "return=http%3A%2F%2Fa.test%2F%C3%BC%23%22"},
+	} {
+		if got := EscapeReturn(tt.query); got != tt.want {
+			t.Errorf("EscapeReturn(%q)\n got %s\nwant %s", tt.query, got, tt.want)
 		}
 	}
 }
