@@ -19,7 +19,7 @@ func (a *App) mount() error {
 	returns := webcookie.Returns{Issuer: a.installed.Issuer, Hosts: a.config.ReturnHosts}
 	pages, err := console.New(console.Config{
 		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Node: a.node, Validator: a.validator,
-		Jar: jar, ReturnTo: returns.Allow, MinimumTimeout: a.config.MinimumTimeout(),
+		Issuer: a.installed.Issuer, Jar: jar, ReturnTo: returns.Allow, MinimumTimeout: a.config.MinimumTimeout(),
 		UnknownProxy: a.unknownProxy.Address, Refusals: a.metrics.Refusals, Version: Version(), Now: a.now, Logger: a.log,
 	})
 	if err != nil {

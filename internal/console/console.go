@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"example.com/curfew/internal/account"
@@ -29,6 +30,9 @@ type Config struct {
 	Node      *feed.Node
 	Validator *token.Validator
 
+	// Issuer is the URL at which browsers reach the console. "" if it is not known: then
+	// the console names no address of its own.
+	Issuer string
 	// Jar is the cookie that sessions are kept in.
 	Jar webcookie.Jar
 	// ReturnTo says whether a person may be sent to an address of another host
@@ -87,6 +91,8 @@ type console struct {
 	log    *slog.Logger
 	assets assets
 	pages  pages
+
+	toldPlain sync.Once // see warnPlain
 }
 
 // A route is one way into the console.
@@ -133,6 +139,7 @@ func (c *console) routes() []route {
 		{pattern: "GET /{$}", needs: signedIn, serve: c.home, slow: true},
 		{pattern: "GET /sign-in", needs: anyone, serve: c.signInPage},
 		{pattern: "POST /sign-in", needs: anyone, serve: c.signIn, slow: true},
+		{pattern: "GET /continue", needs: anyone, serve: c.continuePage},
 		{pattern: "POST /sign-out", needs: anyone, serve: c.signOut},
 		{pattern: "GET /signed-in", needs: signedIn, serve: c.signedInAgain},
 

@@ -90,3 +90,23 @@ func TestBrowserReturnsToService(t *testing.T) {
 		w.at("/")
 	}
 }
+
+// A browser drops the cookie of a page without TLS: the page says so, before and
+// after.
+func TestBrowserOverPlainHTTP(t *testing.T) {
+	t.Parallel()
+	p := run(t, onSQLite(t))
+	_, port, _ := strings.Cut(strings.TrimPrefix(p.url, "http://"), ":")
+	for _, l := range []look{{}, {noScript: true}} {
+		w := p.open(t, l)
+		w.visitSite("http://nas.test:" + port + "/users")
+		w.says("This page is not encrypted", "http://localhost:"+port)
+		w.signIn("admin", adminPassword, false)
+		w.says("your browser did not keep the session cookie", "This page is not encrypted", "--tls-cert")
+		w.visit("/sign-in")
+		w.saysNot("This page is not encrypted")
+	}
+	if n := strings.Count(p.output.String(), "over plain HTTP"); n != 1 {
+		t.Errorf("the log says it %d times", n)
+	}
+}

@@ -22,6 +22,9 @@ type signInView struct {
 	Return     string
 	For        string // host of the proxied service that the user returns to; "" if it is the console
 
+	Plain      *plainView // the browser does not keep the cookie at this address; nil if it does
+	CookieLost bool       // it did not keep the one of the sign-in before
+
 	RememberMeOffered bool
 	Timeout           time.Duration
 	Maximum           time.Duration
@@ -32,9 +35,13 @@ func (x *exchange) signInView() signInView {
 	view := signInView{
 		frame:             x.frame("Sign in", ""),
 		Return:            x.returnTo(),
+		Plain:             x.plain(),
 		RememberMeOffered: in.RememberMeEnabled,
 		Timeout:           in.SessionTimeout,
 		Maximum:           in.MaximumSessionDuration,
+	}
+	if view.Plain != nil {
+		x.warnPlain()
 	}
 	if isElsewhere(view.Return) {
 		view.For = webcookie.Host(view.Return)
@@ -90,6 +97,9 @@ func (c *console) signIn(x *exchange) error {
 	}
 	inbound.Of(x.r).User = issued.User.ID
 	x.keep(issued.Token, issued.Session)
+	if x.plain() != nil {
+		return x.redirect("/continue", "return", x.returnTo())
+	}
 	return x.goOn(x.returnTo())
 }
 

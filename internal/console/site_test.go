@@ -122,6 +122,7 @@ func open(t *testing.T) *site {
 	s.must(err)
 	config := Config{
 		Sessions: s.sessions, Accounts: s.accounts, Ring: s.ring, Node: s.node, Validator: s.validator,
+		Issuer:       issuer,
 		ReturnTo:     webcookie.Returns{Issuer: issuer, Hosts: []string{"app.test"}}.Allow,
 		UnknownProxy: func() netip.Addr { return netip.MustParseAddr("10.1.2.3") },
 		Refusals:     func() map[token.Reason]uint64 { return map[token.Reason]uint64{token.ErrRevoked: 12345} },

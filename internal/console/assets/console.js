@@ -62,6 +62,9 @@
 	times();
 	setInterval(times, 30000);
 
+	// The server has only headers to go by, and a proxy may have said nothing of TLS.
+	if (location.protocol === "https:") for (const plain of all("[data-plain]")) plain.remove();
+
 	// --- The session --------------------------------------------------------
 
 	const bar = document.getElementById("session");
