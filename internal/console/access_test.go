@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -129,6 +130,56 @@ func TestCrossSite(t *testing.T) {
 			if after := s.audits(""); len(after) != len(before) {
 				t.Errorf("%s %v: did something: %v", rt.pattern, header, after[0])
 			}
+		}
+	}
+}
+
+// Behind a proxy that puts another name into Host, browsers that send an Origin alone
+// sign in if it is the issuer's, exactly.
+func TestProxyThatRenames(t *testing.T) {
+	s := open(t)
+	for _, tt := range []struct {
+		origin []string
+		site   string
+		status int
+	}{
+		{[]string{issuer}, "", http.StatusSeeOther},
+		{[]string{issuer}, "same-origin", http.StatusSeeOther},
+		{nil, "", http.StatusSeeOther}, // no browser, or one so old that it sends a Referer only
+		{[]string{issuer}, "cross-site", http.StatusForbidden},
+		{[]string{issuer}, "same-site", http.StatusForbidden},
+		{[]string{issuer, "http://evil.test"}, "", http.StatusForbidden},
+		{[]string{"http://evil.test", issuer}, "", http.StatusForbidden},
+		{[]string{"https://console.test"}, "", http.StatusForbidden},
+		{[]string{issuer + ":8080"}, "", http.StatusForbidden},
+		{[]string{issuer + ".evil.test"}, "", http.StatusForbidden},
+		{[]string{"http://evil.test"}, "", http.StatusForbidden},
+		{[]string{"null"}, "", http.StatusForbidden},
+	} {
+		form := url.Values{"username": {"admin"}, "password": {password}}
+		r := httptest.NewRequest(http.MethodPost, "http://10.1.2.3:8420/sign-in", strings.NewReader(form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header["Origin"] = tt.origin
+		if tt.site != "" {
+			r.Header.Set("Sec-Fetch-Site", tt.site)
+		}
+		w := httptest.NewRecorder()
+		s.handler.ServeHTTP(w, r)
+		if signedIn := len(w.Result().Cookies()) == 1; w.Code != tt.status || signedIn != (tt.status == http.StatusSeeOther) {
+			t.Errorf("Origin %q, Sec-Fetch-Site %q: status %d, want %d", tt.origin, tt.site, w.Code, tt.status)
+		}
+	}
+}
+
+func TestOriginOf(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://curfew.example": "https://curfew.example", "https://Curfew.Example/path/": "https://curfew.example",
+		"https://curfew.example:443": "https://curfew.example", "http://curfew.example:80/": "http://curfew.example",
+		"http://curfew.example:443": "http://curfew.example:443", "https://[::1]:8420": "https://[::1]:8420",
+		"": "", "curfew": "", "ftp://curfew.example": "", "https://": "",
+	} {
+		if got := originOf(address); got != want {
+			t.Errorf("originOf(%q) = %q, want %q", address, got, want)
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -239,7 +241,37 @@ func New(config Config) (http.Handler, error) {
 	// needed to refuse what another site sends in a person's name.
 	crossOrigin := http.NewCrossOriginProtection()
 	crossOrigin.SetDenyHandler(c.handler(route{needs: anyone, serve: c.foreign}))
-	return guard(crossOrigin.Handler(mux)), nil
+	return guard(fromIssuer(originOf(config.Issuer), mux, crossOrigin.Handler(mux))), nil
+}
+
+// fromIssuer passes requests from pages of the issuer's origin to own, others to
+// other. Older browsers, and all of them over plain HTTP, send an Origin and no
+// Sec-Fetch-Site. CrossOriginProtection then compares Origin with Host, into which a
+// proxy may have put another name. Where there is a Sec-Fetch-Site, it decides: a
+// browser never sends "cross-site" from a page of ours.
+func fromIssuer(origin string, own, other http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		said := r.Header["Origin"]
+		if origin != "" && len(said) == 1 && said[0] == origin && len(r.Header["Sec-Fetch-Site"]) == 0 {
+			own.ServeHTTP(w, r)
+			return
+		}
+		other.ServeHTTP(w, r)
+	})
+}
+
+// originOf returns the origin of a URL as browsers write it in the header Origin (RFC
+// 6454, section 6.2); "" if it has none.
+func originOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return ""
+	}
+	host := strings.ToLower(u.Host)
+	if port := u.Port(); port == "" || u.Scheme == "http" && port == "80" || u.Scheme == "https" && port == "443" {
+		host = strings.TrimSuffix(host, ":"+port)
+	}
+	return u.Scheme + "://" + host
 }
 
 // quiet keeps what every page loads out of the log.
