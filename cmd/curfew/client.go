@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
@@ -44,7 +45,7 @@ func (c *cli) clientAdd() *cobra.Command {
 		if len(capabilities) == 0 {
 			return usagef("--can is missing; give one or more of %s", strings.Join(store.Capabilities(), ", "))
 		}
-		k, secret, err := t.Accounts.CreateClient(ctx, t.Caller, wire.NewClient{Name: args[0], Capabilities: capabilities})
+		k, secret, err := t.Accounts.CreateClient(ctx, t.Caller, account.NewClient{Name: args[0], Capabilities: capabilities})
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/curfew/internal/app"
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -42,12 +43,12 @@ func (c *cli) revokeCommand() *cobra.Command {
 			Use: "everyone", Short: "End all sessions of all users", Args: arguments(),
 			Long: "Ends all sessions of all users, including your own.",
 		}, func(ctx context.Context, t *app.Tools, _ []string) (wire.Receipt, error) {
-			return t.Sessions.RevokeMany(ctx, t.Caller, wire.RevokeMany{Scope: string(revocation.KindEveryone), Reason: r.reason}, 0)
+			return t.Sessions.RevokeMany(ctx, t.Caller, session.Many{Scope: string(revocation.KindEveryone), Reason: r.reason}, 0)
 		}),
 		r.command(&cobra.Command{
 			Use: "remembered", Short: "End all remember-me sessions", Args: arguments(),
 		}, func(ctx context.Context, t *app.Tools, _ []string) (wire.Receipt, error) {
-			return t.Sessions.RevokeMany(ctx, t.Caller, wire.RevokeMany{Scope: string(revocation.KindRemembered), Reason: r.reason}, 0)
+			return t.Sessions.RevokeMany(ctx, t.Caller, session.Many{Scope: string(revocation.KindRemembered), Reason: r.reason}, 0)
 		}),
 	)
 	return command
@@ -79,7 +80,7 @@ func (r *revoking) users(ctx context.Context, t *app.Tools, names []string) (wir
 	if len(ids) == 1 {
 		return t.Sessions.RevokeUser(ctx, t.Caller, ids[0], r.reason, false, 0)
 	}
-	return t.Sessions.RevokeMany(ctx, t.Caller, wire.RevokeMany{Scope: "users", Users: ids, Reason: r.reason}, 0)
+	return t.Sessions.RevokeMany(ctx, t.Caller, session.Many{Scope: session.ScopeUsers, Users: ids, Reason: r.reason}, 0)
 }
 
 func (r *revoking) session(ctx context.Context, t *app.Tools, args []string) (wire.Receipt, error) {

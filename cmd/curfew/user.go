@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
@@ -65,12 +65,12 @@ func (c *cli) userAdd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		change := wire.UserChange{Name: &args[0]}
+		change := account.UserChange{Name: &args[0]}
 		if password != "" {
 			change.Password = &password
 		}
 		if email != "" {
-			change.Email = emailChange(email)
+			change.Email = &email
 		}
 		if len(permissions) > 0 {
 			change.Permissions = &permissions
@@ -94,14 +94,6 @@ func (c *cli) userAdd() *cobra.Command {
 	how.add(command)
 	command.Flags().BoolVar(&how.none, "no-password", false, "no password: the user cannot sign in with one")
 	return command
-}
-
-func emailChange(email string) json.RawMessage {
-	b, err := json.Marshal(email)
-	if err != nil {
-		panic(err) // a string
-	}
-	return b
 }
 
 func (c *cli) userList() *cobra.Command {
@@ -185,7 +177,7 @@ func (c *cli) userShow() *cobra.Command {
 }
 
 // change changes a user and says so.
-func (c *cli) change(ctx context.Context, t *app.Tools, u store.User, change wire.UserChange, reason string, said func(store.User) string) error {
+func (c *cli) change(ctx context.Context, t *app.Tools, u store.User, change account.UserChange, reason string, said func(store.User) string) error {
 	u, _, err := t.Accounts.ChangeUser(ctx, t.Caller, u.ID, change, reason)
 	if err != nil {
 		return err
@@ -216,7 +208,7 @@ func (c *cli) userEnable(enable bool) *cobra.Command {
 			return err
 		}
 		disabled := !enable
-		return c.change(ctx, t, u, wire.UserChange{Disabled: &disabled}, reason, said)
+		return c.change(ctx, t, u, account.UserChange{Disabled: &disabled}, reason, said)
 	})
 	command.Flags().StringVar(&reason, "reason", "", "reason, for the audit log")
 	return command
@@ -237,7 +229,7 @@ func (c *cli) userPassword() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		u, _, err = t.Accounts.ChangeUser(ctx, t.Caller, u.ID, wire.UserChange{Password: &password}, "")
+		u, _, err = t.Accounts.ChangeUser(ctx, t.Caller, u.ID, account.UserChange{Password: &password}, "")
 		if err != nil {
 			return err
 		}
@@ -287,7 +279,7 @@ func (c *cli) userGrant() *cobra.Command {
 		}
 		slices.Sort(held)
 		held = slices.Compact(append([]string{}, held...))
-		return c.change(ctx, t, u, wire.UserChange{Permissions: &held}, "", func(u store.User) string {
+		return c.change(ctx, t, u, account.UserChange{Permissions: &held}, "", func(u store.User) string {
 			if len(u.Permissions) == 0 {
 				return fmt.Sprintf("user %s (%s) has no permissions", u.Name, u.ID)
 			}

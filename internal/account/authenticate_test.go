@@ -46,7 +46,7 @@ func TestAuthenticateRefusesAlike(t *testing.T) {
 		n := w.node()
 		n.add("alice")
 		gone := n.add("disabled")
-		_, _, err := n.ChangeUser(t.Context(), cli, gone.ID, wire.UserChange{Disabled: ptr(true)}, "")
+		_, _, err := n.ChangeUser(t.Context(), cli, gone.ID, account.UserChange{Disabled: ptr(true)}, "")
 		noErr(t, err)
 		_, err = n.EnsureUser(t.Context(), cli, "without-password")
 		noErr(t, err)
@@ -320,7 +320,7 @@ func TestQueueIsBounded(t *testing.T) {
 		enter(fmt.Sprint("known", i), fmt.Sprintf("192.0.2.%d", i))
 	}
 	is(t, "one too many", n.signIn("known7", good, "192.0.2.7"), account.ErrBusy)
-	_, err = n.CreateUser(t.Context(), cli, wire.UserChange{Name: ptr("bob"), Password: ptr(good)})
+	_, err = n.CreateUser(t.Context(), cli, account.UserChange{Name: ptr("bob"), Password: ptr(good)})
 	is(t, "a new password", err, account.ErrBusy)
 
 	cancel()
@@ -444,14 +444,14 @@ func TestUserCaller(t *testing.T) {
 	if (account.Caller{}).IsSelf("") {
 		t.Error("nobody is somebody")
 	}
-	_, _, err = n.ChangeUser(t.Context(), cli, alice.ID, wire.UserChange{Permissions: ptr([]string{})}, "")
+	_, _, err = n.ChangeUser(t.Context(), cli, alice.ID, account.UserChange{Permissions: ptr([]string{})}, "")
 	noErr(t, err)
 	c, err = n.UserCaller(t.Context(), sess, home)
 	noErr(t, err)
 	if c.Can(store.UserEdit) {
 		t.Error("the permission that was taken is still there")
 	}
-	_, _, err = n.ChangeUser(t.Context(), cli, alice.ID, wire.UserChange{Disabled: ptr(true)}, "")
+	_, _, err = n.ChangeUser(t.Context(), cli, alice.ID, account.UserChange{Disabled: ptr(true)}, "")
 	noErr(t, err)
 	_, err = n.UserCaller(t.Context(), sess, home)
 	is(t, "disabled", err, token.ErrRevoked)

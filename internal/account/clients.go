@@ -57,18 +57,25 @@ func (s *Service) Clients(ctx context.Context, c Caller) ([]store.Client, error)
 	return s.store.Clients(ctx)
 }
 
+// NewClient describes a client that is about to be created. Both members are
+// required.
+type NewClient struct {
+	Name         string
+	Capabilities []string
+}
+
 // CreateClient creates a client and returns its secret, which cannot be read again
 // later. The id is made from the name if possible.
-func (s *Service) CreateClient(ctx context.Context, c Caller, body wire.NewClient) (store.Client, string, error) {
+func (s *Service) CreateClient(ctx context.Context, c Caller, made NewClient) (store.Client, string, error) {
 	if err := c.MayAdminister(); err != nil {
 		return store.Client{}, "", err
 	}
-	name, _, err := NormalizeName(body.Name)
+	name, _, err := NormalizeName(made.Name)
 	var wrong Invalid
 	if invalid := (*Invalid)(nil); errors.As(err, &invalid) {
 		wrong.Fields = append(wrong.Fields, invalid.Fields...)
 	}
-	capabilities := slices.Clone(body.Capabilities)
+	capabilities := slices.Clone(made.Capabilities)
 	slices.Sort(capabilities)
 	capabilities = slices.Compact(capabilities)
 	if len(capabilities) == 0 {

@@ -21,7 +21,7 @@ func TestClients(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
 		n := w.node()
 		root := n.as(n.add("root", store.AdministerSystem))
-		c, secret, err := n.CreateClient(t.Context(), root, wire.NewClient{Name: "Billing Service", Capabilities: []string{store.Revoke, store.Follow, store.Revoke}})
+		c, secret, err := n.CreateClient(t.Context(), root, account.NewClient{Name: "Billing Service", Capabilities: []string{store.Revoke, store.Follow, store.Revoke}})
 		noErr(t, err)
 		if c.Name != "Billing Service" || !slices.Equal(c.Capabilities, []string{store.Follow, store.Revoke}) || strings.Contains(c.SecretHash, secret) || len(secret) < 26 {
 			t.Errorf("made %+v, secret of %d bytes", c, len(secret))
@@ -61,7 +61,7 @@ func TestClients(t *testing.T) {
 func TestClientSecrets(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
 		n := w.node()
-		c, first, err := n.CreateClient(t.Context(), cli, wire.NewClient{Name: "billing", Capabilities: []string{store.Follow}})
+		c, first, err := n.CreateClient(t.Context(), cli, account.NewClient{Name: "billing", Capabilities: []string{store.Follow}})
 		noErr(t, err)
 		_, second, err := n.NewSecret(t.Context(), cli, c.ID, false)
 		noErr(t, err)
@@ -104,7 +104,7 @@ func TestClientSecrets(t *testing.T) {
 
 func TestWhoMayManageClients(t *testing.T) {
 	n := sqlite(t).node()
-	c, _, err := n.CreateClient(t.Context(), cli, wire.NewClient{Name: "billing", Capabilities: store.Capabilities()})
+	c, _, err := n.CreateClient(t.Context(), cli, account.NewClient{Name: "billing", Capabilities: store.Capabilities()})
 	noErr(t, err)
 	for who, caller := range map[string]account.Caller{
 		"nobody":     {},
@@ -114,7 +114,7 @@ func TestWhoMayManageClients(t *testing.T) {
 	} {
 		_, err := n.Clients(t.Context(), caller)
 		forbidden(t, who+" lists", err, store.AdministerSystem)
-		_, _, err = n.CreateClient(t.Context(), caller, wire.NewClient{Name: "x", Capabilities: []string{store.Follow}})
+		_, _, err = n.CreateClient(t.Context(), caller, account.NewClient{Name: "x", Capabilities: []string{store.Follow}})
 		forbidden(t, who+" creates", err, store.AdministerSystem)
 		_, _, err = n.NewSecret(t.Context(), caller, c.ID, false)
 		forbidden(t, who+" makes a secret", err, store.AdministerSystem)
@@ -123,8 +123,8 @@ func TestWhoMayManageClients(t *testing.T) {
 	demoted := n.add("demoted", store.AdministerSystem)
 	n.add("root", store.AdministerSystem)
 	stale := n.as(demoted)
-	noErr(t, n.change(cli, demoted.ID, wire.UserChange{Permissions: &[]string{}}))
-	_, _, err = n.CreateClient(t.Context(), stale, wire.NewClient{Name: "x", Capabilities: []string{store.Follow}})
+	noErr(t, n.change(cli, demoted.ID, account.UserChange{Permissions: &[]string{}}))
+	_, _, err = n.CreateClient(t.Context(), stale, account.NewClient{Name: "x", Capabilities: []string{store.Follow}})
 	forbidden(t, "an administrator no more", err, store.AdministerSystem)
 }
 
@@ -132,15 +132,15 @@ func TestInvalidClients(t *testing.T) {
 	n := sqlite(t).node()
 	for _, tt := range []struct {
 		what   string
-		body   wire.NewClient
+		body   account.NewClient
 		fields []string
 	}{
-		{"nothing", wire.NewClient{}, []string{"name", "capabilities"}},
-		{"no name", wire.NewClient{Capabilities: []string{store.Follow}}, []string{"name"}},
-		{"no capabilities", wire.NewClient{Name: "x"}, []string{"capabilities"}},
-		{"an unknown capability", wire.NewClient{Name: "x", Capabilities: []string{store.Follow, "Follow"}}, []string{"capabilities"}},
-		{"a permission", wire.NewClient{Name: "x", Capabilities: []string{store.UserEdit}}, []string{"capabilities"}},
-		{"a name with an escape", wire.NewClient{Name: "x\x1b[0m", Capabilities: []string{store.Follow}}, []string{"name"}},
+		{"nothing", account.NewClient{}, []string{"name", "capabilities"}},
+		{"no name", account.NewClient{Capabilities: []string{store.Follow}}, []string{"name"}},
+		{"no capabilities", account.NewClient{Name: "x"}, []string{"capabilities"}},
+		{"an unknown capability", account.NewClient{Name: "x", Capabilities: []string{store.Follow, "Follow"}}, []string{"capabilities"}},
+		{"a permission", account.NewClient{Name: "x", Capabilities: []string{store.UserEdit}}, []string{"capabilities"}},
+		{"a name with an escape", account.NewClient{Name: "x\x1b[0m", Capabilities: []string{store.Follow}}, []string{"name"}},
 	} {
 		_, _, err := n.CreateClient(t.Context(), cli, tt.body)
 		invalid(t, tt.what, err, tt.fields...)
@@ -152,7 +152,7 @@ func TestClientIDs(t *testing.T) {
 	n := sqlite(t).node()
 	seen := map[string]bool{}
 	for i, name := range []string{"billing", "Billing", "me", ".", "..", "-rf", ".hidden", "a:b", "a/b", "Büro", "a b", "café 1", strings.Repeat("x", 128)} {
-		c, secret, err := n.CreateClient(t.Context(), cli, wire.NewClient{Name: name, Capabilities: []string{store.Follow}})
+		c, secret, err := n.CreateClient(t.Context(), cli, account.NewClient{Name: name, Capabilities: []string{store.Follow}})
 		noErr(t, err)
 		what := fmt.Sprintf("%d: the id of %q is %q", i, name, c.ID)
 		if c.ID == "" || c.ID == "me" || len(c.ID) > 80 || seen[c.ID] || strings.ContainsAny(c.ID, ":/ ") ||

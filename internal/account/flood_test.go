@@ -259,11 +259,11 @@ func TestNewPasswordEndsStreak(t *testing.T) {
 	const next = "another good password"
 	for what, set := range map[string]func(n *node, u store.User) error{
 		"PATCH": func(n *node, u store.User) error {
-			_, _, err := n.ChangeUser(t.Context(), cli, u.ID, wire.UserChange{Password: ptr(next)}, "")
+			_, _, err := n.ChangeUser(t.Context(), cli, u.ID, account.UserChange{Password: ptr(next)}, "")
 			return err
 		},
 		"PUT password": func(n *node, u store.User) error {
-			change, err := n.PreparePassword(t.Context(), cli, u.ID, wire.ChangePassword{New: next}, home)
+			change, err := n.PreparePassword(t.Context(), cli, u.ID, account.NewPassword{New: next}, home)
 			if err != nil {
 				return err
 			}

@@ -18,7 +18,6 @@ import (
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/internal/store/sqlstore"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
@@ -127,7 +126,7 @@ func (w *world) nodeWith(s store.Store, c account.Config) *node {
 func (n *node) add(name string, permissions ...string) store.User {
 	n.t.Helper()
 	password := good
-	u, err := n.CreateUser(n.t.Context(), cli, wire.UserChange{Name: &name, Password: &password, Permissions: &permissions})
+	u, err := n.CreateUser(n.t.Context(), cli, account.UserChange{Name: &name, Password: &password, Permissions: &permissions})
 	if err != nil {
 		n.t.Fatalf("adding %q: %v", name, err)
 	}

@@ -6,7 +6,6 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 )
 
 // Every byte of a password counts, whatever it is, up to the last that is allowed.
@@ -36,7 +35,7 @@ func TestPasswords(t *testing.T) {
 			{"spaces around", "  kq8#vL2!  ", true},
 		} {
 			name := tt.what
-			u, err := n.CreateUser(t.Context(), cli, wire.UserChange{Name: &name, Password: &tt.password})
+			u, err := n.CreateUser(t.Context(), cli, account.UserChange{Name: &name, Password: &tt.password})
 			if !tt.ok {
 				invalid(t, tt.what, err, "password")
 				continue

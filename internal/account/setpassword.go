@@ -10,6 +10,13 @@ import (
 	"example.com/curfew/revocation"
 )
 
+// NewPassword is a password to set. Current is the user's password so far: required
+// for the caller's own account, and nil for another.
+type NewPassword struct {
+	Current *string
+	New     string
+}
+
 // PasswordChange is a new password that was checked and hashed. It is written in
 // the transaction that also revokes the user's sessions.
 type PasswordChange struct {
@@ -22,7 +29,7 @@ type PasswordChange struct {
 // hashes it. The caller's own password requires the current one, so that an
 // attacker with an open session cannot keep it; failed attempts count like those of
 // a sign-in. Other users require UserEdit or AdministerSystem.
-func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, change wire.ChangePassword, from Origin) (*PasswordChange, error) {
+func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, change NewPassword, from Origin) (*PasswordChange, error) {
 	if err := MaySetPassword(userID)(c); err != nil {
 		return nil, err
 	}

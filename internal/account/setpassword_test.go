@@ -30,28 +30,28 @@ func TestPreparePassword(t *testing.T) {
 			what   string
 			c      account.Caller
 			user   string
-			change wire.ChangePassword
+			change account.NewPassword
 			check  func(what string, err error)
 		}{
-			{"own, without the current one", self, alice.ID, wire.ChangePassword{New: next},
+			{"own, without the current one", self, alice.ID, account.NewPassword{New: next},
 				func(what string, err error) { invalid(t, what, err, "current") }},
-			{"own, with a wrong one", self, alice.ID, wire.ChangePassword{Current: ptr("wrong horse battery"), New: next},
+			{"own, with a wrong one", self, alice.ID, account.NewPassword{Current: ptr("wrong horse battery"), New: next},
 				func(what string, err error) { is(t, what, err, account.ErrBadCredentials) }},
-			{"own, too short", self, alice.ID, wire.ChangePassword{Current: current, New: "short"},
+			{"own, too short", self, alice.ID, account.NewPassword{Current: current, New: "short"},
 				func(what string, err error) { invalid(t, what, err, "new") }},
-			{"an administrator's own, without the current one", admin, admin.User.ID, wire.ChangePassword{New: next},
+			{"an administrator's own, without the current one", admin, admin.User.ID, account.NewPassword{New: next},
 				func(what string, err error) { invalid(t, what, err, "current") }},
-			{"somebody else's", self, editor.User.ID, wire.ChangePassword{New: next},
+			{"somebody else's", self, editor.User.ID, account.NewPassword{New: next},
 				func(what string, err error) { forbidden(t, what, err, store.UserEdit) }},
-			{"somebody else's who does not exist", self, "nobody", wire.ChangePassword{New: next},
+			{"somebody else's who does not exist", self, "nobody", account.NewPassword{New: next},
 				func(what string, err error) { forbidden(t, what, err, store.UserEdit) }},
-			{"an editor: with a current one", editor, alice.ID, wire.ChangePassword{Current: current, New: next},
+			{"an editor: with a current one", editor, alice.ID, account.NewPassword{Current: current, New: next},
 				func(what string, err error) { invalid(t, what, err, "current") }},
-			{"an editor: an administrator's", editor, admin.User.ID, wire.ChangePassword{New: next},
+			{"an editor: an administrator's", editor, admin.User.ID, account.NewPassword{New: next},
 				func(what string, err error) { forbidden(t, what, err, store.AdministerSystem) }},
-			{"an editor: nobody's", editor, "nobody", wire.ChangePassword{New: next},
+			{"an editor: nobody's", editor, "nobody", account.NewPassword{New: next},
 				func(what string, err error) { is(t, what, err, store.ErrNotFound) }},
-			{"nobody", account.Caller{}, alice.ID, wire.ChangePassword{New: next},
+			{"nobody", account.Caller{}, alice.ID, account.NewPassword{New: next},
 				func(what string, err error) { forbidden(t, what, err, store.UserEdit) }},
 		} {
 			_, err := n.PreparePassword(t.Context(), tt.c, tt.user, tt.change, home)
@@ -64,7 +64,7 @@ func TestPreparePassword(t *testing.T) {
 			c    account.Caller
 			own  bool
 		}{{"own", self, true}, {"by an editor", editor, false}, {"by an administrator", admin, false}, {"command line", cli, false}} {
-			change := wire.ChangePassword{New: "set by " + tt.what + " just now"}
+			change := account.NewPassword{New: "set by " + tt.what + " just now"}
 			if tt.own {
 				change.Current = &set
 			}
@@ -93,7 +93,7 @@ func TestGuessingTheCurrentPassword(t *testing.T) {
 	n := w.node()
 	alice := n.as(n.add("alice"))
 	guess := func(password string) error {
-		_, err := n.PreparePassword(t.Context(), alice, alice.User.ID, wire.ChangePassword{Current: &password, New: "the next password"}, home)
+		_, err := n.PreparePassword(t.Context(), alice, alice.User.ID, account.NewPassword{Current: &password, New: "the next password"}, home)
 		return err
 	}
 	for range forAccount {
@@ -111,7 +111,7 @@ func TestPasswordChangedInTheMeantime(t *testing.T) {
 		n := w.node()
 		alice := n.as(n.add("alice"))
 		prepare := func(next string) *account.PasswordChange {
-			p, err := n.PreparePassword(t.Context(), alice, alice.User.ID, wire.ChangePassword{Current: ptr(good), New: next}, home)
+			p, err := n.PreparePassword(t.Context(), alice, alice.User.ID, account.NewPassword{Current: ptr(good), New: next}, home)
 			noErr(t, err)
 			return p
 		}
@@ -128,7 +128,7 @@ func TestPasswordChangeOfAnOldHash(t *testing.T) {
 	alice := w.with(account.Config{HashMemoryKiB: 2 * cheap}).add("alice")
 	n := w.node()
 	c := n.as(alice)
-	p, err := n.PreparePassword(t.Context(), c, alice.ID, wire.ChangePassword{Current: ptr(good), New: "the next password"}, home)
+	p, err := n.PreparePassword(t.Context(), c, alice.ID, account.NewPassword{Current: ptr(good), New: "the next password"}, home)
 	noErr(t, err)
 	noErr(t, n.write(c, alice.ID, p))
 	noErr(t, n.signIn("alice", "the next password", home.Address))

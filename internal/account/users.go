@@ -66,18 +66,26 @@ func (s *Service) UsersByEmail(ctx context.Context, c Caller, email string) ([]s
 	return s.store.UsersByEmail(ctx, email)
 }
 
-// draft is a change of a user that was read and checked.
+// UserChange is a change of a user. Members that are nil stay as they are.
+type UserChange struct {
+	Name        *string
+	Email       *string // "" removes it
+	Password    *string
+	Permissions *[]string
+	Disabled    *bool
+}
+
+// draft is a change of a user that was checked.
 type draft struct {
-	change   wire.UserChange
+	change   UserChange
 	name     string
 	nameKey  string
-	email    *string // "" removes it
-	password string  // hash; "" for none
+	password string // hash; "" for none
 }
 
 // read checks every member of a change of the user before, and reports everything
 // that is wrong.
-func (s *Service) read(ctx context.Context, change wire.UserChange, before store.User) (draft, error) {
+func (s *Service) read(ctx context.Context, change UserChange, before store.User) (draft, error) {
 	d := draft{change: change}
 	var wrong Invalid
 	note := func(err error) {
@@ -91,16 +99,8 @@ func (s *Service) read(ctx context.Context, change wire.UserChange, before store
 		d.name, d.nameKey, err = NormalizeName(*change.Name)
 		note(err)
 	}
-	if len(change.Email) > 0 {
-		var email *string
-		if err := json.Unmarshal(change.Email, &email); err != nil {
-			note(InvalidField("email", "must be a string or null"))
-		} else if email == nil {
-			d.email = new(string)
-		} else {
-			d.email = email
-			note(checkEmail(*email))
-		}
+	if change.Email != nil && *change.Email != "" {
+		note(checkEmail(*change.Email))
 	}
 	if change.Permissions != nil {
 		for _, p := range *change.Permissions {
@@ -131,8 +131,8 @@ func (d *draft) applyTo(u *store.User) {
 	if d.change.Name != nil {
 		u.Name, u.NameKey = d.name, d.nameKey
 	}
-	if d.email != nil {
-		u.Email = *d.email
+	if d.change.Email != nil {
+		u.Email = *d.change.Email
 	}
 	if d.password != "" {
 		u.PasswordHash = d.password
@@ -149,7 +149,7 @@ func (d *draft) applyTo(u *store.User) {
 
 // CreateUser creates a user; a name is required. Without a password only clients
 // can begin sessions for the user. Only administrators can give permissions.
-func (s *Service) CreateUser(ctx context.Context, c Caller, change wire.UserChange) (store.User, error) {
+func (s *Service) CreateUser(ctx context.Context, c Caller, change UserChange) (store.User, error) {
 	need := Caller.MayEditUsers
 	if change.Permissions != nil && len(*change.Permissions) > 0 {
 		need = Caller.MayAdminister
@@ -208,7 +208,7 @@ func detail(members map[string]any) string {
 // user's sessions in the same transaction, and the revocation is returned, else
 // nil. The last enabled administrator can be neither disabled nor demoted. The
 // caller's own password and email are refused: see notOwn.
-func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change wire.UserChange, reason string) (store.User, *revocation.Revocation, error) {
+func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change UserChange, reason string) (store.User, *revocation.Revocation, error) {
 	if err := c.MayEditUsers(); err != nil {
 		return store.User{}, nil, err
 	}
@@ -280,13 +280,13 @@ func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change wi
 // notOwn refuses changes that users cannot make to their own account this way. With
 // only a session, a thief could otherwise set a password without the current one,
 // or an email to which other systems send sign-in links.
-func notOwn(change wire.UserChange) error {
+func notOwn(change UserChange) error {
 	var wrong Invalid
 	if change.Password != nil {
 		wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "password",
 			Detail: "can't be changed here for your own account; use PUT /v1/users/me/password or the profile page, with the current password"})
 	}
-	if len(change.Email) > 0 {
+	if change.Email != nil {
 		wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "email",
 			Detail: "can't be changed on your own account; another user with UserEdit or AdministerSystem can change it"})
 	}
@@ -296,7 +296,7 @@ func notOwn(change wire.UserChange) error {
 	return nil
 }
 
-func mayChange(c Caller, u store.User, change wire.UserChange) error {
+func mayChange(c Caller, u store.User, change UserChange) error {
 	if change.Permissions != nil {
 		if err := c.MayAdminister(); err != nil {
 			return err

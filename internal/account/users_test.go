@@ -2,7 +2,6 @@ package account_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,7 +16,7 @@ import (
 	"example.com/curfew/token"
 )
 
-func (n *node) change(c account.Caller, id string, change wire.UserChange) error {
+func (n *node) change(c account.Caller, id string, change account.UserChange) error {
 	_, _, err := n.ChangeUser(n.t.Context(), c, id, change, "")
 	return err
 }
@@ -36,17 +35,17 @@ func TestWhoMayChangeWhom(t *testing.T) {
 			ID: "c", Capabilities: store.Capabilities()}},
 		"command line": cli,
 	}
-	changes := map[string]func(i int) wire.UserChange{
-		"rename":    func(i int) wire.UserChange { return wire.UserChange{Name: ptr(fmt.Sprintf("renamed %d", i))} },
-		"email":     func(i int) wire.UserChange { return wire.UserChange{Email: json.RawMessage(`"a@example.com"`)} },
-		"password":  func(i int) wire.UserChange { return wire.UserChange{Password: ptr("another password")} },
-		"disable":   func(i int) wire.UserChange { return wire.UserChange{Disabled: ptr(true)} },
-		"enable":    func(i int) wire.UserChange { return wire.UserChange{Disabled: ptr(false)} },
-		"promote":   func(i int) wire.UserChange { return wire.UserChange{Permissions: ptr(store.Permissions())} },
-		"take away": func(i int) wire.UserChange { return wire.UserChange{Permissions: ptr([]string{})} },
-		"nothing":   func(i int) wire.UserChange { return wire.UserChange{} },
-		"all at once": func(i int) wire.UserChange {
-			return wire.UserChange{Name: ptr(fmt.Sprintf("all %d", i)), Permissions: ptr([]string{}), Disabled: ptr(true)}
+	changes := map[string]func(i int) account.UserChange{
+		"rename":    func(i int) account.UserChange { return account.UserChange{Name: ptr(fmt.Sprintf("renamed %d", i))} },
+		"email":     func(i int) account.UserChange { return account.UserChange{Email: ptr("a@example.com")} },
+		"password":  func(i int) account.UserChange { return account.UserChange{Password: ptr("another password")} },
+		"disable":   func(i int) account.UserChange { return account.UserChange{Disabled: ptr(true)} },
+		"enable":    func(i int) account.UserChange { return account.UserChange{Disabled: ptr(false)} },
+		"promote":   func(i int) account.UserChange { return account.UserChange{Permissions: ptr(store.Permissions())} },
+		"take away": func(i int) account.UserChange { return account.UserChange{Permissions: ptr([]string{})} },
+		"nothing":   func(i int) account.UserChange { return account.UserChange{} },
+		"all at once": func(i int) account.UserChange {
+			return account.UserChange{Name: ptr(fmt.Sprintf("all %d", i)), Permissions: ptr([]string{}), Disabled: ptr(true)}
 		},
 	}
 	const permissions = "promote, take away, all at once"
@@ -64,7 +63,7 @@ func TestWhoMayChangeWhom(t *testing.T) {
 				}
 				u := n.add(fmt.Sprintf("target %d", i), held...)
 				if target == "a disabled administrator" {
-					noErr(t, n.change(cli, u.ID, wire.UserChange{Disabled: ptr(true)}))
+					noErr(t, n.change(cli, u.ID, account.UserChange{Disabled: ptr(true)}))
 				}
 				row := who + ": " + what + " of " + target
 				takes := ""
@@ -99,7 +98,7 @@ func TestWhoMayLookAndCreate(t *testing.T) {
 		forbidden(t, who+" lists", err, store.UserEdit)
 		_, _, err = n.FindUsers(t.Context(), c, []string{"user"})
 		forbidden(t, who+" finds", err, store.UserEdit)
-		_, err = n.CreateUser(t.Context(), c, wire.UserChange{Name: ptr("x")})
+		_, err = n.CreateUser(t.Context(), c, account.UserChange{Name: ptr("x")})
 		forbidden(t, who+" creates", err, store.UserEdit)
 		_, err = n.UsersByEmail(t.Context(), c, "a@example.com")
 		forbidden(t, who+" looks for an email", err, store.Revoke)
@@ -108,14 +107,14 @@ func TestWhoMayLookAndCreate(t *testing.T) {
 	noErr(t, err)
 	_, err = n.User(t.Context(), editor, "nobody")
 	is(t, "somebody who does not exist", err, store.ErrNotFound)
-	is(t, "changing them", n.change(editor, "nobody", wire.UserChange{Name: ptr("x")}), store.ErrNotFound)
+	is(t, "changing them", n.change(editor, "nobody", account.UserChange{Name: ptr("x")}), store.ErrNotFound)
 	for _, p := range store.Permissions() {
-		_, err = n.CreateUser(t.Context(), editor, wire.UserChange{Name: ptr("with " + p), Permissions: &[]string{p}})
+		_, err = n.CreateUser(t.Context(), editor, account.UserChange{Name: ptr("with " + p), Permissions: &[]string{p}})
 		forbidden(t, "an editor gives "+p, err, store.AdministerSystem)
-		_, err = n.CreateUser(t.Context(), admin, wire.UserChange{Name: ptr("with " + p), Permissions: &[]string{p}})
+		_, err = n.CreateUser(t.Context(), admin, account.UserChange{Name: ptr("with " + p), Permissions: &[]string{p}})
 		noErr(t, err)
 	}
-	_, err = n.CreateUser(t.Context(), editor, wire.UserChange{Name: ptr("plain"), Permissions: &[]string{}})
+	_, err = n.CreateUser(t.Context(), editor, account.UserChange{Name: ptr("plain"), Permissions: &[]string{}})
 	noErr(t, err)
 }
 
@@ -128,22 +127,22 @@ func TestDemotedAMomentAgo(t *testing.T) {
 		demoted, disabled := n.add("demoted", store.AdministerSystem), n.add("disabled", store.UserEdit)
 		stale, gone := n.as(demoted), n.as(disabled)
 		own := n.as(n.add("herself"))
-		noErr(t, n.change(cli, demoted.ID, wire.UserChange{Permissions: ptr([]string{})}))
-		noErr(t, n.change(cli, disabled.ID, wire.UserChange{Disabled: ptr(true)}))
+		noErr(t, n.change(cli, demoted.ID, account.UserChange{Permissions: ptr([]string{})}))
+		noErr(t, n.change(cli, disabled.ID, account.UserChange{Disabled: ptr(true)}))
 
-		forbidden(t, "demoted", n.change(stale, u.ID, wire.UserChange{Name: ptr("taken over")}), store.UserEdit)
-		is(t, "disabled", n.change(gone, u.ID, wire.UserChange{Name: ptr("taken over")}), token.ErrRevoked)
+		forbidden(t, "demoted", n.change(stale, u.ID, account.UserChange{Name: ptr("taken over")}), store.UserEdit)
+		is(t, "disabled", n.change(gone, u.ID, account.UserChange{Name: ptr("taken over")}), token.ErrRevoked)
 
 		for what, c := range map[string]account.Caller{"demoted": stale, "disabled": gone} {
-			p, err := n.PreparePassword(t.Context(), c, u.ID, wire.ChangePassword{New: "another password"}, home)
+			p, err := n.PreparePassword(t.Context(), c, u.ID, account.NewPassword{New: "another password"}, home)
 			noErr(t, err)
 			if n.write(c, u.ID, p) == nil {
 				t.Errorf("%s: has set a password", what)
 			}
 		}
-		p, err := n.PreparePassword(t.Context(), own, own.User.ID, wire.ChangePassword{Current: ptr(good), New: "another password"}, home)
+		p, err := n.PreparePassword(t.Context(), own, own.User.ID, account.NewPassword{Current: ptr(good), New: "another password"}, home)
 		noErr(t, err)
-		noErr(t, n.change(cli, own.User.ID, wire.UserChange{Disabled: ptr(true)}))
+		noErr(t, n.change(cli, own.User.ID, account.UserChange{Disabled: ptr(true)}))
 		is(t, "one's own password after being disabled", n.write(own, own.User.ID, p), token.ErrRevoked)
 		if err := n.signIn("target", good, home.Address); err != nil {
 			t.Errorf("the target's password is not what it was: %v", err)
@@ -159,8 +158,8 @@ func TestChangeUserAudit(t *testing.T) {
 		const secret = "a brand new secret"
 		read, err := n.store.Clock(t.Context()) // by a sign-in that is under way
 		noErr(t, err)
-		changed, revoked, err := n.ChangeUser(t.Context(), n.as(root), u.ID, wire.UserChange{
-			Name: ptr(" Alicia "), Email: json.RawMessage(`"alicia@example.com"`), Password: ptr(secret),
+		changed, revoked, err := n.ChangeUser(t.Context(), n.as(root), u.ID, account.UserChange{
+			Name: ptr(" Alicia "), Email: ptr("alicia@example.com"), Password: ptr(secret),
 			Permissions: &[]string{store.AdministerSystem, store.UserEdit, store.UserEdit}, Disabled: ptr(true),
 		}, "left the company")
 		noErr(t, err)
@@ -226,17 +225,17 @@ func TestOwnPasswordAndEmail(t *testing.T) {
 	for _, permission := range store.Permissions() {
 		u := n.add("holder of "+permission, permission)
 		own := n.as(u)
-		invalid(t, "password", n.change(own, u.ID, wire.UserChange{Password: ptr("another password")}), "password")
-		invalid(t, "email", n.change(own, u.ID, wire.UserChange{Email: json.RawMessage(`"a@example.com"`)}), "email")
-		invalid(t, "no email", n.change(own, u.ID, wire.UserChange{Email: json.RawMessage(`null`)}), "email")
-		invalid(t, "all", n.change(own, u.ID, wire.UserChange{
-			Name: ptr("renamed"), Password: ptr("another password"), Email: json.RawMessage(`"a@example.com"`)}), "password", "email")
+		invalid(t, "password", n.change(own, u.ID, account.UserChange{Password: ptr("another password")}), "password")
+		invalid(t, "email", n.change(own, u.ID, account.UserChange{Email: ptr("a@example.com")}), "email")
+		invalid(t, "no email", n.change(own, u.ID, account.UserChange{Email: ptr("")}), "email")
+		invalid(t, "all", n.change(own, u.ID, account.UserChange{
+			Name: ptr("renamed"), Password: ptr("another password"), Email: ptr("a@example.com")}), "password", "email")
 		kept, err := n.store.User(t.Context(), u.ID)
 		noErr(t, err)
 		if kept.Name != u.Name || kept.Email != "" || kept.PasswordHash != u.PasswordHash {
 			t.Errorf("changed to %+v", kept)
 		}
-		noErr(t, n.change(own, u.ID, wire.UserChange{Name: ptr("renamed " + permission)}))
+		noErr(t, n.change(own, u.ID, account.UserChange{Name: ptr("renamed " + permission)}))
 	}
 }
 
@@ -246,18 +245,18 @@ func TestWhatRevokes(t *testing.T) {
 	u := n.add("alice")
 	for _, tt := range []struct {
 		what    string
-		change  wire.UserChange
+		change  account.UserChange
 		revokes bool
 	}{
-		{"rename", wire.UserChange{Name: ptr("alicia")}, false},
-		{"email", wire.UserChange{Email: json.RawMessage(`"a@example.com"`)}, false},
-		{"permissions", wire.UserChange{Permissions: &[]string{store.UserEdit}}, false},
-		{"enabling who is enabled", wire.UserChange{Disabled: ptr(false)}, false},
-		{"disable", wire.UserChange{Disabled: ptr(true)}, true},
-		{"disabling who is disabled", wire.UserChange{Disabled: ptr(true)}, false},
-		{"enable", wire.UserChange{Disabled: ptr(false)}, false},
-		{"password", wire.UserChange{Password: ptr("another password")}, true},
-		{"nothing", wire.UserChange{}, false},
+		{"rename", account.UserChange{Name: ptr("alicia")}, false},
+		{"email", account.UserChange{Email: ptr("a@example.com")}, false},
+		{"permissions", account.UserChange{Permissions: &[]string{store.UserEdit}}, false},
+		{"enabling who is enabled", account.UserChange{Disabled: ptr(false)}, false},
+		{"disable", account.UserChange{Disabled: ptr(true)}, true},
+		{"disabling who is disabled", account.UserChange{Disabled: ptr(true)}, false},
+		{"enable", account.UserChange{Disabled: ptr(false)}, false},
+		{"password", account.UserChange{Password: ptr("another password")}, true},
+		{"nothing", account.UserChange{}, false},
 	} {
 		n.applied = nil
 		_, revoked, err := n.ChangeUser(t.Context(), cli, u.ID, tt.change, "")
@@ -274,21 +273,19 @@ func TestInvalidChanges(t *testing.T) {
 	n.add("bob")
 	for _, tt := range []struct {
 		what   string
-		change wire.UserChange
+		change account.UserChange
 		fields []string
 	}{
-		{"empty name", wire.UserChange{Name: ptr(" ")}, []string{"name"}},
-		{"unknown permission", wire.UserChange{Permissions: &[]string{"UserEdit", "userEdit"}}, []string{"permissions"}},
-		{"two unknown ones", wire.UserChange{Permissions: &[]string{"", "root"}}, []string{"permissions", "permissions"}},
-		{"short password", wire.UserChange{Password: ptr("short")}, []string{"password"}},
-		{"email of a wrong type", wire.UserChange{Email: json.RawMessage(`1`)}, []string{"email"}},
-		{"empty email", wire.UserChange{Email: json.RawMessage(`""`)}, []string{"email"}},
-		{"email without a domain", wire.UserChange{Email: json.RawMessage(`"alice"`)}, []string{"email"}},
-		{"email with a name", wire.UserChange{Email: json.RawMessage(`"Al <a@example.com>"`)}, []string{"email"}},
-		{"two emails", wire.UserChange{Email: json.RawMessage(`"a@example.com, b@example.com"`)}, []string{"email"}},
-		{"email with a line break", wire.UserChange{Email: json.RawMessage(`"a@example.com\r\nBcc: b@example.com"`)}, []string{"email"}},
-		{"email of 255 bytes", wire.UserChange{Email: json.RawMessage(`"` + strings.Repeat("a", 243) + `@example.com"`)}, []string{"email"}},
-		{"everything", wire.UserChange{Name: ptr("\x00"), Email: json.RawMessage(`"x"`), Permissions: &[]string{"x"}, Password: ptr("x")},
+		{"empty name", account.UserChange{Name: ptr(" ")}, []string{"name"}},
+		{"unknown permission", account.UserChange{Permissions: &[]string{"UserEdit", "userEdit"}}, []string{"permissions"}},
+		{"two unknown ones", account.UserChange{Permissions: &[]string{"", "root"}}, []string{"permissions", "permissions"}},
+		{"short password", account.UserChange{Password: ptr("short")}, []string{"password"}},
+		{"email without a domain", account.UserChange{Email: ptr("alice")}, []string{"email"}},
+		{"email with a name", account.UserChange{Email: ptr("Al <a@example.com>")}, []string{"email"}},
+		{"two emails", account.UserChange{Email: ptr("a@example.com, b@example.com")}, []string{"email"}},
+		{"email with a line break", account.UserChange{Email: ptr("a@example.com\r\nBcc: b@example.com")}, []string{"email"}},
+		{"email of 255 bytes", account.UserChange{Email: ptr(strings.Repeat("a", 243) + "@example.com")}, []string{"email"}},
+		{"everything", account.UserChange{Name: ptr("\x00"), Email: ptr("x"), Permissions: &[]string{"x"}, Password: ptr("x")},
 			[]string{"name", "email", "permissions", "password"}},
 	} {
 		invalid(t, tt.what, n.change(cli, u.ID, tt.change), tt.fields...)
@@ -298,16 +295,16 @@ func TestInvalidChanges(t *testing.T) {
 		_, err := n.CreateUser(t.Context(), cli, tt.change)
 		invalid(t, tt.what+" at creation", err, tt.fields...)
 	}
-	_, err := n.CreateUser(t.Context(), cli, wire.UserChange{})
+	_, err := n.CreateUser(t.Context(), cli, account.UserChange{})
 	invalid(t, "no name", err, "name")
-	is(t, "a name that is taken", n.change(cli, u.ID, wire.UserChange{Name: ptr("BOB")}), account.ErrNameTaken)
-	_, err = n.CreateUser(t.Context(), cli, wire.UserChange{Name: ptr(" bOb ")})
+	is(t, "a name that is taken", n.change(cli, u.ID, account.UserChange{Name: ptr("BOB")}), account.ErrNameTaken)
+	_, err = n.CreateUser(t.Context(), cli, account.UserChange{Name: ptr(" bOb ")})
 	is(t, "a name that is taken, at creation", err, account.ErrNameTaken)
 	is(t, "which is a conflict", err, store.ErrConflict)
-	noErr(t, n.change(cli, u.ID, wire.UserChange{Name: ptr("ALICE")})) // one's own, in other letters
+	noErr(t, n.change(cli, u.ID, account.UserChange{Name: ptr("ALICE")})) // one's own, in other letters
 
-	noErr(t, n.change(cli, u.ID, wire.UserChange{Email: json.RawMessage(`"` + strings.Repeat("a", 242) + `@example.com"`)}))
-	changed, _, err := n.ChangeUser(t.Context(), cli, u.ID, wire.UserChange{Email: json.RawMessage(`null`)}, "")
+	noErr(t, n.change(cli, u.ID, account.UserChange{Email: ptr(strings.Repeat("a", 242) + "@example.com")}))
+	changed, _, err := n.ChangeUser(t.Context(), cli, u.ID, account.UserChange{Email: ptr("")}, "")
 	noErr(t, err)
 	if changed.Email != "" {
 		t.Errorf("the email that was removed is %q", changed.Email)
@@ -320,9 +317,9 @@ func TestLastAdministrator(t *testing.T) {
 		a := n.add("a", store.AdministerSystem)
 		b := n.add("b", store.AdministerSystem, store.UserEdit)
 		off := n.add("off", store.AdministerSystem)
-		noErr(t, n.change(cli, off.ID, wire.UserChange{Disabled: ptr(true)}))
-		noErr(t, n.change(n.as(b), a.ID, wire.UserChange{Disabled: ptr(true)}))
-		for what, change := range map[string]wire.UserChange{
+		noErr(t, n.change(cli, off.ID, account.UserChange{Disabled: ptr(true)}))
+		noErr(t, n.change(n.as(b), a.ID, account.UserChange{Disabled: ptr(true)}))
+		for what, change := range map[string]account.UserChange{
 			"disable":          {Disabled: ptr(true)},
 			"demote":           {Permissions: &[]string{store.UserEdit}},
 			"demote and more":  {Permissions: &[]string{}, Name: ptr("renamed"), Password: ptr("another password")},
@@ -341,9 +338,9 @@ func TestLastAdministrator(t *testing.T) {
 			t.Errorf("something of it was done: %+v, %v", now, err)
 		}
 		noErr(t, n.signIn("b", good, home.Address))
-		noErr(t, n.change(cli, b.ID, wire.UserChange{Name: ptr("still b"), Permissions: &[]string{store.AdministerSystem}}))
-		noErr(t, n.change(cli, a.ID, wire.UserChange{Disabled: ptr(false)}))
-		noErr(t, n.change(cli, b.ID, wire.UserChange{Permissions: &[]string{}}))
+		noErr(t, n.change(cli, b.ID, account.UserChange{Name: ptr("still b"), Permissions: &[]string{store.AdministerSystem}}))
+		noErr(t, n.change(cli, a.ID, account.UserChange{Disabled: ptr(false)}))
+		noErr(t, n.change(cli, b.ID, account.UserChange{Permissions: &[]string{}}))
 	})
 }
 
@@ -371,9 +368,9 @@ func TestTwoDemotionsAtOnce(t *testing.T) {
 			b := first.add(fmt.Sprintf("b%d", round), store.AdministerSystem)
 			begin := make(chan struct{})
 			errs := make(chan error, 2)
-			change := wire.UserChange{Permissions: &[]string{}}
+			change := account.UserChange{Permissions: &[]string{}}
 			if round%2 == 1 {
-				change = wire.UserChange{Disabled: ptr(true)}
+				change = account.UserChange{Disabled: ptr(true)}
 			}
 			for n, target := range map[*node]store.User{first: a, second: b} {
 				go func() {
@@ -485,20 +482,20 @@ func TestNamesOfOthers(t *testing.T) {
 		n.add("admin", store.AdministerSystem)
 		victim, err := n.EnsureUser(t.Context(), cli, "Subject-1")
 		noErr(t, err)
-		noErr(t, n.change(cli, victim.ID, wire.UserChange{Name: ptr("victim")}))
+		noErr(t, n.change(cli, victim.ID, account.UserChange{Name: ptr("victim")}))
 		editor := n.as(n.add("editor", store.UserEdit))
 		decoy := n.add("decoy")
 		for _, name := range []string{
 			"Subject-1", "subject-1", "SUBJECT-l", victim.Name, "v\u0456ctim", "\u0430dmin", "adm\u0131n", "ad\u217fin", decoyLike(editor.User.ID),
 		} {
-			_, err := n.CreateUser(t.Context(), editor, wire.UserChange{Name: &name})
+			_, err := n.CreateUser(t.Context(), editor, account.UserChange{Name: &name})
 			is(t, fmt.Sprintf("creating %q", name), err, account.ErrNameTaken)
-			is(t, fmt.Sprintf("renaming to %q", name), n.change(editor, decoy.ID, wire.UserChange{Name: &name}), account.ErrNameTaken)
+			is(t, fmt.Sprintf("renaming to %q", name), n.change(editor, decoy.ID, account.UserChange{Name: &name}), account.ErrNameTaken)
 		}
 		// A sign-in by what looks like a name is none by that name.
 		is(t, "signing in as a look-alike", n.signIn("\u0430dmin", good, "192.0.2.1"), account.ErrBadCredentials)
 		noErr(t, n.signIn("ADMIN", good, "192.0.2.1"))
-		noErr(t, n.change(cli, victim.ID, wire.UserChange{Name: ptr("Subject-1")})) // one's own id
+		noErr(t, n.change(cli, victim.ID, account.UserChange{Name: ptr("Subject-1")})) // one's own id
 	})
 }
 
@@ -546,7 +543,7 @@ func TestUsersPages(t *testing.T) {
 func TestEnsureUser(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
 		n := w.node()
-		shop, secret, err := n.CreateClient(t.Context(), cli, wire.NewClient{Name: "shop", Capabilities: []string{store.Issue}})
+		shop, secret, err := n.CreateClient(t.Context(), cli, account.NewClient{Name: "shop", Capabilities: []string{store.Issue}})
 		noErr(t, err)
 		client, err := n.ClientCaller(t.Context(), shop.ID, secret, home)
 		noErr(t, err)

@@ -46,7 +46,7 @@ func runEdge(t *testing.T, id, secret string, upstream ...string) *Edge {
 // service makes a client.
 func service(t *testing.T, a *App, name string, capabilities ...string) (client store.Client, secret string) {
 	t.Helper()
-	client, secret, err := a.accounts.CreateClient(t.Context(), administrator, wire.NewClient{Name: name, Capabilities: capabilities})
+	client, secret, err := a.accounts.CreateClient(t.Context(), administrator, account.NewClient{Name: name, Capabilities: capabilities})
 	if err != nil {
 		t.Fatal(err)
 	}

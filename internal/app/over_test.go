@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/console"
 	"example.com/curfew/internal/httpapi"
 	"example.com/curfew/internal/store"
@@ -188,9 +189,9 @@ func (d *deployment) objects(key bool) facts {
 	user, disabled := d.user("object"), d.user("disabled")
 	ctx := d.Context()
 	yes := true
-	_, _, err := d.other.accounts.ChangeUser(ctx, trusted, disabled.ID, wire.UserChange{Disabled: &yes}, "")
+	_, _, err := d.other.accounts.ChangeUser(ctx, trusted, disabled.ID, account.UserChange{Disabled: &yes}, "")
 	d.must(err)
-	service, _, err := d.other.accounts.CreateClient(ctx, trusted, wire.NewClient{Name: d.name("service"), Capabilities: []string{store.Follow}})
+	service, _, err := d.other.accounts.CreateClient(ctx, trusted, account.NewClient{Name: d.name("service"), Capabilities: []string{store.Follow}})
 	d.must(err)
 	raw := d.signIn(d.held, user.Name, false)
 	about := facts{

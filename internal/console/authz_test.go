@@ -12,7 +12,6 @@ import (
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 )
 
 // meddled returns a site to send requests to, whose routes do something else first,
@@ -39,7 +38,7 @@ func (s *site) meddled(meanwhile func(x *exchange)) *site {
 func TestHeldBackForm(t *testing.T) {
 	s := open(t)
 	other := s.user("other")
-	shop, _, err := s.accounts.CreateClient(t.Context(), trusted, wire.NewClient{Name: "shop", Capabilities: store.Capabilities()})
+	shop, _, err := s.accounts.CreateClient(t.Context(), trusted, account.NewClient{Name: "shop", Capabilities: store.Capabilities()})
 	s.must(err)
 	sid := s.issue(other, false)
 	sess, err := s.validator.Validate(t.Context(), sid)
@@ -157,7 +156,7 @@ func TestExportStopsWithItsSession(t *testing.T) {
 // to an administrator.
 func TestClientSessionInTheConsole(t *testing.T) {
 	s := open(t)
-	made, secret, err := s.accounts.CreateClient(t.Context(), trusted, wire.NewClient{Name: "shop", Capabilities: []string{store.Issue}})
+	made, secret, err := s.accounts.CreateClient(t.Context(), trusted, account.NewClient{Name: "shop", Capabilities: []string{store.Issue}})
 	s.must(err)
 	shop, err := s.accounts.ClientCaller(t.Context(), made.ID, secret, account.Origin{})
 	s.must(err)

@@ -10,7 +10,6 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/session"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 )
 
@@ -181,9 +180,9 @@ func decoded(content []byte) string {
 // revokeBulk revokes what was confirmed: in one transaction, with one receipt.
 func (c *console) revokeBulk(x *exchange) error {
 	reason, _ := x.reason()
-	what := wire.RevokeMany{Scope: x.value("scope"), Reason: reason}
+	what := session.Many{Scope: x.value("scope"), Reason: reason}
 	own := what.Scope == string(revocation.KindEveryone) || what.Scope == string(revocation.KindRemembered) && x.session.RememberMe
-	if what.Scope == "users" {
+	if what.Scope == session.ScopeUsers {
 		what.Users = strings.Fields(x.value("ids"))
 		for _, id := range what.Users {
 			own = own || x.caller.IsSelf(id)

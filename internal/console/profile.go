@@ -7,7 +7,6 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 )
 
 type profileView struct {
@@ -199,7 +198,7 @@ func (c *console) signOutElsewhere(x *exchange) error {
 
 func (c *console) changeOwnPassword(x *exchange) error {
 	current := x.value("current")
-	change := wire.ChangePassword{Current: &current, New: x.value("new")}
+	change := account.NewPassword{Current: &current, New: x.value("new")}
 	if change.New != x.value("again") {
 		return x.showProfile(http.StatusUnprocessableEntity, passwordForm{Errors: map[string]string{"again": "The two new passwords differ."}})
 	}

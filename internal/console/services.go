@@ -5,8 +5,8 @@ import (
 	"net/url"
 	"slices"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 )
 
 type servicesView struct {
@@ -90,7 +90,7 @@ func (c *console) createService(x *exchange) error {
 			held = append(held, capability)
 		}
 	}
-	s, secret, err := c.config.Accounts.CreateClient(x.ctx, x.caller, wire.NewClient{Name: name, Capabilities: held})
+	s, secret, err := c.config.Accounts.CreateClient(x.ctx, x.caller, account.NewClient{Name: name, Capabilities: held})
 	if err != nil {
 		fields, known := fieldErrors(err)
 		if !known {

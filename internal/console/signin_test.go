@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
 )
@@ -73,7 +73,7 @@ func TestWhySignIn(t *testing.T) {
 		}, "An administrator revoked your sessions."},
 		{"everyone revoked by the command line", func() string {
 			raw := s.issue(other, false)
-			_, err := s.sessions.RevokeMany(context.Background(), trusted, wire.RevokeMany{Scope: "everyone", Reason: "test"}, 0)
+			_, err := s.sessions.RevokeMany(context.Background(), trusted, session.Many{Scope: "everyone", Reason: "test"}, 0)
 			s.must(err)
 			return raw
 		}, "An administrator revoked your sessions."},

@@ -25,7 +25,6 @@ import (
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/internal/webcookie"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
@@ -151,7 +150,7 @@ func (s *site) must(err error) {
 // time to be hashed.
 func (s *site) user(name string, permissions ...string) store.User {
 	s.Helper()
-	u, err := s.accounts.CreateUser(context.Background(), trusted, wire.UserChange{Name: &name, Permissions: &permissions})
+	u, err := s.accounts.CreateUser(context.Background(), trusted, account.UserChange{Name: &name, Permissions: &permissions})
 	s.must(err)
 	return u
 }

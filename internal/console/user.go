@@ -1,14 +1,12 @@
 package console
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
 )
 
@@ -106,23 +104,11 @@ func holds(u store.User, permission string) bool {
 
 func (c *console) renameUser(x *exchange) error {
 	name, email := x.value("name"), x.text("email")
-	change := wire.UserChange{Name: &name}
+	change := account.UserChange{Name: &name}
 	if self := x.caller.User; !x.caller.IsSelf(x.r.PathValue("id")) || email != self.Email {
-		change.Email = emailOf(email)
+		change.Email = &email
 	}
 	return x.changeUser(change, "saved", func(v *userView) { v.FormName, v.FormEmail = name, email })
-}
-
-// emailOf returns an email as the API takes it; none is null.
-func emailOf(email string) json.RawMessage {
-	if email == "" {
-		return json.RawMessage("null")
-	}
-	raw, err := json.Marshal(email)
-	if err != nil {
-		panic(err) // a string
-	}
-	return raw
 }
 
 func (c *console) changePermissions(x *exchange) error {
@@ -132,12 +118,12 @@ func (c *console) changePermissions(x *exchange) error {
 			held = append(held, p)
 		}
 	}
-	return x.changeUser(wire.UserChange{Permissions: &held}, "permissions", func(v *userView) { v.Permissions = choices(held) })
+	return x.changeUser(account.UserChange{Permissions: &held}, "permissions", func(v *userView) { v.Permissions = choices(held) })
 }
 
 func (c *console) enableUser(x *exchange) error {
 	no := false
-	return x.changeUser(wire.UserChange{Disabled: &no}, "enabled", nil)
+	return x.changeUser(account.UserChange{Disabled: &no}, "enabled", nil)
 }
 
 func (c *console) confirmDisable(x *exchange) error {
@@ -158,12 +144,12 @@ func (c *console) confirmDisable(x *exchange) error {
 
 func (c *console) disableUser(x *exchange) error {
 	yes := true
-	return x.changeUser(wire.UserChange{Disabled: &yes}, "disabled", nil)
+	return x.changeUser(account.UserChange{Disabled: &yes}, "disabled", nil)
 }
 
 // changeUser changes the user whom the address names, and shows the page again:
 // with what was typed and what is wrong with it, or anew.
-func (x *exchange) changeUser(change wire.UserChange, done string, typed func(*userView)) error {
+func (x *exchange) changeUser(change account.UserChange, done string, typed func(*userView)) error {
 	u, err := x.subject()
 	if err != nil {
 		return err
@@ -221,7 +207,7 @@ func (c *console) setPassword(x *exchange) error {
 	if x.caller.IsSelf(u.ID) {
 		return x.redirect("/profile")
 	}
-	r, err := c.config.Sessions.ChangePassword(x.ctx, x.caller, u.ID, wire.ChangePassword{New: x.value("new")}, x.origin)
+	r, err := c.config.Sessions.ChangePassword(x.ctx, x.caller, u.ID, account.NewPassword{New: x.value("new")}, x.origin)
 	if err != nil {
 		return x.showChange(err, u, nil)
 	}

@@ -4,8 +4,8 @@ import (
 	"net/http"
 	"net/url"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 )
 
 type usersView struct {
@@ -90,9 +90,9 @@ func (c *console) newUser(x *exchange) error { return x.ok("new-user", x.newUser
 
 func (c *console) createUser(x *exchange) error {
 	name, email, password := x.value("name"), x.text("email"), x.value("password")
-	change := wire.UserChange{Name: &name}
+	change := account.UserChange{Name: &name}
 	if email != "" {
-		change.Email = emailOf(email)
+		change.Email = &email
 	}
 	if password != "" {
 		change.Password = &password

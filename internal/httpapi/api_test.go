@@ -70,6 +70,12 @@ func users(t *testing.T, s *server) {
 	if !slices.Equal(fields, []string{"email", "name", "password", "permissions"}) {
 		t.Errorf("errors about %v, want all four", fields)
 	}
+	for _, email := range []string{`""`, `1`, `["zoe@example.org"]`, `"zoe"`} {
+		p := s.do("PATCH", one, `{"email":`+email+`}`, me).problem(400, "invalid_request")
+		if len(p.Errors) != 1 || p.Errors[0].Field != "email" {
+			t.Errorf("email %s: errors %+v, want one about email", email, p.Errors)
+		}
+	}
 	if a := s.do("PATCH", one, `{"password":"hunter2"}`, me); strings.Contains(string(a.body), "hunter2") {
 		t.Errorf("a password comes back: %s", a.body)
 	}

@@ -45,7 +45,7 @@ func TestClientSessionsCarryNoPermission(t *testing.T) {
 
 	late := issue("late")
 	permissions := []string{store.AdministerSystem, store.UserEdit}
-	if _, _, err := s.accounts.ChangeUser(t.Context(), trusted, "late", wire.UserChange{Permissions: &permissions}, ""); err != nil {
+	if _, _, err := s.accounts.ChangeUser(t.Context(), trusted, "late", account.UserChange{Permissions: &permissions}, ""); err != nil {
 		t.Fatal(err)
 	}
 	refused("the session before the permission", late)

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 )
@@ -38,7 +39,7 @@ func createClient(c *call) error {
 	if err := decode(c.r, &body, false); err != nil {
 		return err
 	}
-	client, secret, err := c.Accounts.CreateClient(c.ctx, c.caller, body)
+	client, secret, err := c.Accounts.CreateClient(c.ctx, c.caller, account.NewClient(body))
 	if err != nil {
 		return err
 	}

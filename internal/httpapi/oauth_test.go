@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/settings"
 )
 
@@ -93,7 +93,7 @@ func TestGlobalTokenRevocation(t *testing.T) {
 	client := s.service("idp", store.Revoke)
 	email := func(name, address string) store.User {
 		t.Helper()
-		u, err := s.accounts.CreateUser(context.Background(), trusted, wire.UserChange{Name: &name, Email: []byte(`"` + address + `"`)})
+		u, err := s.accounts.CreateUser(context.Background(), trusted, account.UserChange{Name: &name, Email: &address})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,8 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
 	"example.com/curfew/token/tokentest"
 )
@@ -52,11 +53,11 @@ func TestIntrospectionIsNoOracle(t *testing.T) {
 	tokens["a good one with another signature"] = good[:len(good)-10] + strings.Repeat("A", 10)
 	s.do("DELETE", "/v1/session", nil, bearerToken(tokens["signed out"])).must(204, nil)
 	s.do("DELETE", "/v1/users/"+ann.ID+"/sessions/"+claims(t, tokens["revoked"]).ID, nil, bearerToken(s.token(s.admin))).must(204, nil)
-	if _, err := s.sessions.RevokeMany(ctx, trusted, wire.RevokeMany{Scope: "remembered"}, 0); err != nil {
+	if _, err := s.sessions.RevokeMany(ctx, trusted, session.Many{Scope: "remembered"}, 0); err != nil {
 		t.Fatal(err)
 	}
 	yes := true
-	if _, _, err := s.accounts.ChangeUser(ctx, trusted, gone.ID, wire.UserChange{Disabled: &yes}, ""); err != nil {
+	if _, _, err := s.accounts.ChangeUser(ctx, trusted, gone.ID, account.UserChange{Disabled: &yes}, ""); err != nil {
 		t.Fatal(err)
 	}
 	for _, h := range tokentest.Hostile(issuer) {

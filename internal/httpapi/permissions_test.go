@@ -8,8 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 )
@@ -132,7 +133,7 @@ func ofReceipt(c *cell) {
 }
 
 func ofReceiptForEveryone(c *cell) {
-	r, err := c.sessions.RevokeMany(context.Background(), trusted, wire.RevokeMany{Scope: "remembered"}, 0)
+	r, err := c.sessions.RevokeMany(context.Background(), trusted, session.Many{Scope: "remembered"}, 0)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -157,7 +158,7 @@ func ofToken(c *cell) { c.body = "token=" + c.token(c.target) }
 func (s *server) setPassword(u store.User) {
 	s.Helper()
 	p := password
-	if _, _, err := s.accounts.ChangeUser(context.Background(), trusted, u.ID, wire.UserChange{Password: &p}, ""); err != nil {
+	if _, _, err := s.accounts.ChangeUser(context.Background(), trusted, u.ID, account.UserChange{Password: &p}, ""); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -229,14 +230,14 @@ var everybody = []struct {
 
 func disable(s *server, c *cell) {
 	yes := true
-	if _, _, err := s.accounts.ChangeUser(context.Background(), trusted, c.actor.ID, wire.UserChange{Disabled: &yes}, ""); err != nil {
+	if _, _, err := s.accounts.ChangeUser(context.Background(), trusted, c.actor.ID, account.UserChange{Disabled: &yes}, ""); err != nil {
 		s.Fatal(err)
 	}
 }
 
 func demote(s *server, c *cell) {
 	none := []string{}
-	if _, _, err := s.accounts.ChangeUser(context.Background(), trusted, c.actor.ID, wire.UserChange{Permissions: &none}, ""); err != nil {
+	if _, _, err := s.accounts.ChangeUser(context.Background(), trusted, c.actor.ID, account.UserChange{Permissions: &none}, ""); err != nil {
 		s.Fatal(err)
 	}
 }

@@ -37,7 +37,7 @@ func revokeMany(c *call) error {
 	if err := decode(c.r, &body, false); err != nil {
 		return err
 	}
-	if body.Scope == "users" && len(body.Users) > 0 && c.caller.MayAdminister() == nil {
+	if body.Scope == session.ScopeUsers && len(body.Users) > 0 && c.caller.MayAdminister() == nil {
 		var err error
 		if body.Users, err = c.resolve(body.Users); err != nil {
 			return err
@@ -45,7 +45,7 @@ func revokeMany(c *call) error {
 	}
 	wait, done := c.wait()
 	defer done()
-	receipt, err := c.Sessions.RevokeMany(c.ctx, c.caller, body, wait)
+	receipt, err := c.Sessions.RevokeMany(c.ctx, c.caller, session.Many(body), wait)
 	if err != nil {
 		return err
 	}

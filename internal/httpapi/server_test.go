@@ -223,7 +223,7 @@ func (s *server) closing(what string, end func() error) {
 // time to be hashed.
 func (s *server) user(name string, permissions ...string) store.User {
 	s.Helper()
-	u, err := s.accounts.CreateUser(context.Background(), trusted, wire.UserChange{Name: &name, Permissions: &permissions})
+	u, err := s.accounts.CreateUser(context.Background(), trusted, account.UserChange{Name: &name, Permissions: &permissions})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func (s *server) mint(u store.User, change func(*token.Session)) string {
 // service makes a client and returns what it authenticates with.
 func (s *server) service(name string, capabilities ...string) basic {
 	s.Helper()
-	c, secret, err := s.accounts.CreateClient(context.Background(), trusted, wire.NewClient{Name: name, Capabilities: capabilities})
+	c, secret, err := s.accounts.CreateClient(context.Background(), trusted, account.NewClient{Name: name, Capabilities: capabilities})
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -387,7 +388,7 @@ func TestIssue(t *testing.T) {
 	}
 	disabled := s.user("disabled")
 	yes := true
-	if _, _, err := s.accounts.ChangeUser(context.Background(), trusted, disabled.ID, wire.UserChange{Disabled: &yes}, ""); err != nil {
+	if _, _, err := s.accounts.ChangeUser(context.Background(), trusted, disabled.ID, account.UserChange{Disabled: &yes}, ""); err != nil {
 		t.Fatal(err)
 	}
 	s.do("POST", "/v1/users/"+disabled.ID+"/sessions", nil, issuer).problem(409, "conflict")

@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"net/http"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 )
@@ -38,7 +40,11 @@ func createUser(c *call) error {
 	if err := decode(c.r, &body, false); err != nil {
 		return err
 	}
-	u, err := c.Accounts.CreateUser(c.ctx, c.caller, body)
+	change, err := userChange(body)
+	if err != nil {
+		return err
+	}
+	u, err := c.Accounts.CreateUser(c.ctx, c.caller, change)
 	if err != nil {
 		return err
 	}
@@ -69,11 +75,13 @@ func changeUser(c *call) error {
 	if err := decode(c.r, &body, false); err != nil {
 		return err
 	}
-	u, revoked, err := c.Accounts.ChangeUser(c.ctx, c.caller, id, body, "")
+	change, err := userChange(body)
 	if err != nil {
 		return err
 	}
-	if revoked != nil {
+	u, _, err := c.Accounts.ChangeUser(c.ctx, c.caller, id, change, "")
+	if err != nil {
+		return err
 	}
 	return c.json(http.StatusOK, wireUser(u))
 }
@@ -88,11 +96,28 @@ func changePassword(c *call) error {
 	if err := decode(c.r, &body, false); err != nil {
 		return err
 	}
-	receipt, err := c.Sessions.ChangePassword(c.ctx, c.caller, id, body, c.origin())
+	receipt, err := c.Sessions.ChangePassword(c.ctx, c.caller, id, account.NewPassword(body), c.origin())
 	if err != nil {
 		return err
 	}
 	return c.receipt(http.StatusOK, receipt, 0)
+}
+
+// userChange returns the change that a body asks for. A null email removes it.
+func userChange(body wire.UserChange) (account.UserChange, error) {
+	change := account.UserChange{Name: body.Name, Password: body.Password, Permissions: body.Permissions, Disabled: body.Disabled}
+	if len(body.Email) == 0 {
+		return change, nil
+	}
+	var email *string
+	if err := json.Unmarshal(body.Email, &email); err != nil || email != nil && *email == "" {
+		return change, account.InvalidField("email", "must be an address, or null for none")
+	}
+	if email == nil {
+		email = new(string)
+	}
+	change.Email = email
+	return change, nil
 }
 
 // wireUser shows a user as others see one: without password and name key.

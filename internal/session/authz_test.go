@@ -28,7 +28,7 @@ func (n *node) caller(name string, permissions ...string) account.Caller {
 	t := n.world.t
 	t.Helper()
 	given := password
-	u, err := n.accounts.CreateUser(t.Context(), cli, wire.UserChange{Name: &name, Password: &given, Permissions: &permissions})
+	u, err := n.accounts.CreateUser(t.Context(), cli, account.UserChange{Name: &name, Password: &given, Permissions: &permissions})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func (n *node) again(id string) account.Caller {
 func (n *node) client(name string) account.Caller {
 	t := n.world.t
 	t.Helper()
-	made, secret, err := n.accounts.CreateClient(t.Context(), cli, wire.NewClient{Name: name, Capabilities: store.Capabilities()})
+	made, secret, err := n.accounts.CreateClient(t.Context(), cli, account.NewClient{Name: name, Capabilities: store.Capabilities()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestBatchDecidesEachCall(t *testing.T) {
 			{"ben revokes ann", revokeUser(ben, ann.User.ID), nil},
 			{"ann, who was revoked by the call before", revokeUser(ann, targets[2]), token.ErrRevoked},
 			{"ann revokes everyone", func() error {
-				_, err := n.sessions.RevokeMany(ctx, ann, wire.RevokeMany{Scope: "everyone"}, 0)
+				_, err := n.sessions.RevokeMany(ctx, ann, session.Many{Scope: "everyone"}, 0)
 				return err
 			}, token.ErrRevoked},
 			{"an unknown user", revokeUser(ben, "nobody"), store.ErrNotFound},
@@ -200,11 +200,11 @@ func TestEndedCallersWriteNothing(t *testing.T) {
 			},
 			"ChangePassword, own": func(c account.Caller) error {
 				current := password
-				_, err := n.sessions.ChangePassword(ctx, c, c.User.ID, wire.ChangePassword{Current: &current, New: "another password"}, account.Origin{})
+				_, err := n.sessions.ChangePassword(ctx, c, c.User.ID, account.NewPassword{Current: &current, New: "another password"}, account.Origin{})
 				return err
 			},
 			"ChangePassword": func(c account.Caller) error {
-				_, err := n.sessions.ChangePassword(ctx, c, target.User.ID, wire.ChangePassword{New: "another password"}, account.Origin{})
+				_, err := n.sessions.ChangePassword(ctx, c, target.User.ID, account.NewPassword{New: "another password"}, account.Origin{})
 				return err
 			},
 			"RevokeUser, keep_current": func(c account.Caller) error {
@@ -220,22 +220,22 @@ func TestEndedCallersWriteNothing(t *testing.T) {
 				return err
 			},
 			"RevokeMany": func(c account.Caller) error {
-				_, err := n.sessions.RevokeMany(ctx, c, wire.RevokeMany{Scope: "users", Users: []string{target.User.ID}}, 0)
+				_, err := n.sessions.RevokeMany(ctx, c, session.Many{Scope: "users", Users: []string{target.User.ID}}, 0)
 				return err
 			},
 			"Refresh": func(c account.Caller) error { _, err := n.sessions.Refresh(ctx, c.Session); return err },
 			"CreateUser": func(c account.Caller) error {
 				name := "new"
-				_, err := n.accounts.CreateUser(ctx, c, wire.UserChange{Name: &name})
+				_, err := n.accounts.CreateUser(ctx, c, account.UserChange{Name: &name})
 				return err
 			},
 			"ChangeUser": func(c account.Caller) error {
 				no := false
-				_, _, err := n.accounts.ChangeUser(ctx, c, target.User.ID, wire.UserChange{Disabled: &no}, "")
+				_, _, err := n.accounts.ChangeUser(ctx, c, target.User.ID, account.UserChange{Disabled: &no}, "")
 				return err
 			},
 			"CreateClient": func(c account.Caller) error {
-				_, _, err := n.accounts.CreateClient(ctx, c, wire.NewClient{Name: "new", Capabilities: store.Capabilities()})
+				_, _, err := n.accounts.CreateClient(ctx, c, account.NewClient{Name: "new", Capabilities: store.Capabilities()})
 				return err
 			},
 			"Rotate": func(c account.Caller) error { _, _, err := n.ring.Rotate(ctx, c, "", ""); return err },
@@ -268,7 +268,7 @@ func TestEndedCallersWriteNothing(t *testing.T) {
 		if _, err := n.sessions.RevokeUser(ctx, cli, revoked.User.ID, "", false, 0); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := n.accounts.ChangeUser(ctx, cli, disabled.User.ID, wire.UserChange{Disabled: &yes}, ""); err != nil {
+		if _, _, err := n.accounts.ChangeUser(ctx, cli, disabled.User.ID, account.UserChange{Disabled: &yes}, ""); err != nil {
 			t.Fatal(err)
 		}
 		if err := n.accounts.DeleteClient(ctx, cli, gone.Client.ID); err != nil {
@@ -331,7 +331,7 @@ func TestReplacedTokenEndsItsSession(t *testing.T) {
 				return n.sessions.RevokeUser(ctx, c, c.User.ID, "", true, 0)
 			},
 			"password": func(c account.Caller) (wire.Receipt, error) {
-				return n.sessions.ChangePassword(ctx, c, c.User.ID, wire.ChangePassword{Current: &current, New: password}, account.Origin{})
+				return n.sessions.ChangePassword(ctx, c, c.User.ID, account.NewPassword{Current: &current, New: password}, account.Origin{})
 			},
 		}
 		end := map[string]func(sess *token.Session) error{
@@ -410,7 +410,7 @@ func TestDisabledWhileSigningIn(t *testing.T) {
 			s := &interrupted{Store: n.store}
 			disable := func() {
 				yes := true
-				if _, _, err := n.accounts.ChangeUser(t.Context(), cli, u.ID, wire.UserChange{Disabled: &yes}, ""); err != nil {
+				if _, _, err := n.accounts.ChangeUser(t.Context(), cli, u.ID, account.UserChange{Disabled: &yes}, ""); err != nil {
 					t.Error(err)
 				}
 			}

@@ -19,7 +19,7 @@ const goodPassword = "correct horse battery"
 func (n *node) person(name string, permissions ...string) store.User {
 	n.world.t.Helper()
 	password := goodPassword
-	u, err := n.accounts.CreateUser(context.Background(), cli, wire.UserChange{Name: &name, Password: &password, Permissions: &permissions})
+	u, err := n.accounts.CreateUser(context.Background(), cli, account.UserChange{Name: &name, Password: &password, Permissions: &permissions})
 	if err != nil {
 		n.world.t.Fatal(err)
 	}

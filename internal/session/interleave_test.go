@@ -14,7 +14,6 @@ import (
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/session"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
 )
@@ -137,7 +136,7 @@ func sequence(t *rapid.T, w *world) {
 		},
 		"revoke everyone": func(*rapid.T) {
 			n := pick()
-			_, err := n.sessions.RevokeMany(ctx, cli, wire.RevokeMany{Scope: "everyone"}, 0)
+			_, err := n.sessions.RevokeMany(ctx, cli, session.Many{Scope: "everyone"}, 0)
 			done(err)
 			m.kill(func(*begun) bool { return true })
 			m.verify(n)

@@ -12,7 +12,6 @@ import (
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/throttle"
-	"example.com/curfew/internal/wire"
 )
 
 func few(burst int) throttle.Limit { return throttle.Limit{Burst: burst, Every: time.Hour} }
@@ -77,12 +76,12 @@ func TestWritesAreLimited(t *testing.T) {
 		t.Errorf("a single session of one's own: %v", err)
 	}
 	wrong := "not the password"
-	_, err = n.sessions.ChangePassword(ctx, asAnn, ann.ID, wire.ChangePassword{Current: &wrong, New: goodPassword + "!"}, account.Origin{})
+	_, err = n.sessions.ChangePassword(ctx, asAnn, ann.ID, account.NewPassword{Current: &wrong, New: goodPassword + "!"}, account.Origin{})
 	if !errors.Is(err, account.ErrBadCredentials) {
 		t.Errorf("the first change of a password: %v", err)
 	}
 	untilLimited(t, "password", session.LimitPassword, func() error {
-		_, err := n.sessions.ChangePassword(ctx, asAnn, ann.ID, wire.ChangePassword{Current: &wrong, New: goodPassword + "!"}, account.Origin{})
+		_, err := n.sessions.ChangePassword(ctx, asAnn, ann.ID, account.NewPassword{Current: &wrong, New: goodPassword + "!"}, account.Origin{})
 		return err
 	})
 
@@ -114,13 +113,13 @@ func TestWritesAreLimited(t *testing.T) {
 	if got := untilLimited(t, "root on ann", session.LimitOthers, revoke(asAdmin, ann.ID)); got != 6 {
 		t.Errorf("%d revocations of ann by root, want 6", got)
 	}
-	if _, _, err := n.accounts.ChangeUser(ctx, asAdmin, editor.ID, wire.UserChange{Permissions: &[]string{}}, ""); err != nil {
+	if _, _, err := n.accounts.ChangeUser(ctx, asAdmin, editor.ID, account.UserChange{Permissions: &[]string{}}, ""); err != nil {
 		t.Errorf("root cannot take the permission away: %v", err)
 	}
 
 	// A bulk call counts once, whatever it names.
 	if got := untilLimited(t, "bulk", session.LimitMany, func() error {
-		_, err := n.sessions.RevokeMany(ctx, asAdmin, wire.RevokeMany{Scope: "users", Users: []string{ann.ID, editor.ID}}, 0)
+		_, err := n.sessions.RevokeMany(ctx, asAdmin, session.Many{Scope: "users", Users: []string{ann.ID, editor.ID}}, 0)
 		return err
 	}); got != 2 {
 		t.Errorf("%d bulk calls, want 2", got)

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 )
 
 // Ten thousand users at once: all of them or, if one does not exist, none.
@@ -33,7 +33,7 @@ func TestRevokeTenThousand(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		r, err := n.sessions.RevokeMany(t.Context(), cli, wire.RevokeMany{Scope: "users", Users: ids, Reason: "test"}, 0)
+		r, err := n.sessions.RevokeMany(t.Context(), cli, session.Many{Scope: "users", Users: ids, Reason: "test"}, 0)
 		t.Logf("took %v", time.Since(began))
 		if err != nil || r.Users != len(ids) || r.Scope != "users" {
 			t.Fatalf("%+v, %v", r, err)

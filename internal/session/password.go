@@ -13,7 +13,7 @@ import (
 // change of the caller's own password requires the current one, and the caller's
 // session continues: the receipt carries its token, as with keep_current. Other
 // users require UserEdit or AdministerSystem.
-func (s *Service) ChangePassword(ctx context.Context, c account.Caller, userID string, change wire.ChangePassword, from account.Origin) (wire.Receipt, error) {
+func (s *Service) ChangePassword(ctx context.Context, c account.Caller, userID string, change account.NewPassword, from account.Origin) (wire.Receipt, error) {
 	if err := s.limitPassword(ctx, c, userID); err != nil {
 		return wire.Receipt{}, err
 	}

@@ -64,10 +64,10 @@ func (s *Service) Receipt(ctx context.Context, c account.Caller, epoch revocatio
 		id = ""
 	}
 	if len(entries) > 1 {
-		scope = "users"
+		scope = ScopeUsers
 	}
 	r := s.receipt(ctx, c, scope, id, first.Reason, epoch, time.Time{}, wait)
-	if scope == "users" {
+	if scope == ScopeUsers {
 		r.Users = len(entries)
 	}
 	return r, nil

@@ -148,16 +148,26 @@ func (s *Service) RevokeUser(ctx context.Context, c account.Caller, userID, reas
 	return s.commit(ctx, c, cl, string(revocation.KindUser), userID, reason, wait)
 }
 
+// Many names the sessions that RevokeMany revokes.
+type Many struct {
+	Scope  string   // "everyone", "remembered" or [ScopeUsers]
+	Users  []string // ids, with ScopeUsers only
+	Reason string
+}
+
+// ScopeUsers is the scope of a list of users, in [Many] and in receipts.
+const ScopeUsers = "users"
+
 // RevokeMany revokes everyone, all remember-me sessions, or up to 10 000 users by
 // id: all of them or, if one does not exist, none (see [UnknownUsers]).
-func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what wire.RevokeMany, wait time.Duration) (wire.Receipt, error) {
+func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what Many, wait time.Duration) (wire.Receipt, error) {
 	if err := c.MayAdminister(); err != nil {
 		return wire.Receipt{}, err
 	}
 	if err := checkReason(what.Reason); err != nil {
 		return wire.Receipt{}, err
 	}
-	if what.Scope != "users" && len(what.Users) > 0 {
+	if what.Scope != ScopeUsers && len(what.Users) > 0 {
 		return wire.Receipt{}, account.InvalidField("users", "is allowed only with scope users")
 	}
 	cl := &call{caller: c, need: account.Caller.MayAdminister}
@@ -171,7 +181,7 @@ func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what wire.Re
 		add(wire.ActionRevokeEveryone, what.Scope, "", revocation.Everyone())
 	case string(revocation.KindRemembered):
 		add(wire.ActionRevokeRemembered, what.Scope, "", revocation.Remembered())
-	case "users":
+	case ScopeUsers:
 		cl.users = slices.Clone(what.Users)
 		slices.Sort(cl.users)
 		cl.users = slices.Compact(cl.users)
