@@ -17,18 +17,15 @@ import (
 
 func (c *cli) userCommand() *cobra.Command {
 	command := c.group("user", "Manage accounts", "user shows and changes accounts. NAME is a user's name or id; name:NAME or id:ID resolves ambiguity.")
-	command.AddCommand(c.userAdd(), c.userList(), c.userShow(), c.userEnable(true), c.userEnable(false), c.userPassword(), c.userGrant())
+	command.AddCommand(c.userAdd(), c.userList(), c.userShow(), c.userEnable(true), c.userEnable(false), c.userPassword(), c.userGrant(), c.userGroup())
 	return command
 }
 
 // wireUser is a user as programs get it: as from the API.
 func wireUser(u store.User) wire.User {
 	w := wire.User{
-		ID: u.ID, Name: u.Name, Permissions: slices.Clone(u.Permissions), Disabled: u.Disabled,
-		CreatedAt: time.UnixMicro(u.CreatedAt).UTC(),
-	}
-	if w.Permissions == nil {
-		w.Permissions = []string{}
+		ID: u.ID, Name: u.Name, Permissions: append([]string{}, u.Permissions...), Groups: append([]string{}, u.Groups...),
+		Disabled: u.Disabled, CreatedAt: time.UnixMicro(u.CreatedAt).UTC(),
 	}
 	if u.Email != "" {
 		w.Email = &u.Email
@@ -48,7 +45,7 @@ type made struct {
 
 func (c *cli) userAdd() *cobra.Command {
 	var email string
-	var permissions []string
+	var permissions, groups []string
 	var how passwordFlags
 	command := &cobra.Command{
 		Use: "add NAME", Short: "Create an account", Args: arguments("NAME"),
@@ -75,6 +72,9 @@ func (c *cli) userAdd() *cobra.Command {
 		if len(permissions) > 0 {
 			change.Permissions = &permissions
 		}
+		if len(groups) > 0 {
+			change.Groups = &groups
+		}
 		u, err := t.Accounts.CreateUser(ctx, t.Caller, change)
 		if err != nil {
 			return err
@@ -91,6 +91,7 @@ func (c *cli) userAdd() *cobra.Command {
 	})
 	command.Flags().StringVar(&email, "email", "", "e-mail address")
 	command.Flags().Var(words{&permissions, store.Permissions()}, "permission", "permission of the user, may repeat")
+	command.Flags().StringArrayVar(&groups, "group", nil, "group of the user, may repeat")
 	how.add(command)
 	command.Flags().BoolVar(&how.none, "no-password", false, "no password: the user cannot sign in with one")
 	return command
@@ -116,9 +117,9 @@ func (c *cli) userList() *cobra.Command {
 		if c.json {
 			return c.printJSON(wire.Users{Users: append([]wire.User{}, all...)})
 		}
-		out := newTable(c.stdout, "NAME", "ID", "PERMISSIONS", "DISABLED", "LAST SIGN-IN")
+		out := newTable(c.stdout, "NAME", "ID", "PERMISSIONS", "GROUPS", "DISABLED", "LAST SIGN-IN")
 		for _, u := range all {
-			out.row(u.Name, u.ID, strings.Join(u.Permissions, ","), yesNo(u.Disabled), dateOf(u.LastSignInAt))
+			out.row(u.Name, u.ID, strings.Join(u.Permissions, ","), strings.Join(u.Groups, ","), yesNo(u.Disabled), dateOf(u.LastSignInAt))
 		}
 		return out.flush()
 	})
@@ -156,6 +157,7 @@ func (c *cli) userShow() *cobra.Command {
 		out.row("id", w.ID)
 		out.row("email", u.Email)
 		out.row("permissions", strings.Join(w.Permissions, ", "))
+		out.row("groups", strings.Join(w.Groups, ", "))
 		out.row("disabled", yesNo(w.Disabled))
 		out.row("password", yesNo(u.PasswordHash != ""))
 		out.row("created", date(w.CreatedAt))
@@ -287,5 +289,43 @@ func (c *cli) userGrant() *cobra.Command {
 		})
 	})
 	command.Flags().BoolVar(&remove, "remove", false, "remove the permissions")
+	return command
+}
+
+func (c *cli) userGroup() *cobra.Command {
+	var remove bool
+	var reason string
+	command := &cobra.Command{
+		Use: "group NAME GROUP...", Short: "Add an account to groups, or remove it from them", Args: arguments("NAME", "GROUP..."),
+		Long: "Adds an account to groups, or removes it from them with --remove. Tokens carry the names of the groups; " +
+			"new ones apply at the next sign-in or refresh. Removing an account from a group ends all its sessions.",
+		Example: "  curfew user group alice ops 'on call'\n  curfew user group alice ops --remove --reason 'changed teams'",
+	}
+	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+		u, err := t.Accounts.FindUser(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		groups, ended := append([]string{}, u.Groups...), ""
+		if remove {
+			groups, ended = nil, "; all sessions have ended"
+			for _, g := range u.Groups {
+				if !slices.Contains(args[1:], g) {
+					groups = append(groups, g)
+				}
+			}
+			if len(groups)+len(args[1:]) > len(u.Groups) {
+				return fmt.Errorf("user %s (%s) is not in all of these groups; nothing was changed; the user's groups are: %s",
+					u.Name, u.ID, first(strings.Join(u.Groups, ", "), "none"))
+			}
+		} else {
+			groups = append(groups, args[1:]...)
+		}
+		return c.change(ctx, t, u, account.UserChange{Groups: &groups}, reason, func(u store.User) string {
+			return fmt.Sprintf("user %s (%s) is in the groups: %s%s", u.Name, u.ID, first(strings.Join(u.Groups, ", "), "none"), ended)
+		})
+	})
+	command.Flags().BoolVar(&remove, "remove", false, "remove from the groups")
+	command.Flags().StringVar(&reason, "reason", "", "reason, for the audit log")
 	return command
 }

@@ -72,6 +72,7 @@ type UserChange struct {
 	Email       *string // "" removes it
 	Password    *string
 	Permissions *[]string
+	Groups      *[]string // names; see [Service.ChangeUser]
 	Disabled    *bool
 }
 
@@ -80,6 +81,7 @@ type draft struct {
 	change   UserChange
 	name     string
 	nameKey  string
+	groups   []string
 	password string // hash; "" for none
 }
 
@@ -108,6 +110,11 @@ func (s *Service) read(ctx context.Context, change UserChange, before store.User
 				note(InvalidField("permissions", "contains %q; valid values are %s", p, oneOf(store.Permissions())))
 			}
 		}
+	}
+	if change.Groups != nil {
+		var err error
+		d.groups, err = normalizeGroups(*change.Groups)
+		note(err)
 	}
 	if change.Password != nil {
 		u := before
@@ -141,6 +148,9 @@ func (d *draft) applyTo(u *store.User) {
 		u.Permissions = slices.Clone(*d.change.Permissions)
 		slices.Sort(u.Permissions)
 		u.Permissions = slices.Compact(u.Permissions)
+	}
+	if d.change.Groups != nil {
+		u.Groups = d.groups
 	}
 	if d.change.Disabled != nil {
 		u.Disabled = *d.change.Disabled
@@ -183,7 +193,7 @@ func insert(ctx context.Context, tx store.Tx, actor store.Actor, u store.User) e
 	}
 	return tx.AppendAudit(ctx, store.Audit{
 		At: u.CreatedAt, Actor: actor, Action: wire.ActionUserCreate, TargetKind: "user", TargetID: u.ID, TargetName: u.Name,
-		Detail: detail(map[string]any{"email": u.Email, "permissions": u.Permissions, "disabled": u.Disabled}),
+		Detail: detail(map[string]any{"email": u.Email, "permissions": u.Permissions, "groups": append([]string{}, u.Groups...), "disabled": u.Disabled}),
 	})
 }
 
@@ -204,10 +214,11 @@ func detail(members map[string]any) string {
 	return string(b)
 }
 
-// ChangeUser changes the given members. Disabling and a new password revoke the
-// user's sessions in the same transaction, and the revocation is returned, else
-// nil. The last enabled administrator can be neither disabled nor demoted. The
-// caller's own password and email are refused: see notOwn.
+// ChangeUser changes the given members. Disabling, a new password and leaving a
+// group revoke the user's sessions in the same transaction, and the revocation is
+// returned, else nil. Tokens carry the names of groups, and services elsewhere decide
+// by them. The last enabled administrator can be neither disabled nor demoted. The
+// caller's own password, email and groups are refused: see notOwn.
 func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change UserChange, reason string) (store.User, *revocation.Revocation, error) {
 	if err := c.MayEditUsers(); err != nil {
 		return store.User{}, nil, err
@@ -255,7 +266,7 @@ func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change Us
 			}
 		}
 		revoked = nil
-		if u.Disabled && !old.Disabled || d.password != "" {
+		if u.Disabled && !old.Disabled || d.password != "" || leaves(old.Groups, u.Groups) {
 			revoked = &revocation.Revocation{Scope: revocation.User(id), Epoch: tx.Epoch}
 			if err := tx.PutRevocations(ctx, *revoked); err != nil {
 				return err
@@ -279,7 +290,8 @@ func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change Us
 
 // notOwn refuses changes that users cannot make to their own account this way. With
 // only a session, a thief could otherwise set a password without the current one,
-// or an email to which other systems send sign-in links.
+// or an email to which other systems send sign-in links, and an editor of users could
+// join the groups by which services give access.
 func notOwn(change UserChange) error {
 	var wrong Invalid
 	if change.Password != nil {
@@ -289,6 +301,10 @@ func notOwn(change UserChange) error {
 	if change.Email != nil {
 		wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "email",
 			Detail: "can't be changed on your own account; another user with UserEdit or AdministerSystem can change it"})
+	}
+	if change.Groups != nil {
+		wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "groups",
+			Detail: "can't be changed on your own account; another user with UserEdit or AdministerSystem can change them"})
 	}
 	if len(wrong.Fields) > 0 {
 		return &wrong
@@ -335,6 +351,12 @@ func entries(actor store.Actor, old, u store.User, password bool, reason string,
 	}
 	if !slices.Equal(old.Permissions, u.Permissions) {
 		add(wire.ActionUserPermissions, map[string]any{"from": old.Permissions, "to": u.Permissions})
+	}
+	if !slices.Equal(old.Groups, u.Groups) {
+		e := add(wire.ActionUserGroups, map[string]any{"from": append([]string{}, old.Groups...), "to": append([]string{}, u.Groups...)})
+		if leaves(old.Groups, u.Groups) {
+			revokes(e)
+		}
 	}
 	switch {
 	case u.Disabled && !old.Disabled:

@@ -43,6 +43,7 @@ func TestWhoMayChangeWhom(t *testing.T) {
 		"enable":    func(i int) account.UserChange { return account.UserChange{Disabled: ptr(false)} },
 		"promote":   func(i int) account.UserChange { return account.UserChange{Permissions: ptr(store.Permissions())} },
 		"take away": func(i int) account.UserChange { return account.UserChange{Permissions: ptr([]string{})} },
+		"groups":    func(i int) account.UserChange { return account.UserChange{Groups: ptr([]string{"ops"})} },
 		"nothing":   func(i int) account.UserChange { return account.UserChange{} },
 		"all at once": func(i int) account.UserChange {
 			return account.UserChange{Name: ptr(fmt.Sprintf("all %d", i)), Permissions: ptr([]string{}), Disabled: ptr(true)}
@@ -228,11 +229,13 @@ func TestOwnPasswordAndEmail(t *testing.T) {
 		invalid(t, "password", n.change(own, u.ID, account.UserChange{Password: ptr("another password")}), "password")
 		invalid(t, "email", n.change(own, u.ID, account.UserChange{Email: ptr("a@example.com")}), "email")
 		invalid(t, "no email", n.change(own, u.ID, account.UserChange{Email: ptr("")}), "email")
-		invalid(t, "all", n.change(own, u.ID, account.UserChange{
-			Name: ptr("renamed"), Password: ptr("another password"), Email: ptr("a@example.com")}), "password", "email")
+		invalid(t, "groups", n.change(own, u.ID, account.UserChange{Groups: &[]string{"ops"}}), "groups")
+		invalid(t, "no groups", n.change(own, u.ID, account.UserChange{Groups: &[]string{}}), "groups")
+		invalid(t, "all", n.change(own, u.ID, account.UserChange{Groups: &[]string{"ops"},
+			Name: ptr("renamed"), Password: ptr("another password"), Email: ptr("a@example.com")}), "password", "email", "groups")
 		kept, err := n.store.User(t.Context(), u.ID)
 		noErr(t, err)
-		if kept.Name != u.Name || kept.Email != "" || kept.PasswordHash != u.PasswordHash {
+		if kept.Name != u.Name || kept.Email != "" || len(kept.Groups) > 0 || kept.PasswordHash != u.PasswordHash {
 			t.Errorf("changed to %+v", kept)
 		}
 		noErr(t, n.change(own, u.ID, account.UserChange{Name: ptr("renamed " + permission)}))
@@ -256,6 +259,12 @@ func TestWhatRevokes(t *testing.T) {
 		{"disabling who is disabled", account.UserChange{Disabled: ptr(true)}, false},
 		{"enable", account.UserChange{Disabled: ptr(false)}, false},
 		{"password", account.UserChange{Password: ptr("another password")}, true},
+		{"joining groups", account.UserChange{Groups: &[]string{"ops", "staff"}}, false},
+		{"the same groups in another order", account.UserChange{Groups: &[]string{"staff", "ops", "staff"}}, false},
+		{"leaving one and joining another", account.UserChange{Groups: &[]string{"ops", "sales"}}, true},
+		{"a group in another case", account.UserChange{Groups: &[]string{"Ops", "sales"}}, true},
+		{"leaving all groups", account.UserChange{Groups: &[]string{}}, true},
+		{"leaving none", account.UserChange{Groups: &[]string{}}, false},
 		{"nothing", account.UserChange{}, false},
 	} {
 		n.applied = nil

@@ -56,6 +56,7 @@ func TestHeldBackForm(t *testing.T) {
 		"POST /users":                            {"name": {"eve"}, "password": {"a password of hers"}, "AdministerSystem": {"on"}},
 		"POST /users/{id}":                       {"name": {"renamed"}, "email": {"eve@example.com"}},
 		"POST /users/{id}/permissions":           {"AdministerSystem": {"on"}},
+		"POST /users/{id}/groups":                {"groups": {"ops"}},
 		"POST /users/{id}/password":              {"new": {"another password"}},
 		"POST /users/{id}/disable":               {},
 		"POST /users/{id}/enable":                {},

@@ -164,6 +164,7 @@ func (c *console) routes() []route {
 		{pattern: "GET /users/{id}", needs: editUsers, serve: c.user},
 		{pattern: "POST /users/{id}", needs: editUsers, serve: c.renameUser},
 		{pattern: "POST /users/{id}/permissions", needs: editUsers, serve: c.changePermissions},
+		{pattern: "POST /users/{id}/groups", needs: editUsers, serve: c.changeGroups},
 		{pattern: "POST /users/{id}/password", needs: editUsers, serve: c.setPassword, slow: true},
 		{pattern: "GET /users/{id}/disable", needs: editUsers, serve: c.confirmDisable},
 		{pattern: "POST /users/{id}/disable", needs: editUsers, serve: c.disableUser},

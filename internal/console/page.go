@@ -186,6 +186,7 @@ var notices = map[string]string{
 	"unchanged":   "No change: these settings were already in force.",
 	"created":     "Account created. The user can sign in now.",
 	"permissions": "Permissions saved. They apply from the next request.",
+	"groups":      "Groups saved. New tokens carry them: at the next sign-in or refresh.",
 	"password":    "Password changed. All of the user’s sessions are revoked.",
 	"own":         "Password changed. Your other sessions are revoked; this session continues.",
 	"disabled":    "Account disabled. Its sessions are revoked.",

@@ -13,6 +13,7 @@ type profileView struct {
 	frame
 	User        store.User
 	Permissions []string
+	Groups      string
 	Session     ownSession
 	Sessions    []sessionView
 	Receipt     *receiptView
@@ -70,7 +71,7 @@ func (x *exchange) showProfile(status int, form passwordForm) error {
 	end := x.exchangeEnds(x.session)
 	view := profileView{
 		frame: x.frame("Profile", "/profile", "Account menu"),
-		User:  *x.caller.User, Permissions: x.caller.User.Permissions,
+		User:  *x.caller.User, Permissions: x.caller.User.Permissions, Groups: groupsText(x.caller.User.Groups),
 		Session: ownSession{
 			Began: x.when(x.session.IssuedAt.Time()), RememberMe: x.session.RememberMe,
 			Maximum: x.when(end.maximum), Left: end.maximum.Sub(end.now),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
@@ -26,9 +27,10 @@ type userView struct {
 	MayPermissions bool
 	Permissions    []permissionChoice
 
-	Path                string // of the page
-	FormName, FormEmail string // as typed, or as they are
-	Errors              map[string]string
+	Path string // of the page
+	// As typed, or as they are.
+	FormName, FormEmail, FormGroups string
+	Errors                          map[string]string
 }
 
 type permissionChoice struct {
@@ -79,9 +81,9 @@ func (x *exchange) showUser(status int, u store.User, change func(*userView)) er
 		User:  u, Created: x.micro(u.CreatedAt), LastSeen: x.micro(u.LastSignInAt),
 		Sessions:    sessions,
 		Self:        x.caller.IsSelf(u.ID),
-		MayEdit:     admin || !holds(u, store.AdministerSystem),
+		MayEdit:     x.caller.MayChange(u) == nil,
 		Permissions: choices(u.Permissions), MayPermissions: admin,
-		Path: userPath(u.ID), FormName: u.Name, FormEmail: u.Email,
+		Path: userPath(u.ID), FormName: u.Name, FormEmail: u.Email, FormGroups: groupsText(u.Groups),
 	}
 	if view.Receipt, err = x.receiptAsked(); err != nil {
 		return err
@@ -97,9 +99,20 @@ func (x *exchange) showUser(status int, u store.User, change func(*userView)) er
 	return x.render(status, "user", view)
 }
 
-// holds is about the account, disabled or not.
-func holds(u store.User, permission string) bool {
-	return slices.Contains(u.Permissions, permission)
+// groupsText returns the names of groups as a form shows them: separated by commas,
+// which no name contains.
+func groupsText(groups []string) string { return strings.Join(groups, ", ") }
+
+// groupsTyped reads the names of groups that were typed, separated by commas or line
+// breaks.
+func groupsTyped(text string) []string {
+	groups := []string{}
+	for _, name := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == '\n' || r == '\r' }) {
+		if name = strings.TrimSpace(name); name != "" {
+			groups = append(groups, name)
+		}
+	}
+	return groups
 }
 
 func (c *console) renameUser(x *exchange) error {
@@ -119,6 +132,12 @@ func (c *console) changePermissions(x *exchange) error {
 		}
 	}
 	return x.changeUser(account.UserChange{Permissions: &held}, "permissions", func(v *userView) { v.Permissions = choices(held) })
+}
+
+func (c *console) changeGroups(x *exchange) error {
+	typed := x.text("groups")
+	groups := groupsTyped(typed)
+	return x.changeUser(account.UserChange{Groups: &groups}, "groups", func(v *userView) { v.FormGroups = typed })
 }
 
 func (c *console) enableUser(x *exchange) error {
@@ -162,7 +181,11 @@ func (x *exchange) changeUser(change account.UserChange, done string, typed func
 		x.forget()
 		return x.redirect("/sign-in", "why", "signed_out_everywhere")
 	}
-	return x.redirect(userPath(u.ID), "done", done)
+	query := []string{"done", done}
+	if revoked != nil {
+		query = append(query, "receipt", epochText(int64(revoked.Epoch)))
+	}
+	return x.redirect(userPath(u.ID), query...)
 }
 
 // showChange shows a change that was refused beside its fields, if that is what

@@ -97,6 +97,27 @@ func TestChangeUser(t *testing.T) {
 	if u.Name != "Others" || u.Email != "" || u.Disabled || len(u.Permissions) != 1 || u.PasswordHash == "" {
 		t.Errorf("in the store: %+v", u)
 	}
+	// Groups are separated by commas. Leaving one revokes, and the page has the receipt.
+	groups := func(a answer, want string) {
+		t.Helper()
+		if got := a.input("groups"); got != want {
+			t.Errorf("the groups on the page are %q, want %q", got, want)
+		}
+	}
+	groups(p.get(p.post(path+"/groups", "groups", "staff, on call ,, ops").to(path).location).is(http.StatusOK).says("Groups saved."), "on call, ops, staff")
+	raw = s.issue(other, false)
+	p.post(path+"/groups", "groups", "on call, ops, sales, staff").to(path)
+	if got := s.reason(raw); got != "" {
+		t.Errorf("after joining a group: %q", got)
+	}
+	groups(p.get(p.post(path+"/groups", "groups", "ops, staff").to(path).location).is(http.StatusOK).says("Receipt"), "ops, staff")
+	if got := s.reason(raw); got != token.ErrRevoked {
+		t.Errorf("after leaving a group: %q", got)
+	}
+	groups(p.post(path+"/groups", "groups", "ops, Ops").is(http.StatusUnprocessableEntity).says("differ only in letter case"), "ops, Ops")
+	p.get("/users").is(http.StatusOK).says("ops, staff")
+	groups(p.get(p.post("/users", "name", "grouped", "groups", "sales").is(http.StatusSeeOther).location).is(http.StatusOK), "sales")
+
 	// Nobody is locked out for good.
 	own := "/users/" + s.admin.ID
 	p.post(own + "/disable").is(http.StatusUnprocessableEntity).says("the last enabled administrator")
@@ -104,6 +125,7 @@ func TestChangeUser(t *testing.T) {
 	p.get(own).is(http.StatusOK).says("Change your password on your profile")
 	p.post(own+"/password", "new", "twelve bytes or more").to("/profile")
 	p.post(own, "name", "admin", "email", "thief@example.com").is(http.StatusUnprocessableEntity).says("Can't be changed on your own account")
+	p.post(own+"/groups", "groups", "ops").is(http.StatusUnprocessableEntity).says("Can't be changed on your own account")
 	p.get(p.post(own, "name", "root", "email", "").to(own).location).is(http.StatusOK).says("Saved.", "Another administrator can change your email")
 	p.get("/users/nobody").is(http.StatusNotFound)
 	p.get("/users/..%2F..").is(http.StatusNotFound)
@@ -119,10 +141,10 @@ func TestUserEdit(t *testing.T) {
 	raw := s.issue(s.admin, false)
 	a := p.get(path).is(http.StatusOK).says("This is an administrator’s account.")
 	a.saysNot("Audit log") // it is not for UserEdit
-	if n := strings.Count(a.body, "<fieldset class=\"bare\" disabled>"); n != 3 {
-		t.Errorf("%d forms are disabled, want 3", n)
+	if n := strings.Count(a.body, "<fieldset class=\"bare\" disabled>"); n != 4 {
+		t.Errorf("%d forms are disabled, want 4", n)
 	}
-	for _, form := range [][]string{{"", "name", "x"}, {"/permissions"}, {"/password", "new", "twelve bytes or more"}, {"/disable"}, {"/enable"}} {
+	for _, form := range [][]string{{"", "name", "x"}, {"/permissions"}, {"/groups", "groups", "ops"}, {"/password", "new", "twelve bytes or more"}, {"/disable"}, {"/enable"}} {
 		p.post(path+form[0], form[1:]...).is(http.StatusForbidden).says("This requires the AdministerSystem permission")
 	}
 	p.post(path+"/revoke", "reason", "Malicious activity").to(path)

@@ -23,6 +23,7 @@ type userRow struct {
 	Live            int64
 	Disabled        bool
 	Permissions     []string
+	Groups          string
 }
 
 const usersPerPage = 50
@@ -45,7 +46,7 @@ func (c *console) users(x *exchange) error {
 	for _, u := range users {
 		view.Users = append(view.Users, userRow{
 			ID: u.ID, Name: u.Name, Email: u.Email, Path: userPath(u.ID),
-			LastSeen: x.micro(u.LastSignInAt), Live: live[u.ID], Disabled: u.Disabled, Permissions: u.Permissions,
+			LastSeen: x.micro(u.LastSignInAt), Live: live[u.ID], Disabled: u.Disabled, Permissions: u.Permissions, Groups: groupsText(u.Groups),
 		})
 	}
 	page := func(cursor string) string {
@@ -73,6 +74,7 @@ func (c *console) users(x *exchange) error {
 type newUserView struct {
 	frame
 	Name, Email    string // as typed
+	Groups         string // as typed
 	Permissions    []permissionChoice
 	MayPermissions bool
 	Errors         map[string]string
@@ -97,6 +99,10 @@ func (c *console) createUser(x *exchange) error {
 	if password != "" {
 		change.Password = &password
 	}
+	typed := x.text("groups")
+	if groups := groupsTyped(typed); len(groups) > 0 {
+		change.Groups = &groups
+	}
 	held := []string{}
 	for _, p := range store.Permissions() {
 		if x.value(p) != "" {
@@ -113,7 +119,7 @@ func (c *console) createUser(x *exchange) error {
 			return err
 		}
 		view := x.newUserView()
-		view.Name, view.Email, view.Permissions, view.Errors = name, email, choices(held), fields
+		view.Name, view.Email, view.Groups, view.Permissions, view.Errors = name, email, typed, choices(held), fields
 		return x.render(http.StatusUnprocessableEntity, "new-user", view)
 	}
 	return x.redirect(userPath(u.ID), "done", "created")

@@ -180,6 +180,7 @@ var actions = []action{
 	{wire.ActionUserDisable, "Disabled a user"},
 	{wire.ActionUserEnable, "Enabled a user"},
 	{wire.ActionUserPermissions, "Changed permissions"},
+	{wire.ActionUserGroups, "Changed groups"},
 	{wire.ActionUserPassword, "Changed a password"},
 	{wire.ActionSettingsChange, "Changed the settings"},
 	{wire.ActionClientCreate, "Added a service"},

@@ -87,6 +87,27 @@ func users(t *testing.T, s *server) {
 	s.do("PATCH", one, `{"disabled":false}`, me).must(200, nil)
 	s.do("GET", "/v1/session", nil, bearerToken(raw)).problem(401, "revoked")
 
+	// So does leaving a group; joining one does not.
+	s.do("PATCH", one, `{"groups":["ops","équipe"]}`, me).must(200, &zoe)
+	if !slices.Equal(zoe.Groups, []string{"ops", "équipe"}) {
+		t.Errorf("groups %q", zoe.Groups)
+	}
+	raw = s.token(store.User{ID: zoe.ID})
+	s.do("PATCH", one, `{"groups":["sales","équipe","ops"]}`, me).must(200, nil)
+	s.do("GET", "/v1/session", nil, bearerToken(raw)).must(200, nil)
+	s.do("PATCH", one, `{"groups":["sales","équipe"]}`, me).must(200, nil)
+	s.do("GET", "/v1/session", nil, bearerToken(raw)).problem(401, "revoked")
+	var last wire.AuditEntries
+	s.do("GET", "/v1/audit?action=user.groups&limit=1", nil, me).must(200, &last)
+	var receipt wire.Receipt
+	s.do("GET", fmt.Sprintf("/v1/revocations/%d", last.Entries[0].Epoch), nil, me).must(200, &receipt)
+	if receipt.Scope != "user" || receipt.ID != zoe.ID || !receipt.Enforcement.EffectiveEverywhere {
+		t.Errorf("receipt %+v", receipt)
+	}
+	for _, groups := range []string{`["a,b"]`, `["a\r\nRemote-User: root"]`, `[""]`, `["ops","OPS"]`, `"ops"`, `[1]`} {
+		s.do("PATCH", one, `{"groups":`+groups+`}`, me).problem(400, "invalid_request")
+	}
+
 	// The last administrator.
 	for _, body := range []string{`{"disabled":true}`, `{"permissions":[]}`} {
 		s.do("PATCH", "/v1/users/me", body, me).problem(409, "conflict")

@@ -77,6 +77,8 @@ var expectations = []expectation{
 	{route: "PATCH /v1/users/{id}", status: 200, refused: "ea", other: "ea", admin: "a", body: `{"email":"x@example.com"}`},
 	{route: "PATCH /v1/users/{id}", status: 200, own: "ea", other: "ea", admin: "a", body: `{"name":"renamed {n}"}`},
 	{route: "PATCH /v1/users/{id}", status: 200, refused: "ea", other: "ea", admin: "a", body: `{"password":"a new password of some length"}`},
+	{route: "PATCH /v1/users/{id}", status: 200, refused: "ea", other: "ea", admin: "a", body: `{"groups":["ops"]}`},
+	{route: "POST /v1/users", status: 201, own: "ea", body: `{"name":"new {n}","groups":["ops"]}`},
 	{route: "PATCH /v1/users/{id}", status: 200, own: "ea", other: "ea", admin: "a", body: `{"disabled":true}`},
 	{route: "PATCH /v1/users/{id}", status: 200, own: "a", other: "a", admin: "a", body: `{"permissions":["AdministerSystem"]}`},
 	{route: "PATCH /v1/users/{id}", status: 200, own: "a", other: "a", admin: "a", body: `{"permissions":[]}`},

@@ -105,7 +105,7 @@ func changePassword(c *call) error {
 
 // userChange returns the change that a body asks for. A null email removes it.
 func userChange(body wire.UserChange) (account.UserChange, error) {
-	change := account.UserChange{Name: body.Name, Password: body.Password, Permissions: body.Permissions, Disabled: body.Disabled}
+	change := account.UserChange{Name: body.Name, Password: body.Password, Permissions: body.Permissions, Groups: body.Groups, Disabled: body.Disabled}
 	if len(body.Email) == 0 {
 		return change, nil
 	}
@@ -126,6 +126,7 @@ func wireUser(u store.User) wire.User {
 		ID:           u.ID,
 		Name:         u.Name,
 		Permissions:  append([]string{}, u.Permissions...),
+		Groups:       append([]string{}, u.Groups...),
 		Disabled:     u.Disabled,
 		CreatedAt:    fromMicro(u.CreatedAt),
 		LastSignInAt: dateOrNull(u.LastSignInAt),

@@ -26,6 +26,7 @@ type User struct {
 	NameKey      string   // what names are compared by; unique
 	Email        string   // "" if none
 	Permissions  []string // sorted
+	Groups       []string // names, sorted
 	Disabled     bool
 	PasswordHash string // PHC string; "" if the user has no password
 	CreatedAt    int64

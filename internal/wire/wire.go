@@ -111,6 +111,7 @@ type User struct {
 	Name         string     `json:"name"`
 	Email        *string    `json:"email"`
 	Permissions  []string   `json:"permissions"` // never null
+	Groups       []string   `json:"groups"`      // names; never null
 	Disabled     bool       `json:"disabled"`
 	CreatedAt    time.Time  `json:"created_at"`
 	LastSignInAt *time.Time `json:"last_sign_in_at"`
@@ -130,6 +131,7 @@ type UserChange struct {
 	Email       json.RawMessage `json:"email"`
 	Password    *string         `json:"password"`
 	Permissions *[]string       `json:"permissions"`
+	Groups      *[]string       `json:"groups"`
 	Disabled    *bool           `json:"disabled"`
 }
 
@@ -306,6 +308,7 @@ const (
 	ActionUserEnable       = "user.enable"
 	ActionUserPermissions  = "user.permissions"
 	ActionUserPassword     = "user.password"
+	ActionUserGroups       = "user.groups"
 	ActionClientCreate     = "client.create"
 	ActionClientSecret     = "client.secret"
 	ActionClientDelete     = "client.delete"

@@ -11,7 +11,7 @@ import (
 	"example.com/curfew/internal/store"
 )
 
-const userColumns = `id, name, name_key, email, permissions, disabled, password_hash, created_at, last_sign_in_at`
+const userColumns = `id, name, name_key, email, permissions, member_of, disabled, password_hash, created_at, last_sign_in_at`
 
 type userRow struct {
 	ID           string `db:"id"`
@@ -19,6 +19,7 @@ type userRow struct {
 	NameKey      string `db:"name_key"`
 	Email        string `db:"email"`
 	Permissions  string `db:"permissions"`
+	Groups       string `db:"member_of"`
 	Disabled     int64  `db:"disabled"`
 	PasswordHash string `db:"password_hash"`
 	CreatedAt    int64  `db:"created_at"`
@@ -27,10 +28,11 @@ type userRow struct {
 
 func (r *userRow) user() (store.User, error) {
 	permissions, err := unlist(r.Permissions)
+	groups, groupsErr := unlist(r.Groups)
 	return store.User{
-		ID: r.ID, Name: r.Name, NameKey: r.NameKey, Email: r.Email, Permissions: permissions,
+		ID: r.ID, Name: r.Name, NameKey: r.NameKey, Email: r.Email, Permissions: permissions, Groups: groups,
 		Disabled: r.Disabled != 0, PasswordHash: r.PasswordHash, CreatedAt: r.CreatedAt, LastSignInAt: r.LastSignInAt,
-	}, err
+	}, errors.Join(err, groupsErr)
 }
 
 // emailKey is the value by which emails are compared: ASCII letters in lower case,
@@ -135,13 +137,13 @@ func (t *tx) InsertUser(ctx context.Context, u store.User) error {
 	}
 	name, id := skeleton(u.NameKey), skeleton(u.ID)
 	n, err := t.exec(ctx, what, `
-		INSERT INTO users (id, name, name_key, email, email_key, permissions, password_hash, name_skeleton, id_skeleton, skeleton_of,
+		INSERT INTO users (id, name, name_key, email, email_key, permissions, member_of, password_hash, name_skeleton, id_skeleton, skeleton_of,
 			administrator, disabled, created_at, last_sign_in_at)
-		SELECT ?,?,?,?,?,?,?,?,?,?, CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint)
+		SELECT ?,?,?,?,?,?,?,?,?,?,?, CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint)
 		WHERE NOT EXISTS (SELECT 1 FROM users WHERE name_skeleton <> '' AND name_skeleton IN (?,?))
 			AND NOT EXISTS (SELECT 1 FROM users WHERE id_skeleton <> '' AND id_skeleton IN (?,?))
 		ON CONFLICT DO NOTHING`,
-		u.ID, u.Name, u.NameKey, u.Email, emailKey(u.Email), list(u.Permissions), u.PasswordHash, name, id, u.NameKey,
+		u.ID, u.Name, u.NameKey, u.Email, emailKey(u.Email), list(u.Permissions), list(u.Groups), u.PasswordHash, name, id, u.NameKey,
 		administrator(&u), bit(u.Disabled), u.CreatedAt, u.LastSignInAt, name, id, name, id)
 	if err == nil && n == 0 {
 		return fmt.Errorf("%s: %w: another user has that name or id, or one that looks like it", what, store.ErrConflict)
@@ -179,10 +181,10 @@ func (t *tx) UpdateUser(ctx context.Context, u store.User) error {
 	// A query finds a taken name, because the error of the statement would end a
 	// transaction of PostgreSQL. If two take it at once, one still gets that error.
 	n, err := t.exec(ctx, what, `
-		UPDATE users SET name = ?, name_key = ?, email = ?, email_key = ?, permissions = ?, administrator = ?, disabled = ?, password_hash = ?,
+		UPDATE users SET name = ?, name_key = ?, email = ?, email_key = ?, permissions = ?, member_of = ?, administrator = ?, disabled = ?, password_hash = ?,
 			name_skeleton = ?, id_skeleton = ?, skeleton_of = CASE WHEN name_key = ? THEN skeleton_of ELSE ? END
 		WHERE id = ? AND NOT EXISTS (SELECT 1 FROM users AS other WHERE other.name_key = ? AND other.id <> ?)`,
-		u.Name, u.NameKey, u.Email, emailKey(u.Email), list(u.Permissions), administrator(&u), bit(u.Disabled), u.PasswordHash,
+		u.Name, u.NameKey, u.Email, emailKey(u.Email), list(u.Permissions), list(u.Groups), administrator(&u), bit(u.Disabled), u.PasswordHash,
 		name, skeleton(u.ID), u.NameKey, u.NameKey, u.ID, u.NameKey, u.ID)
 	if err == nil && n == 0 {
 		return fmt.Errorf("%s: %w: the name is taken", what, store.ErrConflict)

@@ -13,6 +13,7 @@ import (
 var ann = store.User{
 	ID: "id-ann", Name: "Ann", NameKey: "ann", Email: "Ann@Example.com",
 	Permissions: []string{store.AdministerSystem, store.UserEdit}, Disabled: true,
+	Groups:       []string{"Buchhaltung & Lohn", "ops", "Œuvre \"x\""},
 	PasswordHash: "$argon2id$x", CreatedAt: 1_700_000_000_000_001, LastSignInAt: 1_700_000_000_000_002,
 }
 
@@ -167,7 +168,7 @@ var userCases = []testCase{
 		insertUsers(t, s, ann, bob)
 		next := store.User{
 			ID: ann.ID, Name: "Anna", NameKey: "anna", Email: "anna@example.com", Permissions: []string{store.UserEdit},
-			PasswordHash: "other", CreatedAt: 1, LastSignInAt: 1,
+			Groups: []string{"staff"}, PasswordHash: "other", CreatedAt: 1, LastSignInAt: 1,
 		}
 		update(t, s, func(tx store.Tx) error { return tx.UpdateUser(t.Context(), next) })
 		next.CreatedAt, next.LastSignInAt = ann.CreatedAt, ann.LastSignInAt
