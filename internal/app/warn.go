@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"example.com/curfew/internal/fileperm"
 	"example.com/curfew/token"
 )
 
@@ -20,6 +21,13 @@ func (a *App) warn(ctx context.Context, first bool) {
 	}
 	if host, _, err := net.SplitHostPort(a.config.Listen); err == nil && first && a.config.Issuer == "" && isAnyAddress(host) {
 		a.log.WarnContext(ctx, "the issuer is a local address and cannot be changed later; if other machines use this server, delete the database and start with --issuer", "issuer", a.installed.Issuer)
+	}
+	if file := a.config.Database.KeyFile(); file != "" && a.config.KeyEncryptionKey == nil {
+		if info, err := os.Stat(file); err == nil {
+			if warning, err := fileperm.Check(file, info); err == nil && warning != "" {
+				a.log.WarnContext(ctx, "key file warning", "warning", warning)
+			}
+		}
 	}
 	for _, warning := range storeWarnings(ctx, a.store) {
 		a.log.WarnContext(ctx, "database warning", "warning", warning)

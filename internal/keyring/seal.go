@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/crypto/chacha20poly1305"
 
+	"example.com/curfew/internal/fileperm"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/token"
 	"example.com/curfew/token/jwks"
@@ -41,8 +42,8 @@ func ParseKEK(text string) ([]byte, error) {
 }
 
 // LoadOrCreateKEK reads the key-encryption key from a file, or makes the file
-// with a new one if there is none. A file that others than its owner may read is
-// refused.
+// with a new one if there is none. A file that other users may open is refused, as
+// [fileperm.Check] says.
 func LoadOrCreateKEK(path string) ([]byte, error) {
 	key, err := loadKEK(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -71,8 +72,8 @@ func loadKEK(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the key-encryption key: %w", err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%w: %s is readable or writable by other users (mode %04o); run chmod 600 on it, and replace the key if it may be compromised", ErrInvalidKEK, path, info.Mode().Perm())
+	if _, err := fileperm.Check(path, info); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalidKEK, err)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 1<<10)) // a whole one has 45 bytes
 	if err != nil {

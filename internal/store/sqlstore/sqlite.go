@@ -15,6 +15,7 @@ import (
 	"github.com/jmoiron/sqlx"
 	"github.com/pressly/goose/v3"
 
+	"example.com/curfew/internal/fileperm"
 	"example.com/curfew/internal/store"
 )
 
@@ -83,6 +84,9 @@ func openSQLite(ctx context.Context, path string, c Config) (store.Store, error)
 				return nil, opened(err)
 			}
 			before, err = existingFile(path)
+		}
+		if err == nil { // the file holds password hashes and sessions
+			_, err = fileperm.Check(path, before)
 		}
 		if err != nil {
 			return nil, opened(err)

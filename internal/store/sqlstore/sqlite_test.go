@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/fileperm"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/revocation"
@@ -79,10 +81,17 @@ func TestSQLiteIsMadeWhereThereIsNone(t *testing.T) {
 	if w := s.Warnings(t.Context()); w != nil {
 		t.Errorf("warnings: %q", w)
 	}
-	noErr(t, os.Chmod(path, 0o644))
-	if w := s.Warnings(t.Context()); len(w) != 1 || !strings.Contains(w[0], "chmod 600") {
-		t.Errorf("warnings of a file that others may read: %q", w)
+	for _, mode := range []fs.FileMode{0o660, 0o644} {
+		noErr(t, os.Chmod(path, mode))
+		if w := s.Warnings(t.Context()); len(w) != 1 || !strings.Contains(w[0], "chmod 600") {
+			t.Errorf("warnings of a file with mode %04o: %q", mode, w)
+		}
 	}
+	noErr(t, s.Close())
+	_, err = sqlstore.Open(t.Context(), sqlstore.Config{URL: "sqlite:" + path, Create: true})
+	is(t, err, fileperm.ErrExposed)
+	noErr(t, os.Chmod(path, 0o660))
+	open(t, "sqlite:"+path)
 }
 
 func TestSQLiteRelativePath(t *testing.T) {

@@ -3,10 +3,11 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"net/url"
 	"os"
 	"time"
+
+	"example.com/curfew/internal/fileperm"
 )
 
 // pollSQLite wakes when another connection, of any process, has changed the file:
@@ -54,8 +55,15 @@ func pollSQLite(ctx context.Context, path string, wake func()) {
 
 func warnSQLite(path string) []string {
 	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm()&0o077 == 0 {
+	if err != nil {
 		return nil
 	}
-	return []string{fmt.Sprintf("others on this machine may open %s (mode %04o), which holds password hashes: chmod 600", path, info.Mode().Perm())}
+	warning, err := fileperm.Check(path, info)
+	switch {
+	case err != nil:
+		return []string{err.Error()}
+	case warning != "":
+		return []string{warning}
+	}
+	return nil
 }
