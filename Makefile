@@ -61,7 +61,7 @@ test-torture: deps ## test only what make test leaves out of the packages, one t
 	.ci/torture $(PKG) -- -timeout $(TIMEOUT) $(TESTFLAGS)
 
 .PHONY: deps
-deps: ## say what the tests need beyond Go and gcc, and install what is missing
+deps: ## list what the tests need beyond Go and gcc, and install the missing parts
 	@.ci/install test
 
 .PHONY: race
@@ -110,8 +110,9 @@ fmt: ## format the code
 	gofmt -s -w $(SOURCES)
 
 .PHONY: lint
-lint: ## gofmt, go vet, staticcheck and golangci-lint at full strength (which it builds first: some minutes, once)
+lint: ## gofmt, the floors and the voice, go vet, staticcheck and golangci-lint (which it builds first: some minutes, once)
 	@.ci/gofmt
+	go test ./internal/floors
 	go vet -tags interop,torture $(PKG)
 	go tool staticcheck -tags interop,torture $(PKG)
 	@.ci/install lint
