@@ -13,8 +13,8 @@ import (
 	"example.com/curfew/internal/store/pgtest"
 )
 
-// A PostgreSQL that hangs, or has gone, is one line and exit code 1, soon: nobody
-// wants to wonder what a command waits for.
+// When PostgreSQL hangs or is gone, a command soon prints one line and exits with
+// code 1, so that users see what it waited for.
 func TestDatabaseThatDoesNotAnswer(t *testing.T) {
 	pg := pgtest.Start(t, pgtest.Options{})
 	if err := pg.CreateDatabase("curfew"); err != nil {

@@ -99,7 +99,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// What no honest client sends is refused or cut off, and costs nobody else anything.
+// Input that no honest client sends is refused or cut off, and does not slow down
+// other clients.
 func TestHostileConnections(t *testing.T) {
 	p := startServer(t, &serverProcess{})
 	address := p.banner()["ADDRESS"]
@@ -130,8 +131,7 @@ func TestHostileConnections(t *testing.T) {
 		})
 	}
 
-	// A thousand connections that have asked for nothing do not slow down one that
-	// does.
+	// A thousand connections without a request do not slow down a connection with one.
 	checks := func() time.Duration {
 		var took []time.Duration
 		for range 200 {

@@ -12,9 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// plain makes a text of strangers harmless on a terminal: what cannot be seen,
-// from escape sequences to marks that turn the direction of writing, is shown as
-// an escape.
+// plain makes untrusted text harmless on a terminal: it shows invisible characters,
+// from escape sequences to marks that change the direction of writing, as escapes.
 func plain(text string) string {
 	clean := true
 	for _, r := range text {
@@ -42,8 +41,8 @@ func plain(text string) string {
 	return b.String()
 }
 
-// output is standard output. It remembers an error, so that nobody takes half an
-// answer for a whole one.
+// output is standard output. It keeps the first error, so that callers do not take
+// half an answer for a whole one.
 type output struct {
 	io.Writer
 	err error
@@ -57,7 +56,7 @@ func (o *output) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// printf writes to the terminal. Texts of strangers go through plain.
+// printf writes to the terminal. Untrusted text must go through plain.
 func (c *cli) printf(format string, args ...any) {
 	for i, arg := range args {
 		if text, ok := arg.(string); ok {
@@ -67,7 +66,7 @@ func (c *cli) printf(format string, args ...any) {
 	_, _ = fmt.Fprintf(c.stdout, format, args...) // run looks at what became of it
 }
 
-// notef writes to the terminal what is not the answer.
+// notef writes diagnostics to stderr.
 func (c *cli) notef(format string, args ...any) {
 	for i, arg := range args {
 		if text, ok := arg.(string); ok {

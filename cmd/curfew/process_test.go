@@ -190,7 +190,7 @@ func (p *serverProcess) stop() error {
 	return nil
 }
 
-// kill ends the server if nobody else has.
+// kill ends the server if it still runs.
 func (p *serverProcess) kill() {
 	p.once.Do(func() {
 		_ = p.cmd.Process.Kill()

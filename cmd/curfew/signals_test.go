@@ -17,8 +17,8 @@ import (
 	"example.com/curfew/internal/await"
 )
 
-// SIGTERM: requests under way are finished, followers that wait are sent away at
-// once, nobody is let in any more, and the exit code is 0.
+// SIGTERM: requests under way are finished, pending polls are answered at once, new
+// connections are refused, and the exit code is 0.
 func TestShutdownDrains(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(s.String(), func(t *testing.T) {

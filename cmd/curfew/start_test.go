@@ -12,8 +12,8 @@ import (
 	"example.com/curfew/internal/await"
 )
 
-// What the command line changes is known to a running server within 250 ms, with
-// SQLite as well, where nobody tells it.
+// A running server notices changes by the command line within 250 ms, with SQLite
+// as well, which sends no notifications.
 func TestServerNoticesTheCommandLine(t *testing.T) {
 	p := startServer(t, &serverProcess{})
 	changes := []struct {

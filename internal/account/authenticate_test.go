@@ -40,7 +40,7 @@ func TestAuthenticate(t *testing.T) {
 	})
 }
 
-// Whoever may not sign in gets one answer, from which nothing is learnt.
+// All refused sign-ins get the same answer, so that an attacker learns nothing from it.
 func TestAuthenticateRefusesAlike(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
 		n := w.node()
@@ -119,7 +119,7 @@ func TestTenFailuresAMinute(t *testing.T) {
 		}
 		limited(t, "one more, elsewhere", first.signIn("alice", "wrong horse battery", "203.0.113.1"))
 		limited(t, "at the other node", second.signIn("Alice", "wrong horse battery", "203.0.113.2"))
-		limited(t, "the right password of a stranger", first.signIn("alice", good, "203.0.113.3"))
+		limited(t, "the right password from an unknown address", first.signIn("alice", good, "203.0.113.3"))
 		limited(t, "after a restart", w.node().signIn("alice", good, "203.0.113.4"))
 
 		w.pass(window)
@@ -182,8 +182,8 @@ func (n *node) begin(u store.User, address string, at time.Time) {
 	}))
 }
 
-// Somebody who knows a name, or shares an address with its owner, keeps failing.
-// The owner still gets in from where they have been before.
+// An attacker who knows a name, or shares an address with its owner, keeps failing.
+// The owner can still sign in from an address that they used before.
 func TestNobodyLocksOut(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
 		n := w.node()
@@ -192,11 +192,11 @@ func TestNobodyLocksOut(t *testing.T) {
 		n.begin(alice, "192.0.2.1", w.now().Add(-30*day+time.Minute))
 		n.begin(alice, "192.0.2.2", w.now().Add(-30*day-time.Microsecond))
 
-		for i := range forAddress { // strangers, and the neighbours at her address
+		for i := range forAddress { // attackers, and the neighbours at her address
 			_ = n.signIn("alice", "wrong horse battery", fmt.Sprintf("198.51.100.%d", i))
 			is(t, "neighbour", n.signIn(fmt.Sprintf("neighbour%d", i), good, "192.0.2.1"), account.ErrBadCredentials)
 		}
-		limited(t, "a stranger", n.signIn("alice", good, "203.0.113.1"))
+		limited(t, "an attacker", n.signIn("alice", good, "203.0.113.1"))
 		limited(t, "an address that she left more than 30 days ago", n.signIn("alice", good, "192.0.2.2"))
 		limited(t, "a neighbour", n.signIn("bob", good, "192.0.2.1"))
 		noErr(t, n.signIn("alice", good, "192.0.2.1"))
@@ -277,7 +277,7 @@ func TestBurst(t *testing.T) {
 	})
 }
 
-// Whoever is over the limit does not even wait for a turn to hash.
+// A client over the limit does not wait for a turn to hash.
 func TestLimitedIsNotHashed(t *testing.T) {
 	n := sqlite(t).with(account.Config{MaxHashes: 1})
 	n.add("alice")
@@ -327,7 +327,7 @@ func TestQueueIsBounded(t *testing.T) {
 	for range all {
 		// Who had not come as far as the queue was still asking the store.
 		if err := <-errs; !errors.Is(err, account.ErrBusy) && !errors.Is(err, store.ErrUnavailable) {
-			t.Errorf("whoever waits no longer: error %v", err)
+			t.Errorf("a client that no longer waits: error %v", err)
 		}
 	}
 	release()
@@ -356,9 +356,9 @@ func (s *asked) UserByName(ctx context.Context, key string) (store.User, error) 
 	return s.Store.UserByName(ctx, key)
 }
 
-// Whoever is turned away costs the store nothing: ten thousand sign-ins at once are
-// not ten thousand questions. Whoever is not is told an epoch from before anything
-// else was read.
+// A refused sign-in costs the store nothing: ten thousand sign-ins at once are not
+// ten thousand queries. An accepted one gets an epoch from before anything else was
+// read.
 func TestTurnedAwayWithoutAskingTheStore(t *testing.T) {
 	w := sqlite(t)
 	counting := &asked{Store: w.store()}
@@ -442,7 +442,7 @@ func TestUserCaller(t *testing.T) {
 		t.Errorf("actor %+v, want %+v", c.Actor, want)
 	}
 	if (account.Caller{}).IsSelf("") {
-		t.Error("nobody is somebody")
+		t.Error("the zero Caller is a user")
 	}
 	_, _, err = n.ChangeUser(t.Context(), cli, alice.ID, account.UserChange{Permissions: ptr([]string{})}, "")
 	noErr(t, err)

@@ -92,9 +92,9 @@ func TestClientSecrets(t *testing.T) {
 			is(t, "deleted", n.isClient(c.ID, secret), account.ErrBadClient)
 		}
 		_, _, err = n.NewSecret(t.Context(), cli, c.ID, false)
-		is(t, "a secret for one that is deleted", err, store.ErrNotFound)
+		is(t, "a secret for a deleted client", err, store.ErrNotFound)
 		is(t, "deleting again", n.DeleteClient(t.Context(), cli, c.ID), store.ErrNotFound)
-		is(t, "deleting nobody", n.DeleteClient(t.Context(), cli, ""), store.ErrNotFound)
+		is(t, "deleting no client", n.DeleteClient(t.Context(), cli, ""), store.ErrNotFound)
 		if all, err := n.Clients(t.Context(), cli); err != nil || len(all) != 0 {
 			t.Errorf("%d clients, %v", len(all), err)
 		}

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const good = "correct horse battery"
 
-// cheap is the memory of a hash, in KiB, where nobody attacks it.
+// cheap is the memory of a hash in KiB, for tests in which the hash is not attacked.
 const cheap = 64
 
 var (
@@ -216,7 +216,7 @@ func (n *node) noSecrets(secrets ...string) {
 func is(t testing.TB, what string, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
-		t.Fatalf("%s: error %v, want one that wraps %q", what, err, want)
+		t.Fatalf("%s: error %v, want an error that wraps %q", what, err, want)
 	}
 }
 

@@ -21,8 +21,9 @@ func (n *node) change(c account.Caller, id string, change account.UserChange) er
 	return err
 }
 
-// Every kind of caller, every kind of change, every kind of target: what is not
-// in the table's allowed is forbidden, and takes the permission that is named.
+// Every kind of caller, every kind of change, every kind of target: a change that
+// the table does not allow is forbidden, and the error names the permission that it
+// requires.
 func TestWhoMayChangeWhom(t *testing.T) {
 	n := sqlite(t).node()
 	n.add("root", store.AdministerSystem) // so that no other administrator is the last
@@ -107,7 +108,7 @@ func TestWhoMayLookAndCreate(t *testing.T) {
 	_, err := n.User(t.Context(), editor, u.ID)
 	noErr(t, err)
 	_, err = n.User(t.Context(), editor, "nobody")
-	is(t, "somebody who does not exist", err, store.ErrNotFound)
+	is(t, "an unknown user", err, store.ErrNotFound)
 	is(t, "changing them", n.change(editor, "nobody", account.UserChange{Name: ptr("x")}), store.ErrNotFound)
 	for _, p := range store.Permissions() {
 		_, err = n.CreateUser(t.Context(), editor, account.UserChange{Name: ptr("with " + p), Permissions: &[]string{p}})
@@ -119,7 +120,8 @@ func TestWhoMayLookAndCreate(t *testing.T) {
 	noErr(t, err)
 }
 
-// Between the look at the caller and the change, somebody takes the permission.
+// Between the check of the caller and the change, an administrator takes the
+// permission away.
 func TestDemotedAMomentAgo(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
 		n := w.node()
@@ -242,7 +244,7 @@ func TestOwnPasswordAndEmail(t *testing.T) {
 	}
 }
 
-// Only what locks somebody out ends their sessions.
+// Only changes that lock a user out end the user's sessions.
 func TestWhatRevokes(t *testing.T) {
 	n := sqlite(t).node()
 	u := n.add("alice")
@@ -442,8 +444,8 @@ func TestFindUser(t *testing.T) {
 	})
 }
 
-// Since an earlier release a user's name may be another's id: whoever holds
-// UserEdit could once make every command hit another account than was meant.
+// Since an earlier release a user's name may equal another user's id: a holder of
+// UserEdit could once direct every command to another account than was meant.
 func TestAmbiguous(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
 		n := w.node()
@@ -603,7 +605,7 @@ func TestEnsureUserAtOnce(t *testing.T) {
 			go func() {
 				u, err := nodes[i%2].EnsureUser(t.Context(), cli, "the-one")
 				if err == nil && u.ID != "the-one" {
-					err = errors.New("somebody else")
+					err = errors.New("another user")
 				}
 				errs <- err
 			}()

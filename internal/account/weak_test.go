@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// No rules of composition: what is refused is what is tried first.
+// No rules of composition: the refused passwords are those that attackers try first.
 func TestGuessable(t *testing.T) {
 	for _, password := range []string{
 		"passwordpassword", "password1234", "Password1234", "P@ssw0rd1234", "p4$$w0rd!!!!", "letmein12345", "iloveyou1234", "welcome12345",

@@ -23,8 +23,7 @@ import (
 	"example.com/curfew/token"
 )
 
-// Options are what a server gets from whoever starts it, besides its
-// configuration.
+// Options are what the program passes to a server besides its configuration.
 type Options struct {
 	// Logger gets the log. Nil discards it.
 	Logger *slog.Logger
@@ -53,10 +52,9 @@ type App struct {
 	validator *token.Validator
 }
 
-// Open makes everything that a server needs: it listens, opens the database, and
-// on the first start makes keys, settings and an account. It answers nobody yet;
-// Run does. Whoever gets an App must close it. When Open fails, nothing is left
-// open.
+// Open makes everything that a server needs: it listens, opens the database, and on
+// the first start makes keys, settings and an account. It answers no request yet;
+// Run does. The caller must close the App. When Open fails, nothing is left open.
 func Open(ctx context.Context, cfg config.Server, options Options) (*App, error) {
 	a := &App{config: cfg}
 	var err error
@@ -74,7 +72,7 @@ func Open(ctx context.Context, cfg config.Server, options Options) (*App, error)
 }
 
 func (a *App) open(ctx context.Context, terminal bool) (greeting, error) {
-	// The addresses come first: whoever cannot listen should not touch the data.
+	// The addresses come first: a server that cannot listen must not touch the data.
 	if err := a.listen(ctx); err != nil {
 		return greeting{}, err
 	}

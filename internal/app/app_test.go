@@ -131,7 +131,7 @@ func TestAppFromBeginningToEnd(t *testing.T) {
 	}
 	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", a.Addr().String()); err == nil {
 		_ = conn.Close()
-		t.Error("somebody listens still")
+		t.Error("the address is still in use")
 	}
 	if err := a.Close(); err != nil {
 		t.Errorf("closed again: %v", err)
@@ -186,8 +186,8 @@ func TestOpenFails(t *testing.T) {
 	}
 }
 
-// A server that is about to end says so to load balancers, while what is under way
-// goes on.
+// A server that is about to end says so to load balancers, while requests under way
+// go on.
 func TestReady(t *testing.T) {
 	a, _ := runApp(t, serverConfig(t), Options{})
 	url := "http://" + a.Addr().String()
@@ -227,7 +227,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// What is done in the console counts like what is done through the API.
+// Actions in the console are counted like those through the API.
 func TestWhatIsDoneIsCounted(t *testing.T) {
 	cfg := serverConfig(t)
 	cfg.AdminPassword = "correct horse battery"

@@ -72,8 +72,8 @@ func TestTrace(t *testing.T) {
 		for _, method := range []string{"TRACE", "TRACK", "DEBUG", "trace", "PROPFIND", "CONNECT", "OPTIONS"} {
 			for _, path := range []string{"/", "/sign-in", "/users", "/v1/session", "/v1/verify", "/livez", "/metrics", "/assets/style.css", "/nothing"} {
 				answer, body := speak(t, addr, method+" "+path+" HTTP/1.1\r\nHost: x\r\nX-Marked: "+secret+"\r\nCookie: a="+secret+"\r\nMax-Forwards: 0\r\nConnection: close\r\n\r\n")
-				// Forward auth is asked with the method of the request that it is about,
-				// and it knows nobody here.
+				// Proxies ask forward auth with the method of the original request,
+				// and these requests carry no token.
 				want := []int{http.StatusMethodNotAllowed, http.StatusNotFound}
 				if path == "/v1/verify" {
 					want = append(want, http.StatusUnauthorized)
@@ -177,8 +177,8 @@ func (b *lockedBuffer) String() string {
 	return b.text.String()
 }
 
-// What strangers send cannot write lines of its own into the log, nor turn, hide or
-// execute anything on the terminal of whoever reads it, nor fill the disk.
+// Input of attackers cannot add lines to the log, cannot reverse, hide or execute
+// anything on the terminal of its reader, and cannot fill the disk.
 func TestLogInjection(t *testing.T) {
 	const escape, c1, bidi, forged = "\x1b]0;title\x07\x1b[2J\x1b[31m", "\u009b31m", "\u202e\u2066", "\r\nlevel=ERROR msg=forged\n{\"level\":\"ERROR\",\"msg\":\"forged\"}\n"
 	const nasty = "a" + escape + c1 + bidi + forged
@@ -256,7 +256,7 @@ func TestLogInjection(t *testing.T) {
 					requests++
 				}
 				if entry.Msg == "forged" || strings.HasPrefix(line, "level=ERROR") || !utf8.ValidString(line) || strings.ContainsFunc(line, unprintable) {
-					t.Errorf("what strangers sent is in the log as it was: %q", line)
+					t.Errorf("input of an attacker is in the log unescaped: %q", line)
 				}
 				if len(line) > 4<<10 {
 					t.Errorf("a line of %d bytes: %.200q…", len(line), line)

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// greeting is what a start says to whoever looks at the terminal.
+// greeting is what a start prints on the terminal.
 type greeting struct {
 	Version  string
 	URL      string        // to open in a browser
@@ -15,7 +15,7 @@ type greeting struct {
 	Metrics  string        // URL, "" if there are none
 	First    bool          // the first start: an account was made
 	Password firstPassword // that was made up for it; zero if it was given
-	Unused   bool          // an earlier start made it, and nobody has ever signed in
+	Unused   bool          // an earlier start made it, and it was never used to sign in
 }
 
 // greet writes to the terminal. This is the one place where the password is ever

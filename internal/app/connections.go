@@ -9,16 +9,16 @@ import (
 	"example.com/curfew/internal/inbound"
 )
 
-// A connection that has not sent a whole request yet costs its sender nothing,
-// and us a goroutine and some kilobytes. Refusing new ones when there are too
-// many would let whoever holds the old ones keep everybody else out; so the one
-// that has taken longest is closed instead. Honest clients send their headers
-// within milliseconds, and those who dribble are always the oldest.
+// A connection that has not sent a whole request yet costs its sender nothing, and
+// the server a goroutine and some kilobytes. If the server refused new connections
+// when there are too many, an attacker with many open ones would keep all other
+// clients out. So it closes the connection that has taken longest instead. Honest
+// clients send their headers within milliseconds, so the slow ones of an attacker
+// are always the oldest.
 //
-// On a server that is short of processors honest ones take longer, through no
-// fault of theirs: ten thousand people who sign in at one moment are to be told to
-// come again, not cut off. So a connection that came within the last second stays,
-// as far as memory allows.
+// On a busy server honest clients take longer too: ten thousand people who sign in
+// at once must be told to try again, not cut off. So a connection that came within
+// the last second stays, as far as memory allows.
 
 const (
 	// mostUnasked is how many connections may be without a request for longer than
@@ -82,8 +82,8 @@ func (c *connections) move(conn net.Conn, state http.ConnState) (surplus net.Con
 	return surplus
 }
 
-// closeUnasked closes the connections on which nobody asks anything: at the end
-// nobody waits for them.
+// closeUnasked closes the connections without a request under way, so that shutting
+// down does not wait for them.
 func (c *connections) closeUnasked() {
 	c.mu.Lock()
 	unasked := append(c.unasked.Members(), c.idle.Members()...)

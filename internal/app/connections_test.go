@@ -55,8 +55,7 @@ func TestTheOldestConnectionWithoutARequestGoes(t *testing.T) {
 		t.Errorf("%d open, %d displaced; want 3 and 2", open, displaced)
 	}
 
-	// Those that are kept alive are counted apart; the one that has been idle the
-	// longest goes.
+	// Idle connections are counted apart; the one idle for longest is closed.
 	c.track(conns[1], http.StateIdle)
 	c.track(conns[3], http.StateActive)
 	c.track(conns[3], http.StateIdle)
@@ -85,24 +84,24 @@ type oneConn struct {
 
 func (l oneConn) Accept() (net.Conn, error) { return l.conn, nil }
 
-// A connection that was parked is one that is kept alive, not a stranger's; what
-// comes after it on the same connection counts as ever.
+// A parked connection counts as idle, not as new; later requests on the same
+// connection count as usual.
 func TestConnectionsThatWereParked(t *testing.T) {
 	c := newConnections(1, 1, 2)
-	stranger, parked := &fakeConn{name: "stranger"}, &fakeConn{name: "parked"}
-	c.track(stranger, http.StateNew)
+	fresh, parked := &fakeConn{name: "fresh"}, &fakeConn{name: "parked"}
+	c.track(fresh, http.StateNew)
 	c.track(parked, http.StateHijacked) // elsewhere it was new and active before
 	if conn, err := (returning{oneConn{conn: parked}, c}).Accept(); conn != net.Conn(parked) || err != nil {
 		t.Fatal(conn, err)
 	}
 	c.track(parked, http.StateNew)
-	if stranger.closed || c.unasked.Len() != 1 || c.idle.Len() != 1 || len(c.back) != 0 {
-		t.Errorf("the stranger is closed: %v; %d unasked, %d idle, %d coming back", stranger.closed, c.unasked.Len(), c.idle.Len(), len(c.back))
+	if fresh.closed || c.unasked.Len() != 1 || c.idle.Len() != 1 || len(c.back) != 0 {
+		t.Errorf("the fresh connection is closed: %v; %d unasked, %d idle, %d coming back", fresh.closed, c.unasked.Len(), c.idle.Len(), len(c.back))
 	}
 	c.track(parked, http.StateActive)
 	c.track(parked, http.StateClosed)
 	c.track(parked, http.StateNew) // another, at the same place in memory
-	if !stranger.closed {
+	if !fresh.closed {
 		t.Error("it counts as parked for ever")
 	}
 	c.closeUnasked()
@@ -111,7 +110,7 @@ func TestConnectionsThatWereParked(t *testing.T) {
 	}
 }
 
-// Whoever came within the last second stays, up to the limit that memory sets.
+// A connection of the last second stays, up to the limit that memory sets.
 func TestFreshConnectionsStay(t *testing.T) {
 	began := time.Now()
 	for _, test := range []struct {
@@ -148,7 +147,7 @@ func TestFreshConnectionsStay(t *testing.T) {
 	}
 }
 
-// Many connections that dribble do not keep anybody out who asks.
+// Many slow connections do not keep out clients that send requests.
 func TestDribblersStarveNobody(t *testing.T) {
 	c := newConnections(8, 8, 8)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

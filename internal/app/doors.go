@@ -170,7 +170,8 @@ func (d *doors) run(ctx context.Context, drain func(), tasks ...func(context.Con
 	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.shutdownTimeout())
 	defer cancel()
 	d.serveOn(failed, d.readiness.delay(d.settings.ShutdownDelay, d.shutdownTimeout()))
-	// Called when nobody is let in any more: who is sent away is not to come back.
+	// Called when no new connection is accepted: a released client must not come
+	// back here.
 	d.server.RegisterOnShutdown(drain)
 	impatience := time.AfterFunc(time.Second, d.connections.closeUnasked)
 	defer impatience.Stop()

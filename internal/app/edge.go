@@ -21,8 +21,8 @@ type Edge struct {
 	feed   *feed.Edge
 }
 
-// OpenEdge follows the servers and returns when everything has come. It answers
-// nobody yet; Run does.
+// OpenEdge follows the servers and returns when the whole state has arrived. It
+// answers no request yet; Run does.
 func OpenEdge(ctx context.Context, cfg config.Edge, options Options) (*Edge, error) {
 	e := &Edge{config: cfg}
 	var err error

@@ -10,8 +10,8 @@ import (
 )
 
 // firstPassword is where the password of the first account goes: to a terminal,
-// where a person reads it, or else to a file, since what is written to a pipe ends
-// up in logs.
+// where a person reads it, or else to a file, since output to a pipe ends up in
+// logs.
 type firstPassword struct {
 	password string
 	file     string // "" if it goes to the terminal

@@ -10,7 +10,7 @@ import (
 	"example.com/curfew/internal/feed"
 )
 
-// newRegistry returns a registry with what is known of any process.
+// newRegistry returns a registry with the metrics of any process.
 func newRegistry() (*prometheus.Registry, error) {
 	registry := prometheus.NewRegistry()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -25,7 +25,7 @@ func newRegistry() (*prometheus.Registry, error) {
 	)
 }
 
-// gauges are the states that are looked at when somebody asks for them.
+// gauges are the metrics that are read when they are collected.
 type gauges struct {
 	look  func() *snapshot
 	all   []gauge

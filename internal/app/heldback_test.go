@@ -67,7 +67,7 @@ func (a answer) into(want int, v any) {
 	}
 }
 
-// code returns the word that the answer has for what is wrong.
+// code returns the answer's code for the mistake.
 func (a answer) code() string {
 	var problem struct {
 		Code string `json:"code"`
@@ -95,7 +95,7 @@ func (a answer) gist() string {
 type pending struct {
 	*testing.T
 	conn   net.Conn
-	rest   string        // what is not sent yet
+	rest   string        // not sent yet
 	last   chan struct{} // closed when the server waits for the last byte of the body
 	answer chan answer   // of one value
 }

@@ -13,7 +13,7 @@ import (
 	"example.com/curfew/token"
 )
 
-// Explain says of a token how each rule stands, by what is in the database now.
+// Explain applies each rule to a token, with the present state of the database.
 // audience is one of the installation's; "" means the first.
 func (t *Tools) Explain(ctx context.Context, raw, audience string) (token.Explanation, error) {
 	switch {

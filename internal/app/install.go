@@ -83,7 +83,7 @@ func usablePassword(password string) error {
 	return nil
 }
 
-// agree says whether what was configured is what is stored.
+// agree checks that the configuration and the stored installation are the same.
 func agree(installed store.Installation, cfg config.Server) error {
 	var errs []error
 	differs := func(flag, want, got string) {
@@ -109,8 +109,8 @@ func quoted(texts []string) string {
 	return b.String()
 }
 
-// defaultIssuer is the URL of the address that is listened at. One that stands
-// for every address is nobody's name: this machine's own takes its place.
+// defaultIssuer is the URL of the address of the listener. An unspecified address
+// is no name of a host: localhost takes its place.
 func defaultIssuer(address string, encrypted bool) string {
 	scheme := "http://"
 	if encrypted {

@@ -50,7 +50,7 @@ func TestInstall(t *testing.T) {
 	// A later start at another address changes nothing but the clock.
 	again, first, err := install(t.Context(), s, now, config.Server{}, "127.0.0.1:9999")
 	if err != nil || first || again.Issuer != installed.Issuer {
-		t.Errorf("%+v, first %v, %v; want what is stored", again, first, err)
+		t.Errorf("%+v, first %v, %v; want the stored values", again, first, err)
 	}
 	if after, err := s.Clock(t.Context()); err != nil || after <= before {
 		t.Errorf("the clock stands at %d, %v; every start advances it from %d", after, err, before)
@@ -58,7 +58,7 @@ func TestInstall(t *testing.T) {
 
 	same := config.Server{Issuer: installed.Issuer, Audience: installed.Audience}
 	if _, _, err := install(t.Context(), s, now, same, "x"); err != nil {
-		t.Errorf("what is stored is refused: %v", err)
+		t.Errorf("the stored values are refused: %v", err)
 	}
 	other := config.Server{Issuer: "https://a.example", Audience: []string{"b", "c"}}
 	_, _, err = install(t.Context(), s, now, other, "x")
@@ -159,7 +159,7 @@ func TestLogFormat(t *testing.T) {
 			t.Errorf("format %q: the level is not kept", format)
 		}
 	}
-	// Whoever writes to a log cannot write to the terminal that shows it.
+	// Input that reaches a log cannot control the terminal that shows it.
 	var b bytes.Buffer
 	NewLogger(&b, "text", slog.LevelInfo).Info("hello", "name", "\x1b[31mred\nnew line")
 	if strings.ContainsAny(b.String(), "\x1b") || strings.Count(b.String(), "\n") != 1 {

@@ -13,10 +13,10 @@ import (
 	"example.com/curfew/internal/store"
 )
 
-// keyEncryptionKey returns the key that seals the signing keys: the one that was
-// configured, else the one in the file beside a SQLite database. That file is
-// made only by a server, and only where no signing key is sealed yet: a fresh one
-// would not open them.
+// keyEncryptionKey returns the key that seals the signing keys: the configured key,
+// else the key in the file beside a SQLite database. That file is made only by a
+// server, and only where no signing key is sealed yet: a fresh one would not open
+// them.
 func keyEncryptionKey(ctx context.Context, r store.Reader, cfg config.Store, create bool) ([]byte, error) {
 	if cfg.KeyEncryptionKey != nil {
 		return cfg.KeyEncryptionKey, nil

@@ -22,14 +22,14 @@ import (
 )
 
 // Tools are the services of a server, opened on its database by the command line.
-// They hold no lease and serve nobody. What they change is in the store; servers
-// that run notice by themselves.
+// They hold no lease and answer no requests. They change the store; running servers
+// notice by themselves.
 type Tools struct {
 	Store     store.Store
 	Accounts  *account.Service
 	Sessions  *session.Service
 	Installed store.Installation
-	// Caller may do everything: whoever can write the database can anyway.
+	// Caller may do everything: a user who can write the database can do so anyway.
 	Caller account.Caller
 
 	config config.Tools
@@ -119,7 +119,7 @@ func (t *Tools) Close() error {
 	return t.Store.Close()
 }
 
-// outside is the view of somebody who has none: what the command line commits is
+// outside is the view of a process without one: the changes of the command line are
 // in the store, and it relies on nothing else.
 type outside struct {
 	store store.Store

@@ -38,7 +38,7 @@ func TestOneServerAtATime(t *testing.T) {
 	}
 	third, err := lockDatabase(path)
 	if err != nil {
-		t.Fatalf("after one that was killed: %v", err)
+		t.Fatalf("after a killed process: %v", err)
 	}
 	if err := third.unlock(); err != nil {
 		t.Fatal(err)
@@ -78,8 +78,8 @@ func TestLockNeedsADirectory(t *testing.T) {
 	}
 }
 
-// The file is removed at the end, and whoever opened it a moment before must not
-// believe that it holds anything.
+// The file is removed at the end. A process that opened it a moment before must not
+// take it for a lock.
 func TestLockWhileItIsRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "curfew.db")
 	var holders, most atomic.Int64

@@ -32,7 +32,7 @@ func NewLogger(w io.Writer, format string, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// IsTerminal reports whether somebody may be looking at what is written to w.
+// IsTerminal reports whether w is a terminal, which a person may be reading.
 func IsTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) // #nosec G115 -- a file descriptor

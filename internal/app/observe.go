@@ -40,9 +40,9 @@ func (o *observer) observe(reason token.Reason, took time.Duration) {
 	}
 }
 
-// counted counts what is done through this process, whoever asked for it: the
-// API, the console, or an account that was disabled. It is also a node's view, so
-// that no revocation passes it by.
+// counted counts the actions of this process, from the API, the console and
+// disabled accounts alike. It is also a node's view, so that it sees every
+// revocation.
 type counted struct {
 	*feed.Node
 	metrics *metrics.Metrics

@@ -155,8 +155,8 @@ func (w *twoFollowers) revoke(node int, path, body string) {
 	}
 }
 
-// check compares how many streams of users go on, and how many were told, with what
-// is wanted.
+// check compares how many streams of users go on, and how many were told, with the
+// numbers wanted.
 func (o *openStreams) check(t *testing.T, what string, of func(string) bool, wantGoing, wantTold int) {
 	t.Helper()
 	if going, told := o.counts(t, of); going != wantGoing || told != wantTold {
@@ -166,9 +166,9 @@ func (o *openStreams) check(t *testing.T, what string, of func(string) bool, wan
 
 func anyUser(string) bool { return true }
 
-// "Effective everywhere" also covers what is open: when the receipt says it, every
-// handler whose session has ended has been told, on every follower, whichever node the
-// revocation was made at; and no other has.
+// "Effective everywhere" also covers open connections: when the receipt says it,
+// every handler whose session has ended has been told, on every follower, whichever
+// node made the revocation; and no other handler has.
 func TestOpenConnectionsEndBeforeTheReceipt(t *testing.T) {
 	w := startTwoFollowers(t)
 	var open openStreams

@@ -86,7 +86,7 @@ type ending struct {
 type caller struct {
 	facts
 	who store.User
-	key *token.SigningKey // nil: the one that signs
+	key *token.SigningKey // nil: the signing key
 }
 
 const (

@@ -161,7 +161,7 @@ func writings() []writing {
 // exceptions are the routes with a method that may write, and without a row, with
 // the reason.
 var exceptions = map[string]string{
-	"POST /v1/sessions":      "a sign-in has no caller yet; what is revoked while it waits ends the session that it begins (TestDisabledWhileSigningIn)",
+	"POST /v1/sessions":      "a sign-in has no caller yet; a revocation while it waits ends the session that it begins (TestDisabledWhileSigningIn)",
 	"DELETE /v1/session":     "a sign-out takes a token that is over as well, and all it can do is to end that token's session",
 	"/v1/verify":             "takes any method and changes nothing but the cookie that it renews (TestRenewalsAreDecidedAgain)",
 	"console POST /sign-in":  "as POST /v1/sessions",

@@ -55,7 +55,7 @@ type deployment struct {
 	rootName            string
 	hash                string     // of password
 	bystander           store.User // is revoked where only the receipt matters
-	made                int        // numbers what is made
+	made                int        // numbers the objects that are made
 }
 
 // node is one server: API and console over the same services.
@@ -349,7 +349,7 @@ func (d *deployment) signIn(n *node, name string, rememberMe bool) string {
 // are ended.
 func (d *deployment) administrator() string {
 	d.Helper()
-	if _, err := d.ending.validator.Validate(d.Context(), d.root); err != nil { // some of what is tried ends it
+	if _, err := d.ending.validator.Validate(d.Context(), d.root); err != nil { // some of the attempts end it
 		d.root = d.signIn(d.ending, d.rootName, false)
 	}
 	return d.root
@@ -431,8 +431,8 @@ func (d *deployment) sessionOf(raw string) *token.Session {
 	return s
 }
 
-// What nodes do by themselves, and what is kept of sign-ins that fail, is no
-// effect of a request that is refused.
+// These tables change without a request: nodes write some of them, and failed
+// sign-ins the others.
 var notDumped = []string{"clock", "nodes", "goose_db_version", "failures", "streaks"}
 
 // dump returns everything that is in the database, a line for each row.

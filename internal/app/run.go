@@ -67,7 +67,7 @@ func (a *App) usable(ctx context.Context) error {
 	return nil
 }
 
-// warnings are what is wrong and keeps no request away.
+// warnings are the faults that do not stop requests from being answered.
 func (a *App) warnings() []string {
 	if err := a.store.WatchError(); err != nil {
 		return []string{err.Error()}

@@ -11,9 +11,9 @@ import (
 )
 
 // The limits on time and size of every connection. Handlers that hold a request
-// (Prefer: wait, the change feed) move the deadlines of theirs. Whoever dribbles headers is
-// cut off after readHeaderTimeout, whoever dribbles a body after readTimeout, and
-// whoever does not read answers after writeTimeout.
+// (Prefer: wait, the change feed) move its deadlines. A client that sends headers
+// slowly is cut off after readHeaderTimeout, one with a slow body after
+// readTimeout, and one that does not read its answers after writeTimeout.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 30 * time.Second
@@ -32,8 +32,8 @@ func newServer(handler http.Handler, connections *connections, log *slog.Logger)
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnState:         connections.track,
-		// What strangers do wrong on a connection (TLS handshakes that fail, bytes
-		// that are not HTTP) is no news to an operator.
+		// Operators need not see the mistakes of clients (failed TLS handshakes,
+		// bytes that are not HTTP).
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
@@ -58,7 +58,8 @@ func serve(server *http.Server, listener net.Listener) error {
 	return nil
 }
 
-// shutDown lets requests under way end, until ctx does, then closes what is left.
+// shutDown lets requests under way end until ctx ends, then closes the remaining
+// connections.
 func shutDown(ctx context.Context, servers ...*http.Server) error {
 	var errs []error
 	for _, server := range servers {

@@ -50,9 +50,9 @@ func dribble(conn net.Conn, text string) time.Duration {
 	}
 }
 
-// Whoever sends a byte at a time, or reads one, is cut off at the time that the
-// server sets for the whole of it: bytes that come in time do not buy more. And
-// meanwhile everybody else is answered at once.
+// A client that sends or reads a byte at a time is cut off at the server's limit
+// for the whole request: bytes that come in time do not extend it. Meanwhile all
+// other clients are answered at once.
 func TestSlowClientsAreCutOff(t *testing.T) {
 	large := strings.Repeat("a large answer ", 100_000)
 	tests := []struct {
@@ -78,7 +78,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 			_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
 			return dribble(conn, "1\r\na\r\n")
 		}},
-		{"a body that nobody reads", readTimeout, func(conn net.Conn) time.Duration {
+		{"a body that the handler does not read", readTimeout, func(conn net.Conn) time.Duration {
 			_, _ = io.WriteString(conn, "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
 			return dribble(conn, "{}")
 		}},

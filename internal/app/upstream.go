@@ -27,7 +27,7 @@ type upstreamClients struct {
 	servers []*url.URL
 	client  *http.Client
 	now     func() time.Time
-	lease   func() time.Duration    // what is left of the edge's own
+	lease   func() time.Duration    // the rest of the edge's own lease
 	changed func() revocation.Epoch // of the last change of a client, in the edge's view
 	asking  chan struct{}           // one element for each question that may be under way
 
@@ -42,8 +42,8 @@ type knownClient struct {
 	lease  token.Lease
 }
 
-// flightKey names a question. One that was put before a client changed is not
-// shared after it.
+// flightKey names a query. A query from before a change of clients is not shared
+// after it.
 type flightKey struct {
 	proof   [sha256.Size]byte
 	changed revocation.Epoch
@@ -126,7 +126,7 @@ func (u *upstreamClients) find(ctx context.Context, id, secret string) (store.Cl
 	}
 }
 
-// fly asks for everybody who waits for the same answer.
+// fly asks the upstream once for all callers that wait for the same answer.
 func (u *upstreamClients) fly(ctx context.Context, f *flight, key flightKey, id, secret string) {
 	ctx, cancel := context.WithTimeout(ctx, questionPatience)
 	defer cancel()

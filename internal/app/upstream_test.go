@@ -93,7 +93,7 @@ func TestUpstreamIsAskedOnceALease(t *testing.T) {
 	w.want(t, "right", nil, 4)
 }
 
-// A secret that is wrong is refused each time, and is not taken for one that is right.
+// A wrong secret is refused each time, and is not taken for a right one.
 func TestUpstreamRefuses(t *testing.T) {
 	w := newUpstreamWorld(t)
 	w.want(t, "right", nil, 1)
@@ -101,7 +101,7 @@ func TestUpstreamRefuses(t *testing.T) {
 	w.want(t, "wrong", account.ErrBadClient, 3)
 	w.want(t, "right", nil, 3)
 
-	// Without news of clients, one that was withdrawn is good until the lease ends.
+	// Without news of clients, a withdrawn secret is good until the lease ends.
 	w.answer = func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(http.StatusUnauthorized) }
 	w.now = w.now.Add(16 * time.Second)
 	w.want(t, "right", account.ErrBadClient, 4)
@@ -138,8 +138,8 @@ func TestUpstreamCannotTell(t *testing.T) {
 	}
 }
 
-// Those who ask the same at the same time share one question, and whoever gives up
-// takes nobody along.
+// Callers that ask the same at the same time share one query, and a caller that
+// gives up does not end it for the others.
 func TestUpstreamSharesQuestions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newUpstreamWorld(t)

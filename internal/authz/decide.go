@@ -192,7 +192,7 @@ func (f *facts) decideSession(c Caller) (Caller, error) {
 }
 
 // trusted reports whether tokens signed with a key in this state are accepted. An
-// unknown state is not trusted, because it may be one that ends trust.
+// unknown state is not trusted, because it may mean that trust has ended.
 func trusted(state string) bool {
 	return state == store.KeyNext || state == store.KeyActive || state == store.KeyRetiring
 }

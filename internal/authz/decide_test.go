@@ -147,8 +147,8 @@ func TestDecide(t *testing.T) {
 		{"old secret, at its end", shop("old"), mayIssue, clock(time.UnixMicro(oldUntil)), ErrBadClient},
 		{"old secret, after its end", shop("old"), mayIssue, clock(time.UnixMicro(oldUntil + 1)), ErrBadClient},
 
-		{"nothing is said of what is needed", alice(false), nil, nil, errNoNeed},
-		{"trusted, and nothing is said of what is needed", Caller{Trusted: true}, nil, nil, errNoNeed},
+		{"no need is given", alice(false), nil, nil, errNoNeed},
+		{"trusted, and no need is given", Caller{Trusted: true}, nil, nil, errNoNeed},
 		{"trusted", Caller{Trusted: true}, administer, nil, nil},
 		{"trusted, as a client", Caller{Trusted: true}, mayIssue, nil, nil},
 		{"no caller", Caller{}, administer, nil, errForbidden},
@@ -185,8 +185,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// What is refused is refused with the word of a new request: of several reasons,
-// the validator's first.
+// A refused caller gets the reason that a new request would get: of several
+// reasons, the validator's first.
 func TestDecideOrder(t *testing.T) {
 	f := good()
 	steps := []struct {
@@ -252,7 +252,7 @@ func TestNeeds(t *testing.T) {
 		"MayRevoke, another":       {func(c Caller) error { return c.MayRevoke("o") }, []string{"administrator", "editor", "trusted"}},
 		"MayRevoke, the user \"\"": {func(c Caller) error { return c.MayRevoke("") }, []string{"administrator", "editor", "trusted"}},
 		"MayUse":                   {mayIssue, []string{"client", "trusted"}},
-		"MayUse, what is no such":  {func(c Caller) error { return c.MayUse("x") }, []string{"trusted"}},
+		"MayUse, an unknown kind":  {func(c Caller) error { return c.MayUse("x") }, []string{"trusted"}},
 		"MayContinue":              {Caller.MayContinue, []string{"administrator", "client", "editor", "trusted", "user"}},
 	} {
 		var may []string

@@ -46,7 +46,7 @@ type Tx struct {
 // shared state. It advances the epoch clock, whose lock orders the transaction
 // among all revocations, and decides the caller. It calls write only if the caller
 // may continue and satisfies need. Otherwise nothing is written, and the error is
-// the one that a new request would get.
+// the same as for a new request.
 func (s *Store) Update(ctx context.Context, c Caller, need Need, write func(Tx) error) error {
 	return s.raw.Update(ctx, func(tx store.Tx) error {
 		epoch, err := tx.Advance(ctx, s.now())

@@ -318,7 +318,7 @@ func TestEdge(t *testing.T) {
 	_, err = config.ResolveEdge(source(nil, nil, nil))
 	for _, want := range []string{"--upstream", "--client-id", "CURFEW_CLIENT_SECRET"} {
 		if err == nil || !strings.Contains(err.Error(), want+": is required") {
-			t.Errorf("%v: want %s among what is missing", err, want)
+			t.Errorf("%v: want %s among the missing options", err, want)
 		}
 	}
 	for _, bad := range []string{"curfew.example", "ftp://a", "https://u:p@a", "https://a?b", "http://curfew.example", "http://10.0.0.1:8420", "http://localhost.example"} {

@@ -18,8 +18,7 @@ type Edge struct {
 	// SnapshotFile is where the state is kept between runs, to save the first
 	// transfer. Empty: nowhere.
 	SnapshotFile string
-	// Audience is the one that tokens must be meant for. Empty: the upstream's
-	// first.
+	// Audience is the audience that tokens must name. Empty: the upstream's first.
 	Audience string
 }
 

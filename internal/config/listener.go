@@ -16,8 +16,8 @@ type Listener struct {
 	Listen string
 	// TLSCert and TLSKey are PEM files. Both empty: no TLS.
 	TLSCert, TLSKey string
-	// TrustedProxies are believed what they say in X-Forwarded-* headers. Empty:
-	// nobody is.
+	// TrustedProxies are the networks whose X-Forwarded-* headers are believed.
+	// Empty: none.
 	TrustedProxies []netip.Prefix
 	// MetricsListen is the address of the metrics; empty turns them off.
 	MetricsListen string
@@ -69,13 +69,13 @@ func (l *Listener) Exposed() bool {
 	return !isLoopback(host)
 }
 
-// isLoopback reports whether a host is this machine, as nobody else sees it.
+// isLoopback reports whether a host is this machine's loopback address.
 func isLoopback(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && address.Unmap().IsLoopback()
 }
 
-// together reports what is wrong with values that are right by themselves.
+// together reports values that are valid by themselves but not together.
 func (l *Listener) together() []error {
 	var errs []error
 	if (l.TLSCert == "") != (l.TLSKey == "") {

@@ -74,8 +74,8 @@ func (s Source) readFile(name string) ([]byte, error) {
 // ErrInvalid is wrapped by every error about a value that cannot be used.
 var ErrInvalid = errors.New("configuration")
 
-// An OptionError says what is wrong with one option, and what would be right.
-// It wraps [ErrInvalid].
+// An OptionError names a mistake in one option and the valid values. It wraps
+// [ErrInvalid].
 type OptionError struct {
 	Option  string // as the user gave it: --listen, or CURFEW_LISTEN
 	Problem string

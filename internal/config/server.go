@@ -146,7 +146,7 @@ func ResolveServer(source Source) (Server, error) {
 	return s, errors.Join(append(errs, s.Validate()...)...)
 }
 
-// Validate reports what is wrong with values that are right by themselves.
+// Validate reports values that are valid by themselves but not together.
 func (s *Store) Validate() []error {
 	var errs []error
 	_, file := s.Database.SQLitePath()

@@ -92,7 +92,7 @@ func parseKey(text string) ([]byte, error) {
 	return key, nil
 }
 
-// HowToMakeKey is the hint for whoever lacks a key-encryption key.
+// HowToMakeKey is the hint when the key-encryption key is missing.
 const HowToMakeKey = "create one with: head -c 32 /dev/urandom | base64"
 
 // parsePrefix reads a network, or one address.

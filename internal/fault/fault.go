@@ -113,8 +113,8 @@ func reasons() []row {
 		row{is: context.Canceled, status: 503, code: string(token.ErrUnavailable)})
 }
 
-// Of returns what err is on the wire. What is not in the table is a defect of
-// ours: 500. It never reveals what lies behind a 5xx.
+// Of returns the answer for err. An error that is not in the table is a defect of
+// Curfew: 500. It never reveals the cause of a 5xx.
 func Of(err error) Fault {
 	if f, ok := ofType(err); ok {
 		return f

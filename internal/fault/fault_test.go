@@ -78,7 +78,7 @@ func TestOf(t *testing.T) {
 		{store.ErrCorrupt, 503, "unavailable", none, true},
 		{curfewtoken.ErrMissing, 401, "missing", bare, true},
 		{curfewtoken.ErrUnavailable, 503, "unavailable", none, true},
-		{errors.New("nobody has heard of this"), 500, "internal", none, true},
+		{errors.New("an unknown error"), 500, "internal", none, true},
 	}
 	for _, r := range curfewtoken.Reasons() {
 		if r != curfewtoken.ErrMissing && r != curfewtoken.ErrUnavailable {
@@ -128,7 +128,7 @@ func TestOf(t *testing.T) {
 				t.Errorf("Retry-After: %q", h.Get("Retry-After"))
 			}
 			if leaked := strings.Contains(w.Body.String(), "hunter2"); leaked && tt.hidden {
-				t.Errorf("the answer says what is for the log: %s", w.Body)
+				t.Errorf("the answer shows the text for the log: %s", w.Body)
 			}
 		})
 	}
@@ -154,14 +154,14 @@ var neverAnswered = map[string]string{
 	"account.ErrForbidden":  "a type, found as one",
 }
 
-// Whoever adds a sentinel to a room that handlers talk to must say here what it is
-// on the wire, or why it never gets there.
+// Each sentinel of a package that handlers call has a row in the table, or a reason
+// here why it never reaches the wire.
 func TestEverySentinelIsKnown(t *testing.T) {
 	source, err := os.ReadFile("fault.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	wraps := map[string]bool{ // they wrap one that is in the table
+	wraps := map[string]bool{ // they wrap a sentinel of the table
 		"account.ErrNameTaken": true,
 		"keyring.ErrNotNow":    true,
 	}
@@ -237,7 +237,7 @@ func constants(t *testing.T, dir, prefix string) []string {
 	return values
 }
 
-// sentinels returns the names of what is declared as Err… in dir.
+// sentinels returns the names declared as Err… in dir.
 func sentinels(t *testing.T, dir string) []string {
 	var names []string
 	declarations(t, dir, func(name string, _ ast.Expr) {

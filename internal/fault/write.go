@@ -50,7 +50,7 @@ func (f Fault) Write(w http.ResponseWriter, r *http.Request) {
 		h.Set("Retry-After", strconv.FormatInt(int64(f.RetryAfter/time.Second), 10))
 	}
 	if f.Status == http.StatusRequestEntityTooLarge {
-		h.Set("Connection", "close") // what is left of the body is not read
+		h.Set("Connection", "close") // the rest of the body is not read
 	}
 	body = append(body, '\n')
 	h.Set("Content-Length", strconv.Itoa(len(body)))

@@ -43,7 +43,7 @@ func check(packages []Package) []string {
 }
 
 // sameRoof reports whether a program inside a room of the roof imports that room:
-// both are one room, which nobody else imports.
+// both are one room, which no other package imports.
 func sameRoof(name, imported string) bool {
 	floor, _ := floorOf(imported)
 	return floor == roof && strings.HasPrefix(name, imported+"/")
@@ -70,7 +70,7 @@ func checkFloor(name string, p Package) []string {
 	for _, path := range testImports(p) {
 		imported, ours := local(path)
 		if floor, _ := floorOf(imported); ours && floor == roof && imported != name && !sameRoof(name, imported) {
-			found = append(found, fmt.Sprintf("the tests of %s import %s: nobody imports the roof", name, imported))
+			found = append(found, fmt.Sprintf("the tests of %s import %s: no package imports the roof", name, imported))
 		}
 	}
 	return found

@@ -82,7 +82,7 @@ func TestCheckBites(t *testing.T) {
 			[]Package{{ImportPath: "internal/util"}},
 			[]string{"internal/util stands on no floor"},
 		}, {
-			"a package beneath one that has a floor",
+			"a package beneath a package that has a floor",
 			[]Package{{ImportPath: "internal/session/helpers"}},
 			[]string{"internal/session/helpers stands on no floor"},
 		}, {
@@ -160,7 +160,7 @@ func TestCheckBites(t *testing.T) {
 					return
 				}
 			}
-			t.Errorf("found %q, want one that says %q", found, test.want)
+			t.Errorf("found %q, want a violation that says %q", found, test.want)
 		})
 	}
 }

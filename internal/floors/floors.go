@@ -10,7 +10,8 @@ package floors
 
 import "slices"
 
-// roof is the floor of what may import everything and is imported by nobody.
+// roof is the floor of the packages that may import all others and that no package
+// imports.
 const roof = 100
 
 // plan is the one place that says where a package stands, by its path within
@@ -68,8 +69,8 @@ var plan = map[string]int{
 	"internal/bench":     roof, // a module of its own: peers never enter ours
 }
 
-// The names below are import paths. One that ends in /… covers the path itself
-// and what is beneath it; ours are written without the module's name.
+// The names below are import paths. A path that ends in /… covers the path itself
+// and the paths beneath it; ours are written without the module's name.
 
 // public are the packages for other people's programs. What they import, their
 // users download, compile and audit; what their tests import is in their users'

@@ -65,9 +65,10 @@ func list(t *testing.T) []Package {
 	return packages
 }
 
-// look reads every directory of ours. The go command remembers what a test has
-// read, not what programs that it ran have: without this look, a result from
-// before somebody changed an import would be taken from the cache.
+// look reads every directory of ours. The go command caches the result of a test by
+// the files that the test has read, not by those that its programs have read:
+// without this look, a result from before an import changed would be taken from the
+// cache.
 func look(t *testing.T, root string) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {

@@ -1,6 +1,6 @@
-// Package metrics counts what a server does, for Prometheus. Nothing that a
-// stranger can make up ever becomes the value of a label: each label has a fixed
-// set of values, so that nobody can fill the memory of whoever scrapes.
+// Package metrics counts what a server does, for Prometheus. No input of a client
+// ever becomes the value of a label: each label has a fixed set of values, so that
+// an attacker cannot fill the memory of the Prometheus server.
 package metrics
 
 import (

@@ -58,7 +58,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Nobody can make the number of time series grow by making up methods.
+// Invented methods do not add time series.
 func TestStrangersChooseNoLabel(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	m, err := New(registry)

@@ -16,7 +16,7 @@ type List[T any] struct {
 }
 
 // Add makes every later Send call f. After remove has returned no new call of f
-// begins; one that has begun may still run.
+// begins; a call that has begun may still run.
 func (l *List[T]) Add(f func(T)) (remove func()) {
 	l.change(func(funcs []*func(T)) []*func(T) { return append(funcs, &f) })
 	return func() {

@@ -319,7 +319,7 @@ func (n *node) snapshot() (s snapshot) {
 }
 
 // A token that keep_current or a change of one's own password has replaced ends its
-// session, whose newer token goes with it. One that is over writes nothing.
+// session, whose newer token goes with it. A session that is over writes nothing.
 func TestReplacedTokenEndsItsSession(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
 		n := w.start(0, 0)

@@ -67,8 +67,8 @@ func (s *Service) endSession(ctx context.Context, sess *token.Session, c *call) 
 }
 
 // leftToEnd reports whether a token of the session could still be valid: this one,
-// or one that replaced it (the row then has a later epoch). name is the name of the
-// user, or the id if the name is not known.
+// or a newer one (the row then has a later epoch). name is the name of the user, or
+// the id if the name is not known.
 func (s *Service) leftToEnd(ctx context.Context, sess *token.Session) (left bool, name string, err error) {
 	name = sess.Subject
 	if u, err := s.store.User(ctx, sess.Subject); err == nil {

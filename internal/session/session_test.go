@@ -41,8 +41,8 @@ func TestSignInAfterEmergencyRetire(t *testing.T) {
 		if _, err := a.ring.Retire(t.Context(), cli, old.Session.KeyID, "leaked"); err != nil {
 			t.Fatal(err)
 		}
-		// The key that stands by is too young to sign: nobody can sign in for some
-		// seconds, and nobody gets a session that is over.
+		// The key that stands by is too young to sign: sign-ins fail for some
+		// seconds, and no user gets a session that is over.
 		if i, err := b.begin("ann", false); !errors.Is(err, keyring.ErrNoKey) {
 			t.Fatalf("got a session signed with %q and %v, want %v", i.Session.KeyID, err, keyring.ErrNoKey)
 		}

@@ -47,8 +47,8 @@ func TestThrottle(t *testing.T) {
 	}
 }
 
-// However many keys come, the number of buckets is bounded, and the one that was
-// used last is still there.
+// However many keys come, the number of buckets is bounded, and the bucket used
+// last is still there.
 func TestThrottleIsBounded(t *testing.T) {
 	now := time.Now()
 	limited := throttle.New(throttle.Limit{Burst: 1, Every: time.Hour})

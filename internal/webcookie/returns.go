@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// Returns says to which addresses of other hosts a browser may be sent back after
-// a sign-in that forward auth has asked for. Without such a list anybody's page
-// could be where a sign-in ends. The zero Returns allows none.
+// Returns says to which addresses of other hosts a browser may be sent back after a
+// sign-in that forward auth has asked for. Without such a list a sign-in could end
+// on any page of an attacker. The zero Returns allows none.
 type Returns struct {
 	// Issuer is the server's own URL. Its host is on the list; and if it is
 	// encrypted, so must be whatever a browser is sent to.

@@ -22,7 +22,7 @@ type Jar struct {
 
 // Name returns the cookie's name. The prefixes (RFC 6265bis, section 4.1.3) make
 // browsers refuse a cookie of that name that was set without Secure, and with
-// __Host- also one that a neighbouring host has set for the whole domain.
+// __Host- also a cookie that a neighbouring host has set for the whole domain.
 func (j Jar) Name() string {
 	if j.Domain == "" {
 		return "__Host-curfew_session"
@@ -32,8 +32,8 @@ func (j Jar) Name() string {
 
 // Read returns the token in the cookie of r. The error wraps [token.ErrMissing]
 // when there is none, and [token.ErrMalformed] when there are several: with a
-// Domain, whoever controls a neighbouring host can set a second one, and
-// choosing one of two would let them choose whose session it is.
+// Domain, an attacker who controls a neighbouring host can set a second one, and
+// choosing one of two would let the attacker choose the session.
 func (j Jar) Read(r *http.Request) (raw string, err error) {
 	found := r.CookiesNamed(j.Name())
 	switch {

@@ -39,8 +39,8 @@ func TestSet(t *testing.T) {
 	}
 }
 
-// A session at its end must not become a cookie that deletes itself oddly or,
-// with Max-Age=0 left out by net/http, one that lasts as long as the browser.
+// A session at its end must not become a cookie without Max-Age, which would last
+// as long as the browser runs: net/http leaves out Max-Age=0.
 func TestSetAtTheEnd(t *testing.T) {
 	w := httptest.NewRecorder()
 	began := now.Add(-settings.DefaultMaximumSessionDuration)

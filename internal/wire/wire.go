@@ -1,5 +1,5 @@
-// Package wire holds the JSON shapes, paths, header names and code words that
-// stand on the wire: plain data, shared by whoever writes and whoever reads it.
+// Package wire holds the JSON shapes, paths, header names and code words that stand
+// on the wire: plain data, shared by servers and clients.
 package wire
 
 import (
@@ -123,9 +123,9 @@ type Users struct {
 	NextCursor string `json:"next_cursor,omitempty"`
 }
 
-// UserChange is the body of POST /v1/users and PATCH /v1/users/{id}: what is
-// given is set. An Email of null removes it; nil means that it was not given (no
-// pointer: encoding/json would make one nil for null as well).
+// UserChange is the body of POST /v1/users and PATCH /v1/users/{id}: the members
+// that are given are set. An Email of null removes it; nil means that it was not
+// given (no pointer: encoding/json would make it nil for null as well).
 type UserChange struct {
 	Name        *string         `json:"name"`
 	Email       json.RawMessage `json:"email"`
@@ -268,7 +268,7 @@ type Problem struct {
 	Error string `json:"error,omitempty"`
 }
 
-// FieldError says what is wrong with one member of a body.
+// FieldError names a mistake in one member of a body.
 type FieldError struct {
 	Field  string `json:"field"`
 	Detail string `json:"detail"`
