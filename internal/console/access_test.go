@@ -18,7 +18,7 @@ func fitting(pattern string, other store.User) (method, address string) {
 		"{sid}", "AAAAAAAAAAAAAAAAAAAAAA", "{epoch}", "1").Replace(address)
 }
 
-// Every way in, and everybody who might try it.
+// Every route, and every kind of caller.
 func TestWhoMayWhat(t *testing.T) {
 	s := open(t)
 	ordinary, editor, other := s.user("ordinary"), s.user("editor", store.UserEdit), s.user("other")
@@ -29,7 +29,7 @@ func TestWhoMayWhat(t *testing.T) {
 			person *person
 			holds  []need
 		}{
-			{"nobody", s.nobody(), []need{anyone}},
+			{"nobody", s.signedOut(), []need{anyone}},
 			{"ordinary user", s.as(ordinary), []need{anyone, signedIn}},
 			{"UserEdit", s.as(editor), []need{anyone, signedIn, editUsers}},
 			{"AdministerSystem", s.as(s.admin), []need{anyone, signedIn, editUsers, administering}},
@@ -54,8 +54,8 @@ func TestWhoMayWhat(t *testing.T) {
 	}
 }
 
-// Whoever may see a page has a link to it on the start page, and nobody has a
-// link to a page that is refused.
+// The start page links to the pages that its user may see, and to no page that
+// would be refused.
 func TestStartPageLinks(t *testing.T) {
 	s := open(t)
 	pages := []string{"/settings/authentication", "/users", "/revocations", "/audit", "/keys", "/services", "/profile"}
@@ -184,8 +184,8 @@ func TestOriginOf(t *testing.T) {
 	}
 }
 
-// Programs that are no browsers say nothing about sites; they are let through, as
-// their requests are nobody else's doing.
+// Programs other than browsers send no headers about sites. They are let through:
+// another site cannot cause their requests.
 func TestNoBrowser(t *testing.T) {
 	s := open(t)
 	s.as(s.admin).do(http.MethodPost, "/users/"+s.user("other").ID+"/enable", url.Values{}, "Sec-Fetch-Site", "").is(http.StatusSeeOther)
@@ -211,7 +211,7 @@ func TestHeaders(t *testing.T) {
 		method, address := fitting(rt.pattern, s.admin)
 		if method == http.MethodGet {
 			check(admin.get(address), rt.pattern)
-			check(s.nobody().get(address), rt.pattern+" for nobody")
+			check(s.signedOut().get(address), rt.pattern+" when signed out")
 		}
 	}
 	check(admin.get("/nowhere").is(http.StatusNotFound), "404")
@@ -225,17 +225,17 @@ func TestHeaders(t *testing.T) {
 func TestAssets(t *testing.T) {
 	s := open(t)
 	found := 0
-	for _, href := range s.nobody().get("/sign-in").hrefs() {
+	for _, href := range s.signedOut().get("/sign-in").hrefs() {
 		if !strings.HasPrefix(href, "/assets/") {
 			continue
 		}
 		found++
-		a := s.nobody().get(href).is(http.StatusOK)
+		a := s.signedOut().get(href).is(http.StatusOK)
 		if got := a.header.Get("Cache-Control"); got != "public, max-age=31536000, immutable" {
 			t.Errorf("%s: Cache-Control %q", href, got)
 		}
 		bare, _, _ := strings.Cut(href, "?")
-		if got := s.nobody().get(bare + "?v=old").is(http.StatusOK).header.Get("Cache-Control"); got != "no-store" {
+		if got := s.signedOut().get(bare + "?v=old").is(http.StatusOK).header.Get("Cache-Control"); got != "no-store" {
 			t.Errorf("%s in another version: Cache-Control %q", bare, got)
 		}
 	}
@@ -250,7 +250,7 @@ func TestFirstPageIsSmall(t *testing.T) {
 	page := s.as(s.admin).get("/")
 	total := len(page.body)
 	for _, name := range []string{"style.css", "console.js", "icon.svg"} {
-		total += len(s.nobody().get("/assets/" + name).is(http.StatusOK).body)
+		total += len(s.signedOut().get("/assets/" + name).is(http.StatusOK).body)
 	}
 	if total > 50<<10 {
 		t.Errorf("the first page takes %d bytes, want at most 50 KiB", total)

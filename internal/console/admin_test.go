@@ -149,7 +149,7 @@ func TestKeys(t *testing.T) {
 	old, err := s.ring.Signing(context.Background())
 	s.must(err)
 	p.get("/keys").is(http.StatusOK).says(old.ID(), "active", "next", "ES256", "Signs every new session", `"kty": "EC"`).saysNot(`"d":`)
-	// The one that stands by is published long enough for every validator.
+	// The standby key is published long enough for every validator.
 	s.wait(lease + time.Minute)
 	p.get("/keys/rotate").is(http.StatusOK).says("no user is signed out")
 	p.get(p.post("/keys/rotate").to("/keys").location).is(http.StatusOK).says("Keys rotated.", "retiring")

@@ -62,9 +62,9 @@ func (a assets) address(name string) (string, error) {
 	return "/assets/" + name + "?v=" + found.version, nil
 }
 
-// ServeHTTP answers GET /assets/{name}. What is asked for in another version than
-// ours is not kept: while a new release is rolled out, the page may come from one
-// node and its style sheet from another.
+// ServeHTTP answers GET /assets/{name}. A file that is asked for in another version
+// than ours is not cached: while a new release is rolled out, the page may come
+// from one node and its style sheet from another.
 func (a assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	found, ok := a[r.PathValue("name")]
 	if !ok {

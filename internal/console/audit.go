@@ -19,7 +19,7 @@ type auditView struct {
 	Entries []auditEntry
 	Older   string // address of the next page; "" if this is the last
 	Newest  string // address of the first page; "" if this is it
-	JSON    string // addresses of the exports of what is selected
+	JSON    string // addresses of the exports of the selection
 	CSV     string
 }
 

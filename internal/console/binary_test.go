@@ -189,7 +189,7 @@ func (p *program) end() {
 }
 
 // api calls the JSON API with a token ("" for none) and decodes the answer. It
-// prepares what is then looked at in a browser.
+// prepares the state that a browser then shows.
 func (p *program) api(token, method, path string, body, into any, header ...string) {
 	p.Helper()
 	var reader io.Reader
@@ -253,8 +253,7 @@ func (p *program) createUser(body map[string]any) string {
 	return u.ID
 }
 
-// signIn signs somebody in beside the browser, from a device, and returns the
-// token.
+// signIn signs a user in outside the browser, from a device, and returns the token.
 func (p *program) signIn(name, device string, rememberMe bool) string {
 	p.Helper()
 	var issued struct{ Token string }

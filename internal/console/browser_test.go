@@ -264,7 +264,7 @@ func (w *window) at(path string) {
 	}
 }
 
-// fill enters text into a field, in place of what is there, as one input event.
+// fill replaces the text of a field, as one input event.
 func (w *window) fill(selector, text string) {
 	w.Helper()
 	w.do(chromedp.Focus(chromedp.CSS(selector)))
@@ -272,7 +272,7 @@ func (w *window) fill(selector, text string) {
 	call(w, input.InsertText, input.InsertTextParams{Text: text})
 }
 
-// signedIn signs somebody in by the form.
+// signIn signs a user in by the form.
 func (w *window) signIn(name, password string, rememberMe bool) {
 	w.Helper()
 	w.fill("#username", name)
@@ -283,7 +283,7 @@ func (w *window) signIn(name, password string, rememberMe bool) {
 	w.follow("main button.primary")
 }
 
-// as opens the start page and signs somebody in.
+// as opens the start page and signs a user in.
 func (w *window) as(name string) {
 	w.Helper()
 	password := userPassword

@@ -163,8 +163,8 @@ func (x *exchange) names() ([]string, error) {
 	return names, nil
 }
 
-// decoded returns the text of an uploaded file. What is not UTF-8 is taken to be
-// Latin-1, as old spreadsheets write it.
+// decoded returns the text of an uploaded file. Text that is not UTF-8 is taken to
+// be Latin-1, as old spreadsheets write it.
 func decoded(content []byte) string {
 	content = bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))
 	if utf8.Valid(content) {

@@ -1,6 +1,6 @@
-// Package console is what administrators and users see of Curfew in a browser:
-// pages made by the server, which work without a script. Every rule about who may
-// do what is in the services that it calls, the same that the API calls.
+// Package console serves the pages for administrators and users. The server renders
+// them, and they work without a script. The services that it calls check all
+// permissions; the API calls the same services.
 package console
 
 import (

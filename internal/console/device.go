@@ -2,9 +2,9 @@ package console
 
 import "strings"
 
-// device names what a User-Agent stands for, as in "Firefox on Linux". It is a
-// help for recognising one's own sessions and proves nothing: anybody can send
-// any. What it does not know it returns as it is.
+// device names the browser and system of a User-Agent, as in "Firefox on Linux". It
+// helps users to recognise their sessions and proves nothing: a client can send any
+// text. It returns an unknown text unchanged.
 func device(agent string) string {
 	if agent == "" {
 		return "Unknown device"

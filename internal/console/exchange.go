@@ -16,8 +16,8 @@ import (
 	"example.com/curfew/token"
 )
 
-// An exchange is a request and what is known of whoever makes it, together with
-// the answer that takes shape.
+// An exchange is a request, the caller as far as known, and the answer under
+// construction.
 type exchange struct {
 	*console
 	w   http.ResponseWriter
@@ -25,7 +25,7 @@ type exchange struct {
 	ctx context.Context //nolint:containedctx // of this one request; it ends with it
 
 	origin  account.Origin
-	session *token.Session // nil: nobody is signed in
+	session *token.Session // nil: not signed in
 	caller  account.Caller // of the session
 	refused error          // why there is no session; nil if there is
 
@@ -41,7 +41,7 @@ const (
 	slowWithin    = 10 * time.Second
 	bulkWithin    = 25 * time.Second // 10 000 users at once
 	longestForm   = 64 << 10
-	longestUpload = 8 << 20 // 10 000 names of the greatest length, and what is around them
+	longestUpload = 8 << 20 // 10 000 names of the greatest length, and the form around them
 )
 
 // handler makes an http.Handler of a route.
@@ -137,9 +137,9 @@ func (x *exchange) authenticate() error {
 	return nil
 }
 
-// personal reports whether the request is a person's own doing. Pages that
-// renew themselves and pages that a browser fetches because somebody might want
-// them are not: they must not keep a session alive.
+// personal reports whether a person caused the request. Pages that renew themselves
+// and pages that a browser prefetches do not count: they must not keep a session
+// alive.
 func (x *exchange) personal() bool {
 	h := x.r.Header
 	return x.r.URL.Query().Get(renewed) == "" &&
@@ -242,7 +242,7 @@ func (x *exchange) begin() {
 	}
 }
 
-// userPath returns the address of a user's page, or of what is below it.
+// userPath returns the address of a user's page, or of a page below it.
 func userPath(id string, below ...string) string {
 	return "/users/" + url.PathEscape(id) + strings.Join(below, "")
 }

@@ -2,9 +2,9 @@ package console
 
 import "net/http"
 
-// policy is what a page may load and do: our own style sheet, script, pictures
-// and answers, and nothing else. Nothing is inline, so that markup that slipped
-// in could not act; nobody may frame a page; forms go nowhere else.
+// policy is what a page may load and do: our own style sheet, script, pictures and
+// answers, and nothing else. Nothing is inline, so that injected markup cannot act;
+// no page may be framed; forms go nowhere else.
 const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
@@ -15,7 +15,7 @@ func guard(next http.Handler) http.Handler {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
-		// Addresses hold people's ids: they are nobody else's business.
+		// Addresses hold users' ids: other sites must not learn them.
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")

@@ -283,7 +283,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// Whoever follows a link from another site is signed in there, and a form on
+// A user who follows a link from another site is still signed in, and a form on
 // another site changes nothing.
 func TestForeignForm(t *testing.T) {
 	t.Parallel()

@@ -165,9 +165,9 @@ type nodeRow struct {
 	Waiting       []string
 }
 
-// behindAfter is how old a change may be before a node that has not said that it
-// has it is shown as behind: nodes say so when somebody waits for it, else now and
-// then.
+// behindAfter is the age of a change after which a node that has not acknowledged
+// it is shown as behind. Nodes acknowledge at once when a caller waits for it, else
+// from time to time.
 const behindAfter = 10 * time.Second
 
 // nodes returns this node, then the others.

@@ -9,7 +9,7 @@ import (
 // something happened in each, or how many there were of something at its end.
 type plot struct {
 	Title  string
-	Figure int64  // what is said beside the title
+	Figure int64  // the number beside the title
 	Words  string // the plot in a sentence, for those who do not see it
 	Since  string // "an hour ago": where it begins
 	Bars   []bar

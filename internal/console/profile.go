@@ -215,8 +215,8 @@ func (c *console) changeOwnPassword(x *exchange) error {
 	return x.redirect("/profile", "done", "own")
 }
 
-// passwordErrors returns what is wrong with a password, by field, and the status
-// of the answer; known is false if err is about something else.
+// passwordErrors returns the faults of a password, by field, and the status of the
+// answer; known is false if err is about something else.
 func (x *exchange) passwordErrors(err error) (fields map[string]string, status int, known bool) {
 	limited := (*account.RateLimited)(nil)
 	switch {

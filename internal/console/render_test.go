@@ -76,8 +76,8 @@ func fill(v reflect.Value, text string) {
 		}
 		for i := range v.NumField() {
 			if f := v.Field(i); f.CanSet() || v.Type().Field(i).Anonymous {
-				// The frame is embedded under a name that is not exported: reflection
-				// reads it, and sets what is exported within.
+				// The frame is embedded under a name that is not exported:
+				// reflection reads it, and sets its exported fields.
 				fill(f, text)
 			}
 		}

@@ -206,7 +206,7 @@ func TestRevokeEveryone(t *testing.T) {
 	}
 }
 
-// A receipt is for whoever may revoke its scope.
+// A user who may revoke a scope may see its receipts.
 func TestReceipts(t *testing.T) {
 	s := open(t)
 	ada := s.user("Ada")

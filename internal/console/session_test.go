@@ -62,7 +62,7 @@ func TestWhatPagesDoByThemselves(t *testing.T) {
 		{"the state of a receipt", "/revocations/" + epoch + "/state", nil},
 		{"a receipt that fetches itself anew", "/revocations/" + epoch + "?renewed=1", nil},
 		{"a page for a dialog", "/users/" + other.ID + "/revoke", []string{"Sec-Fetch-Dest", "empty"}},
-		{"a page that somebody might want", "/users", []string{"Sec-Purpose", "prefetch"}},
+		{"a prefetched page", "/users", []string{"Sec-Purpose", "prefetch"}},
 		{"a page that is made ready", "/users", []string{"Sec-Purpose", "prefetch;prerender"}},
 		{"the style sheet", "/assets/style.css", nil},
 		{"the sign-in page", "/sign-in", nil},
@@ -87,7 +87,7 @@ func TestWhatPagesDoByThemselves(t *testing.T) {
 
 func TestState(t *testing.T) {
 	s := open(t)
-	// What is left of the session, between the two instants at which it can have begun.
+	// The rest of the session, between the two instants at which it can have begun.
 	began := s.now().Truncate(time.Second)
 	mine := s.as(s.admin)
 	body := mine.get("/profile/session").is(http.StatusOK).body
@@ -109,7 +109,7 @@ func TestState(t *testing.T) {
 	}{
 		{"a session", mine, []string{`"state":"live"`, `"user":"` + s.admin.ID + `"`, `"name":"admin"`, `"idle_ms":`, `"maximum_ms":`}},
 		{"one with remember me", &person{s, s.admin, s.issue(s.admin, true)}, []string{`"state":"live"`, `"idle_ms":-1`, `"maximum_ms":`}},
-		{"none", s.nobody(), []string{`"state":"ended"`, `"why":"You have signed out."`}},
+		{"none", s.signedOut(), []string{`"state":"ended"`, `"why":"You have signed out."`}},
 		{"nonsense", &person{site: s, token: "nonsense"}, []string{`"state":"ended"`, `"why":"Your session is no longer accepted."`}},
 	} {
 		a := tt.person.get("/profile/session").is(http.StatusOK).says(tt.says...)
@@ -257,8 +257,8 @@ func TestOwnPassword(t *testing.T) {
 	if s.reason(elsewhere) != token.ErrRevoked {
 		t.Error("another session goes on")
 	}
-	s.nobody().post("/sign-in", "username", "admin", "password", password).is(http.StatusUnauthorized)
-	s.nobody().post("/sign-in", "username", "admin", "password", next).to("/")
+	s.signedOut().post("/sign-in", "username", "admin", "password", password).is(http.StatusUnauthorized)
+	s.signedOut().post("/sign-in", "username", "admin", "password", next).to("/")
 }
 
 // While the store is away the pages say so calmly, take nothing away, and give
@@ -288,8 +288,8 @@ func TestUnavailable(t *testing.T) {
 	}
 	check(p.post("/sign-out"))
 	check(p.post("/profile/revoke"))
-	check(s.nobody().post("/sign-in", "username", "admin", "password", password))
-	s.nobody().get("/sign-in").is(http.StatusOK)
+	check(s.signedOut().post("/sign-in", "username", "admin", "password", password))
+	s.signedOut().get("/sign-in").is(http.StatusOK)
 	if state := p.get("/profile/session"); state.status != http.StatusServiceUnavailable || !strings.Contains(state.body, `"unknown"`) {
 		t.Errorf("the state: %d %s", state.status, state.body)
 	}

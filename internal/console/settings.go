@@ -23,7 +23,7 @@ type settingsView struct {
 	Preview *settingsPreview
 }
 
-// settingsForm is what was typed, or what is in force, in seconds.
+// settingsForm holds the values typed, or those in force, in seconds.
 type settingsForm struct {
 	Timeout    string
 	Maximum    string
@@ -104,8 +104,8 @@ func (c *console) settings(x *exchange) error {
 	return x.ok("settings", view)
 }
 
-// settingsTyped reads the form. What is no whole number is reported by field;
-// everything else is judged by the settings themselves.
+// settingsTyped reads the form. It reports values that are no whole numbers, by
+// field; package settings checks the rest.
 func (x *exchange) settingsTyped() (form settingsForm, to settings.Settings, wrong map[string]string) {
 	form = settingsForm{
 		Timeout:    x.text(settings.FieldSessionTimeout),
@@ -170,8 +170,8 @@ func (c *console) saveSettings(x *exchange) error {
 	})
 }
 
-// decideSettings reads what was typed, and goes on with it if there is nothing
-// wrong with it and it was typed over what is in force now.
+// decideSettings reads the form, and continues if it is valid and was filled from
+// the settings now in force.
 func (x *exchange) decideSettings(next func(form settingsForm, to settings.Settings, in settings.InForce, tag string) error) error {
 	form, to, wrong := x.settingsTyped()
 	in, now, err := x.config.Sessions.Settings(x.ctx)
@@ -193,8 +193,8 @@ func (x *exchange) decideSettings(next func(form settingsForm, to settings.Setti
 	return next(form, to, in, tag)
 }
 
-// lostRace says who changed what since the form was filled, keeps what was typed,
-// and lets the person decide again over what is in force now.
+// lostRace shows who changed which settings since the form was filled, keeps the
+// values typed, and lets the user decide again with the settings now in force.
 func (x *exchange) lostRace(form settingsForm, tag string) error {
 	_, now, err := x.config.Sessions.Settings(x.ctx)
 	if err != nil {

@@ -29,13 +29,13 @@ func query(fields []string) string {
 	return "?" + q.Encode()
 }
 
-// From the form by way of the preview to what is in force, as a person goes.
+// A change of settings, from the form by way of the preview until it is in force.
 func TestSettings(t *testing.T) {
 	s := open(t)
 	p := s.as(s.admin)
 	form := p.get("/settings/authentication").is(http.StatusOK).says("Session Timeout", "— 20 minutes", "— 20 days", "No changes yet")
 	if form.input("session_timeout_seconds") != "1200" || form.input("maximum_session_duration_seconds") != "1728000" || !strings.Contains(form.body, `name="remember_me_enabled" value="on" checked`) {
-		t.Fatal("the form does not show what is in force")
+		t.Fatal("the form does not show the settings in force")
 	}
 	preview := p.get("/settings/authentication/preview" + query(append(typed("1800", "1728000", true), "tag", form.input("tag")))).is(http.StatusOK)
 	preview.says("Session Timeout: 20 minutes → 30 minutes", "This ends no live session.").saysNot("Maximum Session Duration:", "Remember Me:")

@@ -77,7 +77,7 @@ func TestScreenshots(t *testing.T) {
 	}
 }
 
-// shootEnded takes what somebody sees who lacks a permission, and then a session.
+// shootEnded takes the pages for a user without a permission, and without a session.
 func (h *house) shootEnded(w *window, shoot func(string)) {
 	w.visit("/sign-in")
 	w.signIn("Hedy Lamarr", userPassword, false)

@@ -77,8 +77,8 @@ func (c *console) signInPage(x *exchange) error {
 	return x.ok("sign-in", view)
 }
 
-// signIn begins a session, a new one each time. One that the browser has had
-// until now ends with it, so that no session stays behind on a shared machine.
+// signIn begins a new session. It ends the browser's previous session, so that no
+// session stays behind on a shared machine.
 func (c *console) signIn(x *exchange) error {
 	name, password := x.value("username"), x.value("password")
 	remember := x.value("remember_me") != ""
@@ -197,9 +197,9 @@ func (c *console) signOut(x *exchange) error {
 	return x.redirect("/sign-in", "why", "signed_out")
 }
 
-// whyRefused returns the word with which the sign-in page says why. For a
-// revocation it says who it was, as the audit has it: somebody who presents a
-// token with a good signature may know as much.
+// whyRefused returns the word for the reason that the sign-in page shows. For a
+// revocation it includes who made it, as in the audit: a caller with a token of
+// good signature may know that.
 func (x *exchange) whyRefused(err error) string {
 	reason := token.ReasonOf(err)
 	revoked := (*token.RevokedError)(nil)

@@ -94,8 +94,8 @@ func TestWhySignIn(t *testing.T) {
 			s.send(raw, http.MethodGet, a.location, nil).is(http.StatusOK).says(tt.says)
 		})
 	}
-	// Nobody can make the page say anything else.
-	s.nobody().get("/sign-in?why=Your+account+was+hacked").is(http.StatusOK).saysNot("hacked")
+	// A link cannot make the page show other texts.
+	s.signedOut().get("/sign-in?why=Your+account+was+hacked").is(http.StatusOK).saysNot("hacked")
 }
 
 func TestSignIn(t *testing.T) {
@@ -107,7 +107,7 @@ func TestSignIn(t *testing.T) {
 		maxAge   time.Duration
 	}{{"for the browser's session", false, 0}, {"remember me", true, in.MaximumSessionDuration}} {
 		t.Run(tt.what, func(t *testing.T) {
-			p := s.nobody()
+			p := s.signedOut()
 			fields := []string{"username", " ADMIN ", "password", password, "return", "/users?search=a"}
 			if tt.remember {
 				fields = append(fields, "remember_me", "on")
@@ -127,7 +127,7 @@ func TestSignIn(t *testing.T) {
 
 func TestSignInRefused(t *testing.T) {
 	s := open(t)
-	p := s.nobody()
+	p := s.signedOut()
 	for _, tt := range []struct{ name, password string }{{"admin", "wrong password!"}, {"nobody", password}, {"", ""}, {"<script>", "x"}} {
 		a := p.post("/sign-in", "username", tt.name, "password", tt.password, "return", "/users").is(http.StatusUnauthorized)
 		a.says("The name or password is wrong.")
@@ -163,13 +163,13 @@ func TestSignInWithAnEarlierCookie(t *testing.T) {
 	s.wait(25 * time.Minute) // the session times out
 	p.get("/").is(http.StatusSeeOther)
 	for range 10 {
-		s.nobody().post("/sign-in", "username", "admin", "password", "wrong password!").is(http.StatusUnauthorized)
+		s.signedOut().post("/sign-in", "username", "admin", "password", "wrong password!").is(http.StatusUnauthorized)
 	}
-	s.nobody().post("/sign-in", "username", "admin", "password", password).is(http.StatusTooManyRequests)
+	s.signedOut().post("/sign-in", "username", "admin", "password", password).is(http.StatusTooManyRequests)
 	p.post("/sign-in", "username", "admin", "password", password).is(http.StatusSeeOther)
 }
 
-// A new session each time; the one that the browser had is over.
+// A new session each time; the browser's previous session is over.
 func TestSignInOverSession(t *testing.T) {
 	s := open(t)
 	p := s.as(s.user("other"))
@@ -192,14 +192,14 @@ func TestSignInOverSession(t *testing.T) {
 // same yields an ordinary session.
 func TestRememberMeOff(t *testing.T) {
 	s := open(t)
-	s.nobody().get("/sign-in").is(http.StatusOK).says("Remember me")
+	s.signedOut().get("/sign-in").is(http.StatusOK).says("Remember me")
 	in, tag, err := s.sessions.Settings(context.Background())
 	s.must(err)
 	in.RememberMeEnabled = false
 	_, _, err = s.sessions.ChangeSettings(context.Background(), trusted, in.Settings, tag)
 	s.must(err)
-	s.nobody().get("/sign-in").is(http.StatusOK).saysNot("Remember me")
-	a := s.nobody().post("/sign-in", "username", "admin", "password", password, "remember_me", "on").to("/")
+	s.signedOut().get("/sign-in").is(http.StatusOK).saysNot("Remember me")
+	a := s.signedOut().post("/sign-in", "username", "admin", "password", password, "remember_me", "on").to("/")
 	if a.cookies[0].MaxAge != 0 {
 		t.Errorf("a cookie that lasts: %v", a.cookies[0])
 	}
@@ -212,7 +212,7 @@ func TestSignInLeadsNowhereElse(t *testing.T) {
 		"/users": "/users", "//evil": "/", `/\evil`: "/", "/%09/evil": "/", "javascript:alert(1)": "/",
 		"https://evil.test/": "/", "http://app.test.evil.test/": "/", "": "/",
 	} {
-		a := s.nobody().post("/sign-in", "username", "admin", "password", password, "return", raw).is(http.StatusSeeOther)
+		a := s.signedOut().post("/sign-in", "username", "admin", "password", password, "return", raw).is(http.StatusSeeOther)
 		if a.location != want {
 			t.Errorf("return=%q leads to %q, want %q", raw, a.location, want)
 		}
@@ -230,9 +230,9 @@ func TestSignInReturnsToService(t *testing.T) {
 		`http://app.test/a b?q="ü"\`:                  "http://app.test/a%20b?q=%22%C3%BC%22%5C",
 		"http://app.test?;url=http://evil.test/":      "http://app.test?;url=http://evil.test/",
 	} {
-		s.nobody().get("/sign-in?return=" + url.QueryEscape(raw)).is(http.StatusOK).says("You are signing in for app.test.")
-		s.nobody().post("/sign-in", "username", "admin", "password", "wrong password!", "return", raw).is(http.StatusUnauthorized).says("You are signing in for app.test.")
-		a := s.nobody().post("/sign-in", "username", "admin", "password", password, "return", raw).is(http.StatusOK)
+		s.signedOut().get("/sign-in?return=" + url.QueryEscape(raw)).is(http.StatusOK).says("You are signing in for app.test.")
+		s.signedOut().post("/sign-in", "username", "admin", "password", "wrong password!", "return", raw).is(http.StatusUnauthorized).says("You are signing in for app.test.")
+		a := s.signedOut().post("/sign-in", "username", "admin", "password", password, "return", raw).is(http.StatusOK)
 		if got := a.header.Get("Refresh"); got != "0; url="+want {
 			t.Errorf("return=%q: Refresh: %s, want it to lead to %s", raw, got, want)
 		}
@@ -242,8 +242,8 @@ func TestSignInReturnsToService(t *testing.T) {
 		}
 	}
 	for _, raw := range []string{"javascript:alert(1)", "data:text/html,x", "https://evil.test/", "http://app.test\\@evil.test/", "http://app.test\t/", "/users", "//app.test/", "http://app.test.evil.test/", "http://app.test@evil.test/", ""} {
-		s.nobody().get("/sign-in?return=" + url.QueryEscape(raw)).is(http.StatusOK).saysNot("You are signing in for")
-		a := s.nobody().post("/sign-in", "username", "admin", "password", password, "return", raw).is(http.StatusSeeOther)
+		s.signedOut().get("/sign-in?return=" + url.QueryEscape(raw)).is(http.StatusOK).saysNot("You are signing in for")
+		a := s.signedOut().post("/sign-in", "username", "admin", "password", password, "return", raw).is(http.StatusSeeOther)
 		if a.header.Get("Refresh") != "" || a.location != back(raw) {
 			t.Errorf("return=%q: Refresh: %s, Location: %s", raw, a.header.Get("Refresh"), a.location)
 		}
@@ -286,5 +286,5 @@ func TestSignOutTwice(t *testing.T) {
 	p.post("/sign-out").to("/sign-in")
 	p.token = raw
 	p.post("/sign-out").to("/sign-in")
-	s.nobody().post("/sign-out").to("/sign-in")
+	s.signedOut().post("/sign-out").to("/sign-in")
 }

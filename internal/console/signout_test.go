@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Wherever somebody is signed in, the way out is on the page (OWASP ASVS 7.4.4).
+// Every page of a signed-in user has the button to sign out (OWASP ASVS 7.4.4).
 func TestSignOutIsOnEveryPage(t *testing.T) {
 	s := open(t)
 	p := s.as(s.admin)

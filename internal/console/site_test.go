@@ -183,8 +183,8 @@ func (s *site) as(u store.User) *person {
 	return &person{s, u, s.issue(u, false)}
 }
 
-// nobody is not signed in.
-func (s *site) nobody() *person { return &person{site: s} }
+// signedOut returns a person who is not signed in.
+func (s *site) signedOut() *person { return &person{site: s} }
 
 // do makes a request as a browser would from a page of the console, and keeps
 // the cookie that comes.

@@ -68,8 +68,8 @@ func (x *exchange) subject() (store.User, error) {
 	return x.config.Accounts.User(x.ctx, x.caller, id)
 }
 
-// showUser answers with the page of a user; change is applied by the caller to
-// what is shown in the forms.
+// showUser answers with the page of a user, after change has been applied to the
+// values of its forms.
 func (x *exchange) showUser(status int, u store.User, change func(*userView)) error {
 	sessions, err := x.sessionsOf(u.ID)
 	if err != nil {
@@ -166,8 +166,8 @@ func (c *console) disableUser(x *exchange) error {
 	return x.changeUser(account.UserChange{Disabled: &yes}, "disabled", nil)
 }
 
-// changeUser changes the user whom the address names, and shows the page again:
-// with what was typed and what is wrong with it, or anew.
+// changeUser changes the user that the address names, and shows the page again:
+// with the values typed and their faults, or anew.
 func (x *exchange) changeUser(change account.UserChange, done string, typed func(*userView)) error {
 	u, err := x.subject()
 	if err != nil {
@@ -203,8 +203,8 @@ func (x *exchange) showChange(err error, u store.User, typed func(*userView)) er
 	})
 }
 
-// fieldErrors returns what is wrong, by field; known is false if err is not about
-// what was typed.
+// fieldErrors returns the faults by field; known is false if err is not about the
+// values typed.
 func fieldErrors(err error) (fields map[string]string, known bool) {
 	invalid := (*account.Invalid)(nil)
 	switch {

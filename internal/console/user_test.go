@@ -118,7 +118,7 @@ func TestChangeUser(t *testing.T) {
 	p.get("/users").is(http.StatusOK).says("ops, staff")
 	groups(p.get(p.post("/users", "name", "grouped", "groups", "sales").is(http.StatusSeeOther).location).is(http.StatusOK), "sales")
 
-	// Nobody is locked out for good.
+	// No user is locked out for good.
 	own := "/users/" + s.admin.ID
 	p.post(own + "/disable").is(http.StatusUnprocessableEntity).says("the last enabled administrator")
 	p.post(own + "/permissions").is(http.StatusUnprocessableEntity).says("the last enabled administrator")

@@ -131,8 +131,8 @@ func TestWalkRevokeMyOwn(t *testing.T) {
 	})
 }
 
-// Every page, for everybody who may see it, with and without a script: it says
-// something, it is accessible, and nothing in it breaks the policy.
+// Every page, for every user who may see it, with and without a script: it has
+// content, it is accessible, and nothing in it breaks the policy.
 func TestEveryPage(t *testing.T) {
 	onEngines(t, func(t *testing.T, h *house, l look) {
 		// The markup is the same on both engines, and the checker is a script.

@@ -245,7 +245,7 @@ func TestSettings(t *testing.T) {
 	for _, match := range []string{"W/" + tag[1], `"x"`, `x`, `"x", "y"`, `W/"x", "y"`, ""} {
 		s.do("PUT", at, defaultSettings, me, header{"If-Match", match}).problem(412, "precondition_failed")
 	}
-	// One of several, and the one that is any.
+	// One of several, and the wildcard.
 	s.do("PUT", at, defaultSettings, me, header{"If-Match", `"x", ` + tag[1]}).must(200, nil)
 	s.do("PUT", at, defaultSettings, me, tag).problem(412, "precondition_failed")
 	after := s.do("PUT", at, defaultSettings, me, header{"If-Match", "*"}).must(200, nil)
@@ -287,7 +287,7 @@ func TestReceipts(t *testing.T) {
 	if e := pending.Enforcement; e.EffectiveEverywhere || e.Validators != 2 || e.Confirmed != 1 || len(e.Waiting) != 1 || !e.EffectiveBy.After(time.Now()) {
 		t.Errorf("%+v", e)
 	}
-	s.do("POST", one, `{}`, me).must(201, nil) // nobody asked to wait
+	s.do("POST", one, `{}`, me).must(201, nil) // without a wish to wait
 	var changes struct{ Epoch int64 }
 	s.do("GET", "/v1/changes?after=0&follower=silent", nil, client).must(200, &changes)
 	s.do("GET", path("/v1/changes?after=%d&confirmed=%d&follower=silent", changes.Epoch, changes.Epoch), nil, client).must(200, nil)
@@ -403,7 +403,7 @@ func TestLiveSessions(t *testing.T) {
 		s.do("DELETE", "/v1/users/me/sessions/"+sid, nil, me).problem(404, "not_found")
 	}
 	other := s.token(s.user("bob"))
-	s.do("DELETE", "/v1/users/me/sessions/"+claims(t, other).ID, nil, me).problem(404, "not_found") // somebody else's
+	s.do("DELETE", "/v1/users/me/sessions/"+claims(t, other).ID, nil, me).problem(404, "not_found") // another user's
 	s.do("GET", "/v1/session", nil, bearerToken(other)).must(200, nil)
 	s.do("DELETE", "/v1/users/me/sessions/"+own, nil, me).must(204, nil)
 	s.do("GET", "/v1/session", nil, me).problem(401, "revoked")
@@ -511,12 +511,12 @@ func TestNewRequires(t *testing.T) {
 	}
 }
 
-// What happens is counted, and strangers do not choose the labels.
+// Requests are counted, and clients do not choose the labels.
 func TestMetrics(t *testing.T) {
 	s := start(t)
 	s.do("GET", "/v1/session", nil, bearerToken("x.y.z")).problem(401, "malformed")
 	s.do("GET", "/v1/session", nil, bearerToken(s.token(s.admin))).must(200, nil)
-	s.do("GET", "/v1/made-up-by-a-stranger", nil).problem(404, "not_found")
+	s.do("GET", "/v1/made-up-by-a-client", nil).problem(404, "not_found")
 	s.doWith(plainClient, "MADEUP", "/v1/verify", nil).must(401, nil)
 	all, err := s.registry.Gather()
 	if err != nil {
@@ -539,7 +539,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	if lower := strings.ToLower(text.String()); strings.Contains(lower, "madeup") || strings.Contains(lower, "made-up") {
-		t.Error("a stranger has chosen a label")
+		t.Error("a client has chosen a label")
 	}
 	if got := s.metrics.Refusals(); got[token.ErrMalformed] != 1 || got[token.ErrMissing] != 0 {
 		t.Errorf("refusals %v", got)

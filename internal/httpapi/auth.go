@@ -63,8 +63,8 @@ func (c *call) loadUser() error {
 	return c.guard()
 }
 
-// guard refuses whoever the table of routes says cannot make the call, before
-// their body is looked at. The services decide once more, and about more.
+// guard refuses callers that the table of routes excludes, before it reads the
+// body. The services check again, and more.
 func (c *call) guard() error {
 	if c.route.Self || len(c.route.Permissions) == 0 || c.unguarded {
 		return nil

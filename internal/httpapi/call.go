@@ -58,7 +58,7 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 
 func (c *call) answer() error {
 	if c.route.Pattern == verifyPath {
-		c.nobody() // before anything can go wrong
+		c.clearIdentity() // before anything can go wrong
 	}
 	most := max(c.route.body, ordinaryBody)
 	if c.r.ContentLength > most && c.route.Pattern != verifyPath {

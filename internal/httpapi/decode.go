@@ -19,10 +19,10 @@ import (
 // deepest is how deeply the JSON of a body may be nested.
 const deepest = 32
 
-// decode reads the body of r, which must be one JSON object with nothing but the
-// members of the struct that v points to, into v. encoding/json alone would fold
-// the case of names, take the last of two members with one name, put U+FFFD in
-// the place of what is no text, and stop reading where the object ends.
+// decode reads the body of r into v, which points to a struct. The body must be one
+// JSON object with no other members than the struct's. encoding/json alone would
+// fold the case of names, take the last of two members with one name, replace
+// invalid UTF-8 by U+FFFD, and stop reading where the object ends.
 //
 // An empty body stands for {} where optional.
 func decode(r *http.Request, v any, optional bool) error {

@@ -109,7 +109,7 @@ func TestDecodeAccepts(t *testing.T) {
 	}
 }
 
-// A member that may be null is told apart from one that is not there.
+// A null member is told apart from a missing one.
 func TestDecodeNull(t *testing.T) {
 	var v wire.UserChange
 	if err := decode(jsonRequest(`{"email":null}`), &v, false); err != nil || string(v.Email) != "null" {

@@ -11,8 +11,8 @@ import (
 )
 
 // Every call that openapi.yaml describes has its rows among the expectations, and
-// what they expect is what it says: whoever adds a call must say who may make it,
-// to whom, and have that tried.
+// they agree with the description. A new call therefore states which callers may
+// make it and on which targets, and a test tries it.
 func TestPermissionsAreDescribed(t *testing.T) {
 	rows := map[string][]expectation{}
 	for _, e := range expectations {
@@ -76,9 +76,9 @@ func letters(operation *openapi3.Operation) (own, others string) {
 	return own, others
 }
 
-// undescribed returns what is wrong with a row: it lets somebody in whom the
-// description does not, or does not try all targets. A row may be narrower, for
-// example since an administrator's account is touched by administrators only.
+// undescribed returns the faults of a row: it admits a caller that the description
+// does not, or does not try all targets. A row may be narrower, for example since
+// only administrators may change an administrator's account.
 func undescribed(row expectation, operation *openapi3.Operation) (wrong []string) {
 	own, others := letters(operation)
 	for _, column := range []struct{ target, row, described string }{

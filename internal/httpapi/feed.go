@@ -75,7 +75,7 @@ func sendChanges(w http.ResponseWriter, r *http.Request, answer *feed.Answer) {
 // waiting is a follower whose connection is parked.
 type waiting struct {
 	*inbound.Parked
-	aside bool // the answer is being sent by somebody else, who resumes
+	aside bool // another goroutine sends the answer, and resumes
 }
 
 const (

@@ -36,8 +36,8 @@ type followers struct {
 	forgettings int
 }
 
-// mostRemembered bounds what is remembered; installations have a handful of
-// clients.
+// mostRemembered bounds the number of cached answers; installations have a handful
+// of clients.
 const mostRemembered = 4096
 
 // caller is ClientCaller of [Clients].
@@ -46,14 +46,14 @@ func (f *followers) caller(ctx context.Context, id, secret string, from account.
 	epoch := f.epoch()
 	caller, found, forgettings := f.recall(proof, epoch)
 	if !found {
-		// The epoch is part of the name: nobody joins a question that was put when
-		// the view was older.
+		// The epoch is part of the name, so that a caller never joins a query from
+		// when the view was older.
 		flight := fmt.Sprintf("%x %d %d", proof, epoch, forgettings)
 		loaded, err, _ := f.loading.Do(flight, func() (any, error) {
 			if caller, found, _ := f.recall(proof, epoch); found {
 				return caller, nil // another's question was answered a moment ago
 			}
-			// Others wait for it as well as whoever happened to come first.
+			// Several callers wait for it, not only the first.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.timeout)
 			defer cancel()
 			caller, err := f.clients.ClientCaller(ctx, id, secret, from)

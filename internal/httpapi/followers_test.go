@@ -70,7 +70,7 @@ func newFollowersWorld(t *testing.T) *followersWorld {
 	return w
 }
 
-// call asks who somebody is, and says how many questions that took.
+// call identifies a client by its secret, and checks how many queries that took.
 func (w *followersWorld) call(secret string, wantErr error, wantAsked int64) {
 	w.Helper()
 	before := w.asked.Load()

@@ -52,14 +52,14 @@ type Config struct {
 	Settings  settings.Source
 	Issuer    string // also the base of the addresses in the metadata
 
-	// Rest answers what is not the API's: the console. Nil: 404.
+	// Rest answers all other paths: it is the console. Nil: 404.
 	Rest http.Handler
 	// Ready says why no request should be sent here (nil: all is well): the store
 	// cannot be reached, the view is stale, the server is about to end. Nil: always
 	// ready.
 	Ready func(ctx context.Context) error
-	// Warnings says what is wrong with a server that is ready all the same. It is
-	// shown to everyone, so it holds no addresses. Nil: nothing ever is.
+	// Warnings returns the faults of a server that is ready all the same. Everyone
+	// can read them, so they hold no addresses. Nil: none.
 	Warnings func() []string
 
 	// TrustedProxies may say for whom a request was made: see package inbound.
@@ -112,7 +112,7 @@ type api struct {
 	now  func() time.Time
 	base *url.URL // of the issuer; nil if it is no http(s) URL
 
-	followers *followers // nil where the view is somebody else's: an edge's
+	followers *followers // nil on an edge, which has a view of its own
 	refresh   refreshGroup
 	streams   streams // open event streams
 

@@ -21,9 +21,9 @@ func (a *answer) limited() {
 	}
 }
 
-// Others fail in a user's name until no sign-in from a new address is looked at. The
-// token of an earlier session of the user gets them in; that of another user, one
-// that was revoked, and one that is none do not.
+// An attacker fails in a user's name until sign-ins from new addresses are refused
+// unchecked. The token of an earlier session lets the user in; a token of another
+// user, a revoked one, and a text that is no token do not.
 func TestSignInWithAnEarlierToken(t *testing.T) {
 	s := start(t, cheapHashes, behindProxy)
 	ann, bob := s.user("ann"), s.user("bob")

@@ -45,9 +45,8 @@ func openAPI(c *call) error {
 	return c.public("application/yaml", openAPIDocument, 0)
 }
 
-// showKeys is GET /.well-known/jwks.json. Whoever has it may keep it as long as
-// a new key is published before it signs, so nobody who does meets a token that
-// is signed with a key they do not know.
+// showKeys is GET /.well-known/jwks.json. Caches may keep the answer for as long as
+// a new key is published before it signs, so that they know the key of every token.
 func showKeys(c *call) error {
 	body, err := jwks.Marshal(c.Keys.Current().All()...)
 	if err != nil {
@@ -95,8 +94,8 @@ func metadata(c *call) error {
 	return c.public("application/json", body, time.Hour)
 }
 
-// public answers with a document that everybody may see and keep for a while, and
-// without its body if the caller has it already (RFC 9110, section 13.1.2).
+// public answers with a document that any client may read and cache for a while,
+// and without its body if the caller has it already (RFC 9110, section 13.1.2).
 func (c *call) public(kind string, body []byte, keep time.Duration) error {
 	sum := sha256.Sum256(body)
 	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`

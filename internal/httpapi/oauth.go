@@ -49,8 +49,8 @@ func introspect(c *call) error {
 	if err != nil {
 		return c.json(http.StatusOK, map[string]bool{"active": false})
 	}
-	// exp is when the session ends by the settings of now, so that whoever keeps
-	// this answer until then keeps it no longer than they may.
+	// exp is when the session ends by the present settings, so that a client which
+	// caches this answer until then does not accept the token for too long.
 	in := c.Settings.Current().Settings
 	exp := min(s.ExpiresAt, s.MaximumEnd(in))
 	if !s.RememberMe {
@@ -64,10 +64,10 @@ func introspect(c *call) error {
 	})
 }
 
-// revokeToken is POST /oauth/revoke (RFC 7009). Whoever has a token may end its
-// session: a client that has been given it, which says who it is, or its holder,
-// whose proof is the token itself. That a token is unknown, forged or over is no
-// error: it cannot be used, which is what was asked for.
+// revokeToken is POST /oauth/revoke (RFC 7009). A holder of the token may end its
+// session: an authenticated client that was given it, or its user, whose proof is
+// the token itself. An unknown, forged or ended token is no error: it cannot be
+// used, as the caller wants.
 func revokeToken(c *call) error {
 	byClient, err := c.clientOrHolder()
 	if err != nil {
@@ -103,8 +103,7 @@ func (c *call) done() error {
 }
 
 // clientOrHolder proves the credential in the Authorization header, if there is
-// one. Someone who shows a token there must show a good one, or the one that is
-// to be revoked.
+// one. A bearer token there must be valid, or the token to revoke.
 func (c *call) clientOrHolder() (byClient bool, err error) {
 	headers := c.r.Header["Authorization"]
 	if len(headers) == 0 {

@@ -11,8 +11,8 @@ import (
 	"example.com/curfew/settings"
 )
 
-// Introspection says when a session ends by the settings of now, so that whoever
-// keeps the answer until then keeps it no longer than they may.
+// Introspection returns when a session ends by the present settings, so that a
+// client which caches the answer until then does not accept the token for too long.
 func TestIntrospection(t *testing.T) {
 	s := start(t)
 	ann := s.user("ann")
@@ -158,7 +158,7 @@ func TestDiscovery(t *testing.T) {
 	}
 	var set struct{ Keys []map[string]any }
 	a := s.do("GET", "/.well-known/jwks.json", nil).must(200, &set)
-	if len(set.Keys) != 2 { // the one that signs, and the one that stands by
+	if len(set.Keys) != 2 { // the signing key and the standby key
 		t.Errorf("%d keys", len(set.Keys))
 	}
 	for _, k := range set.Keys {

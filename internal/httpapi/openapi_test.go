@@ -131,9 +131,9 @@ func compare(t *testing.T, what string, route Route, item *openapi3.PathItem, op
 	}
 }
 
-// checker is a round tripper that holds every answer against openapi.yaml, and
-// every request that was accepted as well: what is not in the document must not
-// work.
+// checker is a round tripper that checks every answer against openapi.yaml, and
+// every accepted request as well: requests that the document does not describe must
+// not work.
 type checker struct {
 	t    *testing.T
 	next http.RoundTripper

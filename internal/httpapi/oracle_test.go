@@ -15,9 +15,9 @@ import (
 	"example.com/curfew/token/tokentest"
 )
 
-// Whoever may introspect learns of a token that does not hold that it does not, and
-// nothing else: not whether it ever did, whose it was, or how it ended (RFC 7662,
-// section 2.2). The answers are the same to the byte, headers included.
+// A client that may introspect learns only that a token is not active, and nothing
+// else: not whether it ever was, which user it belonged to, or how it ended (RFC
+// 7662, section 2.2). The answers are the same to the byte, headers included.
 func TestIntrospectionIsNoOracle(t *testing.T) {
 	s := start(t)
 	issuer := s.hostile()

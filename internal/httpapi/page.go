@@ -68,9 +68,9 @@ func boolean(q url.Values, name string) (bool, error) {
 	return false, account.InvalidField(name, "must be true or false")
 }
 
-// A cursor says where a list goes on. It is opaque to callers: what is in it may
-// change with any version. The name of the list is in it, so that the cursor of
-// one is none of another.
+// A cursor says where a list goes on. It is opaque to callers: its content may
+// change with any version. It holds the name of the list, so that a cursor of one
+// list is refused by another.
 func cursor(list, position string) string {
 	b, err := json.Marshal([2]string{list, position})
 	if err != nil {

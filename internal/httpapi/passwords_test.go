@@ -10,12 +10,12 @@ import (
 	"example.com/curfew/internal/wire"
 )
 
-// cheapHashes is for tests of what is hashed, not of what that costs.
+// cheapHashes is for tests that do not depend on the cost of a hash.
 func cheapHashes(_ *Config, s *setup) { s.hashMemoryKiB = 64 }
 
-// Every byte of a password counts wherever one is taken: a password is exactly what
-// was sent, or it is refused with the reason. bcrypt, and what is built on it, cuts
-// at 72 bytes or at the first NUL.
+// Every byte of a password counts wherever Curfew takes one: a password is exactly
+// the text that was sent, or it is refused with the reason. bcrypt, and libraries
+// built on it, cut at 72 bytes or at the first NUL.
 func TestPasswordsCountToTheLastByte(t *testing.T) {
 	s := start(t, cheapHashes, behindProxy)
 	me := bearerToken(s.token(s.admin))
@@ -70,7 +70,7 @@ func TestPasswordsCountToTheLastByte(t *testing.T) {
 			s.do("PUT", one+"/password", map[string]string{"current": tt.password, "new": other}, self).must(200, nil)
 			signIn(name, tt.password).problem(401, "bad_credentials")
 			signIn(name, other).must(201, nil)
-			// And one that an administrator gives them.
+			// And a password that an administrator sets.
 			s.do("PATCH", one, map[string]string{"password": tt.password}, me).must(200, nil)
 			signIn(name, other).problem(401, "bad_credentials")
 			signIn(name, tt.password).must(201, nil)
@@ -78,8 +78,8 @@ func TestPasswordsCountToTheLastByte(t *testing.T) {
 	}
 }
 
-// What cannot be a password is refused with the reason where it is to become one,
-// and changes nothing; where somebody signs in with it, it is simply wrong.
+// A text that cannot be a password is refused with the reason where it is set, and
+// changes nothing; at a sign-in it is simply wrong.
 func TestPasswordsThatAreRefused(t *testing.T) {
 	s := start(t, cheapHashes, behindProxy)
 	me := bearerToken(s.token(s.admin))

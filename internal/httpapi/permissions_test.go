@@ -23,9 +23,9 @@ const (
 	administrator = 'a' // AdministerSystem
 )
 
-// expectation is what a route is expected to do, by the contract. Whom it lets in
-// is written as letters, for each target: the caller's own account, another
-// user's, an administrator's. A route that is about nobody has only own.
+// expectation is what a route is expected to do, by the contract. Letters name the
+// callers that it admits, for each target: the caller's own account, another
+// user's, an administrator's. A route without a target has only own.
 type expectation struct {
 	route  string // method and pattern
 	status int    // for whom it lets in
@@ -97,7 +97,7 @@ var expectations = []expectation{
 	{route: "GET /v1/session/events", status: 200, own: "uea"},
 	{route: "POST /oauth/revoke", status: 200, own: "uea", prepare: ofToken},
 
-	// Calls of clients take no user's token, whoever it is of.
+	// Calls of clients accept no user's token.
 	{route: "POST /v1/users/{id}/sessions"},
 	{route: "GET /v1/clients/me"},
 	{route: "POST /oauth/introspect", body: "token=x"},
@@ -179,8 +179,9 @@ func claims(t *testing.T, raw string) *token.Session {
 	return &token.Session{Subject: c.Sub, ID: c.Sid, Epoch: c.Epoch}
 }
 
-// Every route × everybody × every target. That every route has its rows, and that
-// they say what the API's description says, is for TestPermissionsAreDescribed.
+// Every route × every caller × every target. That every route has its rows, and
+// that they say what the API's description says, is for
+// TestPermissionsAreDescribed.
 func TestPermissions(t *testing.T) {
 	for _, guard := range []struct {
 		name string
@@ -194,7 +195,7 @@ func TestPermissions(t *testing.T) {
 			s := start(t, guard.set)
 			for _, e := range expectations {
 				if r := routeOf(e.route); guard.name != "with the guard" && (r.Self || r.Permissions == nil) {
-					continue // nobody guards those but the services
+					continue // only the services guard those
 				}
 				t.Run(strings.TrimSpace(e.route+" "+e.query+e.body), func(t *testing.T) { s.on(t).expect(e) })
 			}
@@ -216,10 +217,10 @@ func (s *server) on(t *testing.T) *server {
 
 var everybody = []struct {
 	name        string
-	letter      rune // as whom the actor counts; 0: as nobody
+	letter      rune // the caller that the actor counts as; 0: none
 	permissions []string
 	before      func(s *server, c *cell) // the request, after the sign-in
-	refusal     string                   // of those who count as nobody
+	refusal     string                   // of actors that count as no caller
 }{
 	{"anonymous", 0, nil, func(_ *server, c *cell) { c.who = nil }, "missing"},
 	{"ordinary", ordinary, nil, nil, ""},
@@ -282,7 +283,7 @@ func (s *server) expect(e expectation) {
 	}
 }
 
-// hold makes the request of a cell and compares the answer with what is expected.
+// hold makes the request of a cell and compares the answer with the expectation.
 func (s *server) hold(e expectation, c *cell, method, allowed string, letter rune, refusal string) {
 	s.Helper()
 	route := routeOf(e.route)
@@ -301,7 +302,7 @@ func (s *server) hold(e expectation, c *cell, method, allowed string, letter run
 	a := s.do(method, replace.Replace(c.path), body, with...)
 	switch {
 	case route.Who == Anyone, route.Who == Holder:
-		a.must(e.status, nil) // whoever asks, and whatever with
+		a.must(e.status, nil) // for every caller and every credential
 	case route.Who == Client:
 		if _, is := c.who.(basic); is {
 			return // see TestCapabilities

@@ -11,10 +11,9 @@ import (
 // longestWait is the longest that an answer is held for Prefer: wait=N.
 const longestWait = 30 * time.Second
 
-// preferredWait returns how long the caller would have the answer held: the
-// preference wait of RFC 7240, section 4.3, at most [longestWait]. A preference
-// is a wish, so one that cannot be read is as if it were not there; of several,
-// the first counts (section 2).
+// preferredWait returns how long the caller wants the answer held: the preference
+// wait of RFC 7240, section 4.3, at most [longestWait]. A preference is a wish, so
+// a malformed one is ignored; of several, the first counts (section 2).
 func preferredWait(h http.Header) (wait time.Duration, given bool) {
 	for _, line := range h.Values("Prefer") {
 		for preference := range list(line) {

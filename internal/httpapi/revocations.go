@@ -98,8 +98,9 @@ func (c *call) wait() (wait time.Duration, done func()) {
 	return wait, c.hold(wait)
 }
 
-// receipt answers with a receipt. One that was waited for and does not hold
-// everywhere yet is 202: it is stored and will hold by the instant that it names.
+// receipt answers with a receipt. If the caller waited for it and it does not hold
+// everywhere yet, the status is 202: it is stored and will hold by the instant that
+// it names.
 func (c *call) receipt(status int, r wire.Receipt, wait time.Duration) error {
 	if status == http.StatusCreated {
 		c.w.Header().Set("Location", "/v1/revocations/"+strconv.FormatInt(r.Epoch, 10))

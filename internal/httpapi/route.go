@@ -15,7 +15,7 @@ const (
 	Bearer         Who = "bearer"           // a session's token in the Authorization header
 	BearerOrCookie Who = "bearer or cookie" // or in the console's cookie
 	Client         Who = "client"           // id and secret of a service client (HTTP Basic)
-	Holder         Who = "client or holder" // a service client, or whoever has the token in question
+	Holder         Who = "client or holder" // a service client, or the holder of the token in question
 )
 
 // A Route is one call of the API. It says who may make it; the decision itself is
@@ -29,7 +29,7 @@ type Route struct {
 	// Permissions: holders of any of them may call. None: no permission is needed
 	// beyond the credential.
 	Permissions []string
-	// Self: everybody may call about themselves.
+	// Self: every user may call about themselves.
 	Self bool
 	// Capability is what a client must have; "": none in particular.
 	Capability string

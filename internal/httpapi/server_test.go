@@ -97,10 +97,10 @@ func onPostgres(t *testing.T) option {
 	return func(_ *Config, s *setup) { s.database = pgtest.DSN(t) }
 }
 
-// inDetail logs what is not worth a line in production: nothing takes a short way.
+// inDetail logs at level debug, so that no request takes the short way.
 func inDetail(_ *Config, s *setup) { s.level = slog.LevelDebug }
 
-// behindProxy makes whoever connects a trusted proxy.
+// behindProxy makes every peer a trusted proxy.
 func behindProxy(c *Config, _ *setup) {
 	c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
 	c.Returns.Hosts = []string{"app.curfew.test"}

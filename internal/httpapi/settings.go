@@ -81,7 +81,8 @@ func (c *call) ifMatch() (string, error) {
 }
 
 // readSettings returns the settings that a body asks for. All three members are
-// required: a PUT replaces, and a default would be a wish that nobody has uttered.
+// required: a PUT replaces, and a default would be a value that the caller did not
+// choose.
 func readSettings(body wire.Settings) (settings.Settings, error) {
 	var missing []error
 	need := func(there bool, field string) {

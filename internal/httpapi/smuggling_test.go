@@ -112,7 +112,7 @@ func TestSmuggling(t *testing.T) {
 		{"a length in a trailer", post(te, "2\r\n{}\r\n0\r\n"+length(hidden)+"\r\n"+hidden), "401"},
 		{"chunks in a trailer", post(te, "2\r\n{}\r\n0\r\n"+te+"\r\n"+within), "401"},
 
-		// A body that is announced, and whoever is asked first.
+		// A body that is announced before it is sent.
 		{"expecting to be asked", post("Expect: 100-continue\r\n"+length(hidden), hidden), "100 400"},
 		{"expecting, and chunks", post("Expect: 100-continue\r\n"+te, empty+hidden), "100 400"},
 		{"an upgrade that is none", post("Connection: Upgrade\r\nUpgrade: websocket\r\n"+length(hidden), hidden), "400"},

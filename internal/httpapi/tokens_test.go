@@ -243,8 +243,7 @@ func TestSigningOutWithAnOldToken(t *testing.T) {
 	}
 }
 
-// What strangers send gets the reason it must get at every door, never a 5xx, and
-// never comes back.
+// A hostile token gets its reason on every interface, never a 5xx, and is never echoed.
 func TestHostileTokens(t *testing.T) {
 	s := start(t)
 	issuer := s.hostile()
@@ -321,7 +320,7 @@ func (s *server) advanceTo(epoch revocation.Epoch) {
 	}
 }
 
-// unharmed: nothing that a stranger sends breaks the server or comes back.
+// unharmed checks that a hostile token neither breaks the server nor is echoed.
 func (s *server) unharmed(h tokentest.HostileToken, where string, a *answer) {
 	s.Helper()
 	if a.StatusCode >= 500 {

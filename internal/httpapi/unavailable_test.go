@@ -174,7 +174,7 @@ func TestReadiness(t *testing.T) {
 	s.do("GET", "/livez", nil).must(200, nil)
 }
 
-// The feed by way of HTTP: what is held, what is granted, what is refused.
+// The feed over HTTP: which polls are held, granted and refused.
 func TestFeed(t *testing.T) {
 	s := start(t)
 	client := s.service("billing", store.Follow)
@@ -210,7 +210,7 @@ func TestFeed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := <-answer // one that was held to the end of its time would be empty
+	r := <-answer // a poll held to the end of its time would be empty
 	if len(r.Revocations) != 1 || r.Revocations[0].Scope != "user" || r.Revocations[0].ID != ann.ID || r.Revocations[0].Epoch != receipt.Epoch || r.Issuer != "" {
 		t.Errorf("%+v", r)
 	}

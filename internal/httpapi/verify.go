@@ -46,9 +46,9 @@ func verify(c *call) error {
 	return nil
 }
 
-// nobody sets the identity headers to nothing. They are on every answer, so that
+// clearIdentity sets the identity headers to "". They are on every answer, so that
 // a proxy which copies them overwrites those that a client has made up.
-func (c *call) nobody() {
+func (c *call) clearIdentity() {
 	h := c.w.Header()
 	h.Set("Remote-User", "")
 	h.Set("Curfew-Session", "")
@@ -128,7 +128,7 @@ func (g *refreshGroup) do(ctx context.Context, s *token.Session, refresh func(co
 		g.mu.Unlock()
 		close(one.done)
 	}()
-	// Whoever came first may hang up; the others still wait for the answer.
+	// The first caller may hang up; the others still wait for the answer.
 	shared := context.WithoutCancel(ctx)
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc

@@ -30,7 +30,7 @@ func forwardAuth(t *testing.T, s *server) {
 		{"cookie", []credential{cookie(good)}, ""},
 		{"both", []credential{bearerToken(good), cookie(other)}, ""},
 		{"a good bearer and a bad cookie", []credential{bearerToken(good), cookie("x")}, ""},
-		{"a good cookie, and Basic for somebody else", []credential{basic{"a", "b"}, cookie(good)}, ""},
+		{"a good cookie, and Basic for another service", []credential{basic{"a", "b"}, cookie(good)}, ""},
 		{"among other cookies", []credential{header{"Cookie", "a=b; __Host-curfew_session=" + good + "; c=d"}}, ""},
 		{"nothing", nil, "missing"},
 		{"Basic only", []credential{basic{"a", "b"}}, "missing"},
@@ -42,7 +42,7 @@ func forwardAuth(t *testing.T, s *server) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := s.on(t)
-			// Somebody else's identity headers must not survive.
+			// Identity headers of the client must not survive.
 			with := append([]credential{header{"Remote-User", "root"}, header{"Curfew-Session", "x"}}, tt.with...)
 			query := "?access_token=" + good
 			if tt.name != "a token in the query" {
@@ -122,7 +122,7 @@ func TestVerifySendsToSignIn(t *testing.T) {
 		{"an API", proxied, "GET", "?sign_in=1", append(fromApp[:3:3], header{"Accept", "application/json"}), "-"},
 		{"an API that takes anything", proxied, "GET", "?sign_in=1", append(fromApp[:3:3], header{"Accept", "*/*"}), "-"},
 		{"an API with a token", proxied, "GET", "?sign_in=1", append(fromApp[:4:4], bearerToken(ended)), "-"},
-		{"nobody says where from", proxied, "GET", "?sign_in=1", []credential{header{"Accept", page}}, ""},
+		{"no header says where from", proxied, "GET", "?sign_in=1", []credential{header{"Accept", page}}, ""},
 		{"another host", proxied, "GET", "?sign_in=1", forwarded("http", "evil.example", "/"), ""},
 		{"a host with a user", proxied, "GET", "?sign_in=1", forwarded("http", "app.curfew.test@evil.example", "/"), ""},
 		{"no path", proxied, "GET", "?sign_in=1", forwarded("http", "app.curfew.test", ".evil.example/"), ""},
@@ -131,7 +131,7 @@ func TestVerifySendsToSignIn(t *testing.T) {
 		{"two hosts", proxied, "GET", "?sign_in=1", append(forwarded("http", "app.curfew.test", "/"), header{"X-Forwarded-Host", "evil.example"}), ""},
 		{"a list of hosts", proxied, "GET", "?sign_in=1", forwarded("http", "app.curfew.test, evil.example", "/"), ""},
 		{"two paths", proxied, "GET", "?sign_in=1", append(forwarded("http", "app.curfew.test", "/"), header{"X-Forwarded-Uri", "//x"}), ""},
-		{"from a stranger, not through a proxy", direct, "GET", "?sign_in=1", fromApp, ""},
+		{"directly, not through a proxy", direct, "GET", "?sign_in=1", fromApp, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := tt.s.on(t)

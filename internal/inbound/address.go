@@ -33,8 +33,8 @@ func clientAddress(r *http.Request, proxies []netip.Prefix) (client netip.Addr, 
 	return client, true
 }
 
-// parseAddress reads an address with or without a port. IPv4 in IPv6 is IPv4,
-// and a zone means nothing to anybody else.
+// parseAddress reads an address with or without a port. IPv4 in IPv6 is IPv4, and
+// the zone is dropped: it has a meaning on one machine only.
 func parseAddress(text string) (netip.Addr, bool) {
 	if withPort, err := netip.ParseAddrPort(text); err == nil {
 		return withPort.Addr().Unmap().WithZone(""), true
@@ -61,9 +61,9 @@ func (q *Request) Text() string {
 	return q.Address.String()
 }
 
-// Forwarded returns the one value of an X-Forwarded-… header that a trusted
-// proxy has set; "" if the peer is none, or if there are several values, so that
-// nobody could say which of them the nearest proxy wrote.
+// Forwarded returns the one value of an X-Forwarded-… header that a trusted proxy
+// has set; "" if the peer is none, or if there are several values: then it is
+// unknown which of them the nearest proxy wrote.
 func (q *Request) Forwarded(r *http.Request, name string) string {
 	values := r.Header.Values(name)
 	if !q.Trusted || len(values) != 1 || strings.Contains(values[0], ",") {

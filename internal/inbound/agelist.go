@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// AgeList is a set in the order in which its members came, of a bounded size. When
-// there are too many, the oldest has to go: one that refused new members would let
-// whoever holds the old ones keep all others out. It is not safe for concurrent
-// use.
+// AgeList is a set of bounded size, in the order in which its members came. When
+// there are too many, the oldest has to go: if new members were refused, an
+// attacker who holds the old ones would keep all others out. It is not safe for
+// concurrent use.
 type AgeList[K comparable] struct {
 	old, most int // how many older than Patience, and how many at all
 	order     list.List

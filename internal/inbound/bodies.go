@@ -82,8 +82,8 @@ func (p *pendingBody) Read(into []byte) (int, error) {
 // so that the connection can be used again: as much as net/http reads.
 const maxUnread = 256 << 10
 
-// finish is for when the handler has ended. net/http then reads what is left of the
-// body, on HTTP/1, and waits for it; that is done here, where it is bounded.
+// finish is for when the handler has ended. net/http then reads the rest of the
+// body, on HTTP/1, and waits for it; finish reads it first, with a bound.
 func (p *pendingBody) finish(r *http.Request, answered bool) {
 	defer p.bodies.leave(p)
 	if p.over || !answered || r.ProtoMajor != 1 || r.Header.Get("Expect") != "" {

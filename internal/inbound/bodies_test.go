@@ -13,8 +13,9 @@ import (
 	"example.com/curfew/internal/inbound"
 )
 
-// Clients that announce bodies and do not send them keep nobody out: the oldest are
-// given up, whether the handler reads the body or not, whatever the framing is.
+// Clients that announce bodies and do not send them keep no other clients out: the
+// oldest are given up, whether the handler reads the body or not, and with every
+// framing.
 func TestBodiesThatNeverCome(t *testing.T) {
 	const most, clients = 4, 20
 	for _, tt := range []struct{ name, begin, rest string }{

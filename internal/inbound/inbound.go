@@ -18,9 +18,9 @@ import (
 // Config configures [Wrap]. The zero Config trusts no proxy, logs nothing and
 // counts nothing.
 type Config struct {
-	// TrustedProxies are the networks of the proxies in front. Only a request
-	// that comes from one of them may say for whom it was made (X-Forwarded-*,
-	// X-Request-Id); from anywhere else those headers are a stranger's words.
+	// TrustedProxies are the networks of the proxies in front. Only a request that
+	// comes from one of them may say for whom it was made (X-Forwarded-*,
+	// X-Request-Id); from other peers those headers are ignored.
 	TrustedProxies []netip.Prefix
 	// UnknownProxy notices a proxy that is not among them. Nil: none is noticed.
 	UnknownProxy *UnknownProxy
@@ -58,8 +58,8 @@ func (c Config) panicked() http.HandlerFunc {
 	return c.Panic
 }
 
-// Request is what is known of a request beyond its own words. Handlers complete
-// the second half, for the log; nobody else does, so it needs no lock.
+// Request holds facts about a request besides its own content. Only the handler
+// completes the second half, for the log, so it needs no lock.
 type Request struct {
 	ID      string     // of this request; on the answer too, as X-Request-Id
 	Address netip.Addr // of the client, as far as proxies can be trusted
@@ -88,8 +88,8 @@ type Record struct {
 
 type contextKey struct{}
 
-// Of returns what is known of r, which has come through [Wrap]; the zero Request
-// if it has not.
+// Of returns the Request of r, which has come through [Wrap]; the zero Request if
+// it has not.
 func Of(r *http.Request) *Request {
 	if q, ok := r.Context().Value(contextKey{}).(*Request); ok {
 		return q
@@ -108,10 +108,11 @@ func Wrap(config Config, next http.Handler) http.Handler {
 		}
 		w.Header().Set("X-Request-Id", q.ID)
 		if len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
-			// net/http has dropped a Content-Length beside it by now, and in HTTP/1.0 it
-			// drops the Transfer-Encoding. A proxy in front may have gone by the other,
-			// and take for the body what is read here as the next request: so there is
-			// none (RFC 9112, section 6.1).
+			// net/http has dropped a Content-Length beside it by now, and in
+			// HTTP/1.0 it drops the Transfer-Encoding. A proxy in front may have
+			// used the other header, and may take for the body the bytes that are
+			// read here as the next request. So the connection is closed (RFC 9112,
+			// section 6.1).
 			w.Header().Set("Connection", "close")
 		}
 		rec := &recorder{ResponseWriter: w}

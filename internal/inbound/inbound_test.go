@@ -40,7 +40,7 @@ func TestClientAddress(t *testing.T) {
 		trusted bool
 	}{
 		{"no proxy", "192.0.2.1:1234", nil, "192.0.2.1", false},
-		{"a stranger's words", "192.0.2.1:1234", []string{xff, "198.51.100.9"}, "192.0.2.1", false},
+		{"an untrusted peer", "192.0.2.1:1234", []string{xff, "198.51.100.9"}, "192.0.2.1", false},
 		{"a proxy that says nothing", "10.0.0.1:1234", nil, "10.0.0.1", true},
 		{"a proxy", "10.0.0.1:1234", []string{xff, "198.51.100.9"}, "198.51.100.9", true},
 		{"what the client wrote stands left", "10.0.0.1:1234", []string{xff, "127.0.0.1, 198.51.100.9"}, "198.51.100.9", true},
@@ -76,7 +76,7 @@ func TestForwarded(t *testing.T) {
 		want    string
 	}{
 		{"believed", true, []string{"https"}, "https"},
-		{"not from a stranger", false, []string{"https"}, ""},
+		{"not from an untrusted peer", false, []string{"https"}, ""},
 		{"none", true, nil, ""},
 		{"two headers", true, []string{"https", "http"}, ""},
 		{"two values", true, []string{"https, http"}, ""},
@@ -97,7 +97,7 @@ func TestRequestID(t *testing.T) {
 		kept           bool
 	}{
 		{"a proxy's", "10.0.0.1:1", "req-1.2_3:4", true},
-		{"a stranger's", "192.0.2.1:1", "req-1", false},
+		{"an untrusted peer's", "192.0.2.1:1", "req-1", false},
 		{"none", "10.0.0.1:1", "", false},
 		{"the longest", "10.0.0.1:1", long, true},
 		{"too long", "10.0.0.1:1", long + "a", false},

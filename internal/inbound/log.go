@@ -57,8 +57,7 @@ const (
 	longestDevice = 256
 )
 
-// looksLikeToken finds a JWT, or a secret of that length, in a path to which
-// somebody has pasted one.
+// looksLikeToken finds a JWT, or a secret of that length, that was pasted into a path.
 var looksLikeToken = regexp.MustCompile(`eyJ[A-Za-z0-9_.%-]*|[A-Za-z0-9_-]{43,}`)
 
 func safePath(path string) string {

@@ -15,9 +15,9 @@ import (
 )
 
 // A request that waits costs a server of package net/http two goroutines and two
-// buffers, some thirty kilobytes. Ten thousand followers wait all day. So their
-// connections are taken away from the server while they wait, and given back for
-// the next request: then one that waits is a socket and a few hundred bytes.
+// buffers, some thirty kilobytes. Ten thousand followers wait all day. So Parking
+// takes their connections from the server while they wait, and gives them back for
+// the next request: a pending poll then costs a socket and a few hundred bytes.
 
 // Parking holds connections whose requests wait. It is also the listener by which
 // the server gets them back: let it serve that too. Close ends it.
@@ -34,7 +34,7 @@ type Parking struct {
 
 	mu    sync.Mutex
 	held  map[*Parked]struct{}
-	empty chan struct{} // not nil while somebody waits for held to be empty
+	empty chan struct{} // not nil while a caller waits for held to be empty
 }
 
 // NewParking returns a parking of the server that listens at address.
@@ -78,7 +78,7 @@ func (p *Parking) Drain(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for parked := range p.held {
-		_ = parked.conn.Close() // whoever answers it fails
+		_ = parked.conn.Close() // answering it then fails
 	}
 }
 
@@ -124,8 +124,8 @@ func (p *Parking) Park(w http.ResponseWriter, r *http.Request) *Parked {
 	about := Of(r)
 	about.parked = true
 	r.Body = http.NoBody // what stands around it holds on to the server's buffers
-	// Whoever has sent the next request already gets no answer to it: it stands in
-	// a buffer that nobody would read again. Clients send it once more.
+	// A client that has already sent the next request gets no answer to it: the
+	// request is in a buffer that is not read again. Clients send it once more.
 	parked := &Parked{parking: p, request: r, about: about, header: header, conn: conn, ends: buffered.Reader.Buffered() > 0}
 	p.enter(parked)
 	return parked
@@ -142,7 +142,7 @@ func (p *Parked) Answer(within time.Duration, handle http.HandlerFunc) {
 	out := &answer{header: p.header, now: p.parking.now, ends: p.ends}
 	select {
 	case <-p.parking.closed:
-		out.ends = true // nobody will read the next request
+		out.ends = true // the next request will not be read
 	default:
 	}
 	out.w, _ = writers.Get().(*bufio.Writer)

@@ -59,7 +59,7 @@ func openGarage(t *testing.T, begin func(*httptest.Server)) *garage {
 		_ = g.parking.Close() // it never fails
 		g.server.Close()
 		if err := <-served; err == nil {
-			t.Error("the parking is served no more, and nobody says why")
+			t.Error("the parking is served no more, and no error says why")
 		}
 	})
 	return g
@@ -238,7 +238,7 @@ func TestParkedConnectionEnds(t *testing.T) {
 	}
 }
 
-// Whoever reads nothing costs the others no more than the time given.
+// A client that reads nothing delays the others by no more than the time given.
 func TestParkedAndStuck(t *testing.T) {
 	g := openGarage(t, (*httptest.Server).Start)
 	conn, _ := g.dial()
@@ -264,8 +264,8 @@ func TestParkedAndStuck(t *testing.T) {
 	}
 }
 
-// Whoever has gone is noticed without being answered; who waits is not gone, nor
-// who has sent more already.
+// A client that has hung up is noticed without being answered. A client that waits,
+// or has sent more already, does not count as gone.
 func TestParkedAndGone(t *testing.T) {
 	for name, begin := range map[string]func(*httptest.Server){"plain": (*httptest.Server).Start, "encrypted": (*httptest.Server).StartTLS} {
 		t.Run(name, func(t *testing.T) {
@@ -347,7 +347,7 @@ func TestParkingDrains(t *testing.T) {
 	}
 }
 
-// When the server ends, what is parked is answered, and then closed.
+// When the server ends, parked requests are answered, and then closed.
 func TestParkingCloses(t *testing.T) {
 	g := openGarage(t, (*httptest.Server).Start)
 	conn, in := g.dial()

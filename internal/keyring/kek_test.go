@@ -133,7 +133,7 @@ func TestOpenRefusesAnotherKEK(t *testing.T) {
 	n := w.installed()
 	other := bytes.Repeat([]byte{1}, 32)
 	_, err := keyring.Open(t.Context(), keyring.Config{Store: n.store, KEK: other})
-	is(t, "another key", err, keyring.ErrWrongKEK, "the one that was used before")
+	is(t, "another key", err, keyring.ErrWrongKEK, "the previous key-encryption key")
 	for _, k := range []([]byte){nil, kek[:31], append(bytes.Clone(kek), 0)} {
 		_, err := keyring.Open(t.Context(), keyring.Config{Store: n.store, KEK: k})
 		is(t, "a key of another size", err, keyring.ErrInvalidKEK)
@@ -147,7 +147,7 @@ func TestOpenRefusesAnotherKEK(t *testing.T) {
 	}
 }
 
-// Somebody who can write to the database moves what is sealed, or changes it.
+// An attacker who can write to the database moves sealed keys, or changes them.
 func TestOpenRefusesWhatWasTamperedWith(t *testing.T) {
 	for what, tt := range map[string]struct {
 		change func(active, next *store.Key)

@@ -2,9 +2,9 @@
 // sealed at rest.
 //
 // A key is published before it signs (next), signs (active), still verifies
-// (retiring) and is trusted by nobody (retired). There is always one key that
-// signs and one that stands by, so that a rotation, also one in an emergency,
-// has a key that every validator knows.
+// (retiring), and is no longer trusted (retired). There is always one active and
+// one standby key, so that every rotation, also in an emergency, has a key that
+// every validator knows.
 package keyring
 
 import (
@@ -138,8 +138,8 @@ func (r *Ring) Signing(context.Context) (*token.SigningKey, error) {
 	return nil, ErrNoKey
 }
 
-// List returns all keys, the oldest first, without what is sealed in them. The
-// caller must administer the system.
+// List returns all keys, the oldest first, without their sealed parts. The caller
+// must administer the system.
 func (r *Ring) List(ctx context.Context, c authz.Caller) ([]store.Key, error) {
 	if err := c.MayAdminister(); err != nil {
 		return nil, err
@@ -184,8 +184,8 @@ func (r *Ring) lead(ctx context.Context, reader store.NodeReader) (time.Duration
 }
 
 // Trusted returns the keys that tokens are verified with: next, active and
-// retiring. It is all or nothing. A state that it does not know is an error: it may
-// be one that ends trust.
+// retiring. It is all or nothing. An unknown state is an error, because it may mean
+// that trust has ended.
 func Trusted(rows []store.Key) ([]*token.Key, error) {
 	var documents []string
 	for _, row := range rows {

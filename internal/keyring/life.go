@@ -20,8 +20,9 @@ import (
 )
 
 // overlap is for how long a retiring key is trusted beyond the longest session that
-// it can have signed: for clocks that are badly off, since what is retired stays
-// retired for all. It costs nothing, for a token that old is refused by its dates.
+// it can have signed. It allows for clocks that are badly off, since a retired key
+// stays retired everywhere. It costs nothing, because a token that old is refused
+// by its dates.
 const overlap = 24 * time.Hour
 
 // system is the caller of automatic actions.
@@ -47,8 +48,7 @@ func named(kid string, private crypto.Signer) (*token.SigningKey, error) {
 	return token.NewSigningKey(kid, private)
 }
 
-// change is one transaction on the keys: all of them as they are, and what is
-// written.
+// change is one transaction on the keys: all of them as read, and the writes.
 type change struct {
 	ctx   context.Context
 	ring  *Ring
@@ -113,7 +113,7 @@ func (c *change) write(k store.Key) error {
 	return nil
 }
 
-// shown returns a key as the transaction leaves it, without what is sealed.
+// shown returns a key as the transaction leaves it, without its sealed part.
 func (c *change) shown(kid string) (store.Key, error) {
 	k, err := find(c.rows, kid)
 	k.Sealed = ""
@@ -192,8 +192,8 @@ func (c *change) activate(k store.Key, action, reason string) error {
 	return c.put(k, action, reason)
 }
 
-// Init makes the first keys: one that signs at once, since nobody can hold a
-// token of another, and one that stands by. It does nothing where there are keys.
+// Init makes the first keys: one that is active at once, since no token of another
+// key exists, and a standby key. It does nothing where there are keys.
 func (r *Ring) Init(ctx context.Context, caller authz.Caller) error {
 	rows, err := r.store.Keys(ctx)
 	if err != nil {
@@ -214,10 +214,10 @@ func (r *Ring) Init(ctx context.Context, caller authz.Caller) error {
 	return err
 }
 
-// Rotate lets a next key sign: kid, or with "" the one that has waited longest.
-// One that has not been published long enough is scheduled, and signs from the
-// instant returned; otherwise that is now. The key that signs so far then still
-// verifies what it signed.
+// Rotate makes a next key active: kid, or with "" the oldest. A key that has not
+// been published long enough is scheduled, and signs from the instant returned;
+// otherwise that is now. The previous key then still verifies the tokens that it
+// signed.
 func (r *Ring) Rotate(ctx context.Context, caller authz.Caller, kid, reason string) (store.Key, time.Time, error) {
 	var chosen store.Key
 	var from time.Time
@@ -266,7 +266,8 @@ func (c *change) choose(kid string) (store.Key, error) {
 // Import adds a private key (PEM, PKCS #8) as a next key: it verifies at once, and
 // signs when it is rotated to. kid "" means its thumbprint. An ID that is or was in
 // use is refused, since it would stand for two keys; so is the same key under
-// another ID, lest one that was retired because it leaked come back by that name.
+// another ID, so that a key which was retired because it leaked cannot come back
+// under a new name.
 func (r *Ring) Import(ctx context.Context, caller authz.Caller, kid string, pem []byte) (store.Key, error) {
 	private, err := parsePEM(pem)
 	if err != nil {
@@ -308,9 +309,9 @@ func sameKey(row store.Key, key *token.SigningKey) bool {
 	return err == nil && k.Equal(&key.Key)
 }
 
-// Retire is for emergencies: from its epoch on nobody trusts the key, and every
-// token that it signed is over. If it was the key that signs, the one that stands
-// by takes over, at once if every validator knows it, else as soon as they do.
+// Retire is for emergencies: from its epoch on no validator trusts the key, and
+// every token that it signed is over. If it was the active key, the standby key
+// takes over, at once if every validator knows it, else as soon as they do.
 func (r *Ring) Retire(ctx context.Context, caller authz.Caller, kid, reason string) (revocation.Epoch, error) {
 	return r.update(ctx, caller, func(c *change) error {
 		k, err := find(c.rows, kid)

@@ -135,7 +135,7 @@ func TestRotate(t *testing.T) {
 			t.Errorf("retiring: %+v", retiring)
 		}
 		if retiring.Sealed != "" {
-			t.Error("the private key of one that signs no more is still there")
+			t.Error("the private key of a key that no longer signs is still there")
 		}
 		if left := time.UnixMicro(retiring.RetireAt).Sub(w.now()); left < longest+lead+token.Leeway || left > longest+48*time.Hour {
 			t.Errorf("it verifies for another %v", left)
@@ -208,7 +208,7 @@ func TestLeadOfAYoungProcess(t *testing.T) {
 	}
 	first.maintain() // which has seen it for long enough
 	if first.signing() != next {
-		t.Error("what is scheduled is not done by those who know")
+		t.Error("the scheduled rotation is not done by those who know")
 	}
 
 	standby := first.the(store.KeyNext).ID
@@ -221,7 +221,7 @@ func TestLeadOfAYoungProcess(t *testing.T) {
 	}
 }
 
-// A node with a longer lease makes everybody wait for it.
+// A node with a longer lease makes all nodes wait longer.
 func TestLeadOfOtherNodes(t *testing.T) {
 	w := sqlite(t)
 	n := w.installed()
@@ -260,7 +260,7 @@ func TestRotateTo(t *testing.T) {
 	}
 }
 
-// Asking again for what is scheduled does not put it off.
+// Asking again for a scheduled rotation does not delay it.
 func TestRotateTwice(t *testing.T) {
 	w := sqlite(t)
 	n := w.installed()
@@ -337,7 +337,7 @@ func TestRetireActive(t *testing.T) {
 		if n.trusts(bad) || n.the(store.KeyRetired).Sealed != "" {
 			t.Error("the key that leaked is still trusted, or still there")
 		}
-		if n.signing() != next { // at once: everybody knows it
+		if n.signing() != next { // at once: every validator knows it
 			t.Errorf("%q signs", n.signing())
 		}
 		n.the(store.KeyNext)
@@ -354,8 +354,8 @@ func TestRetireActive(t *testing.T) {
 	})
 }
 
-// Nobody knows the one that stands by yet: better to sign nothing than something
-// that is refused.
+// No validator knows the standby key yet: signing nothing is better than signing
+// tokens that are refused.
 func TestRetireActiveTooEarly(t *testing.T) {
 	w := sqlite(t)
 	n := w.installed()
@@ -416,7 +416,7 @@ func TestRetireNextAndRetiring(t *testing.T) {
 	}
 }
 
-// All nodes do what is due at the same instant: it is done once.
+// All nodes carry out a due change at the same instant: it is done once.
 func TestMaintainAtOnce(t *testing.T) {
 	engines(t, func(t *testing.T, w *world) {
 		nodes := []*node{w.installed(), w.node(), w.node()}
@@ -467,7 +467,7 @@ func TestRotateAtOnce(t *testing.T) {
 		for range nodes {
 			noErr(t, <-errs)
 		}
-		// One was made active; the other found a key that nobody knows, and scheduled it.
+		// One was made active; the other found an unpublished key, and scheduled it.
 		active := nodes[0].the(store.KeyActive).ID
 		nodes[0].the(store.KeyRetiring)
 		next := nodes[0].the(store.KeyNext).ID
@@ -478,7 +478,7 @@ func TestRotateAtOnce(t *testing.T) {
 		w.pass(lead)
 		nodes[1].maintain()
 		if got := nodes[1].the(store.KeyActive).ID; got != next || got == active {
-			t.Errorf("%s is active, want the one that was scheduled, %s", got, next)
+			t.Errorf("%s is active, want the scheduled one, %s", got, next)
 		}
 	})
 }
@@ -535,7 +535,7 @@ func TestTrustedIsAllOrNothing(t *testing.T) {
 	is(t, "a shared secret", err, jwks.ErrInvalid)
 }
 
-// Neither a log, nor the audit, nor the list, nor what is stored in clear holds
+// Neither a log, nor the audit, nor the list, nor the unsealed columns hold
 // anything of a private key.
 func TestNothingOfAPrivateKeyIsShown(t *testing.T) {
 	w := sqlite(t)
@@ -568,14 +568,14 @@ func TestNothingOfAPrivateKeyIsShown(t *testing.T) {
 		if k.Sealed != "" {
 			sealed++
 			if strings.Contains(text, k.Sealed) {
-				t.Errorf("what is sealed of %s is shown", k.ID)
+				t.Errorf("the sealed part of %s is shown", k.ID)
 			}
 		}
 		if strings.Contains(k.PublicJWK, `"d"`) {
 			t.Errorf("%s is published with its private part", k.ID)
 		}
 	}
-	if sealed != 3 { // the active one, the one that stands by, the imported one
+	if sealed != 3 { // active, standby and imported
 		t.Errorf("%d keys are sealed, want 3", sealed)
 	}
 }

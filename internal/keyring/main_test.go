@@ -207,7 +207,7 @@ func noErr(t testing.TB, err error) {
 func is(t testing.TB, what string, err, want error, says ...string) {
 	t.Helper()
 	if !errors.Is(err, want) {
-		t.Fatalf("%s: error %v, want one that wraps %q", what, err, want)
+		t.Fatalf("%s: error %v, want an error that wraps %q", what, err, want)
 	}
 	for _, text := range says {
 		if !strings.Contains(err.Error(), text) {

@@ -10,8 +10,8 @@ import (
 	"example.com/curfew/token"
 )
 
-// parsePEM reads one private key in PKCS #8. What is refused is told with how to
-// convert it; nothing of the key is quoted.
+// parsePEM reads one private key in PKCS #8. Its errors say how to convert a
+// refused key; they quote nothing of the key.
 func parsePEM(data []byte) (crypto.Signer, error) {
 	block, _ := pem.Decode(data)
 	if block == nil {

@@ -163,6 +163,6 @@ func TestImportOfWhatIsHere(t *testing.T) {
 
 	_, err = n.Retire(t.Context(), caller, made.ID, "it leaked")
 	noErr(t, err)
-	try("one that leaked, by its ID", "first", private, store.KeyRetired)
-	try("one that leaked, by another ID", "third", private, store.KeyRetired)
+	try("a leaked one, by its ID", "first", private, store.KeyRetired)
+	try("a leaked one, by another ID", "third", private, store.KeyRetired)
 }

@@ -56,8 +56,8 @@ func LoadOrCreateKEK(path string) ([]byte, error) {
 }
 
 func loadKEK(path string) ([]byte, error) {
-	// What is no regular file could wait for a writer or never end: looked at
-	// before it is opened, and again what was opened.
+	// A file that is not regular could wait for a writer or never end. So its type
+	// is checked before it is opened, and again afterwards.
 	if info, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("read the key-encryption key: %w", err)
 	} else if !info.Mode().IsRegular() {
@@ -86,7 +86,7 @@ func loadKEK(path string) ([]byte, error) {
 	return key, nil
 }
 
-// createKEK makes the file whole or not at all: whoever finds it, finds a key.
+// createKEK makes the file whole or not at all: a reader that finds it, finds a key.
 func createKEK(path string) error {
 	var key [kekSize]byte
 	rand.Read(key[:])                                                         // never fails
@@ -139,8 +139,8 @@ func (r *Ring) seal(k *token.SigningKey) (string, error) {
 	return sealVersion + base64.RawStdEncoding.EncodeToString(sealed), nil
 }
 
-// unseal opens the private key of a row, and checks that it belongs to the public
-// one that is published.
+// unseal opens the private key of a row, and checks that it belongs to the
+// published public key.
 func (r *Ring) unseal(row store.Key) (*token.SigningKey, error) {
 	text, ok := strings.CutPrefix(row.Sealed, sealVersion)
 	sealed, err := base64.RawStdEncoding.DecodeString(text)
@@ -150,7 +150,7 @@ func (r *Ring) unseal(row store.Key) (*token.SigningKey, error) {
 	nonce, sealed := sealed[:chacha20poly1305.NonceSizeX], sealed[chacha20poly1305.NonceSizeX:]
 	der, err := r.aead().Open(nil, nonce, sealed, bound(row.ID, row.Algorithm))
 	if err != nil {
-		return nil, fmt.Errorf("%w (key %s); set the one that was used before", ErrWrongKEK, row.ID)
+		return nil, fmt.Errorf("%w (key %s); set the previous key-encryption key", ErrWrongKEK, row.ID)
 	}
 	private, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
