@@ -122,8 +122,8 @@ func family(pid int) (time.Duration, error) {
 	return sum, nil
 }
 
-// spent is the processor time, in µs for each operation, of all that take part in
-// what is measured.
+// spent is the processor time, in µs for each operation, of all processes that take
+// part in a measurement.
 type spent struct {
 	names   []string
 	clocks  []func() (time.Duration, error)

@@ -10,7 +10,7 @@ import (
 // caller is the testing.TB that package pgtest asks for: this program is no test,
 // but wants the same server, which ends with the process whatever happens.
 type caller struct {
-	testing.TB // nil: what is not below is not called
+	testing.TB // nil: only the methods below are called
 	failure    error
 	cleanups   []func()
 }

@@ -171,7 +171,7 @@ func (n *node) search(rounds int) (search, validation measure.Series, err error)
 			return search, validation, err
 		}
 		if len(found.Users) == 0 {
-			return search, validation, fmt.Errorf("%s finds nobody", path)
+			return search, validation, fmt.Errorf("%s finds no user", path)
 		}
 		if err := clock(&validation, "/v1/verify", nil); err != nil {
 			return search, validation, err

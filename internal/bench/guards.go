@@ -52,7 +52,7 @@ func startChild(args ...string) (*child, error) {
 	return c, nil
 }
 
-// startSilent starts one that says nothing before there is something to say.
+// startSilent starts a child that prints nothing before its first result.
 func startSilent(args ...string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -131,7 +131,7 @@ func guardChild(args []string) error {
 	if guard != nil {
 		handler = guard.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if guard.User(r) == "" {
-				http.Error(w, "a guard that knows nobody", http.StatusInternalServerError)
+				http.Error(w, "a guard without users", http.StatusInternalServerError)
 				return
 			}
 			answer(w, r)
@@ -140,9 +140,9 @@ func guardChild(args []string) error {
 	return serveChild(new(http.Server), handler, h)
 }
 
-// likeHandler decides nothing, and is otherwise like Curfew: a server that a
-// stranger may talk to has limits on time, and forward auth has headers to answer
-// with. What it is slower by than the bare one nobody can save.
+// likeHandler decides nothing, and is otherwise like Curfew: a server on a network
+// has limits on time, and forward auth answers with headers. Its distance from the
+// bare handler cannot be saved.
 const likeHandler = "the same with limits on time and the answer's headers"
 
 func likeChild([]string) error {

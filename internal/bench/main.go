@@ -111,7 +111,7 @@ func run() (err error) {
 	return b.publish(*out)
 }
 
-// say tells what is being done, with the time since the start.
+// say prints the current step, with the time since the start.
 func (b *bench) say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%6.1fs  %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
 }

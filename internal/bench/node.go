@@ -50,7 +50,7 @@ func (b *bench) binary() (string, error) {
 }
 
 // startNode starts a server on a database (a postgres:// URL or sqlite:PATH) and
-// waits for its first good answer. Nodes of one database share what is stored.
+// waits for its first good answer. Nodes of one database share its state.
 func (b *bench) startNode(database string, flags ...string) (*node, error) {
 	path, err := b.binary()
 	if err != nil {

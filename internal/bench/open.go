@@ -119,7 +119,7 @@ func (b *bench) openConnections() (err error) {
 		}
 	}
 	b.report.table("Open connections", "Times in ms from the answer that says effective everywhere until the client has seen the end of its stream. "+
-		"The handlers' contexts have ended before that answer; what is measured is how long the streams take to close. "+
+		"The handlers' contexts have ended before that answer; the figures are how long the streams take to close. "+
 		"Streams are server-sent events, WebSockets and gRPC streams in equal parts, two for each user, at services on two followers of two PostgreSQL nodes; their clients are in the same process.",
 		[]string{"open streams", "revoked", "streams ended", "median", "p99", "longest"}, rows...)
 	chart := plot.Chart{Title: "From effective everywhere to the end of the streams", X: "open streams", Y: "ms"}

@@ -18,7 +18,7 @@ func (b *bench) queries(n *node, requests [][]byte) error {
 	window := time.Duration(b.of(3, 2)) * time.Second
 	b.say("  counting statements, %v idle and %v of load", window, window)
 	during := func(f func() error) (int, error) {
-		time.Sleep(200 * time.Millisecond) // what is under way
+		time.Sleep(200 * time.Millisecond) // for queries under way
 		before, err := b.statements()
 		if err != nil {
 			return 0, err

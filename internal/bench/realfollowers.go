@@ -36,7 +36,7 @@ type started struct {
 	Heap    int64 // bytes that it took
 }
 
-// startChildFollower opens one follower as a program of somebody else's would.
+// startChildFollower opens one follower, as a user's program would.
 func startChildFollower(args []string) error {
 	before := heap()
 	began := time.Now()
@@ -97,7 +97,7 @@ func refuseChild(args []string) error {
 		raw := strings.TrimSpace(in.Text())
 		for _, v := range validators {
 			if _, err := v.Validate(context.Background(), raw); err != nil {
-				return fmt.Errorf("a token that nobody revoked yet: %w", err)
+				return fmt.Errorf("a token that is not revoked yet: %w", err)
 			}
 		}
 		if err := say.Encode(moved{At: time.Now().UnixNano()}); err != nil {

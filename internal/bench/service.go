@@ -13,8 +13,9 @@ import (
 	"example.com/curfew/internal/store/sqlstore"
 )
 
-// service is a node without a server in front of it: what a revocation takes once
-// a request has been read and somebody has been found to have the right.
+// service is a node without a server in front of it: it shows the cost of a
+// revocation after the request has been read and the caller's permission was
+// checked.
 type service struct {
 	store    store.Store
 	node     *feed.Node

@@ -212,7 +212,7 @@ func (b *bench) seen(loads []*load) error {
 // allocations returns how many objects a call allocates on average.
 func allocations(n int, f func() error) (float64, error) {
 	var before, after runtime.MemStats
-	processors := runtime.GOMAXPROCS(1) // nobody else's
+	processors := runtime.GOMAXPROCS(1) // for this measurement alone
 	defer runtime.GOMAXPROCS(processors)
 	if err := f(); err != nil {
 		return 0, err
@@ -335,8 +335,8 @@ func revokeSteadily(b *bench, c *peers.Curfew, held, rate int, stop <-chan struc
 }
 
 // unseen compares the whole check of a new token with its signature's alone. In
-// each round all get the same tokens, which nobody has seen before; Curfew's
-// validator remembers ten thousand others.
+// each round all get the same tokens, which are new to them; Curfew's validator
+// remembers ten thousand others.
 func (b *bench) unseen(warm *load) error {
 	n := max(100, int(b.slice/(80*time.Microsecond)))
 	rounds := 2 * b.rounds

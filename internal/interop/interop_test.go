@@ -19,7 +19,7 @@ func TestNginx(t *testing.T) {
 	s.try(front, true)
 }
 
-// nginx starts an nginx with what is given in its http block.
+// nginx starts an nginx with the given http block.
 func (s *server) nginx(http string) {
 	s.t.Helper()
 	file := filepath.Join(s.dir, "main.conf")

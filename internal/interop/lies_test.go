@@ -183,8 +183,8 @@ func TestForwardedLies(t *testing.T) {
 				}
 				send(http.MethodDelete, "/v1/session", "", "Authorization", "Bearer "+issued.Token)
 			}
-			// Nobody is sent to where the client says that it came from, unless
-			// people may be sent there.
+			// Users are not sent to the address that the client claims, unless it
+			// is allowed.
 			for _, host := range []string{"evil.test", "app.test@evil.test", "evil.test, app.test", "app.test.evil.test", "evil.test/app.test", "evil.test#app.test"} {
 				resp, _ := send(http.MethodGet, "/v1/verify?sign_in=1", "", "Accept", "text/html",
 					"X-Forwarded-Host", host, "X-Forwarded-Proto", "https", "X-Forwarded-Uri", "/", "X-Forwarded-Method", "GET")

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// program is what somebody writes who protects a service with the public packages
+// program is written as by a user who protects a service with the public packages
 // and tests it with tokentest.
 const program = `package main
 

@@ -122,15 +122,15 @@ func attack(addr, text string) string {
 	}
 }
 
-// A request that is smuggled past a proxy is answered to nobody and costs nobody
-// their answer: whatever Curfew answers, the proxy has made, and people whose
-// requests go through the same connections get what is theirs.
+// A request that is smuggled past a proxy gets no answer and takes no answer from
+// others: Curfew answers only requests that the proxy made, and users whose
+// requests share the connections get their own answers.
 func TestSmuggling(t *testing.T) {
 	for name, proxy := range proxies {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, "--trusted-proxies", "127.0.0.1/32", "--log-format", "json", "--log-level", "debug")
 			door, service := freeAddress(t), freeAddress(t)
-			saw := new(printed) // by the service, of what is hidden
+			saw := new(printed) // by the service, of the hidden request
 			back := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if strings.Contains(r.URL.Path, "hidden") {
 					fmt.Fprintf(saw, "%s for %q\n", r.URL.Path, r.Header["Remote-User"])
@@ -157,7 +157,7 @@ func TestSmuggling(t *testing.T) {
 			} {
 				for _, protocol := range []string{"HTTP/1.1\r\n", "HTTP/1.0\r\nConnection: keep-alive\r\n"} {
 					for _, end := range ambiguous {
-						for _, ending := range []string{"\r\n\r\n", "\r\nX: "} { // one that is whole, and one that swallows what comes next
+						for _, ending := range []string{"\r\n\r\n", "\r\nX: "} { // a whole request, and one that swallows the next
 							hidden := fmt.Sprintf("GET /v1/hidden-%d HTTP/1.1\r\nHost: %s", len(requests), at.addr) + ending
 							requests = append(requests, sent{at.addr, at.first + " " + protocol + "Host: " + at.addr + "\r\nContent-Type: application/json\r\n" + at.auth + fill(end, hidden)})
 						}
@@ -199,8 +199,9 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
-// people begins to ask, as alice and as bob, at both doors, again and again, and
-// returns what ends that. Whoever gets anything but their own answer fails the test.
+// people sends requests as alice and as bob, through both proxies, again and again,
+// and returns a function that stops it. Any answer but the user's own fails the
+// test.
 func (s *server) people(door, service string) (stop func()) {
 	t := s.t
 	t.Helper()

@@ -75,8 +75,8 @@ func (c *Client) Can(capability string) bool {
 	return c != nil && !c.Deleted && slices.Contains(c.Capabilities, capability)
 }
 
-// Session is what is kept of a session for people to look at and to count, and to
-// tell whether it carries its user's permissions. No validation reads it.
+// Session is the record of a session: for lists and counts, and to determine
+// whether it carries its user's permissions. No validation reads it.
 type Session struct {
 	ID         string
 	UserID     string
@@ -110,7 +110,7 @@ const (
 	KeyNext     = "next"     // published, not yet signing
 	KeyActive   = "active"   // signs
 	KeyRetiring = "retiring" // still verifies
-	KeyRetired  = "retired"  // trusted by nobody; the row stays
+	KeyRetired  = "retired"  // no longer trusted; the row stays
 )
 
 // Key is a signing key.
@@ -136,7 +136,7 @@ type Settings struct {
 	LongestMaximum int64
 }
 
-// Installation is what is decided on the first start and never changes.
+// Installation holds the values that are set on the first start and never change.
 type Installation struct {
 	Issuer   string
 	Audience []string

@@ -21,8 +21,8 @@ var (
 	ErrCorrupt     = errors.New("the database is damaged")
 	ErrLocked      = errors.New("the database is locked by another process")
 	// ErrDisk: the disk takes no writes, since it is full or fails; what it holds
-	// can be read all the same. Comes with ErrUnavailable, and from SQLite alone: a
-	// database of one server, where whoever writes meets the same disk.
+	// can be read all the same. Comes with ErrUnavailable, and from SQLite alone:
+	// it serves one server, whose writers all use the same disk.
 	ErrDisk = errors.New("the disk is not writable")
 )
 
@@ -87,15 +87,15 @@ type Writer interface {
 	// Its lock is held until the transaction ends, so order of epochs is order of
 	// commits. It also wakes the watchers of other processes on commit.
 	Advance(ctx context.Context, now time.Time) (revocation.Epoch, error)
-	// HoldClock holds the clock without advancing it: no other transaction
-	// advances it until this one ends, and what was committed with an epoch before
-	// is seen. Several transactions may hold it. In one that holds it Advance
-	// fails.
+	// HoldClock holds the clock without advancing it: no other transaction advances
+	// it until this one ends, and changes committed with an earlier epoch are seen.
+	// Several transactions may hold it. Advance fails in a transaction that holds
+	// it.
 	HoldClock(ctx context.Context) error
 	// PutRevocations raises the revoked-before of scopes; a lower epoch changes nothing.
 	PutRevocations(ctx context.Context, revocations ...revocation.Revocation) error
-	// Prune removes what can matter to nobody: revocations of users and sessions
-	// at or below upTo (the caller raises everyone to upTo in the same
+	// Prune removes rows that can no longer affect a decision: revocations of users
+	// and sessions at or below upTo (the caller raises everyone to upTo in the same
 	// transaction), session rows that ended or expired before sessions, audit
 	// entries before audit (both µs), failed sign-ins after a day, streaks of them
 	// after 30 days without one, and nodes that have not moved since an earlier
@@ -172,7 +172,7 @@ type UserWriter interface {
 	// EndStreak ends the streaks under the keys: a sign-in was successful.
 	EndStreak(ctx context.Context, keys ...string) error
 	// LockUser reads a user and holds its row until the transaction ends, so that
-	// what is decided from it still holds at the commit.
+	// decisions based on it still hold at the commit.
 	LockUser(ctx context.Context, id string) (User, error)
 }
 
@@ -193,9 +193,9 @@ type SessionReader interface {
 	// SessionsNamed returns the rows with the ids given (up to 10 000), in no order;
 	// those that do not exist are left out.
 	SessionsNamed(ctx context.Context, ids []string) ([]Session, error)
-	// LiveSessions returns a user's live sessions, the one that began last first.
-	// A session is live by the rules of token.Validator: time, floors, revocations
-	// and the state of its key; and it has not ended.
+	// LiveSessions returns a user's live sessions, the newest first. A session is
+	// live by the rules of token.Validator: time, floors, revocations and the state
+	// of its key; and it has not ended.
 	LiveSessions(ctx context.Context, user string, live Live) ([]Session, error)
 	// SurplusSessions returns the live sessions of a user that are older than the
 	// keep newest, at most limit of them.

@@ -84,7 +84,7 @@ func (c *Cluster) State(at *Process, what, user string) (items []string, err err
 		}
 		return items, nil
 	}
-	return nil, fmt.Errorf("nobody has %q", what)
+	return nil, fmt.Errorf("no user has %q", what)
 }
 
 // all reads a list to its end.

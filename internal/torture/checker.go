@@ -31,14 +31,13 @@ const prompt = 400 * time.Millisecond
 //	I1  Once a revocation is acknowledged, the node that acknowledged it refuses
 //	    what it ended; every other validator does so after the bound that the
 //	    receipt names, and at once if the receipt says "everywhere".
-//	I2  A session that was not revoked is refused by nobody; and is answered with
-//	    503 only while something is broken.
+//	I2  A session that was not revoked is never refused; and is answered with 503 only while something is broken.
 //	I3  What a validator has once refused as ended it never accepts again, and the
 //	    revoked-before that it shows never goes down.
 //	I4  No refresh that was asked for after an acknowledged revocation succeeds.
 //	I5  A revocation of unknown outcome has happened everywhere or nowhere.
 //	I6  When everything has healed all validators agree, and with the history; so do
-//	    audit, users, live sessions and settings, wherever one looks.
+//	    audit, users, live sessions and settings, at every node.
 //	I7  As a rule, and while nothing is broken, a revocation is everywhere promptly.
 func Check(history []Event) []Violation {
 	c := newChecker(history)
@@ -195,7 +194,7 @@ func (c *checker) check(e Event) {
 				return
 			}
 		}
-		c.fail("I2", "%s refused session %s, which nobody had revoked", e.Node, e.Session)
+		c.fail("I2", "%s refused session %s, which was not revoked", e.Node, e.Session)
 	case Unavailable, Unknown:
 		if !c.broken(e.Invoked, e.Returned) {
 			c.fail("I2", "%s answered %s while nothing was broken (%s)", e.Node, e.Outcome, e.Reason)
@@ -230,7 +229,7 @@ func (c *checker) never() {
 	}
 }
 
-// shown is the other half of I3, and I1 of what is shown: the node that
+// shown is the other half of I3, and I1 for the values shown: the node that
 // acknowledged a revocation shows it, or a later one.
 func (c *checker) shown() {
 	type place struct{ node, of string }

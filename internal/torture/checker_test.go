@@ -7,8 +7,8 @@ import (
 
 const ms = int64(time.Millisecond)
 
-// Histories that keep every promise, and for each rule one that breaks it: the
-// checker says so, and says nothing else.
+// Histories that keep every promise, and for each rule a history that breaks it:
+// the checker reports that violation, and no other.
 func TestChecker(t *testing.T) {
 	begin := Event{Op: OpBegin, Node: "a", User: "u", Session: "s", Invoked: 1 * ms, Returned: 2 * ms, Outcome: OK}
 	revoke := Event{Op: OpRevoke, Node: "a", User: "u", Invoked: 10 * ms, Returned: 20 * ms, Outcome: OK, By: 3000 * ms}

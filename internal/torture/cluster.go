@@ -326,7 +326,7 @@ func (c *Cluster) Validate(ctx context.Context, i int, raw string) (Outcome, str
 	}
 }
 
-// Receipt is what is read of the answer to a revocation.
+// Receipt holds the members that are read from the answer to a revocation.
 type Receipt struct {
 	Epoch       int64
 	Enforcement struct {
@@ -338,8 +338,8 @@ type Receipt struct {
 	}
 }
 
-// Revoke revokes the sessions of a user, or one of them, and waits up to wait for
-// everybody to confirm.
+// Revoke revokes the sessions of a user, or one of them, and waits up to wait until
+// all have confirmed.
 func (c *Cluster) Revoke(at *Process, user, session string, wait time.Duration) (r Receipt, o Outcome, why string) {
 	var status int
 	var body []byte

@@ -59,7 +59,7 @@ func (d *day) revoke(scope revocation.Scope) {
 	d.cache.Apply(r)
 }
 
-// prune drops what can matter to nobody, as the store does.
+// prune drops entries that can no longer affect a decision, as the store does.
 func (d *day) prune(before time.Time) {
 	limit := revocation.Epoch(before.UnixMicro())
 	d.mu.Lock()
@@ -111,7 +111,7 @@ func TestDayLeavesMemoryFlat(t *testing.T) {
 		}
 		const every = 3 * time.Second
 		for n := range int(24 * time.Hour / every) {
-			if time.Duration(n)*every == 4*time.Hour { // what is bounded is full
+			if time.Duration(n)*every == 4*time.Hour { // the bounded structures are full
 				measure(0)
 			}
 			if n%1200 == 0 {

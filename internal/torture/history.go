@@ -1,6 +1,6 @@
-// Package torture starts real Curfew processes, breaks what is under and between
-// them, records all that was asked and answered, and checks the record against
-// what Curfew promises.
+// Package torture starts real Curfew processes, breaks databases and networks under
+// and between them, records all requests and answers, and checks the record against
+// Curfew's promises.
 //
 // The recorder (what happened) and the checker (what must not have) are apart: the
 // checker sees nothing but the history, and has tests of its own.
@@ -43,7 +43,7 @@ type Outcome string
 const (
 	OK          Outcome = "ok"          // begun, refreshed, valid, acknowledged
 	Refused     Outcome = "refused"     // 401, or what stands for it; Reason says why
-	Unavailable Outcome = "unavailable" // 503: nobody can tell
+	Unavailable Outcome = "unavailable" // 503: the state is unknown
 	Unknown     Outcome = "unknown"     // no answer: it may have happened or not
 )
 

@@ -153,7 +153,7 @@ func (p *Process) Log() string {
 	return text[max(0, len(text)-4000):]
 }
 
-// FreeAddress returns an address on this machine at which nobody listens.
+// FreeAddress returns an address on this machine that is not in use.
 func FreeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -42,7 +42,7 @@ func mannWhitney(a, b []time.Duration) float64 {
 	return (u - n*m/2) / math.Sqrt(n*m*(n+m+1)/12)
 }
 
-// The statistic finds what is there, and nothing where nothing is.
+// The statistic finds a difference that exists, and none where there is none.
 func TestMannWhitney(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	sample := func(shift time.Duration) (d []time.Duration) {

@@ -90,7 +90,7 @@ func metric(t *testing.T, addr, name string) (value float64) {
 }
 
 // Nodes and a follower whose clocks are up to 50 s apart: a session begun anywhere
-// is good everywhere at once, and one that was revoked anywhere is dead everywhere.
+// is good everywhere at once, and a session revoked anywhere is refused everywhere.
 func TestClocksApart(t *testing.T) {
 	c := onPostgres(t, must[string](t)(withClocks()))
 	a, b := newClock(t), newClock(t)
@@ -150,8 +150,8 @@ func TestClocksApart(t *testing.T) {
 	}
 }
 
-// Five minutes apart: who is behind refuses what is dated in the future, the log
-// and a metric say that a clock is off, and nothing dead comes back.
+// Five minutes apart: a node with a clock behind refuses tokens from the future,
+// the log and a metric say that a clock is off, and no ended session comes back.
 func TestClocksFarApart(t *testing.T) {
 	c := onPostgres(t, must[string](t)(withClocks()))
 	var nodes []*Process

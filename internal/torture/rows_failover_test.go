@@ -15,8 +15,9 @@ import (
 	"example.com/curfew/internal/store/pgtest"
 )
 
-// Twenty restarts of PostgreSQL under load, in turn with a farewell and without:
-// what was acknowledged holds, and whoever cannot be served is told to come back.
+// Twenty restarts of PostgreSQL under load, orderly and immediate in turn:
+// acknowledged changes hold, and clients that cannot be served are told to try
+// again.
 func TestRestartsUnderLoad(t *testing.T) {
 	b := setUpWith(t, must[string](t)(asShipped()), 20, Config{Nodes: 2, Followers: 2})
 	b.underLoad("PostgreSQL restarted 20 times", func() {
@@ -100,8 +101,8 @@ func bothOf(t *testing.T, a, b *pgtest.Server) string {
 	return address.String()
 }
 
-// underLoad breaks something while everybody is at work, waits until it works
-// again, and holds the history against what is promised.
+// underLoad breaks something under load, waits until it works again, and checks the
+// history against the promises.
 func (b *bench) underLoad(name string, breaking func()) {
 	b.t.Helper()
 	b.cluster.http.Timeout = await.Limit // an answer that is late is an answer
@@ -152,8 +153,7 @@ func (b *bench) works() {
 	}
 }
 
-// onlyUnavailable: whoever was not served was told that nobody can tell, and
-// nothing else.
+// onlyUnavailable: clients that were not served got 503, and no other error.
 func (b *bench) onlyUnavailable() {
 	b.t.Helper()
 	wrong, unavailable := map[string]int{}, 0

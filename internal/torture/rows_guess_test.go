@@ -14,17 +14,17 @@ import (
 	"example.com/curfew/internal/await"
 )
 
-// What a minute allows. What has failed is counted in the store, and what is under
-// way at each node by itself: at one instant each may let through what is left, so
-// that as many may be looked at as there are nodes, times these. Once the answers
-// are there, no more.
+// The limits of a minute. The store counts failed attempts, and each node counts
+// its attempts under way: at one instant each node may allow the rest, so that
+// these limits hold once for each node. Once the answers are there, they hold for
+// all nodes together.
 const (
 	triesAtAccount   = 10
 	triesFromAddress = 30
 	nodes            = 2
 )
 
-// guesses counts the tries of which somebody learnt whether the password was right.
+// guesses counts the tries whose answer said whether the password was right.
 type guesses struct {
 	t     *testing.T
 	c     *Cluster
@@ -81,9 +81,10 @@ func (g *guesses) noMore(what string, before int) {
 // minutes is how many have begun: a machine may be that slow.
 func (g *guesses) minutes() int { return 1 + int(time.Since(g.began)/time.Minute) }
 
-// Whoever guesses a password gets ten tries a minute, from however many addresses,
-// in whatever spelling of the name, at however many nodes, and a restart gives no
-// more. Whoever guesses many people's passwords from one address gets thirty.
+// An attacker who guesses one user's password gets ten tries a minute, from however
+// many addresses, in every spelling of the name, at however many nodes, and a
+// restart gives no more. An attacker who guesses many users' passwords from one
+// address gets thirty.
 func TestGuessing(t *testing.T) {
 	c := onPostgres(t, must[string](t)(asShipped()))
 	env := []string{"GOMAXPROCS=2"} // one password is hashed at a time

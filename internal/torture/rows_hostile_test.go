@@ -48,8 +48,8 @@ func (b repeated) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What strangers send that is too long, too deep or too slow is refused or cut off.
-// It costs the server no more than 50 MiB at any time, and nobody else an answer.
+// Requests that are too long, too deep or too slow are refused or cut off. They
+// cost the server no more than 50 MiB at any time, and no other client an answer.
 func TestHostileClientsCostLittle(t *testing.T) {
 	c := newCluster(t, must[string](t)(asShipped()), "")
 	node := c.node(t, nil)

@@ -115,7 +115,7 @@ func TestKilledWhileWriting(t *testing.T) {
 	for i := range users {
 		users[i] = &kept{fmt.Sprintf("killed%d", i), map[string]string{}}
 	}
-	timeouts := []int64{1200} // acknowledged, and after it one that may be in force
+	timeouts := []int64{1200} // acknowledged, and after it a value that may be in force
 	rotated := map[string]bool{}
 	counts := map[string]int{}
 	machine := watchMachine(t)

@@ -91,7 +91,7 @@ func (p *pair) watch(what string, raw func() string, may func(got string) bool) 
 					return
 				}
 				asked.Add(1)
-				time.Sleep(time.Millisecond) // paces the questions: what is tested needs a processor too
+				time.Sleep(time.Millisecond) // paces the requests: the server under test needs a processor too
 			}
 		})
 	}
@@ -181,8 +181,8 @@ func TestSettingsUnderLoad(t *testing.T) {
 	t.Logf("%d checks on the way", asked)
 }
 
-// Keys that are rotated under load cost nobody a session. A key that is retired in
-// an emergency is refused everywhere within the bound.
+// Rotating keys under load ends no session. A key that is retired in an emergency
+// is refused everywhere within the bound.
 func TestKeyRotationUnderLoad(t *testing.T) {
 	const lease = 6 * time.Second // short, since a key signs a lease after it was published
 	p := newPair(t, lease)
@@ -236,7 +236,7 @@ func TestKeyRotationUnderLoad(t *testing.T) {
 	t.Logf("refused everywhere after %v; the bound is %v", time.Since(retired), by.Sub(retired))
 	dead := p.watch("signed by the retired key", same(leaked), func(got string) bool { return got != "" })
 	p.everywhere("signed by another key", first, "")
-	var next string // the key after it must be known to everybody before it signs
+	var next string // the key after it must be known to all before it signs
 	if !await.Holds(await.Limit, func() bool {
 		var o Outcome
 		next, o, _ = p.Begin(p.Nodes[0], "alice")

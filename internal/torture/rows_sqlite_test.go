@@ -17,9 +17,9 @@ import (
 	"example.com/curfew/internal/await"
 )
 
-// What is wrong with a file of SQLite when a server starts: it says so in one line,
-// with what to do, changes nothing and makes no new database; a write-ahead log
-// that ends too soon costs the commit at its end, and nothing else.
+// Damaged SQLite files when a server starts: it reports the fault in one line, with
+// the remedy, changes nothing and makes no new database; a truncated write-ahead
+// log costs the commit at its end, and nothing else.
 func TestSQLiteTrouble(t *testing.T) {
 	binary := must[string](t)(asShipped())
 	sound := t.TempDir()

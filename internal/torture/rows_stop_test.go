@@ -15,9 +15,9 @@ import (
 	"example.com/curfew/token/follower"
 )
 
-// SIGTERM, with 50 followers waiting and 200 revocations and sign-ins on their
-// way: those that were acknowledged hold, the followers go to the other node and
-// never miss an answer, and the exit code is 0.
+// SIGTERM, with 50 followers waiting and 200 revocations and sign-ins on their way:
+// the acknowledged ones hold, the followers go to the other node and never miss an
+// answer, and the exit code is 0.
 //
 // The lease is the default: a follower that the machine does not run for that long is
 // not Curfew's fault. The node that ends is given minutes for what is under way,
@@ -68,7 +68,7 @@ func TestStoppedUnderLoad(t *testing.T) {
 	}
 
 	// Each goes on until it is acknowledged or the node is asked to stop: an answer
-	// of 503 on a busy machine is one that asks to come again.
+	// of 503 on a busy machine asks to try again.
 	revoked, begun := make([]bool, requests), make([]string, requests)
 	var acknowledged [2]atomic.Int32
 	stopping := make(chan struct{})

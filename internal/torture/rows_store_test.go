@@ -23,11 +23,11 @@ const (
 	faultBound = faultLease + time.Second // and the margin: no check invoked later rests on what was read before
 )
 
-// TestStoreFaults takes the store away from two nodes, one that has every
-// revocation in memory and one that has to ask for most. What is known goes on
-// being checked until the lease ends; nobody is told that a token is bad since the
-// store is; whoever wants something stored hears soon that it was not; and all of
-// it passes by itself, without anything that piled up.
+// TestStoreFaults takes the store away from two nodes: one has every revocation in
+// memory, the other must look most of them up. Known tokens are validated until the
+// lease ends; no token is refused as bad because the store is away; writes soon get
+// an error; and when the store is back everything recovers by itself, without a
+// backlog.
 func TestStoreFaults(t *testing.T) {
 	binary := must[string](t)(asShipped())
 	refuse := func(w *faultWorld) error {
@@ -107,7 +107,7 @@ type faultWorld struct {
 	follower *follower.Follower
 
 	good, dead, refreshed string
-	unseen                []string // tokens that were shown to nobody
+	unseen                []string // tokens that were never shown
 
 	machine      *Machine
 	began, ended time.Time   // of the fault
@@ -120,7 +120,7 @@ type faultWorld struct {
 	mu      sync.Mutex
 	checks  []faultCheck
 	wishes  []faultWish
-	victims map[string]string // by user: a token, for somebody to revoke
+	victims map[string]string // by user: a token to revoke
 }
 
 // faultCheck is what a validator said of a token.
@@ -131,7 +131,7 @@ type faultCheck struct {
 	said      string
 }
 
-// faultWish is what somebody wanted the store to keep.
+// faultWish is a change that a client asked the store to keep.
 type faultWish struct {
 	kind, user, token string
 	invoked           time.Time

@@ -58,7 +58,7 @@ func (w *faultWorld) checksWere(answers bool) {
 	}
 }
 
-// wishesWere: nobody was told that something was stored, or hardly, and all soon.
+// wishesWere: no write was acknowledged, or hardly any, and all were answered soon.
 func (w *faultWorld) wishesWere(answers bool) {
 	w.t.Helper()
 	statuses, slowest := map[string]int{}, map[string]time.Duration{}
@@ -162,7 +162,7 @@ func (w *faultWorld) usage() (most usage) {
 func (w *faultWorld) watch(lasts time.Duration, answers bool) (most usage) {
 	w.t.Helper()
 	for time.Since(w.began) < lasts {
-		time.Sleep(100 * time.Millisecond) // between two samples of what is open
+		time.Sleep(100 * time.Millisecond) // between two samples of the open connections
 		u := w.usage()
 		most = usage{max(most.files, u.files), max(most.goroutines, u.goroutines), max(most.connections, u.connections)}
 	}
@@ -186,8 +186,8 @@ func (w *faultWorld) nothingPiledUp(before, during usage) {
 		// A connection that was cut may be open in the proxy while the next is made.
 		cut    = pools
 		others = 10 // the tests' own questions for metrics and readiness, and timers
-		// A request has the goroutine of its connection, and one that notices when the
-		// client leaves.
+		// A request has the goroutine of its connection, and another that notices
+		// when the client leaves.
 		perClient = 2
 	)
 	var after usage

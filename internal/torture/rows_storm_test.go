@@ -20,7 +20,7 @@ import (
 	"example.com/curfew/internal/await"
 )
 
-// A storm is many requests at one moment, each on a connection of its own: nobody
+// A storm is many requests at one moment, each on a connection of its own: none
 // waits in a client's pool until the server has time.
 type storm struct {
 	addr     string
@@ -35,8 +35,8 @@ type storm struct {
 // turn, and not with a connection that asks nothing: that would be another attack.
 const opening = 128
 
-// blow sends all requests and returns the answers; the body of one that failed is
-// the error, with status 0.
+// blow sends all requests and returns the answers; if a request failed, the status
+// is 0 and the body is the error.
 func (s storm) blow(t *testing.T) []attempt {
 	t.Helper()
 	conns := make([]net.Conn, len(s.requests))
@@ -217,10 +217,11 @@ func gauge(t *testing.T, metrics, name string) int {
 	return 0
 }
 
-// 10 000 sign-ins at once, each on a connection of its own: so many passwords are
-// hashed at a time as may be, and so many wait; the rest is told at once to come
-// again, and nobody is cut off. Existing sessions go on, and there is a session for
-// every answer that says so, and no other.
+// 10 000 sign-ins at once, each on a connection of its own: the server hashes as
+// many passwords at a time as the limit allows, and lets as many wait as its queue
+// holds; it tells the rest at once to try again, and cuts off no connection.
+// Existing sessions go on, and there is a session for every successful answer, and
+// no other.
 //
 // What "at once" means depends on the machine. The same storm hits a server that does
 // nothing, before and after: a refusal of Curfew's may take a small multiple of what

@@ -37,7 +37,7 @@ func TestDiskFails(t *testing.T) {
 		"it cannot be synced (EIO)":    {"fsync,fdatasync:error=EIO", all, (*diskWorld).goesOnWithout},
 		"it cannot be synced (ENOSPC)": {"fsync,fdatasync:error=ENOSPC", all, (*diskWorld).goesOnWithout},
 		"now and then it fails (EIO)":  {"pwrite64,fsync,fdatasync:error=EIO:when=9+150", all, (*diskWorld).goesOnSomehow},
-		// The write-ahead log takes what is written, and cannot be moved into the file.
+		// The write-ahead log takes all writes, and cannot be moved into the file.
 		"only the log can be written (EIO)": {"pwrite64,fsync,fdatasync:error=EIO", all[:1], (*diskWorld).goesOnAsEver},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -150,13 +150,13 @@ func (w *diskWorld) fail(inject string, files []string) (mend func()) {
 	return mend
 }
 
-// calls returns the names of what is injected into.
+// calls returns the names of the system calls that get errors injected.
 func calls(inject string) string {
 	names, _, _ := strings.Cut(inject, ":")
 	return names
 }
 
-// traced reports whether somebody traces every thread of the node.
+// traced reports whether every thread of the node is traced.
 func (w *diskWorld) traced() bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", w.node.pid())) // the pattern is well formed
 	for _, name := range threads {
@@ -273,7 +273,7 @@ func (w *diskWorld) work() (refused int) {
 					w.dead = append(w.dead, raw)
 				case raw == "":
 					refused++
-				case i%3 != 0: // else nobody knows
+				case i%3 != 0: // else the outcome is unknown
 					w.good = append(w.good, raw)
 				}
 				mu.Unlock()
@@ -296,7 +296,7 @@ func (w *diskWorld) checks(when string) {
 	}
 }
 
-// heals: what is wanted is stored again, and what was refused has not happened.
+// heals: changes are stored again, and refused changes have not happened.
 func (w *diskWorld) heals() {
 	w.t.Helper()
 	var raw string

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Load is the traffic of a run: people who sign in, services that check, somebody
-// who revokes.
+// Load is the traffic of a run: users who sign in, services that check, an
+// administrator who revokes.
 type Load struct {
 	Cluster *Cluster
 	Record  *Recorder
@@ -80,7 +80,7 @@ func (l *Load) Race(ctx context.Context) {
 				}
 				var revoked sync.WaitGroup
 				revoked.Go(func() { l.revoke(node, user, liveSession{}, 0) })
-				l.Check(ctx, 0, s, false) // nobody has asked about this session: a look-up
+				l.Check(ctx, 0, s, false) // this session was never checked: a look-up
 				revoked.Wait()
 				for range 3 {
 					l.Check(ctx, 0, s, false)
@@ -109,7 +109,7 @@ func (l *Load) step(ctx context.Context, random *rand.Rand) {
 			l.revoke(node, s.user, s, 0)
 		}
 	case n < 28:
-		// Far above the length of any run: nobody is to be signed out by it.
+		// Far above the length of any run, so that it signs no user out.
 		l.change(node, int64(3600+random.IntN(3600)))
 	case n < 34:
 		if s, ok := l.pick(random); ok {
@@ -141,7 +141,7 @@ func (l *Load) begin(node *Process, user string) (liveSession, bool) {
 	if o == OK {
 		e.Session = sessionID(raw)
 	}
-	l.Record.Add(e) // before anybody can use it
+	l.Record.Add(e) // before it can be used
 	s := liveSession{user, e.Session, raw}
 	if o != OK {
 		return s, false

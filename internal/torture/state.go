@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// state is I6 of what is stored: all nodes say the same, and it is what the
-// history says.
+// state is I6 for the stored state: all nodes return the same, and it agrees with
+// the history.
 func (c *checker) state() {
 	said := map[string]Event{} // what the first node said
 	for _, e := range c.states {
@@ -35,7 +35,7 @@ func (c *checker) state() {
 		case StateSettings:
 			c.stateOfSettings(e)
 		default:
-			c.fail("I6", "a history with a state that nobody knows: %q", e.State)
+			c.fail("I6", "a history with an unknown state: %q", e.State)
 		}
 	}
 }
@@ -48,8 +48,9 @@ func (c *checker) stateOfUsers(e Event) {
 	}
 }
 
-// stateOfSessions: a session that surely began and was surely not revoked is
-// there; one that surely was revoked is not; and none that nobody asked for.
+// stateOfSessions: a session that surely began and was surely not revoked is there;
+// a session that surely was revoked is not; and there is no session that no client
+// asked for.
 func (c *checker) stateOfSessions(e Event) {
 	for id, s := range c.sessions {
 		if s.User != e.User {
@@ -60,7 +61,7 @@ func (c *checker) stateOfSessions(e Event) {
 			c.fail("I6", "%s lists session %s, which was revoked at %d", e.Node, id, r.Invoked)
 		}
 		if !listed && !c.endedPerhaps(id) {
-			c.fail("I6", "%s does not list session %s, which nobody has revoked", e.Node, id)
+			c.fail("I6", "%s does not list session %s, which was not revoked", e.Node, id)
 		}
 	}
 	unheard := 0 // sessions whose beginning was not answered
@@ -90,8 +91,8 @@ func (c *checker) endedPerhaps(session string) bool {
 	return false
 }
 
-// stateOfAudit: every acknowledged revocation is there once, at its epoch; and
-// nothing that nobody asked for.
+// stateOfAudit: every acknowledged revocation is there once, at its epoch; and no
+// revocation that no client asked for.
 func (c *checker) stateOfAudit(e Event) {
 	entries, at := map[string]int{}, map[string]int{} // by scope; by scope and epoch
 	for _, item := range e.Items {
@@ -121,8 +122,7 @@ func (c *checker) stateOfAudit(e Event) {
 				c.fail("I6", "the audit of %s has %d entries of the revocation of %s, which was acknowledged %d times", e.Node, at[item], item, n)
 			}
 		}
-		// Whoever revokes a session that has ended is answered, and nothing is
-		// written.
+		// Revoking a session that has ended succeeds, and writes nothing.
 		if strings.HasPrefix(of, "session ") {
 			sure, perhaps = 0, perhaps+sure
 		}
@@ -132,7 +132,7 @@ func (c *checker) stateOfAudit(e Event) {
 		delete(entries, of)
 	}
 	for of, n := range entries {
-		c.fail("I6", "the audit of %s has %d revocations of %s, which nobody asked for", e.Node, n, of)
+		c.fail("I6", "the audit of %s has %d revocations of %s, which no client asked for", e.Node, n, of)
 	}
 }
 
@@ -145,8 +145,8 @@ func cutLast(s string) (before, after string, found bool) {
 	return s[:i], s[i+1:], true
 }
 
-// stateOfSettings: the last change that was acknowledged, or one that was asked
-// for at the same time, or one that is in doubt.
+// stateOfSettings: the last acknowledged change, or a change requested at the same
+// time, or a change whose outcome is unknown.
 func (c *checker) stateOfSettings(e Event) {
 	var may []int64
 	for _, change := range c.changes {

@@ -266,8 +266,8 @@ func (b *bench) torture(random *rand.Rand) {
 	b.report(Check(b.record.Events()))
 }
 
-// settled waits until whatever was under way is decided: a lease and its margin
-// later, by the clock, since that is what is promised.
+// settled waits until all operations under way are decided: a lease and its margin
+// later, by the clock, as promised.
 func (b *bench) settled() { time.Sleep(bound + time.Second) }
 
 func (b *bench) report(violations []Violation) {

@@ -1,5 +1,5 @@
 // Package drive sends HTTP/1.1 requests over connections that stay open, with as
-// little work of its own as it can: what is measured is the server. It
+// little work of its own as it can: the measurement is of the server. It
 // understands only answers with a Content-Length, or without a body.
 package drive
 

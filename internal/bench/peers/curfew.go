@@ -20,7 +20,7 @@ type Curfew struct {
 	View        *View
 }
 
-// View is a view with a lease that somebody else renews, as a node's is.
+// View is a view whose lease is renewed from outside, as a node's is.
 type View struct {
 	epoch atomic.Int64
 	lease atomic.Pointer[token.Lease]
@@ -32,7 +32,7 @@ func (v *View) Epoch() revocation.Epoch { return revocation.Epoch(v.epoch.Load()
 // Trusted implements [token.View].
 func (v *View) Trusted(now time.Time) bool { return v.lease.Load().Running(now) }
 
-// CatchUp implements [token.View]: there is nobody to ask.
+// CatchUp implements [token.View]: there is no server to ask.
 func (v *View) CatchUp(context.Context) error { return token.ErrUnavailable }
 
 // Renew moves the view to an epoch and begins a new lease of an hour.

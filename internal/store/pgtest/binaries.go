@@ -12,8 +12,9 @@ import (
 // are not in PATH there: one directory for each major version.
 const debianBinaries = "/usr/lib/postgresql/*/bin"
 
-// findBinaries returns the directory that holds PostgreSQL's programs: the one
-// that PATH leads to, else the one of the highest version that matches pattern.
+// findBinaries returns the directory that holds PostgreSQL's programs: the
+// directory that PATH leads to, else that of the highest version that matches
+// pattern.
 func findBinaries(pattern string) (string, error) {
 	if initdb, err := exec.LookPath("initdb"); err == nil {
 		// PATH may lead to a link; its neighbours are where it points.

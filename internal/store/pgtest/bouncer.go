@@ -23,8 +23,8 @@ const (
 )
 
 // Bouncer is a PgBouncer in front of a [Server], with PgBouncer's own defaults
-// except for the pool mode and the number of clients. Its clients come over a Unix socket in a directory of
-// its own; whoever reaches it is trusted.
+// except for the pool mode and the number of clients. Its clients come over a Unix
+// socket in a directory of its own; it trusts every client that reaches the socket.
 type Bouncer struct {
 	daemon
 	guard *guard

@@ -72,8 +72,8 @@ func (g *guard) release() error {
 	return nil
 }
 
-// forgetPID says that there is no server to end: its number may be somebody
-// else's from now on.
+// forgetPID records that there is no server to end: another process may get its
+// number from now on.
 func forgetPID(home string) error {
 	if err := os.Remove(filepath.Join(home, "pid")); err != nil && !os.IsNotExist(err) {
 		return err

@@ -46,7 +46,7 @@ func (s *Server) Stop(mode Mode) error {
 	return s.stop(mode)
 }
 
-// Restart stops the server and starts it again, with nobody in between.
+// Restart stops the server and starts it again; no other call comes between.
 func (s *Server) Restart(mode Mode) error {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -79,8 +79,8 @@ func (s *Server) Kill() error {
 	})
 }
 
-// Pause stops every process of the server where it stands (SIGSTOP):
-// connections stay open and nobody answers, nor makes new ones.
+// Pause stops every process of the server where it stands (SIGSTOP): connections
+// stay open but get no answers, and no new ones are accepted.
 func (s *Server) Pause() error {
 	if _, err := s.freeze(); err != nil {
 		return fmt.Errorf("pause PostgreSQL: %w", err)

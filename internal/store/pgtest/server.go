@@ -43,12 +43,12 @@ type Server struct {
 
 	binaries string
 	data     string
-	password string // for TCP; whoever reaches the socket is trusted
+	password string // for TCP; the socket needs none
 	port     int
 	tcp      bool
 	guard    *guard
 
-	life sync.Mutex // held by whoever starts or stops the server
+	life sync.Mutex // held while the server is started or stopped
 }
 
 // Start starts a server with a data directory of its own, which the end of the
@@ -127,8 +127,8 @@ func prepare(options Options) (*Server, error) {
 	return server, nil
 }
 
-// freePort returns a port that was free a moment ago. Somebody else may take
-// it before PostgreSQL does; the test then fails with PostgreSQL's own words.
+// freePort returns a port that was free a moment ago. Another process may take it
+// before PostgreSQL does; the test then fails with PostgreSQL's own message.
 func freePort() (int, error) {
 	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {

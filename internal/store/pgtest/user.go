@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// serverUser returns the user that the server runs as, nil for the one who
-// runs the test. PostgreSQL refuses to run as root, so that root's tests need
-// somebody else: Debian's postgres if there is one, else nobody.
+// serverUser returns the user that the server runs as, nil for the one who runs the
+// test. PostgreSQL refuses to run as root, so that root's tests need another user:
+// Debian's postgres if it exists, else the unprivileged system user.
 func serverUser() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -33,9 +33,9 @@ func serverUser() (*syscall.Credential, error) {
 	return nil, fmt.Errorf("PostgreSQL does not run as root, and there is no user postgres or nobody to run it as")
 }
 
-// makeDir makes a new directory under parent that only the server's user (and
-// root) can enter. Everything is within: data, log, and the socket, whose
-// server trusts whoever reaches it.
+// makeDir makes a new directory under parent that only the server's user (and root)
+// can enter. Everything is within: data, log, and the socket, through which the
+// server trusts every client.
 func makeDir(parent string, owner *syscall.Credential) (string, error) {
 	if parent == "" {
 		parent = parentDir(owner)

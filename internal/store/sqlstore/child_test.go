@@ -57,7 +57,7 @@ var children = map[string]func(target string) error{
 		}
 		return nil
 	},
-	// Somebody with an SQLite shell who forgets to commit.
+	// An operator with an SQLite shell who forgets to commit.
 	"lock": func(target string) error {
 		path := strings.TrimPrefix(target, "sqlite:")
 		db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, OmitHost: true}).String())

@@ -83,7 +83,7 @@ func (s *Store) checkNames(ctx context.Context, logger *slog.Logger) error {
 			return err
 		}
 		for _, pair := range alike {
-			logger.WarnContext(ctx, "two users' names or ids are the same or look alike: rename one of them; until then say id:… for the one that is meant",
+			logger.WarnContext(ctx, "two users' names or ids are the same or look alike: rename one of them; until then say id:… for the user that is meant",
 				"name", pair[0].Name, "id", pair[0].ID, "other_name", pair[1].Name, "other_id", pair[1].ID)
 		}
 		after = batch[len(batch)-1].ID

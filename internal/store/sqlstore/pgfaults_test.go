@@ -73,8 +73,8 @@ func woken(t *testing.T, what string, watch <-chan struct{}) {
 	}
 }
 
-// quiet takes what a watcher has been woken for until now. No event says that
-// nothing more is on its way: one that comes later can make a test pass, not fail.
+// quiet takes the wake-ups that a watcher has got until now. No event says that no
+// more are on their way: a later one can make a test pass, not fail.
 func quiet(watch <-chan struct{}) {
 	for {
 		select {
@@ -156,8 +156,8 @@ func drain(watch <-chan struct{}) {
 	}
 }
 
-// TestPostgresClosesWhileItHangs: nobody who ends waits for a server that does
-// not answer.
+// TestPostgresClosesWhileItHangs: Close does not wait for a server that does not
+// answer.
 func TestPostgresClosesWhileItHangs(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{})
 	noErr(t, server.CreateDatabase("curfew"))
@@ -182,8 +182,8 @@ func TestPostgresClosesWhileItHangs(t *testing.T) {
 	noErr(t, server.Resume())
 }
 
-// TestPostgresRestarts: connections from before a restart are replaced without
-// anybody noticing.
+// TestPostgresRestarts: connections from before a restart are replaced without an
+// error.
 func TestPostgresRestarts(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{TCP: true})
 	noErr(t, server.CreateDatabase("curfew"))
@@ -247,7 +247,7 @@ func TestPostgresListeningIsLost(t *testing.T) {
 }
 
 // TestPostgresResets: a connection that is reset when it is used next, as by a
-// firewall that has forgotten it, is replaced without anybody noticing.
+// firewall that has forgotten it, is replaced without an error.
 func TestPostgresResets(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{TCP: true})
 	noErr(t, server.CreateDatabase("curfew"))
@@ -267,7 +267,7 @@ func TestPostgresResets(t *testing.T) {
 }
 
 // TestPostgresCommitUnanswered: when the answer to a commit is lost, it may have
-// happened: unavailable, never done. Whoever watches is woken to look.
+// happened: unavailable, never done. Watchers are woken to read again.
 func TestPostgresCommitUnanswered(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{TCP: true})
 	noErr(t, server.CreateDatabase("curfew"))

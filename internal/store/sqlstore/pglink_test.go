@@ -26,7 +26,7 @@ func newLink(t *testing.T) *link {
 }
 
 // TestLinkIsCutOrNot: when disarm has returned, a link whose context ended is cut,
-// known to be, and stays so; one that was disarmed before is not.
+// known to be, and stays so; a link that was disarmed before is not cut.
 func TestLinkIsCutOrNot(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -75,8 +75,8 @@ func eachWay(t *testing.T, options pgtest.Options, test func(t *testing.T, p *po
 }
 
 // TestCommitsAreSyncedOnEveryWay: whatever the server's default is, each of many
-// commits waits for the disk, and a stronger default stays. What is in force is
-// read by a trigger that runs in the COMMIT.
+// commits waits for the disk, and a stronger default stays. A trigger that runs in
+// the COMMIT reads the value in force.
 func TestCommitsAreSyncedOnEveryWay(t *testing.T) {
 	t.Parallel()
 	eachWay(t, pgtest.Options{}, func(t *testing.T, p *pooled, url func(string) string) {

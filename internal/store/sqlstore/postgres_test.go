@@ -120,8 +120,8 @@ func startsTogether(t *testing.T, url string) {
 	}
 }
 
-// TestPostgresSeveralHosts: the first that answers is taken, whatever the others
-// do, and one that may not be written to is passed over.
+// TestPostgresSeveralHosts: the first host that answers is used, whatever the
+// others do, and a read-only one is skipped.
 func TestPostgresSeveralHosts(t *testing.T) {
 	primary := pgtest.Start(t, pgtest.Options{TCP: true})
 	standby := primary.Standby(t, pgtest.Options{TCP: true})
@@ -195,8 +195,9 @@ func TestPostgresWarnings(t *testing.T) {
 	set("synchronous_standby_names", "''")
 }
 
-// TestPostgresIsolation: the server's default isolation is not what decides. Under
-// another one, whoever waited for the epoch clock would have to begin anew.
+// TestPostgresIsolation: the server's default isolation has no effect. Under
+// another level, a transaction that waited for the epoch clock would have to begin
+// anew.
 func TestPostgresIsolation(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"default_transaction_isolation": "serializable"}})
 	noErr(t, server.CreateDatabase("curfew"))
@@ -227,8 +228,8 @@ func TestPostgresIsolation(t *testing.T) {
 	}
 }
 
-// TestPostgresLogsNoPassword: what is logged about a lost connection, and every
-// error, leaves the password out.
+// TestPostgresLogsNoPassword: log lines about a lost connection, and all errors,
+// leave the password out.
 func TestPostgresLogsNoPassword(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{TCP: true})
 	noErr(t, server.CreateDatabase("curfew"))

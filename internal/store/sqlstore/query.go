@@ -51,8 +51,8 @@ func (q *queries) patient() *queries {
 	return &p
 }
 
-// get reads one row into dest, or returns store.ErrNotFound. what is the operation
-// for errors, without data.
+// get reads one row into dest, or returns store.ErrNotFound. The argument what
+// names the operation for errors, without data.
 func (q *queries) get(ctx context.Context, what string, dest any, query string, args ...any) error {
 	ctx, cancel := q.within(ctx)
 	defer cancel()

@@ -167,8 +167,7 @@ func holdSQLite(ctx context.Context, path string) (*holding, error) {
 			err = conn.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&mode)
 		}
 		if err == nil && mode == "delete" {
-			// The clock of a foreign database, or of one that is damaged there,
-			// does not count.
+			// The clock of a foreign or damaged database does not count.
 			_ = conn.QueryRowContext(ctx, `SELECT epoch FROM clock WHERE id = 1`).Scan(&h.epoch)
 		}
 	}

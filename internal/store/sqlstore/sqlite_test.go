@@ -140,8 +140,8 @@ func TestSQLiteStartsTogether(t *testing.T) {
 	}
 }
 
-// TestSQLiteRefuses: what is no sound database of ours is refused, with what to
-// do about it, and stays as it is.
+// TestSQLiteRefuses: files that are no intact database of Curfew are refused, with
+// the remedy, and are not changed.
 func TestSQLiteRefuses(t *testing.T) {
 	write := func(t *testing.T, content []byte) string {
 		path := filepath.Join(t.TempDir(), "file")
@@ -308,9 +308,9 @@ func TestSQLiteCutShort(t *testing.T) {
 	}
 }
 
-// TestSQLiteWriteAheadLog: after a crash the write-ahead log holds what is not in
-// the file yet. Cut short anywhere, it still gives whole commits, the first ones,
-// in their order.
+// TestSQLiteWriteAheadLog: after a crash the write-ahead log holds commits that are
+// not in the file yet. Cut short anywhere, it still gives whole commits, the first
+// ones, in their order.
 func TestSQLiteWriteAheadLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "curfew.db")
 	s := open(t, "sqlite:"+path)
@@ -441,7 +441,7 @@ func TestSQLiteOtherProcess(t *testing.T) {
 	other := startChild(t, "revoke", "sqlite:"+path, nil)
 	watch := s.Watch(t.Context())
 	for i := range 5 {
-		quiet(watch) // what is left from before
+		quiet(watch) // wake-ups left from before
 		before, err := s.Clock(t.Context())
 		noErr(t, err)
 		// Both advance one clock.
@@ -474,7 +474,7 @@ func TestSQLiteBackup(t *testing.T) {
 	dir := t.TempDir()
 	backup := filepath.Join(dir, "back up?.db")
 
-	// Consistent, though somebody writes: as many entries as revoking calls.
+	// Consistent during writes: as many entries as revoking calls.
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {

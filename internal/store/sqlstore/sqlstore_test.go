@@ -49,8 +49,8 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// patient gives a store all the time that its database takes: what is tested is what
-// it does, and a busy machine is no server that hangs.
+// patient gives a store all the time that its database takes: the tests are about
+// results, and a busy machine is no server that hangs.
 func patient(s store.Store) store.Store {
 	sqlstore.GiveTime(s, await.Limit)
 	return s
@@ -85,7 +85,7 @@ func openWith(tb testing.TB, config sqlstore.Config) store.Store {
 func is(tb testing.TB, err, want error) {
 	tb.Helper()
 	if !errors.Is(err, want) {
-		tb.Fatalf("error %v, want one that wraps %q", err, want)
+		tb.Fatalf("error %v, want an error that wraps %q", err, want)
 	}
 }
 

@@ -146,7 +146,7 @@ func (t *tx) InsertUser(ctx context.Context, u store.User) error {
 		u.ID, u.Name, u.NameKey, u.Email, emailKey(u.Email), list(u.Permissions), list(u.Groups), u.PasswordHash, name, id, u.NameKey,
 		administrator(&u), bit(u.Disabled), u.CreatedAt, u.LastSignInAt, name, id, name, id)
 	if err == nil && n == 0 {
-		return fmt.Errorf("%s: %w: another user has that name or id, or one that looks like it", what, store.ErrConflict)
+		return fmt.Errorf("%s: %w: another user has that name or id, or a similar-looking one", what, store.ErrConflict)
 	}
 	return err
 }
@@ -175,7 +175,7 @@ func (t *tx) UpdateUser(ctx context.Context, u store.User) error {
 			return err
 		}
 		if len(others) > 0 {
-			return fmt.Errorf("%s: %w: another user has that name or id, or one that looks like it", what, store.ErrConflict)
+			return fmt.Errorf("%s: %w: another user has that name or id, or a similar-looking one", what, store.ErrConflict)
 		}
 	}
 	// A query finds a taken name, because the error of the statement would end a

@@ -135,7 +135,7 @@ var clockCases = []testCase{
 			same(t, fmt.Sprint("revoked before, after ", c.put), r.User, c.want)
 		}
 	}},
-	{"what is no scope is refused", func(t *testing.T, open Open) {
+	{"an invalid scope is refused", func(t *testing.T, open Open) {
 		s := open(t)
 		for _, scope := range []revocation.Scope{{}, {Kind: "user"}, {Kind: "everyone", ID: "x"}, {Kind: "users", ID: "x"}} {
 			is(t, s.Update(t.Context(), func(tx store.Tx) error {

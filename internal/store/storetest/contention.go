@@ -122,7 +122,7 @@ var contentionCases = []testCase{
 					return errors.Join(err, tx.PutRevocations(t.Context(), at(e, revocation.User("ann"))...))
 				})
 			})
-			select { // the one that waits is given the time to do what it must not
+			select { // the waiting transaction is given the time to do what it must not
 			case <-advanced:
 			case <-time.After(200 * time.Millisecond):
 			}
@@ -137,7 +137,7 @@ var contentionCases = []testCase{
 		})
 		revoking.Wait()
 	}},
-	{"one that holds the clock sees what was revoked before", func(t *testing.T, open Open) {
+	{"a transaction that holds the clock sees earlier revocations", func(t *testing.T, open Open) {
 		s, other := open(t), open(t)
 		var holding sync.WaitGroup
 		var e revocation.Epoch
@@ -192,7 +192,7 @@ var contentionCases = []testCase{
 			return nil
 		})
 	}},
-	{"readers do not wait for a writer, and do not see what is not committed", func(t *testing.T, open Open) {
+	{"readers do not wait for a writer, and do not see uncommitted changes", func(t *testing.T, open Open) {
 		s := open(t)
 		before := revoke(t, s, noon, revocation.User("ann"))
 		update(t, s, func(tx store.Tx) error {
@@ -265,7 +265,8 @@ func nothingMissed(t *testing.T, open Open) {
 						if epoch, err = tx.Advance(t.Context(), noon.Add(skew)); err != nil {
 							return err
 						}
-						// The commit comes some time after the epoch was given: what is tested.
+						// The commit comes some time after the epoch was given:
+						// this is under test.
 						time.Sleep(time.Duration(random.Int64N(int64(2 * time.Millisecond))))
 						return tx.PutRevocations(t.Context(), at(epoch, scopes...)...)
 					})

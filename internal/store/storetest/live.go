@@ -56,7 +56,7 @@ var liveCases = []testCase{
 			same(t, fmt.Sprintf("counted at %v", c.now), n, store.Counts{Sessions: int64(len(c.want)), Users: int64(len(c.want))})
 		}
 	}},
-	{"the surplus is what is live beyond the newest", func(t *testing.T, open Open) {
+	{"the surplus are the live sessions beyond the newest", func(t *testing.T, open Open) {
 		s := open(t)
 		live := store.Live{Now: noon.UnixMicro(), Settings: settings.InForce{Settings: settings.Default()}}
 		end := noon.Add(time.Hour).UnixMicro()

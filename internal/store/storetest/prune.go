@@ -86,7 +86,7 @@ var pruneCases = []testCase{
 			same(t, key, got.Count, want)
 		}
 	}},
-	{"nodes that stand still for a week, never one that moves, however the clock leaps", func(t *testing.T, open Open) {
+	{"nodes that stand still for a week, never a moving node, however the clock leaps", func(t *testing.T, open Open) {
 		s := open(t)
 		beat := func(id string, n int64) {
 			t.Helper()
@@ -115,7 +115,7 @@ var pruneCases = []testCase{
 		beat("lives", 7)
 		prune(t, s, now.Add(8*day), 0, 0, 0)
 		left("after a week", "lives")
-		for i := range 3 { // the clock of whoever prunes has gone mad
+		for i := range 3 { // the clock of the pruning node is far off
 			beat("lives", int64(8+i))
 			prune(t, s, now.Add(time.Duration(i+1)*100*day), 0, 0, 0)
 			left("after a leap", "lives")

@@ -136,7 +136,7 @@ var nodeCases = []testCase{
 		one.Beat, one.ViewEpoch, one.Confirmed, one.Waiting, one.Left = 2, 6, 6, nil, true
 		put(one, true)
 		list(two, one)
-		for range 2 { // one that is missing is no error
+		for range 2 { // a missing one is no error
 			update(t, s, func(tx store.Tx) error { return tx.DeleteNode(t.Context(), "n2") })
 			list(one)
 		}
@@ -182,7 +182,7 @@ var textCases = []testCase{
 			}
 		}
 	}},
-	{"what is no text is made text, and found by the same bytes", func(t *testing.T, open Open) {
+	{"invalid text is made valid, and found by the same bytes", func(t *testing.T, open Open) {
 		s := open(t)
 		for bad, want := range map[string]string{
 			"a\x00b":       "a\uFFFDb",

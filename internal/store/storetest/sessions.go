@@ -92,7 +92,7 @@ var sessionCases = []testCase{
 			noErr(t, err)
 			same(t, "session", got, want)
 		}
-		// One that is missing is no error: it may have been pruned.
+		// A missing session is no error: it may have been pruned.
 		update(t, s, func(tx store.Tx) error {
 			noErr(t, tx.EndSession(t.Context(), "s3", 1))
 			noErr(t, tx.MoveSession(t.Context(), "s3", 1))

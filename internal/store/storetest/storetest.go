@@ -70,7 +70,7 @@ func noErr(t testing.TB, err error) {
 func is(t testing.TB, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
-		t.Fatalf("error %v, want one that wraps %q", err, want)
+		t.Fatalf("error %v, want an error that wraps %q", err, want)
 	}
 }
 

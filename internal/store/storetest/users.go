@@ -94,7 +94,7 @@ var userCases = []testCase{
 	}},
 	{"no name or id passes for another", func(t *testing.T, open Open) {
 		s := open(t)
-		insertUsers(t, s, store.User{ID: "id-admin", NameKey: "admin"}, store.User{ID: "Subject.1", NameKey: "somebody"})
+		insertUsers(t, s, store.User{ID: "id-admin", NameKey: "admin"}, store.User{ID: "Subject.1", NameKey: "someone"})
 		bob := store.User{ID: "id-bob", NameKey: "bob"}
 		insertUsers(t, s, bob)
 		for _, c := range []struct{ what, name string }{
@@ -133,7 +133,7 @@ var userCases = []testCase{
 		renamed.NameKey = "bobby"
 		update(t, s, func(tx store.Tx) error { return tx.UpdateUser(t.Context(), renamed) })
 		insertUsers(t, s, store.User{ID: "another", NameKey: "b0b"})
-		// A sign-in goes by the name alone: what looks like it finds nobody.
+		// A sign-in uses the exact name: similar-looking names find no user.
 		for _, name := range []string{"\u0430dmin", "adm\u0131n", "bob"} {
 			_, err := s.UserByName(t.Context(), name)
 			is(t, err, store.ErrNotFound)
@@ -255,16 +255,16 @@ var userCases = []testCase{
 	{"many users by id or name", func(t *testing.T, open Open) {
 		s := open(t)
 		insertUsers(t, s, ann, store.User{ID: "id-bob", NameKey: "bob"}, store.User{ID: "id-cay", NameKey: "cay"})
-		strangers := make([]string, 10_000)
-		for i := range strangers {
-			strangers[i] = fmt.Sprint("stranger-", i)
+		unknown := make([]string, 10_000)
+		for i := range unknown {
+			unknown[i] = fmt.Sprint("unknown-", i)
 		}
 		for _, c := range []struct{ ids, names, want []string }{
 			{nil, nil, []string{}},
 			{[]string{"id-ann", "id-ann", "bob"}, nil, []string{"id-ann"}},
 			{nil, []string{"bob", "id-ann", "Cay"}, []string{"id-bob"}},
 			{[]string{"id-ann", "id-bob"}, []string{"bob", "cay"}, []string{"id-ann", "id-bob", "id-cay"}},
-			{append(strangers, "id-cay"), append([]string{"bob"}, strangers...), []string{"id-bob", "id-cay"}},
+			{append(unknown, "id-cay"), append([]string{"bob"}, unknown...), []string{"id-bob", "id-cay"}},
 		} {
 			got, err := s.UsersNamed(t.Context(), c.ids, c.names)
 			noErr(t, err)

@@ -18,7 +18,7 @@ type client struct{ http *http.Client }
 func newClient(connections int) client {
 	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // what it is documented to be
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, connections
-	t.Proxy = nil // what is measured is the node
+	t.Proxy = nil // the measurement is of the node
 	return client{http: &http.Client{Transport: t, Timeout: 40 * time.Second}}
 }
 

@@ -102,7 +102,7 @@ func parseOptions(args []string, errors io.Writer) (o options, err error) {
 	return o, err
 }
 
-// checkTarget refuses what is not an address of this machine, unless remote.
+// checkTarget refuses addresses of other machines, unless remote.
 func checkTarget(target string, remote bool) error {
 	u, err := url.Parse(target)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {

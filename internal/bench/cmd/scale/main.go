@@ -57,7 +57,7 @@ var (
 	wake = scale.Network{Median: 2 * time.Millisecond, P99: 8 * time.Millisecond} // NOTIFY, then a read
 )
 
-// shape is a tree that somebody would build.
+// shape is a tree as an operator would build it.
 type shape struct {
 	name string
 	tree scale.Tree

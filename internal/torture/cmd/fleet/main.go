@@ -23,7 +23,7 @@ import (
 
 // tb is what pgtest needs of a test.
 type tb struct {
-	testing.TB // the rest, which nobody calls
+	testing.TB // the rest, which is not called
 	cleanups   []func()
 }
 
@@ -124,7 +124,7 @@ func revoke(ctx context.Context, c *torture.Cluster) error {
 		fmt.Printf("  %-12s refused it after %v\n", name, took[i].Round(time.Microsecond))
 	}
 	if !e.EffectiveEverywhere || e.Confirmed < len(c.Nodes)+20 {
-		return fmt.Errorf("not everybody has confirmed")
+		return fmt.Errorf("not all followers have confirmed")
 	}
 	return nil
 }
