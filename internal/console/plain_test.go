@@ -93,7 +93,7 @@ func TestSignInOverPlainHTTP(t *testing.T) {
 		t.Errorf("the log says it %d times:\n%s", n, s.logged.String())
 	}
 	// The cookie is lost where it should not be; and it is revoked in between.
-	s.nobody().get("/continue?return=/users").is(http.StatusOK).says("did not keep the session cookie", "Allow cookies for this site").saysNot(warning)
+	s.signedOut().get("/continue?return=/users").is(http.StatusOK).says("did not keep the session cookie", "Allow cookies for this site").saysNot(warning)
 	p := s.as(s.admin)
 	raw := p.token
 	p.post("/sign-out").to("/sign-in")
@@ -104,7 +104,7 @@ func TestSignInOverPlainHTTP(t *testing.T) {
 		t.Errorf("Refresh: %s", a.header.Get("Refresh"))
 	}
 	p.get("/continue?return=http://evil.test/").to("/")
-	s.nobody().get("/sign-in").is(http.StatusOK).saysNot(warning, "did not keep")
+	s.signedOut().get("/sign-in").is(http.StatusOK).saysNot(warning, "did not keep")
 }
 
 // Where the issuer is encrypted, the page leads there.

@@ -268,12 +268,12 @@ func TestSignInKeepsTheWholeAddress(t *testing.T) {
 		"return=http://app.test/list?page=2&q=a%26b;c": "http://app.test/list?page=2&amp;q=a%26b;c",
 		"why=revoked&return=http://app.test/?a=1%25&b": "http://app.test/?a=1%25&amp;b",
 	} {
-		a := s.nobody().get("/sign-in?" + query).is(http.StatusOK)
+		a := s.signedOut().get("/sign-in?" + query).is(http.StatusOK)
 		if field := `name="return" value="` + want + `"`; !strings.Contains(a.body, field) {
 			t.Errorf("the page has no field %s", field)
 		}
 	}
-	if a := s.nobody().get("/sign-in?return=http://evil.test/?a&b").is(http.StatusOK); strings.Contains(a.body, "evil.test") {
+	if a := s.signedOut().get("/sign-in?return=http://evil.test/?a&b").is(http.StatusOK); strings.Contains(a.body, "evil.test") {
 		t.Error("the page leads to a host that is not on the list")
 	}
 }
