@@ -85,6 +85,7 @@ func (a *App) open(ctx context.Context, terminal bool) (greeting, error) {
 	if err != nil {
 		return greeting{}, err
 	}
+	a.serveBelow(ctx, a.installed.Issuer)
 	if err := a.openServices(ctx); err != nil {
 		return greeting{}, err
 	}

@@ -25,6 +25,7 @@ type doors struct {
 	settings *config.Listener
 	log      *slog.Logger
 	now      func() time.Time
+	prefix   string // path of the issuer; "" is the root
 
 	registry *prometheus.Registry
 	metrics  *metrics.Metrics
@@ -131,6 +132,7 @@ func (d *doors) mount(handler http.Handler) {
 	if d.settings.TLSCert != "" {
 		handler = withHSTS(handler)
 	}
+	handler = inbound.Below(d.prefix, handler)
 	d.server = newServer(handler, d.connections, d.log)
 	if d.metricsListener != nil {
 		d.metricsServer = newServer(metricsHandler(d.registry), newConnections(64, 64, 64), d.log)
@@ -224,7 +226,7 @@ func (d *doors) shutdownTimeout() time.Duration {
 
 // url returns the address at which a person on this machine reaches the server.
 func (d *doors) url() string {
-	return defaultIssuer(d.listener.Addr().String(), d.settings.TLSCert != "")
+	return defaultIssuer(d.listener.Addr().String(), d.settings.TLSCert != "") + d.prefix
 }
 
 // metricsURL returns that of the metrics; "" if there are none.

@@ -65,9 +65,10 @@ func (e *Edge) open(ctx context.Context) error {
 	}
 	e.closing(clients.close)
 	issuer := e.feed.Installation().Issuer
+	e.serveBelow(ctx, issuer)
 	handler, err := httpapi.NewEdge(httpapi.Config{
 		Clients: clients, Feed: e.feed, Validator: e.feed.Validator(), Keys: e.feed.Keys(), Settings: e.feed.Settings(),
-		Issuer: issuer, Ready: e.readiness.watch(e.usable), TrustedProxies: e.config.TrustedProxies, UnknownProxy: e.unknownProxy, Bodies: e.bodies,
+		Issuer: issuer, Prefix: e.prefix, Ready: e.readiness.watch(e.usable), TrustedProxies: e.config.TrustedProxies, UnknownProxy: e.unknownProxy, Bodies: e.bodies,
 		Jar:     webcookie.Jar{Domain: e.config.CookieDomain},
 		Returns: webcookie.Returns{Issuer: issuer, Hosts: e.config.ReturnHosts},
 		Lease:   func() time.Duration { return e.feed.Status().LeaseLeft },

@@ -51,6 +51,9 @@ func install(ctx context.Context, s store.Store, now time.Time, cfg config.Serve
 		if len(installed.Audience) == 0 {
 			installed.Audience = []string{installed.Issuer}
 		}
+		if _, err := prefixOf(installed.Issuer); err != nil {
+			return &config.OptionError{Option: "--issuer", Problem: err.Error()}
+		}
 		row := store.Settings{InForce: settings.InForce{Settings: settings.Default(), Epoch: int64(epoch)}}
 		row.LongestMaximum = settings.Seconds(row.MaximumSessionDuration)
 		return errors.Join(

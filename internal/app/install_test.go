@@ -166,3 +166,49 @@ func TestLogFormat(t *testing.T) {
 		t.Errorf("%q", b.String())
 	}
 }
+
+func TestPrefixOf(t *testing.T) {
+	for _, tt := range []struct {
+		issuer, want string
+		fails        bool
+	}{
+		{"https://curfew.example", "", false},
+		{"https://curfew.example/curfew/", "/curfew", false},
+		{"https://curfew.example/auth/users", "/auth/users", false},
+		{"https://curfew.example/v1", "", true},
+		{"https://curfew.example/users/x", "", true},
+		{"https://curfew.example/sign-in", "", true},
+		{"https://curfew.example/assets", "", true},
+		{"https://curfew.example/.well-known", "", true},
+		{"https://curfew.example/livez", "", true},
+		{"https://curfew.example/a//b", "", true},
+	} {
+		if got, err := prefixOf(tt.issuer); got != tt.want || (err != nil) != tt.fails {
+			t.Errorf("prefixOf(%q) = %q, %v; want %q, error: %v", tt.issuer, got, err, tt.want, tt.fails)
+		}
+	}
+}
+
+// An issuer whose path can't be served is refused before anything is made; one that is
+// stored already goes on, at the root.
+func TestInstallWithAnUnusablePath(t *testing.T) {
+	s := openEmpty(t)
+	for _, issuer := range []string{"https://curfew.example/users", "https://curfew.example/a//b"} {
+		_, _, err := install(t.Context(), s, time.Now(), config.Server{Issuer: issuer}, "127.0.0.1:1")
+		if problem := (*config.OptionError)(nil); !errors.As(err, &problem) || problem.Option != "--issuer" {
+			t.Errorf("%s: %v, want a problem with --issuer", issuer, err)
+		}
+	}
+	if _, err := s.Installation(t.Context()); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("%v, want nothing to be installed", err)
+	}
+	var log bytes.Buffer
+	d := doors{log: slog.New(slog.NewTextHandler(&log, nil))}
+	if d.serveBelow(t.Context(), "https://curfew.example/users"); d.prefix != "" || !strings.Contains(log.String(), "level=WARN") {
+		t.Errorf("prefix %q, log: %s", d.prefix, &log)
+	}
+	log.Reset()
+	if d.serveBelow(t.Context(), "https://curfew.example/curfew/"); d.prefix != "/curfew" || log.Len() > 0 {
+		t.Errorf("prefix %q, log: %s", d.prefix, &log)
+	}
+}

@@ -35,6 +35,9 @@ type Config struct {
 	// Issuer is the URL at which browsers reach the console. "" if it is not known: then
 	// the console names no address of its own.
 	Issuer string
+	// Prefix is the path below which browsers see the console, such as "/curfew"; ""
+	// is the root. Requests arrive without it (see inbound.Below).
+	Prefix string
 	// Jar is the cookie that sessions are kept in.
 	Jar webcookie.Jar
 	// ReturnTo says whether a person may be sent to an address of another host
@@ -93,6 +96,7 @@ type console struct {
 	log    *slog.Logger
 	assets assets
 	pages  pages
+	links  *strings.Replacer // see below
 
 	toldPlain sync.Once // see warnPlain
 }
@@ -223,7 +227,7 @@ func New(config Config) (http.Handler, error) {
 			return nil, errors.New("console: Config." + required.name + " is required")
 		}
 	}
-	c := &console{config: config, now: config.now(), log: config.logger()}
+	c := &console{config: config, now: config.now(), log: config.logger(), links: below(config.Prefix)}
 	var err error
 	if c.assets, err = loadAssets(); err != nil {
 		return nil, err
@@ -242,7 +246,7 @@ func New(config Config) (http.Handler, error) {
 	// needed to refuse what another site sends in a person's name.
 	crossOrigin := http.NewCrossOriginProtection()
 	crossOrigin.SetDenyHandler(c.handler(route{needs: anyone, serve: c.foreign}))
-	return guard(fromIssuer(originOf(config.Issuer), mux, crossOrigin.Handler(mux))), nil
+	return guard(fromIssuer(originOf(config.Issuer), tidy(config.Prefix, mux), crossOrigin.Handler(tidy(config.Prefix, mux)))), nil
 }
 
 // fromIssuer passes requests from pages of the issuer's origin to own, others to

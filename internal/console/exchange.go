@@ -219,7 +219,7 @@ func (x *exchange) when(at time.Time) when { return when{at, x.now()} }
 func (x *exchange) micro(us int64) when { return x.when(time.UnixMicro(us)) }
 
 // redirect sends the browser on after something was done, so that loading the
-// page again does not do it again.
+// page again does not do it again. The path is one without the prefix.
 func (x *exchange) redirect(path string, query ...string) error {
 	if len(query) > 0 {
 		q := url.Values{}
@@ -229,7 +229,7 @@ func (x *exchange) redirect(path string, query ...string) error {
 		path += "?" + q.Encode()
 	}
 	x.begin()
-	x.w.Header().Set("Location", path)
+	x.w.Header().Set("Location", x.config.Prefix+path)
 	x.w.WriteHeader(http.StatusSeeOther)
 	return nil
 }

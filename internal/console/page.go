@@ -166,7 +166,7 @@ func (x *exchange) renderPart(status int, name, part string, view any) error {
 	x.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	x.w.WriteHeader(status)
 	// The only error here is a client that has disconnected.
-	_, _ = x.w.Write(page.Bytes())
+	_, _ = x.links.WriteString(x.w, page.String())
 	return nil
 }
 

@@ -52,6 +52,10 @@ type Config struct {
 	Settings  settings.Source
 	Issuer    string // also the base of the addresses in the metadata
 
+	// Prefix is the path below which clients see the API, such as "/curfew"; "" is the
+	// root. Requests arrive without it (see inbound.Below).
+	Prefix string
+
 	// Rest answers all other paths: it is the console. Nil: 404.
 	Rest http.Handler
 	// Ready says why no request should be sent here (nil: all is well): the store

@@ -103,7 +103,7 @@ func (c *call) wait() (wait time.Duration, done func()) {
 // it names.
 func (c *call) receipt(status int, r wire.Receipt, wait time.Duration) error {
 	if status == http.StatusCreated {
-		c.w.Header().Set("Location", "/v1/revocations/"+strconv.FormatInt(r.Epoch, 10))
+		c.w.Header().Set("Location", c.Prefix+"/v1/revocations/"+strconv.FormatInt(r.Epoch, 10))
 		if wait > 0 && !r.Enforcement.EffectiveEverywhere {
 			status = http.StatusAccepted
 		}

@@ -48,7 +48,7 @@ func createUser(c *call) error {
 	if err != nil {
 		return err
 	}
-	c.w.Header().Set("Location", "/v1/users/"+u.ID)
+	c.w.Header().Set("Location", c.Prefix+"/v1/users/"+u.ID)
 	return c.json(http.StatusCreated, wireUser(u))
 }
 

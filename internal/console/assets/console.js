@@ -6,6 +6,8 @@
 (() => {
 	const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 	const body = document.body;
+	// Where the console is: another path than / behind some proxies.
+	const base = new URL(document.currentScript.src).pathname.replace(/\/assets\/[^/]*$/, "");
 
 	// How long ago the page was made: of the navigation itself, so that the
 	// browser's own clock does not matter.
@@ -98,7 +100,7 @@
 		state = "ended";
 		const again = document.createElement("a");
 		again.className = "button small";
-		again.href = "/sign-in?return=/signed-in";
+		again.href = base + "/sign-in?return=/signed-in";
 		again.target = "_blank";
 		again.rel = "noopener";
 		again.textContent = "Sign in again in a new tab";
@@ -125,7 +127,7 @@
 		if (asking || state === "none") return;
 		asking = true;
 		try {
-			const answer = await fetch("/profile/session", { headers: { Accept: "application/json" }, cache: "no-store", ...options });
+			const answer = await fetch(base + "/profile/session", { headers: { Accept: "application/json" }, cache: "no-store", ...options });
 			if ((answer.headers.get("Content-Type") || "").startsWith("application/json")) take(await answer.json());
 		} catch { /* no network: the local clocks still count down */ } finally { asking = false; }
 	};
@@ -163,7 +165,7 @@
 			if (events) events.close();
 			events = null;
 		} else if (!events) {
-			events = new EventSource("/v1/session/events");
+			events = new EventSource(base + "/v1/session/events");
 			events.addEventListener("ended", () => { events.close(); events = null; ask(); });
 		}
 	};
