@@ -193,8 +193,8 @@ func scriptExitCode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// execute runs a command and returns its exit code. What it printed is there for
-// the commands that look at it.
+// execute runs a command and returns its exit code. Commands that look at its
+// output find it.
 func execute(ts *testscript.TestScript, args []string) int {
 	err := ts.Exec(args[0], args[1:]...)
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {

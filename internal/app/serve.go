@@ -12,8 +12,9 @@ import (
 
 // The limits on time and size of every connection. Handlers that hold a request
 // (Prefer: wait, the change feed) move its deadlines. A client that sends headers
-// slowly is cut off after readHeaderTimeout, one with a slow body after
-// readTimeout, and one that does not read its answers after writeTimeout.
+// slowly is cut off after readHeaderTimeout, a client that sends a body slowly
+// after readTimeout, and a client that does not read its answers after
+// writeTimeout.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 30 * time.Second

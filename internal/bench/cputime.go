@@ -53,9 +53,9 @@ type target struct {
 	server, client measure.Series // µs of processor time a request, a figure a round
 }
 
-// rate returns a Run for measure.Case: requests a second. What they cost server
-// and client in processor time is noted beside it: on a machine that others use
-// too it is the steadier of the two.
+// rate returns a Run for measure.Case: requests a second. The processor time of
+// server and client for each request is noted beside it: on a shared machine it is
+// the steadier of the two.
 func (t *target) rate(connections, depth int, d time.Duration) func() (float64, error) {
 	return func() (float64, error) {
 		server, err := processorTime(t.pid)

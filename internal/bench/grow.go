@@ -12,8 +12,8 @@ import (
 	"example.com/curfew/internal/wire"
 )
 
-// fill writes rows that years of use would have left. What a node has of its own
-// (the account admin, keys, settings) stays.
+// fill writes rows that years of use would have left. A node's own rows (the
+// account admin, keys, settings) stay.
 var fill = []struct{ what, statement string }{
 	{"users", `INSERT INTO users (id, name, name_key, email, email_key, permissions, administrator, disabled, password_hash, created_at, last_sign_in_at)
 		SELECT 'grown-' || i, 'Person ' || i, 'person ' || i, 'person' || i || '@example.com', 'person' || i || '@example.com', '[]', 0, 0, '', $2::bigint + i, 0

@@ -9,11 +9,11 @@ import (
 // start is where people go who come from nowhere.
 const start = "/"
 
-// back returns where to go after signing in: raw if it is a path of this host,
-// else the start page. It follows what browsers make of a Location rather than
-// what RFC 3986 says: they drop tabs and line feeds, read a backslash as a slash,
-// and take a second slash for the beginning of another host's name. Whatever
-// could be read in two ways ends at the start page.
+// back returns where to go after signing in: raw if it is a path of this host, else
+// the start page. It follows what browsers make of a Location rather than what RFC
+// 3986 says: they drop tabs and line feeds, read a backslash as a slash, and take a
+// second slash for the beginning of another host's name. An ambiguous address ends
+// at the start page.
 func back(raw string) string {
 	if len(raw) > 2000 || !strings.HasPrefix(raw, "/") || !plain(raw) {
 		return start

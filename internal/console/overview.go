@@ -129,8 +129,8 @@ func (c *console) overview(x *exchange) error {
 // at every session of its time, and there may be millions.
 const drawWithin = time.Second
 
-// liveOver is the plot of live sessions, of which there are so many now. What
-// takes too long is left undrawn: the page is worth more than that.
+// liveOver is the plot of live sessions, of which there are now this many. A plot
+// that takes too long is not drawn: the rest of the page does not wait for it.
 func (x *exchange) liveOver(s span, now int64) plot {
 	ctx, cancel := context.WithTimeout(x.ctx, drawWithin)
 	defer cancel()

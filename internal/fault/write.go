@@ -16,7 +16,7 @@ import (
 func Write(w http.ResponseWriter, r *http.Request, err error) { Of(err).Write(w, r) }
 
 // Write answers a request with the fault: problem details, and the headers that
-// belong to its status. What was meant for a better answer is taken back.
+// belong to its status. Headers that were set for a successful answer are removed.
 func (f Fault) Write(w http.ResponseWriter, r *http.Request) {
 	problem := wire.Problem{
 		Type:   "about:blank", // code says what it is

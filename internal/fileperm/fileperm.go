@@ -11,7 +11,7 @@ import (
 // ErrExposed is wrapped by the error about a file that other users may open.
 var ErrExposed = errors.New("accessible by other users")
 
-// check is [Check] for what is known of a file. own means that the group is one of
+// check is [Check] for the attributes of a file. own means that the group is one of
 // the process.
 func check(path string, mode fs.FileMode, group uint32, own bool) (string, error) {
 	const (

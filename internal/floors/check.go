@@ -121,8 +121,8 @@ func checkPublic(name string, p Package, graph map[string]Package) []string {
 	return found
 }
 
-// reach returns, for each package of targets that the imports lead to, the
-// shortest chain of imports to it. What a target itself imports is not followed.
+// reach returns, for each package of targets that the imports lead to, the shortest
+// chain of imports to it. The imports of a target are not followed.
 func reach(imports, targets []string, graph map[string]Package) [][]string {
 	var found [][]string
 	seen := map[string]bool{}

@@ -72,9 +72,9 @@ var plan = map[string]int{
 // The names below are import paths. A path that ends in /… covers the path itself
 // and the paths beneath it; ours are written without the module's name.
 
-// public are the packages for other people's programs. What they import, their
-// users download, compile and audit; what their tests import is in their users'
-// go.sum.
+// public are the packages for other people's programs. Their users download,
+// compile and audit all their imports; the imports of their tests are in their
+// users' go.sum.
 var public = []string{"settings", "revocation", "token/…"}
 
 // publicModules are all that public packages may import of others.

@@ -23,8 +23,8 @@ func weight(parameters string) float64 {
 	return 1
 }
 
-// asksForHTML reports whether a request names text/html in Accept. What takes
-// anything (curl, fetch) is no browser that shows a page.
+// asksForHTML reports whether a request names text/html in Accept. A client that
+// accepts any type (curl, fetch) is no browser that shows a page.
 func asksForHTML(h http.Header) bool {
 	for _, line := range h.Values("Accept") {
 		for entry := range list(line) {

@@ -17,8 +17,8 @@ import (
 	"example.com/curfew/token/bearer"
 )
 
-// authenticate proves the credential that the route takes. What the caller may do
-// with it is decided where it is done.
+// authenticate proves the credential that the route takes. The services decide what
+// the caller may do with it.
 func (c *call) authenticate() error {
 	switch c.route.Who {
 	case Bearer:

@@ -18,9 +18,9 @@ import (
 // would come back with ten thousand questions to the store, all with one answer,
 // while the rest of them still wait to be told.
 //
-// Every change of a client advances the clock, so what was read at one epoch of
-// the view holds until the view moves; what it is used for, the change feed, comes
-// from that same view. What this node changes itself is forgotten at once. Other
+// Every change of a client advances the clock, so an answer read at one epoch of
+// the view holds until the view moves. It is used for the change feed, which comes
+// from that same view. Changes by this node are forgotten at once. Other
 // capabilities than following are looked up at each call.
 type followers struct {
 	clients Clients

@@ -15,8 +15,8 @@ import (
 	"example.com/curfew/token"
 )
 
-// The actors. Those who may do nothing at all are tried everywhere; the letters
-// stand for those whom the table of expectations speaks of.
+// The actors. Actors without any right are tried everywhere; the letters stand for
+// the others, which the table of expectations names.
 const (
 	ordinary      = 'u' // a user without permissions
 	editor        = 'e' // UserEdit

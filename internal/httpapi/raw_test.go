@@ -54,8 +54,8 @@ func (s *server) raw(text string, want int) []*http.Response {
 	}
 }
 
-// Requests that two programs may read differently. What must never happen is that
-// a request hidden in another is answered as if it had been sent.
+// Requests that two programs may read differently. A request hidden in another must
+// never be answered as if it had been sent.
 func TestOddRequests(t *testing.T) {
 	s := start(t)
 	good := s.token(s.user("ann"))

@@ -9,9 +9,9 @@ import (
 
 // UnknownProxy notices a proxy that was not configured: a peer with a private or
 // loopback address that says for whom a request was made, and is not among the
-// trusted proxies. What it says is not believed, so all its clients have one
-// address, and share the limits of that. The zero value is ready for use, and safe
-// for concurrent use.
+// trusted proxies. Its headers are not believed, so all its clients count as one
+// address, and share the limits of that address. The zero value is ready for use,
+// and safe for concurrent use.
 type UnknownProxy struct {
 	seen atomic.Pointer[netip.Addr]
 }

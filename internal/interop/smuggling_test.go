@@ -157,7 +157,7 @@ func TestSmuggling(t *testing.T) {
 			} {
 				for _, protocol := range []string{"HTTP/1.1\r\n", "HTTP/1.0\r\nConnection: keep-alive\r\n"} {
 					for _, end := range ambiguous {
-						for _, ending := range []string{"\r\n\r\n", "\r\nX: "} { // a whole request, and one that swallows the next
+						for _, ending := range []string{"\r\n\r\n", "\r\nX: "} { // a whole request, and a part that swallows the next
 							hidden := fmt.Sprintf("GET /v1/hidden-%d HTTP/1.1\r\nHost: %s", len(requests), at.addr) + ending
 							requests = append(requests, sent{at.addr, at.first + " " + protocol + "Host: " + at.addr + "\r\nContent-Type: application/json\r\n" + at.auth + fill(end, hidden)})
 						}

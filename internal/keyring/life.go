@@ -192,8 +192,8 @@ func (c *change) activate(k store.Key, action, reason string) error {
 	return c.put(k, action, reason)
 }
 
-// Init makes the first keys: one that is active at once, since no token of another
-// key exists, and a standby key. It does nothing where there are keys.
+// Init makes the first keys: a key that is active at once, since no token of
+// another key exists, and a standby key. It does nothing where there are keys.
 func (r *Ring) Init(ctx context.Context, caller authz.Caller) error {
 	rows, err := r.store.Keys(ctx)
 	if err != nil {

@@ -41,8 +41,8 @@ func (m *model) kill(dies func(*begun) bool) {
 	}
 }
 
-// verify holds every token against every node. The node that acted knows at once;
-// the others soon. What lives is accepted everywhere at once.
+// verify checks every token at every node. The node that acted knows at once; the
+// others soon. Live sessions are accepted everywhere at once.
 func (m *model) verify(acted *node) {
 	m.t.Helper()
 	for _, n := range m.nodes {

@@ -45,8 +45,8 @@ func (k *kept) step(c *Cluster, node *Process, random *rand.Rand) (acknowledged 
 	return o == OK
 }
 
-// check compares what a node says with what was acknowledged. What was unknown is
-// known from here on.
+// check compares a node's answer with the acknowledged changes. Unknown outcomes
+// are known from here on.
 func (k *kept) check(t *testing.T, c *Cluster, node *Process) {
 	t.Helper()
 	status, list, err := c.call(http.MethodGet, node.Addr, "/v1/users/"+k.user+"/sessions", c.admin, nil)

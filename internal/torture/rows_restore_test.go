@@ -40,11 +40,11 @@ func (c *Cluster) allCome(t *testing.T, what, raw, want string) {
 	}
 }
 
-// A database that is put back to where it was a while ago, under nodes, an edge and
-// followers that run: they notice, and begin again; what they know of revocations
-// that the database has lost they keep; they go on from there. What a process has
-// not in its memory is lost, and so the guide says `curfew revoke everyone`: that
-// ends everything, everywhere.
+// A database is restored to an earlier state under running nodes, an edge and
+// followers: they notice, and begin again; they keep the revocations in their
+// memory that the database has lost, and go on from there. Revocations that no
+// process has in memory are lost, and so the guide says `curfew revoke everyone`:
+// that ends all sessions everywhere.
 func TestRestoredUnderNodes(t *testing.T) {
 	primary := pgtest.Start(t, pgtest.Options{TCP: true})
 	if err := primary.CreateDatabase("curfew"); err != nil {

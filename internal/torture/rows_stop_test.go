@@ -19,9 +19,9 @@ import (
 // the acknowledged ones hold, the followers go to the other node and never miss an
 // answer, and the exit code is 0.
 //
-// The lease is the default: a follower that the machine does not run for that long is
-// not Curfew's fault. The node that ends is given minutes for what is under way,
-// since how long that takes is the machine's affair as well.
+// The lease is the default: if the machine does not run a follower for that long,
+// Curfew is not at fault. The node that ends is given minutes for its requests
+// under way, since their time depends on the machine as well.
 func TestStoppedUnderLoad(t *testing.T) {
 	c := onPostgres(t, must[string](t)(asShipped()))
 	flags := []string{"--lease", "15s", "--shutdown-timeout", await.Limit.String()}

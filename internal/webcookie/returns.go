@@ -26,9 +26,9 @@ const maxReturn = 2000
 // and host as the proxy names them, and the target of the request as it was sent
 // (RFC 9112, section 3.2.1). Characters that a URL must not have are
 // percent-encoded, and so is a number sign, which begins no fragment in a target;
-// what is encoded stays as it is. If the address is longer than
-// allowed, the query is left out, and then the path. Address returns "" if Allow
-// refuses the address.
+// encoded characters stay as they are. If the address is longer than allowed, the
+// query is left out, and then the path. Address returns "" if Allow refuses the
+// address.
 func (r Returns) Address(scheme, host, target string) string {
 	if !strings.HasPrefix(target, "/") {
 		return ""
@@ -102,9 +102,9 @@ func (r Returns) Allow(address string) bool {
 
 // Escape returns address with the characters that a URL must not have, but that
 // browsers and proxies send in paths and queries, as percent-encoded UTF-8: spaces,
-// double quotes, brackets, backslashes and what is not ASCII. It changes nothing
-// before the path, where each of them could name another host, and no control
-// character: [Returns.Allow] refuses an address with those.
+// double quotes, brackets, backslashes and characters beyond ASCII. It changes
+// nothing before the path, where each of them could name another host, and no
+// control character: [Returns.Allow] refuses an address with those.
 func Escape(address string) string {
 	_, rest, ok := strings.Cut(address, "://")
 	at := strings.IndexAny(rest, `/?#\`)

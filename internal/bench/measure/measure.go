@@ -123,8 +123,8 @@ func wallTime(f func() error) (time.Duration, error) {
 	return time.Since(began), err
 }
 
-// ThreadTime returns the processor time that f takes on its own thread. What
-// other goroutines do meanwhile does not count.
+// ThreadTime returns the processor time that f takes on its own thread. The work of
+// other goroutines does not count.
 func ThreadTime(f func() error) (time.Duration, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

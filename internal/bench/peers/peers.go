@@ -32,8 +32,8 @@ type Parser interface {
 // Guard is a middleware in front of a handler.
 type Guard interface {
 	Name() string
-	// Wrap lets through only requests with a good credential. What the next
-	// handler is called with answers [Guard.User].
+	// Wrap lets through only requests with a good credential. [Guard.User] then
+	// accepts the request that the next handler gets.
 	Wrap(next http.Handler) http.Handler
 	// User returns the subject of a request that was let through.
 	User(r *http.Request) string

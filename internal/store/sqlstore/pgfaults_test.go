@@ -17,9 +17,9 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// slowness is how many times as long as promised something may take in a test,
-// where the processors are shared with other tests. What waits for a server that
-// hangs, without a bound of its own, takes longer.
+// slowness is how many times as long as promised an operation may take in a test,
+// where the processors are shared with other tests. An operation that waits for a
+// hanging server without a bound takes longer.
 const slowness = 10
 
 // saysUnavailable fails unless the store says that it is unavailable, whatever it is
