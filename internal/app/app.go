@@ -176,7 +176,7 @@ func (a *App) openServices(ctx context.Context) error {
 	a.sessions = session.New(session.Config{
 		Store: a.store, Accounts: a.accounts, Ring: a.ring, View: counted{a.node, a.metrics}, Installation: a.installed,
 		MinimumTimeout: a.config.MinimumTimeout(), AuditRetention: a.config.AuditRetention,
-		MaxSessions: a.config.MaxSessions, Limited: a.metrics.Limited,
+		MaxSessions: a.config.MaxSessions, IdentityClaims: a.config.IdentityClaims, Limited: a.metrics.Limited,
 		SignedIn: counted{metrics: a.metrics}.signedIn,
 		Now:      a.now, Logger: a.log,
 	})

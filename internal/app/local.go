@@ -103,7 +103,7 @@ func (t *Tools) Issuer(ctx context.Context) (*session.Service, error) {
 	}
 	return session.New(session.Config{
 		Store: t.Store, Accounts: t.Accounts, Ring: ring, View: t.view, Installation: t.Installed,
-		MinimumTimeout: t.config.MinimumTimeout(), Now: t.now, Logger: t.log,
+		MinimumTimeout: t.config.MinimumTimeout(), IdentityClaims: t.config.IdentityClaims, Now: t.now, Logger: t.log,
 	}), nil
 }
 

@@ -48,6 +48,7 @@ func TestServerWithoutConfiguration(t *testing.T) {
 		Lease:          15 * time.Second,
 		AuditRetention: 400 * 24 * time.Hour,
 		MaxSessions:    100,
+		IdentityClaims: []string{"name", "email", "groups"},
 	}
 	if diff := cmp.Diff(want, s, cmp.Comparer(func(a, b []string) bool { return slices.Equal(a, b) })); diff != "" {
 		t.Error(diff)
@@ -206,6 +207,8 @@ func TestValues(t *testing.T) {
 			[]string{"10.0.0.1/8", "proxy", "fe80::1%eth0", "10.0.0.0/33"}},
 		{"cookie-domain", []string{"", "example.com", ".a.example.com"}, []string{"com", "127.0.0.1", "a..b", "a b.c", "exa_mple.com"}},
 		{"return-hosts", []string{"app.example", "app.example:8443", "[::1]:1"}, []string{"https://a", "a/b", "a b", "u@h", ""}},
+		{"identity-claims", []string{"none", "name", "email,name", "groups, name ,email"},
+			[]string{"", ",", "name,", "Name", "sub", "none,name", "name,name", "permissions"}},
 		{"insecure-short-timeouts", []string{"true", "false", "1", "off", ""}, []string{"perhaps"}},
 	}
 	for _, test := range tests {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"example.com/curfew/settings"
@@ -28,6 +29,9 @@ type Server struct {
 	// MaxSessions is how many sessions of a user may be live. Zero means 100;
 	// negative, any number.
 	MaxSessions int
+	// IdentityClaims are the claims about the user that tokens carry: a part of
+	// [IdentityClaims]. Nil means all; empty but not nil, none.
+	IdentityClaims []string
 	// InsecureShortTimeouts lowers the shortest session timeout from a minute to
 	// a second, for development and tests.
 	InsecureShortTimeouts bool
@@ -85,6 +89,7 @@ func ServerOptions() []Option[Server] {
 				}
 				return err
 			}},
+		identityOption(func(s *Server) *[]string { return &s.IdentityClaims }),
 		{Name: "insecure-short-timeouts", Usage: "allow session timeouts down to 1 second, for development and tests",
 			set: func(s *Server, values []string) (err error) {
 				s.InsecureShortTimeouts, err = parseSwitch(last(values))
@@ -98,6 +103,43 @@ func ServerOptions() []Option[Server] {
 	}
 	options = append(storeOptions(func(s *Server) *Store { return &s.Store }), options...)
 	return append(listenerOptions(func(s *Server) *Listener { return &s.Listener }), options...)
+}
+
+// IdentityClaims returns the names of the claims about the user that tokens may
+// carry.
+func IdentityClaims() []string { return []string{"name", "email", "groups"} }
+
+// noIdentity is the value of the option for no claims.
+const noIdentity = "none"
+
+func identityOption[T any](of func(*T) *[]string) Option[T] {
+	all := strings.Join(IdentityClaims(), ",")
+	return Option[T]{
+		Name: "identity-claims", Value: "NAMES", Default: all, Usage: "claims about the user that tokens carry: some of " + all + ", or " + noIdentity,
+		set: func(into *T, values []string) (err error) {
+			*of(into), err = parseIdentity(last(values))
+			return err
+		},
+	}
+}
+
+// parseIdentity reads a list of claims. The result is never nil.
+func parseIdentity(text string) ([]string, error) {
+	claims := []string{}
+	if text == noIdentity {
+		return claims, nil
+	}
+	for name := range strings.SplitSeq(text, ",") {
+		name = strings.TrimSpace(name)
+		switch {
+		case !slices.Contains(IdentityClaims(), name):
+			return nil, fmt.Errorf("%q is not a claim; use some of %s, separated by commas, or %s", name, strings.Join(IdentityClaims(), ","), noIdentity)
+		case slices.Contains(claims, name):
+			return nil, fmt.Errorf("%q is given twice", name)
+		}
+		claims = append(claims, name)
+	}
+	return claims, nil
 }
 
 func storeOptions[T any](of func(*T) *Store) []Option[T] {

@@ -8,7 +8,8 @@ import (
 // Tools is what the commands that work on the database are told.
 type Tools struct {
 	Store
-	// InsecureShortTimeouts is as in [Server].
+	// IdentityClaims and InsecureShortTimeouts are as in [Server].
+	IdentityClaims        []string
 	InsecureShortTimeouts bool
 }
 
@@ -18,6 +19,7 @@ func (t *Tools) MinimumTimeout() time.Duration { return minimumTimeout(t.Insecur
 // ToolOptions are the options of every command that works on the database.
 func ToolOptions() []Option[Tools] {
 	options := storeOptions(func(t *Tools) *Store { return &t.Store })
+	options = append(options, identityOption(func(t *Tools) *[]string { return &t.IdentityClaims }))
 	return append(options, Option[Tools]{Name: "insecure-short-timeouts", Usage: "allow session timeouts down to 1 second, for development and tests",
 		set: func(t *Tools, values []string) (err error) {
 			t.InsecureShortTimeouts, err = parseSwitch(last(values))

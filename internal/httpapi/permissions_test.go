@@ -172,11 +172,15 @@ func claims(t *testing.T, raw string) *token.Session {
 		Sub   string           `json:"sub"`
 		Sid   string           `json:"sid"`
 		Epoch revocation.Epoch `json:"epoch"`
+
+		Name   string   `json:"name"`
+		Email  string   `json:"email"`
+		Groups []string `json:"groups"`
 	}
 	if err := json.Unmarshal(decodePart(t, raw, 1), &c); err != nil {
 		t.Fatal(err)
 	}
-	return &token.Session{Subject: c.Sub, ID: c.Sid, Epoch: c.Epoch}
+	return &token.Session{Subject: c.Sub, ID: c.Sid, Epoch: c.Epoch, Name: c.Name, Email: c.Email, Groups: c.Groups}
 }
 
 // Every route × every caller × every target. That every route has its rows, and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
@@ -29,14 +30,11 @@ func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe 
 	if err != nil {
 		return Issued{}, err
 	}
-	issued, err = s.begin(ctx, epoch, u, rememberMe, from)
+	first, err := s.begin(ctx, epoch, u, rememberMe)
 	if err != nil {
 		return Issued{}, err
 	}
-	if err := s.keepSignIn(ctx, issued, from); err != nil {
-		return Issued{}, err
-	}
-	return issued, nil
+	return s.keepSignIn(ctx, first, from)
 }
 
 // Issue begins a session for a user whom the calling client has authenticated. It
@@ -61,42 +59,57 @@ func (s *Service) Issue(ctx context.Context, c account.Caller, userID string, re
 	if u.Disabled {
 		return Issued{}, fmt.Errorf("%w: user %s is disabled; enable the account first", store.ErrConflict, u.ID)
 	}
-	issued, err := s.begin(ctx, epoch, u, rememberMe, from)
+	first, err := s.begin(ctx, epoch, u, rememberMe)
 	if err != nil {
 		return Issued{}, err
 	}
-	if err := s.keepIssued(ctx, c, need, issued, from); err != nil {
-		return Issued{}, err
-	}
-	return issued, nil
+	return s.keepIssued(ctx, c, need, first, from)
 }
 
-// keep stores the row of a new session. The token is returned only if that commits.
-func keep(ctx context.Context, tx store.Tx, issued Issued, by store.Actor, from account.Origin) error {
-	row := issued.row(by, from)
+// beginning is a session that begins, before it has a token.
+type beginning struct {
+	session token.Session
+	user    store.User
+	inForce settings.InForce
+	at      time.Time // the instant whose second is the session's IssuedAt
+}
+
+// keep mints the first token of a session, with the claims of its user as the
+// transaction reads them, and stores the session's row. The token is returned only if
+// that commits.
+func (s *Service) keep(ctx context.Context, tx store.Tx, first beginning, by store.Actor, from account.Origin) (Issued, error) {
+	u, err := tx.User(ctx, first.user.ID)
+	if err != nil {
+		return Issued{}, err
+	}
+	issued, err := s.mint(ctx, s.identity.identify(first.session, u), u, first.inForce)
+	if err != nil {
+		return Issued{}, err
+	}
+	row := issued.row(first.at, by, from)
 	if err := tx.InsertSession(ctx, row); err != nil {
-		return err
+		return Issued{}, err
 	}
 	if err := tx.TouchUser(ctx, row.UserID, row.BeganAt); err != nil {
-		return err
+		return Issued{}, err
 	}
-	return tx.AppendAudit(ctx, beginEntry(by, row, issued.User))
+	return issued, tx.AppendAudit(ctx, beginEntry(by, row, u))
 }
 
-// begin mints the first token of a session whose epoch has been read. It then reads
-// the settings and the signing key, because a session signed with a key that
-// another node has just retired in an emergency would be over at once.
-func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.User, rememberMe bool, from account.Origin) (Issued, error) {
+// begin prepares a session whose epoch has been read. It then reads the settings and
+// the signing key, because a session signed with a key that another node has just
+// retired in an emergency would be over at once.
+func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.User, rememberMe bool) (beginning, error) {
 	in, err := s.store.Settings(ctx)
 	if err != nil {
-		return Issued{}, err
+		return beginning{}, err
 	}
 	keys, err := s.store.Keys(ctx)
 	if err != nil {
-		return Issued{}, err
+		return beginning{}, err
 	}
 	if err := s.config.Ring.Sync(ctx, keys); err != nil {
-		return Issued{}, err
+		return beginning{}, err
 	}
 	now := s.now()
 	sess := token.Session{
@@ -108,9 +121,7 @@ func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.Use
 		RememberMe: rememberMe && in.RememberMeEnabled,
 		Epoch:      epoch,
 	}.Refreshed(now, in.Settings)
-	issued, err := s.mint(ctx, sess, u, in.InForce)
-	issued.at = now
-	return issued, err
+	return beginning{session: sess, user: u, inForce: in.InForce, at: now}, nil
 }
 
 func (s *Service) mint(ctx context.Context, sess token.Session, u store.User, in settings.InForce) (Issued, error) {
@@ -126,9 +137,9 @@ func (s *Service) mint(ctx context.Context, sess token.Session, u store.User, in
 	return Issued{Token: raw, Session: sess, User: u, InForce: in}, nil
 }
 
-// row returns the stored row of a new session.
-func (i Issued) row(by store.Actor, from account.Origin) store.Session {
-	now := i.at.UnixMicro()
+// row returns the stored row of a session that began at an instant.
+func (i Issued) row(at time.Time, by store.Actor, from account.Origin) store.Session {
+	now := at.UnixMicro()
 	return store.Session{
 		ID:         i.Session.ID,
 		UserID:     i.Session.Subject,
@@ -172,10 +183,11 @@ func (s *Service) Refresh(ctx context.Context, sess *token.Session) (Issued, err
 		if err := s.config.Ring.Sync(ctx, tx.SigningKeys); err != nil {
 			return err
 		}
-		if issued, err = s.mint(ctx, sess.Refreshed(s.now(), tx.InForce.Settings), *tx.Caller.User, tx.InForce); err != nil {
+		u := *tx.Caller.User
+		next := s.identity.identify(sess.Refreshed(s.now(), tx.InForce.Settings), u)
+		if issued, err = s.mint(ctx, next, u, tx.InForce); err != nil {
 			return err
 		}
-		next := &issued.Session
 		return tx.RefreshSession(ctx, next.ID, next.LastRefresh.Time().UnixMicro(), next.ExpiresAt.Time().UnixMicro(), next.KeyID)
 	})
 	if err != nil {

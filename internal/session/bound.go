@@ -40,63 +40,76 @@ var errSurplus = errors.New("the user has the maximum number of sessions")
 // nothing that validators know. If the user has the maximum number of sessions, the
 // oldest end in the same transaction, which then takes the clock's lock before all
 // others.
-func (s *Service) keepSignIn(ctx context.Context, issued Issued, from account.Origin) error {
-	by := userActor(issued.User.ID, issued.User.Name, from)
-	err := s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error { return s.keepIfRoom(ctx, tx, issued, by, from) })
-	if !errors.Is(err, errSurplus) {
-		return err
-	}
-	var ended []revocation.Revocation
+func (s *Service) keepSignIn(ctx context.Context, first beginning, from account.Origin) (issued Issued, err error) {
+	by := userActor(first.user.ID, first.user.Name, from)
 	err = s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) (err error) {
-		epoch, err := tx.Advance(ctx, s.now())
-		if err != nil {
-			return err
-		}
-		ended, err = s.keepWithin(ctx, tx, epoch, issued, by, from)
+		issued, err = s.keepIfRoom(ctx, tx, first, by, from)
 		return err
 	})
-	if err == nil {
-		s.config.View.Applied(ended...)
+	if errors.Is(err, errSurplus) {
+		var ended []revocation.Revocation
+		err = s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) (err error) {
+			epoch, err := tx.Advance(ctx, s.now())
+			if err != nil {
+				return err
+			}
+			issued, ended, err = s.keepWithin(ctx, tx, epoch, first, by, from)
+			return err
+		})
+		if err == nil {
+			s.config.View.Applied(ended...)
+		}
 	}
-	return err
+	switch {
+	case isNotFound(err): // deleted while the password was checked
+		return Issued{}, account.ErrBadCredentials
+	case err != nil:
+		return Issued{}, err
+	}
+	return issued, nil
 }
 
 // keepIssued is keepSignIn for a session that a client begins. Both transactions
 // check the client.
-func (s *Service) keepIssued(ctx context.Context, c account.Caller, need authz.Need, issued Issued, from account.Origin) error {
-	err := s.store.Record(ctx, c, need, func(tx authz.Tx) error { return s.keepIfRoom(ctx, tx, issued, c.Actor, from) })
-	if !errors.Is(err, errSurplus) {
-		return err
-	}
-	var ended []revocation.Revocation
-	err = s.store.Update(ctx, c, need, func(tx authz.Tx) (err error) {
-		ended, err = s.keepWithin(ctx, tx, tx.Epoch, issued, c.Actor, from)
+func (s *Service) keepIssued(ctx context.Context, c account.Caller, need authz.Need, first beginning, from account.Origin) (issued Issued, err error) {
+	err = s.store.Record(ctx, c, need, func(tx authz.Tx) (err error) {
+		issued, err = s.keepIfRoom(ctx, tx, first, c.Actor, from)
 		return err
 	})
-	if err == nil {
-		s.config.View.Applied(ended...)
+	if errors.Is(err, errSurplus) {
+		var ended []revocation.Revocation
+		err = s.store.Update(ctx, c, need, func(tx authz.Tx) (err error) {
+			issued, ended, err = s.keepWithin(ctx, tx, tx.Epoch, first, c.Actor, from)
+			return err
+		})
+		if err == nil {
+			s.config.View.Applied(ended...)
+		}
 	}
-	return err
+	if err != nil {
+		return Issued{}, err
+	}
+	return issued, nil
 }
 
 // keepIfRoom stores a new session, or returns errSurplus.
-func (s *Service) keepIfRoom(ctx context.Context, tx store.Tx, issued Issued, by store.Actor, from account.Origin) error {
-	surplus, err := s.surplus(ctx, tx, issued)
+func (s *Service) keepIfRoom(ctx context.Context, tx store.Tx, first beginning, by store.Actor, from account.Origin) (Issued, error) {
+	surplus, err := s.surplus(ctx, tx, first)
 	if err == nil && len(surplus) > 0 {
 		err = errSurplus
 	}
 	if err != nil {
-		return err
+		return Issued{}, err
 	}
-	return keep(ctx, tx, issued, by, from)
+	return s.keep(ctx, tx, first, by, from)
 }
 
 // keepWithin stores a new session, and ends the user's oldest sessions if there are
 // too many. epoch is the transaction's reading of the clock.
-func (s *Service) keepWithin(ctx context.Context, tx store.Tx, epoch revocation.Epoch, issued Issued, by store.Actor, from account.Origin) ([]revocation.Revocation, error) {
-	surplus, err := s.surplus(ctx, tx, issued)
+func (s *Service) keepWithin(ctx context.Context, tx store.Tx, epoch revocation.Epoch, first beginning, by store.Actor, from account.Origin) (Issued, []revocation.Revocation, error) {
+	surplus, err := s.surplus(ctx, tx, first)
 	if err != nil {
-		return nil, err
+		return Issued{}, nil, err
 	}
 	ended := make([]revocation.Revocation, len(surplus))
 	entries := make([]store.Audit, len(surplus))
@@ -109,36 +122,37 @@ func (s *Service) keepWithin(ctx context.Context, tx store.Tx, epoch revocation.
 			Reason: fmt.Sprintf("a user has at most %d sessions; the oldest ends when a new one starts", s.config.maxSessions()),
 		}
 		if err := tx.EndSession(ctx, old.ID, at); err != nil {
-			return nil, err
+			return Issued{}, nil, err
 		}
 	}
 	if len(surplus) > 0 {
 		if err := tx.PutRevocations(ctx, ended...); err != nil {
-			return nil, err
+			return Issued{}, nil, err
 		}
 		if err := tx.AppendAudit(ctx, entries...); err != nil {
-			return nil, err
+			return Issued{}, nil, err
 		}
 	}
-	return ended, keep(ctx, tx, issued, by, from)
+	issued, err := s.keep(ctx, tx, first, by, from)
+	return issued, ended, err
 }
 
 // surplus returns the sessions that must end so that another can begin. It locks
 // the user's row, so that two sessions that begin at the same time count each
 // other.
-func (s *Service) surplus(ctx context.Context, tx store.Tx, issued Issued) ([]store.Session, error) {
+func (s *Service) surplus(ctx context.Context, tx store.Tx, first beginning) ([]store.Session, error) {
 	most := s.config.maxSessions()
 	if most == 0 {
 		return nil, nil
 	}
-	if _, err := tx.LockUser(ctx, issued.User.ID); err != nil {
+	if _, err := tx.LockUser(ctx, first.user.ID); err != nil {
 		return nil, err
 	}
 	// A session that was revoked before it began takes no place. Otherwise a
 	// sign-in that was pending during a revocation could end a session that began
 	// after the revocation.
-	revoked, err := tx.RevokedBefore(ctx, issued.User.ID, issued.Session.ID)
-	if err != nil || issued.Session.Epoch < revoked.Before(issued.Session.RememberMe) {
+	revoked, err := tx.RevokedBefore(ctx, first.user.ID, first.session.ID)
+	if err != nil || first.session.Epoch < revoked.Before(first.session.RememberMe) {
 		return nil, err
 	}
 	in, err := tx.Settings(ctx)
@@ -146,5 +160,5 @@ func (s *Service) surplus(ctx context.Context, tx store.Tx, issued Issued) ([]st
 		return nil, err
 	}
 	live := store.Live{Now: s.now().UnixMicro(), Settings: in.InForce}
-	return tx.SurplusSessions(ctx, issued.User.ID, live, most-1, maxSurplus)
+	return tx.SurplusSessions(ctx, first.user.ID, live, most-1, maxSurplus)
 }

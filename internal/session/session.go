@@ -57,6 +57,9 @@ type Config struct {
 	// MaxSessions is the maximum number of live sessions of a user. When another
 	// begins, the oldest ends. Zero means 100; a negative value means no limit.
 	MaxSessions int
+	// IdentityClaims are the claims about the user that tokens carry: a part of
+	// [IdentityClaims]. Nil means all of them; empty but not nil, none.
+	IdentityClaims []string
 	// Limits are the limits on a user's writes. The zero value means the defaults.
 	Limits Limits
 	// Limited, if not nil, is called for each call that a limit refused, with one
@@ -84,11 +87,13 @@ type Service struct {
 	log    *slog.Logger
 	limits limits
 	group  group
+
+	identity identity
 }
 
 // New returns a service. Close it after use.
 func New(config Config) *Service {
-	s := &Service{config: config, now: config.Now, log: config.Logger, limits: newLimits(config.Limits)}
+	s := &Service{config: config, now: config.Now, log: config.Logger, limits: newLimits(config.Limits), identity: config.identity()}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -109,8 +114,6 @@ type Issued struct {
 	Session token.Session
 	User    store.User
 	InForce settings.InForce
-
-	at time.Time // the instant whose second is IssuedAt, for a session that begins
 }
 
 // Wire returns the answer that carries the token.
@@ -128,7 +131,7 @@ func (i Issued) Wire() wire.Issued {
 func describe(s *token.Session, u store.User, in settings.Settings) wire.Session {
 	w := wire.Session{
 		ID:          s.ID,
-		User:        wire.UserRef{ID: s.Subject, Name: u.Name},
+		User:        wire.UserRef{ID: s.Subject, Name: u.Name, Email: s.Email, Groups: s.Groups},
 		IssuedAt:    s.IssuedAt.Time(),
 		LastRefresh: s.LastRefresh.Time(),
 		RememberMe:  s.RememberMe,
@@ -144,7 +147,8 @@ func describe(s *token.Session, u store.User, in settings.Settings) wire.Session
 	return w
 }
 
-// Describe returns the caller's session and its remaining time. It extends nothing.
+// Describe returns the caller's session and its remaining time, with the claims about
+// the user that a refresh would put into its token. It extends nothing.
 func (s *Service) Describe(ctx context.Context, sess *token.Session) (wire.Session, error) {
 	in, err := s.store.Settings(ctx)
 	if err != nil {
@@ -154,7 +158,8 @@ func (s *Service) Describe(ctx context.Context, sess *token.Session) (wire.Sessi
 	if err != nil {
 		return wire.Session{}, err
 	}
-	return describe(sess, u, in.Settings), nil
+	now := s.identity.identify(*sess, u)
+	return describe(&now, u, in.Settings), nil
 }
 
 // subject returns the user of a session as the store has it now. A user who was

@@ -27,10 +27,13 @@ type Issued struct {
 	Session   Session   `json:"session"`
 }
 
-// UserRef names a user.
+// UserRef is the user of a session. Email and Groups are absent if tokens do not
+// carry them.
 type UserRef struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
+	ID     string   `json:"id"`
+	Name   string   `json:"name"`
+	Email  string   `json:"email,omitempty"`
+	Groups []string `json:"groups,omitempty"`
 }
 
 // Session is the session of the caller.
