@@ -1,16 +1,13 @@
 package feed
 
 import (
-	"encoding/json"
 	"io"
 	"strconv"
 	"sync"
 	"time"
 
-	"example.com/curfew/internal/changelog"
-	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/revocation"
-	"example.com/curfew/settings"
 )
 
 // Answer is an encoded answer to a [Query]: a short head of its own, and a tail
@@ -26,8 +23,8 @@ type Answer struct {
 
 // tail is everything after "now". It is built once and never changes.
 type tail struct {
-	meta    []byte                    // the members before revocations, and the opening bracket
-	encoded func() *changelog.Encoded // the list itself; encoded when first sent
+	meta    []byte                  // the members before revocations, and the opening bracket
+	encoded func() *replica.Encoded // the list itself; encoded when first sent
 }
 
 var tailEnd = []byte("]}\n")
@@ -42,13 +39,13 @@ func (a *Answer) Gzip() bool { return len(a.tail.encoded().JSON) >= worthGzip }
 // They are shared: do not change them.
 func (a *Answer) Parts(gzip bool) [][]byte {
 	if gzip {
-		first := changelog.Stored(append(append([]byte(nil), a.head...), a.tail.meta...))
+		first := replica.Stored(append(append([]byte(nil), a.head...), a.tail.meta...))
 		return [][]byte{first, a.tail.encoded().Gzip(), storedEnd()}
 	}
 	return [][]byte{a.head, a.tail.meta, a.tail.encoded().JSON, tailEnd}
 }
 
-var storedEnd = sync.OnceValue(func() []byte { return changelog.Stored(tailEnd) })
+var storedEnd = sync.OnceValue(func() []byte { return replica.Stored(tailEnd) })
 
 // Write writes the body to w. A small body is written in one call.
 func (a *Answer) Write(w io.Writer, gzip bool) error {
@@ -90,58 +87,4 @@ func appendHead(b []byte, epoch revocation.Epoch, more bool, held, lease time.Du
 	b = append(b, `,"now":"`...)
 	b = now.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z07:00")
 	return append(b, '"')
-}
-
-// shared is the state of a view without revocations. Each part has the epoch of its
-// last change.
-type shared struct {
-	issuer       string
-	audience     []string
-	installation revocation.Epoch
-	settings     *settings.InForce
-	keys         json.RawMessage // a JWK Set
-	keysEpoch    revocation.Epoch
-	clients      revocation.Epoch // of the last change of a client; 0 if not known
-}
-
-// appendMeta writes the parts that are newer than after, and opens the list of
-// revocations.
-func (s *shared) appendMeta(b []byte, after revocation.Epoch) []byte {
-	member := func(name string, value any) {
-		text, err := json.Marshal(value)
-		if err != nil {
-			panic(err) // strings, numbers, and a JWK Set that was parsed before
-		}
-		b = append(b, ',', '"')
-		b = append(b, name...)
-		b = append(b, '"', ':')
-		b = append(b, text...)
-	}
-	if s.installation > after {
-		member("issuer", s.issuer)
-		member("audience", s.audience)
-	}
-	if s.settings != nil && (after == 0 || s.settings.Epoch > int64(after)) {
-		member("settings", feedSettings(s.settings))
-	}
-	if s.keysEpoch > after {
-		member("keys", s.keys)
-	}
-	if s.clients > after {
-		member("clients_epoch", int64(s.clients))
-	}
-	return append(b, `,"revocations":[`...)
-}
-
-func feedSettings(in *settings.InForce) wire.FeedSettings {
-	return wire.FeedSettings{
-		SessionTimeoutSeconds:         settings.Seconds(in.SessionTimeout),
-		MaximumSessionDurationSeconds: settings.Seconds(in.MaximumSessionDuration),
-		RememberMeEnabled:             in.RememberMeEnabled,
-		IdleFloor:                     in.IdleFloor,
-		IdleFloorEpoch:                in.IdleFloorEpoch,
-		MaximumFloor:                  in.MaximumFloor,
-		MaximumFloorEpoch:             in.MaximumFloorEpoch,
-		Epoch:                         in.Epoch,
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -86,31 +87,9 @@ func (e *Edge) Drain() { e.hub.close() }
 // downstream receives the follower's changes.
 type downstream struct{ edge *Edge }
 
-func (d downstream) Update(u follower.Update) {
-	h := d.edge.hub
-	next := update{startOver: u.StartOver, epoch: u.Epoch, lease: u.Lease}
-	if u.StartOver || h.epoch == 0 { // only Update moves it
-		next.startLog()
-	}
-	if u.Issuer != "" || u.Settings != nil || u.Keys != nil || u.ClientsEpoch != 0 {
-		s := h.shared // only Update writes it, one call at a time
-		if u.Issuer != "" {
-			s.issuer, s.audience, s.installation = u.Issuer, u.Audience, u.Epoch
-		}
-		if u.Settings != nil {
-			s.settings = u.Settings
-		}
-		if u.Keys != nil {
-			s.keys, s.keysEpoch = u.Keys, u.Epoch
-		}
-		if u.ClientsEpoch != 0 {
-			s.clients = u.ClientsEpoch
-		}
-		next.shared = &s
-	}
-	next.take(u.Revocations)
-	h.publish(next)
-	h.tidy()
+func (d downstream) Publish(s replica.State) {
+	d.edge.hub.publish(s)
+	d.edge.hub.tidyFollowers()
 }
 
 func (d downstream) Confirmed(view revocation.Epoch) (revocation.Epoch, int64) {
@@ -180,7 +159,7 @@ func (e *Edge) CatchUp(ctx context.Context) error {
 	select {
 	case <-e.opened:
 	default:
-		return unavailable(errors.New("this edge is starting"))
+		return replica.Unavailable(errors.New("this edge is starting"))
 	}
 	return e.up.CatchUp(ctx)
 }
@@ -202,7 +181,7 @@ func (e *Edge) ClientsEpoch() revocation.Epoch { return e.hub.clientsEpoch() }
 func (e *Edge) RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error) {
 	a, left, err := e.up.LookUp(ctx, user, session)
 	if err != nil {
-		return wire.RevokedBefore{}, unavailable(err)
+		return wire.RevokedBefore{}, replica.Unavailable(err)
 	}
 	return wire.RevokedBefore{User: int64(a.User), Session: int64(a.Session), Epoch: int64(a.AsOf), LeaseMS: left.Milliseconds()}, nil
 }

@@ -30,14 +30,14 @@ func (n *Node) Enforcement(ctx context.Context, epoch revocation.Epoch, committe
 	}
 	ask := func(context.Context) error {
 		n.peers.ask(epoch)
-		return n.peers.reads.join().wait(ctx) // the loop also writes the row
+		return n.peers.reads.Join().Wait(ctx) // the loop also writes the row
 	}
 	read := func(ctx context.Context) error {
 		if err := behind; err != nil {
 			behind = nil // a retry may succeed, but this call has used its time
 			return err
 		}
-		return n.peers.reads.join().wait(ctx)
+		return n.peers.reads.Join().Wait(ctx)
 	}
 	return n.peers.enforcement(ctx, epoch, committed, wait, own, moved, ask, read)
 }

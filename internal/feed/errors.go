@@ -2,9 +2,6 @@ package feed
 
 import (
 	"errors"
-	"fmt"
-
-	"example.com/curfew/token"
 )
 
 // ErrLimited is wrapped by errors about a client that exceeds a limit: see the
@@ -19,11 +16,3 @@ var (
 	errRecheck = errors.New("the credential must be checked again")
 	errNoLease = errors.New("this node has not reached its database for a whole lease; ask another node")
 )
-
-// unavailable makes err wrap [token.ErrUnavailable].
-func unavailable(err error) error {
-	if errors.Is(err, token.ErrUnavailable) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", token.ErrUnavailable, err)
-}

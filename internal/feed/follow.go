@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
-	"example.com/curfew/settings"
 	"example.com/curfew/token"
 	"example.com/curfew/token/jwks"
 )
@@ -28,7 +28,7 @@ func (n *Node) follow(ctx context.Context) {
 			if !open {
 				wake = nil // the store was closed; it is still read, and returns the error
 			}
-		case <-n.reads.kick:
+		case <-n.replica.Wanted():
 		case <-timer.C:
 		}
 		if ctx.Err() != nil {
@@ -46,31 +46,31 @@ func (n *Node) pause() time.Duration {
 
 // turn reads once, for all callers that have asked so far.
 func (n *Node) turn(ctx context.Context) {
-	p := n.reads.begin()
-	var err error
-	if now := n.now(); n.Trusted(now) && now.Before(n.beats.due(n.lease)) {
-		err = n.read(ctx, token.Lease{})
-	} else {
-		err = n.beat(ctx)
-	}
-	n.fail(ctx, err)
-	p.end(err)
-	n.hub.tidy()
+	before := n.Failure()
+	err := n.replica.Serve(func() error {
+		var err error
+		if now := n.now(); n.Trusted(now) && now.Before(n.beats.due(n.lease)) {
+			err = n.read(ctx, token.Lease{})
+		} else {
+			err = n.beat(ctx)
+		}
+		if errors.Is(err, replica.ErrStartOver) {
+			err = n.beat(ctx) // the restored database may not have this node's row
+		}
+		return err
+	})
+	n.logOutage(ctx, before, err)
+	n.hub.tidyFollowers()
 }
 
-func (n *Node) fail(ctx context.Context, err error) {
-	switch was := n.failed.Load(); {
-	case ctx.Err() != nil:
+// logOutage logs when the store stops answering, and when it answers again.
+func (n *Node) logOutage(ctx context.Context, before, err error) {
+	switch {
+	case ctx.Err() != nil || (before == nil) == (err == nil):
 	case err == nil:
-		if was != nil {
-			n.log.InfoContext(ctx, "database reachable again", "epoch", int64(n.Epoch()))
-		}
-		n.failed.Store(nil)
+		n.log.InfoContext(ctx, "database reachable again", "epoch", int64(n.Epoch()))
 	default:
-		if was == nil {
-			n.log.WarnContext(ctx, "database unreachable; sessions are validated from memory until the lease ends, then answered with 503", "lease_left", n.left(n.now()), "error", err)
-		}
-		n.failed.Store(&failure{at: n.now(), err: err})
+		n.log.WarnContext(ctx, "database unreachable; sessions are validated from memory until the lease ends, then answered with 503", "lease_left", n.LeaseLeft(n.now()), "error", err)
 	}
 }
 
@@ -113,128 +113,103 @@ func (n *Node) noteDisk(ctx context.Context, err error) {
 // read brings the view up to the store's clock and gives it the lease, if that is
 // not zero.
 func (n *Node) read(ctx context.Context, lease token.Lease) error {
-	count, lag, err := n.readChanges(ctx, lease)
+	before := n.Epoch()
+	r := storeReader{node: n, lease: lease}
+	_, err := n.replica.Update(ctx, r.changes)
+	if errors.Is(err, replica.ErrStartOver) {
+		n.history.clear()
+		return err
+	}
+	var lag time.Duration
+	if epoch, now := n.Epoch(), n.now(); err == nil && epoch != before {
+		n.history.add(epoch, now)
+		if r.revocations > 0 {
+			lag = now.Sub(epoch.Time())
+		}
+	}
 	if n.config.OnRead != nil {
-		n.config.OnRead(count, lag, err)
+		n.config.OnRead(r.revocations, lag, err)
 	}
 	return err
 }
 
-func (n *Node) readChanges(ctx context.Context, lease token.Lease) (count int, lag time.Duration, err error) {
-	u := update{lease: lease}
-	from := n.Epoch()
-	if from == 0 {
-		u.startLog()
-	}
-	for at := from; ; {
-		c, err := n.changesAfter(ctx, at)
-		if err != nil {
-			return count, 0, err
-		}
-		if c.Clock < from {
-			// Log it, and start from the beginning. Revocations with higher epochs
-			// are kept, but nothing is answered from them before everything has
-			// been read.
-			n.log.ErrorContext(ctx, "the database was restored from a backup; reading everything again; run `curfew revoke everyone` unless `curfew restore` was used",
-				"view", from.String(), "store", c.Clock.String())
-			n.distrust()
-			u = update{lease: lease, startOver: true}
-			u.startLog()
-			from, at = 0, 0
-			n.history.clear()
-			continue
-		}
-		if err := n.take(ctx, c, &u); err != nil {
-			return count, 0, err
-		}
-		count += len(c.Revocations)
-		if !c.More {
-			u.epoch = c.Epoch
-			break
-		}
-		at = c.Epoch
-	}
-	if n.installation.Load() == nil {
-		return count, 0, nil // Open reports it
-	}
-	if u.startOver || u.epoch > n.Epoch() {
-		if lag = n.now().Sub(u.epoch.Time()); count == 0 {
-			lag = 0
-		}
-		n.history.add(u.epoch, n.now())
-	}
-	n.epoch.Store(int64(u.epoch))
-	if lease != (token.Lease{}) {
-		n.view.lease.Store(&lease)
-	}
-	n.hub.publish(u)
-	return count, lag, nil
+// storeReader reads the changes of the store for one update of the replica.
+type storeReader struct {
+	node        *Node
+	lease       token.Lease
+	revocations int // read so far
 }
 
-func (n *Node) changesAfter(ctx context.Context, after revocation.Epoch) (store.Changes, error) {
-	ctx, cancel := context.WithTimeout(ctx, questionTime)
-	defer cancel()
-	return n.store.ChangesAfter(ctx, after, pageLimit)
-}
-
-// take applies one answer of the store to the state that validators read, and
-// records it for the followers.
-func (n *Node) take(ctx context.Context, c store.Changes, u *update) error {
-	next := n.hub.shared // only this goroutine writes it
-	if u.shared != nil {
-		next = *u.shared
+// changes returns the page after a position. The error wraps replica.ErrStartOver if
+// the store's clock is below the view.
+func (r *storeReader) changes(ctx context.Context, after, view revocation.Epoch) (replica.Changes, error) {
+	n := r.node
+	asking, cancel := context.WithTimeout(ctx, questionTime)
+	c, err := n.store.ChangesAfter(asking, after, pageLimit)
+	cancel()
+	if err != nil {
+		return replica.Changes{}, err
 	}
-	if c.Installation != nil || c.Settings != nil || c.Keys != nil || c.Clients != next.clients {
-		if err := n.takeShared(ctx, c, &next); err != nil {
-			return err
-		}
-		u.shared = &next
+	if c.Clock < view {
+		n.log.ErrorContext(ctx, "the database was restored from a backup; reading everything again; run `curfew revoke everyone` unless `curfew restore` was used",
+			"view", view.String(), "store", c.Clock.String())
+		return replica.Changes{}, replica.ErrStartOver
 	}
-	n.cache.Apply(c.Revocations...)
-	// Also those above the clock: one of them may replace a row that was below the
-	// clock when it was read.
-	u.take(c.Revocations)
-	return nil
-}
-
-func (n *Node) takeShared(ctx context.Context, c store.Changes, next *shared) error {
-	next.clients = c.Clients
+	r.revocations += len(c.Revocations)
+	page := replica.Changes{Epoch: c.Epoch, More: c.More, Lease: r.lease, Clients: c.Clients, Revocations: c.Revocations}
 	if in := c.Installation; in != nil {
-		if old := n.installation.Load(); old != nil && old.Issuer != in.Issuer {
-			return fmt.Errorf("the database's issuer is now %q, but this node was started for %q; restart this node", in.Issuer, old.Issuer)
+		if was := n.State().Installation.Issuer; was != "" && was != in.Issuer {
+			return replica.Changes{}, fmt.Errorf("the database's issuer is now %q, but this node was started for %q; restart this node", in.Issuer, was)
 		}
-		n.installation.Store(in)
-		next.issuer, next.audience, next.installation = in.Issuer, in.Audience, in.Epoch
+		page.Installation = &replica.Installation{Issuer: in.Issuer, Audience: in.Audience, Epoch: in.Epoch}
 	}
 	if c.Settings != nil {
-		n.settings.Set(c.Settings.InForce)
-		next.settings = n.settings.Current()
+		page.Settings = &c.Settings.InForce
 	}
-	if c.Keys == nil {
-		return nil
+	if c.Keys != nil {
+		if page.Keys, err = r.keys(ctx, c.Keys); err != nil {
+			return replica.Changes{}, fmt.Errorf("read the signing keys: %w", err)
+		}
 	}
-	keys, err := keyring.Trusted(c.Keys)
+	return page, nil
+}
+
+func (r *storeReader) keys(ctx context.Context, rows []store.Key) (*replica.Keys, error) {
+	trusted, err := keyring.Trusted(rows)
 	if err != nil {
-		return fmt.Errorf("read the signing keys: %w", err)
+		return nil, err
 	}
-	set, err := token.NewKeySet(keys...)
-	if err != nil {
-		return fmt.Errorf("read the signing keys: %w", err)
+	keys := &replica.Keys{}
+	if keys.Set, err = token.NewKeySet(trusted...); err != nil {
+		return nil, err
 	}
-	if next.keys, err = jwks.Marshal(keys...); err != nil {
-		return fmt.Errorf("read the signing keys: %w", err)
+	if keys.JSON, err = jwks.Marshal(trusted...); err != nil {
+		return nil, err
 	}
-	next.keysEpoch = 0
-	for _, k := range c.Keys {
-		next.keysEpoch = max(next.keysEpoch, k.Epoch)
+	for i := range rows {
+		keys.Epoch = max(keys.Epoch, rows[i].Epoch)
 	}
-	n.keys.Set(set)
-	if n.config.OnKeys != nil {
-		if err := n.config.OnKeys(ctx, c.Keys); err != nil && !errors.Is(err, context.Canceled) {
+	if n := r.node; n.config.OnKeys != nil {
+		if err := n.config.OnKeys(ctx, rows); err != nil && !errors.Is(err, context.Canceled) {
 			n.log.ErrorContext(ctx, "signing keys not loaded; this node may be unable to sign", "error", err)
 		}
 	}
-	return nil
+	return keys, nil
 }
 
-var _ settings.Source = (*settings.Value)(nil)
+// RevokedBefore implements [revocation.Source] for entries that the node's own cache
+// has evicted.
+func (r *storeReader) RevokedBefore(ctx context.Context, user, session string) (revocation.Answer, error) {
+	b, err := r.node.store.RevokedBefore(ctx, user, session)
+	if err != nil {
+		return revocation.Answer{}, err
+	}
+	return answerOf(b), nil
+}
+
+// answerOf applies the revocation of everyone to the user and the session: rows
+// that it outdates may have been pruned, and the reader may not have received it
+// yet.
+func answerOf(r store.RevokedBefore) revocation.Answer {
+	return revocation.Answer{User: max(r.User, r.Everyone), Session: max(r.Session, r.Everyone), AsOf: r.Clock}
+}

@@ -3,11 +3,10 @@ package feed
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
-	"example.com/curfew/internal/changelog"
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 )
@@ -24,14 +23,9 @@ type hub struct {
 	catchUp func(context.Context) error
 
 	mu       sync.Mutex
-	epoch    revocation.Epoch // of the view
-	trusted  token.Lease      // the lease of the view itself
-	shared   shared
-	log      *changelog.Log // everything up to epoch, and later revocations that arrived with it
-	everyone revocation.Epoch
+	view     replica.State
 	followed registry
-	history  int     // how often the store has begun another history
-	waiting  []*held // for epoch to move
+	waiting  []*held // for the view's epoch to move
 	heldBy   map[string]*held
 	tails    map[revocation.Epoch]*tail
 	watchers map[chan struct{}]struct{}
@@ -40,110 +34,34 @@ type hub struct {
 	checking bool
 	refused  int64 // polls that exceeded a limit
 	closed   bool
-
-	compacting bool
-	running    sync.WaitGroup
+	running  sync.WaitGroup
 }
 
 func newHub(now func() time.Time, lease, margin time.Duration, catchUp func(context.Context) error) *hub {
 	return &hub{
 		now: now, lease: lease, margin: margin, catchUp: catchUp,
-		log:      &changelog.Log{},
+		view:     replica.State{Log: &replica.Log{}},
 		followed: registry{limits: defaultLimits},
 		heldBy:   map[string]*held{}, tails: map[revocation.Epoch]*tail{}, watchers: map[chan struct{}]struct{}{},
 	}
 }
 
-// update is a change of the view.
-type update struct {
-	startOver   bool // the store began another history: confirmations are void
-	epoch       revocation.Epoch
-	lease       token.Lease // the zero Lease leaves it as it is
-	shared      *shared     // nil leaves it as it is
-	everyone    revocation.Epoch
-	log         *changelog.Log          // everything from the beginning, if not nil
-	revocations []revocation.Revocation // otherwise the new revocations
-}
-
-// startLog marks the revocations that follow as the complete list.
-func (u *update) startLog() { u.log = &changelog.Log{} }
-
-// take adds revocations.
-func (u *update) take(revocations []revocation.Revocation) {
-	for i := range revocations {
-		if r := &revocations[i]; r.Scope.Kind == revocation.KindEveryone {
-			u.everyone = max(u.everyone, r.Epoch)
-		}
-	}
-	if u.log != nil {
-		u.log.Append(revocations...)
-		return
-	}
-	u.revocations = append(u.revocations, revocations...)
-}
-
-// publish updates the view. Keys, settings and the cache are already up to date.
-// Calls do not overlap.
-func (h *hub) publish(u update) {
+// publish sets the view. Keys, settings and the cache are already up to date. Calls
+// do not overlap.
+func (h *hub) publish(view replica.State) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if u.startOver {
-		h.history++
-		h.everyone = 0
+	restored := view.History != h.view.History
+	moved := view.Epoch != h.view.Epoch || restored
+	h.view = view
+	if restored {
 		h.followed.forget()
 	}
-	if u.log != nil {
-		u.log.Settled() // the source has one entry for each scope
-		h.log = u.log
-	}
-	h.everyone = max(h.everyone, u.everyone)
-	h.log.Append(u.revocations...)
-	if u.lease != (token.Lease{}) {
-		h.trusted = u.lease
-	}
-	if u.shared != nil {
-		h.shared = *u.shared
-	}
-	if u.epoch != h.epoch || u.startOver {
-		h.epoch = u.epoch
+	if moved {
 		clear(h.tails)
 		h.wakeLocked()
 		h.tellLocked()
 	}
-}
-
-// tidy removes followers whose leases have run out, and compacts the log when it is
-// due.
-func (h *hub) tidy() {
-	h.tidyFollowers()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.log.Due() || h.compacting || h.closed {
-		return
-	}
-	h.compacting = true
-	from, log, everyone := h.log, h.log.Clone(), h.everyone
-	h.running.Go(func() { h.compact(from, log, everyone) }) // ends by itself; close waits
-}
-
-// compact removes from the log the entries that no longer affect a decision. It
-// works on a copy, because a million entries take a while.
-func (h *hub) compact(from, log *changelog.Log, everyone revocation.Epoch) {
-	last := log.Last()
-	smaller := log.Compacted(everyone)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.compacting = false
-	if h.log != from || from.Merged() != log.Merged() {
-		return // the log was replaced; next time
-	}
-	for more := true; more; {
-		var since changelog.Page
-		since, more = from.After(last)
-		smaller.Append(slices.Collect(since.All())...)
-		last = max(last, since.Last())
-	}
-	h.log = smaller
 }
 
 // tidyEvery is the minimum time between two walks over all followers.
@@ -175,7 +93,7 @@ func (h *hub) close() {
 		return
 	}
 	h.closed = true
-	h.trusted = token.Lease{}
+	h.view.Lease = token.Lease{}
 	h.wakeLocked()
 	h.tellLocked()
 }
@@ -186,7 +104,7 @@ func (h *hub) close() {
 func (h *hub) count(epoch revocation.Epoch) (bool, tally) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.epoch >= epoch, h.followed.tally(epoch, h.epoch, h.now())
+	return h.view.Epoch >= epoch, h.followed.tally(epoch, h.view.Epoch, h.now())
 }
 
 // standing returns the epoch of the view, and the tally of its followers at that
@@ -194,20 +112,20 @@ func (h *hub) count(epoch revocation.Epoch) (bool, tally) {
 func (h *hub) standing() (revocation.Epoch, tally) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.epoch, h.followed.tally(h.epoch, h.epoch, h.now())
+	return h.view.Epoch, h.followed.tally(h.view.Epoch, h.view.Epoch, h.now())
 }
 
 // clientsEpoch returns the epoch of the last change of a client in the view.
 func (h *hub) clientsEpoch() revocation.Epoch {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.shared.clients
+	return h.view.Clients
 }
 
 func (h *hub) viewEpoch() revocation.Epoch {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.epoch
+	return h.view.Epoch
 }
 
 // watch returns a channel that receives a value soon after the answer of count
@@ -243,13 +161,13 @@ func (h *hub) recordAck(q *Query) (confirmed revocation.Epoch, history int, err 
 		return 0, 0, err
 	}
 	confirmed = q.Confirmed
-	if confirmed > h.epoch {
+	if confirmed > h.view.Epoch {
 		confirmed = 0
 	}
 	if h.followed.recordAck(q, confirmed) {
 		h.tellLocked()
 	}
-	return confirmed, h.history, nil
+	return confirmed, h.view.History, nil
 }
 
 // answer answers at once if it can or must. Otherwise it holds the poll and reports
@@ -258,22 +176,22 @@ func (h *hub) answer(one *held, must bool) (a Answer, waits bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now, q := h.now(), &one.q
-	left := min(h.lease, h.trusted.Left(now)).Truncate(time.Millisecond)
+	left := min(h.lease, h.view.Lease.Left(now)).Truncate(time.Millisecond)
 	switch {
 	case h.closed:
-		return Answer{}, false, unavailable(errClosed)
+		return Answer{}, false, replica.Unavailable(errClosed)
 	case left <= 0:
-		return Answer{}, false, unavailable(errNoLease)
-	case q.Credential != nil && q.ClientsEpoch != h.shared.clients:
+		return Answer{}, false, replica.Unavailable(errNoLease)
+	case q.Credential != nil && q.ClientsEpoch != h.view.Clients:
 		return Answer{}, false, errRecheck
-	case q.After > h.epoch:
-		return Answer{}, false, fmt.Errorf("%w: the clock is at %d, before the position %d", ErrStartOver, h.epoch, q.After)
-	case q.After > 0 && one.history != h.history:
+	case q.After > h.view.Epoch:
+		return Answer{}, false, fmt.Errorf("%w: the clock is at %d, before the position %d", ErrStartOver, h.view.Epoch, q.After)
+	case q.After > 0 && one.history != h.view.History:
 		return Answer{}, false, fmt.Errorf("%w: the store has a new history", ErrStartOver)
-	case q.After == h.epoch && !must:
+	case q.After == h.view.Epoch && !must:
 		return Answer{}, true, h.holdLocked(one, min(q.Wait, left/3))
 	}
-	page, more := h.log.After(q.After)
+	page, more := h.view.Log.After(q.After)
 	if more {
 		// A row that has moved may be on a later page: no lease, and nothing is
 		// confirmed.
@@ -288,7 +206,7 @@ func (h *hub) answer(one *held, must bool) (a Answer, waits bool, err error) {
 	} else {
 		left = granted
 	}
-	a = Answer{Epoch: h.epoch, Lease: left, tail: h.tails[q.After]}
+	a = Answer{Epoch: h.view.Epoch, Lease: left, tail: h.tails[q.After]}
 	if a.tail == nil {
 		a.tail = h.tailOf(q.After, page)
 		if len(h.tails) < mostTails {
@@ -308,7 +226,7 @@ func (h *hub) grantLocked(one *held, left time.Duration, now time.Time) (lease t
 		return 0, false, err
 	}
 	confirmed := one.confirmed
-	if one.history != h.history {
+	if one.history != h.view.History {
 		confirmed = 0
 	}
 	lease, margin := left, h.marginOf(left)
@@ -319,7 +237,7 @@ func (h *hub) grantLocked(one *held, left time.Duration, now time.Time) (lease t
 		}
 		margin = min(h.marginOf(lease), lease)
 	}
-	if h.followed.enter(&one.q, h.epoch, confirmed, now, lease, margin) {
+	if h.followed.enter(&one.q, h.view.Epoch, confirmed, now, lease, margin) {
 		h.tellLocked()
 	}
 	return lease, false, nil
@@ -336,6 +254,6 @@ func (h *hub) marginOf(lease time.Duration) time.Duration {
 	return Margin(lease)
 }
 
-func (h *hub) tailOf(after revocation.Epoch, page changelog.Page) *tail {
-	return &tail{meta: h.shared.appendMeta(nil, after), encoded: sync.OnceValue(page.Encode)}
+func (h *hub) tailOf(after revocation.Epoch, page replica.Page) *tail {
+	return &tail{meta: h.view.AppendJSON(nil, after), encoded: sync.OnceValue(page.Encode)}
 }

@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"example.com/curfew/internal/changelog"
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
@@ -25,9 +25,38 @@ const (
 // hubAt returns a hub whose view stands at an epoch and was just renewed.
 func hubAt(epoch revocation.Epoch) *hub {
 	h := newHub(time.Now, testLease, testMargin, func(context.Context) error { return nil })
-	h.publish(update{epoch: epoch, lease: token.Lease{Start: time.Now(), Length: testLease},
-		shared: &shared{issuer: "i", audience: []string{"a"}, installation: 1, settings: &settings.InForce{Settings: settings.Default(), Epoch: 2}, keys: []byte(`{"keys":[]}`), keysEpoch: 3}})
+	h.publish(replica.State{
+		Epoch: epoch, Lease: fullLeaseNow(), Log: &replica.Log{},
+		Installation: replica.Installation{Issuer: "i", Audience: []string{"a"}, Epoch: 1},
+		Settings:     &settings.InForce{Settings: settings.Default(), Epoch: 2},
+		Keys:         replica.Keys{JSON: []byte(`{"keys":[]}`), Epoch: 3},
+	})
 	return h
+}
+
+func fullLeaseNow() token.Lease { return token.Lease{Start: time.Now(), Length: testLease} }
+
+// advance publishes a view with more revocations.
+func (h *hub) advance(epoch revocation.Epoch, revocations ...revocation.Revocation) {
+	s := h.view
+	s.Epoch = epoch
+	s.Log.Append(revocations...)
+	h.publish(s)
+}
+
+// renew publishes a view with a full lease.
+func (h *hub) renew(epoch revocation.Epoch) {
+	s := h.view
+	s.Epoch, s.Lease = epoch, fullLeaseNow()
+	h.publish(s)
+}
+
+// restore publishes a view of another history.
+func (h *hub) restore(epoch revocation.Epoch) {
+	s := h.view
+	s.Epoch, s.Log = epoch, &replica.Log{}
+	s.History++
+	h.publish(s)
 }
 
 func (h *hub) mustAnswer(t *testing.T, q Query) Answer {
@@ -49,7 +78,7 @@ func TestGrantsNoMoreThanItHasLeft(t *testing.T) {
 			{testLease - time.Millisecond + time.Microsecond, 0}, {testLease, 0}, {testLease + time.Hour, 0},
 		} {
 			began := time.Now()
-			h.trusted.Start = began.Add(-at.passed)
+			h.view.Lease.Start = began.Add(-at.passed)
 			a, err := h.changes(t.Context(), Query{Follower: "f"})
 			if at.want == 0 {
 				if !errors.Is(err, token.ErrUnavailable) {
@@ -62,7 +91,7 @@ func TestGrantsNoMoreThanItHasLeft(t *testing.T) {
 			}
 		}
 		// An edge's view may have more left than a lease of ours is long.
-		h.trusted = token.Lease{Start: time.Now(), Length: time.Hour}
+		h.view.Lease = token.Lease{Start: time.Now(), Length: time.Hour}
 		if a := h.mustAnswer(t, Query{Follower: "f"}); a.Lease != testLease {
 			t.Errorf("granted %v, want %v", a.Lease, testLease)
 		}
@@ -90,7 +119,7 @@ func TestFollowerIsLiveUntil(t *testing.T) {
 		if h.tidyFollowers(); len(h.followed.list) != 1 || !h.followed.list[0].lapsed {
 			t.Error("not remembered, though it has confirmed nothing")
 		}
-		h.trusted = token.Lease{Start: time.Now(), Length: time.Hour}
+		h.view.Lease = token.Lease{Start: time.Now(), Length: time.Hour}
 		time.Sleep(rememberFor)
 		if h.tidyFollowers(); len(h.followed.list)+len(h.followed.byKey)+len(h.followed.clients) != 0 {
 			t.Error("never forgotten")
@@ -117,7 +146,7 @@ func TestConfirmations(t *testing.T) {
 		// its answer brings, or has no view.
 		h.mustAnswer(t, Query{Follower: "a", After: 4, Confirmed: 4})
 		least(10)
-		h.publish(update{epoch: 20})
+		h.advance(20)
 		least(10)
 		h.mustAnswer(t, Query{Follower: "b", FollowerName: "b", Behind: 4, After: 9, Confirmed: 7})
 		least(10)
@@ -138,7 +167,7 @@ func TestConfirmations(t *testing.T) {
 		h.mustAnswer(t, Query{Follower: "a", After: 20, Confirmed: 21})
 		h.mustAnswer(t, Query{Follower: "liar", Confirmed: 31})
 		least(15)
-		h.publish(update{epoch: 40})
+		h.advance(40)
 		least(15)
 		if _, tl := h.count(21); tl.confirmed != 0 {
 			t.Errorf("%d have confirmed what was not there yet", tl.confirmed)
@@ -150,7 +179,7 @@ func TestConfirmations(t *testing.T) {
 		synctest.Wait()
 		least(20)
 		// Nobody has confirmed anything of another history.
-		h.publish(update{epoch: 35, startOver: true, log: &changelog.Log{}})
+		h.restore(35)
 		least(0)
 		synctest.Wait()
 		if _, tl := h.standing(); tl.followers != 7 {
@@ -169,7 +198,7 @@ func TestHolding(t *testing.T) {
 			return a, time.Since(began)
 		}
 		renew := func() {
-			h.publish(update{epoch: h.viewEpoch(), lease: token.Lease{Start: time.Now(), Length: testLease}})
+			h.renew(h.viewEpoch())
 		}
 		for _, test := range []struct {
 			name string
@@ -200,13 +229,13 @@ func TestHolding(t *testing.T) {
 		time.Sleep(time.Second / 2)
 		renew()
 		time.Sleep(time.Second / 2)
-		h.publish(update{epoch: 11, revocations: []revocation.Revocation{{Scope: revocation.User("ann"), Epoch: 11}}})
+		h.advance(11, revocation.Revocation{Scope: revocation.User("ann"), Epoch: 11})
 		running.Wait()
 		if n := len(h.tails); n != 1 {
 			t.Errorf("%d answers were encoded for a hundred followers, want 1", n)
 		}
 		// A view whose lease runs out meanwhile answers nothing more.
-		go func() { time.Sleep(time.Second); h.mu.Lock(); h.trusted = token.Lease{}; h.mu.Unlock() }()
+		go func() { time.Sleep(time.Second); h.mu.Lock(); h.view.Lease = token.Lease{}; h.mu.Unlock() }()
 		if _, err := h.changes(t.Context(), Query{Follower: "f", After: 11, Wait: 2 * time.Second}); !errors.Is(err, token.ErrUnavailable) {
 			t.Errorf("changes = %v, want %v", err, token.ErrUnavailable)
 		}
@@ -218,7 +247,7 @@ func TestHolding(t *testing.T) {
 			t.Errorf("changes = %v, want %v", err, context.Canceled)
 		}
 		// A store that began another history while the question was held.
-		go func() { time.Sleep(time.Second); h.publish(update{startOver: true, epoch: 5, log: &changelog.Log{}}) }()
+		go func() { time.Sleep(time.Second); h.restore(5) }()
 		if _, err := h.changes(t.Context(), Query{Follower: "f", After: 11, Wait: time.Minute}); !errors.Is(err, ErrStartOver) {
 			t.Errorf("changes = %v, want %v", err, ErrStartOver)
 		}
@@ -247,7 +276,7 @@ func TestPositionAboveTheView(t *testing.T) {
 				if test.store == 0 {
 					return broken
 				}
-				h.publish(update{epoch: test.store})
+				h.advance(test.store)
 				return nil
 			}
 			if _, err := h.changes(t.Context(), test.q); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
@@ -261,7 +290,7 @@ func TestPositionAboveTheView(t *testing.T) {
 // that stood below it.
 func TestServesWhatIsAboveTheClock(t *testing.T) {
 	h := hubAt(3)
-	h.publish(update{epoch: 7, revocations: []revocation.Revocation{{Scope: revocation.User("ann"), Epoch: 9}}})
+	h.advance(7, revocation.Revocation{Scope: revocation.User("ann"), Epoch: 9})
 	a := h.mustAnswer(t, Query{Follower: "f", After: 3})
 	if a.Epoch != 7 || string(a.tail.encoded().JSON) != `{"scope":"user","id":"ann","epoch":9}` {
 		t.Errorf("%d: %s", a.Epoch, a.tail.encoded().JSON)
@@ -282,34 +311,11 @@ func TestClosedHub(t *testing.T) {
 		if err := <-failed; !errors.Is(err, token.ErrUnavailable) {
 			t.Errorf("changes = %v, want %v", err, token.ErrUnavailable)
 		}
-		h.publish(update{epoch: 11, lease: token.Lease{Start: time.Now(), Length: testLease}})
+		h.renew(11)
 		if _, err := h.changes(t.Context(), Query{Follower: "f"}); !errors.Is(err, token.ErrUnavailable) {
 			t.Errorf("changes = %v, want %v", err, token.ErrUnavailable)
 		}
 	})
-}
-
-// What was revoked again and again is held once.
-func TestLogIsCompacted(t *testing.T) {
-	h := hubAt(3)
-	e := revocation.Epoch(3)
-	for range 3 {
-		var rs []revocation.Revocation
-		for range changelog.PageSize {
-			e++
-			rs = append(rs, revocation.Revocation{Scope: revocation.User("ann"), Epoch: e})
-		}
-		h.publish(update{epoch: e, revocations: rs})
-		h.tidy()
-		h.running.Wait()
-	}
-	if n := h.logLength(); n > changelog.PageSize+2 {
-		t.Errorf("%d entries for one user", n)
-	}
-	a := h.mustAnswer(t, Query{Follower: "f", After: e - 1})
-	if a.Epoch != e || len(a.tail.encoded().JSON) == 0 {
-		t.Errorf("%+v", a)
-	}
 }
 
 func TestParseQuery(t *testing.T) {
@@ -356,7 +362,9 @@ func BenchmarkFanOut(b *testing.B) {
 			var waiting, running sync.WaitGroup
 			for b.Loop() {
 				b.StopTimer()
-				h.publish(update{epoch: e, lease: token.Lease{Start: time.Now(), Length: time.Hour}})
+				s := h.view
+				s.Epoch, s.Lease = e, token.Lease{Start: time.Now(), Length: time.Hour}
+				h.publish(s)
 				for i := range followers {
 					waiting.Add(1)
 					running.Go(func() {
@@ -370,7 +378,7 @@ func BenchmarkFanOut(b *testing.B) {
 				waiting.Wait()
 				time.Sleep(50 * time.Millisecond) // until all of them wait: a benchmark can do with about
 				b.StartTimer()
-				h.publish(update{epoch: e + 1, revocations: []revocation.Revocation{{Scope: revocation.User("ann"), Epoch: e + 1}}})
+				h.advance(e+1, revocation.Revocation{Scope: revocation.User("ann"), Epoch: e + 1})
 				running.Wait()
 				e++
 			}

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 )
@@ -27,12 +28,15 @@ func TestEdgeKeepsItsLeaseWhateverItsFollowersDo(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				server, edge := hubAt(10), newHub(time.Now, LongestLease, 0, func(context.Context) error { return nil })
 				ctx, stop := context.WithCancel(t.Context())
+				copied := replica.New(replica.Config{KeepLog: true, OnPublish: edge.publish})
 				ask := func(wait time.Duration) {
-					view, tl := edge.standing()
-					q := Query{Client: "edge", Follower: "edge", After: view, Confirmed: min(view, tl.least), Behind: tl.followers, Wait: wait}
-					if a, err := server.changes(ctx, q); err == nil {
-						edge.publish(update{epoch: max(a.Epoch, edge.viewEpoch()), lease: token.Lease{Start: time.Now(), Length: a.Lease}})
-					} else if ctx.Err() == nil {
+					_, err := copied.Update(ctx, func(ctx context.Context, after, view revocation.Epoch) (replica.Changes, error) {
+						_, tl := edge.standing()
+						sent := time.Now()
+						a, err := server.changes(ctx, Query{Client: "edge", Follower: "edge", After: after, Confirmed: min(view, tl.least), Behind: tl.followers, Wait: wait})
+						return replica.Changes{Epoch: a.Epoch, Lease: token.Lease{Start: sent, Length: time.Since(sent) + a.Lease}}, err
+					})
+					if err != nil && ctx.Err() == nil {
 						t.Error(err)
 					}
 				}
@@ -65,12 +69,12 @@ func TestEdgeKeepsItsLeaseWhateverItsFollowersDo(t *testing.T) {
 				least := testLease
 				for at := time.Duration(0); at < 20*testLease; at += 100 * time.Millisecond {
 					if at%time.Second == 0 {
-						renewed(server, revocation.Epoch(20+at/time.Second))
+						server.renew(revocation.Epoch(20 + at/time.Second))
 						server.tidyFollowers()
 					}
 					time.Sleep(100 * time.Millisecond)
 					edge.mu.Lock()
-					least = min(least, edge.trusted.Left(time.Now()))
+					least = min(least, edge.view.Lease.Left(time.Now()))
 					edge.mu.Unlock()
 				}
 				if least < testLease/3 {
@@ -85,6 +89,7 @@ func TestEdgeKeepsItsLeaseWhateverItsFollowersDo(t *testing.T) {
 				}
 				server.close()
 				edge.close()
+				copied.Close()
 			})
 		})
 	}

@@ -10,16 +10,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"example.com/curfew/internal/changelog"
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 )
-
-// renewed moves the view on, with a whole lease.
-func renewed(h *hub, epoch revocation.Epoch) {
-	h.publish(update{epoch: epoch, lease: token.Lease{Start: time.Now(), Length: testLease}})
-}
 
 // A follower that has not confirmed what it was given gets whole leases for a
 // third of the lease, and then what it has left. One with followers behind it has
@@ -50,12 +45,12 @@ func TestOverdueFollowerGetsNoNewLease(t *testing.T) {
 				h := hubAt(10)
 				q := Query{Follower: "f", After: 10, Confirmed: 10, Behind: row.behind}
 				h.mustAnswer(t, q)
-				renewed(h, 20)
+				h.renew(20)
 				if a := h.mustAnswer(t, q); a.Epoch != 20 || a.Lease != testLease {
 					t.Fatalf("%+v, want a whole lease with what is new", a)
 				}
 				time.Sleep(row.passed)
-				renewed(h, 20)
+				h.renew(20)
 				h.tidyFollowers()
 				began := time.Now()
 				a := h.mustAnswer(t, q)
@@ -64,7 +59,7 @@ func TestOverdueFollowerGetsNoNewLease(t *testing.T) {
 				}
 				// Once it confirms, it gets a whole lease at once.
 				q.After, q.Confirmed, q.Wait = 20, 20, 0
-				renewed(h, 20)
+				h.renew(20)
 				if a := h.mustAnswer(t, q); a.Lease != testLease {
 					t.Errorf("a lease of %v after it has confirmed, want %v", a.Lease, testLease)
 				}
@@ -106,7 +101,7 @@ func TestNeverConfirmingFollowerStopsDelaying(t *testing.T) {
 				var late []time.Duration
 				for round := range 60 {
 					epoch := revocation.Epoch(20 + 10*round)
-					renewed(h, epoch)
+					h.renew(epoch)
 					h.tidyFollowers()
 					waited := time.Duration(0)
 					for {
@@ -115,7 +110,7 @@ func TestNeverConfirmingFollowerStopsDelaying(t *testing.T) {
 						}
 						time.Sleep(step)
 						waited += step
-						renewed(h, epoch)
+						h.renew(epoch)
 					}
 					if waited > testLease+testMargin {
 						t.Errorf("round %d: a receipt waits for %v, want a lease and the margin at most", round, waited)
@@ -144,10 +139,10 @@ func TestSlowFollowerRecovers(t *testing.T) {
 			h := hubAt(10)
 			q := Query{Follower: "f", After: 10, Confirmed: 10}
 			h.mustAnswer(t, q)
-			renewed(h, 20)
+			h.renew(20)
 			h.mustAnswer(t, q) // the answer is lost
 			time.Sleep(lost)
-			renewed(h, 30)
+			h.renew(30)
 			a := h.mustAnswer(t, q)
 			if a.Epoch != 30 || a.Lease <= 0 {
 				t.Fatalf("%+v, want an answer that it can apply", a)
@@ -167,11 +162,12 @@ func TestPagesAreNotToBeConfirmed(t *testing.T) {
 		h := hubAt(10)
 		q := Query{Follower: "f", After: 10, Confirmed: 10}
 		h.mustAnswer(t, q)
-		u := update{epoch: 1_000_000, log: &changelog.Log{}, lease: token.Lease{Start: time.Now(), Length: time.Hour}}
-		for i := range 3 * changelog.PageSize {
-			u.take([]revocation.Revocation{{Scope: revocation.User(fmt.Sprint(i)), Epoch: revocation.Epoch(11 + i)}})
+		s := h.view
+		s.Epoch, s.Log, s.Lease = 1_000_000, &replica.Log{}, token.Lease{Start: time.Now(), Length: time.Hour}
+		for i := range 3 * replica.PageSize {
+			s.Log.Append(revocation.Revocation{Scope: revocation.User(fmt.Sprint(i)), Epoch: revocation.Epoch(11 + i)})
 		}
-		h.publish(u)
+		h.publish(s)
 		pages := 0
 		for {
 			a := h.mustAnswer(t, q)
@@ -299,7 +295,7 @@ func TestLimitsOfAClient(t *testing.T) {
 
 		// When leases have run out there is room again, for each client its own.
 		time.Sleep(testLease + testMargin)
-		renewed(h, 11)
+		h.renew(11)
 		for i := range 3 {
 			limited(false, Query{Client: "a", Follower: fmt.Sprint("new ", i), Behind: 30})
 		}
@@ -316,7 +312,7 @@ func TestLimitsOfAClient(t *testing.T) {
 func TestGonePollsAreDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := hubAt(10)
-		h.trusted = token.Lease{Start: time.Now(), Length: time.Hour}
+		h.view.Lease = token.Lease{Start: time.Now(), Length: time.Hour}
 		h.lease = time.Hour
 		c := newCrowd(2000)
 		for i := range c.size {
@@ -359,9 +355,9 @@ func (c *credential) Check(context.Context) error {
 // again: a client that is refused gets no lease.
 func TestClientsAreCheckedAgain(t *testing.T) {
 	clientsAt := func(h *hub, epoch, clients revocation.Epoch) {
-		s := h.shared
-		s.clients = clients
-		h.publish(update{epoch: epoch, shared: &s, lease: token.Lease{Start: time.Now(), Length: testLease}})
+		s := h.view
+		s.Epoch, s.Clients, s.Lease = epoch, clients, fullLeaseNow()
+		h.publish(s)
 	}
 	refused := errors.New("refused")
 	for _, row := range []struct {
@@ -420,7 +416,7 @@ func TestPauseLeavesThePendingPoll(t *testing.T) {
 		h := hubAt(10)
 		h.mustAnswer(t, Query{Follower: "f"})
 		time.Sleep(testLease)
-		renewed(h, 10)
+		h.renew(10)
 		c := newCrowd(1)
 		if _, one, err := h.ask(t.Context(), Query{Follower: "f", After: 10, Wait: 3 * time.Second}, member{c, "f"}); one == nil {
 			t.Fatal(err)

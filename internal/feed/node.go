@@ -11,13 +11,12 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
-	"example.com/curfew/settings"
 	"example.com/curfew/token"
 )
 
@@ -95,15 +94,12 @@ type Node struct {
 	margin time.Duration
 	id     string
 
-	view
-	hub   *hub
-	peers *peers
-	reads *passes
-	beats heart
-
-	installation atomic.Pointer[store.Installation]
-	history      history
-	failed       atomic.Pointer[failure]
+	*replica.View
+	replica *replica.Replica
+	hub     *hub
+	peers   *peers
+	beats   heart
+	history history
 
 	running sync.WaitGroup
 	stop    context.CancelFunc
@@ -118,7 +114,7 @@ func Open(ctx context.Context, config Config) (*Node, error) {
 	}
 	n := &Node{
 		config: config, store: config.Store, now: config.Now, log: config.Logger,
-		lease: config.lease(), margin: config.margin(), id: rand.Text(), reads: newPasses(),
+		lease: config.lease(), margin: config.margin(), id: rand.Text(),
 	}
 	if n.now == nil {
 		n.now = time.Now
@@ -126,20 +122,26 @@ func Open(ctx context.Context, config Config) (*Node, error) {
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
-	n.cache = revocation.NewCache(revocation.CacheConfig{Capacity: config.CacheSize, Source: source{n.store}, LookupTimeout: questionTime})
+	n.replica = replica.New(replica.Config{
+		CacheSize: config.CacheSize, Source: &storeReader{node: n}, KeepLog: true,
+		OnPublish: func(s replica.State) { n.hub.publish(s) }, Now: config.Now,
+	})
+	n.View = &n.replica.View
 	n.hub = newHub(n.now, n.lease, n.margin, n.CatchUp)
 	n.peers = newPeers(n.store, n.now, n.id)
 	n.beats.row = store.Node{ID: n.id, Name: config.Name, Version: config.Version, StartedAt: n.now().UnixMicro(), LeaseMS: n.lease.Milliseconds()}
 
-	if err := n.beat(ctx); err != nil {
-		n.cache.Close()
-		n.forgetRow()
-		return nil, fmt.Errorf("feed: first read of the store: %w", err)
+	err := n.beat(ctx)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("feed: first read of the store: %w", err)
+	case n.Installation().Issuer == "":
+		err = fmt.Errorf("feed: %w: the database has no installation yet", store.ErrNotFound)
 	}
-	if n.installation.Load() == nil {
-		n.cache.Close()
+	if err != nil {
+		n.replica.Close()
 		n.forgetRow()
-		return nil, fmt.Errorf("feed: %w: the database has no installation yet", store.ErrNotFound)
+		return nil, err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
@@ -153,11 +155,10 @@ func Open(ctx context.Context, config Config) (*Node, error) {
 func (n *Node) Close() error {
 	var err error
 	n.closed.Do(func() {
-		n.distrust()
-		n.hub.close()
 		n.stop()
+		n.replica.Close()
+		n.hub.close()
 		n.running.Wait()
-		n.cache.Close()
 		err = n.sayGoodbye()
 	})
 	return err
@@ -171,31 +172,14 @@ func (n *Node) Drain() { n.hub.close() }
 // ID returns the random name of this process among the nodes.
 func (n *Node) ID() string { return n.id }
 
-// Keys returns the trusted keys of the view.
-func (n *Node) Keys() token.KeySource { return &n.keys }
-
-// Settings returns the settings in force in the view.
-func (n *Node) Settings() settings.Source { return &n.settings }
-
-// Cache returns the cache of revocations.
-func (n *Node) Cache() *revocation.Cache { return n.cache }
-
 // Installation returns issuer and audience.
-func (n *Node) Installation() store.Installation { return *n.installation.Load() }
+func (n *Node) Installation() store.Installation { return store.Installation(n.State().Installation) }
 
 // Validator returns a validator on this view. audience must be one of the
 // installation's; "" means its first. observe may be nil. The caller must close the
 // validator.
 func (n *Node) Validator(audience string, observe func(token.Reason, time.Duration)) (*token.Validator, error) {
-	in := n.Installation()
-	if audience == "" && len(in.Audience) > 0 {
-		audience = in.Audience[0]
-	}
-	return token.NewValidator(token.Config{
-		Issuer: in.Issuer, Audience: audience,
-		Keys: &n.keys, Settings: &n.settings, Revocations: n.cache, View: n,
-		Observe: observe, Now: n.config.Now,
-	})
+	return n.NewValidator(token.Config{Audience: audience, Observe: observe, Now: n.config.Now})
 }
 
 // Changes answers a follower (contract, section 6): at once if there is something
@@ -223,55 +207,22 @@ func (n *Node) ClientsEpoch() revocation.Epoch { return n.hub.clientsEpoch() }
 func (n *Node) RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error) {
 	ctx, cancel := context.WithTimeout(ctx, questionTime)
 	defer cancel()
-	r, err := n.store.RevokedBefore(ctx, user, session)
+	a, err := (&storeReader{node: n}).RevokedBefore(ctx, user, session)
 	if err != nil {
-		return wire.RevokedBefore{}, unavailable(err)
+		return wire.RevokedBefore{}, replica.Unavailable(err)
 	}
-	left := n.left(n.now()).Truncate(time.Millisecond)
+	left := n.LeaseLeft(n.now()).Truncate(time.Millisecond)
 	if left <= 0 {
-		return wire.RevokedBefore{}, unavailable(errNoLease)
+		return wire.RevokedBefore{}, replica.Unavailable(errNoLease)
 	}
-	a := answerOf(r)
 	return wire.RevokedBefore{User: int64(a.User), Session: int64(a.Session), Epoch: int64(a.AsOf), LeaseMS: left.Milliseconds()}, nil
-}
-
-// answerOf applies the revocation of everyone to the user and the session: rows
-// that it outdates may have been pruned, and the follower may not have received it
-// yet.
-func answerOf(r store.RevokedBefore) revocation.Answer {
-	return revocation.Answer{User: max(r.User, r.Everyone), Session: max(r.Session, r.Everyone), AsOf: r.Clock}
-}
-
-// source answers for entries that the node's own cache has evicted.
-type source struct{ store store.Store }
-
-func (s source) RevokedBefore(ctx context.Context, user, session string) (revocation.Answer, error) {
-	r, err := s.store.RevokedBefore(ctx, user, session)
-	if err != nil {
-		return revocation.Answer{}, err
-	}
-	return answerOf(r), nil
-}
-
-// CatchUp returns nil once the view includes everything up to the store's clock as
-// read after the call began. It takes at most 2 s.
-func (n *Node) CatchUp(ctx context.Context) error {
-	if f := n.failed.Load(); f != nil && n.now().Sub(f.at) < failFast {
-		return unavailable(f.err) // unknown now; the failure is returned for a while
-	}
-	ctx, cancel := context.WithTimeout(ctx, questionTime)
-	defer cancel()
-	if err := n.reads.join().wait(ctx); err != nil {
-		return unavailable(err)
-	}
-	return nil
 }
 
 // Applied merges revocations that this process has just committed, so that this
 // node refuses at once. It then reads on for its followers.
 func (n *Node) Applied(revocations ...revocation.Revocation) {
-	n.cache.Apply(revocations...)
-	n.reads.join()
+	n.Cache().Apply(revocations...)
+	n.Request()
 }
 
 // AppliedUpTo reads until the view contains what this process has committed at
@@ -284,12 +235,3 @@ func (n *Node) AppliedUpTo(ctx context.Context, epoch revocation.Epoch) error {
 }
 
 var _ token.View = (*Node)(nil)
-
-// failure is the last error of the store.
-type failure struct {
-	at  time.Time
-	err error
-}
-
-// failFast is how long a failure is returned to new callers without another query.
-const failFast = 50 * time.Millisecond

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
 )
@@ -14,7 +15,7 @@ type peers struct {
 	store store.NodeReader
 	now   func() time.Time
 	self  string // excluded: this node has its own state
-	reads *passes
+	reads *replica.Coalescer
 
 	mu    sync.Mutex
 	nodes []peer
@@ -38,7 +39,7 @@ func (p *peer) dead(now time.Time) bool {
 }
 
 func newPeers(s store.NodeReader, now func() time.Time, self string) *peers {
-	return &peers{store: s, now: now, self: self, reads: newPasses(), changed: make(chan struct{})}
+	return &peers{store: s, now: now, self: self, reads: replica.NewCoalescer(), changed: make(chan struct{})}
 }
 
 // read reads the rows.
@@ -148,7 +149,7 @@ func (n *Node) watchPeers(ctx context.Context) {
 			if !open {
 				wake = nil
 			}
-		case <-n.peers.reads.kick:
+		case <-n.peers.reads.Wanted():
 		case <-heard:
 			read = false
 		case <-timer.C:
@@ -157,8 +158,8 @@ func (n *Node) watchPeers(ctx context.Context) {
 			return
 		}
 		if read {
-			p := n.peers.reads.begin()
-			p.end(n.peers.read(ctx))
+			round := n.peers.reads.Begin()
+			round.End(n.peers.read(ctx))
 		}
 		next := pollEvery
 		if n.waitedFor() {

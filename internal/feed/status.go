@@ -56,12 +56,9 @@ func (n *Node) Status() Status {
 	epoch, t := n.hub.standing()
 	s := Status{
 		ID: n.id, Name: n.config.Name, Epoch: epoch, Confirmed: t.least,
-		Trusted: n.Trusted(now), LeaseLeft: n.left(now), Age: max(0, n.hub.lease-n.left(now)),
+		Trusted: n.Trusted(now), LeaseLeft: n.LeaseLeft(now), Age: max(0, n.hub.lease-n.LeaseLeft(now)),
 		Followers: t.followers, Overdue: t.overdue, Waiting: t.waiting, Polls: n.hub.polls(),
-		Cache: n.cache.Stats(), LogLength: n.hub.logLength(),
-	}
-	if f := n.failed.Load(); f != nil {
-		s.Error = f.err
+		Cache: n.Cache().Stats(), LogLength: n.hub.logLength(), Error: n.Failure(),
 	}
 	n.peers.mu.Lock()
 	defer n.peers.mu.Unlock()
@@ -81,5 +78,5 @@ func (n *Node) Status() Status {
 func (h *hub) logLength() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.log.Len()
+	return h.view.Log.Len()
 }

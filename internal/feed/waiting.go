@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/revocation"
 )
 
@@ -49,7 +50,7 @@ func (h *hub) ask(ctx context.Context, q Query, w Waiter) (Answer, *held, error)
 		// The view may be behind, so the store is read before a follower is told
 		// that the store lost something.
 		if err := h.catchUp(ctx); err != nil && (fresh || q.After > at) {
-			return Answer{}, nil, unavailable(err)
+			return Answer{}, nil, replica.Unavailable(err)
 		}
 	}
 	var err error
@@ -94,7 +95,7 @@ func (h *hub) holdLocked(one *held, d time.Duration) error {
 		if before := h.heldBy[one.q.key()]; before != nil && h.letGoLocked(before) {
 			before.timer.Stop()
 			h.running.Go(func() { // ends at once
-				before.Tell(Answer{}, unavailable(errAgain))
+				before.Tell(Answer{}, replica.Unavailable(errAgain))
 				before.Resume()
 			})
 		}
@@ -138,7 +139,7 @@ func (h *hub) dropGone() {
 	h.mu.Unlock()
 	for _, one := range gone {
 		one.timer.Stop()
-		one.Tell(Answer{}, unavailable(errGone))
+		one.Tell(Answer{}, replica.Unavailable(errGone))
 		one.Resume()
 	}
 }
@@ -264,7 +265,7 @@ func (h *hub) tellOne(one *held) {
 		}
 	}()
 	if one.Gone() {
-		one.Tell(Answer{}, unavailable(errGone)) // it holds no lease for this answer
+		one.Tell(Answer{}, replica.Unavailable(errGone)) // it holds no lease for this answer
 		return
 	}
 	one.paused = true // it has waited already

@@ -91,7 +91,7 @@ func (h *hub) holding() (all, named int) {
 }
 
 func newer(h *hub, epoch revocation.Epoch) {
-	h.publish(update{epoch: epoch, revocations: []revocation.Revocation{{Scope: revocation.User("ann"), Epoch: epoch}}})
+	h.advance(epoch, revocation.Revocation{Scope: revocation.User("ann"), Epoch: epoch})
 }
 
 // All who wait for a change are told before any of them is heard again.
@@ -198,8 +198,8 @@ func TestHeldIntoAnotherHistory(t *testing.T) {
 		for _, next := range []revocation.Epoch{7, 10, 12} {
 			h, c := hubAt(10), newCrowd(1)
 			c.join(t, h, Query{After: 10, Confirmed: 10, Wait: 3 * time.Second})
-			h.publish(update{startOver: true, epoch: 7, lease: token.Lease{Start: time.Now(), Length: testLease}})
-			h.publish(update{epoch: next})
+			h.restore(7)
+			h.advance(next)
 			synctest.Wait()
 			c.all(t, 0, ErrStartOver)
 			if _, counted := h.standing(); counted.followers != 0 {

@@ -26,15 +26,15 @@ var plan = map[string]int{
 
 	"internal/await": 0, // for tests: waits for events that send no signal
 
-	"token":              1,
-	"internal/changelog": 1,
-	"internal/store":     1,
-	"internal/throttle":  1,
+	"token":             1,
+	"internal/store":    1,
+	"internal/throttle": 1,
 
-	"token/jwks":      2,
-	"token/bearer":    2,
-	"internal/authz":  2,
-	"internal/config": 2,
+	"token/jwks":       2,
+	"token/bearer":     2,
+	"internal/authz":   2,
+	"internal/config":  2,
+	"internal/replica": 2,
 
 	"token/follower":           3,
 	"token/grpcbearer":         3,

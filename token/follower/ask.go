@@ -11,8 +11,10 @@ import (
 	"strconv"
 	"time"
 
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
+	"example.com/curfew/token"
 )
 
 // Errors for a server's answer. Returned errors wrap them and say what to do.
@@ -26,9 +28,8 @@ var (
 	// ErrIssuer means that the server's issuer is not the one of its first answer.
 	ErrIssuer = errors.New("the server's issuer has changed")
 	// ErrClosed means that the follower is closed.
-	ErrClosed = errors.New("the follower is closed")
+	ErrClosed = replica.ErrClosed
 
-	errStartOver = errors.New("the server's database was restored from a backup")
 	errNotCurfew = errors.New("not a response of a Curfew server")
 )
 
@@ -47,8 +48,9 @@ type question struct {
 	patience         time.Duration // maximum wait for the headers, and for each part of the body
 }
 
-// ask sends one poll to a server.
-func (f *Follower) ask(ctx context.Context, server *url.URL, q question) (*answer, time.Time, error) {
+// ask sends one poll to a server. The lease of the answer runs from the instant at
+// which the request was sent.
+func (f *Follower) ask(ctx context.Context, server *url.URL, q question) (*answer, error) {
 	query := url.Values{
 		"after":     {strconv.FormatInt(int64(q.after), 10)},
 		"confirmed": {strconv.FormatInt(int64(q.confirmed), 10)},
@@ -58,22 +60,23 @@ func (f *Follower) ask(ctx context.Context, server *url.URL, q question) (*answe
 	if q.behind > 0 {
 		query.Set("behind", strconv.FormatInt(q.behind, 10))
 	}
-	sent := f.now() // the lease starts here
+	sent := f.now()
 	body, err := f.get(ctx, server, "/v1/changes", query, q.patience)
 	took := f.now().Sub(sent)
 	if err != nil {
 		f.event(Event{Kind: Failed, Server: server.Host, Took: took, Err: err})
-		return nil, sent, err
+		return nil, err
 	}
 	a, err := decode(body)
 	if err != nil {
 		err = fmt.Errorf("%w: %w", errNotCurfew, err)
 		f.event(Event{Kind: Failed, Server: server.Host, Took: took, Err: err})
-		return nil, sent, err
+		return nil, err
 	}
 	a.held = min(a.held, took) // the server cannot have held it longer than the request took
-	f.event(Event{Kind: Answered, Server: server.Host, Took: took, Revocations: len(a.revocations)})
-	return a, sent, nil
+	a.Lease = token.Lease{Start: sent, Length: a.held + a.lease}
+	f.event(Event{Kind: Answered, Server: server.Host, Took: took, Revocations: len(a.Revocations)})
+	return a, nil
 }
 
 // get sends a request and returns the body of a 200 answer.
@@ -160,7 +163,7 @@ func (f *Follower) refused(status int, body []byte) error {
 	case status == http.StatusForbidden:
 		return fmt.Errorf("%w: client %q requires the follow capability (curfew client add NAME --can follow)", ErrForbidden, f.config.ClientID)
 	case status == http.StatusGone && p.Code == wire.CodeStartOver:
-		return errStartOver
+		return replica.ErrStartOver
 	case status == http.StatusNotFound && p.Code == "":
 		return fmt.Errorf("%w (404); check the server's URL, which must have no path", errNotCurfew)
 	case p.Code == "":

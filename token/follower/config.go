@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"time"
 
-	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 )
 
@@ -187,10 +186,6 @@ func (c *Config) client() (client *http.Client, closeIdle func()) {
 }
 
 const dialTimeout = 5 * time.Second
-
-func (c *Config) cache(source revocation.Source) *revocation.Cache {
-	return revocation.NewCache(revocation.CacheConfig{Capacity: c.CacheSize, Source: source, LookupTimeout: catchUpTime})
-}
 
 // randomID returns a name of this process for servers.
 func randomID() string { return rand.Text() }

@@ -7,25 +7,18 @@ import (
 	"fmt"
 	"time"
 
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
-	"example.com/curfew/settings"
 	"example.com/curfew/token"
 	"example.com/curfew/token/jwks"
 )
 
-// answer is a decoded answer of the feed.
+// answer is a decoded answer of the feed. Its Lease is set when it is known when the
+// request was sent.
 type answer struct {
-	epoch       revocation.Epoch
-	more        bool
+	replica.Changes
 	held, lease time.Duration
-	issuer      string // "" unless newer than the requested epoch
-	audience    []string
-	settings    *settings.InForce
-	keys        *token.KeySet
-	rawKeys     json.RawMessage
-	clients     revocation.Epoch // epoch of the last change of a client; 0 unless newer
-	revocations []revocation.Revocation
 }
 
 // longestGrant is the maximum lease that is accepted; no server grants more.
@@ -38,16 +31,18 @@ func decode(body []byte) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &answer{
-		epoch: revocation.Epoch(doc.Epoch), more: doc.More,
-		held: time.Duration(doc.HeldMS) * time.Millisecond, lease: time.Duration(doc.LeaseMS) * time.Millisecond,
-		issuer: doc.Issuer, audience: doc.Audience, clients: revocation.Epoch(doc.ClientsEpoch), revocations: revocations,
-	}
+	a := &answer{held: time.Duration(doc.HeldMS) * time.Millisecond, lease: time.Duration(doc.LeaseMS) * time.Millisecond}
+	a.Epoch, a.More, a.Clients, a.Revocations = revocation.Epoch(doc.Epoch), doc.More, revocation.Epoch(doc.ClientsEpoch), revocations
 	if doc.Epoch <= 0 || doc.HeldMS < 0 || doc.LeaseMS < 0 || doc.ClientsEpoch < 0 || a.lease > longestGrant {
 		return nil, fmt.Errorf("epoch %d, held_ms %d, lease_ms %d or clients_epoch %d is out of range", doc.Epoch, doc.HeldMS, doc.LeaseMS, doc.ClientsEpoch)
 	}
+	// The answer does not say when issuer and keys changed. It was not later than
+	// its epoch, unless there are more pages; then the next one has them again.
+	if doc.Issuer != "" {
+		a.Installation = &replica.Installation{Issuer: doc.Issuer, Audience: doc.Audience, Epoch: a.Epoch}
+	}
 	if doc.Settings != nil {
-		if a.settings, err = inForce(doc.Settings); err != nil {
+		if a.Settings, err = replica.SettingsFromWire(doc.Settings); err != nil {
 			return nil, err
 		}
 	}
@@ -56,27 +51,13 @@ func decode(body []byte) (*answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		if a.keys, err = token.NewKeySet(keys...); err != nil {
+		set, err := token.NewKeySet(keys...)
+		if err != nil {
 			return nil, err
 		}
-		a.rawKeys = doc.Keys
+		a.Keys = &replica.Keys{Set: set, JSON: doc.Keys, Epoch: a.Epoch}
 	}
 	return a, nil
-}
-
-func inForce(s *wire.FeedSettings) (*settings.InForce, error) {
-	in := &settings.InForce{
-		Settings: settings.Settings{
-			SessionTimeout:         settings.FromSeconds(s.SessionTimeoutSeconds),
-			MaximumSessionDuration: settings.FromSeconds(s.MaximumSessionDurationSeconds),
-			RememberMeEnabled:      s.RememberMeEnabled,
-		},
-		Epoch:     s.Epoch,
-		IdleFloor: s.IdleFloor, IdleFloorEpoch: s.IdleFloorEpoch,
-		MaximumFloor: s.MaximumFloor, MaximumFloorEpoch: s.MaximumFloorEpoch,
-	}
-	// The server may run with --insecure-short-timeouts.
-	return in, in.Validate(settings.InsecureMinimum)
 }
 
 // opening begins the list of revocations. A quote within a JSON string is escaped,

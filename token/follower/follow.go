@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/url"
-	"sync"
+	"slices"
 	"time"
 
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/revocation"
 )
 
@@ -23,10 +24,6 @@ const (
 	longestWait = 50 * time.Second
 	// longestSilence is the maximum delay of an answer after that wait.
 	longestSilence = 5 * time.Second
-	// failFast is how long a failure is returned to new callers without another
-	// request.
-	failFast = 100 * time.Millisecond
-
 	firstBackoff   = 250 * time.Millisecond
 	longestBackoff = 2 * time.Second
 	// refusedBackoff is the backoff for permanent errors.
@@ -62,9 +59,7 @@ func (f *Follower) follow(ctx context.Context) {
 // the rest of its lease, and holds polls for longer when the store is back. While
 // the view is not trusted, the poll asks for an immediate answer.
 func (f *Follower) patience() (wait, patience time.Duration) {
-	f.state.mu.Lock()
-	length := f.state.length
-	f.state.mu.Unlock()
+	length := time.Duration(f.granted.Load())
 	if length <= 0 {
 		return 0, firstPatience
 	}
@@ -119,43 +114,57 @@ func (f *Follower) note(server *url.URL, err error) {
 // error a round begins again, because pages from before and after the restore of a
 // backup do not form a complete state.
 func (f *Follower) round(ctx context.Context, server *url.URL, wait, patience time.Duration) error {
-	at, view, history := f.at()
-	var round []revocation.Revocation
-	for startedOver := false; ; {
+	read := func(ctx context.Context, after, view revocation.Epoch) (replica.Changes, error) {
 		confirmed, behind := f.confirmed(view)
-		a, sent, err := f.ask(ctx, server, question{
-			after: at, confirmed: confirmed, behind: behind, wait: wait, patience: patience,
-		})
+		a, err := f.ask(ctx, server, question{after: after, confirmed: confirmed, behind: behind, wait: wait, patience: patience})
 		if err == nil {
-			err = a.fits(at)
+			err = a.fits(after)
 		}
-		if err == nil {
-			if f.keeps() {
-				round = append(round, a.revocations...)
-			}
-			err = f.apply(a, round, sent, history)
+		if err == nil && a.Installation != nil {
+			err = f.checkInstallation(a.Installation)
 		}
-		if errors.Is(err, errStartOver) && !startedOver {
-			f.startOver(history, server.Host)
-			startedOver, round = true, nil
-			at, view, history = f.at()
-			continue
+		if err != nil {
+			return replica.Changes{}, err
 		}
-		if err != nil || !a.more {
+		if !a.More {
+			f.granted.Store(int64(a.lease))
+		}
+		return a.Changes, nil
+	}
+	for again := false; ; again = true {
+		startedOver, err := f.replica.Update(ctx, read)
+		if startedOver {
+			f.log.Error("the server's database was restored from a backup; no session is accepted until everything has been read again", "server", server.Host)
+			f.event(Event{Kind: StartedOver, Server: server.Host})
+		}
+		if again || !errors.Is(err, replica.ErrStartOver) {
 			return err
 		}
-		at = a.epoch
 	}
+}
+
+// checkInstallation returns an error if the server is not the one that the validator
+// was made for.
+func (f *Follower) checkInstallation(in *replica.Installation) error {
+	if was := f.issuer.Load(); was != nil && *was != in.Issuer {
+		f.replica.Distrust()
+		return fmt.Errorf("%w: to %q from %q; if this is intended, restart the program", ErrIssuer, in.Issuer, *was)
+	}
+	if want := f.config.Audience; want != "" && !slices.Contains(in.Audience, want) {
+		f.replica.Distrust()
+		return fmt.Errorf("%w: it issues for %q, but Config.Audience is %q", ErrAudience, in.Audience, want)
+	}
+	return nil
 }
 
 // fits returns an error if the answer is not possible for a request from position.
 func (a *answer) fits(position revocation.Epoch) error {
 	switch {
-	case a.more && a.epoch <= position:
+	case a.More && a.Epoch <= position:
 		return fmt.Errorf("%w: the pages repeat", errNotCurfew)
-	case a.more:
+	case a.More:
 		return nil
-	case a.epoch < position:
+	case a.Epoch < position:
 		return fmt.Errorf("%w: its epoch is below the requested one", errNotCurfew)
 	case a.lease <= 0:
 		return fmt.Errorf("%w: it grants no lease", errNotCurfew)
@@ -173,45 +182,25 @@ func (f *Follower) confirmed(view revocation.Epoch) (revocation.Epoch, int64) {
 	return view, 0
 }
 
-// CatchUp asks a server. It returns nil only if the view includes every change up
-// to the epoch clock as the server read it after the call began. It takes at most 2
-// s. Errors wrap [token.ErrUnavailable].
-func (f *Follower) CatchUp(ctx context.Context) error {
-	if e := f.catch.last(); e != nil && f.now().Sub(e.at) < failFast {
-		return unavailable(e.err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
-	defer cancel()
-	if f.closed.Load() {
-		return unavailable(ErrClosed)
-	}
-	if err := f.catch.join().wait(ctx); err != nil {
-		return unavailable(err)
-	}
-	return nil
-}
-
 // Report sends the current acknowledgement of Downstream at once, without waiting
 // for the answer to the pending poll.
-func (f *Follower) Report() { f.catch.join() }
+func (f *Follower) Report() { f.Request() }
 
 // serveCatchUps sends one request for all waiting callers.
 func (f *Follower) serveCatchUps(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			f.catch.begin().end(ErrClosed)
 			return
-		case <-f.catch.kick:
+		case <-f.replica.Wanted():
 		}
-		p := f.catch.begin()
-		asking, cancel := context.WithTimeout(ctx, catchUpTime)
-		err := f.anyServer(asking, func(ctx context.Context, server *url.URL, patience time.Duration) error {
-			return f.round(ctx, server, 0, patience)
+		_ = f.replica.Serve(func() error { // the callers get the error
+			asking, cancel := context.WithTimeout(ctx, catchUpTime)
+			defer cancel()
+			return f.anyServer(asking, func(ctx context.Context, server *url.URL, patience time.Duration) error {
+				return f.round(ctx, server, 0, patience)
+			})
 		})
-		cancel()
-		f.catch.ended(err, f.now())
-		p.end(err)
 	}
 }
 
@@ -235,72 +224,4 @@ func (f *Follower) anyServer(ctx context.Context, try func(context.Context, *url
 		}
 	}
 	return err
-}
-
-// passes lets callers wait for a piece of work that begins after their call. All
-// callers before its begin share it.
-type passes struct {
-	kick chan struct{} // has a value when a caller waits
-
-	mu     sync.Mutex
-	next   *pass
-	failed *failure // the failure of the last pass, if any
-}
-
-type pass struct {
-	done chan struct{}
-	err  error // set before done is closed
-}
-
-func newPasses() *passes {
-	return &passes{kick: make(chan struct{}, 1), next: &pass{done: make(chan struct{})}}
-}
-
-// join requests the next pass and returns it.
-func (p *passes) join() *pass {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	select {
-	case p.kick <- struct{}{}:
-	default:
-	}
-	return p.next
-}
-
-// begin starts the next pass and returns it.
-func (p *passes) begin() *pass {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := p.next
-	p.next = &pass{done: make(chan struct{})}
-	return now
-}
-
-func (p *passes) ended(err error, at time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.failed = nil
-	if err != nil {
-		p.failed = &failure{at, err}
-	}
-}
-
-func (p *passes) last() *failure {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.failed
-}
-
-func (p *pass) end(err error) {
-	p.err = err
-	close(p.done)
-}
-
-func (p *pass) wait(ctx context.Context) error {
-	select {
-	case <-p.done:
-		return p.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -15,7 +15,6 @@ package follower
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -24,9 +23,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"example.com/curfew/internal/changelog"
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/revocation"
-	"example.com/curfew/settings"
 	"example.com/curfew/token"
 )
 
@@ -40,18 +38,13 @@ type Follower struct {
 	log     *slog.Logger
 	id      string
 
-	settings  settings.Value
-	keys      token.Keys
-	cache     *revocation.Cache
+	*replica.View
+	replica   *replica.Replica
 	validator *token.Validator
-
-	epoch   atomic.Int64
-	lease   atomic.Pointer[token.Lease]
-	issuer  atomic.Pointer[string] // the issuer of the validator
-	state   state
-	current atomic.Int64 // index of the server that answered last
-	failed  atomic.Pointer[failure]
-	catch   *passes
+	issuer    atomic.Pointer[string]  // the issuer of the validator
+	current   atomic.Int64            // index of the server that answered last
+	granted   atomic.Int64            // length of the latest granted lease in ns
+	failed    atomic.Pointer[failure] // of the last poll
 
 	closed    atomic.Bool
 	running   sync.WaitGroup
@@ -76,7 +69,7 @@ func Open(ctx context.Context, config Config) (*Follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Follower{config: config, servers: servers, now: config.Now, log: config.Logger, id: randomID(), catch: newPasses()}
+	f := &Follower{config: config, servers: servers, now: config.Now, log: config.Logger, id: randomID()}
 	if f.now == nil {
 		f.now = time.Now
 	}
@@ -84,13 +77,17 @@ func Open(ctx context.Context, config Config) (*Follower, error) {
 		f.log = slog.New(slog.DiscardHandler)
 	}
 	f.client, f.closeIdle = config.client()
-	f.cache = config.cache(f)
+	shared := replica.Config{CacheSize: config.CacheSize, Source: f, KeepLog: config.SnapshotFile != "", Now: config.Now}
+	if d := config.Downstream; d != nil {
+		shared.KeepLog, shared.OnPublish = true, d.Publish
+	}
+	f.replica = replica.New(shared)
+	f.View = &f.replica.View
 	if config.SnapshotFile != "" {
-		f.state.log = &changelog.Log{}
 		f.loadSnapshot()
 	}
 	if err := f.begin(ctx); err != nil {
-		f.cache.Close()
+		f.replica.Close()
 		f.closeIdle()
 		return nil, err
 	}
@@ -126,20 +123,14 @@ func (f *Follower) begin(ctx context.Context) error {
 			return last
 		}
 	}
-	f.state.mu.Lock()
-	issuer, audience, keys := f.state.issuer, f.config.Audience, f.state.rawKeys
-	if audience == "" && len(f.state.audience) > 0 {
-		audience = f.state.audience[0]
-	}
-	f.state.mu.Unlock()
-	if issuer == "" || keys == nil {
+	s := f.State()
+	if s.Installation.Issuer == "" || s.Keys.JSON == nil {
 		return fmt.Errorf("follower: %w: it names no issuer or no keys", errNotCurfew)
 	}
-	f.issuer.Store(&issuer)
+	f.issuer.Store(&s.Installation.Issuer)
 	var err error
-	f.validator, err = token.NewValidator(token.Config{
-		Issuer: issuer, Audience: audience, Keys: &f.keys, Settings: &f.settings,
-		Revocations: f.cache, View: f, UnknownKeyInterval: f.config.UnknownKeyInterval,
+	f.validator, err = f.NewValidator(token.Config{
+		Audience: f.config.Audience, UnknownKeyInterval: f.config.UnknownKeyInterval,
 		Observe: f.config.Observe, Now: f.config.Now,
 	})
 	return err
@@ -153,13 +144,10 @@ func (f *Follower) Close() error {
 	if f.closed.Swap(true) {
 		return nil
 	}
-	f.state.mu.Lock()
-	f.distrustLocked()
-	f.state.mu.Unlock()
-	f.validator.Close()
 	f.stop()
+	f.replica.Close()
+	f.validator.Close()
 	f.running.Wait()
-	f.cache.Close()
 	f.closeIdle()
 	if f.config.SnapshotFile != "" {
 		return f.saveSnapshot()
@@ -170,29 +158,10 @@ func (f *Follower) Close() error {
 // Validator returns the validator. Every call returns the same one.
 func (f *Follower) Validator() *token.Validator { return f.validator }
 
-// Epoch returns the epoch up to which every change has been applied.
-func (f *Follower) Epoch() revocation.Epoch { return revocation.Epoch(f.epoch.Load()) }
-
-// Trusted reports whether the lease of the view is running at now.
-func (f *Follower) Trusted(now time.Time) bool {
-	l := f.lease.Load()
-	return l != nil && l.Running(now)
-}
-
-// Keys returns the trusted keys of the view.
-func (f *Follower) Keys() token.KeySource { return &f.keys }
-
-// Settings returns the settings in force in the view.
-func (f *Follower) Settings() settings.Source { return &f.settings }
-
-// Cache returns the cache of revocations.
-func (f *Follower) Cache() *revocation.Cache { return f.cache }
-
 // Installation returns the issuer and the audiences of the server.
 func (f *Follower) Installation() (issuer string, audience []string) {
-	f.state.mu.Lock()
-	defer f.state.mu.Unlock()
-	return f.state.issuer, f.state.audience
+	in := f.State().Installation
+	return in.Issuer, in.Audience
 }
 
 // Status is the state of a follower at one instant, for example for a health page.
@@ -209,10 +178,7 @@ type Status struct {
 func (f *Follower) Status() Status {
 	now := f.now()
 	s := Status{
-		Server: f.servers[f.current.Load()].Host, Epoch: f.Epoch(), Trusted: f.Trusted(now), Cache: f.cache.Stats(),
-	}
-	if l := f.lease.Load(); l != nil {
-		s.LeaseLeft = max(0, l.Left(now))
+		Server: f.servers[f.current.Load()].Host, Epoch: f.Epoch(), Trusted: f.Trusted(now), LeaseLeft: f.LeaseLeft(now), Cache: f.Cache().Stats(),
 	}
 	if e := f.failed.Load(); e != nil {
 		s.Err = e.err
@@ -227,14 +193,6 @@ func (f *Follower) event(e Event) {
 	if f.config.OnEvent != nil {
 		f.config.OnEvent(e)
 	}
-}
-
-// unavailable makes err wrap [token.ErrUnavailable].
-func unavailable(err error) error {
-	if errors.Is(err, token.ErrUnavailable) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", token.ErrUnavailable, err)
 }
 
 var _ token.View = (*Follower)(nil)

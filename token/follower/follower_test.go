@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
@@ -118,8 +119,15 @@ func TestPatience(t *testing.T) {
 		{time.Hour, 0, longestWait, 55 * second},
 	} {
 		now := time.Now()
-		f := &Follower{now: func() time.Time { return now }, state: state{length: test.lease}}
-		f.lease.Store(&token.Lease{Start: now.Add(-test.ago), Length: test.lease})
+		f := &Follower{now: func() time.Time { return now }, replica: replica.New(replica.Config{Now: func() time.Time { return now }})}
+		f.View = &f.replica.View
+		f.granted.Store(int64(test.lease))
+		granted := replica.Changes{Epoch: 1, Lease: token.Lease{Start: now.Add(-test.ago), Length: test.lease}}
+		if _, err := f.replica.Update(t.Context(), func(context.Context, revocation.Epoch, revocation.Epoch) (replica.Changes, error) {
+			return granted, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
 		wait, patience := f.patience()
 		if wait != test.wait || patience != test.patience {
 			t.Errorf("with a lease of %v, %v ago: %v and %v, want %v and %v", test.lease, test.ago, wait, patience, test.wait, test.patience)
@@ -413,8 +421,8 @@ func TestPagesAndDownstream(t *testing.T) {
 		b.config.Downstream = d
 		f := b.open()
 		defer closeFollower(t, f)
-		if len(d.updates) != 1 || len(d.updates[0].Revocations) != 20 || d.updates[0].Epoch != b.now() || d.updates[0].Settings == nil || d.updates[0].Keys == nil || d.updates[0].Issuer == "" {
-			t.Fatalf("updates: %+v", d.updates)
+		if len(d.states) != 1 || d.states[0].Log.Len() != 20 || d.states[0].Epoch != b.now() || d.states[0].Settings == nil || d.states[0].Keys.JSON == nil || d.states[0].Installation.Issuer == "" {
+			t.Fatalf("states: %+v", d.states)
 		}
 		// Pages with more confirm nothing.
 		for _, q := range b.questions() {
@@ -452,12 +460,17 @@ func TestPagesAndDownstream(t *testing.T) {
 
 type recorder struct {
 	mu        sync.Mutex
-	updates   []Update
+	states    []replica.State
 	confirmed revocation.Epoch
 	behind    int64
 }
 
-func (r *recorder) Update(u Update) { r.mu.Lock(); r.updates = append(r.updates, u); r.mu.Unlock() }
+func (r *recorder) Publish(s replica.State) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.states = append(r.states, s)
+}
+
 func (r *recorder) set(e revocation.Epoch, behind int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -594,65 +607,19 @@ func TestIssuerThatChangesEndsTrust(t *testing.T) {
 	})
 }
 
-// Answers overtake each other: what is older takes nothing back.
-func TestAnswersOutOfOrder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b, closeAll := newBench(t)
-		defer closeAll()
-		f := b.open()
-		defer closeFollower(t, f)
-		set := func(id string) *token.KeySet {
-			t.Helper()
-			k, err := tokentest.NewKey(token.ES256)
-			if err != nil {
-				t.Fatal(err)
-			}
-			public, err := token.NewKey(id, k.Public())
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, err := token.NewKeySet(public)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return s
-		}
-		_, _, history := f.at()
-		apply := func(a *answer, history int) error { return f.apply(a, nil, time.Now(), history) }
-		newer := &answer{epoch: 2000, lease: time.Second, keys: set("newer"), revocations: []revocation.Revocation{{Scope: revocation.User("ann"), Epoch: 1900}}}
-		older := &answer{epoch: 1800, lease: time.Second, keys: set("older"), revocations: []revocation.Revocation{{Scope: revocation.User("ann"), Epoch: 1700}, {Scope: revocation.User("bob"), Epoch: 1750}}}
-		for _, a := range []*answer{newer, older} {
-			if err := apply(a, history); err != nil {
-				t.Fatal(err)
-			}
-		}
-		ann, _ := f.Cache().Known("ann", "", false)
-		bob, _ := f.Cache().Known("bob", "", false)
-		if f.Epoch() != 2000 || f.Keys().Current().Find("newer") == nil || f.Keys().Current().Find("older") != nil || ann != 1900 || bob != 1750 {
-			t.Errorf("at %d, ann %d, bob %d, keys %v", f.Epoch(), ann, bob, f.Keys().Current().All())
-		}
-		// An answer to a question from another history grants nothing.
-		f.startOver(history, "test")
-		if err := apply(newer, history); !errors.Is(err, errStartOver) || f.Trusted(time.Now()) {
-			t.Errorf("apply = %v, trusted: %v", err, f.Trusted(time.Now()))
-		}
-		f.startOver(history, "test") // another goroutine has noticed it
-		if _, _, now := f.at(); now != history+1 {
-			t.Errorf("history %d, want %d", now, history+1)
-		}
-	})
-}
-
 func TestAnswerFits(t *testing.T) {
 	for _, test := range []struct {
-		a    answer
-		fits bool
+		epoch revocation.Epoch
+		more  bool
+		lease time.Duration
+		fits  bool
 	}{
-		{answer{epoch: 9, lease: 1}, false}, {answer{epoch: 10, lease: 1}, true}, {answer{epoch: 11, lease: 1}, true},
-		{answer{epoch: 10, lease: 0}, false}, {answer{epoch: 10, more: true}, false}, {answer{epoch: 11, more: true}, true},
+		{9, false, 1, false}, {10, false, 1, true}, {11, false, 1, true},
+		{10, false, 0, false}, {10, true, 0, false}, {11, true, 0, true},
 	} {
-		if err := test.a.fits(10); (err == nil) != test.fits {
-			t.Errorf("%+v to a question after 10: %v", test.a, err)
+		a := answer{Changes: replica.Changes{Epoch: test.epoch, More: test.more}, lease: test.lease}
+		if err := a.fits(10); (err == nil) != test.fits {
+			t.Errorf("%+v to a poll after 10: %v", test, err)
 		}
 	}
 }

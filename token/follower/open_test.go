@@ -220,11 +220,11 @@ func FuzzDecode(f *testing.F) {
 		if err := json.Unmarshal(body, &doc); err != nil {
 			t.Fatalf("decode took %q, encoding/json says %v", body, err)
 		}
-		if len(doc.Revocations) != len(a.revocations) || int64(a.epoch) != doc.Epoch || a.more != doc.More {
+		if len(doc.Revocations) != len(a.Revocations) || int64(a.Epoch) != doc.Epoch || a.More != doc.More {
 			t.Fatalf("decode(%q) = %+v, encoding/json says %+v", body, a, doc)
 		}
 		for i, r := range doc.Revocations {
-			if got := a.revocations[i]; string(got.Scope.Kind) != r.Scope || got.Scope.ID != r.ID || int64(got.Epoch) != r.Epoch {
+			if got := a.Revocations[i]; string(got.Scope.Kind) != r.Scope || got.Scope.ID != r.ID || int64(got.Epoch) != r.Epoch {
 				t.Fatalf("entry %d of %q is %+v, encoding/json says %+v", i, body, got, r)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
@@ -204,7 +205,7 @@ func (s *server) answerLocked(after revocation.Epoch, held time.Duration) wire.C
 		a.Issuer, a.Audience = s.issuer.Name, []string{s.issuer.Audience, "other"}
 	}
 	if s.settings > after {
-		a.Settings = onWire(s.issuer.Settings.Current())
+		a.Settings = replica.SettingsToWire(s.issuer.Settings.Current())
 	}
 	if s.keys > after {
 		keys, err := jwks.Marshal(s.issuer.Keys.Current().All()...)

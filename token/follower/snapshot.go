@@ -6,7 +6,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,10 +14,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"example.com/curfew/internal/changelog"
-	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/replica"
 	"example.com/curfew/revocation"
-	"example.com/curfew/settings"
 )
 
 // A snapshot file contains an answer of the feed to after=0, between a title line
@@ -37,30 +34,17 @@ var errSnapshot = errors.New("not a snapshot of this client")
 // transfer.
 func (f *Follower) loadSnapshot() {
 	a, err := readSnapshot(f.config.SnapshotFile, f.snapshotKey())
+	if err == nil && a.Installation != nil {
+		err = f.checkInstallation(a.Installation)
+	}
 	if err == nil {
-		err = f.takeSnapshot(a)
+		f.replica.Load(a.Changes)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		f.log.Warn("snapshot file not used; reading everything from the server", "file", f.config.SnapshotFile, "error", err)
 	}
-}
-
-func (f *Follower) takeSnapshot(a *answer) error {
-	if err := f.checkInstallation(a); err != nil {
-		return err
-	}
-	s := &f.state
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f.cache.Apply(a.revocations...)
-	if err := f.applySharedLocked(a); err != nil {
-		return err
-	}
-	s.start = a.epoch
-	s.loaded = a.revocations
-	return nil
 }
 
 // keepSnapshot writes the file periodically.
@@ -129,8 +113,8 @@ func checksum(key, body []byte) []byte {
 // writeSnapshot writes a temporary file and renames it, so that the file is always
 // complete.
 func (f *Follower) writeSnapshot() (err error) {
-	head, log := f.snapshot()
-	if head == nil {
+	state := f.replica.Current()
+	if state.Epoch == 0 || state.Settings == nil {
 		return nil // not complete since it started over
 	}
 	dir := filepath.Dir(f.config.SnapshotFile)
@@ -147,7 +131,7 @@ func (f *Follower) writeSnapshot() (err error) {
 		return err
 	}
 	mac := hmac.New(sha256.New, f.snapshotKey())
-	if err = writePages(io.MultiWriter(file, mac), head, log); err != nil {
+	if err = writeAnswer(io.MultiWriter(file, mac), &state, f.now()); err != nil {
 		return err
 	}
 	if _, err = file.Write(append(hex.AppendEncode(nil, mac.Sum(nil)), '\n')); err != nil {
@@ -162,60 +146,22 @@ func (f *Follower) writeSnapshot() (err error) {
 	return os.Rename(file.Name(), f.config.SnapshotFile)
 }
 
-// writePages writes an answer: its head up to the open list of revocations, then
-// the list.
-func writePages(w io.Writer, head []byte, pages []changelog.Page) error {
-	if _, err := w.Write(head); err != nil {
+// writeAnswer writes the state as an answer of the feed.
+func writeAnswer(w io.Writer, s *replica.State, now time.Time) error {
+	head := fmt.Appendf(nil, `{"epoch":%d,"more":false,"held_ms":0,"lease_ms":0,"now":%q`, s.Epoch, now.UTC().Format(time.RFC3339Nano))
+	if _, err := w.Write(s.AppendJSON(head, 0)); err != nil {
 		return err
 	}
-	for i := range pages {
-		if i > 0 {
-			if _, err := w.Write([]byte{','}); err != nil {
-				return err
-			}
-		}
-		if _, err := w.Write(pages[i].Encode().JSON); err != nil {
+	between := ""
+	for p := range s.Log.Pages() {
+		if _, err := io.WriteString(w, between); err != nil {
 			return err
 		}
-	}
-	_, err := w.Write([]byte("]}\n"))
-	return err
-}
-
-// snapshot returns the head of an answer to after=0, and its revocations.
-func (f *Follower) snapshot() ([]byte, []changelog.Page) {
-	s := &f.state
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.view == 0 || s.inForce == nil {
-		return nil, nil
-	}
-	head, err := json.Marshal(wire.Changes{
-		Epoch: int64(s.view), Now: f.now(), Issuer: s.issuer, Audience: s.audience,
-		Settings: onWire(s.inForce), Keys: s.rawKeys, ClientsEpoch: int64(s.clients), Revocations: []wire.Revocation{},
-	})
-	if err != nil {
-		panic(err) // all of it was JSON before
-	}
-	var pages []changelog.Page
-	for at, more := revocation.Epoch(0), true; more; {
-		var p changelog.Page
-		if p, more = s.log.After(at); p.Len() > 0 {
-			pages, at = append(pages, p), p.Last()
+		if _, err := w.Write(p.Encode().JSON); err != nil {
+			return err
 		}
+		between = ","
 	}
-	return bytes.TrimSuffix(head, []byte("]}")), pages
-}
-
-func onWire(in *settings.InForce) *wire.FeedSettings {
-	return &wire.FeedSettings{
-		SessionTimeoutSeconds:         settings.Seconds(in.SessionTimeout),
-		MaximumSessionDurationSeconds: settings.Seconds(in.MaximumSessionDuration),
-		RememberMeEnabled:             in.RememberMeEnabled,
-		IdleFloor:                     in.IdleFloor,
-		IdleFloorEpoch:                in.IdleFloorEpoch,
-		MaximumFloor:                  in.MaximumFloor,
-		MaximumFloorEpoch:             in.MaximumFloorEpoch,
-		Epoch:                         in.Epoch,
-	}
+	_, err := io.WriteString(w, "]}\n")
+	return err
 }

@@ -173,7 +173,7 @@ func TestSnapshotIsWrittenNowAndThen(t *testing.T) {
 			b.revoke(revocation.User("ann"))
 			time.Sleep(snapshotEvery + time.Second)
 			a, err := readSnapshot(file, f.snapshotKey())
-			if err != nil || a.epoch != b.now() {
+			if err != nil || a.Epoch != b.now() {
 				t.Fatalf("%v, %v; want the state at %d", a, err, b.now())
 			}
 		}

@@ -1,4 +1,4 @@
-package changelog
+package replica
 
 import (
 	"bytes"
@@ -40,7 +40,7 @@ func all(t testing.TB, l *Log, after revocation.Epoch) []revocation.Revocation {
 
 func TestLogServesWhatIsAfter(t *testing.T) {
 	l := &Log{}
-	if got := all(t, l, 0); len(got) != 0 || l.Last() != 0 {
+	if got := all(t, l, 0); len(got) != 0 || l.last() != 0 {
 		t.Fatalf("an empty log has %v", got)
 	}
 	var want []revocation.Revocation
@@ -117,7 +117,7 @@ func TestCompactedDecidesTheSame(t *testing.T) {
 			}
 			l.Append(r)
 		}
-		c := l.Compacted(everyone)
+		c := &Log{entries: l.compacted()}
 		if got := len(all(t, c, 0)); got > len(scopes) {
 			t.Fatalf("%d entries are left of %d scopes", got, len(scopes))
 		}
@@ -148,7 +148,7 @@ func TestCloneStaysAsItWas(t *testing.T) {
 		for i := range size {
 			l.Append(user("ann", revocation.Epoch(2*i+2)))
 		}
-		c := l.Clone()
+		c := &Log{entries: l.clone()}
 		l.Append(user("bob", revocation.Epoch(2*size+2)))
 		c.Append(user("carl", revocation.Epoch(2*size+2)))
 		if got := all(t, l, revocation.Epoch(2*size)); len(got) != 1 || got[0].Scope.ID != "bob" {
@@ -157,11 +157,11 @@ func TestCloneStaysAsItWas(t *testing.T) {
 		if got := all(t, c, revocation.Epoch(2*size)); len(got) != 1 || got[0].Scope.ID != "carl" {
 			t.Errorf("%d: the copy has %v", size, got)
 		}
-		if l.Merged() != 0 {
-			t.Errorf("%d: merged %d times", size, l.Merged())
+		if l.merged != 0 {
+			t.Errorf("%d: merged %d times", size, l.merged)
 		}
-		if l.Append(user("dora", 1)); l.Merged() != 1 || c.Merged() != 0 {
-			t.Errorf("%d: merged %d times, the copy %d", size, l.Merged(), c.Merged())
+		if l.Append(user("dora", 1)); l.merged != 1 || c.merged != 0 {
+			t.Errorf("%d: merged %d times, the copy %d", size, l.merged, c.merged)
 		}
 	}
 }
@@ -171,15 +171,15 @@ func TestDue(t *testing.T) {
 	for i := range PageSize {
 		l.Append(user("ann", revocation.Epoch(i+1)))
 	}
-	if l.Due() {
+	if l.due() {
 		t.Error("due after a page")
 	}
 	l.Append(user("ann", PageSize+1))
-	if !l.Due() {
+	if !l.due() {
 		t.Error("not due after more than a page")
 	}
-	if c := l.Compacted(0); c.Len() != 1 || c.Due() {
-		t.Errorf("%d entries after the compaction, due: %v", c.Len(), c.Due())
+	if c := (&Log{entries: l.compacted()}); c.Len() != 1 || c.due() {
+		t.Errorf("%d entries after the compaction, due: %v", c.Len(), c.due())
 	}
 }
 
@@ -260,7 +260,7 @@ func BenchmarkCompacted(b *testing.B) {
 		l.add(revocation.KindUser, fmt.Sprintf("0123456789abcdef%06d", i%700_000), revocation.Epoch(1_795_453_200_000_000+i))
 	}
 	for b.Loop() {
-		l.Compacted(0)
+		l.compacted()
 	}
 }
 

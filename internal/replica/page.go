@@ -1,4 +1,4 @@
-package changelog
+package replica
 
 import (
 	"bytes"
@@ -12,8 +12,8 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// columns are the entries of a stretch of the log: slices without pointers. They
-// only grow at the end, so that a copy of the headers stays what it was.
+// columns are consecutive entries of the log, in slices without pointers. They only
+// grow at the end, so that a copy of the headers never changes.
 type columns struct {
 	epochs []int64
 	kinds  []byte
@@ -26,7 +26,7 @@ type chunk struct {
 	sealed bool
 
 	mu      sync.Mutex
-	encoded weak.Pointer[Encoded] // of the whole sealed chunk, while anybody sends it
+	encoded weak.Pointer[Encoded] // of the whole sealed chunk, while an answer holds it
 }
 
 const kindEveryone = 0
@@ -73,7 +73,7 @@ func (c *chunk) page(from int) Page {
 	return p
 }
 
-// Page is a stretch of a log. The zero Page is empty.
+// Page is a number of consecutive entries of a log. The zero Page is empty.
 type Page struct {
 	columns
 	from, to int
@@ -103,7 +103,8 @@ func (p *Page) All() iter.Seq[revocation.Revocation] {
 	}
 }
 
-// Encoded is the JSON of a page's entries: the inside of an array.
+// Encoded is the JSON of a page's entries: the elements of an array, without its
+// brackets.
 type Encoded struct {
 	JSON []byte
 
@@ -111,15 +112,15 @@ type Encoded struct {
 	gzip []byte
 }
 
-// Gzip returns JSON compressed, as a gzip member of its own.
+// Gzip returns JSON compressed, as one gzip member.
 func (e *Encoded) Gzip() []byte {
 	e.once.Do(func() { e.gzip = compress(e.JSON) })
 	return e.gzip
 }
 
-// Encode returns the page as JSON. Whole chunks are encoded once for all who ask
-// for them at about the same time; between times the garbage collector may have
-// the bytes back.
+// Encode returns the page as JSON. A whole chunk is encoded once for all answers
+// that need it at about the same time. The garbage collector may free the bytes
+// after that.
 func (p *Page) Encode() *Encoded {
 	if p.whole == nil {
 		return &Encoded{JSON: p.appendJSON(nil)}
