@@ -232,7 +232,7 @@ func TestFollowerOfDeletedClient(t *testing.T) {
 	}
 	for i, f := range followers {
 		await.Until(t, "the follower is refused", func() bool { return errors.Is(f.Status().Err, follower.ErrCredentials) })
-		await.Until(t, "its lease ends", func() bool { return !f.Trusted(time.Now()) })
+		await.Until(t, "its lease ends", func() bool { return !f.Status().Trusted })
 		if s := f.Status(); !errors.Is(s.Err, follower.ErrCredentials) {
 			t.Errorf("follower %d: %v", i, s.Err)
 		}

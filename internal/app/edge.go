@@ -9,8 +9,8 @@ import (
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/httpapi"
+	"example.com/curfew/internal/upstream"
 	"example.com/curfew/internal/webcookie"
-	"example.com/curfew/token/follower"
 )
 
 // Edge is a follower with doors: it validates, and serves the change feed
@@ -49,7 +49,7 @@ func (e *Edge) open(ctx context.Context) error {
 	}
 	e.feed, err = feed.OpenEdge(ctx, feed.EdgeConfig{
 		Name: nodeName(e.listener.Addr().String()),
-		Follower: follower.Config{
+		Upstream: upstream.Config{
 			Servers: e.config.Upstream, ClientID: e.config.ClientID, ClientSecret: e.config.ClientSecret,
 			Audience: e.config.Audience, CacheSize: e.config.RevocationCache, SnapshotFile: e.config.SnapshotFile,
 			InsecureHTTP: e.config.InsecureUpstreamHTTP, Observe: (&observer{doors: e.doors}).observe, OnEvent: reading.onEvent, Now: e.now, Logger: e.log,

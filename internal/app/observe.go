@@ -11,9 +11,9 @@ import (
 	"example.com/curfew/internal/fault"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/metrics"
+	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
-	"example.com/curfew/token/follower"
 )
 
 // warnEvery is the least time between two warnings about the same thing.
@@ -99,13 +99,13 @@ func (r *reading) onRead(revocations int, lag time.Duration, err error) {
 	}
 }
 
-// onEvent is a follower.Config's OnEvent.
-func (r *reading) onEvent(e follower.Event) {
+// onEvent is the OnEvent of an upstream.Config.
+func (r *reading) onEvent(e upstream.Event) {
 	switch e.Kind {
-	case follower.Answered:
+	case upstream.EventAnswered:
 		r.reads.WithLabelValues("good").Inc()
-	case follower.Failed:
+	case upstream.EventFailed:
 		r.reads.WithLabelValues("failed").Inc()
-	case follower.StartedOver, follower.SavedFile:
+	case upstream.EventStartedOver, upstream.EventSavedFile:
 	}
 }

@@ -10,9 +10,9 @@ import (
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
-	"example.com/curfew/token/follower"
 )
 
 // A follower that is cut off answers 503 from its lease's end on, and not one
@@ -29,7 +29,7 @@ func TestCutOff(t *testing.T) {
 			w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
 			n := w.node(feed.Config{Name: "node", Lease: lease})
 			p := newProxy(t, serve(t, n))
-			f := follow(t, follower.Config{ClientID: "cut-off"}, p.url)
+			f := follow(t, upstream.Config{ClientID: "cut-off"}, p.url)
 			ann, bob := w.sign("ann"), w.sign("bob")
 			expect(t, f.Validator(), ann, nil)
 
@@ -121,7 +121,7 @@ func TestStaleLookUps(t *testing.T) {
 	n := w.node(feed.Config{Name: "node"})
 	server := serve(t, n)
 	slow := newProxy(t, server)
-	f := follow(t, follower.Config{CacheSize: 2}, slow.url)
+	f := follow(t, upstream.Config{CacheSize: 2}, slow.url)
 	v := f.Validator()
 	if f.Cache().Stats().Complete {
 		t.Fatal("the cache is complete; there is nothing to look up")

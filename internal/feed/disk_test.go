@@ -12,9 +12,9 @@ import (
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
-	"example.com/curfew/token/follower"
 )
 
 // unwritable is a store that this process cannot write to; others may.
@@ -41,7 +41,7 @@ func TestDiskThatTakesNoWrites(t *testing.T) {
 	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
 	s := &unwritable{Store: w.Store}
 	n := w.node(feed.Config{Store: s, Name: "node", Lease: lease})
-	f := follow(t, follower.Config{}, serve(t, n))
+	f := follow(t, upstream.Config{}, serve(t, n))
 	here, there := validator(t, n), f.Validator()
 	ann, bob := w.sign("ann"), w.sign("bob")
 	s.fail(full)

@@ -2,25 +2,22 @@ package feed
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"sync"
 	"time"
 
 	"example.com/curfew/internal/replica"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/upstream"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
-	"example.com/curfew/settings"
 	"example.com/curfew/token"
-	"example.com/curfew/token/follower"
 )
 
 // EdgeConfig configures an [Edge].
 type EdgeConfig struct {
-	// Follower configures the servers to follow. Its Downstream is the edge.
+	// Upstream configures the servers to follow. OpenEdge sets its Downstream.
 	// Without an Audience the edge validates for the server's first.
-	Follower follower.Config
+	Upstream upstream.Config
 	Name     string // the display name of this edge: host:port
 }
 
@@ -29,12 +26,10 @@ type EdgeConfig struct {
 // all its live followers enforce.
 type Edge struct {
 	config EdgeConfig
-	now    func() time.Time
-	log    *slog.Logger
 	hub    *hub
-	up     *follower.Follower
+	*replica.View
+	up *upstream.Follower
 
-	opened  chan struct{} // closed once up is set
 	running sync.WaitGroup
 	stop    context.CancelFunc
 	closed  sync.Once
@@ -44,24 +39,21 @@ type Edge struct {
 }
 
 // OpenEdge follows the servers and returns after the first complete transfer: see
-// [follower.Open].
+// [upstream.Open].
 func OpenEdge(ctx context.Context, config EdgeConfig) (*Edge, error) {
-	e := &Edge{config: config, now: config.Follower.Now, log: config.Follower.Logger, opened: make(chan struct{})}
-	if e.now == nil {
-		e.now = time.Now
+	e := &Edge{config: config}
+	now := config.Upstream.Now
+	if now == nil {
+		now = time.Now
 	}
-	if e.log == nil {
-		e.log = slog.New(slog.DiscardHandler)
-	}
-	e.hub = newHub(e.now, LongestLease, 0, e.CatchUp)
-	follow := config.Follower
+	e.hub = newHub(now, LongestLease, 0, func(ctx context.Context) error { return e.CatchUp(ctx) })
+	follow := config.Upstream
 	follow.Downstream = downstream{e}
-	up, err := follower.Open(ctx, follow)
+	up, err := upstream.Open(ctx, follow)
 	if err != nil {
 		return nil, err
 	}
-	e.up = up
-	close(e.opened)
+	e.up, e.View = up, up.View
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop
 	e.running.Go(func() { e.report(running) }) // ends with stop
@@ -84,7 +76,7 @@ func (e *Edge) Close() error {
 // Drain ends all pending polls and grants no more leases: see [Node.Drain].
 func (e *Edge) Drain() { e.hub.close() }
 
-// downstream receives the follower's changes.
+// downstream implements [upstream.Downstream].
 type downstream struct{ edge *Edge }
 
 func (d downstream) Publish(s replica.State) {
@@ -127,42 +119,11 @@ func (e *Edge) report(ctx context.Context) {
 	}
 }
 
-// Follower returns the follower under the edge.
-func (e *Edge) Follower() *follower.Follower { return e.up }
-
 // Validator returns the validator of the edge's view.
 func (e *Edge) Validator() *token.Validator { return e.up.Validator() }
 
-// Keys returns the trusted keys of the view.
-func (e *Edge) Keys() token.KeySource { return e.up.Keys() }
-
-// Settings returns the settings in force in the view.
-func (e *Edge) Settings() settings.Source { return e.up.Settings() }
-
-// Cache returns the cache of revocations.
-func (e *Edge) Cache() *revocation.Cache { return e.up.Cache() }
-
-// Epoch returns the epoch up to which every change has been applied.
-func (e *Edge) Epoch() revocation.Epoch { return e.up.Epoch() }
-
-// Trusted reports whether the lease of the view is running at now.
-func (e *Edge) Trusted(now time.Time) bool { return e.up.Trusted(now) }
-
 // Installation returns the server's issuer and audiences.
-func (e *Edge) Installation() store.Installation {
-	issuer, audience := e.up.Installation()
-	return store.Installation{Issuer: issuer, Audience: audience}
-}
-
-// CatchUp asks upstream: see [follower.Follower.CatchUp].
-func (e *Edge) CatchUp(ctx context.Context) error {
-	select {
-	case <-e.opened:
-	default:
-		return replica.Unavailable(errors.New("this edge is starting"))
-	}
-	return e.up.CatchUp(ctx)
-}
+func (e *Edge) Installation() store.Installation { return store.Installation(e.State().Installation) }
 
 // Changes answers a follower as [Node.Changes] does.
 func (e *Edge) Changes(ctx context.Context, q Query) (Answer, error) { return e.hub.changes(ctx, q) }

@@ -9,9 +9,9 @@ import (
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
-	"example.com/curfew/token/follower"
 )
 
 // However many hops there are, nobody's lease outlives that of the node, and a
@@ -23,12 +23,12 @@ func TestChainOfEdges(t *testing.T) {
 	p := newProxy(t, serve(t, n))
 	first, firstURL := edge(t, "first", p.url)
 	second, secondURL := edge(t, "second", firstURL)
-	f := follow(t, follower.Config{}, secondURL)
+	f := follow(t, upstream.Config{}, secondURL)
 	ann := w.sign("ann")
 	expect(t, f.Validator(), ann, nil)
 
 	// The same answers at each hop: issuer, audiences, settings, keys.
-	for _, up := range []upstream{n, first, second} {
+	for _, up := range []source{n, first, second} {
 		a := ask(t, up, feed.Query{Follower: "looks", FollowerName: "looks"})
 		if a.Issuer != issuer || len(a.Audience) != 2 || a.Settings == nil || a.Settings.SessionTimeoutSeconds != 1200 || len(a.Keys) == 0 || a.LeaseMS <= 0 || a.LeaseMS > lease.Milliseconds() {
 			t.Errorf("%+v", a)
@@ -88,7 +88,7 @@ func TestEdgeAsksUpstream(t *testing.T) {
 		w.revoke(revocation.User(u))
 	}
 	e, url := edge(t, "edge", serve(t, n))
-	f := follow(t, follower.Config{CacheSize: 2}, url)
+	f := follow(t, upstream.Config{CacheSize: 2}, url)
 	clock, err := w.Clock(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func TestFollowersMove(t *testing.T) {
 	w := newWorld(t, pgtest.DSN(t))
 	stays := (&world{tb: t, Store: openStore(t, w.url)}).node(feed.Config{Name: "stays", Lease: lease})
 	leaves := (&world{tb: t, Store: openStore(t, w.url)}).node(feed.Config{Name: "leaves", Lease: lease})
-	f := follow(t, follower.Config{}, serve(t, leaves), serve(t, stays))
+	f := follow(t, upstream.Config{}, serve(t, leaves), serve(t, stays))
 	ann := w.sign("ann")
 	expect(t, f.Validator(), ann, nil)
 	leaves.Drain()

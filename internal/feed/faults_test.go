@@ -16,9 +16,9 @@ import (
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
-	"example.com/curfew/token/follower"
 )
 
 // Whatever happens to the database meanwhile, no acknowledged revocation is
@@ -55,7 +55,7 @@ func TestNothingIsMissed(t *testing.T) {
 			must(t, s.CreateDatabase("curfew"))
 			w := newWorld(t, s.DSN("curfew"))
 			n := (&world{tb: t, Store: openStore(t, w.url)}).node(feed.Config{Name: "node", Lease: 5 * time.Second})
-			f := follow(t, follower.Config{}, serve(t, n))
+			f := follow(t, upstream.Config{}, serve(t, n))
 
 			const revocations = 200
 			const before = 50 // revocations
@@ -195,7 +195,7 @@ func TestRestoredStore(t *testing.T) {
 	s.now.Store(&w.Store)
 	n := w.node(feed.Config{Store: s, Name: "node"})
 	_, edgeURL := edge(t, "edge", serve(t, n))
-	f := follow(t, follower.Config{}, edgeURL)
+	f := follow(t, upstream.Config{}, edgeURL)
 	v := f.Validator()
 	expect(t, v, w.sign("ann"), nil)
 

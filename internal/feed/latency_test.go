@@ -18,9 +18,9 @@ import (
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
-	"example.com/curfew/token/follower"
 )
 
 // distribution is a set of times.
@@ -41,7 +41,7 @@ const manyFollowers = 100
 type fanOut struct {
 	w         *world
 	nodes     []*feed.Node
-	followers []*follower.Follower
+	followers []*upstream.Follower
 }
 
 func newFanOut(tb testing.TB) *fanOut {
@@ -53,7 +53,7 @@ func newFanOut(tb testing.TB) *fanOut {
 		o.nodes, urls = append(o.nodes, n), append(urls, serve(tb, n))
 	}
 	for i := range manyFollowers {
-		o.followers = append(o.followers, follow(tb, follower.Config{ClientID: fmt.Sprint("f", i)}, urls[i%2]))
+		o.followers = append(o.followers, follow(tb, upstream.Config{ClientID: fmt.Sprint("f", i)}, urls[i%2]))
 	}
 	return o
 }

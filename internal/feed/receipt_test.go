@@ -11,9 +11,9 @@ import (
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
-	"example.com/curfew/token/follower"
 )
 
 // Two nodes, two edges, five followers behind them, and one revocation with a
@@ -33,7 +33,7 @@ func TestEffectiveEverywhere(t *testing.T) {
 	}
 	var validators []*token.Validator
 	for i, url := range []string{nodeURLs[0], nodeURLs[1], edgeURLs[0], edgeURLs[1], edgeURLs[1]} {
-		validators = append(validators, follow(t, follower.Config{ClientID: fmt.Sprintf("client-%d", i)}, url).Validator())
+		validators = append(validators, follow(t, upstream.Config{ClientID: fmt.Sprintf("client-%d", i)}, url).Validator())
 	}
 	for round := range 10 {
 		ann := w.sign("ann")

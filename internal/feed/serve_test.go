@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/upstream"
 	"example.com/curfew/internal/wire"
-	"example.com/curfew/token/follower"
 )
 
-// upstream is what a server needs to serve the feed: a node or an edge.
-type upstream interface {
+// source is what a server needs to serve the feed: a node or an edge.
+type source interface {
 	Changes(context.Context, feed.Query) (feed.Answer, error)
 	RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error)
 }
@@ -24,7 +24,7 @@ type upstream interface {
 const secret = "s3cret"
 
 // handler serves the feed to clients that know the secret, whatever their name.
-func handler(up upstream) http.Handler {
+func handler(up source) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/changes", func(w http.ResponseWriter, r *http.Request) {
 		q, err := feed.ParseQuery(r.URL.Query())
@@ -79,7 +79,7 @@ func problem(w http.ResponseWriter, err error) {
 }
 
 // serve serves the feed on an address of its own and returns its URL.
-func serve(tb testing.TB, up upstream) string {
+func serve(tb testing.TB, up source) string {
 	tb.Helper()
 	return serveOn(tb, "127.0.0.1:0", handler(up))
 }
@@ -98,9 +98,9 @@ func serveOn(tb testing.TB, address string, h http.Handler) string {
 }
 
 // follow opens a follower.
-func follow(tb testing.TB, config follower.Config, servers ...string) *follower.Follower {
+func follow(tb testing.TB, config upstream.Config, servers ...string) *upstream.Follower {
 	tb.Helper()
-	f, err := follower.Open(tb.Context(), followerConfig(config, servers...))
+	f, err := upstream.Open(tb.Context(), followerConfig(config, servers...))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func follow(tb testing.TB, config follower.Config, servers ...string) *follower.
 	return f
 }
 
-func followerConfig(config follower.Config, servers ...string) follower.Config {
+func followerConfig(config upstream.Config, servers ...string) upstream.Config {
 	config.Servers = servers
 	if config.ClientID == "" {
 		config.ClientID = "billing"
@@ -124,7 +124,7 @@ func followerConfig(config follower.Config, servers ...string) follower.Config {
 // edge opens an edge and serves it.
 func edge(tb testing.TB, name string, servers ...string) (*feed.Edge, string) {
 	tb.Helper()
-	e, err := feed.OpenEdge(tb.Context(), feed.EdgeConfig{Name: name, Follower: followerConfig(follower.Config{ClientID: name}, servers...)})
+	e, err := feed.OpenEdge(tb.Context(), feed.EdgeConfig{Name: name, Upstream: followerConfig(upstream.Config{ClientID: name}, servers...)})
 	if err != nil {
 		tb.Fatal(err)
 	}

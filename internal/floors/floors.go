@@ -36,7 +36,7 @@ var plan = map[string]int{
 	"internal/config":  2,
 	"internal/replica": 2,
 
-	"token/follower":           3,
+	"internal/upstream":        3,
 	"token/grpcbearer":         3,
 	"token/tokentest":          3,
 	"internal/keyring":         3,
@@ -44,6 +44,7 @@ var plan = map[string]int{
 	"internal/store/pgtest":    3,
 
 	"internal/store/sqlstore": 4,
+	"token/follower":          4,
 	"internal/account":        4,
 	"internal/feed":           4,
 
@@ -140,6 +141,8 @@ var never = map[string][]string{
 	"token/follower":          {"internal/store/…"},
 	"token/tokentest":         {"internal/…"},
 	"internal/store/sqlstore": {"token/…"},
+	"internal/replica":        {"net/http/…", "internal/store/…"},
+	"internal/upstream":       {"internal/store/…"},
 	"internal/authz":          {"net/http/…", "database/sql/…"},
 	"internal/account":        {"net/http/…"},
 	"internal/session":        {"net/http/…", "html/template", "database/sql/…"},

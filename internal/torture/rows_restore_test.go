@@ -63,7 +63,7 @@ func TestRestoredUnderNodes(t *testing.T) {
 	watched, err := follower.Open(t.Context(), follower.Config{
 		Server: "http://" + c.Nodes[1].Addr, ClientID: c.client.id, ClientSecret: c.client.secret, Audience: "https://curfew.test",
 		OnEvent: func(e follower.Event) {
-			if e.Kind == follower.StartedOver {
+			if e.Kind == follower.EventStartedOver {
 				startedOver.Add(1)
 			}
 		},

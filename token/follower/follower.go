@@ -11,51 +11,38 @@
 //
 // If no server answers for the length of a lease, the validator refuses every token
 // as "unavailable" (503). It never guesses.
+//
+// To end open connections with their sessions, use [token.Validator.Watch].
+//
+// The API of this package is stable: a later release of the same major version
+// compiles and works with every program that uses it.
 package follower
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
-	"net/http"
-	"net/url"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"example.com/curfew/internal/replica"
+	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 )
 
-// Follower follows a server. It implements [token.View] and is safe for concurrent
-// use.
-type Follower struct {
-	config  Config
-	servers []*url.URL
-	client  *http.Client
-	now     func() time.Time
-	log     *slog.Logger
-	id      string
+// Errors of [Open] and [Status]. They wrap these and say what to do.
+var (
+	// ErrCredentials means that the server does not know the client or the secret.
+	ErrCredentials = upstream.ErrCredentials
+	// ErrForbidden means that the client lacks the capability "follow".
+	ErrForbidden = upstream.ErrForbidden
+	// ErrAudience means that the installation does not have the audience.
+	ErrAudience = upstream.ErrAudience
+	// ErrIssuer means that the server's issuer is not the one of its first answer.
+	ErrIssuer = upstream.ErrIssuer
+	// ErrClosed means that the follower is closed.
+	ErrClosed = upstream.ErrClosed
+)
 
-	*replica.View
-	replica   *replica.Replica
-	validator *token.Validator
-	issuer    atomic.Pointer[string]  // the issuer of the validator
-	current   atomic.Int64            // index of the server that answered last
-	granted   atomic.Int64            // length of the latest granted lease in ns
-	failed    atomic.Pointer[failure] // of the last poll
-
-	closed    atomic.Bool
-	running   sync.WaitGroup
-	stop      context.CancelFunc
-	closeIdle func()
-}
-
-type failure struct {
-	at  time.Time
-	err error
-}
+// Follower follows a server. It is safe for concurrent use.
+type Follower struct{ up *upstream.Follower }
 
 // Open follows the server and returns after the first complete transfer. It returns
 // an error at once for problems that do not go away by themselves: wrong
@@ -65,134 +52,31 @@ type failure struct {
 // If the server refuses, the error wraps [ErrCredentials], [ErrForbidden] or
 // [ErrAudience]. ctx limits only Open. Call Close to stop the follower.
 func Open(ctx context.Context, config Config) (*Follower, error) {
-	servers, err := config.check()
+	up, err := upstream.Open(ctx, config.upstream())
 	if err != nil {
 		return nil, err
 	}
-	f := &Follower{config: config, servers: servers, now: config.Now, log: config.Logger, id: randomID()}
-	if f.now == nil {
-		f.now = time.Now
-	}
-	if f.log == nil {
-		f.log = slog.New(slog.DiscardHandler)
-	}
-	f.client, f.closeIdle = config.client()
-	shared := replica.Config{CacheSize: config.CacheSize, Source: f, KeepLog: config.SnapshotFile != "", Now: config.Now}
-	if d := config.Downstream; d != nil {
-		shared.KeepLog, shared.OnPublish = true, d.Publish
-	}
-	f.replica = replica.New(shared)
-	f.View = &f.replica.View
-	if config.SnapshotFile != "" {
-		f.loadSnapshot()
-	}
-	if err := f.begin(ctx); err != nil {
-		f.replica.Close()
-		f.closeIdle()
-		return nil, err
-	}
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	f.stop = stop
-	f.running.Go(func() { f.follow(running) })        // ends with stop
-	f.running.Go(func() { f.serveCatchUps(running) }) // ends with stop
-	if config.SnapshotFile != "" {
-		f.running.Go(func() { f.keepSnapshot(running) }) // ends with stop
-	}
-	return f, nil
-}
-
-// begin gets the complete state and creates the validator.
-func (f *Follower) begin(ctx context.Context) error {
-	if d := f.config.startTimeout(); d > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d)
-		defer cancel()
-	}
-	var last error
-	for tries := 0; ; tries++ {
-		server := f.servers[tries%len(f.servers)]
-		err := f.round(ctx, server, 0, firstPatience)
-		if err == nil {
-			f.current.Store(int64(tries % len(f.servers)))
-			break
-		}
-		if ctx.Err() == nil || last == nil {
-			last = fmt.Errorf("follower: %s: %w", server.Host, err)
-		}
-		if permanent(err) || !pause(ctx, backoff(tries/len(f.servers), nil)) {
-			return last
-		}
-	}
-	s := f.State()
-	if s.Installation.Issuer == "" || s.Keys.JSON == nil {
-		return fmt.Errorf("follower: %w: it names no issuer or no keys", errNotCurfew)
-	}
-	f.issuer.Store(&s.Installation.Issuer)
-	var err error
-	f.validator, err = f.NewValidator(token.Config{
-		Audience: f.config.Audience, UnknownKeyInterval: f.config.UnknownKeyInterval,
-		Observe: f.config.Observe, Now: f.config.Now,
-	})
-	return err
+	return &Follower{up}, nil
 }
 
 // Close stops the follower. From then on every token is refused as unavailable, and
 // the contexts of all watched sessions end. When Close returns, everything that
 // Open started has ended. A second call does nothing. The error is that of writing
 // SnapshotFile.
-func (f *Follower) Close() error {
-	if f.closed.Swap(true) {
-		return nil
-	}
-	f.stop()
-	f.replica.Close()
-	f.validator.Close()
-	f.running.Wait()
-	f.closeIdle()
-	if f.config.SnapshotFile != "" {
-		return f.saveSnapshot()
-	}
-	return nil
-}
+func (f *Follower) Close() error { return f.up.Close() }
 
 // Validator returns the validator. Every call returns the same one.
-func (f *Follower) Validator() *token.Validator { return f.validator }
-
-// Installation returns the issuer and the audiences of the server.
-func (f *Follower) Installation() (issuer string, audience []string) {
-	in := f.State().Installation
-	return in.Issuer, in.Audience
-}
+func (f *Follower) Validator() *token.Validator { return f.up.Validator() }
 
 // Status is the state of a follower at one instant, for example for a health page.
 type Status struct {
 	Server    string           // the host that answered last
-	Epoch     revocation.Epoch // of the view
+	Epoch     revocation.Epoch // up to which every change is in force here
 	Trusted   bool             // whether the validator can accept tokens
-	LeaseLeft time.Duration
+	LeaseLeft time.Duration    // how long Trusted lasts without another answer
 	Cache     revocation.Stats
 	Err       error // why the last request failed; nil if it succeeded
 }
 
 // Status returns the current state of the follower.
-func (f *Follower) Status() Status {
-	now := f.now()
-	s := Status{
-		Server: f.servers[f.current.Load()].Host, Epoch: f.Epoch(), Trusted: f.Trusted(now), LeaseLeft: f.LeaseLeft(now), Cache: f.Cache().Stats(),
-	}
-	if e := f.failed.Load(); e != nil {
-		s.Err = e.err
-	}
-	if f.closed.Load() {
-		s.Err = ErrClosed
-	}
-	return s
-}
-
-func (f *Follower) event(e Event) {
-	if f.config.OnEvent != nil {
-		f.config.OnEvent(e)
-	}
-}
-
-var _ token.View = (*Follower)(nil)
+func (f *Follower) Status() Status { return Status(f.up.Status()) }

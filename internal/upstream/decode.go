@@ -1,4 +1,4 @@
-package follower
+package upstream
 
 import (
 	"bytes"
@@ -21,8 +21,8 @@ type answer struct {
 	held, lease time.Duration
 }
 
-// longestGrant is the maximum lease that is accepted; no server grants more.
-const longestGrant = time.Hour
+// maxLease is the maximum lease that is accepted; no server grants more.
+const maxLease = time.Hour
 
 // decode reads an answer. An unknown value is an error: a view that has missed
 // something must not be trusted.
@@ -33,7 +33,7 @@ func decode(body []byte) (*answer, error) {
 	}
 	a := &answer{held: time.Duration(doc.HeldMS) * time.Millisecond, lease: time.Duration(doc.LeaseMS) * time.Millisecond}
 	a.Epoch, a.More, a.Clients, a.Revocations = revocation.Epoch(doc.Epoch), doc.More, revocation.Epoch(doc.ClientsEpoch), revocations
-	if doc.Epoch <= 0 || doc.HeldMS < 0 || doc.LeaseMS < 0 || doc.ClientsEpoch < 0 || a.lease > longestGrant {
+	if doc.Epoch <= 0 || doc.HeldMS < 0 || doc.LeaseMS < 0 || doc.ClientsEpoch < 0 || a.lease > maxLease {
 		return nil, fmt.Errorf("epoch %d, held_ms %d, lease_ms %d or clients_epoch %d is out of range", doc.Epoch, doc.HeldMS, doc.LeaseMS, doc.ClientsEpoch)
 	}
 	// The answer does not say when issuer and keys changed. It was not later than

@@ -1,4 +1,4 @@
-package follower
+package upstream
 
 import (
 	"errors"
@@ -40,7 +40,7 @@ func TestBackoffGrows(t *testing.T) {
 		most     time.Duration
 	}{
 		{0, errors.New("503"), firstBackoff}, {1, errors.New("503"), 2 * firstBackoff}, {2, errors.New("503"), 4 * firstBackoff},
-		{3, errors.New("503"), longestBackoff}, {1000, errors.New("503"), longestBackoff}, {0, refused, refusedBackoff}, {1000, refused, refusedBackoff},
+		{3, errors.New("503"), maxBackoff}, {1000, errors.New("503"), maxBackoff}, {0, refused, refusedBackoff}, {1000, refused, refusedBackoff},
 	} {
 		var longest time.Duration
 		for range 200 {

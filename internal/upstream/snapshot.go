@@ -1,4 +1,4 @@
-package follower
+package upstream
 
 import (
 	"bytes"
@@ -26,7 +26,7 @@ const snapshotTitle = "curfew follower snapshot 1\n"
 // snapshotEvery is the interval of writing the file, if the state has changed.
 const snapshotEvery = 5 * time.Minute
 
-const longestSnapshot = 4 << 30
+const maxSnapshot = 4 << 30
 
 var errSnapshot = errors.New("not a snapshot of this client")
 
@@ -65,7 +65,7 @@ func (f *Follower) saveSnapshot() error {
 		err = fmt.Errorf("follower: writing the snapshot file: %w", err)
 		f.log.Warn("snapshot file not written; the next start reads everything from the server", "file", f.config.SnapshotFile, "error", err)
 	}
-	f.event(Event{Kind: SavedFile, Err: err})
+	f.event(Event{Kind: EventSavedFile, Err: err})
 	return err
 }
 
@@ -85,7 +85,7 @@ func readSnapshot(name string, key []byte) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > longestSnapshot {
+	if !info.Mode().IsRegular() || info.Size() > maxSnapshot {
 		return nil, fmt.Errorf("%w: not a regular file, or too large", errSnapshot)
 	}
 	data, err := io.ReadAll(file)

@@ -1,4 +1,4 @@
-package follower
+package upstream
 
 import (
 	"context"
@@ -36,8 +36,8 @@ var (
 // The maximum sizes of an answer in bytes. A page has about 10 000 revocations; an
 // epoch, with up to 10 000 users, is never split.
 const (
-	longestAnswer  = 64 << 20
-	longestProblem = 64 << 10
+	maxAnswer  = 64 << 20
+	maxProblem = 64 << 10
 )
 
 // question is one poll of the feed.
@@ -64,18 +64,18 @@ func (f *Follower) ask(ctx context.Context, server *url.URL, q question) (*answe
 	body, err := f.get(ctx, server, "/v1/changes", query, q.patience)
 	took := f.now().Sub(sent)
 	if err != nil {
-		f.event(Event{Kind: Failed, Server: server.Host, Took: took, Err: err})
+		f.event(Event{Kind: EventFailed, Server: server.Host, Took: took, Err: err})
 		return nil, err
 	}
 	a, err := decode(body)
 	if err != nil {
 		err = fmt.Errorf("%w: %w", errNotCurfew, err)
-		f.event(Event{Kind: Failed, Server: server.Host, Took: took, Err: err})
+		f.event(Event{Kind: EventFailed, Server: server.Host, Took: took, Err: err})
 		return nil, err
 	}
 	a.held = min(a.held, took) // the server cannot have held it longer than the request took
 	a.Lease = token.Lease{Start: sent, Length: a.held + a.lease}
-	f.event(Event{Kind: Answered, Server: server.Host, Took: took, Revocations: len(a.Revocations)})
+	f.event(Event{Kind: EventAnswered, Server: server.Host, Took: took, Revocations: len(a.Revocations)})
 	return a, nil
 }
 
@@ -104,9 +104,9 @@ func (f *Follower) get(ctx context.Context, server *url.URL, path string, query 
 		return nil, shorten(ctx, err)
 	}
 	defer answer.Body.Close() //nolint:errcheck // it was only read
-	most := int64(longestAnswer)
+	most := int64(maxAnswer)
 	if answer.StatusCode != http.StatusOK {
-		most = longestProblem
+		most = maxProblem
 	}
 	body, err := io.ReadAll(io.LimitReader(&alive{answer.Body, silence, patience}, most+1))
 	switch {
@@ -115,7 +115,7 @@ func (f *Follower) get(ctx context.Context, server *url.URL, path string, query 
 	case answer.StatusCode != http.StatusOK:
 		return nil, f.refused(answer.StatusCode, body)
 	case int64(len(body)) > most:
-		return nil, fmt.Errorf("%w: it is longer than %d MiB", errNotCurfew, longestAnswer>>20)
+		return nil, fmt.Errorf("%w: it is longer than %d MiB", errNotCurfew, maxAnswer>>20)
 	}
 	return body, nil
 }
@@ -206,7 +206,7 @@ func (f *Follower) LookUp(ctx context.Context, user, session string) (revocation
 	if err != nil {
 		return revocation.Answer{}, 0, err
 	}
-	left := time.Duration(min(doc.LeaseMS, longestGrant.Milliseconds()))*time.Millisecond - f.now().Sub(sent)
+	left := time.Duration(min(doc.LeaseMS, maxLease.Milliseconds()))*time.Millisecond - f.now().Sub(sent)
 	if left <= 0 {
 		return revocation.Answer{}, 0, errors.New("the answer arrived after its lease had expired")
 	}

@@ -1,4 +1,4 @@
-package follower
+package upstream
 
 import (
 	"context"
@@ -18,14 +18,14 @@ const (
 	catchUpTime = 2 * time.Second
 	// firstPatience is the maximum silence of a server before its lease is known.
 	firstPatience = 5 * time.Second
-	// longestWait is the maximum wait that a poll asks for. The server answers
+	// maxWait is the maximum wait that a poll asks for. The server answers
 	// after a third of its lease if that is less. Some proxies end requests after a
 	// minute.
-	longestWait = 50 * time.Second
-	// longestSilence is the maximum delay of an answer after that wait.
-	longestSilence = 5 * time.Second
-	firstBackoff   = 250 * time.Millisecond
-	longestBackoff = 2 * time.Second
+	maxWait = 50 * time.Second
+	// maxSilence is the maximum delay of an answer after that wait.
+	maxSilence   = 5 * time.Second
+	firstBackoff = 250 * time.Millisecond
+	maxBackoff   = 2 * time.Second
 	// refusedBackoff is the backoff for permanent errors.
 	refusedBackoff = 5 * time.Second
 )
@@ -63,11 +63,11 @@ func (f *Follower) patience() (wait, patience time.Duration) {
 	if length <= 0 {
 		return 0, firstPatience
 	}
-	silence := min(max(time.Second, length/6), longestSilence)
+	silence := min(max(time.Second, length/6), maxSilence)
 	if !f.Trusted(f.now()) {
 		return 0, catchUpTime + silence
 	}
-	third := min(length/3, longestWait)
+	third := min(length/3, maxWait)
 	wait = (third + time.Second - 1).Truncate(time.Second) // the wait is sent in whole seconds
 	return wait, max(third+silence, wait+time.Second/2)
 }
@@ -75,7 +75,7 @@ func (f *Follower) patience() (wait, patience time.Duration) {
 // backoff grows with the number of times that every server has failed. All of it
 // has jitter.
 func backoff(failures int, err error) time.Duration {
-	most := min(firstBackoff<<min(failures, 10), longestBackoff)
+	most := min(firstBackoff<<min(failures, 10), maxBackoff)
 	if permanent(err) {
 		most = refusedBackoff
 	}
@@ -135,7 +135,7 @@ func (f *Follower) round(ctx context.Context, server *url.URL, wait, patience ti
 		startedOver, err := f.replica.Update(ctx, read)
 		if startedOver {
 			f.log.Error("the server's database was restored from a backup; no session is accepted until everything has been read again", "server", server.Host)
-			f.event(Event{Kind: StartedOver, Server: server.Host})
+			f.event(Event{Kind: EventStartedOver, Server: server.Host})
 		}
 		if again || !errors.Is(err, replica.ErrStartOver) {
 			return err
