@@ -199,8 +199,8 @@ func TestValues(t *testing.T) {
 		{"issuer", []string{"https://curfew.example", "http://127.0.0.1:8420", "https://a/b"},
 			[]string{"", "curfew.example", "ftp://a", "https://", "https://a?b", "https://a?", "https://a#b", "https://a#", "https://u:p@a", "https://" + strings.Repeat("a", 1020)}},
 		{"audience", []string{"billing", "https://x", strings.Repeat("a", 512)}, []string{"", "a\nb", "\xff", strings.Repeat("a", 513)}},
-		{"database", []string{"sqlite:a.db", "sqlite:///var/lib/curfew.db", "postgres://u:p@h/d", "postgresql:///d?host=/run", "sqlite:C.db"},
-			[]string{"", "curfew.db", "mysql:x", "sqlite:", "sqlite::memory:", "sqlite:a?b", "sqlite:dir/", "postgres://h", "postgres:d", "postgres://u:%zz@h/d"}},
+		{"database", []string{"sqlite:a.db", "sqlite:///var/lib/curfew.db", "postgres://u:p@h/d", "postgresql:///d?host=/run", "sqlite:C.db", "postgres://u:p@h1:1,h2:2/d", "postgres://h1,[::1]:3/d?sslmode=disable"},
+			[]string{"", "curfew.db", "mysql:x", "sqlite:", "sqlite::memory:", "sqlite:a?b", "sqlite:dir/", "postgres://h", "postgres:d", "postgres://u:%zz@h/d", "postgres://h1:1,h2:x/d", "postgres://h1:1,h2:0/d", "postgres://h1,,h2/d", "postgres://h1:1,h2/d?host=h3", "postgres://h1:1,h2:2"}},
 		{"key-encryption-key", []string{key, strings.TrimRight(key, "="), base64.URLEncoding.EncodeToString([]byte(strings.Repeat("\xff", 32)))},
 			[]string{"", "secret!", base64.StdEncoding.EncodeToString(make([]byte, 31)), base64.StdEncoding.EncodeToString(make([]byte, 33))}},
 		{"trusted-proxies", []string{"10.0.0.0/8", "192.0.2.7", "::1", "fd00::/8", "10.0.0.0/8,::1"},
@@ -363,6 +363,23 @@ func TestDurations(t *testing.T) {
 		}
 		if back, err := config.ParseDuration(got); err != nil || back != d {
 			t.Errorf("%q comes back as %v, %v", got, back, err)
+		}
+	}
+}
+
+// Several hosts, each with its port, are no URL, though libpq documents them.
+func TestDatabaseHosts(t *testing.T) {
+	for text, want := range map[string]string{
+		"postgres://u:p@h/d":                             "postgres://u:p@h/d",
+		"postgres://u:p@h:1/d?host=a,b":                  "postgres://u:p@h:1/d?host=a,b",
+		"postgres://u:p%40x@h1:1,h2:2/d?sslmode=require": "postgres://u:p%40x@/d?host=h1%2Ch2&port=1%2C2&sslmode=require",
+		"postgres://h1,h2/d":                             "postgres:///d?host=h1%2Ch2&port=5432%2C5432",
+		"postgresql://[::1]:1,[fe80::2],h/d":             "postgresql:///d?host=%3A%3A1%2Cfe80%3A%3A2%2Ch&port=1%2C5432%2C5432",
+		"postgres://a,b@h1:1,h2:2/d":                     "postgres://a,b@/d?host=h1%2Ch2&port=1%2C2",
+	} {
+		got, err := config.ParseDatabase(text)
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %s, %v; want %s", text, got, err, want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -46,6 +47,10 @@ func parseSQLite(text, path string) (Database, error) {
 }
 
 func parsePostgres(text string) (Database, error) {
+	text, err := hostsInQuery(text)
+	if err != nil {
+		return "", err
+	}
 	u, err := url.Parse(text)
 	if err != nil { // its text quotes the address, password and all
 		return "", errors.New("the address is not a URL; use postgres://USER:PASSWORD@HOST/DATABASE, with %-escapes where a password has special characters")
@@ -54,6 +59,49 @@ func parsePostgres(text string) (Database, error) {
 		return "", errors.New("names no database; use postgres://USER:PASSWORD@HOST/DATABASE")
 	}
 	return Database(text), nil
+}
+
+// hostsInQuery rewrites an address with several hosts, as libpq documents it
+// (postgres://h1:p1,h2:p2/database), to one that is a URL: with the hosts and their
+// ports in the query. Other addresses are returned as they are.
+func hostsInQuery(text string) (string, error) {
+	scheme, rest, _ := strings.Cut(text, "://")
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	authority, rest := rest[:end], rest[end:]
+	at := strings.LastIndex(authority, "@") + 1
+	user, list := authority[:at], authority[at:]
+	if !strings.Contains(list, ",") {
+		return text, nil
+	}
+	var hosts, ports []string
+	for item := range strings.SplitSeq(list, ",") {
+		host, port := item, "5432"
+		if i := strings.LastIndex(item, ":"); i >= 0 && !strings.HasSuffix(item, "]") {
+			host, port = item[:i], item[i+1:]
+		}
+		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return "", fmt.Errorf("the port of the host %q is %q, which is not a number from 1 to 65535", host, port)
+		}
+		if host == "" {
+			return "", errors.New("one of the hosts is empty; use postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE")
+		}
+		hosts, ports = append(hosts, host), append(ports, port)
+	}
+	path, query, _ := strings.Cut(rest, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return "", errors.New("the address has a query that is not URL-encoded")
+	}
+	if values.Has("host") || values.Has("port") {
+		return "", errors.New("the hosts are given twice: before the database's name, and as host or port in the query")
+	}
+	values.Set("host", strings.Join(hosts, ","))
+	values.Set("port", strings.Join(ports, ","))
+	return scheme + "://" + user + path + "?" + values.Encode(), nil
 }
 
 // parseListen reads the address of a PostgreSQL database.

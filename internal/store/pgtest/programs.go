@@ -2,6 +2,7 @@ package pgtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -90,6 +91,13 @@ func (s *Server) configure(options Options) error {
 	}
 	if options.TCP {
 		settings = append(settings, setting("listen_addresses", "127.0.0.1"))
+	}
+	if options.Certificate != "" {
+		certificate, key := filepath.Join(s.home, "server.crt"), filepath.Join(s.home, "server.key")
+		if err := errors.Join(s.writeFile(certificate, options.Certificate), s.writeFile(key, options.PrivateKey)); err != nil {
+			return fmt.Errorf("configure PostgreSQL: %w", err)
+		}
+		settings = append(settings, setting("ssl", "on"), setting("ssl_cert_file", certificate), setting("ssl_key_file", key))
 	}
 	if !options.Fsync {
 		settings = append(settings, setting("fsync", "off"), setting("full_page_writes", "off"))

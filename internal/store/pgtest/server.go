@@ -27,6 +27,10 @@ type Options struct {
 	// proxy can stand between; see [Server.Addr] and [Server.DSNVia].
 	TCP bool
 
+	// Certificate and PrivateKey are in PEM. With them the server takes TLS
+	// connections over TCP.
+	Certificate, PrivateKey string
+
 	// Fsync makes commits reach the disk. False is faster and loses nothing
 	// when the server is killed, only when the machine is.
 	Fsync bool

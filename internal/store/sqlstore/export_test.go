@@ -42,8 +42,15 @@ func Exec(tb testing.TB, s any, statement string) {
 // PostgresTLS returns how the connections of a URL are encrypted, the URL that the
 // listener gets, and the warning.
 func PostgresTLS(url string) (mode, dsn, warning string, err error) {
-	config, dsn, err := parsePostgres(url)
-	return string(config.SSLMode), dsn, warnTLS(config), err
+	a, err := parsePostgres(url)
+	return string(a.config.SSLMode), a.dsn, a.warnTLS(), err
+}
+
+// PostgresKeepalives returns the limits of the connections of a URL.
+func PostgresKeepalives(url string) (idle, interval time.Duration, count int, userTimeout time.Duration, err error) {
+	a, err := parsePostgres(url)
+	k := a.server.keepAlive
+	return k.Idle, k.Interval, k.Count, a.server.userTimeout, err
 }
 
 // Walk looks at every user.

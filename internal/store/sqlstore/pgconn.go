@@ -17,6 +17,7 @@ import (
 // as the server has slots for.
 type pgConnector struct {
 	config   pq.Config
+	server   *serverDialer
 	backends *backends
 	// hints are statements that a new connection runs first. No code may depend on
 	// them: behind a pooler the next statement may run on another connection.
@@ -54,7 +55,7 @@ func (c *pgConnector) connect(ctx context.Context) (conn *pgConn, made bool, err
 	if err := c.backends.take(ctx); err != nil {
 		return nil, false, err
 	}
-	dialer := newLinkDialer(ctx, c.backends)
+	dialer := newLinkDialer(ctx, c.server, c.backends)
 	connector.Dialer(dialer)
 	inner, err := connector.Connect(ctx)
 	dialer.finish()

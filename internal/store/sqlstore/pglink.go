@@ -16,15 +16,47 @@ const connectTimeout = 1500 * time.Millisecond
 // or of keepalives, before TCP closes the connection.
 const deadPeer = 15 * time.Second
 
-// dialServer dials a server.
-func dialServer(ctx context.Context, network, address string) (net.Conn, error) {
+// serverDialer dials servers.
+type serverDialer struct {
+	keepAlive   net.KeepAliveConfig
+	userTimeout time.Duration
+	binder      *binder // nil: lib/pq encrypts and authenticates
+}
+
+func newServerDialer() *serverDialer {
+	return &serverDialer{
+		keepAlive:   net.KeepAliveConfig{Enable: true, Idle: deadPeer / 3, Interval: deadPeer / 3, Count: 2},
+		userTimeout: deadPeer,
+	}
+}
+
+// session dials a server for a session.
+func (d *serverDialer) session(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := d.dial(ctx, network, address)
+	if encrypted, ok := conn.(*tlsConn); ok && err == nil {
+		return &boundConn{tlsConn: encrypted, binder: d.binder}, nil
+	}
+	return conn, err
+}
+
+// dial dials a server, and encrypts the connection if lib/pq is not to do that.
+func (d *serverDialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := net.Dialer{
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: deadPeer / 3, Interval: deadPeer / 3, Count: 2},
+		KeepAliveConfig: d.keepAlive,
 		Control: func(network, _ string, raw syscall.RawConn) error {
-			return setUserTimeout(network, raw, deadPeer)
+			return setUserTimeout(network, raw, d.userTimeout)
 		},
 	}
-	return dialer.DialContext(ctx, network, address)
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil || d.binder == nil {
+		return conn, err
+	}
+	encrypted, err := d.binder.encrypt(ctx, address, conn)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return &tlsConn{Conn: encrypted, raw: conn}, nil
 }
 
 // link is a network connection that another goroutine can cut. lib/pq waits without
@@ -127,6 +159,7 @@ func (l *link) arm(ctx context.Context, first func()) (disarm func()) {
 // a dialer ends before the start of the session. Later, lib/pq dials to ask the
 // server to cancel the connection's operation.
 type linkDialer struct {
+	server   *serverDialer
 	backends *backends
 	ctx      context.Context //nolint:containedctx // of one call of Connect
 	last     *link           // the link that the connection uses
@@ -139,9 +172,9 @@ type linkDialer struct {
 	endOnce   sync.Once
 }
 
-func newLinkDialer(ctx context.Context, b *backends) *linkDialer {
+func newLinkDialer(ctx context.Context, server *serverDialer, b *backends) *linkDialer {
 	return &linkDialer{
-		backends: b, ctx: ctx,
+		server: server, backends: b, ctx: ctx,
 		made: make(chan struct{}), asking: make(chan struct{}), asked: make(chan struct{}),
 	}
 }
@@ -152,7 +185,7 @@ func (d *linkDialer) DialContext(ctx context.Context, network, address string) (
 		return d.dialCancel(ctx, network, address)
 	default:
 	}
-	conn, err := dialServer(ctx, network, address)
+	conn, err := d.server.session(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +204,7 @@ func (d *linkDialer) finish() {
 
 func (d *linkDialer) dialCancel(ctx context.Context, network, address string) (net.Conn, error) {
 	d.startOnce.Do(func() { close(d.asking) })
-	conn, err := dialServer(ctx, network, address)
+	conn, err := d.server.dial(ctx, network, address)
 	if err == nil && !d.backends.track(conn) {
 		_ = conn.Close()
 		err = net.ErrClosed

@@ -25,6 +25,7 @@ const (
 // pgListener wakes at notifications of other Stores.
 type pgListener struct {
 	dsn    string
+	server *serverDialer
 	self   string // payload of this Store's notifications
 	direct bool   // dsn is a separate address for listening
 	// send sends a notification on the same way as commits.
@@ -39,7 +40,7 @@ func (l *pgListener) err() error { return l.echoes.err() }
 
 // run listens until ctx ends.
 func (l *pgListener) run(ctx context.Context, wake func()) {
-	dialer := &listenDialer{conns: map[*listenConn]struct{}{}}
+	dialer := &listenDialer{server: l.server, conns: map[*listenConn]struct{}{}}
 	events := func(event pq.ListenerEventType, err error) {
 		switch event {
 		case pq.ListenerEventDisconnected, pq.ListenerEventConnectionAttemptFailed:
@@ -109,6 +110,8 @@ func pingOnce(listener *pq.Listener) {
 // listenDialer dials connections that end when the server is silent for too long,
 // or when the dialer is closed.
 type listenDialer struct {
+	server *serverDialer
+
 	mu     sync.Mutex
 	conns  map[*listenConn]struct{}
 	closed bool
@@ -128,7 +131,7 @@ func (d *listenDialer) Dial(network, address string) (net.Conn, error) {
 func (d *listenDialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), min(timeout, connectTimeout))
 	defer cancel()
-	conn, err := dialServer(ctx, network, address)
+	conn, err := d.server.session(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -64,25 +64,25 @@ const (
 )
 
 func openPostgres(ctx context.Context, c Config) (store.Store, error) {
-	config, listenDSN, err := parsePostgres(c.URL)
+	address, err := parsePostgres(c.URL)
 	if err != nil {
 		return nil, err
 	}
-	listenConfig := config
+	config, listen := address.config, address
 	if c.ListenURL != "" {
-		if listenConfig, listenDSN, err = parsePostgres(c.ListenURL); err != nil {
+		if listen, err = parsePostgres(c.ListenURL); err != nil {
 			return nil, fmt.Errorf("--database-listen: %w", err)
 		}
 	}
 	opened := func(err error) error {
 		return fmt.Errorf("PostgreSQL database %q on %s: %w", config.Database, place(config), err)
 	}
-	if err := preparePostgres(ctx, config, c.Create); err != nil {
+	if err := preparePostgres(ctx, address, c.Create); err != nil {
 		return nil, opened(err)
 	}
 	pool := func() *sqlx.DB {
 		db := sqlx.NewDb(sql.OpenDB(&pgConnector{
-			config: config, backends: newBackends(postgresConnections),
+			config: config, server: address.server, backends: newBackends(postgresConnections),
 			hints: postgresHints, local: setDurable + ", " + setBounds,
 		}), "postgres")
 		db.SetMaxOpenConns(postgresConnections)
@@ -92,7 +92,7 @@ func openPostgres(ctx context.Context, c Config) (store.Store, error) {
 	}
 	s := newStore(postgresDialect, pool(), pool())
 	listener := &pgListener{
-		dsn: listenDSN, direct: c.ListenURL != "", self: s.id, send: s.notify,
+		dsn: listen.dsn, server: listen.server, direct: c.ListenURL != "", self: s.id, send: s.notify,
 		logger: c.logger(), echoes: &echoes{heard: make(chan string, 16)},
 	}
 	s.hub = newHub(listener.run)
@@ -102,10 +102,10 @@ func openPostgres(ctx context.Context, c Config) (store.Store, error) {
 	}
 	s.warn = func(ctx context.Context) []string {
 		warnings := s.warnPostgres(ctx)
-		if warning := warnTLS(config); warning != "" {
+		if warning := address.warnTLS(); warning != "" {
 			warnings = append(warnings, warning)
 		}
-		if warning := warnTLS(listenConfig); warning != "" && c.ListenURL != "" {
+		if warning := listen.warnTLS(); warning != "" && c.ListenURL != "" {
 			warnings = append(warnings, "--database-listen: "+warning)
 		}
 		return warnings
@@ -120,14 +120,26 @@ func (s *Store) notify(ctx context.Context, payload string) error {
 	return err
 }
 
+// pgAddress is what the URL of a database says.
+type pgAddress struct {
+	config pq.Config
+	dsn    string // the URL for pq.Listener, which accepts no Config
+	server *serverDialer
+}
+
 // parsePostgres reads the URL. Errors never quote it, because it may contain a
-// password. dsn is the URL for pq.Listener, which accepts no Config.
-func parsePostgres(text string) (config pq.Config, dsn string, err error) {
+// password.
+func parsePostgres(text string) (pgAddress, error) {
+	a := pgAddress{server: newServerDialer()}
 	u, err := url.Parse(text)
 	if err != nil {
-		return pq.Config{}, "", errors.New("the address of the database is not a URL; use postgres://USER:PASSWORD@HOST/DATABASE, with %-escapes where a password has special characters")
+		return a, errors.New("the address of the database is not a URL; use postgres://USER:PASSWORD@HOST/DATABASE, with %-escapes where a password has special characters")
 	}
 	query := u.Query()
+	bind, err := takeParameters(query, a.server)
+	if err != nil {
+		return a, fmt.Errorf("the address of the database: %w", err)
+	}
 	if seconds, err := strconv.Atoi(query.Get("connect_timeout")); err != nil || seconds <= 0 || seconds > 2 {
 		query.Set("connect_timeout", "2")
 	}
@@ -135,20 +147,27 @@ func parsePostgres(text string) (config pq.Config, dsn string, err error) {
 		query.Set("fallback_application_name", "curfew")
 	}
 	u.RawQuery = query.Encode()
-	config, err = pq.NewConfig(u.String())
-	if err == nil && config.SSLMode == "" && hasRemoteHost(config) {
+	a.config, err = pq.NewConfig(u.String())
+	if err == nil && a.config.SSLMode == "" && hasRemoteHost(a.config) {
 		// By default lib/pq encrypts and accepts any certificate, so an attacker on
 		// the path can read and change everything.
 		query.Set("sslmode", string(pq.SSLModeVerifyFull))
 		u.RawQuery = query.Encode()
-		config, err = pq.NewConfig(u.String())
+		a.config, err = pq.NewConfig(u.String())
+	}
+	if err == nil && bind {
+		a.server.binder, err = newBinder(&a.config)
+		query.Set("sslmode", string(a.config.SSLMode))
+		query.Del("sslrootcert")
+		u.RawQuery = query.Encode()
 	}
 	if err != nil {
-		return pq.Config{}, "", fmt.Errorf("the address of the database: %w", err)
+		return a, fmt.Errorf("the address of the database: %w", err)
 	}
 	// Parameters are sent with the statement, in one round trip instead of two.
-	config.BinaryParameters = true
-	return config, u.String(), nil
+	a.config.BinaryParameters = true
+	a.dsn = u.String()
+	return a, nil
 }
 
 // hasRemoteHost reports whether a server is reached by a network that others may
@@ -172,8 +191,9 @@ func hasRemoteHost(c pq.Config) bool {
 
 // warnTLS returns what an attacker on the path can do, or "" if the connection is
 // safe.
-func warnTLS(c pq.Config) string {
-	if !hasRemoteHost(c) {
+func (a pgAddress) warnTLS() string {
+	c := a.config
+	if !hasRemoteHost(c) || a.server.binder != nil {
 		return ""
 	}
 	const remedy = "; write sslmode=verify-full, with sslrootcert=FILE for a certificate authority of your own"
@@ -209,10 +229,10 @@ const namesLock = 0x4375726665770002 // "Curfew", 2
 
 // preparePostgres checks the contents of a database. With create it also creates or
 // migrates the schema.
-func preparePostgres(ctx context.Context, config pq.Config, create bool) error {
+func preparePostgres(ctx context.Context, a pgAddress, create bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, openTimeout, errBudget)
 	defer cancel()
-	db := sql.OpenDB(&pgConnector{config: config, backends: newBackends(2), local: setDurable})
+	db := sql.OpenDB(&pgConnector{config: a.config, server: a.server, backends: newBackends(2), local: setDurable})
 	db.SetMaxOpenConns(2) // one holds the lock, goose uses the other
 	err := func() error {
 		if err := checkPostgres(ctx, db, create); err == nil || !create || !errors.Is(err, errToDo) {
