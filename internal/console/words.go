@@ -2,12 +2,14 @@ package console
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
+	"example.com/curfew/token/bearer"
 )
 
 // duration says d in words, to the second: "20 minutes", "1 day 2 hours".
@@ -97,70 +99,43 @@ func (w when) Ago() string {
 	return about(d) + " ago"
 }
 
+// endings are the sentences for the ends of a session that package token has no
+// reason for.
+var endings = map[string]string{
+	"signed_out":               "You have signed out.",
+	"signed_out_everywhere":    "You have signed out everywhere. All your sessions were revoked, including this one.",
+	"revoked_by_administrator": "An administrator revoked your sessions.",
+	"revoked_by_yourself":      "You revoked this session or signed out elsewhere.",
+	"revoked_by_service":       "A service that manages your account revoked your sessions.",
+}
+
 // whyEnded returns the sentence that tells a user why they must sign in. An
 // attacker can put any word into the address of the sign-in page: an unknown word
 // returns "".
 func whyEnded(why string, timeout, maximum time.Duration) string {
-	switch why {
-	case "signed_out":
-		return "You have signed out."
-	case "signed_out_everywhere":
-		return "You have signed out everywhere. All your sessions were revoked, including this one."
-	case "revoked_by_administrator":
-		return "An administrator revoked your sessions."
-	case "revoked_by_yourself":
-		return "You revoked this session or signed out elsewhere."
-	case "revoked_by_service":
-		return "A service that manages your account revoked your sessions."
-	}
-	switch token.Reason(why) { //nolint:exhaustive // unavailable never ends a session
-	case token.ErrMissing:
+	reason := token.Reason(why)
+	switch {
+	case endings[why] != "":
+		return endings[why]
+	case reason == token.ErrUnavailable || !slices.Contains(token.Reasons(), reason):
+		return "" // no end of a session
+	case reason == token.ErrMissing:
 		return "Sign in to open that page."
-	case token.ErrIdleTimeout:
+	case reason == token.ErrIdleTimeout:
 		return "Your session timed out after " + duration(timeout) + " without activity."
-	case token.ErrMaximumDuration:
+	case reason == token.ErrMaximumDuration:
 		return "Your session reached the maximum session duration of " + duration(maximum) + "."
-	case token.ErrExpired:
-		return "Your session has expired."
-	case token.ErrRevoked:
-		return "Your session was revoked."
-	case token.ErrNotYetValid:
-		return "Your session is dated in the future: a server’s clock is wrong. Sign in again. If that does not help, tell an administrator."
-	case token.ErrUnknownKey, token.ErrBadSignature, token.ErrMalformed, token.ErrWrongIssuer, token.ErrWrongAudience:
-		return "Your session is no longer accepted."
 	}
-	return ""
+	if rest, ok := strings.CutPrefix(refusal(reason), "The session "); ok {
+		return "Your session " + rest
+	}
+	return "Your session is no longer accepted."
 }
 
-// refusal returns the meaning of a reason for refusing a token.
+// refusal returns the meaning of a reason for refusing a token, as services that
+// use package bearer say it, with a typographic apostrophe.
 func refusal(reason token.Reason) string {
-	switch reason {
-	case token.ErrMissing:
-		return "No token was sent."
-	case token.ErrMalformed:
-		return "The token is malformed."
-	case token.ErrUnknownKey:
-		return "The token’s key ID is unknown, or the key is no longer trusted."
-	case token.ErrBadSignature:
-		return "The signature is wrong."
-	case token.ErrWrongIssuer:
-		return "The token is from another issuer."
-	case token.ErrWrongAudience:
-		return "The token is for another audience."
-	case token.ErrNotYetValid:
-		return "The token is dated in the future: a server’s clock is wrong."
-	case token.ErrExpired:
-		return "The token had expired."
-	case token.ErrIdleTimeout:
-		return "The session had timed out."
-	case token.ErrMaximumDuration:
-		return "The session had reached the maximum session duration."
-	case token.ErrRevoked:
-		return "The session was revoked."
-	case token.ErrUnavailable:
-		return "The session’s status could not be determined (503)."
-	}
-	return ""
+	return strings.ReplaceAll(bearer.Summary(reason), "'", "’")
 }
 
 // An action is an action of the audit log with its description.

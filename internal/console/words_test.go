@@ -65,6 +65,16 @@ func TestWords(t *testing.T) {
 			t.Errorf("nothing is said to administrators about %s", r)
 		}
 	}
+	for why, want := range map[string]string{
+		"idle_timeout": "Your session timed out after 1 minute without activity.", "maximum_duration": "Your session reached the maximum session duration of 1 hour.",
+		"revoked": "Your session was revoked.", "expired": "Your session has expired.", "not_yet_valid": "Your session is dated in the future: a server’s clock is wrong.",
+		"missing": "Sign in to open that page.", "bad_signature": "Your session is no longer accepted.", "signed_out": "You have signed out.",
+		"unavailable": "", "": "", "hacked": "",
+	} {
+		if got := whyEnded(why, time.Minute, time.Hour); got != want {
+			t.Errorf("%q: %q, want %q", why, got, want)
+		}
+	}
 	if got := clip("aé\u2028zz", 2); got != "aé…" {
 		t.Errorf("clip: %q", got)
 	}

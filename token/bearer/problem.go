@@ -8,32 +8,46 @@ import (
 	"example.com/curfew/token"
 )
 
-// sentences tell the sender of a refused token what happened and what to do. They
-// appear in challenges, so they contain neither quotes nor backslashes (RFC 6750,
-// section 3). They are fixed: they never repeat the client's input.
-var sentences = map[token.Reason]string{
-	token.ErrMissing:         "No token was sent. Sign in and send the token in the Authorization header.",
-	token.ErrMalformed:       "The token is malformed. Sign in again.",
-	token.ErrUnknownKey:      "The token was signed with a key that is unknown or no longer trusted. Sign in again.",
-	token.ErrBadSignature:    "The token's signature is wrong. Sign in again.",
-	token.ErrWrongIssuer:     "The token is from another issuer. Sign in to this one.",
-	token.ErrWrongAudience:   "The token is for another audience. Sign in to this service.",
-	token.ErrNotYetValid:     "The token is dated in the future. A server's clock is wrong: check that all clocks are synchronized.",
-	token.ErrExpired:         "The token has expired. Refresh the session in time, or sign in again.",
-	token.ErrIdleTimeout:     "The session timed out for lack of activity. Sign in again.",
-	token.ErrMaximumDuration: "The session reached the maximum session duration. Sign in again.",
-	token.ErrRevoked:         "The session was revoked. Sign in again.",
-	token.ErrUnavailable:     "The session's status can't be determined right now. Try again.",
+// A sentence explains a reason: what happened, and what to do about it.
+type sentence struct{ happened, remedy string }
+
+// sentences explain the reasons, for all who show one to people. They appear in
+// challenges, so they contain neither quotes nor backslashes (RFC 6750, section 3).
+// They are fixed: they never repeat the client's input.
+var sentences = map[token.Reason]sentence{
+	token.ErrMissing:         {"No token was sent.", "Sign in and send the token in the Authorization header."},
+	token.ErrMalformed:       {"The token is malformed.", "Sign in again."},
+	token.ErrUnknownKey:      {"The token was signed with a key that is unknown or no longer trusted.", "Sign in again."},
+	token.ErrBadSignature:    {"The token's signature is wrong.", "Sign in again."},
+	token.ErrWrongIssuer:     {"The token is from another issuer.", "Sign in to this one."},
+	token.ErrWrongAudience:   {"The token is for another audience.", "Sign in to this service."},
+	token.ErrNotYetValid:     {"The session is dated in the future: a server's clock is wrong.", "Check that all clocks are synchronized."},
+	token.ErrExpired:         {"The session has expired.", "Refresh it in time, or sign in again."},
+	token.ErrIdleTimeout:     {"The session timed out for lack of activity.", "Sign in again."},
+	token.ErrMaximumDuration: {"The session reached the maximum session duration.", "Sign in again."},
+	token.ErrRevoked:         {"The session was revoked.", "Sign in again."},
+	token.ErrUnavailable:     {"The session's status can't be determined right now.", "Try again."},
 }
 
-// Describe returns a sentence for display that explains reason. An unknown reason
-// is described as [token.ErrUnavailable].
-func Describe(reason token.Reason) string {
+// sentenceFor returns the sentence of a reason; an unknown reason counts as
+// [token.ErrUnavailable].
+func sentenceFor(reason token.Reason) sentence {
 	if s, known := sentences[reason]; known {
 		return s
 	}
 	return sentences[token.ErrUnavailable]
 }
+
+// Describe returns a text for display that explains reason: what happened, and what
+// to do. An unknown reason is described as [token.ErrUnavailable].
+func Describe(reason token.Reason) string {
+	s := sentenceFor(reason)
+	return s.happened + " " + s.remedy
+}
+
+// Summary returns the first sentence of [Describe]: what happened, without what to
+// do.
+func Summary(reason token.Reason) string { return sentenceFor(reason).happened }
 
 // Status returns the HTTP status for a reason: 401, or 503 for
 // [token.ErrUnavailable], which proves nothing about the token. An unknown reason
