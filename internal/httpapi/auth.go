@@ -124,7 +124,7 @@ func clientCredentials(r *http.Request) (id, secret string, err error) {
 	if n := len(r.Header["Authorization"]); n > 1 {
 		return "", "", fmt.Errorf("%w: %d Authorization headers", account.ErrBadClient, n)
 	}
-	id, secret, ok := r.BasicAuth()
+	id, secret, ok := basicAuth(r.Header.Get("Authorization"))
 	switch {
 	case !ok:
 		return "", "", fmt.Errorf("%w: send a client's id and secret with HTTP Basic authentication", fault.ErrNoClient)
@@ -132,6 +132,15 @@ func clientCredentials(r *http.Request) (id, secret string, err error) {
 		return "", "", fmt.Errorf("%w: no client has this id", account.ErrBadClient)
 	}
 	return id, secret, nil
+}
+
+// basicAuth is [http.Request.BasicAuth] with one or more spaces behind the scheme (RFC
+// 9110, section 11.4).
+func basicAuth(header string) (id, secret string, ok bool) {
+	if scheme, rest, spaced := strings.Cut(header, " "); spaced {
+		header = scheme + " " + strings.TrimLeft(rest, " ")
+	}
+	return (&http.Request{Header: http.Header{"Authorization": {header}}}).BasicAuth()
 }
 
 // over reports whether a session has ended for good: there is nothing left to end.

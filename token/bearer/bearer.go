@@ -158,7 +158,7 @@ func (m Middleware) Wrap(next http.Handler) http.Handler {
 }
 
 // FromRequest returns the token in the Authorization header of r: the scheme Bearer
-// in any letter case, one space, the token. The error wraps [token.ErrMissing] if
+// in any letter case, one or more spaces (RFC 9110, section 11.4), the token. The error wraps [token.ErrMissing] if
 // the header is missing or has another scheme, and [token.ErrMalformed] if there
 // are several headers or the form is wrong.
 //
@@ -177,9 +177,10 @@ func FromRequest(r *http.Request) (raw string, err error) {
 	if len(h) < len(scheme) || !strings.EqualFold(h[:len(scheme)], scheme) || isTokenChar(h[len(scheme):]) {
 		return "", fmt.Errorf("%w: the Authorization header has another scheme than Bearer", token.ErrMissing)
 	}
-	raw, spaced := strings.CutPrefix(h[len(scheme):], " ")
-	if !spaced || raw == "" || strings.ContainsAny(raw, " \t") {
-		return "", fmt.Errorf("%w: the Authorization header is not Bearer, one space, and the token", token.ErrMalformed)
+	rest := h[len(scheme):]
+	raw = strings.TrimLeft(rest, " ")
+	if raw == rest || raw == "" || strings.ContainsAny(raw, " \t") {
+		return "", fmt.Errorf("%w: the Authorization header is not Bearer, spaces, and the token", token.ErrMalformed)
 	}
 	return raw, nil
 }

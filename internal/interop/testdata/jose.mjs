@@ -6,7 +6,7 @@ const keys = createRemoteJWKSet(new URL(issuer + '/.well-known/jwks.json'))
 
 createServer(async (request, response) => {
   try {
-    const token = (request.headers.authorization ?? '').replace(/^Bearer /, '')
+    const token = (request.headers.authorization ?? '').replace(/^Bearer +/i, '')
     const { payload } = await jwtVerify(token, keys, {
       issuer,
       audience: issuer,

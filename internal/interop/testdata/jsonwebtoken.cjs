@@ -6,7 +6,7 @@ const issuer = 'http://127.0.0.1:8420'
 const keys = jwksClient({ jwksUri: issuer + '/.well-known/jwks.json' })
 
 createServer((request, response) => {
-  const token = (request.headers.authorization ?? '').replace(/^Bearer /, '')
+  const token = (request.headers.authorization ?? '').replace(/^Bearer +/i, '')
   const key = (header, done) =>
     keys.getSigningKey(header.kid).then((k) => done(null, k.getPublicKey()), done)
   jwt.verify(token, key, { algorithms: ['ES256'], issuer, audience: issuer }, (error, claims) => {
