@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"example.com/curfew/revocation"
@@ -72,230 +73,199 @@ func (e Explanation) Left() time.Duration {
 	return left
 }
 
+// findings are the names of the findings in the order of display. The view comes
+// last, because it qualifies all others.
+var findings = []string{
+	"form", "header", "key", "signature", "issuer", "audience", "claims",
+	string(ErrNotYetValid), string(ErrMaximumDuration), string(ErrIdleTimeout), string(ErrExpired),
+	"revoked everyone", "revoked remembered", "revoked user", "revoked session", "view",
+}
+
+const proofFindings = 7 // the first of them, which are about the token itself
+
 // Explain decides about a token like [Validator.Validate] and reports the outcome
 // of each rule. Unlike the errors of Validate, an explanation quotes the token:
 // show it only to the sender of the token or to an operator.
 func (v *Validator) Explain(ctx context.Context, raw string) Explanation {
-	_, err := v.validate(ctx, raw) // first, because it makes the view catch up if needed
-	x := &explainer{v: v, ctx: ctx}
-	x.Verdict, x.Err, x.At = ReasonOf(err), err, v.now()
-
-	p := new(parsed)
-	header, payload, formErr := p.readForm(raw)
-	x.decided("form", formErr, fmt.Sprintf("%d bytes in three parts", len(raw)))
-
-	headerErr := formErr
-	if formErr == nil {
-		headerErr = x.decided("header", malformed(p.readHeader(header)), "")
-		x.KeyID, x.Algorithm = p.kid, p.alg
-		x.last().Detail = fmt.Sprintf("alg %q, kid %q", p.alg, p.kid)
-		if headerErr != nil {
-			x.last().Detail = headerErr.Error()
-		}
-	} else {
-		x.skipped("header")
+	x := &explainer{v: v, ctx: ctx, p: &parsed{raw: raw}}
+	for _, name := range findings {
+		x.Findings = append(x.Findings, Finding{Rule: name, Outcome: NotChecked})
 	}
-
-	key := x.key(p, headerErr == nil)
-	x.signature(p, key)
-
-	readErr := formErr
-	if formErr == nil {
-		if readErr = malformed(readClaims(payload, &p.session)); readErr == nil {
-			x.Session = &p.session
-		}
+	for i := range proofRules {
+		x.prove(&proofRules[i])
 	}
-	x.issuer(readErr == nil)
-	claimsErr := readErr
-	if formErr != nil {
-		x.skipped("claims")
-	} else {
-		if claimsErr == nil {
-			claimsErr = p.session.checkValues()
-		}
-		x.decided("claims", claimsErr, "all present, of the right types and in range")
+	x.KeyID, x.Algorithm = x.p.kid, x.p.alg
+	if x.known&theClaims != 0 {
+		x.Session = &x.p.session
+	}
+	e := &entry{session: x.p.session, key: x.p.key}
+	x.at.readClock(v)
+	for i := range stateRules {
+		x.decide(stateRules[i:i+1], e)
+	}
+	if x.At.IsZero() {
+		x.At = x.at.now
 	}
 	x.Proven = x.proven()
-	x.times(claimsErr == nil)
-	x.revocations(claimsErr == nil)
-	x.view(claimsErr == nil)
+	x.Verdict = ReasonOf(x.Err)
 	return x.Explanation
 }
 
-// An explainer collects the findings.
+// An explainer checks every rule and collects the findings.
 type explainer struct {
 	Explanation
-	v   *Validator
-	ctx context.Context
+	v        *Validator
+	ctx      context.Context //nolint:containedctx // of the one call that makes it
+	p        *parsed
+	known    knowledge
+	at       moment
+	caughtUp bool
 }
 
-func (x *explainer) add(f Finding) { x.Findings = append(x.Findings, f) }
-
-func (x *explainer) last() *Finding { return &x.Findings[len(x.Findings)-1] }
-
-func (x *explainer) skipped(rule string) { x.add(Finding{Rule: rule, Outcome: NotChecked}) }
-
-// decided adds the finding of a rule with the result err, and returns err.
-func (x *explainer) decided(rule string, err error, detail string) error {
-	switch reason := ReasonOf(err); {
-	case err == nil:
-		x.add(Finding{Rule: rule, Outcome: Holds, Detail: detail})
-	case reason == ErrUnavailable:
-		x.add(Finding{Rule: rule, Outcome: Unknown, Reason: reason, Detail: err.Error()})
-	default:
-		x.add(Finding{Rule: rule, Outcome: Fails, Reason: reason, Detail: err.Error()})
-	}
-	return err
+func (x *explainer) finding(name string) *Finding {
+	return &x.Findings[slices.Index(findings, name)]
 }
 
-func malformed(err error) error {
-	if err == nil {
-		return nil
+// refused records a refusal or that the outcome is unknown. The first one is the
+// verdict, as in Validate.
+func (x *explainer) refused(f *Finding, err error) {
+	if x.Err == nil {
+		x.Err = err
 	}
-	return fmt.Errorf("%w: %w", ErrMalformed, err)
+	f.Reason, f.Detail, f.Left = ReasonOf(err), err.Error(), 0
+	if f.Outcome = Fails; f.Reason == ErrUnavailable {
+		f.Outcome = Unknown
+	}
 }
 
-// key finds the key. Validate has already made the view catch up if the key was
-// unknown.
-func (x *explainer) key(p *parsed, headerRead bool) *Key {
-	if !headerRead {
-		x.skipped("key")
-		return nil
-	}
-	key := x.v.config.Keys.Current().Find(p.kid)
-	switch {
-	case key != nil:
-		if x.decided("key", checkAlgorithm(p, key), key.alg+", trusted") != nil {
-			return nil
-		}
-	case x.Verdict == ErrUnavailable:
-		_ = x.decided("key", fmt.Errorf("%w: no key with this ID is known; a newer key set can't be read now", ErrUnavailable), "")
-	default:
-		_ = x.decided("key", fmt.Errorf("%w: no key with this ID is trusted", ErrUnknownKey), "")
-	}
-	return key
-}
-
-func (x *explainer) signature(p *parsed, key *Key) {
-	if key == nil {
-		x.skipped("signature")
+func (x *explainer) prove(r *rule) {
+	if x.known&r.needs != r.needs {
 		return
 	}
-	_ = x.decided("signature", x.v.checkSignature(x.ctx, key, p), "verifies")
-}
-
-func (x *explainer) issuer(read bool) {
-	if !read {
-		x.skipped("issuer")
-		x.skipped("audience")
+	f := x.finding(r.name)
+	if err := r.prove(x.ctx, x.v, x.p); err != nil {
+		x.refused(f, err)
 		return
 	}
-	_ = x.decided("issuer", x.v.checkIssuer(x.Session), x.Session.Issuer)
-	_ = x.decided("audience", x.v.checkAudience(x.Session), x.v.config.Audience)
+	x.known |= r.gives
+	if r.values != nil {
+		f.Outcome, f.Detail = Holds, r.values(x.v, x.p)
+	}
 }
 
-// proven reports whether every rule so far holds.
+// proven reports whether every rule about the token itself holds. The store is asked
+// only for such a token.
 func (x *explainer) proven() bool {
-	for _, f := range x.Findings {
-		if f.Outcome != Holds {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(x.Findings[:proofFindings], func(f Finding) bool { return f.Outcome != Holds })
 }
 
-func (x *explainer) times(read bool) {
-	in := x.v.config.Settings.Current()
-	for _, r := range timeRules {
-		f := Finding{Rule: string(r.reason), Outcome: Holds}
-		switch {
-		case !read:
-			f.Outcome = NotChecked
-		case !r.applies(x.Session):
-			f.Outcome, f.Detail = DoesNotApply, "remember me"
-		default:
-			f.Detail = r.numbers(x.Session, in, x.At)
-			if r.broken(x.Session, in, x.At.Unix()) {
-				f.Outcome, f.Reason = Fails, r.reason
-			} else if end := r.end(x.Session, in); end != 0 {
-				f.Left = end.Time().Sub(x.At)
-			}
-		}
-		x.add(f)
-	}
-}
-
-// revocations checks each scope alone. It asks the source about evicted scopes, but
-// only for a verified token.
-func (x *explainer) revocations(read bool) {
-	s := x.Session
-	scopes := []revocation.Scope{revocation.Everyone(), revocation.Remembered(), {Kind: revocation.KindUser}, {Kind: revocation.KindSession}}
-	if !read {
-		for _, scope := range scopes {
-			x.skipped("revoked " + string(scope.Kind))
-		}
+// decide checks one rule, in a list.
+func (x *explainer) decide(rules []rule, e *entry) {
+	r := &rules[0]
+	if x.known&r.needs != r.needs {
 		return
 	}
-	scopes[2].ID, scopes[3].ID = s.Subject, s.ID
-	var answer revocation.Epoch
-	var failure error
-	asked := false
-	for _, scope := range scopes {
-		f := Finding{Rule: "revoked " + string(scope.Kind), Outcome: Holds}
+	if r.state == theTime {
+		x.time(r.time, &e.session)
+		return
+	}
+	err := x.v.walk(rules, e, &x.at)
+	for isQuestion(err) && x.proven() {
+		if err = x.v.answer(x.ctx, e, err, &x.at, &x.caughtUp); err == nil {
+			x.at.readClock(x.v)
+			err = x.v.walk(rules, e, &x.at)
+		}
+	}
+	switch r.state { //nolint:exhaustive // theTime is above
+	case theView:
+		x.at.readState(x.v) // current or not
+		x.view(err)
+	case theRevocations:
+		x.revoked(e, err)
+	default:
+		if err != nil {
+			x.refused(x.finding(r.name), err)
+		}
+	}
+}
+
+func (x *explainer) time(r *timeRule, s *Session) {
+	f, at := x.finding(string(r.reason)), x.at
+	x.At = at.now
+	f.Outcome, f.Detail = Holds, r.explain(s, at.in, at.now)
+	switch {
+	case !r.applies(s):
+		f.Outcome, f.Detail = DoesNotApply, "remember me"
+	case r.violated(s, at.in, at.seconds):
+		detail := f.Detail
+		x.refused(f, r.err(s, at.in, at.now))
+		f.Detail = detail
+	default:
+		if end := r.end(s, at.in); end != 0 {
+			f.Left = end.Time().Sub(at.now)
+		}
+	}
+}
+
+// view adds how current the state is.
+func (x *explainer) view(err error) {
+	view, f := x.v.config.View, x.finding("view")
+	f.Outcome = Holds
+	detail := fmt.Sprintf("has all changes up to %s", view.Epoch())
+	trusted, ahead := view.Trusted(x.v.now()), x.known&theValues != 0 && x.p.session.Epoch > view.Epoch()
+	switch {
+	case isQuestion(err) && !trusted: // not proven: it does not make the view catch up
+		f.Outcome, f.Reason = Unknown, ErrUnavailable
+	case isQuestion(err) && ahead:
+		f.Outcome = NotChecked
+	case err != nil && !isQuestion(err):
+		x.refused(f, err)
+	}
+	switch {
+	case !trusted:
+		detail += ", but the lease has expired"
+	case ahead:
+		detail += fmt.Sprintf(", and the token's epoch is %s", x.p.session.Epoch)
+	}
+	f.Detail = detail
+}
+
+// revoked adds a finding for each scope. err is the outcome of the rule for all of
+// them.
+func (x *explainer) revoked(e *entry, err error) {
+	if err != nil && !isQuestion(err) && x.Err == nil {
+		x.Err = err
+	}
+	s := &e.session
+	for _, scope := range []revocation.Scope{revocation.Everyone(), revocation.Remembered(), revocation.User(s.Subject), revocation.Session(s.ID)} {
+		f := x.finding("revoked " + string(scope.Kind))
 		if scope.Kind == revocation.KindRemembered && !s.RememberMe {
 			f.Outcome, f.Detail = DoesNotApply, "not remember me"
-			x.add(f)
 			continue
 		}
 		before, complete := x.v.config.Revocations.Peek(scope)
 		if !complete && s.Epoch >= before {
-			if !asked && x.Proven {
-				asked = true
-				answer, _, failure = x.v.config.Revocations.Ask(x.ctx, s.Subject, s.ID, s.RememberMe)
-			}
 			switch {
-			case !asked:
+			case !x.proven():
 				f.Outcome, f.Detail = NotChecked, "not in the cache, and the store is not asked for a token that isn't proven"
-				x.add(f)
 				continue
-			case failure != nil:
-				f.Outcome, f.Reason, f.Detail = Unknown, ErrUnavailable, failure.Error()
-				x.add(f)
-				continue
+			case ReasonOf(err) == ErrRevoked: // another scope is revoked, or the answer was evicted again
+				var failure error
+				if before, _, failure = x.v.config.Revocations.Ask(x.ctx, s.Subject, s.ID, false); failure != nil {
+					err = fmt.Errorf("%w: %w", ErrUnavailable, failure)
+				}
 			}
-			if before, complete = x.v.config.Revocations.Peek(scope); !complete {
-				before = answer // evicted again already: use the maximum of all scopes
+			if ReasonOf(err) == ErrUnavailable {
+				f.Outcome, f.Reason, f.Detail = Unknown, ErrUnavailable, err.Error()
+				continue
 			}
 		}
-		f.Detail = fmt.Sprintf("the session's epoch is %s, and there is no such revocation", s.Epoch)
+		f.Outcome, f.Detail = Holds, fmt.Sprintf("the session's epoch is %s, and there is no such revocation", s.Epoch)
 		if before > 0 {
 			f.Detail = fmt.Sprintf("the session's epoch is %s, and sessions before %s are revoked", s.Epoch, before)
 		}
 		if s.Epoch < before {
 			f.Outcome, f.Reason = Fails, ErrRevoked
 		}
-		x.add(f)
 	}
-}
-
-// view adds how current the state is.
-func (x *explainer) view(read bool) {
-	view := x.v.config.View
-	f := Finding{Rule: "view", Outcome: Holds, Detail: fmt.Sprintf("has all changes up to %s", view.Epoch())}
-	switch {
-	case !view.Trusted(x.v.now()):
-		f.Outcome, f.Reason = Unknown, ErrUnavailable
-		f.Detail += ", but the lease has expired"
-	case read && x.Session.Epoch > view.Epoch():
-		f.Detail += fmt.Sprintf(", and the token's epoch is %s", x.Session.Epoch)
-		switch {
-		case !x.Proven: // it did not make the view catch up
-			f.Outcome = NotChecked
-		case x.Verdict == ErrUnavailable:
-			f.Outcome, f.Reason = Unknown, ErrUnavailable
-		default:
-			f.Outcome, f.Reason = Fails, ErrMalformed
-		}
-	}
-	x.add(f)
 }

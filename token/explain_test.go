@@ -241,6 +241,36 @@ func TestExplainWithAPartialCache(t *testing.T) {
 	}
 }
 
+// A scope that decides does not hide the others, and a forged token never makes a
+// partial cache ask its source, revoked or not.
+func TestExplainWithAPartialCacheAndARevocation(t *testing.T) {
+	issuer := tokentest.New(t)
+	asked := 0
+	issuer.Revocations = revocation.NewCache(revocation.CacheConfig{Capacity: 1, Source: source(func(string, string) (revocation.Answer, error) {
+		asked++
+		return revocation.Answer{AsOf: issuer.Epoch()}, nil
+	})})
+	t.Cleanup(issuer.Revocations.Close)
+	remembered := func(s *token.Session) { s.RememberMe = true }
+	raw := issuer.Token("ann", remembered)
+	forged := must(token.Mint(must(tokentest.NewKey(token.ES256)), issuer.Session("ann", remembered)))
+	for _, user := range []string{"u1", "u2", "u3"} {
+		issuer.Revoke(revocation.User(user))
+	}
+	issuer.Revoke(revocation.Remembered())
+	v := issuer.Validator()
+	x := v.Explain(t.Context(), forged)
+	consistent(t, "forged", x, token.ErrUnknownKey)
+	if got, want := outcomes(x), "key fails, signature not checked, idle_timeout does not apply, revoked remembered fails, revoked user not checked, revoked session not checked"; got != want || asked != 0 {
+		t.Errorf("forged: asked %d times; %s, want %s", asked, got, want)
+	}
+	x = v.Explain(t.Context(), raw)
+	consistent(t, "revoked", x, token.ErrRevoked)
+	if got, want := outcomes(x), "idle_timeout does not apply, revoked remembered fails"; got != want || asked == 0 {
+		t.Errorf("revoked: asked %d times; %s, want %s", asked, got, want)
+	}
+}
+
 func TestExplainWithoutALease(t *testing.T) {
 	issuer := tokentest.New(t)
 	v := issuer.Validator()

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -12,55 +13,54 @@ import (
 // unread.
 const MaxLength = 8 << 10
 
-// A parsed token is well-formed and has valid claims; its signature is not
-// verified.
+// A parsed token is what the proof rules have read so far.
 type parsed struct {
-	kid, alg  string
-	signed    string // header and payload, the signed text
-	signature []byte
-	session   Session
+	raw             string
+	header, payload []byte
+	signature       []byte
+	signed          string // header and payload, the signed text
+	kid, alg        string
+	session         Session
+	key             *Key
 }
 
 // parse reads a token in JWS compact serialization (RFC 7515, section 7.1) and
 // checks its form, header and claims. Errors wrap ErrMalformed or ErrMissing. They
 // quote nothing from the token, which is untrusted input.
 func parse(raw string) (*parsed, error) {
-	p := new(parsed)
-	header, payload, err := p.readForm(raw)
-	if err != nil {
-		return nil, err
+	p := &parsed{raw: raw}
+	return p, p.prove(context.Background(), nil, formRules)
+}
+
+// prove checks the rules in their order and returns the first refusal.
+func (p *parsed) prove(ctx context.Context, v *Validator, rules []rule) error {
+	for i := range rules {
+		if err := rules[i].prove(ctx, v, p); err != nil {
+			return err
+		}
 	}
-	if err := p.readHeader(header); err != nil {
-		return nil, fmt.Errorf("%w: header: %w", ErrMalformed, err)
-	}
-	if err := readClaims(payload, &p.session); err != nil {
-		return nil, fmt.Errorf("%w: payload: %w", ErrMalformed, err)
-	}
-	if err := p.session.checkValues(); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return nil
 }
 
 // readForm decodes the three parts.
-func (p *parsed) readForm(raw string) (header, payload []byte, err error) {
-	h, c, s, err := split(raw)
+func readForm(_ context.Context, _ *Validator, p *parsed) error {
+	h, c, s, err := split(p.raw)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	// The three parts share one buffer. Each is shorter when decoded.
-	buf := make([]byte, 0, base64.RawURLEncoding.DecodedLen(len(raw)))
-	if header, err = decode(&buf, h, "header"); err != nil {
-		return nil, nil, err
+	buf := make([]byte, 0, base64.RawURLEncoding.DecodedLen(len(p.raw)))
+	if p.header, err = decode(&buf, h, "header"); err != nil {
+		return err
 	}
-	if payload, err = decode(&buf, c, "payload"); err != nil {
-		return nil, nil, err
+	if p.payload, err = decode(&buf, c, "payload"); err != nil {
+		return err
 	}
 	if p.signature, err = decode(&buf, s, "signature"); err != nil {
-		return nil, nil, err
+		return err
 	}
-	p.signed = raw[:len(h)+1+len(c)]
-	return header, payload, nil
+	p.signed = p.raw[:len(h)+1+len(c)]
+	return nil
 }
 
 func split(raw string) (header, payload, signature string, err error) {
@@ -102,9 +102,16 @@ func decode(buf *[]byte, part, what string) ([]byte, error) {
 // readHeader reads the JOSE header. It refuses by name every parameter that could
 // make a validator fetch, unpack or trust something (RFC 8725, sections 3.1, 3.2
 // and 3.10).
-func (p *parsed) readHeader(data []byte) error {
+func readHeader(_ context.Context, _ *Validator, p *parsed) error {
+	if err := p.readHeader(); err != nil {
+		return fmt.Errorf("%w: header: %w", ErrMalformed, err)
+	}
+	return nil
+}
+
+func (p *parsed) readHeader() error {
 	var typ string
-	err := readObject(data, func(name []byte, v jsonValue) (err error) {
+	err := readObject(p.header, func(name []byte, v jsonValue) (err error) {
 		ok := true
 		switch string(name) {
 		case "typ":
@@ -152,11 +159,20 @@ func asciiEqualFold(a, b string) bool {
 	return len(a) == len(b) && strings.EqualFold(a, b)
 }
 
-// readClaims reads the payload into s. It checks the types; Session.checkValues
+// readClaims reads the payload into the session. It checks the types; checkValues
 // checks the values. Claims with other names are ignored.
-func readClaims(data []byte, s *Session) error {
+func readClaims(_ context.Context, _ *Validator, p *parsed) error {
+	if err := p.session.read(p.payload); err != nil {
+		return fmt.Errorf("%w: payload: %w", ErrMalformed, err)
+	}
+	return nil
+}
+
+func checkValues(_ context.Context, _ *Validator, p *parsed) error { return p.session.checkValues() }
+
+func (s *Session) read(payload []byte) error {
 	issuer, audience, remember := false, false, false // whether the claim is present
-	err := readObject(data, func(name []byte, v jsonValue) error {
+	err := readObject(payload, func(name []byte, v jsonValue) error {
 		ok := true
 		switch string(name) {
 		case "iss":

@@ -1,88 +1,170 @@
 package token
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"example.com/curfew/settings"
 )
 
-// A timeRule is a rule that depends on time and the settings in force. A time equal
-// to the end counts as past the end.
-type timeRule struct {
-	reason  Reason
-	applies func(*Session) bool
-	broken  func(s *Session, in *settings.InForce, now int64) bool
-	// numbers explains the rule with its values, for display.
-	numbers func(s *Session, in *settings.InForce, at time.Time) string
-	// end is the second from which the rule is broken; zero if there is none.
-	end func(s *Session, in *settings.InForce) UnixTime
+// A rule is one condition for accepting a token. The lists below hold all of them
+// in the order in which they are checked. [Validator.Validate] stops at the first
+// that fails, [Validator.Explain] checks all, and a [Watch] checks those that can
+// change.
+//
+// Several rules may share a name: they are one finding of Explain.
+type rule struct {
+	// A rule that can change says what it depends on. See [Validator.walk].
+	state state
+	time  *timeRule // for theTime
+
+	// prove checks a rule of the token itself. The result does not change while the
+	// key stays trusted. prove may wait for a new key or for its turn to check a
+	// signature.
+	prove func(ctx context.Context, v *Validator, p *parsed) error
+
+	// For Explain: the name of the finding, what has to be known before the rule can
+	// be checked, what is known once it holds, and the values to show then.
+	name         string
+	needs, gives knowledge
+	values       func(v *Validator, p *parsed) string
 }
 
-func (r *timeRule) err(s *Session, in *settings.InForce, at time.Time) error {
-	return fmt.Errorf("%w: %s", r.reason, r.numbers(s, in, at))
-}
+// state is what a rule depends on. It is not a function, because a call by way of a
+// list would put its arguments on the heap.
+type state uint8
 
-var (
-	notYetValid = timeRule{
-		reason:  ErrNotYetValid,
-		applies: always,
-		broken: func(s *Session, _ *settings.InForce, now int64) bool {
-			return int64(s.latest()) > now+settings.Seconds(Leeway)
-		},
-		numbers: func(s *Session, _ *settings.InForce, at time.Time) string {
-			return fmt.Sprintf("dated %s, and this machine's clock shows %s", rfc3339(s.latest()), at.UTC().Format(time.RFC3339))
-		},
-		end: func(*Session, *settings.InForce) UnixTime { return 0 },
-	}
-	maximumDuration = timeRule{
-		reason:  ErrMaximumDuration,
-		applies: always,
-		broken: func(s *Session, in *settings.InForce, now int64) bool {
-			return in.Over(int64(s.IssuedAt), int64(s.Epoch), now)
-		},
-		numbers: func(s *Session, in *settings.InForce, at time.Time) string {
-			if in.Over(int64(s.IssuedAt), int64(s.Epoch), at.Unix()) && at.Unix() < int64(s.MaximumEnd(in.Settings)) {
-				return fmt.Sprintf("began at %s, and an earlier maximum session duration has ended it", rfc3339(s.IssuedAt))
-			}
-			return fmt.Sprintf("began at %s, and a session lasts %v at most", rfc3339(s.IssuedAt), in.MaximumSessionDuration)
-		},
-		end: func(s *Session, in *settings.InForce) UnixTime { return s.MaximumEnd(in.Settings) },
-	}
-	idleTimeout = timeRule{
-		reason:  ErrIdleTimeout,
-		applies: func(s *Session) bool { return !s.RememberMe },
-		broken: func(s *Session, in *settings.InForce, now int64) bool {
-			return in.Idle(int64(s.LastRefresh), int64(s.Epoch), now)
-		},
-		numbers: func(s *Session, in *settings.InForce, at time.Time) string {
-			if in.Idle(int64(s.LastRefresh), int64(s.Epoch), at.Unix()) && at.Unix() < int64(s.IdleEnd(in.Settings)) {
-				return fmt.Sprintf("last refreshed at %s, and an earlier session timeout has ended it", rfc3339(s.LastRefresh))
-			}
-			return fmt.Sprintf("last refreshed at %s, and the session timeout is %v", rfc3339(s.LastRefresh), in.SessionTimeout)
-		},
-		end: func(s *Session, in *settings.InForce) UnixTime { return s.IdleEnd(in.Settings) },
-	}
-	expired = timeRule{
-		reason:  ErrExpired,
-		applies: always,
-		broken:  func(s *Session, _ *settings.InForce, now int64) bool { return now >= int64(s.ExpiresAt) },
-		numbers: func(s *Session, _ *settings.InForce, _ time.Time) string {
-			return fmt.Sprintf("expires at %s", rfc3339(s.ExpiresAt))
-		},
-		end: func(s *Session, _ *settings.InForce) UnixTime { return s.ExpiresAt },
-	}
+const (
+	theTime state = iota + 1 // the clock and the settings in force
+	theView
+	theTrust // in the key
+	theRevocations
 )
 
-// timeRules are the time rules in the order of their checks.
-var timeRules = [...]*timeRule{&notYetValid, &maximumDuration, &idleTimeout, &expired}
+// knowledge is what is known of a token.
+type knowledge uint8
 
-func always(*Session) bool { return true }
+const (
+	theForm   knowledge = 1 << iota // the three parts
+	theHeader                       // kid and alg
+	theClaims                       // their types
+	theValues                       // their ranges
+	theKey                          // the key with the ID kid
+	theSigner                       // a key that fits alg
+)
 
-func rfc3339(t UnixTime) string { return t.Time().Format(time.RFC3339) }
+// proofRules prove that a token was issued by the configured issuer for the
+// configured audience. The cheap rules come first.
+var proofRules = []rule{
+	{name: "form", prove: readForm, gives: theForm, values: func(_ *Validator, p *parsed) string {
+		return fmt.Sprintf("%d bytes in three parts", len(p.raw))
+	}},
+	{name: "header", prove: readHeader, needs: theForm, gives: theHeader, values: func(_ *Validator, p *parsed) string {
+		return fmt.Sprintf("alg %q, kid %q", p.alg, p.kid)
+	}},
+	{name: "claims", prove: readClaims, needs: theForm, gives: theClaims},
+	{name: "claims", prove: checkValues, needs: theClaims, gives: theValues, values: func(*Validator, *parsed) string {
+		return "all present, of the right types and in range"
+	}},
+	{name: "key", prove: findKey, needs: theHeader, gives: theKey},
+	{name: "key", prove: checkAlgorithm, needs: theKey, gives: theSigner, values: func(_ *Validator, p *parsed) string {
+		return p.key.alg + ", trusted"
+	}},
+	{name: "signature", prove: checkSignature, needs: theSigner, values: func(*Validator, *parsed) string { return "verifies" }},
+	{name: "issuer", prove: checkIssuer, needs: theClaims, values: func(_ *Validator, p *parsed) string { return p.session.Issuer }},
+	{name: "audience", prove: checkAudience, needs: theClaims, values: func(v *Validator, _ *parsed) string { return v.config.Audience }},
+}
 
-// latest returns the latest of the dates that must not be in the future.
-func (s *Session) latest() UnixTime { return max(s.IssuedAt, s.LastRefresh, s.NotBefore) }
+// formRules are the rules that need nothing but the token.
+var formRules = proofRules[:4]
+
+// timeRules depend on the clock and the settings in force.
+var timeRules = []rule{
+	{state: theTime, time: &notYetValid, needs: theValues},
+	{state: theTime, time: &maximumDuration, needs: theValues},
+	{state: theTime, time: &idleTimeout, needs: theValues},
+	{state: theTime, time: &expired, needs: theValues},
+}
+
+// stateRules depend on the shared state and on time. They are checked each time a
+// token is presented.
+//
+// The key is checked again: the signature was checked before the view was known to
+// be current, and the view may only now show that the key was retired in an
+// emergency.
+var stateRules = slices.Concat(
+	[]rule{
+		{name: "view", state: theView},
+		{name: "key", state: theTrust, needs: theSigner},
+	},
+	timeRules,
+	[]rule{{name: "revoked", state: theRevocations, needs: theValues}},
+)
+
+// The state rules that a watch checks. It observes the lease itself, because a lease
+// may be over for a while: see watches.look.
+var (
+	beginRules  = stateRules[1:]                 // when it begins: key, time, revocations
+	reviewRules = beginRules[:len(beginRules)-1] // later: key, time; the cache reports revocations
+)
+
+// A moment is the state with which the rules are checked.
+type moment struct {
+	now     time.Time
+	seconds int64  // now in Unix time
+	asked   uint64 // the generation of the revocations for which the source has answered, plus one; 0 for none
+
+	// Read after the view was found current: the view may become current at any
+	// time, and is so only with what it then holds.
+	in   *settings.InForce
+	keys *KeySet
+}
+
+func (at *moment) readClock(v *Validator) {
+	at.now = v.now()
+	at.seconds = at.now.Unix()
+}
+
+func (at *moment) readState(v *Validator) {
+	at.in, at.keys = v.config.Settings.Current(), v.config.Keys.Current()
+}
+
+// walk checks state rules in their order and returns the first refusal. It does no
+// I/O: it returns the question errBehind or errNotCached if the state is not known.
+func (v *Validator) walk(rules []rule, e *entry, at *moment) error {
+	for i := range rules {
+		r := &rules[i]
+		switch r.state {
+		case theTime:
+			if r.time.violated(&e.session, at.in, at.seconds) {
+				return r.time.err(&e.session, at.in, at.now)
+			}
+		case theView:
+			if view := v.config.View; !view.Trusted(at.now) || e.session.Epoch > view.Epoch() {
+				return errBehind
+			}
+			at.readState(v)
+		case theTrust:
+			if !e.trustedBy(at.keys) {
+				return errKeyNotTrusted
+			}
+		case theRevocations:
+			if err := e.revoked.Load(); err != nil {
+				return err
+			}
+			// The generation is read before the cache: a revocation in between
+			// changes it, so the stored result is not used the next time.
+			if now := v.config.Revocations.Generation() + 1; e.good.Load() != now {
+				if err := v.checkRevoked(e, now, at.asked == now); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
 
 // CheckTime applies only the rules that depend on time and settings. The error
 // wraps [ErrNotYetValid], [ErrMaximumDuration], [ErrIdleTimeout] or [ErrExpired].
@@ -90,10 +172,24 @@ func (s *Session) latest() UnixTime { return max(s.IssuedAt, s.LastRefresh, s.No
 // rely on a view; other callers use a [Validator].
 func (s *Session) CheckTime(in *settings.InForce, now time.Time) error {
 	seconds := now.Unix()
-	for _, r := range timeRules {
-		if r.applies(s) && r.broken(s, in, seconds) {
-			return r.err(s, in, now)
+	for i := range timeRules {
+		if t := timeRules[i].time; t.violated(s, in, seconds) {
+			return t.err(s, in, now)
 		}
 	}
 	return nil
+}
+
+// endsAt returns the first second at which time alone ends the session under the
+// given settings.
+func (s *Session) endsAt(in *settings.InForce) UnixTime {
+	end := s.ExpiresAt
+	for i := range timeRules {
+		if t := timeRules[i].time; t.applies(s) {
+			if at := t.end(s, in); at != 0 {
+				end = min(end, at)
+			}
+		}
+	}
+	return end
 }

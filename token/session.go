@@ -88,18 +88,6 @@ func (s Session) IdleEnd(in settings.Settings) UnixTime {
 	return s.LastRefresh + UnixTime(settings.Seconds(in.SessionTimeout))
 }
 
-// endsAt returns the first second at which time alone ends the session under the
-// given settings.
-func (s *Session) endsAt(in *settings.InForce) UnixTime {
-	end := s.ExpiresAt
-	for _, r := range timeRules {
-		if at := r.end(s, in); at != 0 && r.applies(s) {
-			end = min(end, at)
-		}
-	}
-	return end
-}
-
 // NewSessionID returns 128 random bits in base64url: 22 characters.
 func NewSessionID() string {
 	var b [16]byte

@@ -191,86 +191,68 @@ func (v *Validator) validate(ctx context.Context, raw string) (*entry, error) {
 	return e, nil
 }
 
-// verify checks that raw is a token of the configured issuer for the configured
-// audience, signed with a trusted key. The result does not change while the key
-// stays trusted.
+// verify checks the rules of the token itself.
 func (v *Validator) verify(ctx context.Context, raw string) (*entry, error) {
-	p, err := parse(raw)
-	if err != nil {
+	p := &parsed{raw: raw}
+	if err := p.prove(ctx, v, proofRules); err != nil {
 		return nil, err
 	}
-	key, err := v.find(ctx, p.kid)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkAlgorithm(p, key); err != nil {
-		return nil, err
-	}
-	if err := v.checkSignature(ctx, key, p); err != nil {
-		return nil, err
-	}
-	if err := v.checkIssuer(&p.session); err != nil {
-		return nil, err
-	}
-	if err := v.checkAudience(&p.session); err != nil {
-		return nil, err
-	}
-	p.session.KeyID = key.id
+	p.session.KeyID = p.key.id
 	p.session.Issuer = v.config.Issuer // equal, and kept once
-	return &entry{session: p.session, key: key}, nil
+	return &entry{session: p.session, key: p.key}, nil
 }
 
-func checkAlgorithm(p *parsed, key *Key) error {
-	if p.alg != key.alg {
-		return fmt.Errorf("%w: alg is not the key's own, %s", ErrMalformed, key.alg)
+// findKey finds the key with the ID kid. If the key is unknown the view may be
+// behind, so findKey makes it catch up, but at most once per interval: an attacker
+// can invent key IDs.
+func findKey(ctx context.Context, v *Validator, p *parsed) error {
+	if p.key = v.config.Keys.Current().Find(p.kid); p.key != nil {
+		return nil
+	}
+	last, now := v.asked.Load(), int64(v.now().Sub(v.start))
+	if now-last >= int64(v.config.unknownKeyInterval()) && v.asked.CompareAndSwap(last, now) {
+		if err := v.catchUp(ctx); err != nil {
+			return err
+		}
+		if p.key = v.config.Keys.Current().Find(p.kid); p.key != nil {
+			return nil
+		}
+	}
+	if !v.config.View.Trusted(v.now()) {
+		return errKeyNotKnown
+	}
+	return errUnknownKey
+}
+
+func checkAlgorithm(_ context.Context, _ *Validator, p *parsed) error {
+	if p.alg != p.key.alg {
+		return fmt.Errorf("%w: alg is not the key's own, %s", ErrMalformed, p.key.alg)
 	}
 	return nil
 }
 
-func (v *Validator) checkIssuer(s *Session) error {
-	if s.Issuer != v.config.Issuer {
-		return fmt.Errorf("%w: want %q", ErrWrongIssuer, v.config.Issuer)
-	}
-	return nil
-}
-
-func (v *Validator) checkAudience(s *Session) error {
-	if !slices.Contains(s.Audience, v.config.Audience) {
-		return fmt.Errorf("%w: want %q", ErrWrongAudience, v.config.Audience)
-	}
-	return nil
-}
-
-func (v *Validator) checkSignature(ctx context.Context, key *Key, p *parsed) error {
+func checkSignature(ctx context.Context, v *Validator, p *parsed) error {
 	select {
 	case v.checking <- struct{}{}:
 		defer func() { <-v.checking }()
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	}
-	return key.verify(p.signed, p.signature)
+	return p.key.verify(p.signed, p.signature)
 }
 
-// find returns the key with the ID kid. If the key is unknown the view may be
-// behind, so find makes it catch up, but at most once per interval: an attacker can
-// invent key IDs.
-func (v *Validator) find(ctx context.Context, kid string) (*Key, error) {
-	if k := v.config.Keys.Current().Find(kid); k != nil {
-		return k, nil
+func checkIssuer(_ context.Context, v *Validator, p *parsed) error {
+	if p.session.Issuer != v.config.Issuer {
+		return fmt.Errorf("%w: want %q", ErrWrongIssuer, v.config.Issuer)
 	}
-	last, now := v.asked.Load(), int64(v.now().Sub(v.start))
-	if now-last >= int64(v.config.unknownKeyInterval()) && v.asked.CompareAndSwap(last, now) {
-		if err := v.catchUp(ctx); err != nil {
-			return nil, err
-		}
-		if k := v.config.Keys.Current().Find(kid); k != nil {
-			return k, nil
-		}
+	return nil
+}
+
+func checkAudience(_ context.Context, v *Validator, p *parsed) error {
+	if !slices.Contains(p.session.Audience, v.config.Audience) {
+		return fmt.Errorf("%w: want %q", ErrWrongAudience, v.config.Audience)
 	}
-	if !v.config.View.Trusted(v.now()) {
-		return nil, fmt.Errorf("%w: the key ID is not known, and the view's lease has run out", ErrUnavailable)
-	}
-	return nil, ErrUnknownKey
+	return nil
 }
 
 func (v *Validator) catchUp(ctx context.Context) error {
@@ -281,88 +263,82 @@ func (v *Validator) catchUp(ctx context.Context) error {
 	return err
 }
 
-// decide applies to a verified token the rules that depend on time, keys, settings
-// and revocations.
+// decide checks the rules of the shared state for a verified token. It asks for what
+// is not known and then checks all of them again, because that takes time.
 func (v *Validator) decide(ctx context.Context, e *entry) error {
-	s, view, revocations := &e.session, v.config.View, v.config.Revocations
-	var answered uint64 // the generation for which the source has answered, plus one
-	for {
-		now := v.now()
-		if !view.Trusted(now) || s.Epoch > view.Epoch() {
-			if err := v.catchUp(ctx); err != nil {
-				return err
-			}
-			if now = v.now(); !view.Trusted(now) {
-				return errLeaseOver
-			}
-			if s.Epoch > view.Epoch() {
-				return fmt.Errorf("%w: epoch is ahead of the store's clock", ErrMalformed)
-			}
+	var at moment
+	for caughtUp := false; ; {
+		at.readClock(v)
+		question := v.walk(stateRules, e, &at)
+		if question == nil || !isQuestion(question) {
+			return question
 		}
-		// The signature was checked before the view was known to be current. The
-		// view may only now show that the key was retired in an emergency.
-		if !e.trustedBy(v.config.Keys.Current()) {
-			return errKeyNotTrusted
-		}
-		if err := s.CheckTime(v.config.Settings.Current(), now); err != nil {
+		if err := v.answer(ctx, e, question, &at, &caughtUp); err != nil {
 			return err
 		}
-		if err := e.revoked.Load(); err != nil {
-			return err
-		}
-		// The generation is read before the cache: a revocation in between changes
-		// it, so the stored result is not used the next time.
-		generation := revocations.Generation() + 1
-		if e.good.Load() == generation {
-			return nil
-		}
-		before, complete := revocations.Known(s.Subject, s.ID, s.RememberMe)
-		if s.Epoch < before {
-			return e.revokedAt(before)
-		}
-		if complete || answered == generation {
-			e.good.Store(generation)
-			return nil
-		}
-		before, asOf, err := revocations.Ask(ctx, s.Subject, s.ID, s.RememberMe)
+	}
+}
+
+// The questions of the state rules. They are not refusals and never leave the
+// package.
+var (
+	errBehind    = errors.New("the view is not current")
+	errNotCached = errors.New("the cache has evicted the session")
+)
+
+func isQuestion(err error) bool { return err == errBehind || err == errNotCached } //nolint:errorlint // never wrapped
+
+// answer asks the store the question of a state rule. It returns nil if the rules
+// are to be checked again, and a refusal if the answer is one, or if there is none.
+// caughtUp says that the view is as current as it can be.
+func (v *Validator) answer(ctx context.Context, e *entry, question error, at *moment, caughtUp *bool) error {
+	s := &e.session
+	switch {
+	case question == errNotCached: //nolint:errorlint // never wrapped
+		before, generation, err := v.config.Revocations.Ask(ctx, s.Subject, s.ID, s.RememberMe)
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		if s.Epoch < before {
 			return e.revokedAt(before)
 		}
-		// The call took time, so the rules that depend on time are checked again.
-		answered = asOf + 1
+		at.asked, *caughtUp = generation+1, false // the lease may have run out meanwhile
+		return nil
+	case !*caughtUp:
+		*caughtUp = true
+		return v.catchUp(ctx)
+	case !v.config.View.Trusted(v.now()):
+		return errLeaseOver
+	case s.Epoch > v.config.View.Epoch():
+		return errEpochAhead
+	default:
+		return nil // a change has come in the meantime
 	}
+}
+
+// checkRevoked looks into the cache. asked reports that the source has answered for
+// this generation of it, and that the answer was no revocation.
+func (v *Validator) checkRevoked(e *entry, generation uint64, asked bool) error {
+	s := &e.session
+	before, complete := v.config.Revocations.Known(s.Subject, s.ID, s.RememberMe)
+	switch {
+	case s.Epoch < before:
+		return e.revokedAt(before)
+	case !complete && !asked:
+		return errNotCached
+	}
+	e.good.Store(generation)
+	return nil
 }
 
 var (
-	errLeaseOver     = fmt.Errorf("%w: the view's lease has run out", ErrUnavailable)
+	errUnknownKey    = fmt.Errorf("%w: no trusted key has the token's key ID", ErrUnknownKey)
+	errKeyNotKnown   = fmt.Errorf("%w: the key ID is not known, and the view's lease has run out", ErrUnavailable)
 	errKeyNotTrusted = fmt.Errorf("%w: the key is no longer trusted", ErrUnknownKey)
+	errLeaseOver     = fmt.Errorf("%w: the view's lease has run out", ErrUnavailable)
+	errEpochAhead    = fmt.Errorf("%w: epoch is ahead of the store's clock", ErrMalformed)
 	errClosed        = fmt.Errorf("%w: the validator is closed", ErrUnavailable)
 )
-
-// standing decides about a verified token with local knowledge only: it does no I/O
-// and ignores the lease. If certain is false, the cache is partial and its source
-// must be asked.
-func (v *Validator) standing(e *entry) (err error, certain bool) { //nolint:revive,staticcheck // the error is the answer, certain qualifies it
-	s, revocations := &e.session, v.config.Revocations
-	if !e.trustedBy(v.config.Keys.Current()) {
-		return errKeyNotTrusted, true
-	}
-	if err := s.CheckTime(v.config.Settings.Current(), v.now()); err != nil {
-		return err, true
-	}
-	generation := revocations.Generation() + 1
-	if e.good.Load() == generation {
-		return nil, true
-	}
-	before, complete := revocations.Known(s.Subject, s.ID, s.RememberMe)
-	if s.Epoch < before {
-		return e.revokedAt(before), true
-	}
-	return nil, complete
-}
 
 // revokedAt stores that the token is revoked. No later change makes it valid again.
 func (e *entry) revokedAt(before revocation.Epoch) error {

@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
 	"example.com/curfew/token"
 	"example.com/curfew/token/tokentest"
 )
@@ -130,6 +131,47 @@ func TestCatchingUpIsHeardOut(t *testing.T) {
 					issuer.View.SetTrusted(true)
 					return nil
 				})
+				check(t, v, raw, test.want)
+			})
+		}
+	}
+}
+
+// changingView is a view that becomes current at the very instant at which a
+// validator looks at it.
+type changingView struct {
+	*tokentest.View
+	change func()
+}
+
+func (v changingView) Trusted(time.Time) bool { v.change(); return true }
+
+// A view is current only with what it holds from then on: what it had before was
+// perhaps out of date for hours.
+func TestStateIsReadAfterTheViewIsCurrent(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*tokentest.Issuer)
+		want   token.Reason
+	}{
+		"a retired key": {func(i *tokentest.Issuer) { i.Keys.Set(nil) }, token.ErrUnknownKey},
+		"a shorter timeout": {func(i *tokentest.Issuer) {
+			i.ChangeSettings(settings.Settings{SessionTimeout: time.Minute, MaximumSessionDuration: time.Hour})
+		}, token.ErrIdleTimeout},
+		"a revocation": {func(i *tokentest.Issuer) { i.Revoke(revocation.User("ann")) }, token.ErrRevoked},
+	} {
+		for _, remembered := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, remembered %v", name, remembered), func(t *testing.T) {
+				issuer := tokentest.New(t)
+				raw := issuer.Token("ann")
+				issuer.Advance(2 * time.Minute)
+				config := issuer.Config()
+				change := func() {}
+				config.View = changingView{issuer.View, func() { change() }}
+				v := must(token.NewValidator(config))
+				if remembered {
+					check(t, v, raw, "")
+				}
+				change = sync.OnceFunc(func() { test.change(issuer) })
 				check(t, v, raw, test.want)
 			})
 		}

@@ -126,12 +126,15 @@ func (ws *watches) planLocked(end UnixTime) {
 // recheck ends a watch whose token is no longer valid by local knowledge. Only a
 // partial cache may need to ask its source.
 func (ws *watches) recheck(w *Watch, e *entry) {
-	err, certain := ws.v.standing(e)
-	if err != nil {
-		ws.end(w, err)
+	var at moment
+	at.readClock(ws.v)
+	at.readState(ws.v)
+	err := ws.v.walk(beginRules, e, &at)
+	if err == nil {
 		return
 	}
-	if certain {
+	if !isQuestion(err) {
+		ws.end(w, err)
 		return
 	}
 	ws.mu.Lock()
@@ -314,11 +317,8 @@ func (ws *watches) reviewLocked(now time.Time) (cancel func()) {
 	ws.inForce, ws.keys = in, keys
 	cancel = ws.sweepLocked(ws.all, func(w *Watch) error {
 		e := w.latest.Load()
-		if !e.trustedBy(keys) {
-			return errKeyNotTrusted
-		}
 		w.end = e.session.endsAt(in)
-		return e.session.CheckTime(in, now)
+		return ws.v.walk(reviewRules, e, &moment{now: now, seconds: now.Unix(), in: in, keys: keys})
 	})
 	heap.Init(&ws.ends)
 	if len(ws.ends) > 0 {
@@ -364,7 +364,7 @@ func (ws *watches) look() (wait time.Duration, more bool) {
 	}
 	cancels = append(cancels, ws.reviewLocked(now))
 	cancels = append(cancels, ws.sweepLocked(ws.dueLocked(now), func(w *Watch) error {
-		return w.latest.Load().session.CheckTime(ws.inForce, now)
+		return ws.v.walk(reviewRules, w.latest.Load(), &moment{now: now, seconds: now.Unix(), in: ws.inForce, keys: ws.keys})
 	}))
 	if ws.v.config.View.Trusted(now) {
 		ws.distrusted = time.Time{}
@@ -384,7 +384,7 @@ func (ws *watches) look() (wait time.Duration, more bool) {
 		wait = max(0, min(wait, ws.ends[0].end.Time().Sub(now)))
 	}
 	if wait == 0 {
-		wait = watchInterval // its end has come but CheckTime accepts it: the wall clock was set back
+		wait = watchInterval // its end has come but the rules accept it: the wall clock was set back
 	}
 	ws.planned = now.Add(wait)
 	return wait, true
