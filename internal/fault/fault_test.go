@@ -99,7 +99,7 @@ func TestOf(t *testing.T) {
 			w := httptest.NewRecorder()
 			w.Header().Set("Set-Cookie", "meant for a better answer")
 			w.Header().Set("ETag", "meant for a better answer")
-			Write(w, httptest.NewRequest("GET", "/v1/session", nil), wrap(tt.err))
+			Of(wrap(tt.err)).Write(w, httptest.NewRequest("GET", "/v1/session", nil))
 			var p wire.Problem
 			if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
 				t.Fatal(err)
@@ -181,7 +181,7 @@ func TestRetryAfterIsRoundedUp(t *testing.T) {
 		want  string
 	}{{0, "1"}, {time.Millisecond, "1"}, {time.Second, "1"}, {time.Second + 1, "2"}, {90 * time.Second, "90"}} {
 		w := httptest.NewRecorder()
-		Write(w, httptest.NewRequest("GET", "/", nil), &account.RateLimited{RetryAfter: tt.after})
+		Of(&account.RateLimited{RetryAfter: tt.after}).Write(w, httptest.NewRequest("GET", "/", nil))
 		if got := w.Header().Get("Retry-After"); got != tt.want {
 			t.Errorf("%v: Retry-After is %q, want %q", tt.after, got, tt.want)
 		}
@@ -210,7 +210,7 @@ func TestOAuthErrors(t *testing.T) {
 		{ErrInternal, "server_error"},
 	} {
 		w := httptest.NewRecorder()
-		Write(w, httptest.NewRequest("POST", "/oauth/revoke", nil), tt.err)
+		Of(tt.err).Write(w, httptest.NewRequest("POST", "/oauth/revoke", nil))
 		var p wire.Problem
 		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
 			t.Fatal(err)

@@ -12,10 +12,7 @@ import (
 	"example.com/curfew/token/bearer"
 )
 
-// Write answers a request with the problem that err is (RFC 9457).
-func Write(w http.ResponseWriter, r *http.Request, err error) { Of(err).Write(w, r) }
-
-// Write answers a request with the fault: problem details, and the headers that
+// Write answers a request with the fault: problem details (RFC 9457), and the headers that
 // belong to its status. Headers that were set for a successful answer are removed.
 func (f Fault) Write(w http.ResponseWriter, r *http.Request) {
 	problem := wire.Problem{

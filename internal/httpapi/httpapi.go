@@ -119,8 +119,6 @@ type api struct {
 	followers *followers // nil on an edge, which has a view of its own
 	refresh   refreshGroup
 	streams   streams // open event streams
-
-	unguarded bool
 }
 
 // New returns the API as one handler, with a request id, a log line and metrics
@@ -135,7 +133,7 @@ func New(config Config) (http.Handler, error) {
 	if config.Clients == nil {
 		config.Clients = config.Accounts
 	}
-	return newHandler(config, Routes(), false)
+	return newHandler(config, Routes())
 }
 
 // NewEdge returns the calls of the API that an edge answers: it has no sessions
@@ -145,12 +143,11 @@ func NewEdge(config Config) (http.Handler, error) {
 	if config.Clients == nil {
 		return nil, errors.New("httpapi: Config.Clients is required")
 	}
-	return newHandler(config, slices.DeleteFunc(Routes(), func(r Route) bool { return !r.Edge }), false)
+	return newHandler(config, slices.DeleteFunc(Routes(), func(r Route) bool { return !r.Edge }))
 }
 
-// newHandler returns a handler of the routes given. unguarded leaves all decisions
-// to the services, in tests.
-func newHandler(config Config, routes []Route, unguarded bool) (http.Handler, error) {
+// newHandler returns a handler of the routes given.
+func newHandler(config Config, routes []Route) (http.Handler, error) {
 	switch {
 	case config.Feed == nil:
 		return nil, errors.New("httpapi: Config.Feed is required")
@@ -163,7 +160,7 @@ func newHandler(config Config, routes []Route, unguarded bool) (http.Handler, er
 	case config.Issuer == "":
 		return nil, errors.New("httpapi: Config.Issuer is required")
 	}
-	a := &api{Config: config, now: config.Now, unguarded: unguarded}
+	a := &api{Config: config, now: config.Now}
 	if a.now == nil {
 		a.now = time.Now
 	}

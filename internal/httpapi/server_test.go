@@ -70,12 +70,12 @@ type server struct {
 type option func(*Config, *setup)
 
 type setup struct {
-	database  string
-	lease     time.Duration
-	level     slog.Level
-	maxQueue  int // of the hash queue; an account has an eighth
-	unguarded bool
-	join      bool // another node has made the installation
+	database string
+	lease    time.Duration
+	level    slog.Level
+	routes   []Route
+	maxQueue int  // of the hash queue; an account has an eighth
+	join     bool // another node has made the installation
 	// hashMemoryKiB is what the hash of a password takes; 0 for the default.
 	hashMemoryKiB uint32
 }
@@ -122,7 +122,7 @@ func start(t *testing.T, options ...option) *server {
 			return nil
 		},
 	}
-	set := setup{database: "sqlite:" + filepath.Join(t.TempDir(), "curfew.db")}
+	set := setup{database: "sqlite:" + filepath.Join(t.TempDir(), "curfew.db"), routes: Routes()}
 	for _, o := range options {
 		o(&config, &set)
 	}
@@ -144,7 +144,7 @@ func start(t *testing.T, options ...option) *server {
 	if config.Clients == nil {
 		config.Clients = s.accounts
 	}
-	if s.handler, err = newHandler(config, Routes(), set.unguarded); err != nil {
+	if s.handler, err = newHandler(config, set.routes); err != nil {
 		t.Fatal(err)
 	}
 	return s.at(t, s.handler)
