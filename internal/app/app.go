@@ -39,7 +39,7 @@ type Options struct {
 
 // App is a server that is ready to run.
 type App struct {
-	*doors
+	*host
 	config config.Server
 
 	lock      *fileLock
@@ -58,7 +58,7 @@ type App struct {
 func Open(ctx context.Context, cfg config.Server, options Options) (*App, error) {
 	a := &App{config: cfg}
 	var err error
-	if a.doors, err = newDoors(&a.config.Listener, options); err != nil {
+	if a.host, err = newHost(&a.config.Listener, options); err != nil {
 		return nil, err
 	}
 	greeting, err := a.open(ctx, IsTerminal(options.Terminal))
@@ -169,7 +169,7 @@ func (a *App) openServices(ctx context.Context) error {
 		return err
 	}
 	a.closing(a.node.Close)
-	if a.validator, err = a.node.Validator("", (&observer{doors: a.doors}).observe); err != nil {
+	if a.validator, err = a.node.Validator("", (&observer{host: a.host}).observe); err != nil {
 		return err
 	}
 	a.closing(func() error { a.validator.Close(); return nil })

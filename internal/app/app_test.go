@@ -304,7 +304,7 @@ func TestClocksThatAreOff(t *testing.T) {
 	}
 	log.Reset()
 	now := time.Now()
-	o := &observer{doors: &doors{metrics: a.metrics, log: a.log, now: func() time.Time { return now }}}
+	o := &observer{host: &host{metrics: a.metrics, log: a.log, now: func() time.Time { return now }}}
 	for range 3 {
 		o.observe(token.ErrNotYetValid, 0)
 		o.observe(token.ErrExpired, 0)

@@ -13,10 +13,10 @@ import (
 	"example.com/curfew/internal/webcookie"
 )
 
-// Edge is a follower with doors: it validates, and serves the change feed
+// Edge is a follower with host: it validates, and serves the change feed
 // onwards. It has no database, and no secret but its client's.
 type Edge struct {
-	*doors
+	*host
 	config config.Edge
 	feed   *feed.Edge
 }
@@ -26,7 +26,7 @@ type Edge struct {
 func OpenEdge(ctx context.Context, cfg config.Edge, options Options) (*Edge, error) {
 	e := &Edge{config: cfg}
 	var err error
-	if e.doors, err = newDoors(&e.config.Listener, options); err != nil {
+	if e.host, err = newHost(&e.config.Listener, options); err != nil {
 		return nil, err
 	}
 	err = e.open(ctx)
@@ -52,7 +52,7 @@ func (e *Edge) open(ctx context.Context) error {
 		Upstream: upstream.Config{
 			Servers: e.config.Upstream, ClientID: e.config.ClientID, ClientSecret: e.config.ClientSecret,
 			Audience: e.config.Audience, CacheSize: e.config.RevocationCache, SnapshotFile: e.config.SnapshotFile,
-			InsecureHTTP: e.config.InsecureUpstreamHTTP, Observe: (&observer{doors: e.doors}).observe, OnEvent: reading.onEvent, Now: e.now, Logger: e.log,
+			InsecureHTTP: e.config.InsecureUpstreamHTTP, Observe: (&observer{host: e.host}).observe, OnEvent: reading.onEvent, Now: e.now, Logger: e.log,
 		},
 	})
 	if err != nil {

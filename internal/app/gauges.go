@@ -49,15 +49,15 @@ type snapshot struct {
 }
 
 // registerGauges registers what status and, if there are passwords, hashes say.
-func (d *doors) registerGauges(status func() feed.Status, hashes func() (running, waiting int, turns uint64)) error {
+func (h *host) registerGauges(status func() feed.Status, hashes func() (running, waiting int, turns uint64)) error {
 	g := &gauges{nodes: prometheus.NewDesc("curfew_nodes", "Nodes on this store whose lease is running, this one included.", nil, nil)}
 	g.look = func() *snapshot {
-		s := &snapshot{Status: status(), now: d.now()}
+		s := &snapshot{Status: status(), now: h.now()}
 		if hashes != nil {
 			s.hashing, s.queued, s.hashed = hashes()
 		}
-		s.open, s.closed = d.connections.counts()
-		s.unread, s.givenUp = d.bodies.Counts()
+		s.open, s.closed = h.connections.counts()
+		s.unread, s.givenUp = h.bodies.Counts()
 		return s
 	}
 	add := func(kind prometheus.ValueType, name, help string, value func(*snapshot) float64) {
@@ -87,7 +87,7 @@ func (d *doors) registerGauges(status func() feed.Status, hashes func() (running
 	add(prometheus.CounterValue, "connections_displaced_total", "Idle connections closed to make room for new ones.", func(s *snapshot) float64 { return float64(s.closed) })
 	add(prometheus.GaugeValue, "requests_awaiting_body", "Requests whose bodies are not complete yet.", func(s *snapshot) float64 { return float64(s.unread) })
 	add(prometheus.CounterValue, "requests_awaiting_body_displaced_total", "Requests closed while waiting for their bodies, to make room for new ones.", func(s *snapshot) float64 { return float64(s.givenUp) })
-	return d.registry.Register(g)
+	return h.registry.Register(g)
 }
 
 func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }

@@ -22,7 +22,7 @@ func TestHSTS(t *testing.T) {
 		{"no TLS of its own", "", "http://curfew.example/", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d, err := newDoors(&config.Listener{TLSCert: tt.cert}, Options{})
+			d, err := newHost(&config.Listener{TLSCert: tt.cert}, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

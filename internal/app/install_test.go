@@ -203,7 +203,7 @@ func TestInstallWithAnUnusablePath(t *testing.T) {
 		t.Errorf("%v, want nothing to be installed", err)
 	}
 	var log bytes.Buffer
-	d := doors{log: slog.New(slog.NewTextHandler(&log, nil))}
+	d := host{log: slog.New(slog.NewTextHandler(&log, nil))}
 	if d.serveBelow(t.Context(), "https://curfew.example/users"); d.prefix != "" || !strings.Contains(log.String(), "level=WARN") {
 		t.Errorf("prefix %q, log: %s", d.prefix, &log)
 	}

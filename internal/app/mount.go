@@ -35,7 +35,7 @@ func (a *App) mount() error {
 	if err != nil {
 		return err
 	}
-	a.doors.mount(handler)
+	a.host.mount(handler)
 	return errors.Join(
 		a.registerGauges(a.node.Status, a.accounts.HashQueue),
 		a.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -21,21 +21,21 @@ const warnEvery = time.Minute
 
 // observer is told of every decision about a token.
 type observer struct {
-	doors  *doors
+	host   *host
 	warned atomic.Int64 // when it was last warned of a clock: ns since the Unix epoch
 }
 
 // observe counts a decision. A token that is dated in the future means that a
 // clock is off, here or where it was minted, and that is for an operator to mend.
 func (o *observer) observe(reason token.Reason, took time.Duration) {
-	o.doors.metrics.Validation(reason, took)
+	o.host.metrics.Validation(reason, took)
 	if reason != token.ErrNotYetValid {
 		return
 	}
-	now, last := o.doors.now().UnixNano(), o.warned.Load()
+	now, last := o.host.now().UnixNano(), o.warned.Load()
 	// A clock that was set back makes tokens look so, and the last warning too.
 	if (last == 0 || now < last || now-last >= int64(warnEvery)) && o.warned.CompareAndSwap(last, now) {
-		o.doors.log.Warn("token refused: it is dated in the future; this machine's clock is behind, or the issuing server's is ahead; synchronize both clocks",
+		o.host.log.Warn("token refused: it is dated in the future; this machine's clock is behind, or the issuing server's is ahead; synchronize both clocks",
 			"code", string(token.ErrNotYetValid))
 	}
 }

@@ -39,10 +39,10 @@ func firstName(path string) string {
 
 // serveBelow makes the server answer below the path of the issuer. An installation
 // that was made before such paths were checked goes on at the root.
-func (d *doors) serveBelow(ctx context.Context, issuer string) {
+func (h *host) serveBelow(ctx context.Context, issuer string) {
 	prefix, err := prefixOf(issuer)
 	if err != nil {
-		d.log.WarnContext(ctx, "the issuer's path can't be served, so links and redirects lead to the root of the host", "issuer", issuer, "error", err)
+		h.log.WarnContext(ctx, "the issuer's path can't be served, so links and redirects lead to the root of the host", "issuer", issuer, "error", err)
 	}
-	d.prefix = prefix
+	h.prefix = prefix
 }

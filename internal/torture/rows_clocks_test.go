@@ -25,9 +25,9 @@ import (
 // the monotonic reading does not move, hence the reach into time.Time.
 var withClocks = sync.OnceValues(func() (string, error) {
 	return Build(module, builds, "curfew-clocks",
-		Patch{"internal/app/doors.go", "		d.now = time.Now\n", "		d.now = shifted\n"},
-		Patch{"internal/app/doors.go", "	\"sync/atomic\"\n	\"time\"\n", "	\"os\"\n	\"strconv\"\n	\"sync/atomic\"\n	\"time\"\n	\"unsafe\"\n"},
-		Patch{"internal/app/doors.go", "func newDoors(", `func shifted() time.Time {
+		Patch{"internal/app/host.go", "		h.now = time.Now\n", "		h.now = shifted\n"},
+		Patch{"internal/app/host.go", "	\"slices\"\n	\"time\"\n", "	\"slices\"\n	\"strconv\"\n	\"time\"\n	\"unsafe\"\n"},
+		Patch{"internal/app/host.go", "func newHost(", `func shifted() time.Time {
 	now := time.Now()
 	if text, err := os.ReadFile(os.Getenv("TEST_CLOCK")); err == nil {
 		seconds, err := strconv.ParseInt(string(text), 10, 64)
@@ -39,7 +39,7 @@ var withClocks = sync.OnceValues(func() (string, error) {
 	return now
 }
 
-func newDoors(`})
+func newHost(`})
 })
 
 // clock is the clock of a process.

@@ -1,0 +1,238 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/metrics"
+)
+
+// host is the part that server and edge have in common: listeners, the HTTP servers
+// behind them, metrics, and an orderly end.
+type host struct {
+	settings *config.Listener
+	log      *slog.Logger
+	now      func() time.Time
+	prefix   string // path of the issuer; "" is the root
+
+	registry *prometheus.Registry
+	metrics  *metrics.Metrics
+
+	listener, metricsListener net.Listener
+	parking                   *inbound.Parking
+	connections               *connections
+	bodies                    *inbound.Bodies
+	unknownProxy              *inbound.UnknownProxy
+	server, metricsServer     *http.Server
+	readiness                 *readiness
+	certificate               *certificate // nil without TLS
+	reload                    <-chan os.Signal
+
+	closers []func() error // run from the last to the first
+}
+
+func newHost(settings *config.Listener, options Options) (*host, error) {
+	h := &host{
+		settings: settings, log: options.Logger, now: options.Now, reload: options.Reload,
+		bodies: inbound.NewBodies(mostUnasked, mostFresh), unknownProxy: &inbound.UnknownProxy{},
+	}
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	if h.now == nil {
+		h.now = time.Now
+	}
+	h.readiness = &readiness{now: h.now}
+	var err error
+	if h.registry, err = newRegistry(); err != nil {
+		return nil, err
+	}
+	h.metrics, err = metrics.New(h.registry)
+	return h, err
+}
+
+// closing adds what Close is to do before what was added earlier.
+func (h *host) closing(do func() error) { h.closers = append(h.closers, do) }
+
+// Close ends everything that Open has begun, in the opposite order. It is for
+// once Run has returned, or in its place.
+func (h *host) Close() error {
+	var errs []error
+	for _, do := range slices.Backward(h.closers) {
+		errs = append(errs, do())
+	}
+	h.closers = nil
+	return errors.Join(errs...)
+}
+
+// listen takes the addresses. Connections wait until run.
+func (h *host) listen(ctx context.Context) error {
+	var err error
+	if h.certificate, err = newCertificate(h.settings.Certificate, h.log); err != nil {
+		return err
+	}
+	if h.certificate != nil {
+		if err := h.registry.Register(h.certificate.gauge()); err != nil {
+			return err
+		}
+	}
+	plain, err := h.take(ctx, "--listen", h.settings.Listen)
+	if err != nil {
+		return err
+	}
+	h.listener = encrypted(plain, h.certificate)
+	h.parking = inbound.NewParking(plain.Addr(), h.now, h.log)
+	h.closing(h.parking.Close)
+	if h.settings.MetricsListen != "" {
+		h.metricsListener, err = h.take(ctx, "--metrics-listen", h.settings.MetricsListen)
+	}
+	return err
+}
+
+func (h *host) take(ctx context.Context, flag, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	taken, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w; stop the other server, or set another address with %s", address, cause(err), flag)
+	}
+	l := &listener{Listener: taken, log: h.log}
+	h.closing(func() error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return l, nil
+}
+
+// cause returns what an operation on the network failed for, without the
+// addresses that are said anyway.
+func cause(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
+}
+
+// mount puts the servers in front of a handler.
+func (h *host) mount(handler http.Handler) {
+	h.connections = newConnections(mostUnasked, mostFresh, mostIdle)
+	if h.settings.TLSCert != "" {
+		handler = withHSTS(handler)
+	}
+	handler = inbound.Below(h.prefix, handler)
+	h.server = newServer(handler, h.connections, h.log)
+	if h.metricsListener != nil {
+		h.metricsServer = newServer(metricsHandler(h.registry), newConnections(64, 64, 64), h.log)
+	}
+}
+
+// run serves, and does the tasks beside it, until ctx ends; then it takes
+// everything down in order: readiness off, the shutdown delay, in which everything
+// is served, followers sent away, requests under way finished. It returns nil if
+// all that had ended within the shutdown timeout.
+func (h *host) run(ctx context.Context, drain func(), tasks ...func(context.Context) error) error {
+	// The tasks end with the requests, not before them.
+	taskContext, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, failed := errgroup.WithContext(taskContext)
+	group.Go(func() error { return serve(h.server, h.listener) })
+	group.Go(func() error { return serve(h.server, returning{h.parking, h.connections}) })
+	servers := []*http.Server{h.server}
+	if h.metricsServer != nil {
+		group.Go(func() error { return serve(h.metricsServer, h.metricsListener) })
+		servers = append(servers, h.metricsServer)
+	}
+	if h.certificate != nil {
+		tasks = append(tasks, h.certificate.follow)
+	}
+	for _, task := range append(tasks, h.reloadOnSignal) {
+		group.Go(func() error { return task(failed) })
+	}
+	h.log.InfoContext(ctx, "ready", "version", Version(), "address", h.listener.Addr().String())
+
+	select {
+	case <-ctx.Done():
+		h.log.InfoContext(ctx, "shutting down; requests in progress are finished first")
+	case <-failed.Done(): // a listener broke
+	}
+	h.readiness.draining.Store(true)
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.shutdownTimeout())
+	defer cancel()
+	h.serveOn(failed, h.readiness.delay(h.settings.ShutdownDelay, h.shutdownTimeout()))
+	// Called when no new connection is accepted: a released client must not come
+	// back here.
+	h.server.RegisterOnShutdown(drain)
+	closeTimer := time.AfterFunc(time.Second, h.connections.closeUnasked)
+	defer closeTimer.Stop()
+	err := shutDown(patience, servers...)
+	h.parking.Drain(patience)
+	stop()
+	if err = errors.Join(err, group.Wait()); err == nil {
+		h.log.InfoContext(ctx, "shut down")
+	}
+	return err
+}
+
+// serveOn goes on serving for the shutdown delay, or until ctx ends because a
+// listener broke: load balancers see that the server is not ready, and send the
+// next requests elsewhere, before the first one could be lost.
+func (h *host) serveOn(ctx context.Context, delay time.Duration) {
+	if delay == 0 {
+		return
+	}
+	h.log.InfoContext(ctx, "not ready any more; requests are served until the shutdown delay is over", "delay", delay)
+	select {
+	case <-time.After(delay):
+	case <-ctx.Done():
+	}
+}
+
+// reloadOnSignal reads the TLS certificate at each signal, until ctx ends.
+func (h *host) reloadOnSignal(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-h.reload:
+		}
+		if h.certificate == nil {
+			h.log.InfoContext(ctx, "asked to reload; without TLS there is nothing to read again")
+			continue
+		}
+		h.log.InfoContext(ctx, "asked to reload; reading the TLS certificate")
+		h.certificate.reload(ctx, true)
+	}
+}
+
+func (h *host) shutdownTimeout() time.Duration {
+	if h.settings.ShutdownTimeout <= 0 {
+		return 30 * time.Second
+	}
+	return h.settings.ShutdownTimeout
+}
+
+// url returns the address at which a person on this machine reaches the server.
+func (h *host) url() string {
+	return defaultIssuer(h.listener.Addr().String(), h.settings.TLSCert != "") + h.prefix
+}
+
+// metricsURL returns that of the metrics; "" if there are none.
+func (h *host) metricsURL() string {
+	if h.metricsListener == nil {
+		return ""
+	}
+	return "http://" + reachable(h.metricsListener.Addr().String()) + "/metrics"
+}
