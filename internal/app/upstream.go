@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
@@ -31,10 +33,11 @@ type upstreamClients struct {
 	changed func() revocation.Epoch // of the last change of a client, in the edge's view
 	asking  chan struct{}           // one element for each question that may be under way
 
-	mu      sync.Mutex
-	at      revocation.Epoch // the last change of a client that known rests on
-	known   map[[sha256.Size]byte]knownClient
-	flights map[flightKey]*flight
+	flights singleflight.Group // queries under way, shared by callers that ask the same
+
+	mu    sync.Mutex
+	at    revocation.Epoch // the last change of a client that known rests on
+	known map[[sha256.Size]byte]knownClient
 }
 
 type knownClient struct {
@@ -42,30 +45,16 @@ type knownClient struct {
 	lease  token.Lease
 }
 
-// flightKey names a query. A query from before a change of clients is not shared
-// after it.
-type flightKey struct {
-	proof   [sha256.Size]byte
-	changed revocation.Epoch
-}
-
-// flight is a question under way, which those who ask the same share.
-type flight struct {
-	done   chan struct{}
-	client store.Client
-	err    error // set before done is closed
-}
-
 const (
-	mostKnownClients = 10_000
-	mostQuestions    = 16 // to the servers at a time: a flood of guesses reaches them slowly
-	questionPatience = 2 * time.Second
+	maxKnownClients = 10_000
+	maxQuestions    = 16 // to the servers at a time: a flood of guesses reaches them slowly
+	questionTimeout = 2 * time.Second
 )
 
 func newUpstreamClients(servers []string, now func() time.Time, lease func() time.Duration, changed func() revocation.Epoch) (*upstreamClients, error) {
 	u := &upstreamClients{
-		now: now, lease: lease, changed: changed, asking: make(chan struct{}, mostQuestions),
-		known: map[[sha256.Size]byte]knownClient{}, flights: map[flightKey]*flight{},
+		now: now, lease: lease, changed: changed, asking: make(chan struct{}, maxQuestions),
+		known: map[[sha256.Size]byte]knownClient{},
 	}
 	for _, text := range servers {
 		server, err := url.Parse(text)
@@ -75,7 +64,7 @@ func newUpstreamClients(servers []string, now func() time.Time, lease func() tim
 		u.servers = append(u.servers, server.JoinPath("/v1/clients/me"))
 	}
 	u.client = &http.Client{
-		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: mostQuestions, IdleConnTimeout: time.Minute, ResponseHeaderTimeout: questionPatience},
+		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: maxQuestions, IdleConnTimeout: time.Minute, ResponseHeaderTimeout: questionTimeout},
 		// Credentials must not follow wherever an answer points.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -101,54 +90,59 @@ func (u *upstreamClients) ClientCaller(ctx context.Context, id, secret string, f
 }
 
 func (u *upstreamClients) find(ctx context.Context, id, secret string) (store.Client, error) {
-	key := flightKey{sha256.Sum256([]byte(id + "\x00" + secret)), u.changed()}
-	u.mu.Lock()
-	if key.changed != u.at {
-		u.at = key.changed
-		clear(u.known)
+	proof, changed := sha256.Sum256([]byte(id+"\x00"+secret)), u.changed()
+	if client, ok := u.remembered(proof, changed); ok {
+		return client, nil
 	}
-	if k, ok := u.known[key.proof]; ok && k.lease.Running(u.now()) {
-		u.mu.Unlock()
-		return k.client, nil
-	}
-	f, ok := u.flights[key]
-	if !ok {
-		f = &flight{done: make(chan struct{})}
-		u.flights[key] = f
-		go u.fly(context.WithoutCancel(ctx), f, key, id, secret) // ends within the patience for each server
-	}
-	u.mu.Unlock()
+	// A query from before a change of clients is not shared after it.
+	result := u.flights.DoChan(fmt.Sprintf("%x %d", proof, changed), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), questionTimeout)
+		defer cancel()
+		lease := token.Lease{Start: u.now(), Length: u.lease()}
+		client, err := u.ask(ctx, id, secret)
+		u.remember(proof, changed, knownClient{client, lease}, err)
+		return client, err
+	})
 	select {
-	case <-f.done:
-		return f.client, f.err
+	case r := <-result:
+		client, _ := r.Val.(store.Client) // the zero Client with an error
+		return client, r.Err
 	case <-ctx.Done():
 		return store.Client{}, fmt.Errorf("%w: %w", token.ErrUnavailable, ctx.Err())
 	}
 }
 
-// fly asks the upstream once for all callers that wait for the same answer.
-func (u *upstreamClients) fly(ctx context.Context, f *flight, key flightKey, id, secret string) {
-	ctx, cancel := context.WithTimeout(ctx, questionPatience)
-	defer cancel()
-	lease := token.Lease{Start: u.now(), Length: u.lease()}
-	f.client, f.err = u.ask(ctx, id, secret)
+// remembered returns a client that was authenticated since the last change of
+// clients and whose lease is running.
+func (u *upstreamClients) remembered(proof [sha256.Size]byte, changed revocation.Epoch) (store.Client, bool) {
 	u.mu.Lock()
-	delete(u.flights, key)
-	if key.changed == u.at {
-		delete(u.known, key.proof)
-		if f.err == nil && lease.Length > 0 {
-			u.makeRoom()
-			u.known[key.proof] = knownClient{f.client, lease}
-		}
+	defer u.mu.Unlock()
+	if changed != u.at {
+		u.at = changed
+		clear(u.known)
 	}
-	u.mu.Unlock()
-	close(f.done)
+	k, ok := u.known[proof]
+	return k.client, ok && k.lease.Running(u.now())
+}
+
+// remember stores the result of a query, unless clients have changed since it began.
+func (u *upstreamClients) remember(proof [sha256.Size]byte, changed revocation.Epoch, k knownClient, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if changed != u.at {
+		return
+	}
+	delete(u.known, proof)
+	if err == nil && k.lease.Length > 0 {
+		u.makeRoom()
+		u.known[proof] = k
+	}
 }
 
 // makeRoom forgets what has run out if too many are known, and if that is not
 // enough, everything: it only has to be asked for again.
 func (u *upstreamClients) makeRoom() {
-	if len(u.known) < mostKnownClients {
+	if len(u.known) < maxKnownClients {
 		return
 	}
 	now := u.now()
@@ -157,7 +151,7 @@ func (u *upstreamClients) makeRoom() {
 			delete(u.known, key)
 		}
 	}
-	if len(u.known) >= mostKnownClients {
+	if len(u.known) >= maxKnownClients {
 		clear(u.known)
 	}
 }

@@ -180,7 +180,7 @@ func TestUpstreamMemoryIsBounded(t *testing.T) {
 	w := newUpstreamWorld(t)
 	running := token.Lease{Start: w.now, Length: time.Minute}
 	over := token.Lease{Start: w.now.Add(-time.Hour), Length: time.Minute}
-	for i := range mostKnownClients {
+	for i := range maxKnownClients {
 		lease := running
 		if i%2 == 0 {
 			lease = over
@@ -188,17 +188,17 @@ func TestUpstreamMemoryIsBounded(t *testing.T) {
 		w.known[[32]byte{byte(i), byte(i >> 8)}] = knownClient{lease: lease}
 	}
 	w.want(t, "right", nil, 1)
-	if n := len(w.known); n != mostKnownClients/2+1 {
+	if n := len(w.known); n != maxKnownClients/2+1 {
 		t.Errorf("%d are known, want half of what there was and one more", n)
 	}
-	for i := range mostKnownClients {
+	for i := range maxKnownClients {
 		w.known[[32]byte{byte(i), byte(i >> 8)}] = knownClient{lease: running}
 	}
 	w.want(t, "other", account.ErrBadClient, 2)
 	w.now = w.now.Add(16 * time.Second)
 	w.want(t, "right", nil, 3)
-	if n := len(w.known); n > mostKnownClients {
-		t.Errorf("%d are known, at most %d may be", n, mostKnownClients)
+	if n := len(w.known); n > maxKnownClients {
+		t.Errorf("%d are known, at most %d may be", n, maxKnownClients)
 	}
 }
 
