@@ -34,8 +34,8 @@ type Edge struct {
 	stop    context.CancelFunc
 	closed  sync.Once
 
-	mu   sync.Mutex
-	told revocation.Epoch // the highest epoch confirmed upstream
+	mu           sync.Mutex
+	acknowledged revocation.Epoch // the epoch last confirmed upstream
 }
 
 // OpenEdge follows the servers and returns after the first complete transfer: see
@@ -46,7 +46,7 @@ func OpenEdge(ctx context.Context, config EdgeConfig) (*Edge, error) {
 	if now == nil {
 		now = time.Now
 	}
-	e.hub = newHub(now, LongestLease, 0, func(ctx context.Context) error { return e.CatchUp(ctx) })
+	e.hub = newHub(now, MaxLease, 0, func(ctx context.Context) error { return e.CatchUp(ctx) })
 	follow := config.Upstream
 	follow.Downstream = downstream{e}
 	up, err := upstream.Open(ctx, follow)
@@ -85,11 +85,11 @@ func (d downstream) Publish(s replica.State) {
 }
 
 func (d downstream) Confirmed(view revocation.Epoch) (revocation.Epoch, int64) {
-	epoch, t := d.edge.hub.standing()
+	epoch, t := d.edge.hub.summary()
 	d.edge.mu.Lock()
 	defer d.edge.mu.Unlock()
-	d.edge.told = min(view, epoch, t.least)
-	return d.edge.told, min(t.followers, maxReported)
+	d.edge.acknowledged = min(view, epoch, t.enforced)
+	return d.edge.acknowledged, min(t.followers, maxReported)
 }
 
 // report confirms upstream as soon as followers here have confirmed, without
@@ -107,9 +107,9 @@ func (e *Edge) report(ctx context.Context) {
 		case <-timer.C: // a lease may have run out, which sends no event
 			e.hub.tidyFollowers()
 		}
-		_, t := e.hub.standing()
+		_, t := e.hub.summary()
 		e.mu.Lock()
-		more := t.least > e.told
+		more := t.enforced > e.acknowledged
 		e.mu.Unlock()
 		if more {
 			e.up.Report()
@@ -128,10 +128,10 @@ func (e *Edge) Installation() store.Installation { return store.Installation(e.S
 // Changes answers a follower as [Node.Changes] does.
 func (e *Edge) Changes(ctx context.Context, q Query) (Answer, error) { return e.hub.changes(ctx, q) }
 
-// Ask answers a follower as [Node.Ask] does.
-func (e *Edge) Ask(ctx context.Context, q Query, w Waiter) (a Answer, held bool, err error) {
-	a, one, err := e.hub.ask(ctx, q, w)
-	return a, one != nil, err
+// Submit answers a follower as [Node.Submit] does.
+func (e *Edge) Submit(ctx context.Context, q Query, w Waiter) (a Answer, pending bool, err error) {
+	a, p, err := e.hub.submit(ctx, q, w)
+	return a, p != nil, err
 }
 
 // ClientsEpoch returns the epoch of the last change of a client, from the server; 0
@@ -150,9 +150,9 @@ func (e *Edge) RevokedBefore(ctx context.Context, user, session string) (wire.Re
 // Status returns the current state of the edge.
 func (e *Edge) Status() Status {
 	up := e.up.Status()
-	epoch, t := e.hub.standing()
+	epoch, t := e.hub.summary()
 	return Status{
-		ID: e.config.Name, Name: e.config.Name, Epoch: epoch, Confirmed: t.least, Trusted: up.Trusted, LeaseLeft: up.LeaseLeft,
+		ID: e.config.Name, Name: e.config.Name, Epoch: epoch, Confirmed: t.enforced, Trusted: up.Trusted, LeaseLeft: up.LeaseLeft,
 		Followers: t.followers, Overdue: t.overdue, Waiting: t.waiting, Cache: up.Cache, LogLength: e.hub.logLength(), Error: up.Err,
 		Polls: e.hub.polls(),
 	}

@@ -24,9 +24,9 @@ func (n *Node) Enforcement(ctx context.Context, epoch revocation.Epoch, committe
 	behind := n.AppliedUpTo(ctx, epoch)
 	moved, stop := n.hub.watch()
 	defer stop()
-	own := func() standing {
+	own := func() summary {
 		has, t := n.hub.count(epoch)
-		return standing{name: n.config.Name, lease: n.lease, has: has, tally: t}
+		return summary{name: n.config.Name, lease: n.lease, has: has, counts: t}
 	}
 	ask := func(context.Context) error {
 		n.peers.ask(epoch)
@@ -50,12 +50,12 @@ func (n *Node) committedBy(epoch revocation.Epoch) time.Time {
 	return n.now()
 }
 
-// standing is the contribution of this process.
-type standing struct {
-	name  string
-	lease time.Duration // 0: it has no view and does not count
-	has   bool          // this process enforces the epoch
-	tally tally         // its followers
+// summary is the contribution of this process.
+type summary struct {
+	name   string
+	lease  time.Duration // 0: it has no view and does not count
+	has    bool          // this process enforces the epoch
+	counts counts        // its followers
 }
 
 // rereadEvery is the interval of reading the nodes while a receipt waits, in case a
@@ -63,7 +63,7 @@ type standing struct {
 const rereadEvery = 250 * time.Millisecond
 
 func (p *peers) enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration,
-	own func() standing, moved <-chan struct{}, ask, read func(context.Context) error,
+	own func() summary, moved <-chan struct{}, ask, read func(context.Context) error,
 ) (wire.Enforcement, error) {
 	began := p.now()
 	// The nodes are read after the commit. A node that registers later reads the
@@ -77,7 +77,7 @@ func (p *peers) enforcement(ctx context.Context, epoch revocation.Epoch, committ
 		if !known {
 			// No node grants more than the maximum lease of any node registered
 			// now, and no node renews a lease without having read the change.
-			by, known = committed.Add(longest(nodes, own())), err == nil
+			by, known = committed.Add(maxLease(nodes, own())), err == nil
 		}
 		e := enforcement(epoch, nodes, own())
 		e.EffectiveBy = by.UTC()
@@ -118,7 +118,7 @@ func (p *peers) within(ctx context.Context, do func(context.Context) error) erro
 }
 
 // longest returns the maximum lease of any node, with its margin.
-func longest(nodes []peer, own standing) time.Duration {
+func maxLease(nodes []peer, own summary) time.Duration {
 	lease := own.lease
 	for _, n := range nodes {
 		lease = max(lease, time.Duration(n.LeaseMS)*time.Millisecond)
@@ -130,7 +130,7 @@ func longest(nodes []peer, own standing) time.Duration {
 }
 
 // enforcement adds up the states of the nodes for the epoch.
-func enforcement(epoch revocation.Epoch, nodes []peer, own standing) wire.Enforcement {
+func enforcement(epoch revocation.Epoch, nodes []peer, own summary) wire.Enforcement {
 	e := wire.Enforcement{Waiting: []string{}}
 	add := func(followers, confirmed int64, waiting ...string) {
 		e.Validators += followers
@@ -143,7 +143,7 @@ func enforcement(epoch revocation.Epoch, nodes []peer, own standing) wire.Enforc
 		} else {
 			add(1, 0, own.name)
 		}
-		add(own.tally.followers, own.tally.confirmed, own.tally.waiting...)
+		add(own.counts.followers, own.counts.confirmed, own.counts.waiting...)
 	}
 	for _, n := range nodes {
 		switch {
@@ -160,8 +160,8 @@ func enforcement(epoch revocation.Epoch, nodes []peer, own standing) wire.Enforc
 		}
 	}
 	e.EffectiveEverywhere = len(e.Waiting) == 0
-	if len(e.Waiting) > mostNamed {
-		e.Waiting = e.Waiting[:mostNamed]
+	if len(e.Waiting) > maxNamed {
+		e.Waiting = e.Waiting[:maxNamed]
 	}
 	return e
 }
@@ -169,7 +169,7 @@ func enforcement(epoch revocation.Epoch, nodes []peer, own standing) wire.Enforc
 // Enforcement is [Node.Enforcement] for a process without a view: a command that
 // has committed to the store itself.
 func Enforcement(ctx context.Context, s store.Store, epoch revocation.Epoch, committed time.Time, wait time.Duration, now func() time.Time) (wire.Enforcement, error) {
-	asker := newAsker(s, now)
-	defer asker.close()
-	return asker.enforcement(ctx, epoch, committed, wait)
+	observer := newObserver(s, now)
+	defer observer.close()
+	return observer.enforcement(ctx, epoch, committed, wait)
 }

@@ -41,7 +41,7 @@ func (n *Node) follow(ctx context.Context) {
 
 // pause returns the time until the next work.
 func (n *Node) pause() time.Duration {
-	return max(time.Millisecond, min(pollEvery, n.beats.due(n.lease).Sub(n.now())))
+	return max(time.Millisecond, min(pollEvery, n.heartbeat.due(n.lease).Sub(n.now())))
 }
 
 // turn reads once, for all callers that have asked so far.
@@ -49,13 +49,13 @@ func (n *Node) turn(ctx context.Context) {
 	before := n.Failure()
 	err := n.replica.Serve(func() error {
 		var err error
-		if now := n.now(); n.Trusted(now) && now.Before(n.beats.due(n.lease)) {
+		if now := n.now(); n.Trusted(now) && now.Before(n.heartbeat.due(n.lease)) {
 			err = n.read(ctx, token.Lease{})
 		} else {
-			err = n.beat(ctx)
+			err = n.sendHeartbeat(ctx)
 		}
 		if errors.Is(err, replica.ErrStartOver) {
-			err = n.beat(ctx) // the restored database may not have this node's row
+			err = n.sendHeartbeat(ctx) // the restored database may not have this node's row
 		}
 		return err
 	})
@@ -83,9 +83,9 @@ func (n *Node) logOutage(ctx context.Context, before, err error) {
 // this server, which is the only one. The command first sees the row after its
 // commit, and waits for the end of every earlier lease. With several servers,
 // another one could already have given up the row.
-func (n *Node) beat(ctx context.Context) error {
+func (n *Node) sendHeartbeat(ctx context.Context) error {
 	began := n.now()
-	n.beats.tried(began)
+	n.heartbeat.tried(began)
 	err := n.writeRow(ctx, false)
 	if err != nil && (!errors.Is(err, store.ErrDisk) || n.written().Beat == 0) {
 		return err
@@ -94,7 +94,7 @@ func (n *Node) beat(ctx context.Context) error {
 	if err := n.read(ctx, token.Lease{Start: began, Length: n.lease}); err != nil {
 		return err
 	}
-	n.beats.done(began)
+	n.heartbeat.done(began)
 	return nil
 }
 
@@ -102,12 +102,12 @@ func (n *Node) beat(ctx context.Context) error {
 // again.
 func (n *Node) noteDisk(ctx context.Context, err error) {
 	switch {
-	case err != nil && !n.beats.stuck:
+	case err != nil && !n.heartbeat.stuck:
 		n.log.ErrorContext(ctx, "database not writable; sign-ins and revocations fail, sessions are still validated; check the disk", "error", err)
-	case err == nil && n.beats.stuck:
+	case err == nil && n.heartbeat.stuck:
 		n.log.InfoContext(ctx, "database writable again")
 	}
-	n.beats.stuck = err != nil
+	n.heartbeat.stuck = err != nil
 }
 
 // read brings the view up to the store's clock and gives it the lease, if that is

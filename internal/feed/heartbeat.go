@@ -2,17 +2,15 @@ package feed
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
 	"example.com/curfew/internal/store"
-	"example.com/curfew/revocation"
 )
 
-// heart writes the node's row, one write at a time, so that the row never goes back
+// heartbeat writes the node's row, one write at a time, so that the row never goes back
 // to an earlier state.
-type heart struct {
+type heartbeat struct {
 	mu  sync.Mutex
 	row store.Node // as last written
 
@@ -23,7 +21,7 @@ type heart struct {
 
 // due returns the time of the next heartbeat: at a quarter of the lease, so that
 // one succeeds within every third. After a failure it is repeated soon.
-func (h *heart) due(lease time.Duration) time.Time {
+func (h *heartbeat) due(lease time.Duration) time.Time {
 	due := h.last.Add(lease / 4)
 	if again := h.attempt.Add(min(pollEvery, lease/20)); h.attempt.After(h.last) && again.After(due) {
 		return again
@@ -31,24 +29,24 @@ func (h *heart) due(lease time.Duration) time.Time {
 	return due
 }
 
-func (h *heart) tried(at time.Time) { h.attempt = at }
-func (h *heart) done(at time.Time)  { h.last = at }
+func (h *heartbeat) tried(at time.Time) { h.attempt = at }
+func (h *heartbeat) done(at time.Time)  { h.last = at }
 
 // writeRow stores the progress of this node and its followers. wake is set if
 // another node waits for it.
 func (n *Node) writeRow(ctx context.Context, wake bool) error {
-	n.beats.mu.Lock()
-	defer n.beats.mu.Unlock()
-	row := n.beats.row
+	n.heartbeat.mu.Lock()
+	defer n.heartbeat.mu.Unlock()
+	row := n.heartbeat.row
 	row.Beat++
-	epoch, t := n.hub.standing()
-	row.ViewEpoch, row.Confirmed = epoch, t.least
+	epoch, t := n.hub.summary()
+	row.ViewEpoch, row.Confirmed = epoch, t.enforced
 	row.Followers, row.Waiting = t.followers, t.waiting
 	row.Asks = max(row.Asks, n.peers.asking())
 	if err := n.putRow(ctx, row, wake); err != nil {
 		return err
 	}
-	n.beats.row = row
+	n.heartbeat.row = row
 	return nil
 }
 
@@ -60,80 +58,30 @@ func (n *Node) putRow(ctx context.Context, row store.Node, wake bool) error {
 
 // written returns the row as last written.
 func (n *Node) written() store.Node {
-	n.beats.mu.Lock()
-	defer n.beats.mu.Unlock()
-	return n.beats.row
+	n.heartbeat.mu.Lock()
+	defer n.heartbeat.mu.Unlock()
+	return n.heartbeat.row
 }
 
-// sayGoodbye removes the row if nothing depends on it. Otherwise the row stops
+// unregister removes the row if nothing depends on it. Otherwise the row stops
 // changing, and counts for nothing when the granted leases have run out.
-func (n *Node) sayGoodbye() error {
-	_, t := n.hub.standing()
+func (n *Node) unregister() error {
+	_, t := n.hub.summary()
 	left := t.until.Sub(n.now())
 	if left <= 0 {
-		return n.forgetRow()
+		return n.deleteRow()
 	}
-	n.beats.mu.Lock()
-	defer n.beats.mu.Unlock()
-	row := n.beats.row
+	n.heartbeat.mu.Lock()
+	defer n.heartbeat.mu.Unlock()
+	row := n.heartbeat.row
 	row.Beat++
 	row.LeaseMS = min(row.LeaseMS, left.Milliseconds()+1)
-	row.Confirmed = min(row.Confirmed, t.least)
+	row.Confirmed = min(row.Confirmed, t.enforced)
 	return n.putRow(context.Background(), row, true)
 }
 
-func (n *Node) forgetRow() error {
+func (n *Node) deleteRow() error {
 	ctx, cancel := context.WithTimeout(context.Background(), questionTime)
 	defer cancel()
 	return n.store.Update(ctx, func(tx store.Tx) error { return tx.DeleteNode(ctx, n.id) })
-}
-
-// history records when epochs entered the view, for receipts whose commit time is
-// not known.
-type history struct {
-	mu   sync.Mutex
-	seen []sighting // ascending in both
-}
-
-type sighting struct {
-	epoch revocation.Epoch
-	at    time.Time
-}
-
-const (
-	historyStep = 100 * time.Millisecond // closer sightings are merged
-	historySize = 4096
-)
-
-func (h *history) add(epoch revocation.Epoch, at time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	// The entry before the last shows how long the last has been collecting. A
-	// merge takes the later instant, so an error is on the late side.
-	if n := len(h.seen); n > 1 && at.Sub(h.seen[n-2].at) < historyStep {
-		h.seen[n-1] = sighting{epoch, at}
-		return
-	}
-	if len(h.seen) == historySize {
-		h.seen = slices.Delete(h.seen, 0, historySize/2)
-	}
-	h.seen = append(h.seen, sighting{epoch, at})
-}
-
-func (h *history) clear() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.seen = nil
-}
-
-// by returns the earliest known instant at which the epoch was in the view.
-func (h *history) by(epoch revocation.Epoch) (time.Time, bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, s := range h.seen {
-		if s.epoch >= epoch {
-			return s.at, true
-		}
-	}
-	return time.Time{}, false
 }

@@ -22,27 +22,27 @@ type hub struct {
 	// catchUp brings the view up to the store's clock as read after the call.
 	catchUp func(context.Context) error
 
-	mu       sync.Mutex
-	view     replica.State
-	followed registry
-	waiting  []*held // for the view's epoch to move
-	heldBy   map[string]*held
-	tails    map[revocation.Epoch]*tail
-	watchers map[chan struct{}]struct{}
-	tidied   time.Time
-	checked  int // where the next check for dropped polls begins
-	checking bool
-	refused  int64 // polls that exceeded a limit
-	closed   bool
-	running  sync.WaitGroup
+	mu         sync.Mutex
+	view       replica.State
+	followed   registry
+	waiting    []*pendingPoll // for the view's epoch to move
+	byFollower map[string]*pendingPoll
+	tails      map[revocation.Epoch]*tail
+	watchers   map[chan struct{}]struct{}
+	tidied     time.Time
+	checked    int // where the next check for dropped polls begins
+	checking   bool
+	refused    int64 // polls that exceeded a limit
+	closed     bool
+	running    sync.WaitGroup
 }
 
 func newHub(now func() time.Time, lease, margin time.Duration, catchUp func(context.Context) error) *hub {
 	return &hub{
 		now: now, lease: lease, margin: margin, catchUp: catchUp,
-		view:     replica.State{Log: &replica.Log{}},
-		followed: registry{limits: defaultLimits},
-		heldBy:   map[string]*held{}, tails: map[revocation.Epoch]*tail{}, watchers: map[chan struct{}]struct{}{},
+		view:       replica.State{Log: &replica.Log{}},
+		followed:   registry{limits: defaultLimits},
+		byFollower: map[string]*pendingPoll{}, tails: map[revocation.Epoch]*tail{}, watchers: map[chan struct{}]struct{}{},
 	}
 }
 
@@ -60,7 +60,7 @@ func (h *hub) publish(view replica.State) {
 	if moved {
 		clear(h.tails)
 		h.wakeLocked()
-		h.tellLocked()
+		h.notifyLocked()
 	}
 }
 
@@ -76,7 +76,7 @@ func (h *hub) tidyFollowers() {
 	}
 	h.tidied = now
 	if h.followed.sweep(now, rememberFor) {
-		h.tellLocked()
+		h.notifyLocked()
 	}
 	if len(h.waiting) > 0 && !h.checking && !h.closed {
 		h.checking = true
@@ -95,24 +95,24 @@ func (h *hub) close() {
 	h.closed = true
 	h.view.Lease = token.Lease{}
 	h.wakeLocked()
-	h.tellLocked()
+	h.notifyLocked()
 }
 
 // count returns whether the view has the epoch, and how many live followers have
 // it. Both are read at once: a follower that is registered later is answered from
 // that view.
-func (h *hub) count(epoch revocation.Epoch) (bool, tally) {
+func (h *hub) count(epoch revocation.Epoch) (bool, counts) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.view.Epoch >= epoch, h.followed.tally(epoch, h.view.Epoch, h.now())
+	return h.view.Epoch >= epoch, h.followed.count(epoch, h.view.Epoch, h.now())
 }
 
-// standing returns the epoch of the view, and the tally of its followers at that
+// summary returns the epoch of the view, and the counts of its followers at that
 // epoch.
-func (h *hub) standing() (revocation.Epoch, tally) {
+func (h *hub) summary() (revocation.Epoch, counts) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.view.Epoch, h.followed.tally(h.view.Epoch, h.view.Epoch, h.now())
+	return h.view.Epoch, h.followed.count(h.view.Epoch, h.view.Epoch, h.now())
 }
 
 // clientsEpoch returns the epoch of the last change of a client in the view.
@@ -142,7 +142,7 @@ func (h *hub) watch() (moved <-chan struct{}, stop func()) {
 	}
 }
 
-func (h *hub) tellLocked() {
+func (h *hub) notifyLocked() {
 	for c := range h.watchers {
 		select {
 		case c <- struct{}{}:
@@ -165,17 +165,17 @@ func (h *hub) recordAck(q *Query) (confirmed revocation.Epoch, history int, err 
 		confirmed = 0
 	}
 	if h.followed.recordAck(q, confirmed) {
-		h.tellLocked()
+		h.notifyLocked()
 	}
 	return confirmed, h.view.History, nil
 }
 
 // answer answers at once if it can or must. Otherwise it holds the poll and reports
 // that it waits.
-func (h *hub) answer(one *held, must bool) (a Answer, waits bool, err error) {
+func (h *hub) answer(p *pendingPoll, must bool) (a Answer, waits bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now, q := h.now(), &one.q
+	now, q := h.now(), &p.q
 	left := min(h.lease, h.view.Lease.Left(now)).Truncate(time.Millisecond)
 	switch {
 	case h.closed:
@@ -186,10 +186,10 @@ func (h *hub) answer(one *held, must bool) (a Answer, waits bool, err error) {
 		return Answer{}, false, errRecheck
 	case q.After > h.view.Epoch:
 		return Answer{}, false, fmt.Errorf("%w: the clock is at %d, before the position %d", ErrStartOver, h.view.Epoch, q.After)
-	case q.After > 0 && one.history != h.view.History:
+	case q.After > 0 && p.history != h.view.History:
 		return Answer{}, false, fmt.Errorf("%w: the store has a new history", ErrStartOver)
 	case q.After == h.view.Epoch && !must:
-		return Answer{}, true, h.holdLocked(one, min(q.Wait, left/3))
+		return Answer{}, true, h.holdLocked(p, min(q.Wait, left/3))
 	}
 	page, more := h.view.Log.After(q.After)
 	if more {
@@ -201,7 +201,7 @@ func (h *hub) answer(one *held, must bool) (a Answer, waits bool, err error) {
 	}
 	if q.Follower == "" {
 		left = 0 // a client without a follower name, which cannot be counted
-	} else if granted, waits, err := h.grantLocked(one, left, now); waits || err != nil {
+	} else if granted, waits, err := h.grantLocked(p, left, now); waits || err != nil {
 		return Answer{}, waits, err
 	} else {
 		left = granted
@@ -209,43 +209,43 @@ func (h *hub) answer(one *held, must bool) (a Answer, waits bool, err error) {
 	a = Answer{Epoch: h.view.Epoch, Lease: left, tail: h.tails[q.After]}
 	if a.tail == nil {
 		a.tail = h.tailOf(q.After, page)
-		if len(h.tails) < mostTails {
+		if len(h.tails) < maxTails {
 			h.tails[q.After] = a.tail
 		}
 	}
-	a.head = appendHead(make([]byte, 0, 128), a.Epoch, false, max(0, now.Sub(one.began)), a.Lease, now)
+	a.head = appendHead(make([]byte, 0, 128), a.Epoch, false, max(0, now.Sub(p.began)), a.Lease, now)
 	return a, false, nil
 }
 
 // grantLocked registers the follower with the lease of an answer at the view's
 // epoch, and returns the lease. An overdue follower without a running lease waits
 // for a moment first.
-func (h *hub) grantLocked(one *held, left time.Duration, now time.Time) (lease time.Duration, waits bool, err error) {
-	if err := h.followed.admit(&one.q, now); err != nil {
+func (h *hub) grantLocked(p *pendingPoll, left time.Duration, now time.Time) (lease time.Duration, waits bool, err error) {
+	if err := h.followed.admit(&p.q, now); err != nil {
 		h.refused++
 		return 0, false, err
 	}
-	confirmed := one.confirmed
-	if one.history != h.view.History {
+	confirmed := p.confirmed
+	if p.history != h.view.History {
 		confirmed = 0
 	}
 	lease, margin := left, h.marginOf(left)
-	if e := h.followed.byKey[one.q.key()]; e.overdue(now) {
-		if lease = e.lease(left, now); lease == minLease && !one.paused {
-			one.paused = true
-			return 0, true, h.holdLocked(one, overduePause)
+	if e := h.followed.byKey[p.q.key()]; e.overdue(now) {
+		if lease = e.lease(left, now); lease == overdueLease && !p.paused {
+			p.paused = true
+			return 0, true, h.holdLocked(p, overduePause)
 		}
 		margin = min(h.marginOf(lease), lease)
 	}
-	if h.followed.enter(&one.q, h.view.Epoch, confirmed, now, lease, margin) {
-		h.tellLocked()
+	if h.followed.enter(&p.q, h.view.Epoch, confirmed, now, lease, margin) {
+		h.notifyLocked()
 	}
 	return lease, false, nil
 }
 
-// mostTails is the maximum number of cached answers for other followers at the same
+// maxTails is the maximum number of cached answers for other followers at the same
 // position. Genuine followers are at few positions.
-const mostTails = 64
+const maxTails = 64
 
 func (h *hub) marginOf(lease time.Duration) time.Duration {
 	if h.margin > 0 {

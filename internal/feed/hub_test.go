@@ -107,7 +107,7 @@ func TestFollowerIsLiveUntil(t *testing.T) {
 			passed time.Duration
 			live   int64
 		}{{testLease, 3}, {testLease + testMargin - 1, 3}, {testLease + testMargin, 0}, {testLease + testMargin + 1, 0}} {
-			if got := h.followed.tally(11, 11, time.Now().Add(at.passed)).followers; got != at.live {
+			if got := h.followed.count(11, 11, time.Now().Add(at.passed)).followers; got != at.live {
 				t.Errorf("after %v: %d are live, want %d", at.passed, got, at.live)
 			}
 		}
@@ -137,8 +137,8 @@ func TestConfirmations(t *testing.T) {
 		h := hubAt(10)
 		least := func(want revocation.Epoch) {
 			t.Helper()
-			if _, tl := h.standing(); tl.least != want {
-				t.Errorf("the least is %d, want %d", tl.least, want)
+			if _, tl := h.summary(); tl.enforced != want {
+				t.Errorf("the least is %d, want %d", tl.enforced, want)
 			}
 		}
 		least(10)
@@ -182,7 +182,7 @@ func TestConfirmations(t *testing.T) {
 		h.restore(35)
 		least(0)
 		synctest.Wait()
-		if _, tl := h.standing(); tl.followers != 7 {
+		if _, tl := h.summary(); tl.followers != 7 {
 			t.Errorf("%d followers, want those that hold a lease still: 7", tl.followers)
 		}
 	})
@@ -326,7 +326,7 @@ func TestParseQuery(t *testing.T) {
 	}{
 		{"", Query{}, nil},
 		{"after=5&confirmed=4&wait=3&follower=f&behind=2", Query{After: 5, Confirmed: 4, Wait: 3 * time.Second, Follower: "f", Behind: 2}, nil},
-		{"wait=999999999999", Query{Wait: longestWait}, nil},
+		{"wait=999999999999", Query{Wait: maxWait}, nil},
 		{"after=9223372036854775807", Query{After: 1<<63 - 1}, nil},
 		{"after=9223372036854775808", Query{}, ErrBadQuery},
 		{"after=-1", Query{}, ErrBadQuery},

@@ -26,14 +26,14 @@ func TestEdgeKeepsItsLeaseWhateverItsFollowersDo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server, edge := hubAt(10), newHub(time.Now, LongestLease, 0, func(context.Context) error { return nil })
+				server, edge := hubAt(10), newHub(time.Now, MaxLease, 0, func(context.Context) error { return nil })
 				ctx, stop := context.WithCancel(t.Context())
 				copied := replica.New(replica.Config{KeepLog: true, OnPublish: edge.publish})
 				ask := func(wait time.Duration) {
 					_, err := copied.Update(ctx, func(ctx context.Context, after, view revocation.Epoch) (replica.Changes, error) {
-						_, tl := edge.standing()
+						_, tl := edge.summary()
 						sent := time.Now()
-						a, err := server.changes(ctx, Query{Client: "edge", Follower: "edge", After: after, Confirmed: min(view, tl.least), Behind: tl.followers, Wait: wait})
+						a, err := server.changes(ctx, Query{Client: "edge", Follower: "edge", After: after, Confirmed: min(view, tl.enforced), Behind: tl.followers, Wait: wait})
 						return replica.Changes{Epoch: a.Epoch, Lease: token.Lease{Start: sent, Length: time.Since(sent) + a.Lease}}, err
 					})
 					if err != nil && ctx.Err() == nil {
@@ -52,8 +52,8 @@ func TestEdgeKeepsItsLeaseWhateverItsFollowersDo(t *testing.T) {
 				start(func() { // what it reports with
 					for told := revocation.Epoch(0); ctx.Err() == nil; time.Sleep(pollEvery / 2) {
 						edge.tidyFollowers()
-						if _, tl := edge.standing(); tl.least > told {
-							told = tl.least
+						if _, tl := edge.summary(); tl.enforced > told {
+							told = tl.enforced
 							ask(0)
 						}
 					}
@@ -80,8 +80,8 @@ func TestEdgeKeepsItsLeaseWhateverItsFollowersDo(t *testing.T) {
 				if least < testLease/3 {
 					t.Errorf("the edge had as little as %v left of its lease", least)
 				}
-				if _, tl := server.standing(); tl.least < revocation.Epoch(20+18*testLease/time.Second) {
-					t.Errorf("what is enforced behind the edge has come no further than %d", tl.least)
+				if _, tl := server.summary(); tl.enforced < revocation.Epoch(20+18*testLease/time.Second) {
+					t.Errorf("what is enforced behind the edge has come no further than %d", tl.enforced)
 				}
 				stop()
 				for range cap(done) {

@@ -30,15 +30,15 @@ func TestOverdueFollowerGetsNoNewLease(t *testing.T) {
 		{"just before a third", 0, third - 1, testLease},
 		{"at a third", 0, third, testLease - third},
 		{"just after a third", 0, third + 1, testLease - third - time.Millisecond},
-		{"the last millisecond", 0, testLease - time.Millisecond, minLease},
-		{"nothing left", 0, testLease, minLease},
-		{"lapsed", 0, testLease + 2*testMargin, minLease},
-		{"almost forgotten", 0, testLease + testMargin + rememberFor - tidyEvery, minLease},
+		{"the last millisecond", 0, testLease - time.Millisecond, overdueLease},
+		{"nothing left", 0, testLease, overdueLease},
+		{"lapsed", 0, testLease + 2*testMargin, overdueLease},
+		{"almost forgotten", 0, testLease + testMargin + rememberFor - tidyEvery, overdueLease},
 		{"forgotten", 0, testLease + testMargin + rememberFor, testLease},
 		{"an edge at a third", 3, third, testLease},
 		{"an edge, just before its followers' leases are over", 3, behind - 1, testLease},
-		{"an edge, when its followers' leases are over", 3, behind, minLease},
-		{"an edge, long after", 3, behind + time.Minute, minLease},
+		{"an edge, when its followers' leases are over", 3, behind, overdueLease},
+		{"an edge, long after", 3, behind + time.Minute, overdueLease},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestOverdueFollowerGetsNoNewLease(t *testing.T) {
 				h.tidyFollowers()
 				began := time.Now()
 				a := h.mustAnswer(t, q)
-				if paused := time.Since(began); a.Lease != row.want || (paused == overduePause) != (row.want == minLease) {
+				if paused := time.Since(began); a.Lease != row.want || (paused == overduePause) != (row.want == overdueLease) {
 					t.Errorf("a lease of %v after %v, want %v", a.Lease, paused, row.want)
 				}
 				// Once it confirms, it gets a whole lease at once.
@@ -248,7 +248,7 @@ func TestEnforcedByLeases(t *testing.T) {
 func TestLimitsOfAClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := hubAt(10)
-		h.followed.limits = limits{followers: 3, behind: 100, held: 2}
+		h.followed.limits = limits{followers: 3, behind: 100, polls: 2}
 		limited := func(want bool, q Query) {
 			t.Helper()
 			if _, err := h.changes(t.Context(), q); errors.Is(err, ErrLimited) != want || !want && err != nil {
@@ -272,18 +272,18 @@ func TestLimitsOfAClient(t *testing.T) {
 		limited(false, Query{Client: "a", Follower: "2", Behind: 1})
 		limited(false, Query{Client: "b", Follower: "4", Behind: 100})
 		limited(true, Query{Client: "b", Follower: "4", Behind: 101})
-		if _, tl := h.standing(); tl.followers != 4+100+100 {
+		if _, tl := h.summary(); tl.followers != 4+100+100 {
 			t.Errorf("%d followers, want what was accepted: 204", tl.followers)
 		}
 
 		pending := newCrowd(2)
 		for i := range 2 {
-			if _, one, err := h.ask(t.Context(), Query{Client: "a", After: 10, Wait: time.Minute}, member{pending, fmt.Sprint(i)}); one == nil {
+			if _, one, err := h.submit(t.Context(), Query{Client: "a", After: 10, Wait: time.Minute}, member{pending, fmt.Sprint(i)}); one == nil {
 				t.Fatal(err)
 			}
 		}
 		limited(true, Query{Client: "a", After: 10, Wait: time.Minute})
-		if _, one, err := h.ask(t.Context(), Query{Client: "b", After: 10, Wait: time.Minute}, member{newCrowd(1), "x"}); one == nil {
+		if _, one, err := h.submit(t.Context(), Query{Client: "b", After: 10, Wait: time.Minute}, member{newCrowd(1), "x"}); one == nil {
 			t.Fatal(err)
 		}
 		newer(h, 11)
@@ -317,7 +317,7 @@ func TestGonePollsAreDropped(t *testing.T) {
 		c := newCrowd(2000)
 		for i := range c.size {
 			q := Query{After: 10, Wait: time.Hour, Follower: fmt.Sprint(i)}
-			if _, one, err := h.ask(t.Context(), q, odd{member: member{c, q.Follower}, gone: i%10 != 0}); one == nil {
+			if _, one, err := h.submit(t.Context(), q, odd{member: member{c, q.Follower}, gone: i%10 != 0}); one == nil {
 				t.Fatal(err)
 			}
 		}
@@ -382,7 +382,7 @@ func TestClientsAreCheckedAgain(t *testing.T) {
 					q := Query{Follower: "f", After: 10, Confirmed: 10, Wait: 3 * time.Second, Credential: k, ClientsEpoch: row.asked}
 					var got error
 					if pending {
-						if _, one, err := h.ask(t.Context(), q, member{c, "f"}); one == nil {
+						if _, one, err := h.submit(t.Context(), q, member{c, "f"}); one == nil {
 							t.Fatal(err)
 						}
 						clientsAt(h, 20, row.clients)
@@ -399,7 +399,7 @@ func TestClientsAreCheckedAgain(t *testing.T) {
 					if !errors.Is(got, want) || (want == nil) != (got == nil) || k.checked != row.checked {
 						t.Errorf("%v after %d checks; want %v after %d", got, k.checked, want, row.checked)
 					}
-					if _, tl := h.standing(); (tl.followers == 1) != (want == nil) {
+					if _, tl := h.summary(); (tl.followers == 1) != (want == nil) {
 						t.Errorf("%d followers hold a lease", tl.followers)
 					}
 					h.close()
@@ -418,11 +418,11 @@ func TestPauseLeavesThePendingPoll(t *testing.T) {
 		time.Sleep(testLease)
 		h.renew(10)
 		c := newCrowd(1)
-		if _, one, err := h.ask(t.Context(), Query{Follower: "f", After: 10, Wait: 3 * time.Second}, member{c, "f"}); one == nil {
+		if _, one, err := h.submit(t.Context(), Query{Follower: "f", After: 10, Wait: 3 * time.Second}, member{c, "f"}); one == nil {
 			t.Fatal(err)
 		}
-		if a := h.mustAnswer(t, Query{Follower: "f"}); a.Lease != minLease {
-			t.Errorf("a lease of %v, want %v", a.Lease, minLease)
+		if a := h.mustAnswer(t, Query{Follower: "f"}); a.Lease != overdueLease {
+			t.Errorf("a lease of %v, want %v", a.Lease, overdueLease)
 		}
 		if all, named := h.holding(); all != 1 || named != 1 || c.count() != 0 {
 			t.Errorf("%d polls are pending, %d by name; want the one from before", all, named)
@@ -441,7 +441,7 @@ func TestFollowerNamesAreOfTheirClient(t *testing.T) {
 	h.mustAnswer(t, Query{Client: "a", FollowerName: "billing", Follower: "f", Confirmed: 10})
 	newer(h, 11)
 	h.mustAnswer(t, Query{Client: "b", FollowerName: "billing", Follower: "f", After: 11, Confirmed: 11})
-	if _, tl := h.count(11); tl.followers != 2 || tl.confirmed != 1 || tl.least != 10 {
+	if _, tl := h.count(11); tl.followers != 2 || tl.confirmed != 1 || tl.enforced != 10 {
 		t.Errorf("%+v, want the first still unconfirmed", tl)
 	}
 }

@@ -25,8 +25,8 @@ const DefaultLease = 15 * time.Second
 
 // The bounds of a lease.
 const (
-	ShortestLease = 2 * time.Second
-	LongestLease  = time.Hour
+	MinLease = 2 * time.Second
+	MaxLease = time.Hour
 )
 
 // Margin returns the time added to a lease of the given length before it counts as
@@ -50,7 +50,7 @@ type Config struct {
 	Name    string
 	Version string
 	// Lease is how long the view is trusted without an answer of the store. Zero
-	// means DefaultLease; other values are from ShortestLease to LongestLease.
+	// means DefaultLease; other values are from MinLease to MaxLease.
 	Lease time.Duration
 	// Margin is added to every lease of another process before it counts as over.
 	// Zero means the result of the function Margin.
@@ -95,11 +95,11 @@ type Node struct {
 	id     string
 
 	*replica.View
-	replica *replica.Replica
-	hub     *hub
-	peers   *peers
-	beats   heart
-	history history
+	replica   *replica.Replica
+	hub       *hub
+	peers     *peers
+	heartbeat heartbeat
+	history   history
 
 	running sync.WaitGroup
 	stop    context.CancelFunc
@@ -109,8 +109,8 @@ type Node struct {
 // Open registers the node in the store, reads everything, and keeps the view
 // current until Close. The store must have an installation.
 func Open(ctx context.Context, config Config) (*Node, error) {
-	if l := config.lease(); l < ShortestLease || l > LongestLease {
-		return nil, fmt.Errorf("feed: lease %v is out of range; use %v to %v", l, ShortestLease, LongestLease)
+	if l := config.lease(); l < MinLease || l > MaxLease {
+		return nil, fmt.Errorf("feed: lease %v is out of range; use %v to %v", l, MinLease, MaxLease)
 	}
 	n := &Node{
 		config: config, store: config.Store, now: config.Now, log: config.Logger,
@@ -129,9 +129,9 @@ func Open(ctx context.Context, config Config) (*Node, error) {
 	n.View = &n.replica.View
 	n.hub = newHub(n.now, n.lease, n.margin, n.CatchUp)
 	n.peers = newPeers(n.store, n.now, n.id)
-	n.beats.row = store.Node{ID: n.id, Name: config.Name, Version: config.Version, StartedAt: n.now().UnixMicro(), LeaseMS: n.lease.Milliseconds()}
+	n.heartbeat.row = store.Node{ID: n.id, Name: config.Name, Version: config.Version, StartedAt: n.now().UnixMicro(), LeaseMS: n.lease.Milliseconds()}
 
-	err := n.beat(ctx)
+	err := n.sendHeartbeat(ctx)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("feed: first read of the store: %w", err)
@@ -140,7 +140,7 @@ func Open(ctx context.Context, config Config) (*Node, error) {
 	}
 	if err != nil {
 		n.replica.Close()
-		n.forgetRow()
+		n.deleteRow()
 		return nil, err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -159,7 +159,7 @@ func (n *Node) Close() error {
 		n.replica.Close()
 		n.hub.close()
 		n.running.Wait()
-		err = n.sayGoodbye()
+		err = n.unregister()
 	})
 	return err
 }
@@ -192,11 +192,11 @@ func (n *Node) Validator(audience string, observe func(token.Reason, time.Durati
 // credential.
 func (n *Node) Changes(ctx context.Context, q Query) (Answer, error) { return n.hub.changes(ctx, q) }
 
-// Ask is Changes for a follower without a waiting goroutine: if held is true, the
+// Submit is Changes for a follower without a waiting goroutine: if pending is true, the
 // answer is delivered to w later.
-func (n *Node) Ask(ctx context.Context, q Query, w Waiter) (a Answer, held bool, err error) {
-	a, one, err := n.hub.ask(ctx, q, w)
-	return a, one != nil, err
+func (n *Node) Submit(ctx context.Context, q Query, w Waiter) (a Answer, pending bool, err error) {
+	a, p, err := n.hub.submit(ctx, q, w)
+	return a, p != nil, err
 }
 
 // ClientsEpoch returns the epoch of the last change of a client in the view; 0 if

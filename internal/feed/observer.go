@@ -11,9 +11,9 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// asker waits for the nodes without being one. It has a row only to send a request.
+// observer waits for the nodes without being one. It has a row only to send a request.
 // The row says that it has left, so that no other process waits for it.
-type asker struct {
+type observer struct {
 	store store.Store
 	now   func() time.Time
 	peers *peers
@@ -21,16 +21,16 @@ type asker struct {
 	wrote bool
 }
 
-func newAsker(s store.Store, now func() time.Time) *asker {
+func newObserver(s store.Store, now func() time.Time) *observer {
 	if now == nil {
 		now = time.Now
 	}
 	id := rand.Text()
-	return &asker{store: s, now: now, peers: newPeers(s, now, id),
+	return &observer{store: s, now: now, peers: newPeers(s, now, id),
 		row: store.Node{ID: id, Name: "a command", StartedAt: now().UnixMicro(), Left: true}}
 }
 
-func (a *asker) enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error) {
+func (a *observer) enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error) {
 	if committed.IsZero() {
 		committed = a.now()
 	}
@@ -57,10 +57,10 @@ func (a *asker) enforcement(ctx context.Context, epoch revocation.Epoch, committ
 		a.row.Asks, a.wrote = epoch, true
 		return a.store.Update(ctx, func(tx store.Tx) error { return tx.PutNode(ctx, a.row, true) })
 	}
-	return a.peers.enforcement(ctx, epoch, committed, wait, func() standing { return standing{} }, nil, ask, a.peers.read)
+	return a.peers.enforcement(ctx, epoch, committed, wait, func() summary { return summary{} }, nil, ask, a.peers.read)
 }
 
-func (a *asker) close() {
+func (a *observer) close() {
 	if !a.wrote {
 		return
 	}

@@ -196,9 +196,9 @@ func (n *Node) waitedFor() bool { return n.written().Confirmed < n.peers.asked()
 // whether another node waits for it.
 func (n *Node) wantsRow() (wanted, urgent bool) {
 	row := n.written()
-	epoch, t := n.hub.standing()
+	epoch, t := n.hub.summary()
 	switch {
-	case row.Confirmed < n.peers.asked() && (t.least > row.Confirmed || epoch > row.ViewEpoch || len(t.waiting) != len(row.Waiting)):
+	case row.Confirmed < n.peers.asked() && (t.enforced > row.Confirmed || epoch > row.ViewEpoch || len(t.waiting) != len(row.Waiting)):
 		return true, true
 	case row.Asks < n.peers.asking():
 		return true, true

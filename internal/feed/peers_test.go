@@ -66,20 +66,20 @@ func TestPeerIsDead(t *testing.T) {
 
 func TestEnforcementAddsUp(t *testing.T) {
 	const e = 10
-	self := standing{name: "self", lease: testLease, has: true}
+	self := summary{name: "self", lease: testLease, has: true}
 	node := func(name string, view, confirmed revocation.Epoch, followers int64, waiting ...string) peer {
 		return peer{Node: store.Node{ID: name, Name: name, LeaseMS: 15_000, ViewEpoch: view, Confirmed: confirmed, Followers: followers, Waiting: waiting}}
 	}
 	for _, test := range []struct {
 		name  string
-		own   standing
+		own   summary
 		nodes []peer
 		want  wire.Enforcement
 	}{
 		{"alone", self, nil, wire.Enforcement{Validators: 1, Confirmed: 1, EffectiveEverywhere: true}},
-		{"alone and behind", standing{name: "self", lease: testLease}, nil, wire.Enforcement{Validators: 1, Waiting: []string{"self"}}},
-		{"a command among nobody", standing{}, nil, wire.Enforcement{EffectiveEverywhere: true}},
-		{"a follower has not", standing{name: "self", lease: testLease, has: true, tally: tally{followers: 3, confirmed: 2, waiting: []string{"f"}}}, nil,
+		{"alone and behind", summary{name: "self", lease: testLease}, nil, wire.Enforcement{Validators: 1, Waiting: []string{"self"}}},
+		{"a command among nobody", summary{}, nil, wire.Enforcement{EffectiveEverywhere: true}},
+		{"a follower has not", summary{name: "self", lease: testLease, has: true, counts: counts{followers: 3, confirmed: 2, waiting: []string{"f"}}}, nil,
 			wire.Enforcement{Validators: 4, Confirmed: 3, Waiting: []string{"f"}}},
 		{"another node has it", self, []peer{node("n", e, e, 4)}, wire.Enforcement{Validators: 6, Confirmed: 6, EffectiveEverywhere: true}},
 		{"another node has less", self, []peer{node("n", e-1, e-1, 4)}, wire.Enforcement{Validators: 6, Confirmed: 1, Waiting: []string{"n"}}},
@@ -119,7 +119,7 @@ func (n *nodesOf) set(row store.Node) {
 
 func TestEnforcementWaits(t *testing.T) {
 	const e = 10
-	self := func() standing { return standing{name: "self", lease: testLease, has: true} }
+	self := func() summary { return summary{name: "self", lease: testLease, has: true} }
 	bound := testLease + testMargin
 	// begin waits at a time that the test chooses, with rows that change later.
 	type step struct {
@@ -182,7 +182,7 @@ func TestEnforcementWaits(t *testing.T) {
 
 func TestHeart(t *testing.T) {
 	start := time.Now()
-	var h heart
+	var h heartbeat
 	if !h.due(testLease).Before(start) {
 		t.Error("the first beat is not due at once")
 	}

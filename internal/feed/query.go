@@ -52,8 +52,8 @@ type Credential interface {
 
 // The bounds of a query.
 const (
-	longestWait       = 5 * time.Minute
-	longestFollowerID = 64
+	maxWait       = 5 * time.Minute
+	maxFollowerID = 64
 )
 
 // ParseQuery reads the query string of GET /v1/changes. The caller sets Client,
@@ -64,7 +64,7 @@ func ParseQuery(values url.Values) (Query, error) {
 		"after":     func(n int64) { q.After = revocation.Epoch(n) },
 		"confirmed": func(n int64) { q.Confirmed = revocation.Epoch(n) },
 		"wait": func(n int64) {
-			q.Wait = min(longestWait, time.Duration(min(n, int64(longestWait/time.Second)))*time.Second)
+			q.Wait = min(maxWait, time.Duration(min(n, int64(maxWait/time.Second)))*time.Second)
 		},
 		"behind": func(n int64) { q.Behind = n },
 	} {
@@ -79,8 +79,8 @@ func ParseQuery(values url.Values) (Query, error) {
 		into(int64(n)) //nolint:gosec // 63 bits
 	}
 	q.Follower = values.Get("follower")
-	if len(q.Follower) > longestFollowerID {
-		return Query{}, fmt.Errorf("%w: follower has %d bytes, at most %d are allowed", ErrBadQuery, len(q.Follower), longestFollowerID)
+	if len(q.Follower) > maxFollowerID {
+		return Query{}, fmt.Errorf("%w: follower has %d bytes, at most %d are allowed", ErrBadQuery, len(q.Follower), maxFollowerID)
 	}
 	return q, nil
 }

@@ -21,12 +21,12 @@ type registry struct {
 type limits struct {
 	followers int   // live followers
 	behind    int64 // sum of the followers that they report behind them
-	held      int   // pending polls
+	polls     int   // pending polls
 }
 
 // defaultLimits leave room for 10 000 followers of one client that are replaced
 // by 10 000 new ones within a lease.
-var defaultLimits = limits{followers: 20_000, behind: 1_000_000, held: 20_000}
+var defaultLimits = limits{followers: 20_000, behind: 1_000_000, polls: 20_000}
 
 // maxReported is the maximum number of followers that an edge reports to its own
 // server, so that a client of the edge that exaggerates cannot use up the limit of
@@ -37,14 +37,14 @@ const maxReported = 100_000
 type usage struct {
 	followers int
 	behind    int64
-	held      int
+	polls     int
 }
 
 const (
-	// minLease is granted to an overdue follower without a running lease. It is
+	// overdueLease is granted to an overdue follower without a running lease. It is
 	// just enough to apply the answer: the next poll confirms it and gets a full
 	// lease. Followers treat an answer without a lease as an error.
-	minLease = time.Millisecond
+	overdueLease = time.Millisecond
 	// overduePause is the delay of the answer to such a follower, so that a
 	// follower that never confirms does not poll in a busy loop.
 	overduePause = 250 * time.Millisecond
@@ -185,7 +185,7 @@ func (e *entry) lease(left time.Duration, now time.Time) time.Duration {
 	if !e.overdue(now) {
 		return left
 	}
-	return max(minLease, min(left, e.end.Sub(now).Truncate(time.Millisecond)))
+	return max(overdueLease, min(left, e.end.Sub(now).Truncate(time.Millisecond)))
 }
 
 // enter makes a follower live for the lease and margin of an answer at epoch. It
@@ -287,33 +287,33 @@ func (r *registry) forget() {
 	}
 }
 
-// mostNamed is the maximum number of waiting followers that are named.
-const mostNamed = 20
+// maxNamed is the maximum number of waiting followers that are named.
+const maxNamed = 20
 
-// tally is the state of a registry for one epoch.
-type tally struct {
+// counts is the state of a registry for one epoch.
+type counts struct {
 	followers int64            // live followers, with all behind them
 	confirmed int64            // how many of these enforce the epoch
-	waiting   []string         // names of those that do not, at most mostNamed
-	least     revocation.Epoch // the epoch that all live followers enforce
+	waiting   []string         // names of those that do not, at most maxNamed
+	enforced  revocation.Epoch // the epoch that all live followers enforce
 	until     time.Time        // when the last lease has run out
 	overdue   int64            // live followers that should have confirmed by now
 }
 
-// tally counts the followers. high is the view's own epoch: no follower enforces
+// count counts the followers. high is the view's own epoch: no follower enforces
 // more.
-func (r *registry) tally(epoch, high revocation.Epoch, now time.Time) tally {
-	t := tally{least: high}
+func (r *registry) count(epoch, high revocation.Epoch, now time.Time) counts {
+	t := counts{enforced: high}
 	for _, e := range r.list {
 		if !now.Before(e.until) {
 			continue
 		}
 		enforced := e.enforced(now)
 		t.followers += 1 + e.behind
-		t.least = min(t.least, enforced)
+		t.enforced = min(t.enforced, enforced)
 		if enforced >= epoch {
 			t.confirmed += 1 + e.behind
-		} else if len(t.waiting) < mostNamed {
+		} else if len(t.waiting) < maxNamed {
 			t.waiting = append(t.waiting, e.name)
 		}
 		if e.overdue(now) {

@@ -53,9 +53,9 @@ type NodeState struct {
 // Status returns the current state of the node.
 func (n *Node) Status() Status {
 	now := n.now()
-	epoch, t := n.hub.standing()
+	epoch, t := n.hub.summary()
 	s := Status{
-		ID: n.id, Name: n.config.Name, Epoch: epoch, Confirmed: t.least,
+		ID: n.id, Name: n.config.Name, Epoch: epoch, Confirmed: t.enforced,
 		Trusted: n.Trusted(now), LeaseLeft: n.LeaseLeft(now), Age: max(0, n.hub.lease-n.LeaseLeft(now)),
 		Followers: t.followers, Overdue: t.overdue, Waiting: t.waiting, Polls: n.hub.polls(),
 		Cache: n.Cache().Stats(), LogLength: n.hub.logLength(), Error: n.Failure(),

@@ -32,7 +32,7 @@ type member struct {
 	name string
 }
 
-func (m member) Tell(a Answer, err error) {
+func (m member) Deliver(a Answer, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, again := m.told[m.name]; again {
@@ -43,7 +43,7 @@ func (m member) Tell(a Answer, err error) {
 
 func (m member) Gone() bool { return false }
 
-func (m member) Resume() {
+func (m member) Release() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.resumed[m.name]++
@@ -57,7 +57,7 @@ func (c *crowd) join(t *testing.T, h *hub, q Query) {
 	t.Helper()
 	for i := range c.size {
 		q.Follower = fmt.Sprint(i)
-		if a, one, err := h.ask(t.Context(), q, member{c, q.Follower}); one == nil || err != nil {
+		if a, one, err := h.submit(t.Context(), q, member{c, q.Follower}); one == nil || err != nil {
 			t.Fatalf("%s was answered at once: %+v, %v", q.Follower, a, err)
 		}
 	}
@@ -87,7 +87,7 @@ func (c *crowd) all(t *testing.T, epoch revocation.Epoch, want error) {
 func (h *hub) holding() (all, named int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.waiting), len(h.heldBy)
+	return len(h.waiting), len(h.byFollower)
 }
 
 func newer(h *hub, epoch revocation.Epoch) {
@@ -202,7 +202,7 @@ func TestHeldIntoAnotherHistory(t *testing.T) {
 			h.advance(next)
 			synctest.Wait()
 			c.all(t, 0, ErrStartOver)
-			if _, counted := h.standing(); counted.followers != 0 {
+			if _, counted := h.summary(); counted.followers != 0 {
 				t.Errorf("at %d it counts: %+v", next, counted)
 			}
 			h.close()
@@ -220,12 +220,12 @@ type odd struct {
 
 func (o odd) Gone() bool { return o.gone }
 
-func (o odd) Tell(a Answer, err error) {
+func (o odd) Deliver(a Answer, err error) {
 	time.Sleep(o.stuck)
 	if o.panics && err == nil {
 		panic("oops")
 	}
-	o.member.Tell(a, err)
+	o.member.Deliver(a, err)
 }
 
 // However many do not read, whoever does is told soon.
@@ -238,7 +238,7 @@ func TestStuckFollowersHoldUpNobody(t *testing.T) {
 			if i == c.size-1 {
 				w.stuck = 0
 			}
-			if _, one, _ := h.ask(t.Context(), q, w); one == nil {
+			if _, one, _ := h.submit(t.Context(), q, w); one == nil {
 				t.Fatal("answered at once")
 			}
 		}
@@ -262,7 +262,7 @@ func TestGoneAndMistaken(t *testing.T) {
 		for i, w := range []odd{{}, {gone: true}, {panics: true}} {
 			q := Query{After: 10, Wait: time.Second, Follower: fmt.Sprint(i)}
 			w.member = member{c, q.Follower}
-			if _, one, _ := h.ask(t.Context(), q, w); one == nil {
+			if _, one, _ := h.submit(t.Context(), q, w); one == nil {
 				t.Fatal("answered at once")
 			}
 		}
@@ -271,7 +271,7 @@ func TestGoneAndMistaken(t *testing.T) {
 		if c.count() != 3 || c.errs["0"] != nil || !errors.Is(c.errs["1"], errGone) || c.errs["2"] == nil {
 			t.Errorf("told: %v", c.errs)
 		}
-		if _, counted := h.standing(); counted.followers != 2 {
+		if _, counted := h.summary(); counted.followers != 2 {
 			t.Errorf("%d followers hold a lease, want 2: nobody knows how much of an answer was sent", counted.followers)
 		}
 		h.close()
@@ -285,14 +285,14 @@ func TestAskedAgain(t *testing.T) {
 		old, fresh, nameless := newCrowd(1), newCrowd(1), newCrowd(1)
 		q := Query{After: 10, Wait: time.Second, Follower: "f"}
 		for _, c := range []*crowd{old, fresh} {
-			if _, one, _ := h.ask(t.Context(), q, member{c, "f"}); one == nil {
+			if _, one, _ := h.submit(t.Context(), q, member{c, "f"}); one == nil {
 				t.Fatal("answered at once")
 			}
 			synctest.Wait()
 		}
 		q.Follower = ""
 		for range 2 {
-			if _, one, _ := h.ask(t.Context(), q, member{nameless, "x"}); one == nil {
+			if _, one, _ := h.submit(t.Context(), q, member{nameless, "x"}); one == nil {
 				t.Fatal("answered at once")
 			}
 		}

@@ -25,10 +25,10 @@ func changes(c *call) error {
 	if q.Wait > 0 {
 		if parked := c.Parking.Park(c.w, c.r); parked != nil {
 			w := &waiting{Parked: parked}
-			defer w.mistake()
-			if answer, held, err := c.Feed.Ask(c.ctx, q, w); !held {
-				w.Tell(answer, err)
-				w.Resume()
+			defer w.recoverPanic()
+			if answer, pending, err := c.Feed.Submit(c.ctx, q, w); !pending {
+				w.Deliver(answer, err)
+				w.Release()
 			}
 			return nil
 		}
@@ -75,7 +75,7 @@ func sendChanges(w http.ResponseWriter, r *http.Request, answer *feed.Answer) {
 // waiting is a follower whose connection is parked.
 type waiting struct {
 	*inbound.Parked
-	aside bool // another goroutine sends the answer, and resumes
+	async bool // another goroutine sends the answer, and resumes
 }
 
 const (
@@ -86,23 +86,23 @@ const (
 	largeTimeout = 30 * time.Second
 )
 
-// mistake answers a request whose handler has panicked. Deferred.
-func (w *waiting) mistake() {
+// recoverPanic answers a request whose handler has panicked. Deferred.
+func (w *waiting) recoverPanic() {
 	if cause := recover(); cause != nil {
 		w.Answer(smallTimeout, func(http.ResponseWriter, *http.Request) { panic(cause) })
 		w.Parked.Resume()
 	}
 }
 
-// Tell implements feed.Waiter.
-func (w *waiting) Tell(answer feed.Answer, err error) {
+// Deliver implements feed.Waiter.
+func (w *waiting) Deliver(answer feed.Answer, err error) {
 	switch {
 	case err != nil:
 		w.Answer(smallTimeout, func(rw http.ResponseWriter, r *http.Request) { fail(rw, r, err) })
 	case answer.Size(false) <= smallAnswer:
 		w.Answer(smallTimeout, func(rw http.ResponseWriter, r *http.Request) { sendChanges(rw, r, &answer) })
 	default:
-		w.aside = true
+		w.async = true
 		go func() { // ends with its timeout
 			w.Answer(largeTimeout, func(rw http.ResponseWriter, r *http.Request) { sendChanges(rw, r, &answer) })
 			w.Parked.Resume()
@@ -110,9 +110,9 @@ func (w *waiting) Tell(answer feed.Answer, err error) {
 	}
 }
 
-// Resume implements feed.Waiter.
-func (w *waiting) Resume() {
-	if !w.aside {
+// Release implements feed.Waiter.
+func (w *waiting) Release() {
+	if !w.async {
 		w.Parked.Resume()
 	}
 }

@@ -29,7 +29,7 @@ import (
 // Feed is what the API needs of a node's change feed. *feed.Node is one.
 type Feed interface {
 	Changes(ctx context.Context, q feed.Query) (feed.Answer, error)
-	Ask(ctx context.Context, q feed.Query, w feed.Waiter) (a feed.Answer, held bool, err error)
+	Submit(ctx context.Context, q feed.Query, w feed.Waiter) (a feed.Answer, pending bool, err error)
 	RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error)
 	// ClientsEpoch returns the epoch of the last change of a client in the view.
 	ClientsEpoch() revocation.Epoch

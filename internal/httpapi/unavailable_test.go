@@ -122,7 +122,7 @@ func TestLeaseHasRunOut(t *testing.T) {
 	if err := pg.CreateDatabase("curfew"); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, func(_ *Config, set *setup) { set.database, set.lease = pg.DSN("curfew"), feed.ShortestLease })
+	s := start(t, func(_ *Config, set *setup) { set.database, set.lease = pg.DSN("curfew"), feed.MinLease })
 	raw := s.token(s.user("ann"))
 	verify := func() int { return s.do("GET", "/v1/verify", nil, bearerToken(raw)).StatusCode }
 	await.Until(t, "the view is trusted", func() bool { return verify() == http.StatusOK })
