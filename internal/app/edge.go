@@ -69,10 +69,10 @@ func (e *Edge) open(ctx context.Context) error {
 	handler, err := httpapi.NewEdge(httpapi.Config{
 		Clients: clients, Feed: e.feed, Validator: e.feed.Validator(), Keys: e.feed.Keys(), Settings: e.feed.Settings(),
 		Issuer: issuer, Prefix: e.prefix, Ready: e.readiness.watch(e.usable), TrustedProxies: e.config.TrustedProxies, UnknownProxy: e.unknownProxy, Bodies: e.bodies,
-		Jar:     webcookie.Jar{Domain: e.config.CookieDomain},
-		Returns: webcookie.Returns{Issuer: issuer, Hosts: e.config.ReturnHosts},
-		Lease:   func() time.Duration { return e.feed.Status().LeaseLeft },
-		Parking: e.parking, Metrics: e.metrics, Now: e.now, Logger: e.log,
+		Jar:         webcookie.Jar{Domain: e.config.CookieDomain},
+		Returns:     webcookie.Returns{Issuer: issuer, Hosts: e.config.ReturnHosts},
+		Lease:       func() time.Duration { return e.feed.Status().LeaseLeft },
+		CORSOrigins: e.config.CORSOrigins, Parking: e.parking, Metrics: e.metrics, Now: e.now, Logger: e.log,
 	})
 	if err != nil {
 		return err

@@ -30,7 +30,7 @@ func (a *App) mount() error {
 		Keys: a.node.Keys(), Settings: a.node.Settings(), Issuer: a.installed.Issuer, Prefix: a.prefix,
 		Rest: pages, Ready: a.readiness.watch(a.usable), Warnings: a.warnings, TrustedProxies: a.config.TrustedProxies,
 		UnknownProxy: a.unknownProxy, Bodies: a.bodies, Jar: jar, Returns: returns,
-		KeyCache: a.config.Lease, Lease: func() time.Duration { return a.config.Lease }, Parking: a.parking, Metrics: a.metrics, Now: a.now, Logger: a.log,
+		KeyCache: a.config.Lease, Lease: func() time.Duration { return a.config.Lease }, CORSOrigins: a.config.CORSOrigins, Parking: a.parking, Metrics: a.metrics, Now: a.now, Logger: a.log,
 	})
 	if err != nil {
 		return err

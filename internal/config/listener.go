@@ -37,6 +37,9 @@ type Listener struct {
 	// being ready. Zero means not at all; negative, 5 s if its readiness was looked
 	// at within the last 30 s.
 	ShutdownDelay time.Duration
+	// CORSOrigins are the origins of the pages that may call the API from a browser, each
+	// as browsers write it: https://app.example. Empty: none but the server's own.
+	CORSOrigins []string
 	// ShutdownTimeout is how long the shutdown may take, the delay included. Zero or
 	// less means 30 s.
 	ShutdownTimeout time.Duration
@@ -148,6 +151,8 @@ func listenerOptions[T any](of func(*T) *Listener) []Option[T] {
 				of(into).ShutdownDelay, err = parseDelay(last(values))
 				return err
 			}},
+		{Name: "cors-origins", Value: "ORIGIN", Repeats: true, Usage: "origins whose pages may call the API for their user's sessions, such as https://app.example",
+			set: func(into *T, values []string) error { return setOrigins(of(into), values) }},
 		{Name: "shutdown-timeout", Value: "DURATION", Default: "30s", Usage: "how long a shutdown may take, the delay included; then connections are closed",
 			set: func(into *T, values []string) (err error) {
 				of(into).ShutdownTimeout, err = parseWithin(last(values), time.Second, time.Hour)
@@ -165,6 +170,19 @@ func setPrefixes(l *Listener, values []string) error {
 				return err
 			}
 			l.TrustedProxies = append(l.TrustedProxies, prefix)
+		}
+	}
+	return nil
+}
+
+func setOrigins(l *Listener, values []string) error {
+	l.CORSOrigins = nil
+	for _, value := range values {
+		for _, origin := range splitList(value) {
+			if err := checkOrigin(origin); err != nil {
+				return err
+			}
+			l.CORSOrigins = append(l.CORSOrigins, origin)
 		}
 	}
 	return nil

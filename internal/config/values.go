@@ -156,6 +156,24 @@ func checkHost(text string) error {
 	return nil
 }
 
+// checkOrigin says whether a text is an origin as browsers write it in the header
+// Origin (RFC 6454, section 6.2): browsers compare it letter by letter.
+func checkOrigin(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case text == "*":
+		return errors.New(`"*" would let every site call the API in its visitors' browsers; name each origin`)
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
+		strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == '*' }):
+		return fmt.Errorf("%q is not an origin such as https://app.example or http://localhost:5173", text)
+	case strings.HasSuffix(u.Host, ":"), u.Scheme == "https" && u.Port() == "443", u.Scheme == "http" && u.Port() == "80":
+		return fmt.Errorf("%q: browsers leave the default port out of an origin; use %s", text, u.Scheme+"://"+strings.ToLower(u.Hostname()))
+	case text != u.Scheme+"://"+strings.ToLower(u.Host):
+		return fmt.Errorf("%q: an origin is a scheme and a host in small letters, and a port if it is not the default; use %s", text, u.Scheme+"://"+strings.ToLower(u.Host))
+	}
+	return nil
+}
+
 // checkDomain says whether cookies can be meant for a domain.
 func checkDomain(text string) error {
 	name := strings.TrimPrefix(text, ".")

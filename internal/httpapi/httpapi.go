@@ -76,6 +76,9 @@ type Config struct {
 	// Returns are the addresses to which forward auth may send a browser back
 	// after the sign-in.
 	Returns webcookie.Returns
+	// CORSOrigins are the origins whose pages may make the calls of forPages, each as
+	// browsers write it in the header Origin. Empty: none but the server's own.
+	CORSOrigins []string
 	// KeyCache is how long others may keep the JWK Set. It must not be longer than
 	// a new key is published before it signs. Zero: 15 s, the default lease.
 	KeyCache time.Duration
