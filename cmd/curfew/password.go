@@ -25,9 +25,9 @@ func (f *passwordFlags) add(command *cobra.Command) {
 	command.Flags().BoolVar(&f.generate, "generate-password", false, "generate a password and show it once")
 }
 
-// longestPassword is more than any password may have; the accounts say how much
+// maxPassword is more than any password may have; the accounts say how much
 // exactly.
-const longestPassword = 1 << 16
+const maxPassword = 1 << 16
 
 // newPassword returns a password: made up, typed twice at a terminal without
 // being shown, or read from standard input as it is, without the newline at its
@@ -45,7 +45,7 @@ func (c *cli) newPassword(f passwordFlags) (password string, generated bool, err
 		password, err = c.askTwice(file)
 		return password, false, err
 	}
-	data, err := io.ReadAll(io.LimitReader(c.stdin, longestPassword))
+	data, err := io.ReadAll(io.LimitReader(c.stdin, maxPassword))
 	if err != nil {
 		return "", false, fmt.Errorf("read the password from standard input: %w", err)
 	}

@@ -110,7 +110,7 @@ type Config struct {
 	// is replaced when its user signs in.
 	HashMemoryKiB uint32
 	// MaxHashes is the maximum number of concurrent password hashes. Zero means as
-	// many as processors and memory allow, at least one: see mostHashes.
+	// many as processors and memory allow, at least one: see maxHashes.
 	MaxHashes int
 	// MaxQueue is the maximum number of further requests that wait. Zero means 32
 	// for each of MaxHashes, which is about a second.
@@ -130,12 +130,12 @@ func (c Config) hashMemoryKiB() uint32 {
 	if c.HashMemoryKiB == 0 {
 		return owaspMemory
 	}
-	return min(max(c.HashMemoryKiB, leastHashMemory), mostHashMemory)
+	return min(max(c.HashMemoryKiB, minHashMemory), maxHashMemory)
 }
 
 func (c Config) maxHashes() int {
 	if c.MaxHashes <= 0 {
-		return mostHashes(runtime.GOMAXPROCS(0), memory(), c.hashMemoryKiB())
+		return maxHashes(runtime.GOMAXPROCS(0), memory(), c.hashMemoryKiB())
 	}
 	return c.MaxHashes
 }

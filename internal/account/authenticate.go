@@ -14,9 +14,9 @@ import (
 
 // The limits on failed attempts in any period of a minute.
 const (
-	window         = time.Minute
-	mostForAccount = 10
-	mostForAddress = 30
+	window        = time.Minute
+	maxForAccount = 10
+	maxForAddress = 30
 	// Attempts by others do not affect an address from which the user has begun a
 	// session in this time.
 	addressKnownFor = 30 * 24 * time.Hour
@@ -332,8 +332,8 @@ func originKey(nameKey string, from Origin) string {
 func unknownRoute(nameKey string, from Origin) route {
 	network := store.Network(from.Address)
 	return route{network: network, unknown: true, limits: []limit{
-		{LimitAccount, accountKey(nameKey), mostForAccount, true},
-		{LimitNetwork, failureKey("address", network), mostForAddress, false},
+		{LimitAccount, accountKey(nameKey), maxForAccount, true},
+		{LimitNetwork, failureKey("address", network), maxForAddress, false},
 	}}
 }
 
@@ -353,7 +353,7 @@ func (s *Service) route(ctx context.Context, u store.User, nameKey string, from 
 	}
 	to := unknownRoute(nameKey, from)
 	if known || begun {
-		to = route{network: network, limits: []limit{{LimitAccount, own, mostForAccount, true}}}
+		to = route{network: network, limits: []limit{{LimitAccount, own, maxForAccount, true}}}
 	}
 	s.recent.remember(originKey(nameKey, from), to, s.now())
 	return to, nil

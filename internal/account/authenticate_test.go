@@ -27,7 +27,7 @@ const (
 )
 
 func TestAuthenticate(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		alice := n.add("Alice")
 		for _, spelling := range []string{"Alice", "alice", "ALICE", "  aLiCe\n"} {
@@ -42,7 +42,7 @@ func TestAuthenticate(t *testing.T) {
 
 // All refused sign-ins get the same answer, so that an attacker learns nothing from it.
 func TestAuthenticateRefusesAlike(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		n.add("alice")
 		gone := n.add("disabled")
@@ -108,7 +108,7 @@ func TestAuditOfRefusalsKeepsNothingTyped(t *testing.T) {
 }
 
 func TestTenFailuresAMinute(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		first, second := w.node(), w.node()
 		first.add("Alice")
 		spellings := []string{"alice", "ALICE", " Alice ", "aLICE"}
@@ -185,7 +185,7 @@ func (n *node) begin(u store.User, address string, at time.Time) {
 // An attacker who knows a name, or shares an address with its owner, keeps failing.
 // The owner can still sign in from an address that they used before.
 func TestNobodyLocksOut(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		alice := n.add("alice")
 		day := 24 * time.Hour
@@ -213,7 +213,7 @@ func TestNobodyLocksOut(t *testing.T) {
 
 // Successful sign-ins count as no failures.
 func TestSuccessesNeverCount(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.with(account.Config{MaxQueue: 100, Successes: throttle.Limit{Burst: -1}})
 		n.add("alice")
 		errs := make(chan error)
@@ -239,7 +239,7 @@ func TestSuccessesNeverCount(t *testing.T) {
 
 // A burst of attempts at the same time gets no more tries than one after another.
 func TestBurst(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.with(account.Config{MaxHashes: 8, MaxQueue: 100})
 		n.add("alice")
 		var mu sync.Mutex

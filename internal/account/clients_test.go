@@ -18,7 +18,7 @@ func (n *node) isClient(id, secret string) error {
 }
 
 func TestClients(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		root := n.as(n.add("root", store.AdministerSystem))
 		c, secret, err := n.CreateClient(t.Context(), root, account.NewClient{Name: "Billing Service", Capabilities: []string{store.Revoke, store.Follow, store.Revoke}})
@@ -59,7 +59,7 @@ func TestClients(t *testing.T) {
 
 // After a new secret the old one works for 24 hours, or until the next.
 func TestClientSecrets(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		c, first, err := n.CreateClient(t.Context(), cli, account.NewClient{Name: "billing", Capabilities: []string{store.Follow}})
 		noErr(t, err)

@@ -19,7 +19,7 @@ func (s *Service) OccupyHashes(n int) (release func(), err error) {
 	}, nil
 }
 
-var MostHashes = mostHashes
+var MostHashes = maxHashes
 
 // ReadableHash reports whether a stored hash would be compared with anything.
 func ReadableHash(text string) bool {

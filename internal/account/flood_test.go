@@ -180,7 +180,7 @@ func TestSuccessesAreLimited(t *testing.T) {
 // restart. The user still gets in from where they have been, and with the token of
 // an earlier session from anywhere; their success ends it for all origins.
 func TestHundredFailuresInARow(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		alice := n.add("alice")
 		n.begin(alice, "192.0.2.1", start)

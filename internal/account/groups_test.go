@@ -92,7 +92,7 @@ func TestGroupNames(t *testing.T) {
 // One entry of the audit log has the groups before and after, and stands for the
 // revocation: from it the receipt is made.
 func TestLeavingAGroup(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		root, u := n.add("root", store.AdministerSystem), n.add("alice")
 		noErr(t, n.change(n.as(root), u.ID, account.UserChange{Groups: &[]string{"ops", "staff"}}))

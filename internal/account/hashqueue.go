@@ -215,10 +215,10 @@ func (s *Service) hash(ctx context.Context, password string) (hash string, err e
 	return hashPassword(password, s.config.hashMemoryKiB()), nil
 }
 
-// mostHashes returns how many concurrent hashes processors and memory allow. If
+// maxHashes returns how many concurrent hashes processors and memory allow. If
 // there are two or more processors, one stays free for users who are signed in.
 // Three quarters of the memory stay free for everything else.
-func mostHashes(processors int, memory uint64, eachKiB uint32) int {
+func maxHashes(processors int, memory uint64, eachKiB uint32) int {
 	byMemory := min(memory/4/(uint64(eachKiB)<<10), math.MaxInt32)
 	return max(1, min(processors-1, int(byMemory))) //nolint:gosec // bounded by the line above
 }

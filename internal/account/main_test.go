@@ -36,33 +36,33 @@ var (
 	start = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 )
 
-// world is one database and a clock that its nodes share.
-type world struct {
+// testDatabase is one database and a clock that its nodes share.
+type testDatabase struct {
 	t     testing.TB
 	url   string
 	clock atomic.Int64 // µs
 }
 
 // engines runs a test on each engine, on an empty database.
-func engines(t *testing.T, test func(t *testing.T, w *world)) {
+func engines(t *testing.T, test func(t *testing.T, w *testDatabase)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) { test(t, newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))) })
-	t.Run("postgres", func(t *testing.T) { test(t, newWorld(t, pgtest.DSN(t))) })
+	t.Run("sqlite", func(t *testing.T) { test(t, newTestDatabase(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))) })
+	t.Run("postgres", func(t *testing.T) { test(t, newTestDatabase(t, pgtest.DSN(t))) })
 }
 
-func sqlite(t *testing.T) *world {
+func sqlite(t *testing.T) *testDatabase {
 	t.Helper()
-	return newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	return newTestDatabase(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
 }
 
-func newWorld(t testing.TB, url string) *world {
-	w := &world{t: t, url: url}
+func newTestDatabase(t testing.TB, url string) *testDatabase {
+	w := &testDatabase{t: t, url: url}
 	w.clock.Store(start.UnixMicro())
 	return w
 }
 
 // exec writes past everything, as an earlier release would.
-func (w *world) exec(statement string, args ...any) {
+func (w *testDatabase) exec(statement string, args ...any) {
 	w.t.Helper()
 	driver, source, numbered := "sqlite", strings.TrimPrefix(w.url, "sqlite:"), false
 	if strings.HasPrefix(w.url, "postgres") {
@@ -78,11 +78,11 @@ func (w *world) exec(statement string, args ...any) {
 	noErr(w.t, err)
 }
 
-func (w *world) now() time.Time              { return time.UnixMicro(w.clock.Load()) }
-func (w *world) pass(d time.Duration)        { w.clock.Add(d.Microseconds()) }
-func (w *world) store() store.Store          { return open(w.t, w.url) }
-func (w *world) node() *node                 { return w.nodeWith(w.store(), account.Config{}) }
-func (w *world) with(c account.Config) *node { return w.nodeWith(w.store(), c) }
+func (w *testDatabase) now() time.Time              { return time.UnixMicro(w.clock.Load()) }
+func (w *testDatabase) pass(d time.Duration)        { w.clock.Add(d.Microseconds()) }
+func (w *testDatabase) store() store.Store          { return open(w.t, w.url) }
+func (w *testDatabase) node() *node                 { return w.nodeWith(w.store(), account.Config{}) }
+func (w *testDatabase) with(c account.Config) *node { return w.nodeWith(w.store(), c) }
 
 func open(t testing.TB, url string) store.Store {
 	t.Helper()
@@ -107,7 +107,7 @@ type node struct {
 	applied []revocation.Revocation
 }
 
-func (w *world) nodeWith(s store.Store, c account.Config) *node {
+func (w *testDatabase) nodeWith(s store.Store, c account.Config) *node {
 	w.t.Helper()
 	n := &node{t: w.t, store: s, now: w.now}
 	c.Store, c.Now = s, w.now

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	longestName  = 128 // characters
-	longestEmail = 254 // bytes (RFC 5321, section 4.5.3.1.3, less the brackets)
+	maxName  = 128 // characters
+	maxEmail = 254 // bytes (RFC 5321, section 4.5.3.1.3, less the brackets)
 )
 
 // NormalizeName returns a name for display (NFC, trimmed, with single spaces) and
@@ -29,8 +29,8 @@ func NormalizeName(text string) (name, key string, err error) {
 	switch n := utf8.RuneCountInString(name); {
 	case n == 0:
 		return "", "", InvalidField("name", "must not be empty")
-	case n > longestName:
-		return "", "", InvalidField("name", "must have at most %d characters, but has %d", longestName, n)
+	case n > maxName:
+		return "", "", InvalidField("name", "must have at most %d characters, but has %d", maxName, n)
 	}
 	if !joined(name) {
 		return "", "", InvalidField("name", "may contain U+200C and U+200D only where they change how letters join")
@@ -128,9 +128,9 @@ func visible(r rune) bool {
 // checkEmail accepts an address without a display name, and does not change it.
 func checkEmail(text string) error {
 	a, err := mail.ParseAddress(text)
-	if err != nil || a.Address != text || a.Name != "" || len(text) > longestEmail ||
+	if err != nil || a.Address != text || a.Name != "" || len(text) > maxEmail ||
 		strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) }) {
-		return InvalidField("email", "must be an address like name@example.com, of at most %d bytes", longestEmail)
+		return InvalidField("email", "must be an address like name@example.com, of at most %d bytes", maxEmail)
 	}
 	return nil
 }

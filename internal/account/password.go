@@ -55,10 +55,10 @@ func hashPassword(password string, memoryKiB uint32) string {
 
 // A database row must not be able to make a sign-in take all memory, or minutes.
 const (
-	leastHashMemory = 8       // KiB: what the algorithm needs (RFC 9106, section 3.1)
-	mostHashMemory  = 1 << 20 // KiB
-	mostHashTime    = 32
-	mostHashThreads = 16
+	minHashMemory  = 8       // KiB: what the algorithm needs (RFC 9106, section 3.1)
+	maxHashMemory  = 1 << 20 // KiB
+	maxHashTime    = 32
+	maxHashThreads = 16
 )
 
 var errHashForm = errors.New("not an argon2id hash in the PHC form that this version supports")
@@ -82,8 +82,8 @@ func parseHash(text string) (argonHash, error) {
 		parts[3] != fmt.Sprintf(form, h.memory, h.time, h.threads) {
 		return h, errHashForm
 	}
-	if h.threads < 1 || h.threads > mostHashThreads || h.time < 1 || h.time > mostHashTime ||
-		h.memory < leastHashMemory*uint32(h.threads) || h.memory > mostHashMemory {
+	if h.threads < 1 || h.threads > maxHashThreads || h.time < 1 || h.time > maxHashTime ||
+		h.memory < minHashMemory*uint32(h.threads) || h.memory > maxHashMemory {
 		return h, errHashForm
 	}
 	var err error

@@ -10,7 +10,7 @@ import (
 
 // Every byte of a password counts, whatever it is, up to the last that is allowed.
 func TestPasswords(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		long := strings.Repeat("kq8#vL2!mP0z", 100)
 		for _, tt := range []struct {
@@ -118,7 +118,7 @@ func TestStoredHashesThatAreRefused(t *testing.T) {
 }
 
 func TestHashesAreRenewed(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		before := w.with(account.Config{HashMemoryKiB: 2 * cheap})
 		u := before.add("alice", store.UserEdit)
 		n := w.node()

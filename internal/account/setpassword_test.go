@@ -18,7 +18,7 @@ func (n *node) write(c account.Caller, userID string, p *account.PasswordChange)
 }
 
 func TestPreparePassword(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		alice := n.add("alice")
 		self := n.as(alice)
@@ -107,7 +107,7 @@ func TestGuessingTheCurrentPassword(t *testing.T) {
 
 // Two changes that were prepared from the same password: one is written.
 func TestPasswordChangedInTheMeantime(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		alice := n.as(n.add("alice"))
 		prepare := func(next string) *account.PasswordChange {

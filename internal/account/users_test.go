@@ -123,7 +123,7 @@ func TestWhoMayLookAndCreate(t *testing.T) {
 // Between the check of the caller and the change, an administrator takes the
 // permission away.
 func TestDemotedAMomentAgo(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		n.add("root", store.AdministerSystem)
 		u := n.add("target")
@@ -154,7 +154,7 @@ func TestDemotedAMomentAgo(t *testing.T) {
 }
 
 func TestChangeUserAudit(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		root := n.add("root", store.AdministerSystem)
 		u := n.add("alice", store.UserEdit)
@@ -323,7 +323,7 @@ func TestInvalidChanges(t *testing.T) {
 }
 
 func TestLastAdministrator(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		a := n.add("a", store.AdministerSystem)
 		b := n.add("b", store.AdministerSystem, store.UserEdit)
@@ -372,7 +372,7 @@ func (t slowTx) CountAdministrators(ctx context.Context) (int64, error) {
 
 // Two administrators, two connections, each takes the other down: one stays.
 func TestTwoDemotionsAtOnce(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		first, second := w.nodeWith(slow{w.store()}, account.Config{}), w.nodeWith(slow{w.store()}, account.Config{})
 		for round := range 10 {
 			a := first.add(fmt.Sprintf("a%d", round), store.AdministerSystem)
@@ -422,7 +422,7 @@ func TestTwoDemotionsAtOnce(t *testing.T) {
 }
 
 func TestFindUser(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		alice := n.add("Alice")
 		for _, text := range []string{"alice", "ALICE ", alice.ID} {
@@ -447,7 +447,7 @@ func TestFindUser(t *testing.T) {
 // Since an earlier release a user's name may equal another user's id: a holder of
 // UserEdit could once direct every command to another account than was meant.
 func TestAmbiguous(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		alice := n.add("alice")
 		decoy := n.add("decoy")
@@ -488,7 +488,7 @@ func TestAmbiguous(t *testing.T) {
 
 // Neither creating nor renaming makes a name that stands for two.
 func TestNamesOfOthers(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		n.add("admin", store.AdministerSystem)
 		victim, err := n.EnsureUser(t.Context(), cli, "Subject-1")
@@ -514,7 +514,7 @@ func TestNamesOfOthers(t *testing.T) {
 func decoyLike(id string) string { return strings.ToUpper(id) }
 
 func TestUsersPages(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		for _, name := range []string{"Delta", "alpha", "Charlie", "bravo", "alfons"} {
 			n.add(name)
@@ -552,7 +552,7 @@ func TestUsersPages(t *testing.T) {
 }
 
 func TestEnsureUser(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		shop, secret, err := n.CreateClient(t.Context(), cli, account.NewClient{Name: "shop", Capabilities: []string{store.Issue}})
 		noErr(t, err)
@@ -598,7 +598,7 @@ func TestEnsureUser(t *testing.T) {
 }
 
 func TestEnsureUserAtOnce(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		nodes := []*node{w.node(), w.node()}
 		errs := make(chan error)
 		for i := range 16 {
@@ -622,7 +622,7 @@ func TestEnsureUserAtOnce(t *testing.T) {
 }
 
 func TestBootstrap(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		nodes := []*node{w.node(), w.node()}
 		_, err := nodes[0].Bootstrap(t.Context(), "short", nil)
 		invalid(t, "a short password", err, "password")

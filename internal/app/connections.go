@@ -21,31 +21,31 @@ import (
 // the last second stays, as far as memory allows.
 
 const (
-	// mostUnasked is how many connections may be without a request for longer than
-	// inbound.Patience, and mostFresh how many at all; mostIdle is how many may be
+	// maxNewConns is how many connections may be without a request for longer than
+	// inbound.Patience, and maxFresh how many at all; maxIdle is how many may be
 	// kept alive between two requests. Requests that wait for their bodies have the
 	// first two limits as well.
-	mostUnasked = 1024
-	mostFresh   = 16 * 1024
-	mostIdle    = 16 * 1024
+	maxNewConns = 1024
+	maxFresh    = 16 * 1024
+	maxIdle     = 16 * 1024
 )
 
 // connections watches the connections of a server. Its track method is an
 // http.Server's ConnState hook.
 type connections struct {
-	mu      sync.Mutex
-	unasked *inbound.AgeList[net.Conn] // accepted, no whole request yet
-	idle    *inbound.AgeList[net.Conn] // between two requests
-	back    map[net.Conn]bool          // from where they were parked: between two requests as well
-	closed  int64                      // by us, to make room
-	open    int64
+	mu       sync.Mutex
+	newConns *inbound.AgeList[net.Conn] // accepted, no whole request yet
+	idle     *inbound.AgeList[net.Conn] // between two requests
+	back     map[net.Conn]bool          // from where they were parked: between two requests as well
+	closed   int64                      // by us, to make room
+	open     int64
 }
 
-func newConnections(unasked, fresh, idle int) *connections {
+func newConnections(newConns, fresh, idle int) *connections {
 	return &connections{
-		unasked: inbound.NewAgeList[net.Conn](unasked, fresh),
-		idle:    inbound.NewAgeList[net.Conn](idle, idle),
-		back:    map[net.Conn]bool{},
+		newConns: inbound.NewAgeList[net.Conn](newConns, fresh),
+		idle:     inbound.NewAgeList[net.Conn](idle, idle),
+		back:     map[net.Conn]bool{},
 	}
 }
 
@@ -59,7 +59,7 @@ func (c *connections) track(conn net.Conn, state http.ConnState) {
 func (c *connections) move(conn net.Conn, state http.ConnState) (surplus net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.unasked.Remove(conn)
+	c.newConns.Remove(conn)
 	c.idle.Remove(conn)
 	switch state {
 	case http.StateNew:
@@ -68,7 +68,7 @@ func (c *connections) move(conn net.Conn, state http.ConnState) (surplus net.Con
 			delete(c.back, conn)
 			surplus, _ = c.idle.Add(conn, time.Time{})
 		} else {
-			surplus, _ = c.unasked.Add(conn, time.Now())
+			surplus, _ = c.newConns.Add(conn, time.Now())
 		}
 	case http.StateIdle:
 		surplus, _ = c.idle.Add(conn, time.Time{}) // its age is nothing to go by
@@ -82,13 +82,13 @@ func (c *connections) move(conn net.Conn, state http.ConnState) (surplus net.Con
 	return surplus
 }
 
-// closeUnasked closes the connections without a request under way, so that shutting
+// closeNewConns closes the connections without a request under way, so that shutting
 // down does not wait for them.
-func (c *connections) closeUnasked() {
+func (c *connections) closeNewConns() {
 	c.mu.Lock()
-	unasked := append(c.unasked.Members(), c.idle.Members()...)
+	newConns := append(c.newConns.Members(), c.idle.Members()...)
 	c.mu.Unlock()
-	for _, conn := range unasked {
+	for _, conn := range newConns {
 		_ = conn.Close()
 	}
 }

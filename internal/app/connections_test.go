@@ -73,7 +73,7 @@ func TestTheOldestConnectionWithoutARequestGoes(t *testing.T) {
 	c.track(conns[0], http.StateNew)
 	conns[0].closed = false
 	c.track(conns[1], http.StateActive)
-	c.closeUnasked()
+	c.closeNewConns()
 	closed(0, 2, 3, 4, 5)
 }
 
@@ -95,8 +95,8 @@ func TestConnectionsThatWereParked(t *testing.T) {
 		t.Fatal(conn, err)
 	}
 	c.track(parked, http.StateNew)
-	if fresh.closed || c.unasked.Len() != 1 || c.idle.Len() != 1 || len(c.back) != 0 {
-		t.Errorf("the fresh connection is closed: %v; %d unasked, %d idle, %d coming back", fresh.closed, c.unasked.Len(), c.idle.Len(), len(c.back))
+	if fresh.closed || c.newConns.Len() != 1 || c.idle.Len() != 1 || len(c.back) != 0 {
+		t.Errorf("the fresh connection is closed: %v; %d unasked, %d idle, %d coming back", fresh.closed, c.newConns.Len(), c.idle.Len(), len(c.back))
 	}
 	c.track(parked, http.StateActive)
 	c.track(parked, http.StateClosed)
@@ -104,7 +104,7 @@ func TestConnectionsThatWereParked(t *testing.T) {
 	if !fresh.closed {
 		t.Error("it counts as parked for ever")
 	}
-	c.closeUnasked()
+	c.closeNewConns()
 	if !parked.closed {
 		t.Error("at the end it stays open")
 	}

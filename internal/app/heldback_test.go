@@ -159,7 +159,7 @@ func (p *pending) done() answer {
 	case a := <-p.answer:
 		_ = p.conn.Close()
 		return a
-	case <-time.After(patience):
+	case <-time.After(maxWait):
 		return answer{T: p.T, body: "no answer"}
 	}
 }

@@ -46,7 +46,7 @@ type host struct {
 func newHost(settings *config.Listener, options Options) (*host, error) {
 	h := &host{
 		settings: settings, log: options.Logger, now: options.Now, reload: options.Reload,
-		bodies: inbound.NewBodies(mostUnasked, mostFresh), unknownProxy: &inbound.UnknownProxy{},
+		bodies: inbound.NewBodies(maxNewConns, maxFresh), unknownProxy: &inbound.UnknownProxy{},
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -128,7 +128,7 @@ func cause(err error) error {
 
 // mount puts the servers in front of a handler.
 func (h *host) mount(handler http.Handler) {
-	h.connections = newConnections(mostUnasked, mostFresh, mostIdle)
+	h.connections = newConnections(maxNewConns, maxFresh, maxIdle)
 	if h.settings.TLSCert != "" {
 		handler = withHSTS(handler)
 	}
@@ -169,16 +169,16 @@ func (h *host) run(ctx context.Context, drain func(), tasks ...func(context.Cont
 	case <-failed.Done(): // a listener broke
 	}
 	h.readiness.draining.Store(true)
-	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.shutdownTimeout())
+	shutdownContext, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.shutdownTimeout())
 	defer cancel()
 	h.serveOn(failed, h.readiness.delay(h.settings.ShutdownDelay, h.shutdownTimeout()))
 	// Called when no new connection is accepted: a released client must not come
 	// back here.
 	h.server.RegisterOnShutdown(drain)
-	closeTimer := time.AfterFunc(time.Second, h.connections.closeUnasked)
+	closeTimer := time.AfterFunc(time.Second, h.connections.closeNewConns)
 	defer closeTimer.Stop()
-	err := shutDown(patience, servers...)
-	h.parking.Drain(patience)
+	err := shutDown(shutdownContext, servers...)
+	h.parking.Drain(shutdownContext)
 	stop()
 	if err = errors.Join(err, group.Wait()); err == nil {
 		h.log.InfoContext(ctx, "shut down")

@@ -22,7 +22,7 @@ func (t *Tools) Explain(ctx context.Context, raw, audience string) (token.Explan
 	case !slices.Contains(t.Installed.Audience, audience):
 		return token.Explanation{}, fmt.Errorf("this installation does not issue tokens for the audience %q; use %s", audience, strings.Join(t.Installed.Audience, ", "))
 	}
-	p, err := t.photograph(ctx, audience)
+	p, err := t.snapshotView(ctx, audience)
 	if err != nil {
 		return token.Explanation{}, err
 	}
@@ -49,15 +49,15 @@ func (t *Tools) Explain(ctx context.Context, raw, audience string) (token.Explan
 	return p.validator.Explain(ctx, raw), nil
 }
 
-// photograph is a view of the database at one moment. Nothing in it is behind:
+// snapshotView is a view of the database at one moment. Nothing in it is behind:
 // it was taken after the token came in.
-type photograph struct {
+type snapshotView struct {
 	validator *token.Validator
 	cache     *revocation.Cache
 	epoch     revocation.Epoch
 }
 
-func (t *Tools) photograph(ctx context.Context, audience string) (*photograph, error) {
+func (t *Tools) snapshotView(ctx context.Context, audience string) (*snapshotView, error) {
 	clock, err := t.Store.Clock(ctx) // first: the rest is at least as new
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func (t *Tools) photograph(ctx context.Context, audience string) (*photograph, e
 	keys.Set(set)
 	var values settings.Value
 	values.Set(in.InForce)
-	p := &photograph{cache: revocation.NewCache(revocation.CacheConfig{Capacity: 16}), epoch: clock}
+	p := &snapshotView{cache: revocation.NewCache(revocation.CacheConfig{Capacity: 16}), epoch: clock}
 	p.validator, err = token.NewValidator(token.Config{
 		Issuer: t.Installed.Issuer, Audience: audience, Keys: &keys, Settings: &values,
 		Revocations: p.cache, View: p, Now: t.now,
@@ -95,10 +95,10 @@ func (t *Tools) photograph(ctx context.Context, audience string) (*photograph, e
 }
 
 // Epoch implements token.View.
-func (p *photograph) Epoch() revocation.Epoch { return p.epoch }
+func (p *snapshotView) Epoch() revocation.Epoch { return p.epoch }
 
 // Trusted implements token.View.
-func (*photograph) Trusted(time.Time) bool { return true }
+func (*snapshotView) Trusted(time.Time) bool { return true }
 
 // CatchUp implements token.View.
-func (*photograph) CatchUp(context.Context) error { return nil }
+func (*snapshotView) CatchUp(context.Context) error { return nil }

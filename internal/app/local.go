@@ -35,7 +35,7 @@ type Tools struct {
 	config config.Tools
 	log    *slog.Logger
 	now    func() time.Time
-	view   *outside
+	view   *noView
 }
 
 // OpenTools opens an existing database.
@@ -64,7 +64,7 @@ func (t *Tools) open(ctx context.Context) (err error) {
 		return err
 	}
 	t.Caller = account.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: operator()}, Trusted: true}
-	t.view = &outside{store: t.Store, now: t.now}
+	t.view = &noView{store: t.Store, now: t.now}
 	t.Sessions = session.New(session.Config{
 		Store: t.Store, Accounts: t.Accounts, View: t.view, Installation: t.Installed,
 		MinimumTimeout: t.config.MinimumTimeout(), Now: t.now, Logger: t.log,
@@ -119,29 +119,29 @@ func (t *Tools) Close() error {
 	return t.Store.Close()
 }
 
-// outside is the view of a process without one: the changes of the command line are
+// noView is the view of a process without one: the changes of the command line are
 // in the store, and it relies on nothing else.
-type outside struct {
+type noView struct {
 	store store.Store
 	now   func() time.Time
 }
 
-var _ session.View = (*outside)(nil)
+var _ session.View = (*noView)(nil)
 
 // CatchUp has nothing to bring up to date.
-func (*outside) CatchUp(context.Context) error { return nil }
+func (*noView) CatchUp(context.Context) error { return nil }
 
 // Keys trusts nothing: no token is validated here.
-func (*outside) Keys() token.KeySource { return &token.Keys{} }
+func (*noView) Keys() token.KeySource { return &token.Keys{} }
 
 // Applied has no cache to apply anything to.
-func (*outside) Applied(...revocation.Revocation) {}
+func (*noView) Applied(...revocation.Revocation) {}
 
 // AppliedUpTo has nothing to read back.
-func (*outside) AppliedUpTo(context.Context, revocation.Epoch) error { return nil }
+func (*noView) AppliedUpTo(context.Context, revocation.Epoch) error { return nil }
 
 // Enforcement asks the nodes that are running.
-func (o *outside) Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error) {
+func (o *noView) Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error) {
 	return feed.Enforcement(ctx, o.store, epoch, committed, wait, o.now)
 }
 

@@ -236,9 +236,9 @@ func (e ending) concerns(w writing) bool {
 	return e.client == (w.capability != "") && (!e.permission || w.needs != anyUser)
 }
 
-// patience is for how long an event is waited for that never comes if something is
+// maxWait is for how long an event is waited for that never comes if something is
 // wrong.
-const patience = time.Minute
+const maxWait = time.Minute
 
 // hold starts requests, and returns when they wait; release lets them go on and
 // returns the answers.
@@ -268,7 +268,7 @@ func (d *deployment) hold(how string, rows []writing, requests []request) (relea
 			case <-d.held.gate.arrived:
 			case a := <-p.answer:
 				d.Fatalf("%s, %s: answered before its time: %d %.300s", rows[i], how, a.status, a.body)
-			case <-time.After(patience):
+			case <-time.After(maxWait):
 				d.Fatalf("%s, %s: does not wait", rows[i], how)
 			}
 		}
@@ -286,7 +286,7 @@ func (d *deployment) hold(how string, rows []writing, requests []request) (relea
 		select {
 		case <-event:
 			arrived++
-		case <-time.After(patience):
+		case <-time.After(maxWait):
 			d.Fatalf("%s: %d of %d requests wait", how, arrived, len(all))
 		}
 	}
@@ -297,7 +297,7 @@ func (d *deployment) hold(how string, rows []writing, requests []request) (relea
 		}
 		select {
 		case <-time.After(time.Millisecond):
-		case <-time.After(patience):
+		case <-time.After(maxWait):
 			d.Fatal("the requests do not wait to hash")
 		}
 	}
@@ -343,7 +343,7 @@ func (d *deployment) blockHashes() (release func()) {
 	case <-d.held.blocker.blocked:
 	case a := <-p.answer:
 		d.Fatalf("the sign-in that is to block others was answered: %d %s", a.status, a.body)
-	case <-time.After(patience):
+	case <-time.After(maxWait):
 		d.Fatal("no sign-in blocks the others")
 	}
 	return sync.OnceFunc(func() { goOn(); p.done() })

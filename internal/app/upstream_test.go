@@ -19,8 +19,8 @@ import (
 	"example.com/curfew/token"
 )
 
-// upstreamWorld is an edge's question to a server, with a clock and a lease.
-type upstreamWorld struct {
+// testUpstream is an edge's question to a server, with a clock and a lease.
+type testUpstream struct {
 	*upstreamClients
 	asked   atomic.Int64
 	now     time.Time
@@ -29,9 +29,9 @@ type upstreamWorld struct {
 	answer  http.HandlerFunc
 }
 
-func newUpstreamWorld(t *testing.T) *upstreamWorld {
+func newTestUpstream(t *testing.T) *testUpstream {
 	t.Helper()
-	w := &upstreamWorld{now: time.Now(), left: 15 * time.Second}
+	w := &testUpstream{now: time.Now(), left: 15 * time.Second}
 	w.answer = func(out http.ResponseWriter, r *http.Request) {
 		id, secret, _ := r.BasicAuth()
 		if r.URL.Path != "/v1/clients/me" || secret != "right" {
@@ -63,7 +63,7 @@ func (h handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return out.Result(), nil
 }
 
-func (w *upstreamWorld) want(t *testing.T, secret string, wantErr error, wantAsked int64) {
+func (w *testUpstream) want(t *testing.T, secret string, wantErr error, wantAsked int64) {
 	t.Helper()
 	caller, err := w.ClientCaller(t.Context(), "c1", secret, account.Origin{Address: "192.0.2.1", RequestID: "r"})
 	if !errors.Is(err, wantErr) || (err == nil) != (wantErr == nil) {
@@ -78,7 +78,7 @@ func (w *upstreamWorld) want(t *testing.T, secret string, wantErr error, wantAsk
 }
 
 func TestUpstreamIsAskedOnceALease(t *testing.T) {
-	w := newUpstreamWorld(t)
+	w := newTestUpstream(t)
 	began := w.now
 	w.want(t, "right", nil, 1)
 	w.want(t, "right", nil, 1)
@@ -95,7 +95,7 @@ func TestUpstreamIsAskedOnceALease(t *testing.T) {
 
 // A wrong secret is refused each time, and is not taken for a right one.
 func TestUpstreamRefuses(t *testing.T) {
-	w := newUpstreamWorld(t)
+	w := newTestUpstream(t)
 	w.want(t, "right", nil, 1)
 	w.want(t, "wrong", account.ErrBadClient, 2)
 	w.want(t, "wrong", account.ErrBadClient, 3)
@@ -109,7 +109,7 @@ func TestUpstreamRefuses(t *testing.T) {
 
 // Whatever is not a clear answer is neither good nor bad.
 func TestUpstreamCannotTell(t *testing.T) {
-	w := newUpstreamWorld(t)
+	w := newTestUpstream(t)
 	answers := map[string]http.HandlerFunc{
 		"error":    func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(http.StatusInternalServerError) },
 		"limited":  func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(http.StatusTooManyRequests) },
@@ -142,7 +142,7 @@ func TestUpstreamCannotTell(t *testing.T) {
 // gives up does not end it for the others.
 func TestUpstreamSharesQuestions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newUpstreamWorld(t)
+		w := newTestUpstream(t)
 		good := w.answer
 		hold := make(chan struct{})
 		w.answer = func(out http.ResponseWriter, r *http.Request) {
@@ -177,7 +177,7 @@ func TestUpstreamSharesQuestions(t *testing.T) {
 
 // A flood of guesses fills no memory.
 func TestUpstreamMemoryIsBounded(t *testing.T) {
-	w := newUpstreamWorld(t)
+	w := newTestUpstream(t)
 	running := token.Lease{Start: w.now, Length: time.Minute}
 	over := token.Lease{Start: w.now.Add(-time.Hour), Length: time.Minute}
 	for i := range maxKnownClients {
@@ -206,7 +206,7 @@ func TestUpstreamMemoryIsBounded(t *testing.T) {
 // counts; a question that was under way is not shared, and its answer not kept. An
 // upstream of a version that does not say so leaves it at the lease.
 func TestUpstreamForgetsWhenClientsChange(t *testing.T) {
-	w := newUpstreamWorld(t)
+	w := newTestUpstream(t)
 	w.want(t, "right", nil, 1)
 	w.changed.Store(5)
 	w.want(t, "right", nil, 2)

@@ -24,20 +24,20 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// world is a database with an administrator, who has a session, and a client.
-type world struct {
+// testDatabase is a database with an administrator, who has a session, and a client.
+type testDatabase struct {
 	*testing.T
 	store   store.Store
 	session token.Session
 	client  store.Client
 }
 
-func engines(t *testing.T, test func(w *world)) {
-	t.Run("sqlite", func(t *testing.T) { test(newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))) })
-	t.Run("postgres", func(t *testing.T) { test(newWorld(t, pgtest.DSN(t))) })
+func engines(t *testing.T, test func(w *testDatabase)) {
+	t.Run("sqlite", func(t *testing.T) { test(newTestDatabase(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))) })
+	t.Run("postgres", func(t *testing.T) { test(newTestDatabase(t, pgtest.DSN(t))) })
 }
 
-func newWorld(t *testing.T, url string) *world {
+func newTestDatabase(t *testing.T, url string) *testDatabase {
 	s, err := sqlstore.Open(t.Context(), sqlstore.Config{URL: url, Create: true})
 	if err != nil {
 		t.Fatal(err)
@@ -47,13 +47,13 @@ func newWorld(t *testing.T, url string) *world {
 			t.Error(err)
 		}
 	})
-	w := &world{T: t, store: s}
+	w := &testDatabase{T: t, store: s}
 	w.reset()
 	return w
 }
 
 // reset brings the rows to where the callers may do everything.
-func (w *world) reset() {
+func (w *testDatabase) reset() {
 	w.Helper()
 	w.client = store.Client{ID: "shop", Capabilities: store.Capabilities(), SecretHash: "secret"}
 	w.session = token.Session{
@@ -78,15 +78,15 @@ func (w *world) reset() {
 	})
 }
 
-func (w *world) update(write func(context.Context, store.Tx) error) {
+func (w *testDatabase) update(write func(context.Context, store.Tx) error) {
 	w.Helper()
 	if err := w.store.Update(w.Context(), func(tx store.Tx) error { return write(w.Context(), tx) }); err != nil {
 		w.Fatal(err)
 	}
 }
 
-func (w *world) alice() authz.Caller { s := w.session; return authz.Caller{Session: &s} }
-func (w *world) shop() authz.Caller {
+func (w *testDatabase) alice() authz.Caller { s := w.session; return authz.Caller{Session: &s} }
+func (w *testDatabase) shop() authz.Caller {
 	return authz.Caller{Client: &store.Client{ID: "shop"}, SecretHash: "secret"}
 }
 
@@ -97,12 +97,12 @@ func mayIssue(c authz.Caller) error { return c.MayUse(store.Issue) }
 // endings are the ways in which a caller ends, and what the caller gets then.
 var endings = map[string]struct {
 	client bool
-	end    func(ctx context.Context, w *world, tx store.Tx, e revocation.Epoch) error
+	end    func(ctx context.Context, w *testDatabase, tx store.Tx, e revocation.Epoch) error
 	want   error // nil: *authz.ErrForbidden
 }{
-	"session revoked":    {false, revoke(func(w *world) revocation.Scope { return revocation.Session(w.session.ID) }), token.ErrRevoked},
-	"user revoked":       {false, revoke(func(*world) revocation.Scope { return revocation.User("alice") }), token.ErrRevoked},
-	"everyone revoked":   {false, revoke(func(*world) revocation.Scope { return revocation.Everyone() }), token.ErrRevoked},
+	"session revoked":    {false, revoke(func(w *testDatabase) revocation.Scope { return revocation.Session(w.session.ID) }), token.ErrRevoked},
+	"user revoked":       {false, revoke(func(*testDatabase) revocation.Scope { return revocation.User("alice") }), token.ErrRevoked},
+	"everyone revoked":   {false, revoke(func(*testDatabase) revocation.Scope { return revocation.Everyone() }), token.ErrRevoked},
 	"disabled":           {false, user(store.User{Permissions: []string{store.AdministerSystem}, Disabled: true}), token.ErrRevoked},
 	"demoted":            {false, user(store.User{}), nil},
 	"key retired":        {false, key(store.KeyRetired), token.ErrUnknownKey},
@@ -112,36 +112,36 @@ var endings = map[string]struct {
 	"capability taken":   {true, client(store.Client{SecretHash: "secret"}), nil},
 }
 
-type ending = func(context.Context, *world, store.Tx, revocation.Epoch) error
+type ending = func(context.Context, *testDatabase, store.Tx, revocation.Epoch) error
 
-func revoke(scope func(*world) revocation.Scope) ending {
-	return func(ctx context.Context, w *world, tx store.Tx, e revocation.Epoch) error {
+func revoke(scope func(*testDatabase) revocation.Scope) ending {
+	return func(ctx context.Context, w *testDatabase, tx store.Tx, e revocation.Epoch) error {
 		return tx.PutRevocations(ctx, revocation.Revocation{Scope: scope(w), Epoch: e})
 	}
 }
 
 func user(u store.User) ending {
 	u.ID, u.NameKey = "alice", "alice"
-	return func(ctx context.Context, _ *world, tx store.Tx, _ revocation.Epoch) error {
+	return func(ctx context.Context, _ *testDatabase, tx store.Tx, _ revocation.Epoch) error {
 		return tx.UpdateUser(ctx, u)
 	}
 }
 
 func key(state string) ending {
-	return func(ctx context.Context, _ *world, tx store.Tx, e revocation.Epoch) error {
+	return func(ctx context.Context, _ *testDatabase, tx store.Tx, e revocation.Epoch) error {
 		return tx.PutKey(ctx, store.Key{ID: "key", State: state, Epoch: e})
 	}
 }
 
 func client(c store.Client) ending {
 	c.ID = "shop"
-	return func(ctx context.Context, _ *world, tx store.Tx, e revocation.Epoch) error {
+	return func(ctx context.Context, _ *testDatabase, tx store.Tx, e revocation.Epoch) error {
 		c.Epoch = e
 		return tx.PutClient(ctx, c)
 	}
 }
 
-func shorten(ctx context.Context, _ *world, tx store.Tx, e revocation.Epoch) error {
+func shorten(ctx context.Context, _ *testDatabase, tx store.Tx, e revocation.Epoch) error {
 	in := settings.InForce{Settings: settings.Default(), IdleFloor: noon.Unix(), IdleFloorEpoch: int64(e)}
 	return tx.PutSettings(ctx, store.Settings{InForce: in})
 }
@@ -165,7 +165,7 @@ var ways = map[string]func(ctx context.Context, s *authz.Store, c authz.Caller, 
 }
 
 // refused fails unless err is what a caller gets after an ending.
-func (w *world) refused(what string, err, want error) {
+func (w *testDatabase) refused(what string, err, want error) {
 	w.Helper()
 	forbidden := (*authz.ErrForbidden)(nil)
 	if want == nil && !errors.As(err, &forbidden) || want != nil && !errors.Is(err, want) {
@@ -173,7 +173,7 @@ func (w *world) refused(what string, err, want error) {
 	}
 }
 
-func (w *world) whoAfter(client bool) (authz.Caller, authz.Need) {
+func (w *testDatabase) whoAfter(client bool) (authz.Caller, authz.Need) {
 	if client {
 		return w.shop(), mayIssue
 	}
@@ -181,7 +181,7 @@ func (w *world) whoAfter(client bool) (authz.Caller, authz.Need) {
 }
 
 func TestWritesAreDecided(t *testing.T) {
-	engines(t, func(w *world) {
+	engines(t, func(w *testDatabase) {
 		s := authz.New(w.store, now)
 		for _, name := range slices.Sorted(maps.Keys(endings)) {
 			ending := endings[name]
@@ -243,7 +243,7 @@ func (h hookedTx) HoldClock(ctx context.Context) error {
 // A write waits for the clock while the caller is ended on another node: what was
 // read before the clock was taken would be from before the end.
 func TestWriteThatWaitsForTheClock(t *testing.T) {
-	w := newWorld(t, pgtest.DSN(t))
+	w := newTestDatabase(t, pgtest.DSN(t))
 	for _, name := range slices.Sorted(maps.Keys(endings)) {
 		ending := endings[name]
 		for way, write := range ways {
@@ -270,7 +270,7 @@ func TestWriteThatWaitsForTheClock(t *testing.T) {
 // A session whose time is up while its write waits for the clock writes nothing. When
 // settings are shortened, the transaction that does so is what it waits for.
 func TestTimeIsUpWhileWaitingForTheClock(t *testing.T) {
-	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	w := newTestDatabase(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
 	end := w.session.IdleEnd(settings.Default()).Time()
 	for way, write := range ways {
 		for _, tt := range []struct {
@@ -293,7 +293,7 @@ func TestTimeIsUpWhileWaitingForTheClock(t *testing.T) {
 
 // Callers of one batch are decided also by what was revoked for earlier ones.
 func TestBatchDecidesByItsOwnRevocations(t *testing.T) {
-	engines(t, func(w *world) {
+	engines(t, func(w *testDatabase) {
 		s := authz.New(w.store, now)
 		c := w.alice()
 		other := c.Session.Epoch + 1000
@@ -321,7 +321,7 @@ func TestBatchDecidesByItsOwnRevocations(t *testing.T) {
 }
 
 func TestUserCallerPermissions(t *testing.T) {
-	engines(t, func(w *world) {
+	engines(t, func(w *testDatabase) {
 		s := authz.New(w.store, now)
 		for by, carries := range map[string]bool{
 			store.ActorUser: true, store.ActorCLI: true, store.ActorClient: false, store.ActorSystem: false, "": false, "no row": false,

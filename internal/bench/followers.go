@@ -151,13 +151,13 @@ type followers struct {
 	crowds []*child
 }
 
-const mostInProcess = 5000
+const maxInProcess = 5000
 
 // startFollowers lets n light followers follow a node and waits until all do.
 func startFollowers(n *node, authorization string, count int) (*followers, error) {
 	f := &followers{n: count}
-	for left := count; left > 0; left -= mostInProcess {
-		c, err := startCrowd(n, authorization, min(left, mostInProcess), len(f.crowds))
+	for left := count; left > 0; left -= maxInProcess {
+		c, err := startCrowd(n, authorization, min(left, maxInProcess), len(f.crowds))
 		if err != nil {
 			return nil, errors.Join(err, f.close())
 		}

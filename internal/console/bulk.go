@@ -13,8 +13,8 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// mostNames is how many users one revocation may name.
-const mostNames = 10_000
+// maxNames is how many users one revocation may name.
+const maxNames = 10_000
 
 // bulkView is both steps of revoking the sessions of many: whose, and sure?
 type bulkView struct {
@@ -100,8 +100,8 @@ func (x *exchange) checkNames(names []string, view *bulkView) error {
 		view.Errors["names"] = "Enter at least one name, one per line."
 		return nil
 	}
-	if len(names) > mostNames {
-		view.Errors["names"] = "The list has " + count(int64(len(names)), "name") + ". One revocation can have at most " + group(mostNames) + "."
+	if len(names) > maxNames {
+		view.Errors["names"] = "The list has " + count(int64(len(names)), "name") + ". One revocation can have at most " + group(maxNames) + "."
 		return nil
 	}
 	found, unknown, err := x.config.Accounts.FindUsers(x.ctx, x.caller, names)

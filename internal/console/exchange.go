@@ -37,11 +37,11 @@ type exchange struct {
 }
 
 const (
-	answerWithin  = 2 * time.Second // the default of Config.Timeout
-	slowWithin    = 10 * time.Second
-	bulkWithin    = 25 * time.Second // 10 000 users at once
-	longestForm   = 64 << 10
-	longestUpload = 8 << 20 // 10 000 names of the greatest length, and the form around them
+	answerWithin = 2 * time.Second // the default of Config.Timeout
+	slowWithin   = 10 * time.Second
+	bulkWithin   = 25 * time.Second // 10 000 users at once
+	maxForm      = 64 << 10
+	maxUpload    = 8 << 20 // 10 000 names of the greatest length, and the form around them
 )
 
 // handler makes an http.Handler of a route.
@@ -96,9 +96,9 @@ func (x *exchange) serve(rt route) error {
 // readForm reads the body before anything is decided, so that what was typed is
 // at hand whatever the answer will be.
 func (x *exchange) readForm(rt route) error {
-	limit := int64(longestForm)
+	limit := int64(maxForm)
 	if rt.large {
-		limit = longestUpload
+		limit = maxUpload
 	}
 	x.r.Body = http.MaxBytesReader(x.w, x.r.Body, limit)
 	if rt.pattern == "GET /sign-in" {

@@ -29,14 +29,14 @@ type house struct {
 	key        string   // id of the signing key
 }
 
-func furnished(t testing.TB) *house {
+func newFilledServer(t testing.TB) *house {
 	t.Helper()
 	h := &house{program: run(t, onSQLite(t))}
-	h.furnish()
+	h.fillServer()
 	return h
 }
 
-func (h *house) furnish() {
+func (h *house) fillServer() {
 	h.Helper()
 	h.ada = h.addUser("Ada Lovelace")
 	h.grace = h.addUser("Grace Hopper", "UserEdit")

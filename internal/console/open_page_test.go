@@ -59,7 +59,7 @@ func TestCookieLifetime(t *testing.T) {
 // After signing out the back button shows nothing of what was there.
 func TestBackAfterSigningOut(t *testing.T) {
 	t.Parallel()
-	h := furnished(t)
+	h := newFilledServer(t)
 	for _, l := range []look{{}, {noScript: true}} {
 		w := h.open(t, l)
 		w.as("admin")
@@ -240,7 +240,7 @@ func TestOpenPageKeepsNothingAlive(t *testing.T) {
 // A session that is revoked while a page is open: the page says by whom.
 func TestRevokedWhilePageIsOpen(t *testing.T) {
 	t.Parallel()
-	h := furnished(t)
+	h := newFilledServer(t)
 	w := h.open(t, look{})
 	w.as("Ada Lovelace")
 	h.api(h.admin, http.MethodPost, "/v1/users/"+h.ada+"/revocations", map[string]any{"reason": "test", "keep_current": false}, nil)
@@ -251,7 +251,7 @@ func TestRevokedWhilePageIsOpen(t *testing.T) {
 // write, and wherever.
 func TestHostile(t *testing.T) {
 	t.Parallel()
-	h := furnished(t)
+	h := newFilledServer(t)
 	const script = `<script>alert(1)</script></title></textarea>"><img src=x onerror=alert(1)>`
 	long := script + strings.Repeat("A", 80) + "\u0336"
 	id := h.addUser(script)
@@ -287,7 +287,7 @@ func TestHostile(t *testing.T) {
 // another site changes nothing.
 func TestForeignForm(t *testing.T) {
 	t.Parallel()
-	h := furnished(t)
+	h := newFilledServer(t)
 	w := h.open(t, look{})
 	w.as("admin")
 	foreign := foreignSite(t, `<!doctype html><form method="post" action="`+h.url+`/users/`+h.ada+`/disable"><button>Win a prize</button></form>`)

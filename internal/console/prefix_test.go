@@ -34,7 +34,7 @@ func openBelow(t *testing.T, strip bool, slash string) *belowPath {
 	b.root = "http://" + proxy.Listener.Addr().String()
 	b.base = b.root + "/curfew"
 	b.house = &house{program: run(t, onSQLite(t), "--issuer", b.base+slash, "--trusted-proxies", "127.0.0.1")}
-	b.furnish()
+	b.fillServer()
 	to, err := url.Parse(b.house.url)
 	if err != nil {
 		t.Fatal(err)

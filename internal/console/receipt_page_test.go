@@ -52,7 +52,7 @@ func (p *program) signal(s syscall.Signal) {
 // script they are UTC, and say so.
 func TestTimeZones(t *testing.T) {
 	t.Parallel()
-	h := furnished(t)
+	h := newFilledServer(t)
 	at := time.UnixMicro(h.epoch)
 	india := time.FixedZone("", 5*3600+1800)
 	w := h.open(t, look{})
@@ -67,7 +67,7 @@ func TestTimeZones(t *testing.T) {
 
 func TestCopy(t *testing.T) {
 	t.Parallel()
-	h := furnished(t)
+	h := newFilledServer(t)
 	w := h.open(t, look{})
 	w.as("admin")
 	w.visit("/users/" + h.ada)

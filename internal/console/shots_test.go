@@ -32,7 +32,7 @@ func TestScreenshots(t *testing.T) {
 	}
 	database := onSQLite(t)
 	p := &house{program: run(t, database)}
-	p.furnish()
+	p.fillServer()
 	p.remember(database)
 	for _, scheme := range []string{"light", "dark"} {
 		for _, width := range []int64{360, 1280} {

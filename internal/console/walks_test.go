@@ -15,7 +15,7 @@ func onEngines(t *testing.T, test func(t *testing.T, h *house, l look)) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			h := &house{program: run(t, database(t)), engine: engine}
-			h.furnish()
+			h.fillServer()
 			for _, l := range []look{{}, {noScript: true}} {
 				t.Run(map[bool]string{false: "with script", true: "without script"}[l.noScript], func(t *testing.T) {
 					test(t, h, l)

@@ -30,25 +30,25 @@ type followers struct {
 
 	loading singleflight.Group
 
-	mu          sync.Mutex // guards what follows
-	at          revocation.Epoch
-	known       map[[sha256.Size]byte]account.Caller
-	forgettings int
+	mu         sync.Mutex // guards what follows
+	at         revocation.Epoch
+	known      map[[sha256.Size]byte]account.Caller
+	generation int
 }
 
-// mostRemembered bounds the number of cached answers; installations have a handful
+// maxRemembered bounds the number of cached answers; installations have a handful
 // of clients.
-const mostRemembered = 4096
+const maxRemembered = 4096
 
 // caller is ClientCaller of [Clients].
 func (f *followers) caller(ctx context.Context, id, secret string, from account.Origin) (account.Caller, error) {
 	proof := sha256.Sum256([]byte(id + "\x00" + secret))
 	epoch := f.epoch()
-	caller, found, forgettings := f.recall(proof, epoch)
+	caller, found, generation := f.recall(proof, epoch)
 	if !found {
 		// The epoch is part of the name, so that a caller never joins a query from
 		// when the view was older.
-		flight := fmt.Sprintf("%x %d %d", proof, epoch, forgettings)
+		flight := fmt.Sprintf("%x %d %d", proof, epoch, generation)
 		loaded, err, _ := f.loading.Do(flight, func() (any, error) {
 			if caller, found, _ := f.recall(proof, epoch); found {
 				return caller, nil // another's question was answered a moment ago
@@ -58,7 +58,7 @@ func (f *followers) caller(ctx context.Context, id, secret string, from account.
 			defer cancel()
 			caller, err := f.clients.ClientCaller(ctx, id, secret, from)
 			if err == nil {
-				f.remember(proof, caller, epoch, forgettings)
+				f.remember(proof, caller, epoch, generation)
 			}
 			return caller, err
 		})
@@ -71,7 +71,7 @@ func (f *followers) caller(ctx context.Context, id, secret string, from account.
 	return caller, nil
 }
 
-func (f *followers) recall(proof [sha256.Size]byte, epoch revocation.Epoch) (caller account.Caller, found bool, forgettings int) {
+func (f *followers) recall(proof [sha256.Size]byte, epoch revocation.Epoch) (caller account.Caller, found bool, generation int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.at == epoch {
@@ -81,16 +81,16 @@ func (f *followers) recall(proof [sha256.Size]byte, epoch revocation.Epoch) (cal
 	if found && caller.Client.OldSecretUntil > 0 && f.now().UnixMicro() >= caller.Client.OldSecretUntil {
 		found = false
 	}
-	return caller, found, f.forgettings
+	return caller, found, f.generation
 }
 
-func (f *followers) remember(proof [sha256.Size]byte, caller account.Caller, epoch revocation.Epoch, forgettings int) {
+func (f *followers) remember(proof [sha256.Size]byte, caller account.Caller, epoch revocation.Epoch, generation int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if forgettings != f.forgettings || epoch < f.at {
+	if generation != f.generation || epoch < f.at {
 		return
 	}
-	if epoch > f.at || len(f.known) >= mostRemembered {
+	if epoch > f.at || len(f.known) >= maxRemembered {
 		f.at, f.known = epoch, map[[sha256.Size]byte]account.Caller{}
 	}
 	f.known[proof] = caller
@@ -104,5 +104,5 @@ func (f *followers) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.known = map[[sha256.Size]byte]account.Caller{}
-	f.forgettings++
+	f.generation++
 }

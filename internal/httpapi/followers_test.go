@@ -49,7 +49,7 @@ func (r *registryOf) set(f func()) {
 	f()
 }
 
-type followersWorld struct {
+type testFollowers struct {
 	*testing.T
 	*registryOf
 	followers *followers
@@ -57,8 +57,8 @@ type followersWorld struct {
 	now       time.Time
 }
 
-func newFollowersWorld(t *testing.T) *followersWorld {
-	w := &followersWorld{
+func newTestFollowers(t *testing.T) *testFollowers {
+	w := &testFollowers{
 		T: t, registryOf: &registryOf{client: store.Client{ID: "billing", Capabilities: []string{store.Follow}}, secret: "right"},
 		now: time.Unix(1_800_000_000, 0),
 	}
@@ -71,7 +71,7 @@ func newFollowersWorld(t *testing.T) *followersWorld {
 }
 
 // call identifies a client by its secret, and checks how many queries that took.
-func (w *followersWorld) call(secret string, wantErr error, wantAsked int64) {
+func (w *testFollowers) call(secret string, wantErr error, wantAsked int64) {
 	w.Helper()
 	before := w.asked.Load()
 	caller, err := w.followers.caller(w.Context(), "billing", secret, account.Origin{Address: "192.0.2.7", RequestID: "r1"})
@@ -87,7 +87,7 @@ func (w *followersWorld) call(secret string, wantErr error, wantAsked int64) {
 }
 
 func TestFollowersAreLookedUpOnceAnEpoch(t *testing.T) {
-	w := newFollowersWorld(t)
+	w := newTestFollowers(t)
 	w.call("right", nil, 1)
 	w.call("right", nil, 0)
 	w.call("wrong", account.ErrBadClient, 1)
@@ -101,7 +101,7 @@ func TestFollowersAreLookedUpOnceAnEpoch(t *testing.T) {
 }
 
 func TestFollowersOriginIsThatOfTheCall(t *testing.T) {
-	w := newFollowersWorld(t)
+	w := newTestFollowers(t)
 	for i := range 2 {
 		from := account.Origin{Address: fmt.Sprintf("192.0.2.%d", i), RequestID: fmt.Sprint(i)}
 		caller, err := w.followers.caller(t.Context(), "billing", "right", from)
@@ -112,7 +112,7 @@ func TestFollowersOriginIsThatOfTheCall(t *testing.T) {
 }
 
 func TestFollowersFailureIsNotRemembered(t *testing.T) {
-	w := newFollowersWorld(t)
+	w := newTestFollowers(t)
 	w.set(func() { w.fail = store.ErrUnavailable })
 	w.call("right", store.ErrUnavailable, 1)
 	w.set(func() { w.fail = nil })
@@ -120,7 +120,7 @@ func TestFollowersFailureIsNotRemembered(t *testing.T) {
 }
 
 func TestFollowersOldSecretEndsByItself(t *testing.T) {
-	w := newFollowersWorld(t)
+	w := newTestFollowers(t)
 	until := w.now.Add(time.Hour)
 	w.set(func() { w.client.OldSecretUntil = until.UnixMicro() })
 	w.call("right", nil, 1)
@@ -134,7 +134,7 @@ func TestFollowersOldSecretEndsByItself(t *testing.T) {
 }
 
 func TestFollowersForget(t *testing.T) {
-	w := newFollowersWorld(t)
+	w := newTestFollowers(t)
 	w.call("right", nil, 1)
 	w.followers.forget()
 	w.call("right", nil, 1)
@@ -143,7 +143,7 @@ func TestFollowersForget(t *testing.T) {
 }
 
 // inFlight starts a look-up that has read its answer and does not return yet.
-func (w *followersWorld) inFlight() (land func()) {
+func (w *testFollowers) inFlight() (land func()) {
 	wait, done := make(chan struct{}), make(chan error, 1)
 	w.set(func() { w.wait = wait })
 	before := w.asked.Load()
@@ -162,7 +162,7 @@ func (w *followersWorld) inFlight() (land func()) {
 }
 
 func TestFollowersOvertakenByTheView(t *testing.T) {
-	w := newFollowersWorld(t)
+	w := newTestFollowers(t)
 	land := w.inFlight()
 	w.set(func() { w.secret = "new" })
 	w.epoch.Add(1)
@@ -174,7 +174,7 @@ func TestFollowersOvertakenByTheView(t *testing.T) {
 }
 
 func TestFollowersOvertakenByAChangeHere(t *testing.T) {
-	w := newFollowersWorld(t)
+	w := newTestFollowers(t)
 	land := w.inFlight()
 	w.set(func() { w.secret = "new" })
 	w.followers.forget() // the view stands where it stood
@@ -184,7 +184,7 @@ func TestFollowersOvertakenByAChangeHere(t *testing.T) {
 }
 
 func TestFollowersShareAQuestion(t *testing.T) {
-	w := newFollowersWorld(t)
+	w := newTestFollowers(t)
 	land := w.inFlight()
 	before := w.asked.Load()
 	var group sync.WaitGroup
@@ -203,12 +203,12 @@ func TestFollowersShareAQuestion(t *testing.T) {
 }
 
 func TestFollowersAreBounded(t *testing.T) {
-	w := newFollowersWorld(t)
-	for i := range mostRemembered + 10 {
+	w := newTestFollowers(t)
+	for i := range maxRemembered + 10 {
 		w.followers.remember([32]byte{byte(i), byte(i >> 8)}, account.Caller{}, 7, 0)
 	}
-	if n := len(w.followers.known); n > mostRemembered {
-		t.Errorf("%d remembered, at most %d are allowed", n, mostRemembered)
+	if n := len(w.followers.known); n > maxRemembered {
+		t.Errorf("%d remembered, at most %d are allowed", n, maxRemembered)
 	}
 }
 

@@ -229,7 +229,7 @@ func (s *server) on(t *testing.T) *server {
 	return &c
 }
 
-var everybody = []struct {
+var actors = []struct {
 	name        string
 	letter      rune // the caller that the actor counts as; 0: none
 	permissions []string
@@ -269,7 +269,7 @@ func (s *server) expect(e expectation) {
 		targets["other"], targets["admin"] = e.other, e.admin
 	}
 	for target, allowed := range targets {
-		for _, who := range everybody {
+		for _, who := range actors {
 			s.Run(target+"/"+who.name, func(t *testing.T) {
 				s := s.on(t)
 				c := &cell{server: s, body: strings.ReplaceAll(e.body, "{n}", token.NewSessionID())}

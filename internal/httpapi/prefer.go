@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// longestWait is the longest that an answer is held for Prefer: wait=N.
-const longestWait = 30 * time.Second
+// maxWait is the longest that an answer is held for Prefer: wait=N.
+const maxWait = 30 * time.Second
 
 // preferredWait returns how long the caller wants the answer held: the preference
-// wait of RFC 7240, section 4.3, at most [longestWait]. A preference is a wish, so
+// wait of RFC 7240, section 4.3, at most [maxWait]. A preference is a wish, so
 // a malformed one is ignored; of several, the first counts (section 2).
 func preferredWait(h http.Header) (wait time.Duration, given bool) {
 	for _, line := range h.Values("Prefer") {
@@ -28,12 +28,12 @@ func preferredWait(h http.Header) (wait time.Duration, given bool) {
 			}
 			n, err := strconv.ParseUint(value, 10, 32)
 			if errors.Is(err, strconv.ErrRange) {
-				return longestWait, true // n is as large as it can be; so was the wish
+				return maxWait, true // n is as large as it can be; so was the wish
 			}
 			if err != nil {
 				return 0, false
 			}
-			return min(time.Duration(n)*time.Second, longestWait), true // #nosec G115 -- 32 bits
+			return min(time.Duration(n)*time.Second, maxWait), true // #nosec G115 -- 32 bits
 		}
 	}
 	return 0, false

@@ -26,8 +26,8 @@ func quiet(c *Config, _ *setup) {
 	c.Logger = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
-// quickWorld is the short way with nothing behind it but a note that it was not taken.
-type quickWorld struct {
+// quickHandler is the short way with nothing behind it but a note that it was not taken.
+type quickHandler struct {
 	*testing.T
 	issuer  *tokentest.Issuer
 	api     *api
@@ -35,8 +35,8 @@ type quickWorld struct {
 	missed  bool
 }
 
-func newQuickWorld(t *testing.T, level slog.Level) *quickWorld {
-	w := &quickWorld{T: t, issuer: tokentest.New(t)}
+func newQuickHandler(t *testing.T, level slog.Level) *quickHandler {
+	w := &quickHandler{T: t, issuer: tokentest.New(t)}
 	m, err := metrics.New(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func newQuickWorld(t *testing.T, level slog.Level) *quickWorld {
 }
 
 // remembered returns a token that the validator has proven.
-func (w *quickWorld) remembered(change ...func(*token.Session)) string {
+func (w *quickHandler) remembered(change ...func(*token.Session)) string {
 	w.Helper()
 	raw := w.issuer.Token("ann", change...)
 	if _, err := w.api.Validator.Validate(context.Background(), raw); err != nil {
@@ -60,7 +60,7 @@ func (w *quickWorld) remembered(change ...func(*token.Session)) string {
 }
 
 // ask reports whether the short way was taken.
-func (w *quickWorld) ask(method, target string, change func(*http.Request)) (quick bool, answer *httptest.ResponseRecorder) {
+func (w *quickHandler) ask(method, target string, change func(*http.Request)) (quick bool, answer *httptest.ResponseRecorder) {
 	r := httptest.NewRequest(method, target, nil)
 	change(r)
 	answer, w.missed = httptest.NewRecorder(), false
@@ -69,7 +69,7 @@ func (w *quickWorld) ask(method, target string, change func(*http.Request)) (qui
 }
 
 func TestQuickWayIsForOneQuestion(t *testing.T) {
-	w := newQuickWorld(t, slog.LevelInfo)
+	w := newQuickHandler(t, slog.LevelInfo)
 	raw := w.remembered()
 	bearer := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+raw) }
 	cookie := func(r *http.Request) { r.AddCookie(&http.Cookie{Name: w.api.Jar.Name(), Value: raw}) }
@@ -117,7 +117,7 @@ func TestQuickWayIsForOneQuestion(t *testing.T) {
 			t.Errorf("%s: %d %v", row.name, answer.Code, answer.Header())
 		}
 	}
-	if w := newQuickWorld(t, slog.LevelDebug); true {
+	if w := newQuickHandler(t, slog.LevelDebug); true {
 		raw := w.remembered()
 		if quick, _ := w.ask("GET", "/v1/verify", func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+raw) }); quick {
 			t.Error("with a log that wants every line the short way was taken")
@@ -128,20 +128,20 @@ func TestQuickWayIsForOneQuestion(t *testing.T) {
 // Whatever ends a session, or makes its cookie due, closes the short way at once.
 func TestQuickWayCloses(t *testing.T) {
 	for name, row := range map[string]struct {
-		happens func(*quickWorld)
+		happens func(*quickHandler)
 		bearer  bool // still open to a bearer token
 	}{
-		"nothing":                {func(*quickWorld) {}, true},
-		"revoked":                {func(w *quickWorld) { w.issuer.Revoke(revocation.User("ann")) }, false},
-		"everyone revoked":       {func(w *quickWorld) { w.issuer.Revoke(revocation.Everyone()) }, false},
-		"the cookie is due":      {func(w *quickWorld) { w.issuer.Advance(5 * time.Minute) }, true},
-		"the session timed out":  {func(w *quickWorld) { w.issuer.Advance(20 * time.Minute) }, false},
-		"the lease has run out":  {func(w *quickWorld) { w.noAnswer(); w.issuer.View.SetTrusted(false) }, false},
-		"the key is gone":        {func(w *quickWorld) { w.issuer.Keys.Set(nil) }, false},
-		"a second before is due": {func(w *quickWorld) { w.issuer.Advance(5*time.Minute - time.Second) }, true},
+		"nothing":                {func(*quickHandler) {}, true},
+		"revoked":                {func(w *quickHandler) { w.issuer.Revoke(revocation.User("ann")) }, false},
+		"everyone revoked":       {func(w *quickHandler) { w.issuer.Revoke(revocation.Everyone()) }, false},
+		"the cookie is due":      {func(w *quickHandler) { w.issuer.Advance(5 * time.Minute) }, true},
+		"the session timed out":  {func(w *quickHandler) { w.issuer.Advance(20 * time.Minute) }, false},
+		"the lease has run out":  {func(w *quickHandler) { w.noAnswer(); w.issuer.View.SetTrusted(false) }, false},
+		"the key is gone":        {func(w *quickHandler) { w.issuer.Keys.Set(nil) }, false},
+		"a second before is due": {func(w *quickHandler) { w.issuer.Advance(5*time.Minute - time.Second) }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newQuickWorld(t, slog.LevelInfo)
+			w := newQuickHandler(t, slog.LevelInfo)
 			raw := w.remembered()
 			row.happens(w)
 			if quick, _ := w.ask("GET", "/v1/verify", func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+raw) }); quick != row.bearer {
@@ -157,7 +157,7 @@ func TestQuickWayCloses(t *testing.T) {
 	}
 }
 
-func (w *quickWorld) noAnswer() {
+func (w *quickHandler) noAnswer() {
 	w.issuer.View.SetCatchUp(func(context.Context) error { return token.ErrUnavailable })
 }
 
@@ -193,7 +193,7 @@ func TestQuickAnswerIsTheOrdinaryOne(t *testing.T) {
 }
 
 func TestQuickAnswersAreCounted(t *testing.T) {
-	w := newQuickWorld(t, slog.LevelInfo)
+	w := newQuickHandler(t, slog.LevelInfo)
 	registry := prometheus.NewRegistry()
 	var err error
 	if w.api.Metrics, err = metrics.New(registry); err != nil {

@@ -20,7 +20,7 @@ type AgeList[K comparable] struct {
 // take long, too, through no fault of theirs.
 const Patience = time.Second
 
-type aged[K comparable] struct {
+type agedMember[K comparable] struct {
 	member K
 	since  time.Time
 }
@@ -34,8 +34,8 @@ func NewAgeList[K comparable](old, most int) *AgeList[K] {
 // Add takes a member in. If another must go for it, that one is removed and
 // returned.
 func (a *AgeList[K]) Add(member K, now time.Time) (surplus K, over bool) {
-	a.at[member] = a.order.PushBack(aged[K]{member, now})
-	oldest, _ := a.order.Front().Value.(aged[K])
+	a.at[member] = a.order.PushBack(agedMember[K]{member, now})
+	oldest, _ := a.order.Front().Value.(agedMember[K])
 	if len(a.at) <= a.old || len(a.at) <= a.most && now.Sub(oldest.since) <= Patience {
 		return surplus, false
 	}
@@ -58,7 +58,7 @@ func (a *AgeList[K]) Len() int { return len(a.at) }
 func (a *AgeList[K]) Members() []K {
 	members := make([]K, 0, len(a.at))
 	for e := a.order.Front(); e != nil; e = e.Next() {
-		one, _ := e.Value.(aged[K])
+		one, _ := e.Value.(agedMember[K])
 		members = append(members, one.member)
 	}
 	return members

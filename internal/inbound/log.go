@@ -52,19 +52,19 @@ func log(logger *slog.Logger, r *http.Request, record Record) {
 }
 
 const (
-	longestPath   = 256
-	longestMethod = 32
-	longestDevice = 256
+	maxPath   = 256
+	maxMethod = 32
+	maxDevice = 256
 )
 
 // looksLikeToken finds a JWT, or a secret of that length, that was pasted into a path.
 var looksLikeToken = regexp.MustCompile(`eyJ[A-Za-z0-9_.%-]*|[A-Za-z0-9_-]{43,}`)
 
 func safePath(path string) string {
-	return cut(looksLikeToken.ReplaceAllString(path, "(removed)"), longestPath)
+	return cut(looksLikeToken.ReplaceAllString(path, "(removed)"), maxPath)
 }
 
-func safeMethod(method string) string { return cut(method, longestMethod) }
+func safeMethod(method string) string { return cut(method, maxMethod) }
 
 // device makes a User-Agent safe to keep and to show: valid UTF-8, nothing that
 // cannot be seen, and short.
@@ -75,7 +75,7 @@ func device(agent string) string {
 		}
 		return c
 	}, agent)
-	return cut(strings.TrimSpace(clean), longestDevice)
+	return cut(strings.TrimSpace(clean), maxDevice)
 }
 
 // cut shortens s to at most n bytes without splitting a character.

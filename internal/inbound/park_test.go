@@ -20,8 +20,8 @@ import (
 	"example.com/curfew/internal/await"
 )
 
-// garage is a server that parks every request it can until it is let go.
-type garage struct {
+// parkServer is a server that parks every request it can until it is let go.
+type parkServer struct {
 	*testing.T
 	server  *httptest.Server
 	parking *Parking
@@ -32,15 +32,15 @@ type garage struct {
 	records chan Record
 }
 
-func (g *garage) Write(b []byte) (int, error) {
+func (g *parkServer) Write(b []byte) (int, error) {
 	g.logged.Lock()
 	defer g.logged.Unlock()
 	return g.log.Write(b)
 }
 
-func openGarage(t *testing.T, begin func(*httptest.Server)) *garage {
+func newParkServer(t *testing.T, begin func(*httptest.Server)) *parkServer {
 	t.Helper()
-	g := &garage{T: t, parked: make(chan *Parked, 16), records: make(chan Record, 16)}
+	g := &parkServer{T: t, parked: make(chan *Parked, 16), records: make(chan Record, 16)}
 	logger := slog.New(slog.NewTextHandler(g, nil))
 	g.server = httptest.NewUnstartedServer(Wrap(Config{Logger: logger, Observe: func(r Record) { g.records <- r }},
 		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -66,14 +66,14 @@ func openGarage(t *testing.T, begin func(*httptest.Server)) *garage {
 }
 
 // inPark returns how many connections are parked.
-func (g *garage) inPark() int {
+func (g *parkServer) inPark() int {
 	g.parking.mu.Lock()
 	defer g.parking.mu.Unlock()
 	return len(g.parking.held)
 }
 
 // answerAll answers whatever is parked with its path.
-func (g *garage) answerAll() {
+func (g *parkServer) answerAll() {
 	for p := range g.parked {
 		p.Answer(await.Limit, func(w http.ResponseWriter, r *http.Request) {
 			body := "parked " + r.URL.Path
@@ -84,7 +84,7 @@ func (g *garage) answerAll() {
 	}
 }
 
-func (g *garage) dial() (net.Conn, *bufio.Reader) {
+func (g *parkServer) dial() (net.Conn, *bufio.Reader) {
 	g.Helper()
 	conn, err := new(net.Dialer).DialContext(g.Context(), "tcp", g.server.Listener.Addr().String())
 	if err != nil {
@@ -100,7 +100,7 @@ func (g *garage) dial() (net.Conn, *bufio.Reader) {
 func TestParkedConnectionGoesOn(t *testing.T) {
 	for name, begin := range map[string]func(*httptest.Server){"plain": (*httptest.Server).Start, "encrypted": (*httptest.Server).StartTLS} {
 		t.Run(name, func(t *testing.T) {
-			g := openGarage(t, begin)
+			g := newParkServer(t, begin)
 			go g.answerAll()
 			defer close(g.parked)
 			client := g.server.Client()
@@ -135,7 +135,7 @@ func TestParkedConnectionGoesOn(t *testing.T) {
 
 // It is the same connection, not a new one.
 func TestParkedConnectionIsKept(t *testing.T) {
-	g := openGarage(t, (*httptest.Server).Start)
+	g := newParkServer(t, (*httptest.Server).Start)
 	go g.answerAll()
 	defer close(g.parked)
 	conn, in := g.dial()
@@ -163,7 +163,7 @@ func TestNotParked(t *testing.T) {
 		"chunked":     "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := openGarage(t, (*httptest.Server).Start)
+			g := newParkServer(t, (*httptest.Server).Start)
 			conn, in := g.dial()
 			fmt.Fprint(conn, request)
 			line, err := in.ReadString('\n')
@@ -176,7 +176,7 @@ func TestNotParked(t *testing.T) {
 		})
 	}
 	t.Run("HTTP/2", func(t *testing.T) {
-		g := openGarage(t, func(s *httptest.Server) { s.EnableHTTP2 = true; s.StartTLS() })
+		g := newParkServer(t, func(s *httptest.Server) { s.EnableHTTP2 = true; s.StartTLS() })
 		resp, err := g.server.Client().Get(g.server.URL) //nolint:noctx // the server ends with the test
 		if err != nil {
 			t.Fatal(err)
@@ -211,7 +211,7 @@ func TestParkedConnectionEnds(t *testing.T) {
 		"a panic":                           {"", func(http.ResponseWriter, *http.Request) { panic("oops") }, nothing},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := openGarage(t, (*httptest.Server).Start)
+			g := newParkServer(t, (*httptest.Server).Start)
 			conn, in := g.dial()
 			fmt.Fprint(conn, "GET /1 HTTP/1.1\r\nHost: x\r\n\r\n"+test.more)
 			p := <-g.parked
@@ -240,7 +240,7 @@ func TestParkedConnectionEnds(t *testing.T) {
 
 // A client that reads nothing delays the others by no more than the time given.
 func TestParkedAndStuck(t *testing.T) {
-	g := openGarage(t, (*httptest.Server).Start)
+	g := newParkServer(t, (*httptest.Server).Start)
 	conn, _ := g.dial()
 	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	p := <-g.parked
@@ -269,7 +269,7 @@ func TestParkedAndStuck(t *testing.T) {
 func TestParkedAndGone(t *testing.T) {
 	for name, begin := range map[string]func(*httptest.Server){"plain": (*httptest.Server).Start, "encrypted": (*httptest.Server).StartTLS} {
 		t.Run(name, func(t *testing.T) {
-			g := openGarage(t, begin)
+			g := newParkServer(t, begin)
 			conn, _ := g.dial()
 			if name == "encrypted" {
 				transport, _ := g.server.Client().Transport.(*http.Transport)
@@ -310,7 +310,7 @@ func TestParkedAndGone(t *testing.T) {
 
 // At the end all that is parked is waited for, and what takes too long is closed.
 func TestParkingDrains(t *testing.T) {
-	g := openGarage(t, (*httptest.Server).Start)
+	g := newParkServer(t, (*httptest.Server).Start)
 	short := func() context.Context {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		t.Cleanup(cancel)
@@ -349,7 +349,7 @@ func TestParkingDrains(t *testing.T) {
 
 // When the server ends, parked requests are answered, and then closed.
 func TestParkingCloses(t *testing.T) {
-	g := openGarage(t, (*httptest.Server).Start)
+	g := newParkServer(t, (*httptest.Server).Start)
 	conn, in := g.dial()
 	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	p := <-g.parked

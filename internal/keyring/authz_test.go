@@ -13,7 +13,7 @@ import (
 )
 
 // user begins a session of a user, as a sign-in does, and returns it as a caller.
-func (w *world) user(n *node, id string, permissions ...string) authz.Caller {
+func (w *testDatabase) user(n *node, id string, permissions ...string) authz.Caller {
 	w.t.Helper()
 	ctx := context.Background()
 	sess := token.Session{Subject: id, ID: token.NewSessionID(), IssuedAt: token.UnixTime(w.now().Unix()), KeyID: n.signing()}
@@ -34,7 +34,7 @@ func (w *world) user(n *node, id string, permissions ...string) authz.Caller {
 // Signing keys are changed and listed by administrators alone, whose session has not
 // ended by the time of the commit; a refusal leaves the keys as they are.
 func TestWhoMayChangeKeys(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.installed()
 		ctx := t.Context()
 		forbidden := &authz.ErrForbidden{Permission: store.AdministerSystem}

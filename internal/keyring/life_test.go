@@ -37,7 +37,7 @@ func (n *node) trusts(kid string) bool {
 }
 
 func TestFirstKeys(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
 		_, err := n.Signing(t.Context())
 		is(t, "before the first start", err, keyring.ErrNoKey)
@@ -78,7 +78,7 @@ func TestFirstKeys(t *testing.T) {
 
 // Two nodes start at once on an empty database: both sign with one key.
 func TestFirstKeysAtOnce(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		nodes := []*node{w.node(), w.node(), w.node()}
 		errs := make(chan error)
 		for _, n := range nodes {
@@ -109,7 +109,7 @@ func TestInitTakesInWhatIsThere(t *testing.T) {
 }
 
 func TestRotate(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n, other := w.installed(), w.node()
 		old, next := n.the(store.KeyActive), n.the(store.KeyNext)
 		w.pass(lead)
@@ -276,7 +276,7 @@ func TestRotateTwice(t *testing.T) {
 }
 
 func TestRetiringEnds(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n, other := w.installed(), w.node()
 		old := n.the(store.KeyActive).ID
 		w.pass(lead)
@@ -327,7 +327,7 @@ func TestRetiringWaitsForALongerMaximum(t *testing.T) {
 }
 
 func TestRetireActive(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.installed()
 		bad, next := n.the(store.KeyActive).ID, n.the(store.KeyNext).ID
 		w.pass(lead)
@@ -418,7 +418,7 @@ func TestRetireNextAndRetiring(t *testing.T) {
 
 // All nodes carry out a due change at the same instant: it is done once.
 func TestMaintainAtOnce(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		nodes := []*node{w.installed(), w.node(), w.node()}
 		n := nodes[0]
 		for round := range 5 {
@@ -454,7 +454,7 @@ func TestMaintainAtOnce(t *testing.T) {
 }
 
 func TestRotateAtOnce(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		nodes := []*node{w.installed(), w.node()}
 		w.pass(lead)
 		errs := make(chan error)

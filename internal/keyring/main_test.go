@@ -41,27 +41,27 @@ var (
 	caller = authz.Caller{Actor: actor, Trusted: true}
 )
 
-// world is one database, with settings, and a clock.
-type world struct {
+// testDatabase is one database, with settings, and a clock.
+type testDatabase struct {
 	t     testing.TB
 	url   string
 	clock atomic.Int64 // µs
 }
 
-func engines(t *testing.T, test func(t *testing.T, w *world)) {
+func engines(t *testing.T, test func(t *testing.T, w *testDatabase)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { test(t, sqlite(t)) })
-	t.Run("postgres", func(t *testing.T) { test(t, newWorld(t, pgtest.DSN(t))) })
+	t.Run("postgres", func(t *testing.T) { test(t, newTestDatabase(t, pgtest.DSN(t))) })
 }
 
-func sqlite(t testing.TB) *world {
+func sqlite(t testing.TB) *testDatabase {
 	t.Helper()
-	return newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	return newTestDatabase(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
 }
 
-func newWorld(t testing.TB, url string) *world {
+func newTestDatabase(t testing.TB, url string) *testDatabase {
 	t.Helper()
-	w := &world{t: t, url: url}
+	w := &testDatabase{t: t, url: url}
 	w.clock.Store(start.UnixMicro())
 	s := w.open()
 	setLongest(t, s, longest)
@@ -80,10 +80,10 @@ func setLongest(t testing.TB, s store.Store, maximum time.Duration) {
 	}
 }
 
-func (w *world) now() time.Time       { return time.UnixMicro(w.clock.Load()) }
-func (w *world) pass(d time.Duration) { w.clock.Add(d.Microseconds()) }
+func (w *testDatabase) now() time.Time       { return time.UnixMicro(w.clock.Load()) }
+func (w *testDatabase) pass(d time.Duration) { w.clock.Add(d.Microseconds()) }
 
-func (w *world) open() store.Store {
+func (w *testDatabase) open() store.Store {
 	w.t.Helper()
 	s, err := sqlstore.Open(context.Background(), sqlstore.Config{URL: w.url, Create: true})
 	if err != nil {
@@ -105,9 +105,9 @@ type node struct {
 	applied []revocation.Epoch
 }
 
-func (w *world) node() *node { return w.nodeOn(w.open()) }
+func (w *testDatabase) node() *node { return w.nodeOn(w.open()) }
 
-func (w *world) nodeOn(s store.Store) *node {
+func (w *testDatabase) nodeOn(s store.Store) *node {
 	w.t.Helper()
 	n := &node{t: w.t, store: s}
 	var err error
@@ -120,7 +120,7 @@ func (w *world) nodeOn(s store.Store) *node {
 }
 
 // installed returns a node on a database with its first keys.
-func (w *world) installed() *node {
+func (w *testDatabase) installed() *node {
 	w.t.Helper()
 	n := w.node()
 	noErr(w.t, n.Init(context.Background(), caller))

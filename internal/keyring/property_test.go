@@ -31,7 +31,7 @@ type published struct {
 // ago, unless its key was retired in an emergency.
 func TestNoGoodTokenIsRefused(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		w := &world{t: t, url: "sqlite:" + filepath.Join(t.TempDir(), "curfew.db")}
+		w := &testDatabase{t: t, url: "sqlite:" + filepath.Join(t.TempDir(), "curfew.db")}
 		w.clock.Store(start.UnixMicro())
 		ctx := context.Background()
 		shared, err := sqlstore.Open(ctx, sqlstore.Config{URL: w.url, Create: true})

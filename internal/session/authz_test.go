@@ -25,7 +25,7 @@ const password = "correct horse battery"
 // caller begins a session of a user, who is made with the permissions given, and
 // returns it as a caller.
 func (n *node) caller(name string, permissions ...string) account.Caller {
-	t := n.world.t
+	t := n.testDatabase.t
 	t.Helper()
 	given := password
 	u, err := n.accounts.CreateUser(t.Context(), cli, account.UserChange{Name: &name, Password: &given, Permissions: &permissions})
@@ -37,7 +37,7 @@ func (n *node) caller(name string, permissions ...string) account.Caller {
 
 // again begins another session of a user, and returns it as a caller.
 func (n *node) again(id string) account.Caller {
-	t := n.world.t
+	t := n.testDatabase.t
 	t.Helper()
 	sess := n.mustBegin(id, false).Session
 	c, err := n.accounts.UserCaller(t.Context(), &sess, account.Origin{})
@@ -49,7 +49,7 @@ func (n *node) again(id string) account.Caller {
 
 // client makes a client and returns it as a caller.
 func (n *node) client(name string) account.Caller {
-	t := n.world.t
+	t := n.testDatabase.t
 	t.Helper()
 	made, secret, err := n.accounts.CreateClient(t.Context(), cli, account.NewClient{Name: name, Capabilities: store.Capabilities()})
 	if err != nil {
@@ -66,7 +66,7 @@ func (n *node) client(name string) account.Caller {
 // revoking calls which it submits wait for one commit; it waits for the first to be
 // taken, and for the others to be queued. finish is the end of that transaction.
 func (n *node) whileHeld(first func(), queue []func(), finish func(tx store.Tx) error) {
-	t := n.world.t
+	t := n.testDatabase.t
 	t.Helper()
 	err := n.store.Update(t.Context(), func(tx store.Tx) error {
 		if _, err := tx.Advance(t.Context(), n.now()); err != nil {
@@ -91,7 +91,7 @@ func (n *node) whileHeld(first func(), queue []func(), finish func(tx store.Tx) 
 // calls before it in the transaction revoke. A call that is refused writes nothing,
 // and the others continue.
 func TestBatchDecidesEachCall(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.start(0, 0)
 		ctx := t.Context()
 		ann, ben := n.caller("ann", store.AdministerSystem), n.caller("ben", store.AdministerSystem)
@@ -186,7 +186,7 @@ func TestBatchDecidesEachCall(t *testing.T) {
 // What a caller began before it ended is refused at the commit, by every method that
 // writes, and leaves nothing.
 func TestEndedCallersWriteNothing(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.start(0, 0)
 		ctx := t.Context()
 		target := n.caller("target")
@@ -296,7 +296,7 @@ type snapshot struct {
 }
 
 func (n *node) snapshot() (s snapshot) {
-	t, ctx := n.world.t, context.Background()
+	t, ctx := n.testDatabase.t, context.Background()
 	t.Helper()
 	entries, err := n.store.Audits(ctx, store.AuditFilter{}, 1)
 	if err == nil && len(entries) > 0 {
@@ -321,7 +321,7 @@ func (n *node) snapshot() (s snapshot) {
 // A token that keep_current or a change of one's own password has replaced ends its
 // session, whose newer token goes with it. A session that is over writes nothing.
 func TestReplacedTokenEndsItsSession(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.start(0, 0)
 		ctx := t.Context()
 		shop := n.client("shop")
@@ -403,7 +403,7 @@ func (s *interrupted) Settings(ctx context.Context) (store.Settings, error) {
 // password is checked, or between the check and the beginning of the session. The
 // session carries the epoch that was read before everything else, and is over.
 func TestDisabledWhileSigningIn(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.start(0, 0)
 		for _, when := range []string{"before the check", "after the check"} {
 			u := n.caller(when).User
@@ -450,7 +450,7 @@ func BenchmarkRevoke(b *testing.B) {
 		"postgres": func() string { return pgtest.DSN(b) },
 	} {
 		b.Run(engine, func(b *testing.B) {
-			n := newWorld(b, database()).start(0, 0)
+			n := newTestDatabase(b, database()).start(0, 0)
 			admin := n.caller("admin", store.AdministerSystem)
 			const users = 64
 			for i := range users {

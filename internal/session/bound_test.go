@@ -17,25 +17,25 @@ const goodPassword = "correct horse battery"
 
 // person makes a user with a password.
 func (n *node) person(name string, permissions ...string) store.User {
-	n.world.t.Helper()
+	n.testDatabase.t.Helper()
 	password := goodPassword
 	u, err := n.accounts.CreateUser(context.Background(), cli, account.UserChange{Name: &name, Password: &password, Permissions: &permissions})
 	if err != nil {
-		n.world.t.Fatal(err)
+		n.testDatabase.t.Fatal(err)
 	}
 	return u
 }
 
 // as signs a user in and returns them as the caller.
 func (n *node) as(u store.User) account.Caller {
-	n.world.t.Helper()
+	n.testDatabase.t.Helper()
 	issued, err := n.sessions.SignIn(context.Background(), u.Name, goodPassword, false, account.Origin{Address: "192.0.2.1"})
 	if err != nil {
-		n.world.t.Fatal(err)
+		n.testDatabase.t.Fatal(err)
 	}
 	c, err := n.accounts.UserCaller(context.Background(), &issued.Session, account.Origin{Address: "192.0.2.1"})
 	if err != nil {
-		n.world.t.Fatal(err)
+		n.testDatabase.t.Fatal(err)
 	}
 	return c
 }
@@ -43,7 +43,7 @@ func (n *node) as(u store.User) account.Caller {
 // When a user has as many sessions as may be, the oldest ends as another begins:
 // whether by a password or by a client, on every node, in the list and in the audit.
 func TestSessionsOfAUserAreBounded(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		three := func(c *session.Config) { c.MaxSessions = 3 }
 		a, b := w.startWith(0, 0, three), w.startWith(0, 0, three)
 		u := a.person("ann")
@@ -112,7 +112,7 @@ func TestSessionsOfAUserAreBounded(t *testing.T) {
 
 // Sessions that begin at one time count each other.
 func TestBoundHoldsAtOnce(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		two := func(c *session.Config) { c.MaxSessions = 2 }
 		nodes := []*node{w.startWith(0, 0, two), w.startWith(0, 0, two)}
 		u := nodes[0].person("ann")
@@ -141,7 +141,7 @@ func TestBoundHoldsAtOnce(t *testing.T) {
 // The default is a hundred; a negative number is no bound.
 func TestBoundByDefault(t *testing.T) {
 	for most, want := range map[int]int{0: 100, -1: 101} {
-		w := newWorld(t, "sqlite:"+t.TempDir()+"/curfew.db")
+		w := newTestDatabase(t, "sqlite:"+t.TempDir()+"/curfew.db")
 		n := w.startWith(0, 0, func(c *session.Config) { c.MaxSessions = most })
 		for range 101 {
 			n.mustBegin("ann", false)
@@ -156,7 +156,7 @@ func TestBoundByDefault(t *testing.T) {
 // A sign-in during which its user is revoked ends no session that began after the
 // revocation.
 func TestOverBeforeItBeganEndsNoOther(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		three := func(c *session.Config) { c.MaxSessions = 3 }
 		n := w.startWith(0, 0, three)
 		u := n.person("ann")

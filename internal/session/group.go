@@ -47,7 +47,7 @@ type group struct {
 }
 
 const (
-	mostCalls     = 256              // in one transaction
+	maxCalls      = 256              // in one transaction
 	commitTimeout = 30 * time.Second // of one transaction; callers wait no longer than their context
 )
 
@@ -73,7 +73,7 @@ func (g *group) commit(ctx context.Context, c *call) error {
 func (g *group) run() {
 	for {
 		g.mu.Lock()
-		n := min(len(g.waiting), mostCalls)
+		n := min(len(g.waiting), maxCalls)
 		if n == 0 {
 			g.busy = false
 			g.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 
 // named creates a user with a password, an email address and groups.
 func (n *node) named(name, email string, groups ...string) store.User {
-	t := n.world.t
+	t := n.testDatabase.t
 	t.Helper()
 	password := goodPassword
 	u, err := n.accounts.CreateUser(context.Background(), cli, account.UserChange{Name: &name, Email: &email, Password: &password, Groups: &groups})
@@ -26,7 +26,7 @@ func (n *node) named(name, email string, groups ...string) store.User {
 
 // claims returns what a good token carries.
 func (n *node) claims(raw string) *token.Session {
-	t := n.world.t
+	t := n.testDatabase.t
 	t.Helper()
 	s, err := n.validator.Validate(context.Background(), raw)
 	if err != nil {
@@ -37,7 +37,7 @@ func (n *node) claims(raw string) *token.Session {
 
 // identityOf fails unless a token and the answer that carries it have these claims.
 func (n *node) identityOf(what string, issued session.Issued, name, email string, groups []string) {
-	t := n.world.t
+	t := n.testDatabase.t
 	t.Helper()
 	s := n.claims(issued.Token)
 	if s.Name != name || s.Email != email || !slices.Equal(s.Groups, groups) || (s.Groups == nil) != (groups == nil) || s.IdentityOmitted {
@@ -60,7 +60,7 @@ func (n *node) described(s *token.Session) (user struct {
 	email  string
 	groups []string
 }) {
-	t := n.world.t
+	t := n.testDatabase.t
 	t.Helper()
 	w, err := n.sessions.Describe(context.Background(), s)
 	if err != nil {
@@ -86,7 +86,7 @@ func TestIdentityClaims(t *testing.T) {
 		{"name and groups", []string{session.ClaimGroups, session.ClaimName}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			engines(t, func(t *testing.T, w *world) {
+			engines(t, func(t *testing.T, w *testDatabase) {
 				ctx := context.Background()
 				n := w.startWith(0, 0, func(c *session.Config) { c.IdentityClaims = tt.claims })
 				want := func(name, email string, groups ...string) (string, string, []string) {
@@ -133,7 +133,7 @@ func TestIdentityClaims(t *testing.T) {
 
 // What a user may have at most fits into a token below 4 KiB.
 func TestLargestIdentity(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.start(0, 0)
 		groups := make([]string, 64)
 		for i := range groups {
@@ -154,7 +154,7 @@ func TestLargestIdentity(t *testing.T) {
 // A user leaves a group while sign-ins and refreshes are under way. No token that is
 // accepted afterwards names the group, whatever came first.
 func TestLeavingAGroupRaces(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		ctx := context.Background()
 		n, other := w.start(0, 0), w.start(0, 0)
 		u := n.named("alice", "", "ops")

@@ -28,7 +28,7 @@ type begun struct {
 
 // model is what must be true after each step, whatever the nodes' clocks say.
 type model struct {
-	*world
+	*testDatabase
 	t        *rapid.T
 	sessions []*begun
 }
@@ -72,7 +72,7 @@ func (m *model) eventually(what string, holds func() bool) {
 func TestSequences(t *testing.T) {
 	for _, cacheSize := range []int{0, 3} {
 		t.Run(fmt.Sprintf("cache=%d", cacheSize), func(t *testing.T) {
-			engines(t, func(t *testing.T, w *world) {
+			engines(t, func(t *testing.T, w *testDatabase) {
 				w.start(cacheSize, 25*time.Second)
 				w.start(cacheSize, -25*time.Second)
 				rapid.Check(t, func(t *rapid.T) { sequence(t, w) })
@@ -81,9 +81,9 @@ func TestSequences(t *testing.T) {
 	}
 }
 
-func sequence(t *rapid.T, w *world) {
+func sequence(t *rapid.T, w *testDatabase) {
 	ctx := context.Background()
-	m := &model{world: w, t: t}
+	m := &model{testDatabase: w, t: t}
 	pick := func() *node { return w.nodes[rapid.IntRange(0, len(w.nodes)-1).Draw(t, "node")] }
 	some := func() *begun {
 		return m.sessions[rapid.IntRange(0, len(m.sessions)-1).Draw(t, "session")]
@@ -198,7 +198,7 @@ func sequence(t *rapid.T, w *world) {
 // other on two nodes. Order is that of the calls: what was acknowledged before
 // another call was made came before it.
 func TestRaces(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		unbounded := func(c *session.Config) { c.MaxSessions = -1 } // there are more than a hundred, of one user
 		w.startWith(0, 0, unbounded)
 		w.startWith(3, 0, unbounded)

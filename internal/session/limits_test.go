@@ -35,7 +35,7 @@ func untilLimited(t *testing.T, what, limit string, do func() error) (n int) {
 }
 
 func TestWritesAreLimited(t *testing.T) {
-	w := newWorld(t, "sqlite:"+t.TempDir()+"/curfew.db")
+	w := newTestDatabase(t, "sqlite:"+t.TempDir()+"/curfew.db")
 	var log bytes.Buffer
 	counts := map[string]int{}
 	n := w.startWith(0, 0, func(c *session.Config) {
@@ -143,7 +143,7 @@ func TestWritesAreLimited(t *testing.T) {
 
 // Single sessions of another user are limited apart from all of them at once.
 func TestSingleSessionsOfOthersAreLimited(t *testing.T) {
-	w := newWorld(t, "sqlite:"+t.TempDir()+"/curfew.db")
+	w := newTestDatabase(t, "sqlite:"+t.TempDir()+"/curfew.db")
 	n := w.startWith(0, 0, func(c *session.Config) { c.Limits = session.Limits{Others: few(1), OthersSession: few(2)} })
 	asEditor := n.as(n.person("editor", store.UserEdit))
 	if got := untilLimited(t, "single sessions", session.LimitOthers, func() error {

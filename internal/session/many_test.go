@@ -11,7 +11,7 @@ import (
 
 // Ten thousand users at once: all of them or, if one does not exist, none.
 func TestRevokeTenThousand(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.start(0, 0)
 		ids := make([]string, 10_000)
 		if n.store.Engine() == "sqlite" {

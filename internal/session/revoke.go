@@ -17,8 +17,8 @@ import (
 
 const (
 	// MaxUsers is the maximum number of users in one revoking call.
-	MaxUsers      = 10_000
-	longestReason = 1000 // bytes
+	MaxUsers  = 10_000
+	maxReason = 1000 // bytes
 )
 
 // revoking is the need of calls that revoke sessions of a user.
@@ -27,8 +27,8 @@ func revoking(userID string) authz.Need {
 }
 
 func checkReason(reason string) error {
-	if len(reason) > longestReason || !utf8.ValidString(reason) {
-		return account.InvalidField("reason", "must be UTF-8 text of at most %d bytes", longestReason)
+	if len(reason) > maxReason || !utf8.ValidString(reason) {
+		return account.InvalidField("reason", "must be UTF-8 text of at most %d bytes", maxReason)
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 func TestRevokedAtOnceAndSignInAfterWorks(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.start(0, 0)
 		for range 200 {
 			old := n.mustBegin("alice", false)
@@ -35,7 +35,7 @@ func TestRevokedAtOnceAndSignInAfterWorks(t *testing.T) {
 // A key that one node has retired in an emergency begins no session on another,
 // however late that hears of it.
 func TestSignInAfterEmergencyRetire(t *testing.T) {
-	engines(t, func(t *testing.T, w *world) {
+	engines(t, func(t *testing.T, w *testDatabase) {
 		a, b := w.start(0, 0), w.start(0, 0)
 		old := a.mustBegin("ann", false)
 		if _, err := a.ring.Retire(t.Context(), cli, old.Session.KeyID, "leaked"); err != nil {

@@ -22,19 +22,19 @@ import (
 const issuer = "https://curfew.test"
 
 // engines runs a test on each engine, on an empty database.
-func engines(t *testing.T, test func(t *testing.T, w *world)) {
+func engines(t *testing.T, test func(t *testing.T, w *testDatabase)) {
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
-		test(t, newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db")))
+		test(t, newTestDatabase(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db")))
 	})
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
-		test(t, newWorld(t, pgtest.DSN(t)))
+		test(t, newTestDatabase(t, pgtest.DSN(t)))
 	})
 }
 
-// world is one database and the nodes that share it, each with a clock of its own.
-type world struct {
+// testDatabase is one database and the nodes that share it, each with a clock of its own.
+type testDatabase struct {
 	t     testing.TB
 	url   string
 	nodes []*node
@@ -42,35 +42,35 @@ type world struct {
 
 // node is one server process: its own connections, view, services and clock.
 type node struct {
-	world     *world
-	store     store.Store
-	feed      *feed.Node
-	accounts  *account.Service
-	ring      *keyring.Ring
-	sessions  *session.Service
-	validator *token.Validator
-	cacheSize int
-	off       time.Duration // what its clock is off by
-	configure func(*session.Config)
+	testDatabase *testDatabase
+	store        store.Store
+	feed         *feed.Node
+	accounts     *account.Service
+	ring         *keyring.Ring
+	sessions     *session.Service
+	validator    *token.Validator
+	cacheSize    int
+	off          time.Duration // what its clock is off by
+	configure    func(*session.Config)
 }
 
 var cli = account.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: "test"}, Trusted: true}
 
-func newWorld(t testing.TB, url string) *world {
-	return &world{t: t, url: url}
+func newTestDatabase(t testing.TB, url string) *testDatabase {
+	return &testDatabase{t: t, url: url}
 }
 
 // start adds a node with a cache of the size given (0 for the default) and a clock
 // that is off by some time.
-func (w *world) start(cacheSize int, off time.Duration) *node {
+func (w *testDatabase) start(cacheSize int, off time.Duration) *node {
 	w.t.Helper()
 	return w.startWith(cacheSize, off, nil)
 }
 
 // startWith is start with sessions that are configured.
-func (w *world) startWith(cacheSize int, off time.Duration, configure func(*session.Config)) *node {
+func (w *testDatabase) startWith(cacheSize int, off time.Duration, configure func(*session.Config)) *node {
 	w.t.Helper()
-	n := &node{world: w, cacheSize: cacheSize, off: off, configure: configure}
+	n := &node{testDatabase: w, cacheSize: cacheSize, off: off, configure: configure}
 	n.open()
 	w.nodes = append(w.nodes, n)
 	w.t.Cleanup(n.close)
@@ -80,10 +80,10 @@ func (w *world) startWith(cacheSize int, off time.Duration, configure func(*sess
 func (n *node) now() time.Time { return time.Now().Add(n.off) }
 
 func (n *node) open() {
-	t, ctx := n.world.t, context.Background()
+	t, ctx := n.testDatabase.t, context.Background()
 	t.Helper()
 	var err error
-	if n.store, err = sqlstore.Open(ctx, sqlstore.Config{URL: n.world.url, Create: true}); err != nil {
+	if n.store, err = sqlstore.Open(ctx, sqlstore.Config{URL: n.testDatabase.url, Create: true}); err != nil {
 		t.Fatal(err)
 	}
 	installation := store.Installation{Issuer: issuer, Audience: []string{issuer}}
@@ -113,7 +113,7 @@ func (n *node) open() {
 		t.Fatal(err)
 	}
 	n.feed, err = feed.Open(ctx, feed.Config{
-		Store: n.store, Now: n.now, Lease: 15 * time.Second, Name: fmt.Sprintf("node %d", len(n.world.nodes)),
+		Store: n.store, Now: n.now, Lease: 15 * time.Second, Name: fmt.Sprintf("node %d", len(n.testDatabase.nodes)),
 		CacheSize: n.cacheSize, OnKeys: n.ring.Sync,
 	})
 	if err != nil {
@@ -143,10 +143,10 @@ func (n *node) open() {
 func (n *node) close() {
 	n.sessions.Close()
 	if err := n.feed.Close(); err != nil {
-		n.world.t.Error(err)
+		n.testDatabase.t.Error(err)
 	}
 	if err := n.store.Close(); err != nil {
-		n.world.t.Error(err)
+		n.testDatabase.t.Error(err)
 	}
 }
 
@@ -162,10 +162,10 @@ func (n *node) begin(user string, rememberMe bool) (session.Issued, error) {
 }
 
 func (n *node) mustBegin(user string, rememberMe bool) session.Issued {
-	n.world.t.Helper()
+	n.testDatabase.t.Helper()
 	i, err := n.begin(user, rememberMe)
 	if err != nil {
-		n.world.t.Fatalf("beginning a session: %v", err)
+		n.testDatabase.t.Fatalf("beginning a session: %v", err)
 	}
 	return i
 }

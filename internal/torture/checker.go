@@ -154,9 +154,9 @@ func (c *checker) mayEnd(r *Event, session string) bool {
 	return r.Returned > c.sessions[session].Invoked || r.Outcome == Unknown
 }
 
-// broken reports whether something was broken at any time from a to b, or shortly
+// hasFault reports whether something was broken at any time from a to b, or shortly
 // before.
-func (c *checker) broken(a, b int64) bool {
+func (c *checker) hasFault(a, b int64) bool {
 	for _, f := range c.faults {
 		if f.Invoked <= b && a <= f.Returned+int64(settle) {
 			return true
@@ -180,7 +180,7 @@ func (c *checker) check(e Event) {
 			case e.Invoked > r.By:
 				c.fail("I1", "%s accepted session %s %v after the bound of its revocation", e.Node, e.Session, since(r.By, e.Invoked))
 			}
-			if after := e.Invoked - r.Returned; after > int64(prompt) && !c.broken(r.Invoked, e.Returned) {
+			if after := e.Invoked - r.Returned; after > int64(prompt) && !c.hasFault(r.Invoked, e.Returned) {
 				c.late++
 			}
 		}
@@ -196,7 +196,7 @@ func (c *checker) check(e Event) {
 		}
 		c.fail("I2", "%s refused session %s, which was not revoked", e.Node, e.Session)
 	case Unavailable, Unknown:
-		if !c.broken(e.Invoked, e.Returned) {
+		if !c.hasFault(e.Invoked, e.Returned) {
 			c.fail("I2", "%s answered %s while nothing was broken (%s)", e.Node, e.Outcome, e.Reason)
 		}
 	}

@@ -30,15 +30,15 @@ const (
 // backlog.
 func TestStoreFaults(t *testing.T) {
 	binary := must[string](t)(asShipped())
-	refuse := func(w *faultWorld) error {
+	refuse := func(w *faultTest) error {
 		for _, l := range w.links {
 			l.Set(Mode{Refuse: true})
 			l.Reset()
 		}
 		return nil
 	}
-	set := func(m Mode) func(*faultWorld) error {
-		return func(w *faultWorld) error {
+	set := func(m Mode) func(*faultTest) error {
+		return func(w *faultTest) error {
 			for _, l := range w.links {
 				l.Set(m)
 			}
@@ -48,18 +48,18 @@ func TestStoreFaults(t *testing.T) {
 	for _, test := range []struct {
 		name       string
 		lasts      time.Duration
-		begin, end func(*faultWorld) error
+		begin, end func(*faultTest) error
 		answers    bool // it answers, if late: things may work
 	}{
 		{
 			name: "hanging", lasts: 15 * time.Second,
-			begin: func(w *faultWorld) error { return w.server.Pause() },
-			end:   func(w *faultWorld) error { return w.server.Resume() },
+			begin: func(w *faultTest) error { return w.server.Pause() },
+			end:   func(w *faultTest) error { return w.server.Resume() },
 		},
 		{
 			name: "down", lasts: 8 * time.Second,
-			begin: func(w *faultWorld) error { return w.server.Stop(pgtest.Fast) },
-			end:   func(w *faultWorld) error { return w.server.Start() },
+			begin: func(w *faultTest) error { return w.server.Stop(pgtest.Fast) },
+			end:   func(w *faultTest) error { return w.server.Start() },
 		},
 		{name: "refusing", lasts: 8 * time.Second, begin: refuse, end: set(Pass)},
 		{
@@ -68,7 +68,7 @@ func TestStoreFaults(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newFaultWorld(t, binary)
+			w := newFaultTest(t, binary)
 			before := w.usage()
 			w.surelyTrusted()
 			if err := test.begin(w); err != nil {
@@ -97,8 +97,8 @@ func TestStoreFaults(t *testing.T) {
 	}
 }
 
-// faultWorld is two nodes and a follower on a PostgreSQL by way of proxies.
-type faultWorld struct {
+// faultTest is two nodes and a follower on a PostgreSQL by way of proxies.
+type faultTest struct {
 	*Cluster
 	t        *testing.T
 	server   *pgtest.Server
@@ -139,12 +139,12 @@ type faultWish struct {
 	status            int
 }
 
-func newFaultWorld(t *testing.T, binary string) *faultWorld {
+func newFaultTest(t *testing.T, binary string) *faultTest {
 	server := pgtest.Start(t, pgtest.Options{TCP: true})
 	if err := server.CreateDatabase("curfew"); err != nil {
 		t.Fatal(err)
 	}
-	w := &faultWorld{Cluster: newCluster(t, binary, server.DSN("curfew")), t: t, server: server, victims: map[string]string{}, machine: watchMachine(t)}
+	w := &faultTest{Cluster: newCluster(t, binary, server.DSN("curfew")), t: t, server: server, victims: map[string]string{}, machine: watchMachine(t)}
 	for _, cache := range []string{"100000", "16"} {
 		link := must[*Proxy](t)(NewProxy(server.Addr()))
 		t.Cleanup(link.Close)
@@ -183,7 +183,7 @@ func newFaultWorld(t *testing.T, binary string) *faultWorld {
 
 // surelyTrusted waits until every validator has most of its lease left, and takes
 // down how much that is.
-func (w *faultWorld) surelyTrusted() {
+func (w *faultTest) surelyTrusted() {
 	w.t.Helper()
 	left := map[string]func() time.Duration{"the follower": func() time.Duration { return w.follower.Status().LeaseLeft }}
 	for i, n := range w.Nodes {
@@ -214,7 +214,7 @@ const (
 
 // load wants things stored, from many at once, and asks about tokens, until stop is
 // called.
-func (w *faultWorld) load() (stop func()) {
+func (w *faultTest) load() (stop func()) {
 	done := make(chan struct{})
 	var working sync.WaitGroup
 	every := func(d time.Duration, do func(i int)) {
@@ -287,7 +287,7 @@ func (w *faultWorld) load() (stop func()) {
 	return stop
 }
 
-func (w *faultWorld) ask(who, what string, ask func() string) {
+func (w *faultTest) ask(who, what string, ask func() string) {
 	c := faultCheck{who: who, what: what, invoked: time.Now()}
 	c.said = ask()
 	c.took = time.Since(c.invoked)
@@ -296,7 +296,7 @@ func (w *faultWorld) ask(who, what string, ask func() string) {
 	w.checks = append(w.checks, c)
 }
 
-func (w *faultWorld) wish(kind, user string, node *Process, method, path, bearer string, body any) {
+func (w *faultTest) wish(kind, user string, node *Process, method, path, bearer string, body any) {
 	wish := faultWish{kind: kind, user: user, invoked: time.Now()}
 	status, answer, err := w.call(method, node.Addr, path, bearer, body)
 	wish.took, wish.status, wish.token = time.Since(wish.invoked), status, tokenIn(answer)

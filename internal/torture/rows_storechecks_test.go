@@ -14,13 +14,13 @@ import (
 )
 
 // during reports whether something began and ended while the fault lasted.
-func (w *faultWorld) during(invoked time.Time, took time.Duration) bool {
+func (w *faultTest) during(invoked time.Time, took time.Duration) bool {
 	return invoked.After(w.began) && invoked.Add(took).Before(w.ended)
 }
 
 // checksWere holds what validators said against what they may say. answers: the
 // store answered, if late.
-func (w *faultWorld) checksWere(answers bool) {
+func (w *faultTest) checksWere(answers bool) {
 	w.t.Helper()
 	said, wrong, leased := map[string]int{}, map[string]int{}, map[string]int{}
 	var lastValid time.Duration
@@ -59,7 +59,7 @@ func (w *faultWorld) checksWere(answers bool) {
 }
 
 // wishesWere: no write was acknowledged, or hardly any, and all were answered soon.
-func (w *faultWorld) wishesWere(answers bool) {
+func (w *faultTest) wishesWere(answers bool) {
 	w.t.Helper()
 	statuses, slowest := map[string]int{}, map[string]time.Duration{}
 	for _, wish := range w.wishes {
@@ -87,7 +87,7 @@ func (w faultWish) granted() bool { return w.status/100 == 2 }
 
 // kept: what was acknowledged is so on both nodes, and what was not is nowhere or
 // everywhere; nowhere, if nothing could have reached the store.
-func (w *faultWorld) kept(answers bool) {
+func (w *faultTest) kept(answers bool) {
 	w.t.Helper()
 	both := func(raw string) (said [2]string) {
 		for i, n := range w.Nodes {
@@ -146,7 +146,7 @@ func count(of map[string]bool) (n int) {
 // usage is what the nodes have open: the most of any of them.
 type usage struct{ files, goroutines, connections int }
 
-func (w *faultWorld) usage() (most usage) {
+func (w *faultTest) usage() (most usage) {
 	w.t.Helper()
 	for i, n := range w.Nodes {
 		files := must[[]os.DirEntry](w.t)(os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.pid())))
@@ -159,7 +159,7 @@ func (w *faultWorld) usage() (most usage) {
 
 // watch looks at the nodes until the fault has lasted long enough, and returns
 // the most that it saw.
-func (w *faultWorld) watch(lasts time.Duration, answers bool) (most usage) {
+func (w *faultTest) watch(lasts time.Duration, answers bool) (most usage) {
 	w.t.Helper()
 	for time.Since(w.began) < lasts {
 		time.Sleep(100 * time.Millisecond) // between two samples of the open connections
@@ -179,7 +179,7 @@ func (w *faultWorld) watch(lasts time.Duration, answers bool) (most usage) {
 
 // nothingPiledUp: who asks has a connection to the node, and a node has as many to the
 // store as its pools hold, however many ask. Afterwards nothing is left of either.
-func (w *faultWorld) nothingPiledUp(before, during usage) {
+func (w *faultTest) nothingPiledUp(before, during usage) {
 	w.t.Helper()
 	const (
 		pools = 17 // connections of one node to the store

@@ -35,9 +35,9 @@ type storm struct {
 // turn, and not with a connection that asks nothing: that would be another attack.
 const opening = 128
 
-// blow sends all requests and returns the answers; if a request failed, the status
+// sendAll sends all requests and returns the answers; if a request failed, the status
 // is 0 and the body is the error.
-func (s storm) blow(t *testing.T) []attempt {
+func (s storm) sendAll(t *testing.T) []attempt {
 	t.Helper()
 	conns := make([]net.Conn, len(s.requests))
 	turns := make(chan struct{}, opening)
@@ -161,7 +161,7 @@ func (s storm) machineIn(t *testing.T, c *Cluster, nothing *Process) (slowest, c
 	t.Helper()
 	end := beside(t, c, nothing, "any")
 	s.addr = nothing.Addr
-	answers := s.blow(t)
+	answers := s.sendAll(t)
 	for _, a := range answers {
 		if slowest = max(slowest, a.took); a.status != http.StatusServiceUnavailable {
 			t.Fatalf("a server that does nothing: %d %s", a.status, a.body)
@@ -170,10 +170,10 @@ func (s storm) machineIn(t *testing.T, c *Cluster, nothing *Process) (slowest, c
 	return slowest, p99(end())
 }
 
-// mostHashed looks at a node's metrics until the function that it returns is
+// maxHashed looks at a node's metrics until the function that it returns is
 // called, which returns the most passwords that it has seen being hashed, and
 // waiting, at a time.
-func mostHashed(t *testing.T, c *Cluster, addr string) (end func() (running, waiting, looks int)) {
+func maxHashed(t *testing.T, c *Cluster, addr string) (end func() (running, waiting, looks int)) {
 	t.Helper()
 	done := make(chan struct{})
 	var running, waiting, looks int
@@ -245,9 +245,9 @@ func TestSignInsAtOnce(t *testing.T) {
 	nothing := doingNothing(t, c)
 	machineRefusal, machineCheck := s.machineIn(t, c, nothing)
 	before := residentMiB(t, node)
-	endChecks, endHashes := beside(t, c, node, existing), mostHashed(t, c, metrics)
+	endChecks, endHashes := beside(t, c, node, existing), maxHashed(t, c, metrics)
 	began := time.Now()
-	answers := s.blow(t)
+	answers := s.sendAll(t)
 	took := time.Since(began)
 	checks := endChecks()
 	hashed, queued, looks := endHashes()

@@ -30,18 +30,18 @@ func TestDiskFails(t *testing.T) {
 	for name, test := range map[string]struct {
 		inject string
 		files  []string
-		goesOn func(*diskWorld)
+		goesOn func(*diskTest)
 	}{
-		"there is no room (ENOSPC)":    {"pwrite64,ftruncate,fallocate:error=ENOSPC", all, (*diskWorld).goesOnWithout},
-		"it cannot be written (EIO)":   {"pwrite64:error=EIO", all, (*diskWorld).goesOnWithout},
-		"it cannot be synced (EIO)":    {"fsync,fdatasync:error=EIO", all, (*diskWorld).goesOnWithout},
-		"it cannot be synced (ENOSPC)": {"fsync,fdatasync:error=ENOSPC", all, (*diskWorld).goesOnWithout},
-		"now and then it fails (EIO)":  {"pwrite64,fsync,fdatasync:error=EIO:when=9+150", all, (*diskWorld).goesOnSomehow},
+		"there is no room (ENOSPC)":    {"pwrite64,ftruncate,fallocate:error=ENOSPC", all, (*diskTest).goesOnWithout},
+		"it cannot be written (EIO)":   {"pwrite64:error=EIO", all, (*diskTest).goesOnWithout},
+		"it cannot be synced (EIO)":    {"fsync,fdatasync:error=EIO", all, (*diskTest).goesOnWithout},
+		"it cannot be synced (ENOSPC)": {"fsync,fdatasync:error=ENOSPC", all, (*diskTest).goesOnWithout},
+		"now and then it fails (EIO)":  {"pwrite64,fsync,fdatasync:error=EIO:when=9+150", all, (*diskTest).goesOnSomehow},
 		// The write-ahead log takes all writes, and cannot be moved into the file.
-		"only the log can be written (EIO)": {"pwrite64,fsync,fdatasync:error=EIO", all[:1], (*diskWorld).goesOnAsEver},
+		"only the log can be written (EIO)": {"pwrite64,fsync,fdatasync:error=EIO", all[:1], (*diskTest).goesOnAsEver},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newDiskWorld(t, binary)
+			w := newDiskTest(t, binary)
 			mend := w.fail(test.inject, test.files)
 			test.goesOn(w)
 			mend()
@@ -63,8 +63,8 @@ func TestDiskFails(t *testing.T) {
 	}
 }
 
-// diskWorld is a node on a file, and a follower of it.
-type diskWorld struct {
+// diskTest is a node on a file, and a follower of it.
+type diskTest struct {
 	*Cluster
 	t        *testing.T
 	node     *Process
@@ -79,9 +79,9 @@ type diskWorld struct {
 	unaffected bool            // no request may be refused because of the disk
 }
 
-func newDiskWorld(t *testing.T, binary string) *diskWorld {
+func newDiskTest(t *testing.T, binary string) *diskTest {
 	dir := must[string](t)(filepath.EvalSymlinks(t.TempDir())) // as the kernel calls it
-	w := &diskWorld{t: t, file: filepath.Join(dir, "curfew.db")}
+	w := &diskTest{t: t, file: filepath.Join(dir, "curfew.db")}
 	w.Cluster = newCluster(t, binary, "sqlite:"+w.file)
 	w.node = w.Cluster.node(t, nil, "--lease", faultLease.String())
 	w.dead = []string{w.session(t, w.node, "dead", true)}
@@ -99,7 +99,7 @@ func newDiskWorld(t *testing.T, binary string) *diskWorld {
 }
 
 // fail has system calls of the node on its database fail, until mend is called.
-func (w *diskWorld) fail(inject string, files []string) (mend func()) {
+func (w *diskTest) fail(inject string, files []string) (mend func()) {
 	w.t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
@@ -157,7 +157,7 @@ func calls(inject string) string {
 }
 
 // traced reports whether every thread of the node is traced.
-func (w *diskWorld) traced() bool {
+func (w *diskTest) traced() bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", w.node.pid())) // the pattern is well formed
 	for _, name := range threads {
 		status, err := os.ReadFile(name)
@@ -169,7 +169,7 @@ func (w *diskWorld) traced() bool {
 }
 
 // begin begins a session; "" if that was refused.
-func (w *diskWorld) begin(user string) string {
+func (w *diskTest) begin(user string) string {
 	w.t.Helper()
 	raw, o, why := w.Begin(w.node, user)
 	if o != OK && o != Unavailable {
@@ -179,7 +179,7 @@ func (w *diskWorld) begin(user string) string {
 }
 
 // revoke revokes the sessions of a user; false if that was refused.
-func (w *diskWorld) revoke(user string) bool {
+func (w *diskTest) revoke(user string) bool {
 	w.t.Helper()
 	_, o, why := w.Revoke(w.node, user, "", 0)
 	if o != OK && o != Unavailable {
@@ -189,7 +189,7 @@ func (w *diskWorld) revoke(user string) bool {
 }
 
 // goesOnWithout: nothing can be stored, and all that was stored is checked.
-func (w *diskWorld) goesOnWithout() {
+func (w *diskTest) goesOnWithout() {
 	w.t.Helper()
 	rounds := 0
 	for began := time.Now(); time.Since(began) < faultBound+time.Second && !w.t.Failed(); rounds++ {
@@ -214,7 +214,7 @@ func (w *diskWorld) goesOnWithout() {
 }
 
 // goesOnSomehow: some writes fail.
-func (w *diskWorld) goesOnSomehow() {
+func (w *diskTest) goesOnSomehow() {
 	w.t.Helper()
 	if refused := w.work(); refused == 0 || len(w.good) < 20 || len(w.dead) < 5 {
 		w.t.Error("this proves little")
@@ -226,7 +226,7 @@ func (w *diskWorld) goesOnSomehow() {
 // out of time, and what the server logs says whether the disk was the reason: see
 // noticed. A sign-in that ran out of time while others took a fiftieth of that waited
 // for something else than the machine.
-func (w *diskWorld) goesOnAsEver() {
+func (w *diskTest) goesOnAsEver() {
 	w.t.Helper()
 	const budget = 2 * time.Second // of a request
 	w.unaffected = true
@@ -241,7 +241,7 @@ func (w *diskWorld) goesOnAsEver() {
 }
 
 // noticed reads the log of the node, which has ended: what the disk refused is in it.
-func (w *diskWorld) noticed() {
+func (w *diskTest) noticed() {
 	w.t.Helper()
 	n := strings.Count(w.node.log.String(), "the disk is not writable")
 	w.t.Logf("%d requests were refused because of the disk", n)
@@ -252,7 +252,7 @@ func (w *diskWorld) noticed() {
 
 // work begins and revokes sessions, enough of them for the write-ahead log to be
 // moved into the file meanwhile, which is after a thousand pages.
-func (w *diskWorld) work() (refused int) {
+func (w *diskTest) work() (refused int) {
 	w.t.Helper()
 	var mu sync.Mutex // of what was said
 	var working sync.WaitGroup
@@ -286,7 +286,7 @@ func (w *diskWorld) work() (refused int) {
 }
 
 // checks: what was acknowledged is so.
-func (w *diskWorld) checks(when string) {
+func (w *diskTest) checks(when string) {
 	w.t.Helper()
 	for _, raw := range w.good {
 		w.wants(w.t, when, w.node, raw, "")
@@ -297,7 +297,7 @@ func (w *diskWorld) checks(when string) {
 }
 
 // heals: changes are stored again, and refused changes have not happened.
-func (w *diskWorld) heals() {
+func (w *diskTest) heals() {
 	w.t.Helper()
 	var raw string
 	healed := time.Now()
@@ -318,7 +318,7 @@ func (w *diskWorld) heals() {
 }
 
 // isSound looks at every page of the file, while no server runs.
-func (w *diskWorld) isSound() {
+func (w *diskTest) isSound() {
 	w.t.Helper()
 	db := must[*sql.DB](w.t)(sql.Open("sqlite", w.file))
 	defer db.Close()

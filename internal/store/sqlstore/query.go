@@ -96,14 +96,14 @@ func (q *queries) exec(ctx context.Context, what, query string, args ...any) (in
 }
 
 // Per statement: SQLite allows 32 766 parameters, PostgreSQL 65 535.
-const mostParameters = 30_000
+const maxParameters = 30_000
 
 // insert runs "INSERT INTO … VALUES row, row, … end" as often as the number of
 // parameters requires. row returns the k-th (from 1) row of a statement, and must
 // be cheap; args contains width parameters for each row.
 func (q *queries) insert(ctx context.Context, what, into string, row func(k int) string, end string, width int, args []any) error {
 	for len(args) > 0 {
-		n := min(len(args), mostParameters/width*width)
+		n := min(len(args), maxParameters/width*width)
 		var b strings.Builder
 		b.WriteString(into)
 		for k := range n / width {

@@ -168,16 +168,16 @@ var liveCases = []testCase{
 	}},
 }
 
-// A world is a random set of sessions and of what may have ended them, in
+// A sessionModel is a random set of sessions and of what may have ended them, in
 // memory: the model that a store is compared with.
-type world struct {
+type sessionModel struct {
 	sessions []store.Session
 	revoked  map[revocation.Scope]revocation.Epoch
 	retired  map[string]bool
 }
 
 // lives is sections 2.5 and 2.6 of the contract, the former in token's own words.
-func (w *world) lives(row store.Session, l store.Live) bool {
+func (w *sessionModel) lives(row store.Session, l store.Live) bool {
 	s := token.Session{
 		IssuedAt: seconds(row.BeganAt), LastRefresh: seconds(row.LastSeenAt), ExpiresAt: seconds(row.ExpiresAt),
 		RememberMe: row.RememberMe, Epoch: row.Epoch,
@@ -192,9 +192,9 @@ func (w *world) lives(row store.Session, l store.Live) bool {
 
 func seconds(micros int64) token.UnixTime { return token.UnixTime(time.UnixMicro(micros).Unix()) }
 
-// someWorld draws a world whose dates lie around the ends that l sets.
-func someWorld(random *rand.Rand, l store.Live) *world {
-	w := &world{revoked: map[revocation.Scope]revocation.Epoch{}, retired: map[string]bool{"k2": true}}
+// randomModel draws a world whose dates lie around the ends that l sets.
+func randomModel(random *rand.Rand, l store.Live) *sessionModel {
+	w := &sessionModel{revoked: map[revocation.Scope]revocation.Epoch{}, retired: map[string]bool{"k2": true}}
 	now := time.UnixMicro(l.Now).Unix()
 	pick := func(around ...int64) int64 {
 		second := around[random.IntN(len(around))] + int64(random.IntN(5)-2)
@@ -244,7 +244,7 @@ func liveAgreesWithToken(t *testing.T, open Open) {
 	s := open(t)
 	random := rand.New(rand.NewPCG(20261123, 1)) //nolint:gosec // no secret
 	first := someLive(random)
-	w := someWorld(random, first)
+	w := randomModel(random, first)
 	insertSessions(t, s, w.sessions...)
 	update(t, s, func(tx store.Tx) error {
 		var rs []revocation.Revocation
@@ -264,7 +264,7 @@ func liveAgreesWithToken(t *testing.T, open Open) {
 	}
 }
 
-func compareLive(t *testing.T, s store.Store, random *rand.Rand, w *world, live, next store.Live) {
+func compareLive(t *testing.T, s store.Store, random *rand.Rand, w *sessionModel, live, next store.Live) {
 	t.Helper()
 	count := func(keep func(store.Session) bool) (n store.Counts) {
 		users := map[string]bool{}
