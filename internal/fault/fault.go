@@ -30,6 +30,7 @@ var (
 	ErrTooLarge     = errors.New("the request body is too large")     // 413
 	ErrMediaType    = errors.New("unsupported media type")            // 415
 	ErrTooMany      = errors.New("too many at once")                  // 429
+	ErrNotInGroup   = errors.New("not in a required group")           // 403
 	ErrNeedsIfMatch = errors.New("If-Match is required")              // 428
 	ErrInternal     = errors.New("internal error")                    // 500: a defect of ours
 	ErrNotReady     = errors.New("not ready")                         // 503
@@ -91,6 +92,7 @@ var table = append([]row{
 	{is: ErrMediaType, status: 415, code: wire.CodeMediaType},
 	{is: account.ErrAmbiguous, status: 422, code: wire.CodeAmbiguous},
 	{is: ErrTooMany, status: 429, code: wire.CodeRateLimited},
+	{is: ErrNotInGroup, status: 403, code: wire.CodeForbidden},
 	{is: ErrNeedsIfMatch, status: 428, code: wire.CodeNeedsIfMatch},
 	{is: ErrInternal, status: 500, code: wire.CodeInternal},
 	{is: ErrNotReady, status: 503, code: string(token.ErrUnavailable)},

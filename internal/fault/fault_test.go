@@ -67,6 +67,7 @@ func TestOf(t *testing.T) {
 		{ErrTooLarge, 413, "too_large", none, false},
 		{ErrMediaType, 415, "unsupported_media_type", none, false},
 		{account.ErrAmbiguous, 422, "ambiguous", none, false},
+		{ErrNotInGroup, 403, "forbidden", none, false},
 		{ErrNeedsIfMatch, 428, "precondition_required", none, false},
 		{ErrInternal, 500, "internal", none, true},
 		{ErrNotReady, 503, "unavailable", none, true},

@@ -57,11 +57,11 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (c *call) answer() error {
-	if c.route.Pattern == verifyPath {
+	if c.route.forwardAuth {
 		c.clearIdentity() // before anything can go wrong
 	}
 	most := max(c.route.body, ordinaryBody)
-	if c.r.ContentLength > most && c.route.Pattern != verifyPath {
+	if c.r.ContentLength > most && !c.route.forwardAuth {
 		return fmt.Errorf("%w: at most %d bytes are allowed", fault.ErrTooLarge, most)
 	}
 	if !c.route.AnyQuery {

@@ -121,6 +121,8 @@ type api struct {
 
 	followers *followers // nil on an edge, which has a view of its own
 	refresh   refreshGroup
+	questions questions
+	looked    lookedUp
 	streams   streams // open event streams
 }
 
@@ -163,7 +165,7 @@ func newHandler(config Config, routes []Route) (http.Handler, error) {
 	case config.Issuer == "":
 		return nil, errors.New("httpapi: Config.Issuer is required")
 	}
-	a := &api{Config: config, now: config.Now}
+	a := &api{Config: config, now: config.Now, looked: newLookedUp()}
 	if a.now == nil {
 		a.now = time.Now
 	}

@@ -16,8 +16,12 @@ import (
 // mean.
 func (a *api) mux(routes []Route) http.Handler {
 	byPattern := map[string][]*Route{}
+	var forwardAuth *Route
 	for i := range routes {
 		r := &routes[i]
+		if r.Pattern == verifyPath {
+			forwardAuth = r // and for every path below it, of any form: see isVerify
+		}
 		byPattern[r.Pattern] = append(byPattern[r.Pattern], r)
 	}
 	mux := http.NewServeMux()
@@ -29,6 +33,10 @@ func (a *api) mux(routes []Route) http.Handler {
 		rest = http.HandlerFunc(notFound)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if forwardAuth != nil && isVerify(r.URL) {
+			a.serve(forwardAuth, w, r)
+			return
+		}
 		_, pattern := mux.Handler(r)
 		switch {
 		// ServeMux would redirect an unclean path to what it takes for the meaning.

@@ -20,6 +20,7 @@ import (
 
 // document is openapi.yaml, read and checked.
 var document = sync.OnceValues(func() (*openapi3.T, error) {
+	openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.PlainBodyDecoder)
 	doc, err := openapi3.NewLoader().LoadFromData(openAPIDocument)
 	if err != nil {
 		return nil, err
@@ -219,6 +220,9 @@ var patterns = sync.OnceValue(func() *http.ServeMux {
 func find(doc *openapi3.T, r *http.Request) (*routers.Route, map[string]string) {
 	r = r.Clone(r.Context())
 	_, pattern := patterns().Handler(r)
+	if isVerify(r.URL) && r.URL.Path != verifyPath {
+		pattern = verifyPath + "/{path}" // a path of any form
+	}
 	item := doc.Paths.Value(pattern)
 	if item == nil {
 		return nil, nil

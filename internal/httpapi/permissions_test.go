@@ -94,6 +94,7 @@ var expectations = []expectation{
 	{route: "GET /v1/audit", status: 200, own: "a"},
 
 	{route: "ANY /v1/verify", status: 200, own: "uea"},
+	{route: "ANY /v1/verify/{path}", status: 200, own: "uea"},
 	{route: "GET /v1/session/events", status: 200, own: "uea"},
 	{route: "POST /oauth/revoke", status: 200, own: "uea", prepare: ofToken},
 

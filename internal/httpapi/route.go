@@ -41,6 +41,8 @@ type Route struct {
 	// Edge: an edge answers it, too.
 	Edge bool
 
+	forwardAuth bool // a proxy asks about a request: see verify
+
 	quiet   bool          // called so often by machines that success is not logged
 	body    int64         // the largest body; 0: no body is read
 	timeout time.Duration // Config.Timeout where that is longer
@@ -97,7 +99,8 @@ func Routes() []Route {
 		{Method: "GET", Pattern: "/v1/audit", Who: Bearer, Permissions: administrator,
 			Query: []string{"person", "actor", "target", "action", "from", "to", "limit", "cursor"}, timeout: slow, handle: listAudit},
 
-		{Pattern: "/v1/verify", Who: BearerOrCookie, AnyQuery: true, Edge: true, quiet: true, handle: verify},
+		{Pattern: verifyPath, Who: BearerOrCookie, AnyQuery: true, Edge: true, forwardAuth: true, quiet: true, handle: verify},
+		{Pattern: verifyPath + "/{path}", Who: BearerOrCookie, AnyQuery: true, Edge: true, forwardAuth: true, quiet: true, handle: verify},
 		{Method: "POST", Pattern: "/oauth/introspect", Who: Client, Capability: store.Introspect, body: ordinaryBody, Edge: true, quiet: true, handle: introspect},
 		{Method: "POST", Pattern: "/oauth/revoke", Who: Holder, body: ordinaryBody, handle: revokeToken},
 		{Method: "POST", Pattern: "/oauth/global-token-revocation", Who: Client, Capability: store.Revoke, body: ordinaryBody, timeout: slow, handle: revokeSubject},

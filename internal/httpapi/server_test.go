@@ -230,6 +230,16 @@ func (s *server) user(name string, permissions ...string) store.User {
 	return u
 }
 
+// member makes a user with an email address and groups.
+func (s *server) member(name, email string, groups ...string) store.User {
+	s.Helper()
+	u, err := s.accounts.CreateUser(context.Background(), trusted, account.UserChange{Name: &name, Email: &email, Groups: &groups})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return u
+}
+
 // token begins a session for a user.
 func (s *server) token(u store.User, rememberMe ...bool) string {
 	s.Helper()
@@ -253,7 +263,7 @@ func (s *server) mint(u store.User, change func(*token.Session)) string {
 		Issuer: issuer, Audience: []string{issuer, otherAudience}, Subject: u.ID, ID: token.NewSessionID(),
 		IssuedAt: token.UnixTime(now.Unix()), Epoch: epoch,
 	}
-	sess = sess.Refreshed(now, settings.Default())
+	sess = sess.Refreshed(now, settings.Default()).WithIdentity(u.Name, u.Email, append([]string{}, u.Groups...))
 	change(&sess)
 	err = s.store.Update(context.Background(), func(tx store.Tx) error {
 		return tx.InsertSession(context.Background(), store.Session{ID: sess.ID, UserID: sess.Subject, Epoch: sess.Epoch, BegunBy: store.ActorUser})

@@ -49,11 +49,12 @@ func forwardAuth(t *testing.T, s *server) {
 				query = ""
 			}
 			a := s.do("GET", "/v1/verify"+query, nil, with...)
-			s.identity(a, tt.code == "", ann.ID, claims(t, good).ID)
 			if tt.code != "" {
+				s.noIdentity(a)
 				a.problem(401, tt.code)
 				return
 			}
+			s.identity(a, ann, claims(t, good).ID)
 			if a.must(200, nil); len(a.body) != 0 || a.Header.Get("Cache-Control") != "no-store" || a.Header.Get("Set-Cookie") != "" {
 				t.Errorf("body %q, headers %v", a.body, a.Header)
 			}
@@ -61,18 +62,24 @@ func forwardAuth(t *testing.T, s *server) {
 	}
 }
 
-// identity: the headers are there, on every answer, once, and empty unless it is
-// 200.
-func (s *server) identity(a *answer, known bool, user, session string) {
+// identity fails the test unless the identity headers are on the answer once each:
+// those of the user and the session, or empty for the zero user.
+func (s *server) identity(a *answer, user store.User, session string) {
 	s.Helper()
-	if !known {
-		user, session = "", ""
-	}
-	for name, want := range map[string]string{"Remote-User": user, "Curfew-Session": session} {
+	for name, want := range map[string]string{
+		"Remote-User": user.Name, "Remote-Name": user.Name, "Remote-Email": user.Email, "Remote-Groups": strings.Join(user.Groups, ","),
+		"Curfew-User-Id": user.ID, "Curfew-Session": session,
+	} {
 		if got := a.Header[name]; len(got) != 1 || got[0] != want {
 			s.Errorf("%s: %d with %s: %q, want %q once", a.what, a.StatusCode, name, got, want)
 		}
 	}
+}
+
+// noIdentity fails the test unless the identity headers are there and empty.
+func (s *server) noIdentity(a *answer) {
+	s.Helper()
+	s.identity(a, store.User{}, "")
 }
 
 func TestVerifyTakesAnyMethod(t *testing.T) {
@@ -80,15 +87,15 @@ func TestVerifyTakesAnyMethod(t *testing.T) {
 	ann := s.user("ann")
 	raw := s.token(ann)
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"} {
-		s.identity(s.do(method, "/v1/verify", nil, bearerToken(raw)).must(200, nil), true, ann.ID, claims(t, raw).ID)
-		s.identity(s.do(method, "/v1/verify", nil).must(401, nil), false, "", "")
+		s.identity(s.do(method, "/v1/verify", nil, bearerToken(raw)).must(200, nil), ann, claims(t, raw).ID)
+		s.noIdentity(s.do(method, "/v1/verify", nil).must(401, nil))
 	}
 	// Proxies may send the body along; it is not looked at, whatever its size.
 	large := strings.Repeat("x", 1<<20)
 	a := s.doWith(plainClient, "POST", "/v1/verify", large, bearerToken(raw)).must(200, nil)
-	s.identity(a, true, ann.ID, claims(t, raw).ID)
+	s.identity(a, ann, claims(t, raw).ID)
 	a = s.doWith(plainClient, "PROPFIND", "/v1/verify", nil, bearerToken(raw)).must(200, nil)
-	s.identity(a, true, ann.ID, claims(t, raw).ID)
+	s.identity(a, ann, claims(t, raw).ID)
 }
 
 // A browser that asks for a page is sent to sign in, if the proxy has asked for
@@ -136,7 +143,7 @@ func TestVerifySendsToSignIn(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := tt.s.on(t)
 			a := s.do(tt.method, "/v1/verify"+tt.query, nil, tt.with...)
-			s.identity(a, false, "", "")
+			s.noIdentity(a)
 			if tt.to == "-" {
 				a.must(401, nil)
 				return
@@ -213,7 +220,7 @@ func TestVerifyLocatesSignIn(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := tt.s.on(t)
 			a := s.do("GET", "/v1/verify?sign_in=location", nil, tt.with...)
-			s.identity(a, false, "", "")
+			s.noIdentity(a)
 			a.problem(401, "missing")
 			want := []string{issuer + "/sign-in"}
 			switch tt.back {
@@ -254,7 +261,7 @@ func TestVerifyRenewsTheCookie(t *testing.T) {
 	}
 	for raw, persistent := range map[string]bool{due: false, remembered: true} {
 		a := s.do("GET", "/v1/verify", nil, cookie(raw)).must(200, nil)
-		s.identity(a, true, ann.ID, claims(t, raw).ID)
+		s.identity(a, ann, claims(t, raw).ID)
 		cookies := a.Cookies()
 		if len(cookies) != 1 || cookies[0].Name != "__Host-curfew_session" || (cookies[0].MaxAge > 0) != persistent || !cookies[0].HttpOnly || !cookies[0].Secure {
 			t.Fatalf("cookies %v", a.Header["Set-Cookie"])

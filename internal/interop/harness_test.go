@@ -242,7 +242,11 @@ func (s *server) forged() string {
 func backend(t *testing.T) string {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.Header.Get("Remote-User"))
+		user := r.Header.Get("Remote-User")
+		if id := r.Header.Get("Curfew-User-Id"); id != "" && user == userName {
+			user = id // forward auth: the header names the user
+		}
+		fmt.Fprint(w, user)
 	}))
 	t.Cleanup(srv.Close)
 	return srv.Listener.Addr().String()
