@@ -50,7 +50,8 @@ const (
 //   - the session is revoked, by any scope, or its key is no longer trusted;
 //   - its token ends by time, under the settings in force as they change;
 //   - the view's lease has been over for the duration grace; zero or less ends the
-//     context within a tenth of a second after the lease;
+//     context within a tenth of a second after the lease, or within a second after
+//     the lease was withdrawn or the wall clock was set;
 //   - ctx ends, Stop is called or the validator is closed.
 //
 // [context.Cause] of the context then wraps the [Reason]. Changes of revocations,

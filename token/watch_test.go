@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -236,6 +237,88 @@ func TestWatchAndLease(t *testing.T) {
 		wantEnd(t, waiting, "")
 		issuer.Revoke(revocation.User("ben"))
 		wantEnd(t, waiting, token.ErrRevoked)
+	})
+}
+
+// leasedView is a view that says how long its lease lasts, as a replica's does. It
+// counts how often it is asked whether it is trusted.
+type leasedView struct {
+	*tokentest.View
+	lease  atomic.Pointer[token.Lease]
+	checks atomic.Int64
+}
+
+func (v *leasedView) grant(length time.Duration) {
+	v.lease.Store(&token.Lease{Start: time.Now(), Length: length})
+}
+
+func (v *leasedView) Trusted(now time.Time) bool {
+	v.checks.Add(1)
+	return v.lease.Load().Running(now)
+}
+
+func (v *leasedView) LeaseLeft(now time.Time) time.Duration { return v.lease.Load().Left(now) }
+
+// A validator whose view says when its lease ends wakes seldom, and still ends its
+// watches exactly with the lease.
+func TestWatchEndsExactlyWithTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := tokentest.New(t)
+		issuer.SetNow(time.Now())
+		view := &leasedView{View: issuer.View}
+		view.grant(time.Hour)
+		var ahead atomic.Int64 // of the wall clock
+		config := issuer.Config()
+		config.View = view
+		config.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+		v, err := token.NewValidator(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+
+		strict := watch(t, v, issuer.Token("ann"), 0)
+		lenient := watch(t, v, issuer.Token("ann"), 10*time.Second)
+		view.checks.Store(0)
+		time.Sleep(time.Minute)
+		if n := view.checks.Load(); n > 70 {
+			t.Errorf("the validator has checked the lease %d times in a minute, want once a second", n)
+		}
+		const length = 2*time.Second + 345*time.Millisecond
+		view.grant(length)
+		time.Sleep(time.Second)
+		view.grant(length) // a poll brings the next lease
+		ends := time.Now().Add(length)
+		for _, test := range []struct {
+			at   time.Time
+			want token.Reason
+		}{{ends.Add(-1), ""}, {ends, token.ErrUnavailable}, {ends.Add(1), token.ErrUnavailable}} {
+			sleepUntil(test.at)
+			wantEnd(t, strict, test.want)
+		}
+		for _, test := range []struct {
+			at   time.Time
+			want token.Reason
+		}{{ends.Add(10*time.Second - 1), ""}, {ends.Add(10 * time.Second), token.ErrUnavailable}, {ends.Add(10*time.Second + 1), token.ErrUnavailable}} {
+			sleepUntil(test.at)
+			wantEnd(t, lenient, test.want)
+		}
+
+		view.grant(time.Hour)
+		withdrawn := watch(t, v, issuer.Token("ann"), 0)
+		time.Sleep(3 * time.Second)
+		view.grant(0)
+		sleepUntil(time.Now().Add(time.Second))
+		wantEnd(t, withdrawn, token.ErrUnavailable)
+
+		view.grant(time.Hour)
+		jumped := watch(t, v, issuer.Token("ann"), 0)
+		time.Sleep(3 * time.Second)
+		ahead.Store(int64(2 * time.Hour)) // the wall clock is set, or the machine slept
+		sleepUntil(time.Now().Add(time.Second))
+		if jumped.Context().Err() == nil {
+			t.Error("a clock that was set by two hours is not noticed within a second")
+		}
 	})
 }
 

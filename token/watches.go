@@ -12,9 +12,15 @@ import (
 	"example.com/curfew/settings"
 )
 
-// watchInterval is the maximum time between two checks of the lease, of settings
-// and keys whose sources do not report changes, and of a wall clock that was set.
-const watchInterval = 100 * time.Millisecond
+const (
+	// watchInterval is the maximum time between two checks of the lease, and of
+	// settings and keys whose sources do not report changes.
+	watchInterval = 100 * time.Millisecond
+	// clockInterval is the maximum time between two checks if the view says when
+	// its lease ends and all sources report their changes. A check then finds only a
+	// wall clock that was set and a lease that was withdrawn.
+	clockInterval = time.Second
+)
 
 // watches are the sessions that a validator watches. An index finds the watches
 // that a revocation ends; a heap orders the watches by their end in time. One
@@ -33,6 +39,7 @@ type watches struct {
 	distrusted time.Time         // when the view lost its trust; zero if it is trusted
 	planned    time.Time         // when the goroutine checks next; zero while it is checking
 	looking    bool              // the goroutine runs
+	lease      leased            // the view; nil if anything needs a check every watchInterval
 	closed     bool
 	cancels    []func() // end the subscriptions
 
@@ -63,14 +70,23 @@ type observer interface {
 	Subscribe(f func()) (cancel func())
 }
 
+// leased is a [View] that says how long its lease lasts. Other views are checked
+// every watchInterval.
+type leased interface {
+	LeaseLeft(now time.Time) time.Duration
+}
+
 func (ws *watches) subscribeLocked() {
 	if ws.cancels != nil {
 		return
 	}
 	ws.cancels = append(ws.cancels, ws.v.config.Revocations.Subscribe(ws.revoke))
+	ws.lease, _ = ws.v.config.View.(leased)
 	for _, source := range []any{ws.v.config.Settings, ws.v.config.Keys} {
 		if o, ok := source.(observer); ok {
 			ws.cancels = append(ws.cancels, o.Subscribe(func() { ws.review() }))
+		} else {
+			ws.lease = nil // the source needs a check every watchInterval
 		}
 	}
 }
@@ -380,6 +396,11 @@ func (ws *watches) look() (wait time.Duration, more bool) {
 		}))
 	}
 	wait = watchInterval
+	if ws.lease != nil && ws.distrusted.IsZero() {
+		if left := ws.lease.LeaseLeft(now); left > 0 {
+			wait = min(clockInterval, left)
+		}
+	}
 	if len(ws.ends) > 0 {
 		wait = max(0, min(wait, ws.ends[0].end.Time().Sub(now)))
 	}
