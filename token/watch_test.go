@@ -322,6 +322,35 @@ func TestWatchEndsExactlyWithTheLease(t *testing.T) {
 	})
 }
 
+// When a revocation has been applied, the handlers that wait for their contexts have
+// run: a receipt that waits for it finds the streams closed.
+func TestHandlersRunBeforeARevocationIsApplied(t *testing.T) {
+	issuer := tokentest.New(t)
+	v := issuer.Validator()
+	defer v.Close()
+	const streams = 5000
+	var closed atomic.Int64
+	var open sync.WaitGroup
+	for i := range streams {
+		w := watch(t, v, issuer.Token(fmt.Sprint("user", i%100)), 0)
+		done := w.Context().Done()
+		open.Go(func() {
+			<-done
+			closed.Add(1)
+			w.Stop()
+		})
+	}
+	for range 100 { // all of them wait
+		runtime.Gosched()
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // no other processor does it meanwhile
+	issuer.Revoke(revocation.Everyone())
+	if n := closed.Load(); n < streams*9/10 {
+		t.Errorf("%d of %d handlers have run when the revocation was applied", n, streams)
+	}
+	open.Wait()
+}
+
 func TestWatchRenew(t *testing.T) {
 	inBubble(t, func(t *testing.T, issuer *tokentest.Issuer, v *token.Validator) {
 		refresh := func(s token.Session) string {

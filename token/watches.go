@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,14 @@ const (
 	// its lease ends and all sources report their changes. A check then finds only a
 	// wall clock that was set and a lease that was withdrawn.
 	clockInterval = time.Second
+
+	// endBatch is the number of contexts that end before the handlers that wait for
+	// them get the processor. It is below 61: every 61st time the Go scheduler
+	// prefers goroutines that have yielded to those that were woken.
+	endBatch = 32
+	// maxYield is the maximum time for which a caller lets handlers run before it
+	// ends the other contexts at once.
+	maxYield = 250 * time.Millisecond
 )
 
 // watches are the sessions that a validator watches. An index finds the watches
@@ -223,27 +232,44 @@ func (ws *watches) endLocked(w *Watch, cause error) context.CancelCauseFunc {
 	return w.cancel
 }
 
-// sweepLocked removes those of the watches for which over returns a cause. The
-// returned function ends their contexts; call it without the lock.
-func (ws *watches) sweepLocked(among func(yield func(*Watch) bool), over func(*Watch) error) (cancel func()) {
-	type one struct {
-		w     *Watch
-		cause error
-	}
-	var found []one
+// ending is a watch that was removed and whose context must still end.
+type ending struct {
+	w     *Watch
+	cause error
+}
+
+// endings end without the lock of the watches: see finish.
+type endings []ending
+
+// sweepLocked removes those of the watches for which over returns a cause, and adds
+// them to the endings.
+func (ws *watches) sweepLocked(to *endings, among func(yield func(*Watch) bool), over func(*Watch) error) {
+	first := len(*to)
 	for w := range among {
 		if cause := over(w); cause != nil {
-			found = append(found, one{w, cause})
+			*to = append(*to, ending{w, cause})
 		}
 	}
-	for _, o := range found {
-		ws.endLocked(o.w, o.cause)
+	for _, e := range (*to)[first:] {
+		ws.endLocked(e.w, e.cause)
 	}
-	return func() {
-		for _, o := range found {
-			o.w.cancel(o.cause)
+}
+
+// finish ends the contexts. It lets the handlers that wait for them run in between.
+// Most streams have therefore closed when it returns, and a receipt that waits for
+// it finds them closed.
+func (es endings) finish() {
+	if len(es) == 0 {
+		return
+	}
+	began := time.Now()
+	for i, e := range es {
+		e.w.cancel(e.cause)
+		if (i+1)%endBatch == 0 && time.Since(began) < maxYield {
+			runtime.Gosched()
 		}
 	}
+	runtime.Gosched()
 }
 
 // all yields every watch.
@@ -272,24 +298,22 @@ func (ws *watches) revoke(revocations []revocation.Revocation) {
 	if ws.count.Load() == 0 {
 		return
 	}
-	var cancels []func()
+	var over endings
 	ws.mu.Lock()
 	for _, r := range revocations {
 		among := ws.scopeLocked(r.Scope)
 		if among == nil {
 			continue
 		}
-		cancels = append(cancels, ws.sweepLocked(among, func(w *Watch) error {
+		ws.sweepLocked(&over, among, func(w *Watch) error {
 			if w.latest.Load().session.Epoch < r.Epoch {
 				return revokedError(r.Epoch)
 			}
 			return nil
-		}))
+		})
 	}
 	ws.mu.Unlock()
-	for _, cancel := range cancels {
-		cancel()
-	}
+	over.finish()
 }
 
 // scopeLocked returns the watches that a scope covers; nil if there are none.
@@ -319,19 +343,20 @@ func (ws *watches) review() {
 		return // the next watch uses the state at that time: see add
 	}
 	now := ws.v.now()
+	var over endings
 	ws.mu.Lock()
-	cancel := ws.reviewLocked(now)
+	ws.reviewLocked(&over, now)
 	ws.mu.Unlock()
-	cancel()
+	over.finish()
 }
 
-func (ws *watches) reviewLocked(now time.Time) (cancel func()) {
+func (ws *watches) reviewLocked(to *endings, now time.Time) {
 	in, keys := ws.v.config.Settings.Current(), ws.v.config.Keys.Current()
 	if in == ws.inForce && keys == ws.keys {
-		return func() {}
+		return
 	}
 	ws.inForce, ws.keys = in, keys
-	cancel = ws.sweepLocked(ws.all, func(w *Watch) error {
+	ws.sweepLocked(to, ws.all, func(w *Watch) error {
 		e := w.latest.Load()
 		w.end = e.session.endsAt(in)
 		return ws.v.walk(reviewRules, e, &moment{now: now, seconds: now.Unix(), in: in, keys: keys})
@@ -340,7 +365,6 @@ func (ws *watches) reviewLocked(now time.Time) (cancel func()) {
 	if len(ws.ends) > 0 {
 		ws.planLocked(ws.ends[0].end)
 	}
-	return cancel
 }
 
 // run checks the watches as time passes.
@@ -365,12 +389,8 @@ func (ws *watches) run() {
 // ends.
 func (ws *watches) look() (wait time.Duration, more bool) {
 	now := ws.v.now()
-	var cancels []func()
-	defer func() {
-		for _, cancel := range cancels {
-			cancel()
-		}
-	}()
+	var over endings
+	defer func() { over.finish() }()
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.planned = time.Time{}
@@ -378,22 +398,22 @@ func (ws *watches) look() (wait time.Duration, more bool) {
 		ws.looking = false
 		return 0, false
 	}
-	cancels = append(cancels, ws.reviewLocked(now))
-	cancels = append(cancels, ws.sweepLocked(ws.dueLocked(now), func(w *Watch) error {
+	ws.reviewLocked(&over, now)
+	ws.sweepLocked(&over, ws.dueLocked(now), func(w *Watch) error {
 		return ws.v.walk(reviewRules, w.latest.Load(), &moment{now: now, seconds: now.Unix(), in: ws.inForce, keys: ws.keys})
-	}))
+	})
 	if ws.v.config.View.Trusted(now) {
 		ws.distrusted = time.Time{}
 	} else {
 		if ws.distrusted.IsZero() {
 			ws.distrusted = now
 		}
-		cancels = append(cancels, ws.sweepLocked(ws.all, func(w *Watch) error {
+		ws.sweepLocked(&over, ws.all, func(w *Watch) error {
 			if now.Sub(ws.distrusted) >= w.grace {
 				return errLeaseOver
 			}
 			return nil
-		}))
+		})
 	}
 	wait = watchInterval
 	if ws.lease != nil && ws.distrusted.IsZero() {
@@ -428,7 +448,8 @@ func (ws *watches) dueLocked(now time.Time) func(yield func(*Watch) bool) {
 func (ws *watches) close() {
 	ws.mu.Lock()
 	ws.closed = true
-	cancel := ws.sweepLocked(ws.all, func(*Watch) error { return errClosed })
+	var over endings
+	ws.sweepLocked(&over, ws.all, func(*Watch) error { return errClosed })
 	cancels := ws.cancels
 	ws.cancels = nil
 	select {
@@ -436,7 +457,7 @@ func (ws *watches) close() {
 	default:
 	}
 	ws.mu.Unlock()
-	cancel()
+	over.finish()
 	for _, cancel := range cancels {
 		cancel()
 	}
