@@ -2,6 +2,7 @@ package feed
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"example.com/curfew/revocation"
@@ -52,8 +53,10 @@ const (
 	// registered as overdue.
 	rememberFor = 5 * time.Minute
 	// maxGrants is the maximum number of unconfirmed leases stored for a follower.
-	// Later ones are merged, to the follower's disadvantage.
-	maxGrants = 4
+	// Further ones are merged, and a merged one is due when its first was. An edge
+	// whose followers are silent has as many unconfirmed leases as there are changes
+	// in a lease: the fewer are stored, the earlier it is overdue.
+	maxGrants = 8
 )
 
 // entry is one follower process.
@@ -215,19 +218,39 @@ func (r *registry) enter(q *Query, epoch, confirmed revocation.Epoch, now time.T
 		e.settled = later(e.settled, until)
 		return entered
 	}
-	if n := len(e.unconfirmed); n > 0 && (e.unconfirmed[n-1].last == epoch || n == maxGrants) {
-		g := &e.unconfirmed[n-1]
-		if !now.Before(g.until) {
-			g.epoch = epoch // the earlier leases have run out
-		}
-		g.last, g.until = epoch, later(g.until, until)
-		return entered
-	}
-	e.unconfirmed = append(e.unconfirmed, grant{
+	next := grant{
 		epoch: epoch, last: epoch, until: until,
 		due: now.Add(lease / 3), dueBehind: e.end.Add(2*margin + pollEvery),
-	})
+	}
+	if n := len(e.unconfirmed); n > 0 && e.unconfirmed[n-1].last == epoch {
+		e.unconfirmed[n-1].merge(next, now)
+		return entered
+	}
+	if e.unconfirmed = append(e.unconfirmed, next); len(e.unconfirmed) > maxGrants {
+		e.mergeClosest(now)
+	}
 	return entered
+}
+
+// merge adds a later grant, to the follower's disadvantage.
+func (g *grant) merge(next grant, now time.Time) {
+	if !now.Before(g.until) {
+		g.epoch = next.epoch // the earlier leases have run out
+	}
+	g.last, g.until = next.last, later(g.until, next.until)
+}
+
+// mergeClosest merges the two neighbours that were granted within the shortest time,
+// so that each merged grant spans a small part of a lease.
+func (e *entry) mergeClosest(now time.Time) {
+	g, at := e.unconfirmed, 0
+	for i := 1; i+1 < len(g); i++ {
+		if g[i+1].due.Sub(g[i].due) < g[at+1].due.Sub(g[at].due) {
+			at = i
+		}
+	}
+	g[at].merge(g[at+1], now)
+	e.unconfirmed = slices.Delete(g, at+1, at+2)
 }
 
 func later(a, b time.Time) time.Time {
