@@ -40,17 +40,17 @@ const (
 	maxProblem = 64 << 10
 )
 
-// question is one poll of the feed.
-type question struct {
+// poll is one request for changes.
+type poll struct {
 	after, confirmed revocation.Epoch
 	behind           int64
 	wait             time.Duration
-	patience         time.Duration // maximum wait for the headers, and for each part of the body
+	readTimeout      time.Duration // maximum wait for the headers, and for each part of the body
 }
 
-// ask sends one poll to a server. The lease of the answer runs from the instant at
+// sendPoll sends one poll to a server. The lease of the answer runs from the instant at
 // which the request was sent.
-func (f *Follower) ask(ctx context.Context, server *url.URL, q question) (*answer, error) {
+func (f *Follower) sendPoll(ctx context.Context, server *url.URL, q poll) (*answer, error) {
 	query := url.Values{
 		"after":     {strconv.FormatInt(int64(q.after), 10)},
 		"confirmed": {strconv.FormatInt(int64(q.confirmed), 10)},
@@ -61,7 +61,7 @@ func (f *Follower) ask(ctx context.Context, server *url.URL, q question) (*answe
 		query.Set("behind", strconv.FormatInt(q.behind, 10))
 	}
 	sent := f.now()
-	body, err := f.get(ctx, server, "/v1/changes", query, q.patience)
+	body, err := f.get(ctx, server, "/v1/changes", query, q.readTimeout)
 	took := f.now().Sub(sent)
 	if err != nil {
 		f.event(Event{Kind: EventFailed, Server: server.Host, Took: took, Err: err})
@@ -80,11 +80,11 @@ func (f *Follower) ask(ctx context.Context, server *url.URL, q question) (*answe
 }
 
 // get sends a request and returns the body of a 200 answer.
-func (f *Follower) get(ctx context.Context, server *url.URL, path string, query url.Values, patience time.Duration) ([]byte, error) {
+func (f *Follower) get(ctx context.Context, server *url.URL, path string, query url.Values, readTimeout time.Duration) ([]byte, error) {
 	// A server that stops sending ends the request, whatever it has sent before.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	silence := time.AfterFunc(patience, func() { cancel(errSilent) })
+	silence := time.AfterFunc(readTimeout, func() { cancel(errSilent) })
 	defer silence.Stop()
 
 	u := server.JoinPath(path)
@@ -104,17 +104,17 @@ func (f *Follower) get(ctx context.Context, server *url.URL, path string, query 
 		return nil, shorten(ctx, err)
 	}
 	defer answer.Body.Close() //nolint:errcheck // it was only read
-	most := int64(maxAnswer)
+	limit := int64(maxAnswer)
 	if answer.StatusCode != http.StatusOK {
-		most = maxProblem
+		limit = maxProblem
 	}
-	body, err := io.ReadAll(io.LimitReader(&alive{answer.Body, silence, patience}, most+1))
+	body, err := io.ReadAll(io.LimitReader(&alive{answer.Body, silence, readTimeout}, limit+1))
 	switch {
 	case err != nil:
 		return nil, shorten(ctx, err)
 	case answer.StatusCode != http.StatusOK:
 		return nil, f.refused(answer.StatusCode, body)
-	case int64(len(body)) > most:
+	case int64(len(body)) > limit:
 		return nil, fmt.Errorf("%w: it is longer than %d MiB", errNotCurfew, maxAnswer>>20)
 	}
 	return body, nil
@@ -138,14 +138,14 @@ func shorten(ctx context.Context, err error) error {
 // alive restarts the timer of silence with every byte received.
 type alive struct {
 	io.Reader
-	silence  *time.Timer
-	patience time.Duration
+	silence     *time.Timer
+	readTimeout time.Duration
 }
 
 func (a *alive) Read(b []byte) (int, error) {
 	n, err := a.Reader.Read(b)
 	if n > 0 {
-		a.silence.Reset(a.patience)
+		a.silence.Reset(a.readTimeout)
 	}
 	return n, err
 }
@@ -192,9 +192,9 @@ func (f *Follower) LookUp(ctx context.Context, user, session string) (revocation
 	defer cancel()
 	var doc wire.RevokedBefore
 	var sent time.Time
-	err := f.anyServer(ctx, func(ctx context.Context, server *url.URL, patience time.Duration) error {
+	err := f.anyServer(ctx, func(ctx context.Context, server *url.URL, readTimeout time.Duration) error {
 		sent = f.now()
-		body, err := f.get(ctx, server, "/v1/revoked-before", url.Values{"user": {user}, "session": {session}}, patience)
+		body, err := f.get(ctx, server, "/v1/revoked-before", url.Values{"user": {user}, "session": {session}}, readTimeout)
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"time"
 
+	"example.com/curfew/internal/replica"
+	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 )
 
@@ -38,6 +40,18 @@ type Config struct {
 
 	// Downstream is for an edge. Nil for programs that serve no followers.
 	Downstream Downstream
+}
+
+// Downstream is for programs that serve the feed to other followers, as `curfew
+// edge` does.
+type Downstream interface {
+	// Publish receives every new state: see [replica.Config].
+	Publish(replica.State)
+	// Confirmed returns the epoch that may be acknowledged to the server while the
+	// follower's own view is at view: at most view, and at most what every live
+	// follower downstream has acknowledged. behind is the number of these
+	// followers. It is called for each request and must not call the Follower.
+	Confirmed(view revocation.Epoch) (confirmed revocation.Epoch, behind int64)
 }
 
 // EventKind is the kind of an [Event], as in package follower.

@@ -14,8 +14,8 @@ import (
 	"example.com/curfew/token/jwks"
 )
 
-// answer is a decoded answer of the feed. Its Lease is set when it is known when the
-// request was sent.
+// answer is a decoded answer of the feed. sendPoll sets its Lease, which depends on
+// when the request was sent.
 type answer struct {
 	replica.Changes
 	held, lease time.Duration

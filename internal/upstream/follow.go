@@ -16,8 +16,8 @@ import (
 const (
 	// catchUpTime is the maximum time of a request that a caller waits for.
 	catchUpTime = 2 * time.Second
-	// firstPatience is the maximum silence of a server before its lease is known.
-	firstPatience = 5 * time.Second
+	// firstReadTimeout is the maximum silence of a server before its lease is known.
+	firstReadTimeout = 5 * time.Second
 	// maxWait is the maximum wait that a poll asks for. The server answers
 	// after a third of its lease if that is less. Some proxies end requests after a
 	// minute.
@@ -36,8 +36,8 @@ func (f *Follower) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		i := int(f.current.Load())
 		server := f.servers[i]
-		wait, patience := f.patience()
-		err := f.round(ctx, server, wait, patience)
+		wait, readTimeout := f.pollTimes()
+		err := f.round(ctx, server, wait, readTimeout)
 		if ctx.Err() != nil {
 			return
 		}
@@ -54,14 +54,14 @@ func (f *Follower) follow(ctx context.Context) {
 	}
 }
 
-// patience returns how long the server may hold the next poll, and the maximum
+// pollTimes returns how long the server may hold the next poll, and the maximum
 // silence, which is a little longer. A server that has lost its store grants only
 // the rest of its lease, and holds polls for longer when the store is back. While
 // the view is not trusted, the poll asks for an immediate answer.
-func (f *Follower) patience() (wait, patience time.Duration) {
+func (f *Follower) pollTimes() (wait, readTimeout time.Duration) {
 	length := time.Duration(f.granted.Load())
 	if length <= 0 {
-		return 0, firstPatience
+		return 0, firstReadTimeout
 	}
 	silence := min(max(time.Second, length/6), maxSilence)
 	if !f.Trusted(f.now()) {
@@ -75,11 +75,11 @@ func (f *Follower) patience() (wait, patience time.Duration) {
 // backoff grows with the number of times that every server has failed. All of it
 // has jitter.
 func backoff(failures int, err error) time.Duration {
-	most := min(firstBackoff<<min(failures, 10), maxBackoff)
+	limit := min(firstBackoff<<min(failures, 10), maxBackoff)
 	if permanent(err) {
-		most = refusedBackoff
+		limit = refusedBackoff
 	}
-	return most/4 + rand.N(most*3/4) //nolint:gosec // to spread load, not to be unpredictable
+	return limit/4 + rand.N(limit*3/4) //nolint:gosec // to spread load, not to be unpredictable
 }
 
 // pause waits for d. It returns false if ctx ends first.
@@ -104,19 +104,19 @@ func (f *Follower) note(server *url.URL, err error) {
 		f.failed.Store(nil)
 		return
 	}
-	if was == nil || was.err.Error() != err.Error() {
+	if was == nil || (*was).Error() != err.Error() {
 		f.log.Warn("server unreachable; sessions are validated from memory until the lease ends, then refused as unavailable", "server", server.Host, "error", err)
 	}
-	f.failed.Store(&failure{f.now(), err})
+	f.failed.Store(&err)
 }
 
 // round polls until an answer has no more pages and everything is applied. After an
 // error a round begins again, because pages from before and after the restore of a
 // backup do not form a complete state.
-func (f *Follower) round(ctx context.Context, server *url.URL, wait, patience time.Duration) error {
+func (f *Follower) round(ctx context.Context, server *url.URL, wait, readTimeout time.Duration) error {
 	read := func(ctx context.Context, after, view revocation.Epoch) (replica.Changes, error) {
 		confirmed, behind := f.confirmed(view)
-		a, err := f.ask(ctx, server, question{after: after, confirmed: confirmed, behind: behind, wait: wait, patience: patience})
+		a, err := f.sendPoll(ctx, server, poll{after: after, confirmed: confirmed, behind: behind, wait: wait, readTimeout: readTimeout})
 		if err == nil {
 			err = a.fits(after)
 		}
@@ -143,12 +143,12 @@ func (f *Follower) round(ctx context.Context, server *url.URL, wait, patience ti
 	}
 }
 
-// checkInstallation returns an error if the server is not the one that the validator
-// was made for.
+// checkInstallation returns an error, and ends the lease, if the server is not the one
+// that the validator was made for.
 func (f *Follower) checkInstallation(in *replica.Installation) error {
-	if was := f.issuer.Load(); was != nil && *was != in.Issuer {
+	if was := f.State().Installation.Issuer; was != "" && was != in.Issuer {
 		f.replica.Distrust()
-		return fmt.Errorf("%w: to %q from %q; if this is intended, restart the program", ErrIssuer, in.Issuer, *was)
+		return fmt.Errorf("%w: to %q from %q; if this is intended, restart the program", ErrIssuer, in.Issuer, was)
 	}
 	if want := f.config.Audience; want != "" && !slices.Contains(in.Audience, want) {
 		f.replica.Distrust()
@@ -197,8 +197,8 @@ func (f *Follower) serveCatchUps(ctx context.Context) {
 		_ = f.replica.Serve(func() error { // the callers get the error
 			asking, cancel := context.WithTimeout(ctx, catchUpTime)
 			defer cancel()
-			return f.anyServer(asking, func(ctx context.Context, server *url.URL, patience time.Duration) error {
-				return f.round(ctx, server, 0, patience)
+			return f.anyServer(asking, func(ctx context.Context, server *url.URL, readTimeout time.Duration) error {
+				return f.round(ctx, server, 0, readTimeout)
 			})
 		})
 	}
@@ -211,11 +211,11 @@ func (f *Follower) anyServer(ctx context.Context, try func(context.Context, *url
 	first := int(f.current.Load())
 	for i := range f.servers {
 		at := (first + i) % len(f.servers)
-		patience := catchUpTime
+		readTimeout := catchUpTime
 		if len(f.servers) > 1 {
-			patience = catchUpTime / 2 // leaves time for another server
+			readTimeout = catchUpTime / 2 // leaves time for another server
 		}
-		if err = try(ctx, f.servers[at], patience); err == nil {
+		if err = try(ctx, f.servers[at], readTimeout); err == nil {
 			f.current.CompareAndSwap(int64(first), int64(at))
 			return nil
 		}

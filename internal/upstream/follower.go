@@ -30,20 +30,14 @@ type Follower struct {
 	*replica.View
 	replica   *replica.Replica
 	validator *token.Validator
-	issuer    atomic.Pointer[string]  // the issuer of the validator
-	current   atomic.Int64            // index of the server that answered last
-	granted   atomic.Int64            // length of the latest granted lease in ns
-	failed    atomic.Pointer[failure] // of the last poll
+	current   atomic.Int64          // index of the server that answered last
+	granted   atomic.Int64          // length of the latest granted lease in ns
+	failed    atomic.Pointer[error] // of the last poll; nil if it succeeded
 
 	closed    atomic.Bool
 	running   sync.WaitGroup
 	stop      context.CancelFunc
 	closeIdle func()
-}
-
-type failure struct {
-	at  time.Time
-	err error
 }
 
 // Open follows the server and returns after the first complete transfer. It returns
@@ -100,7 +94,7 @@ func (f *Follower) begin(ctx context.Context) error {
 	var last error
 	for tries := 0; ; tries++ {
 		server := f.servers[tries%len(f.servers)]
-		err := f.round(ctx, server, 0, firstPatience)
+		err := f.round(ctx, server, 0, firstReadTimeout)
 		if err == nil {
 			f.current.Store(int64(tries % len(f.servers)))
 			break
@@ -116,7 +110,6 @@ func (f *Follower) begin(ctx context.Context) error {
 	if s.Installation.Issuer == "" || s.Keys.JSON == nil {
 		return fmt.Errorf("follower: %w: it names no issuer or no keys", errNotCurfew)
 	}
-	f.issuer.Store(&s.Installation.Issuer)
 	var err error
 	f.validator, err = f.NewValidator(token.Config{
 		Audience: f.config.Audience, UnknownKeyInterval: f.config.UnknownKeyInterval,
@@ -164,7 +157,7 @@ func (f *Follower) Status() Status {
 		Server: f.servers[f.current.Load()].Host, Epoch: f.Epoch(), Trusted: f.Trusted(now), LeaseLeft: f.LeaseLeft(now), Cache: f.Cache().Stats(),
 	}
 	if e := f.failed.Load(); e != nil {
-		s.Err = e.err
+		s.Err = *e
 	}
 	if f.closed.Load() {
 		s.Err = ErrClosed

@@ -105,10 +105,10 @@ func TestIdleFollowerAsksThreeTimesALease(t *testing.T) {
 func TestPatience(t *testing.T) {
 	const second = time.Second
 	for _, test := range []struct {
-		lease, ago     time.Duration // granted, and when
-		wait, patience time.Duration
+		lease, ago        time.Duration // granted, and when
+		wait, readTimeout time.Duration
 	}{
-		{0, 0, 0, firstPatience},
+		{0, 0, 0, firstReadTimeout},
 		{time.Millisecond, 0, second, 1500 * time.Millisecond},
 		{2 * second, 0, second, 2*second/3 + second},
 		{3 * second, 0, second, 2 * second},
@@ -128,12 +128,12 @@ func TestPatience(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		wait, patience := f.patience()
-		if wait != test.wait || patience != test.patience {
-			t.Errorf("with a lease of %v, %v ago: %v and %v, want %v and %v", test.lease, test.ago, wait, patience, test.wait, test.patience)
+		wait, readTimeout := f.pollTimes()
+		if wait != test.wait || readTimeout != test.readTimeout {
+			t.Errorf("with a lease of %v, %v ago: %v and %v, want %v and %v", test.lease, test.ago, wait, readTimeout, test.wait, test.readTimeout)
 		}
-		if wait > 0 && patience < min(wait, max(test.lease, 15*second)/3)+second/2 {
-			t.Errorf("with a lease of %v: a question held for %v is given up after %v", test.lease, wait, patience)
+		if wait > 0 && readTimeout < min(wait, max(test.lease, 15*second)/3)+second/2 {
+			t.Errorf("with a lease of %v: a question held for %v is given up after %v", test.lease, wait, readTimeout)
 		}
 	}
 }
