@@ -67,10 +67,10 @@ type EventKind string
 
 // The kinds of events.
 const (
-	EventAnswered    = EventKind(upstream.EventAnswered)    // a server answered
-	EventFailed      = EventKind(upstream.EventFailed)      // a request failed, or its answer was not usable
-	EventStartedOver = EventKind(upstream.EventStartedOver) // the server's database was restored from a backup
-	EventSavedFile   = EventKind(upstream.EventSavedFile)   // the snapshot file was written; Err is set if that failed
+	EventAnswered    EventKind = "answered"     // a server answered
+	EventFailed      EventKind = "failed"       // a request failed, or its answer was not usable
+	EventStartedOver EventKind = "started_over" // the server's database was restored from a backup
+	EventSavedFile   EventKind = "saved"        // the snapshot file was written; Err is set if that failed
 )
 
 // Event is an event for metrics.

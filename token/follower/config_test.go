@@ -33,8 +33,14 @@ func TestConfigIsPassedOn(t *testing.T) {
 			t.Errorf("%s is passed on as %v, want %v", name, f, given.Field(i))
 		}
 	}
-	if passed.OnEvent(upstream.Event{Kind: upstream.EventFailed, Server: "s", Took: 4, Revocations: 5, Err: ErrIssuer}); got != (Event{EventFailed, "s", 4, 5, ErrIssuer}) {
-		t.Errorf("the event is passed on as %+v", got)
+	for kind, want := range map[upstream.EventKind]EventKind{
+		upstream.EventAnswered: EventAnswered, upstream.EventFailed: EventFailed,
+		upstream.EventStartedOver: EventStartedOver, upstream.EventSavedFile: EventSavedFile,
+	} {
+		passed.OnEvent(upstream.Event{Kind: kind, Server: "s", Took: 4, Revocations: 5, Err: ErrIssuer})
+		if got != (Event{want, "s", 4, 5, ErrIssuer}) {
+			t.Errorf("the event %s is passed on as %+v", kind, got)
+		}
 	}
 	if u := (&Config{}).upstream(); u.OnEvent != nil {
 		t.Error("events are passed on to a function that is not set")
