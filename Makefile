@@ -53,6 +53,7 @@ test-all: ## test everything: make test, then the long and hostile tests one at 
 	@echo '(torture, storms, disk faults, thousands of connections, strace: 8 minutes), then make interop (2 minutes).'
 	@echo 'It takes about 20 minutes on 2 idle processors.'
 	@$(MAKE) --no-print-directory test
+	GOEXPERIMENT=jsonv2 go test ./internal/strictjson
 	@$(MAKE) --no-print-directory test-torture
 	@$(MAKE) --no-print-directory interop
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"example.com/curfew/internal/strictjson"
 	"example.com/curfew/revocation"
 )
 
@@ -99,6 +100,9 @@ func decode(buf *[]byte, part, what string) ([]byte, error) {
 	return out[start:len(out):len(out)], nil
 }
 
+// document has the bounds of a header and a payload.
+var document = strictjson.Options{MaxMembers: 256}
+
 // readHeader reads the JOSE header. It refuses by name every parameter that could
 // make a validator fetch, unpack or trust something (RFC 8725, sections 3.1, 3.2
 // and 3.10).
@@ -111,15 +115,15 @@ func readHeader(_ context.Context, _ *Validator, p *parsed) error {
 
 func (p *parsed) readHeader() error {
 	var typ string
-	err := readObject(p.header, func(name []byte, v jsonValue) (err error) {
+	err := document.Object(p.header, func(name []byte, v strictjson.Value) (err error) {
 		ok := true
 		switch string(name) {
 		case "typ":
-			typ, ok = v.text()
+			typ, ok = v.Text()
 		case "kid":
-			p.kid, ok = v.text()
+			p.kid, ok = v.Text()
 		case "alg":
-			p.alg, ok = v.text()
+			p.alg, ok = v.Text()
 		case "crit", "jku", "x5u", "jwk", "x5c", "b64", "zip", "enc", "cty":
 			return fmt.Errorf("%s is not allowed", name)
 		}
@@ -172,19 +176,19 @@ func checkValues(_ context.Context, _ *Validator, p *parsed) error { return p.se
 
 func (s *Session) read(payload []byte) error {
 	issuer, audience, remember := false, false, false // whether the claim is present
-	err := readObject(payload, func(name []byte, v jsonValue) error {
+	err := document.Object(payload, func(name []byte, v strictjson.Value) error {
 		ok := true
 		switch string(name) {
 		case "iss":
 			issuer = true
-			s.Issuer, ok = v.text()
+			s.Issuer, ok = v.Text()
 		case "aud":
 			audience = true
-			s.Audience, ok = v.texts()
+			s.Audience, ok = texts(v)
 		case "sub":
-			s.Subject, ok = v.text()
+			s.Subject, ok = v.Text()
 		case "sid":
-			s.ID, ok = v.text()
+			s.ID, ok = v.Text()
 		case "iat":
 			s.IssuedAt, ok = date(v)
 		case "last_refresh":
@@ -195,21 +199,21 @@ func (s *Session) read(payload []byte) error {
 			s.NotBefore, ok = date(v)
 		case "epoch":
 			var n int64
-			n, ok = v.integer()
+			n, ok = v.Integer()
 			s.Epoch = revocation.Epoch(n)
 		case "remember_me":
 			remember = true
-			s.RememberMe, ok = v.boolean()
+			s.RememberMe, ok = v.Boolean()
 		case "name":
-			s.Name, ok = v.text()
+			s.Name, ok = v.Text()
 			ok = ok && s.Name != "" // empty means absent in a Session
 		case "email":
-			s.Email, ok = v.text()
+			s.Email, ok = v.Text()
 			ok = ok && s.Email != ""
 		case "groups":
-			s.Groups, ok = v.array()
+			s.Groups, ok = v.Texts()
 		case "identity_omitted":
-			s.IdentityOmitted, ok = v.boolean()
+			s.IdentityOmitted, ok = v.Boolean()
 		}
 		if !ok {
 			return fmt.Errorf("%s has the wrong type or is out of range", name)
@@ -229,8 +233,16 @@ func (s *Session) read(payload []byte) error {
 	return nil
 }
 
+// texts returns the strings of an array, or a single string as a slice.
+func texts(v strictjson.Value) ([]string, bool) {
+	if s, ok := v.Text(); ok {
+		return []string{s}, true
+	}
+	return v.Texts()
+}
+
 // date reads a date. Zero is out of range, because it means "unset" in a Session.
-func date(v jsonValue) (UnixTime, bool) {
-	n, ok := v.integer()
+func date(v strictjson.Value) (UnixTime, bool) {
+	n, ok := v.Integer()
 	return UnixTime(n), ok && UnixTime(n).valid()
 }

@@ -20,9 +20,10 @@ var plan = map[string]int{
 	"internal/notify":   -1, // a leaf that public packages share
 	"internal/fileperm": -1, // a leaf: files that hold secrets
 
-	"settings":      0,
-	"revocation":    0,
-	"internal/wire": 0,
+	"settings":            0,
+	"revocation":          0,
+	"internal/wire":       0,
+	"internal/strictjson": 0,
 
 	"internal/await": 0, // for tests: waits for events that send no signal
 

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,14 +9,11 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
-	"unicode/utf8"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/fault"
+	"example.com/curfew/internal/strictjson"
 )
-
-// deepest is how deeply the JSON of a body may be nested.
-const deepest = 32
 
 // decode reads the body of r into v, which points to a struct. The body must be one
 // JSON object with no other members than the struct's. encoding/json alone would
@@ -67,86 +63,71 @@ func bodyError(err error) error {
 }
 
 // checkJSON returns an error unless data is exactly one JSON object whose members
-// are, name for name, those of the struct type t. null is for members that can
-// hold it, half a surrogate pair for none.
+// are, name for name, those of the struct type t. null is accepted for members that
+// can hold it.
 func checkJSON(data []byte, t reflect.Type) error {
-	switch {
-	case !utf8.Valid(data):
-		return fmt.Errorf("%w: the body is not valid UTF-8", fault.ErrInvalid)
-	case !json.Valid(data):
-		return fmt.Errorf("%w: the body is not valid JSON", fault.ErrInvalid)
-	case bytes.TrimLeft(data, " \t\r\n")[0] != '{':
-		return fmt.Errorf("%w: the body is not a JSON object", fault.ErrInvalid)
-	case halfSurrogate(data):
-		return fmt.Errorf("%w: the body contains half of a surrogate pair", fault.ErrInvalid)
+	if err := (strictjson.Options{}).Object(data, nil); err != nil {
+		return jsonError(err)
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	return walk(d, t, "", 1)
+	return strictjson.Options{}.Object(data, members(t, "")) // again, because syntax is reported first
 }
 
-// walk reads one value and compares it with its type; t is nil where anything
-// may stand. The JSON is known to be valid.
-func walk(d *json.Decoder, t reflect.Type, path string, depth int) error {
-	if depth > deepest {
-		return fmt.Errorf("%w: the body is nested more than %d levels deep", fault.ErrInvalid, deepest)
+// jsonError says what is wrong with a body that is no strict JSON object.
+func jsonError(err error) error {
+	if twice, ok := errors.AsType[*strictjson.DuplicateError](err); ok {
+		return account.InvalidField(cutName(twice.Path), "is given twice")
 	}
-	token, err := d.Token()
-	if err != nil {
-		return fmt.Errorf("%w: the body is not valid JSON", fault.ErrInvalid)
+	problem := "is not valid JSON"
+	switch {
+	case errors.Is(err, strictjson.ErrSurrogate):
+		problem = "contains half of a surrogate pair"
+	case errors.Is(err, strictjson.ErrUTF8):
+		problem = "is not valid UTF-8"
+	case errors.Is(err, strictjson.ErrNotObject):
+		problem = "is not a JSON object"
+	case errors.Is(err, strictjson.ErrTooDeep):
+		problem = fmt.Sprintf("is nested more than %d levels deep", strictjson.MaxDepth)
 	}
-	switch token {
-	case json.Delim('{'):
-		return walkObject(d, t, path, depth)
-	case json.Delim('['):
-		for d.More() {
-			if err := walk(d, element(t), path, depth+1); err != nil {
-				return err
-			}
+	return fmt.Errorf("%w: the body %s", fault.ErrInvalid, problem)
+}
+
+// members returns a function that compares a member of an object with the members of
+// the type t; t is nil where anything is accepted. path leads to the object.
+func members(t reflect.Type, path string) func(name []byte, v strictjson.Value) error {
+	known := membersOf(t)
+	return func(name []byte, v strictjson.Value) error {
+		here := string(name)
+		if path != "" {
+			here = path + "." + here
 		}
-		_, _ = d.Token() // the end of it
-	case nil:
+		of, ok := known[string(name)]
+		if known != nil && !ok {
+			return account.InvalidField(cutName(here), "is not a known member")
+		}
+		return checkValue(v, of, here)
+	}
+}
+
+func checkValue(v strictjson.Value, t reflect.Type, path string) error {
+	switch v.Kind() { //nolint:exhaustive // encoding/json checks the other types
+	case strictjson.Object:
+		return v.Members(members(t, path))
+	case strictjson.Array:
+		return v.Elements(func(e strictjson.Value) error { return checkValue(e, element(t), path) })
+	case strictjson.Null:
 		if t != nil && t != rawMessage && t.Kind() != reflect.Pointer {
 			return account.InvalidField(path, "must be %s, but is null", describeType(t))
 		}
-	}
-	// PostgreSQL's TEXT cannot hold it. Passwords are hashed and not kept.
-	if text, ok := token.(string); ok && strings.Contains(text, "\x00") && !isPassword[path] {
-		return account.InvalidField(path, "contains a NUL character")
+	case strictjson.String:
+		// PostgreSQL's TEXT can't hold NUL. Passwords are hashed and not stored.
+		if text, _ := v.Text(); strings.Contains(text, "\x00") && !isPassword[path] {
+			return account.InvalidField(path, "contains a NUL character")
+		}
 	}
 	return nil
 }
 
 var isPassword = map[string]bool{"password": true, "current": true, "new": true}
-
-func walkObject(d *json.Decoder, t reflect.Type, path string, depth int) error {
-	members := membersOf(t)
-	seen := map[string]bool{}
-	for d.More() {
-		token, _ := d.Token()
-		name, _ := token.(string)
-		here := name
-		if path != "" {
-			here = path + "." + name
-		}
-		if seen[name] {
-			return account.InvalidField(cutName(here), "is given twice")
-		}
-		seen[name] = true
-		var of reflect.Type
-		if members != nil {
-			var known bool
-			if of, known = members[name]; !known {
-				return account.InvalidField(cutName(here), "is not a known member")
-			}
-		}
-		if err := walk(d, of, here, depth+1); err != nil {
-			return err
-		}
-	}
-	_, _ = d.Token() // the end of it
-	return nil
-}
 
 // cutName keeps an answer short whose subject is a name that the caller made up.
 func cutName(name string) string {
@@ -214,40 +195,4 @@ func article(found string) string {
 		return "a boolean"
 	}
 	return "a " + kind
-}
-
-// halfSurrogate reports whether valid JSON has an escape \uD800–\uDFFF that is
-// not part of a pair. A backslash stands nowhere but in strings.
-func halfSurrogate(data []byte) bool {
-	for i := bytes.IndexByte(data, '\\'); i >= 0 && i < len(data); {
-		if data[i] != '\\' {
-			i++
-			continue
-		}
-		if data[i+1] != 'u' {
-			i += 2
-			continue
-		}
-		high := surrogate(data[i+2:], 'D', "89abAB")
-		low := surrogate(data[i+2:], 'D', "cdefCDEF")
-		switch {
-		case low:
-			return true
-		case high:
-			rest := data[i+6:]
-			if len(rest) < 6 || rest[0] != '\\' || rest[1] != 'u' || !surrogate(rest[2:], 'D', "cdefCDEF") {
-				return true
-			}
-			i += 12
-		default:
-			i += 6
-		}
-	}
-	return false
-}
-
-// surrogate reports whether four hexadecimal digits begin with first, in any
-// case, and one of second.
-func surrogate(digits []byte, first byte, second string) bool {
-	return digits[0]&^0x20 == first && strings.IndexByte(second, digits[1]) >= 0
 }

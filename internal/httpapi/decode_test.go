@@ -11,6 +11,7 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/fault"
+	"example.com/curfew/internal/strictjson"
 	"example.com/curfew/internal/wire"
 )
 
@@ -125,7 +126,7 @@ func TestDecodeNull(t *testing.T) {
 }
 
 func TestDecodeDepth(t *testing.T) {
-	for n, good := range map[int]bool{1: true, deepest - 2: true, deepest - 1: true, deepest: false, 20_000: false} {
+	for n, good := range map[int]bool{1: true, strictjson.MaxDepth - 2: true, strictjson.MaxDepth - 1: true, strictjson.MaxDepth: false, 20_000: false} {
 		var v wire.UserChange
 		err := decode(jsonRequest(`{"email":`+strings.Repeat("[", n)+strings.Repeat("]", n)+`}`), &v, false)
 		if (err == nil) != good || !good && !errors.Is(err, fault.ErrInvalid) {
