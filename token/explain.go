@@ -115,7 +115,7 @@ func (v *Validator) Explain(ctx context.Context, raw string) Explanation {
 type explainer struct {
 	Explanation
 	v        *Validator
-	ctx      context.Context //nolint:containedctx // of the one call that makes it
+	ctx      context.Context // of the one call that makes it
 	p        *parsed
 	known    knowledge
 	at       moment

@@ -18,7 +18,7 @@ var ErrOtherSession = errors.New("token: the token belongs to another session")
 // safe for concurrent use.
 type Watch struct {
 	v      *Validator
-	parent context.Context //nolint:containedctx // the parent of Context
+	parent context.Context // the parent of Context
 	grace  time.Duration
 	latest atomic.Pointer[entry] // the newest token of the session
 

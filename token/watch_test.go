@@ -427,7 +427,7 @@ func TestWatchStopAndClose(t *testing.T) {
 	stopped := watch(t, v, issuer.Token("ann"), 0)
 	stopped.Stop()
 	stopped.Stop()
-	if cause := context.Cause(stopped.Context()); cause != context.Canceled { //nolint:errorlint // exactly
+	if cause := context.Cause(stopped.Context()); cause != context.Canceled {
 		t.Errorf("after Stop the cause is %v, want %v", cause, context.Canceled)
 	}
 	unseen, err := v.Watch(context.Background(), issuer.Token("ann"), 0)

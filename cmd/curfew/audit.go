@@ -41,7 +41,7 @@ func (c *cli) auditCommand() *cobra.Command {
 		if limit < 1 {
 			return usagef("--limit is %d; it must be at least 1", limit)
 		}
-		now := time.Now() //nolint:forbidigo // the shell
+		now := time.Now()
 		var err error
 		if f.From, err = instant(from, now); err != nil {
 			return usagef("--from: %w", err)

@@ -102,7 +102,7 @@ func (p *serverProcess) start(path string) error {
 		p.command = "serve"
 	}
 	words := slices.Concat(p.wrap, []string{path, p.command}, p.args)
-	p.cmd = exec.Command(words[0], words[1:]...) //nolint:noctx // ended by name
+	p.cmd = exec.Command(words[0], words[1:]...)
 	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = p.dir, p.env, out, log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	p.done = make(chan struct{})

@@ -27,7 +27,7 @@ func servedFrom(t *testing.T, address, file string) func() bool {
 		block, _ := pem.Decode(data)
 		pool := x509.NewCertPool()
 		pool.AppendCertsFromPEM(data)
-		conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}) //nolint:noctx // on this machine
+		conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12})
 		if err != nil {
 			return false
 		}

@@ -100,7 +100,7 @@ const step = 500 * time.Millisecond
 // follow waits until a revocation holds everywhere, if that was asked for, says on
 // the way who is waited for, and prints the receipt.
 func (r *revoking) follow(ctx context.Context, t *app.Tools, receipt wire.Receipt) error {
-	committed := time.Now() //nolint:forbidigo // the shell: a moment late is on the safe side
+	committed := time.Now()
 	said := ""
 	for left := r.wait; left > 0 && !receipt.Enforcement.EffectiveEverywhere; left -= step {
 		e, err := t.Enforcement(ctx, revocation.Epoch(receipt.Epoch), committed, min(step, left))

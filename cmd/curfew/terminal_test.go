@@ -96,7 +96,7 @@ func (term *terminal) enter(t *testing.T, line string) {
 func TestPasswordIsNotEchoed(t *testing.T) {
 	p := startServer(t, &serverProcess{})
 	term := openTerminal(t)
-	cmd := exec.Command(program(t), "user", "add", "alice") //nolint:noctx // ends with its terminal
+	cmd := exec.Command(program(t), "user", "add", "alice")
 	cmd.Dir, cmd.Env = p.dir, p.env
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.tty, term.tty, term.tty
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -123,7 +123,7 @@ func TestPasswordIsNotEchoed(t *testing.T) {
 // On a terminal the log is for people.
 func TestLogOnATerminal(t *testing.T) {
 	term := openTerminal(t)
-	cmd := exec.Command(program(t), "serve", "--listen", "127.0.0.1:0", "--metrics-listen", "") //nolint:noctx // ended by a signal
+	cmd := exec.Command(program(t), "serve", "--listen", "127.0.0.1:0", "--metrics-listen", "")
 	cmd.Dir, cmd.Env = t.TempDir(), curfewEnvironment(func(string) string { return "" })
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.tty, term.tty, term.tty
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}

@@ -220,7 +220,7 @@ func (s *Service) hash(ctx context.Context, password string) (hash string, err e
 // Three quarters of the memory stay free for everything else.
 func maxHashes(processors int, memory uint64, eachKiB uint32) int {
 	byMemory := min(memory/4/(uint64(eachKiB)<<10), math.MaxInt32)
-	return max(1, min(processors-1, int(byMemory))) //nolint:gosec // bounded by the line above
+	return max(1, min(processors-1, int(byMemory))) // bounded by the line above
 }
 
 // memory returns how many bytes this process may use: the lowest known limit of the

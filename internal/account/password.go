@@ -104,6 +104,6 @@ func (h argonHash) current(memoryKiB uint32) bool {
 
 // matches hashes a password and compares.
 func (h argonHash) matches(password string) bool {
-	got := argon2.IDKey([]byte(password), h.salt, h.time, h.memory, h.threads, uint32(len(h.sum))) //nolint:gosec // at most 64
+	got := argon2.IDKey([]byte(password), h.salt, h.time, h.memory, h.threads, uint32(len(h.sum))) // at most 64
 	return subtle.ConstantTimeCompare(got, h.sum) == 1
 }

@@ -54,7 +54,7 @@ func runApp(t *testing.T, cfg config.Server, options Options) (*App, func() erro
 		}
 		stopped = true
 		cancel()
-		http.DefaultTransport.(*http.Transport).CloseIdleConnections() //nolint:errcheck // it is one
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 		return <-done
 	}
 	t.Cleanup(func() {
@@ -241,7 +241,7 @@ func TestWhatIsDoneIsCounted(t *testing.T) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	form := neturl.Values{"username": {"admin"}, "password": {"correct horse battery"}}
-	in, err := browser.PostForm(url+"/sign-in", form) //nolint:noctx // the server ends with the test
+	in, err := browser.PostForm(url+"/sign-in", form)
 	if err != nil {
 		t.Fatal(err)
 	}

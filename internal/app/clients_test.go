@@ -35,7 +35,7 @@ func runEdge(t *testing.T, id, secret string, upstream ...string) *Edge {
 	go func() { done <- errors.Join(e.Run(ctx), e.Close()) }() // ends with cancel
 	t.Cleanup(func() {
 		cancel()
-		http.DefaultTransport.(*http.Transport).CloseIdleConnections() //nolint:errcheck // it is one
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

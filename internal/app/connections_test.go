@@ -185,7 +185,7 @@ func TestDribblersStarveNobody(t *testing.T) {
 	ended := func(conn net.Conn) bool {
 		_ = conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 		_, err := conn.Read(make([]byte, 1))
-		timeout, ok := err.(net.Error) //nolint:errorlint // as net has it
+		timeout, ok := err.(net.Error)
 		return !ok || !timeout.Timeout()
 	}
 	await.Until(t, "the oldest connection is closed", func() bool { return ended(dribbling[0]) })

@@ -463,7 +463,7 @@ func (d *deployment) dump() []string {
 			d.must(rows.Scan(values...))
 			line := table + ":"
 			for i, name := range names {
-				line += fmt.Sprintf(" %s=%q", name, values[i].(*sql.NullString).String) //nolint:errcheck // made above
+				line += fmt.Sprintf(" %s=%q", name, values[i].(*sql.NullString).String)
 			}
 			lines = append(lines, line)
 		}

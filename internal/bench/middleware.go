@@ -184,7 +184,7 @@ func probe(address string, good, forged [][]byte, d time.Duration) (float64, err
 				if err != nil {
 					return err
 				}
-				defer c.Close() //nolint:errcheck // nothing of it is wanted any more
+				defer c.Close()
 				for end := time.Now().Add(d); time.Now().Before(end); {
 					time.Sleep(time.Duration(rand.Int64N(int64(4 * time.Millisecond))))
 					began := time.Now()

@@ -167,7 +167,7 @@ func (n *node) call(method, path, authorization string, body, to any, headers ..
 	if err != nil {
 		return err
 	}
-	defer answer.Body.Close() //nolint:errcheck // it has been read
+	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
 	if err != nil {
 		return err

@@ -167,7 +167,7 @@ func startService3(f *follower.Follower) (*service3, error) {
 		if err != nil {
 			return
 		}
-		defer conn.Close() //nolint:errcheck // that ends it
+		defer conn.Close()
 		context.AfterFunc(live, func() { _ = conn.Close() })
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nopen\n")
 		_, _ = io.Copy(io.Discard, conn)

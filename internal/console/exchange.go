@@ -22,7 +22,7 @@ type exchange struct {
 	*console
 	w   http.ResponseWriter
 	r   *http.Request
-	ctx context.Context //nolint:containedctx // of this one request; it ends with it
+	ctx context.Context // of this one request; it ends with it
 
 	origin  account.Origin
 	session *token.Session // nil: not signed in

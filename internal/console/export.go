@@ -52,7 +52,7 @@ func (c *console) exportAudit(x *exchange) error {
 			x.w.WriteHeader(http.StatusOK)
 		}
 		// What cannot be set has no deadline that could be in the way.
-		_ = control.SetWriteDeadline(time.Now().Add(exportPatience)) //nolint:forbidigo // of the operating system
+		_ = control.SetWriteDeadline(time.Now().Add(exportPatience))
 		if err := out.write(entries); err != nil {
 			return err
 		}

@@ -73,7 +73,7 @@ func (b *belowPath) asked() []string {
 // get asks for an address through the proxy, and follows no redirect.
 func (b *belowPath) get(address string, header ...string) (status int, h http.Header, body string) {
 	b.Helper()
-	r, err := http.NewRequest(http.MethodGet, address, nil) //nolint:noctx // the client's timeout ends it
+	r, err := http.NewRequest(http.MethodGet, address, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestBelowPath(t *testing.T) {
 			if status, _, _ := b.get(b.base+"/v1/verify", "Cookie", cookie); status != http.StatusOK {
 				t.Errorf("forward auth with a session: %d", status)
 			}
-			r, err := http.NewRequest(http.MethodPost, b.base+"/v1/users", strings.NewReader(`{"name":"below"}`)) //nolint:noctx // the client's timeout ends it
+			r, err := http.NewRequest(http.MethodPost, b.base+"/v1/users", strings.NewReader(`{"name":"below"}`))
 			if err != nil {
 				t.Fatal(err)
 			}

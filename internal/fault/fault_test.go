@@ -205,7 +205,7 @@ func TestOAuthErrors(t *testing.T) {
 		{account.ErrBadClient, "invalid_client"},
 		{ErrNoClient, "invalid_client"},
 		{curfewtoken.ErrRevoked, "invalid_token"},
-		{account.Forbidden("introspect"), "unauthorized_client"}, //nolint:misspell // RFC 6749
+		{account.Forbidden("introspect"), "unauthorized_client"},
 		{account.InvalidField("token", "is required"), "invalid_request"},
 		{store.ErrUnavailable, "temporarily_unavailable"},
 		{ErrInternal, "server_error"},

@@ -79,7 +79,7 @@ func (f Fault) oauthError() string {
 	case f.Status == http.StatusUnauthorized:
 		return "invalid_token"
 	case f.Status == http.StatusForbidden:
-		return "unauthorized_client" //nolint:misspell // RFC 6749
+		return "unauthorized_client"
 	case f.Status == http.StatusServiceUnavailable:
 		return "temporarily_unavailable"
 	case f.Status >= 500:

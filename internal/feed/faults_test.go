@@ -33,7 +33,7 @@ func TestNothingIsMissed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer db.Close() //nolint:errcheck // it was only used to kill
+			defer db.Close()
 			eventually(t, "a connection that listens is killed", func() bool {
 				var killed int
 				err := db.QueryRowContext(t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query ILIKE 'LISTEN%'`).Scan(&killed)

@@ -101,7 +101,7 @@ func refusedBy(v *token.Validator, raw string) bool {
 func bareNotify(tb testing.TB, url string, times int) distribution {
 	tb.Helper()
 	l := pq.NewListener(url, time.Second, time.Second, nil)
-	defer l.Close() //nolint:errcheck // it was only listened to
+	defer l.Close()
 	if err := l.Listen("bare"); err != nil {
 		tb.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func bareNotify(tb testing.TB, url string, times int) distribution {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // it was only used to notify
+	defer c.Close()
 	var d distribution
 	for range times {
 		began := time.Now()
@@ -165,7 +165,7 @@ func BenchmarkWaitingFollowers(b *testing.B) {
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc + m.StackInuse) //nolint:gosec // far from 2⁶³
+		return int64(m.HeapAlloc + m.StackInuse)
 	}
 	b.Run("hub", func(b *testing.B) {
 		w := newWorld(b, "sqlite:"+b.TempDir()+"/curfew.db")

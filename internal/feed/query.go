@@ -76,7 +76,7 @@ func ParseQuery(values url.Values) (Query, error) {
 		if err != nil || len(given) > 1 {
 			return Query{}, fmt.Errorf("%w: %s=%.40q, want one whole number, zero or more", ErrBadQuery, name, given[0])
 		}
-		into(int64(n)) //nolint:gosec // 63 bits
+		into(int64(n)) // 63 bits
 	}
 	q.Follower = values.Get("follower")
 	if len(q.Follower) > maxFollowerID {

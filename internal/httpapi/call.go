@@ -23,7 +23,7 @@ type call struct {
 	route   *Route
 	w       http.ResponseWriter
 	r       *http.Request
-	ctx     context.Context //nolint:containedctx // a call is as short-lived as its context
+	ctx     context.Context // a call is as short-lived as its context
 	inbound *inbound.Request
 	query   url.Values
 

@@ -17,7 +17,7 @@ func withPages(c *Config, _ *setup) { c.CORSOrigins = []string{listedOrigin, "ht
 // fromPage makes a request as a browser does for a page.
 func (s *server) fromPage(method, path string, headers ...string) *http.Response {
 	s.Helper()
-	r, err := http.NewRequest(method, s.url+path, nil) //nolint:noctx // a test's own server
+	r, err := http.NewRequest(method, s.url+path, nil)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -171,7 +171,7 @@ func describeType(t reflect.Type) string {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	switch t.Kind() { //nolint:exhaustive // of the kinds that package wire has
+	switch t.Kind() {
 	case reflect.String:
 		return "a string"
 	case reflect.Bool:

@@ -24,7 +24,7 @@ const silence = time.Second
 // wanted, and then for more until the server closes the connection or is silent.
 func (s *server) raw(text string, want int) []*http.Response {
 	s.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://")) //nolint:noctx // a test's own server
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 	if err != nil {
 		s.Error(err)
 		return nil

@@ -54,7 +54,7 @@ func TestBodiesThatNeverCome(t *testing.T) {
 				t.Errorf("%d wait for their bodies and %d were given up, want %d and %d", pending, givenUp, most, clients-most)
 			}
 			// An honest client, who is the newest, is answered.
-			answer, err := http.Post(server.URL+"/read", "text/plain", strings.NewReader("1234567890")) //nolint:noctx // above is a deadline
+			answer, err := http.Post(server.URL+"/read", "text/plain", strings.NewReader("1234567890"))
 			if err != nil || answer.StatusCode != http.StatusOK {
 				t.Fatalf("an honest client: %v, %v", answer, err)
 			}

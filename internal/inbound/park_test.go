@@ -106,7 +106,7 @@ func TestParkedConnectionGoesOn(t *testing.T) {
 			client := g.server.Client()
 			for i := range 5 {
 				path := fmt.Sprintf("/%d", i)
-				resp, err := client.Get(g.server.URL + path) //nolint:noctx // the server ends with the test
+				resp, err := client.Get(g.server.URL + path)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -177,7 +177,7 @@ func TestNotParked(t *testing.T) {
 	}
 	t.Run("HTTP/2", func(t *testing.T) {
 		g := newParkServer(t, func(s *httptest.Server) { s.EnableHTTP2 = true; s.StartTLS() })
-		resp, err := g.server.Client().Get(g.server.URL) //nolint:noctx // the server ends with the test
+		resp, err := g.server.Client().Get(g.server.URL)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -368,7 +368,7 @@ func TestParkingCloses(t *testing.T) {
 	if _, err := in.ReadByte(); err != io.EOF {
 		t.Errorf("the connection is open: %v", err)
 	}
-	if _, err := g.parking.Accept(); err != net.ErrClosed { //nolint:errorlint // http.Server looks no deeper
+	if _, err := g.parking.Accept(); err != net.ErrClosed {
 		t.Errorf("Accept = %v", err)
 	}
 }

@@ -63,7 +63,7 @@ func loadKEK(path string) ([]byte, error) {
 	} else if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w: %s is not a regular file", ErrInvalidKEK, path)
 	}
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the key-encryption key: %w", err)
 	}
@@ -106,7 +106,7 @@ func createKEK(path string) error {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // the directory of a file that the operator names
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -39,11 +39,11 @@ func Stored(b []byte) []byte {
 		out = appendBlock(out, rest[:maxBlock])
 	}
 	out = binary.LittleEndian.AppendUint32(out, crc32.ChecksumIEEE(b))
-	return binary.LittleEndian.AppendUint32(out, uint32(len(b))) //nolint:gosec // modulo 2³², says the RFC
+	return binary.LittleEndian.AppendUint32(out, uint32(len(b))) // modulo 2³², says the RFC
 }
 
 func appendBlock(out, b []byte) []byte {
-	n := uint16(len(b)) //nolint:gosec // at most 65 535
+	n := uint16(len(b)) // at most 65 535
 	out = binary.LittleEndian.AppendUint16(out, n)
 	out = binary.LittleEndian.AppendUint16(out, ^n)
 	return append(out, b...)

@@ -224,7 +224,7 @@ func (l *entries) compacted() entries {
 			if kind != kindEveryone && revocation.Epoch(c.epochs[j]) <= l.everyone {
 				continue
 			}
-			places = append(places, place{maphash.Bytes(seed, id) + uint64(kind), uint32(i), uint32(j)}) //nolint:gosec // an index of a slice that fits in memory
+			places = append(places, place{maphash.Bytes(seed, id) + uint64(kind), uint32(i), uint32(j)}) // an index of a slice that fits in memory
 		}
 	}
 	// Sort by hash, the newest first. Each entry is then compared with the kept

@@ -40,7 +40,7 @@ func (c *columns) add(k revocation.Kind, id string, e revocation.Epoch) {
 	c.epochs = append(c.epochs, int64(e))
 	c.kinds = append(c.kinds, byte(max(0, slices.Index(kinds[:], k)))) // an unknown kind revokes everyone: fail closed
 	c.ids = append(c.ids, id...)
-	c.ends = append(c.ends, uint32(len(c.ids))) //nolint:gosec // a chunk is some 10 000 ids of 128 bytes
+	c.ends = append(c.ends, uint32(len(c.ids))) // a chunk is some 10 000 ids of 128 bytes
 }
 
 func (c *chunk) seal() {

@@ -185,7 +185,7 @@ func (c *Cluster) signIn() (string, error) {
 
 // curfew runs a command on the database itself.
 func (c *Cluster) curfew(args ...string) ([]byte, error) {
-	cmd := exec.Command(c.config.Binary, append(args, "--database", c.config.Database)...) //nolint:gosec,noctx // our own binary
+	cmd := exec.Command(c.config.Binary, append(args, "--database", c.config.Database)...)
 	cmd.Dir = c.config.Dir
 	cmd.Env = append(cmd.Environ(), "CURFEW_KEY_ENCRYPTION_KEY="+kek)
 	var out, errs bytes.Buffer
@@ -230,7 +230,7 @@ func (c *Cluster) ask(method, addr, path, bearer string, body any, header ...str
 			return nil, nil, err
 		}
 	}
-	req, err := http.NewRequest(method, "http://"+addr+path, bytes.NewReader(text)) //nolint:noctx // the client has a timeout
+	req, err := http.NewRequest(method, "http://"+addr+path, bytes.NewReader(text))
 	if err != nil {
 		return nil, nil, err
 	}

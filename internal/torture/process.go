@@ -33,7 +33,7 @@ func Build(module, dir, name string, patches ...Patch) (string, error) {
 		file := filepath.Join(module, p.File)
 		text, ok := texts[file]
 		if !ok {
-			b, err := os.ReadFile(file) //nolint:gosec // our own source
+			b, err := os.ReadFile(file)
 			if err != nil {
 				return "", err
 			}
@@ -60,7 +60,7 @@ func Build(module, dir, name string, patches ...Patch) (string, error) {
 		return "", err
 	}
 	binary := filepath.Join(dir, name)
-	cmd := exec.Command("go", "build", "-overlay", listFile, "-o", binary, "./cmd/curfew") //nolint:gosec,noctx // a build
+	cmd := exec.Command("go", "build", "-overlay", listFile, "-o", binary, "./cmd/curfew")
 	cmd.Dir = module
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", name, err, out)
@@ -78,7 +78,7 @@ func look(module string) error {
 			return err
 		}
 	}
-	_, err := os.ReadFile(filepath.Join(module, "go.mod")) //nolint:gosec // our own
+	_, err := os.ReadFile(filepath.Join(module, "go.mod"))
 	return err
 }
 
@@ -98,7 +98,7 @@ type Process struct {
 func (p *Process) Start() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	cmd := exec.Command(p.binary, p.args...) //nolint:gosec,noctx // our own binary
+	cmd := exec.Command(p.binary, p.args...)
 	cmd.Dir = p.dir
 	cmd.Env = append(os.Environ(), p.env...)
 	if p.log == nil {

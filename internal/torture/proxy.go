@@ -183,7 +183,7 @@ func (p *Proxy) pipe(to, from net.Conn, held func(Mode) bool) {
 		}
 		time.Sleep(mode.Delay)
 		if mode.Jitter > 0 {
-			time.Sleep(rand.N(mode.Jitter)) //nolint:gosec // no secret
+			time.Sleep(rand.N(mode.Jitter))
 		}
 		if n > 0 {
 			if _, err := to.Write(buf[:n]); err != nil {

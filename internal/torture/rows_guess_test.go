@@ -175,7 +175,7 @@ func spellingOfWidth(name string) string {
 func consoleRefuses(t *testing.T, c *Cluster, at *Process, name string) {
 	t.Helper()
 	form := url.Values{"username": {name}, "password": {adminPassword}}
-	req, err := http.NewRequest(http.MethodPost, "http://"+at.Addr+"/sign-in", strings.NewReader(form.Encode())) //nolint:noctx // the client has a timeout
+	req, err := http.NewRequest(http.MethodPost, "http://"+at.Addr+"/sign-in", strings.NewReader(form.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}

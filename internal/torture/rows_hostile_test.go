@@ -174,7 +174,7 @@ func (q quiet) Fatalf(format string, args ...any) { q.Errorf(format, args...) }
 // converse sends bytes, and returns the status of the answer, "" if the connection
 // was closed without one; or, to hold, it reads nothing and stays until stay returns.
 func converse(addr string, send io.Reader, hold bool, stay func()) (status string, err error) {
-	conn, err := net.Dial("tcp", addr) //nolint:noctx // on this machine
+	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return "", err
 	}
@@ -192,7 +192,7 @@ func converse(addr string, send io.Reader, hold bool, stay func()) (status strin
 	}
 	go func() { _, _ = io.Copy(conn, send) }() // ends with the connection
 	line, err := bufio.NewReader(conn).ReadString('\n')
-	if timeout, ok := err.(net.Error); ok && timeout.Timeout() { //nolint:errorlint // as the connection gives it
+	if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
 		return "", fmt.Errorf("neither an answer nor an end: %w", err)
 	}
 	if words := strings.Fields(line); len(words) > 1 {

@@ -34,7 +34,7 @@ func signInWith(client *http.Client, at *Process, address, name, password, earli
 	if err != nil {
 		return attempt{}, err
 	}
-	req, err := http.NewRequest(http.MethodPost, "http://"+at.Addr+"/v1/sessions", bytes.NewReader(body)) //nolint:noctx // the client has a timeout
+	req, err := http.NewRequest(http.MethodPost, "http://"+at.Addr+"/v1/sessions", bytes.NewReader(body))
 	if err != nil {
 		return attempt{}, err
 	}

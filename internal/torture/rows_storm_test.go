@@ -46,7 +46,7 @@ func (s storm) sendAll(t *testing.T) []attempt {
 		turns <- struct{}{}
 		old.Go(func() {
 			defer func() { <-turns }()
-			conn, err := net.Dial("tcp", s.addr) //nolint:noctx // on this machine
+			conn, err := net.Dial("tcp", s.addr)
 			if err != nil {
 				t.Error(err)
 				return
@@ -66,7 +66,7 @@ func (s storm) sendAll(t *testing.T) []attempt {
 			if conn == nil {
 				turns <- struct{}{}
 				var err error
-				if conn, err = net.DialTimeout("tcp", s.addr, await.Limit); err != nil { //nolint:noctx // on this machine
+				if conn, err = net.DialTimeout("tcp", s.addr, await.Limit); err != nil {
 					<-turns
 					answers[i].body = err.Error()
 					return
@@ -138,7 +138,7 @@ func beside(t *testing.T, c *Cluster, node *Process, raw string) (end func() (ch
 func doingNothing(t *testing.T, c *Cluster) *Process {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "nothing")
-	build := exec.Command("go", "build", "-o", binary, "./internal/torture/cmd/nothing") //nolint:noctx // a build
+	build := exec.Command("go", "build", "-o", binary, "./internal/torture/cmd/nothing")
 	build.Dir = module
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -34,7 +34,7 @@ func (l *Load) Run(ctx context.Context) {
 	var work sync.WaitGroup
 	for w := range l.Workers {
 		work.Go(func() {
-			random := rand.New(rand.NewPCG(l.Seed, uint64(w))) //nolint:gosec // a seed, so that a run can be repeated
+			random := rand.New(rand.NewPCG(l.Seed, uint64(w)))
 			for ctx.Err() == nil {
 				l.step(ctx, random)
 			}
@@ -47,7 +47,7 @@ func (l *Load) Run(ctx context.Context) {
 // on one node, and is looked at elsewhere. Nothing else goes on that could bring
 // the news along by chance.
 func (l *Load) Calm(ctx context.Context) {
-	random := rand.New(rand.NewPCG(l.Seed, 0)) //nolint:gosec // a seed, so that a run can be repeated
+	random := rand.New(rand.NewPCG(l.Seed, 0))
 	for i := 0; ctx.Err() == nil; i++ {
 		node, elsewhere := l.Cluster.Nodes[0], 1
 		user := fmt.Sprintf("calm%d", i%3)

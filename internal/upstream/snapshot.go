@@ -76,11 +76,11 @@ func (f *Follower) snapshotKey() []byte {
 }
 
 func readSnapshot(name string, key []byte) (*answer, error) {
-	file, err := os.Open(name) //nolint:gosec // the configured file
+	file, err := os.Open(name) // the configured file
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close() //nolint:errcheck // it was only read
+	defer file.Close() // it was only read
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err

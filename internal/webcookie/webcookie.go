@@ -59,7 +59,7 @@ func (j Jar) Set(w http.ResponseWriter, raw string, s token.Session, in settings
 		c.Expires = end
 		c.MaxAge = max(1, int(end.Sub(now)/time.Second))
 	}
-	http.SetCookie(w, c) //nolint:gosec // G124: cookie has set them
+	http.SetCookie(w, c)
 }
 
 // Clear takes the cookie away. Never do that with a 503: what cannot be told now
@@ -67,7 +67,7 @@ func (j Jar) Set(w http.ResponseWriter, raw string, s token.Session, in settings
 func (j Jar) Clear(w http.ResponseWriter) {
 	c := j.cookie("")
 	c.MaxAge = -1
-	http.SetCookie(w, c) //nolint:gosec // G124: cookie has set them
+	http.SetCookie(w, c)
 }
 
 func (j Jar) cookie(value string) *http.Cookie {

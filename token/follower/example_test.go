@@ -21,7 +21,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer curfew.Close() //nolint:errcheck // nothing is written without a SnapshotFile
+	defer curfew.Close()
 
 	invoices := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintln(w, "the invoices of", bearer.Session(r.Context()).Subject)

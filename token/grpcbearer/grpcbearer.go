@@ -129,7 +129,7 @@ func ended(live context.Context) error {
 // liveStream is a stream that stops when its session ends.
 type liveStream struct {
 	grpc.ServerStream
-	ctx   context.Context //nolint:containedctx // a stream carries its context
+	ctx   context.Context // a stream carries its context
 	waits bool            // the method receives more than one message
 }
 

@@ -154,7 +154,7 @@ func Throughput(address string, requests [][]byte, connections, depth int, d tim
 		if conns[i], err = Dial(address); err != nil {
 			return 0, err
 		}
-		defer conns[i].Close() //nolint:errcheck // nothing of it is wanted any more
+		defer conns[i].Close()
 	}
 	began := time.Now()
 	end := began.Add(d)

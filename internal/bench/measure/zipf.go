@@ -22,7 +22,7 @@ func Zipf(n, count int, s float64, seed uint64) []int32 {
 	draws := make([]int32, count)
 	for i := range draws {
 		rank := sort.SearchFloat64s(cumulative, random.Float64()*total)
-		draws[i] = int32(place[min(rank, n-1)]) //nolint:gosec // n is a few million
+		draws[i] = int32(place[min(rank, n-1)])
 	}
 	return draws
 }

@@ -42,7 +42,7 @@ func (d *daemon) launch(program string, arguments ...string) error {
 		return fmt.Errorf("open the log of %s: %w", d.name, err)
 	}
 	arguments = append([]string{"-c", launchScript, "pgtest-launch", d.home, program}, arguments...)
-	command := exec.Command("/bin/sh", arguments...) //nolint:noctx // it outlives the call
+	command := exec.Command("/bin/sh", arguments...)
 	command.Stdout, command.Stderr = log, log
 	command.Env = environment()
 	command.Dir = d.home

@@ -48,7 +48,7 @@ type guard struct {
 // startGuard starts the guard of a server. It has a session of its own: a Ctrl-C
 // that ends the tests must not end who cleans up after them.
 func startGuard(home, data string) (*guard, error) {
-	command := exec.Command("/bin/sh", "-c", guardScript, "pgtest-guard", home, data) //nolint:noctx // it outlives even us
+	command := exec.Command("/bin/sh", "-c", guardScript, "pgtest-guard", home, data)
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	command.Dir = "/"
 	alive, err := command.StdinPipe()

@@ -138,7 +138,7 @@ func freePort() (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("look for a free port: %w", err)
 	}
-	port := listener.Addr().(*net.TCPAddr).Port //nolint:errcheck // a TCP listener's address is no other
+	port := listener.Addr().(*net.TCPAddr).Port
 	return port, listener.Close()
 }
 

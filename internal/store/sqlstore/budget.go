@@ -13,7 +13,7 @@ var errBudget = errors.New("no answer in time")
 // statement and the commit. Unlike the deadline of a context, it can be extended
 // while it runs.
 type budget struct {
-	ctx    context.Context //nolint:containedctx // a context that can be prolonged
+	ctx    context.Context // a context that can be prolonged
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 }

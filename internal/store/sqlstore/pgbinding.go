@@ -77,7 +77,7 @@ func readRoots(file string) (roots *x509.CertPool, explicit bool, err error) {
 	if file == "" {
 		return nil, false, nil
 	}
-	data, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, false, fmt.Errorf("read sslrootcert: %w", err)
 	}
@@ -220,7 +220,7 @@ func (c *boundConn) authenticate() error {
 		return err
 	}
 	initial := append([]byte(mechanism), 0)
-	initial = binary.BigEndian.AppendUint32(initial, uint32(len(first))) //nolint:gosec // some dozens
+	initial = binary.BigEndian.AppendUint32(initial, uint32(len(first))) // some dozens
 	if err := c.send(append(initial, first...)); err != nil {
 		return err
 	}
@@ -279,7 +279,7 @@ func (c *boundConn) message() (kind byte, body []byte, err error) {
 // keep leaves a message to lib/pq.
 func (c *boundConn) keep(kind byte, body []byte) {
 	c.rest.WriteByte(kind)
-	c.rest.Write(binary.BigEndian.AppendUint32(nil, uint32(len(body)+4))) //nolint:gosec // at most maxAuthentication
+	c.rest.Write(binary.BigEndian.AppendUint32(nil, uint32(len(body)+4))) // at most maxAuthentication
 	c.rest.Write(body)
 }
 
@@ -294,7 +294,7 @@ func (c *boundConn) passOn(kind byte, body []byte) (byte, []byte, error) {
 
 // send sends an answer to the server's question.
 func (c *boundConn) send(data []byte) error {
-	message := binary.BigEndian.AppendUint32([]byte{messagePassword}, uint32(len(data)+4)) //nolint:gosec // some hundred
+	message := binary.BigEndian.AppendUint32([]byte{messagePassword}, uint32(len(data)+4)) // some hundred
 	_, err := c.tlsConn.Write(append(message, data...))
 	return err
 }

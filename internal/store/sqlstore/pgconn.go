@@ -241,7 +241,7 @@ func (r *pgRows) Close() error {
 // pgTx is a transaction that ends with the context of its begin.
 type pgTx struct {
 	conn *pgConn
-	ctx  context.Context //nolint:containedctx // database/sql gives Commit none
+	ctx  context.Context // database/sql gives Commit none
 }
 
 var (

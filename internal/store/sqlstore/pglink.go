@@ -161,7 +161,7 @@ func (l *link) arm(ctx context.Context, first func()) (disarm func()) {
 type linkDialer struct {
 	server   *serverDialer
 	backends *backends
-	ctx      context.Context //nolint:containedctx // of one call of Connect
+	ctx      context.Context // of one call of Connect
 	last     *link           // the link that the connection uses
 	arms     []func()
 

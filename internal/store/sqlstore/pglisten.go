@@ -157,7 +157,7 @@ func (d *listenDialer) close() {
 
 // Read waits for the server for the maximum silence.
 func (c *listenConn) Read(b []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(listenSilence)); err != nil { //nolint:forbidigo // the network's time
+	if err := c.SetReadDeadline(time.Now().Add(listenSilence)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Read(b)
@@ -165,7 +165,7 @@ func (c *listenConn) Read(b []byte) (int, error) {
 
 // Write does not wait for a server that reads nothing.
 func (c *listenConn) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(listenSilence)); err != nil { //nolint:forbidigo // the network's time
+	if err := c.SetWriteDeadline(time.Now().Add(listenSilence)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(b)

@@ -68,9 +68,9 @@ func accept(values ...string) func(string, *serverDialer) error {
 		case slices.Contains(values, value):
 			return nil
 		case len(values) == 0:
-			return fmt.Errorf("Curfew does not support this parameter; remove it") //nolint:staticcheck // a name
+			return fmt.Errorf("Curfew does not support this parameter; remove it")
 		}
-		return fmt.Errorf("Curfew does not support this value; use %s", strings.Join(values, " or ")) //nolint:staticcheck // a name
+		return fmt.Errorf("Curfew does not support this value; use %s", strings.Join(values, " or "))
 	}
 }
 

@@ -107,7 +107,7 @@ func matches(e store.Audit, f store.AuditFilter) bool {
 
 func filtersAgree(t *testing.T, open Open) {
 	s := open(t)
-	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // no secret
+	random := rand.New(rand.NewPCG(3, 4))
 	pick := func(of ...string) string { return of[random.IntN(len(of))] }
 	var entries []store.Audit
 	for range 300 {

@@ -256,7 +256,7 @@ func nothingMissed(t *testing.T, open Open) {
 		errs := make([]error, writers)
 		for w := range writers {
 			running.Go(func() {
-				random := rand.New(rand.NewPCG(1, uint64(w))) //nolint:gosec // no secret
+				random := rand.New(rand.NewPCG(1, uint64(w)))
 				for k := range each {
 					scopes := []revocation.Scope{revocation.User(fmt.Sprintf("%d-%d", w, k)), revocation.Session(fmt.Sprintf("%d-%d", w, k))}
 					var epoch revocation.Epoch

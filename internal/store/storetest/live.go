@@ -242,7 +242,7 @@ func someLive(random *rand.Rand) store.Live {
 
 func liveAgreesWithToken(t *testing.T, open Open) {
 	s := open(t)
-	random := rand.New(rand.NewPCG(20261123, 1)) //nolint:gosec // no secret
+	random := rand.New(rand.NewPCG(20261123, 1))
 	first := someLive(random)
 	w := randomModel(random, first)
 	insertSessions(t, s, w.sessions...)

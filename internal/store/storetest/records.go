@@ -215,7 +215,7 @@ var longText = func() string {
 	x := uint32(1)
 	for i := range b {
 		x = x*1664525 + 1013904223
-		b[i] = byte(' ' + x>>24%94) //nolint:gosec // printable ASCII
+		b[i] = byte(' ' + x>>24%94)
 	}
 	return string(b)
 }()

@@ -60,7 +60,7 @@ var searchCases = []testCase{
 	}},
 	{"pages go on where the last one ended, with few and many emails", func(t *testing.T, open Open) {
 		s := open(t)
-		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // no secret
+		random := rand.New(rand.NewPCG(1, 2))
 		var users []store.User
 		for i := range 2600 {
 			u := store.User{ID: fmt.Sprint("id-", i), NameKey: fmt.Sprintf("%c%d", 'a'+random.IntN(3), i)}

@@ -16,7 +16,7 @@ import (
 type client struct{ http *http.Client }
 
 func newClient(connections int) client {
-	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // what it is documented to be
+	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, connections
 	t.Proxy = nil // the measurement is of the node
 	return client{http: &http.Client{Transport: t, Timeout: 40 * time.Second}}
@@ -50,7 +50,7 @@ func (c client) call(ctx context.Context, method, url, token string, body, to an
 	if err != nil {
 		return 0, err
 	}
-	defer answer.Body.Close() //nolint:errcheck // it has been read
+	defer answer.Body.Close()
 	if to != nil && answer.StatusCode/100 == 2 {
 		if err := json.NewDecoder(answer.Body).Decode(to); err != nil {
 			return answer.StatusCode, fmt.Errorf("%s %s: %w", method, url, err)

@@ -84,7 +84,7 @@ func tables(w io.Writer, g given) {
 	fmt.Fprintf(w, "From `go run ./cmd/scale -answer %v -apply %v -cores %d -lease %v`:\n\n", g.answer, g.apply, g.cores, g.lease)
 	fmt.Fprint(w, "| tree | validators | half enforce it | 99 % | the last | receipt says everywhere |\n|---|---|---|---|---|---|\n")
 	for _, s := range g.shapes() {
-		r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a simulation is to be repeatable
+		r := rand.New(rand.NewPCG(1, 2))
 		var half, most, last, receipt []time.Duration
 		for range g.rounds {
 			one := s.tree.Revoke(r)
@@ -106,7 +106,7 @@ func tables(w io.Writer, g given) {
 		if !others {
 			name = "there is none"
 		}
-		r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // as above
+		r := rand.New(rand.NewPCG(1, 2))
 		l := scale.Tree{Lease: g.lease}.Lose(r, 10_000, near, others)
 		fmt.Fprintf(w, "| %s | %s | %s | %d %% |\n", name, round(l.Enforced[len(l.Enforced)/2]), round(l.Enforced[len(l.Enforced)-1]), l.Closed/100)
 	}

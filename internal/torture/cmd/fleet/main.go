@@ -100,19 +100,19 @@ func revoke(ctx context.Context, c *torture.Cluster) error {
 	}
 	fmt.Printf("a session that all %d validators accept is revoked at %s\n", len(names), c.Nodes[0].Name)
 
-	began := time.Now() //nolint:forbidigo // a stop watch
+	began := time.Now()
 	took := make([]time.Duration, len(names))
 	var watching sync.WaitGroup
 	for i := range names {
 		watching.Go(func() {
-			for o := torture.OK; o == torture.OK; took[i] = time.Since(began) { //nolint:forbidigo // a stop watch
+			for o := torture.OK; o == torture.OK; took[i] = time.Since(began) {
 				time.Sleep(500 * time.Microsecond) // the machine is shared by all of them
 				o, _ = c.Validate(ctx, i, raw)
 			}
 		})
 	}
 	r, o, why := c.Revoke(c.Nodes[0], "ann", "", 5*time.Second)
-	answered := time.Since(began) //nolint:forbidigo // a stop watch
+	answered := time.Since(began)
 	if o != torture.OK {
 		return fmt.Errorf("revoking: %s %s", o, why)
 	}

@@ -24,7 +24,7 @@ func main() {
 }
 
 func serve(address string) error {
-	listener, err := net.Listen("tcp", address) //nolint:noctx // until the process is killed
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
 	}
