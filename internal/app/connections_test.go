@@ -196,7 +196,7 @@ func TestDribblersStarveNobody(t *testing.T) {
 
 // Every limit is set: a server without one can be held up for ever.
 func TestServerHasEveryLimit(t *testing.T) {
-	s := newServer(http.NotFoundHandler(), newConnections(1, 1, 1), NewLogger(io.Discard, "json", 0))
+	s := newServer(http.NotFoundHandler(), newConnections(1, 1, 1), false, NewLogger(io.Discard, "json", 0))
 	if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= 0 || s.WriteTimeout <= 0 || s.IdleTimeout <= 0 || s.MaxHeaderBytes != 32<<10 || s.ConnState == nil || s.ErrorLog == nil {
 		t.Errorf("a limit is missing: %+v", s)
 	}

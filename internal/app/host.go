@@ -133,9 +133,9 @@ func (h *host) mount(handler http.Handler) {
 		handler = withHSTS(handler)
 	}
 	handler = inbound.Below(h.prefix, handler)
-	h.server = newServer(handler, h.connections, h.log)
+	h.server = newServer(handler, h.connections, h.settings.H2C, h.log)
 	if h.metricsListener != nil {
-		h.metricsServer = newServer(metricsHandler(h.registry), newConnections(64, 64, 64), h.log)
+		h.metricsServer = newServer(metricsHandler(h.registry), newConnections(64, 64, 64), false, h.log)
 	}
 }
 

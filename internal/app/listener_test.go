@@ -35,7 +35,7 @@ func TestAcceptErrorsAreLogged(t *testing.T) {
 		var log lockedBuffer
 		logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
 		inner := &exhausted{&pipes{conns: make(chan net.Conn), done: make(chan struct{})}, time.Now().Add(150 * time.Second)}
-		server := newServer(http.NotFoundHandler(), newConnections(1, 1, 1), logger)
+		server := newServer(http.NotFoundHandler(), newConnections(1, 1, 1), false, logger)
 		var serving sync.WaitGroup
 		serving.Go(func() { _ = serve(server, &listener{Listener: inner, log: logger}) })
 		for _, want := range []int{1, 1, 2, 2, 3} { // at 0, 30, 60, 90 and 120 s, and a second

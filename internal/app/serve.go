@@ -21,11 +21,24 @@ const (
 	writeTimeout      = 30 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 32 << 10
+
+	// An HTTP/2 connection has no time limit for headers. A client that has sent nothing
+	// whole for pingAfter is sent a ping, which it can't answer in the middle of headers;
+	// without an answer within pingTimeout the connection is closed.
+	pingAfter   = 10 * time.Second
+	pingTimeout = 5 * time.Second
 )
 
-// newServer returns an HTTP server with its limits.
-func newServer(handler http.Handler, connections *connections, log *slog.Logger) *http.Server {
+// newServer returns an HTTP server with its limits. It speaks HTTP/1.1 and, over TLS,
+// HTTP/2; with h2c, HTTP/2 without TLS too.
+func newServer(handler http.Handler, connections *connections, h2c bool, log *slog.Logger) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(h2c)
 	return &http.Server{
+		Protocols:         &protocols,
+		HTTP2:             &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: writeTimeout},
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,

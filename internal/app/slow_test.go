@@ -122,7 +122,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 				handler.HandleFunc("/unread", func(http.ResponseWriter, *http.Request) {})
 				handler.HandleFunc("/large", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, large) })
 				listener := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
-				server := newServer(handler, newConnections(maxNewConns, maxFresh, maxIdle), NewLogger(io.Discard, "json", 0))
+				server := newServer(handler, newConnections(maxNewConns, maxFresh, maxIdle), true, NewLogger(io.Discard, "json", 0))
 				var serving sync.WaitGroup
 				serving.Go(func() { _ = serve(server, listener) })
 

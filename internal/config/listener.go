@@ -16,6 +16,9 @@ type Listener struct {
 	Listen string
 	// TLSCert and TLSKey are PEM files. Both empty: no TLS.
 	TLSCert, TLSKey string
+	// H2C accepts HTTP/2 without TLS, from clients that know of it beforehand (RFC 9113,
+	// section 3.3): proxies and load balancers. False: HTTP/1.1 only without TLS.
+	H2C bool
 	// TrustedProxies are the networks whose X-Forwarded-* headers are believed.
 	// Empty: none.
 	TrustedProxies []netip.Prefix
@@ -91,6 +94,9 @@ func (l *Listener) together() []error {
 	if l.ShutdownTimeout > 0 && l.ShutdownDelay >= l.ShutdownTimeout {
 		errs = append(errs, invalid("--shutdown-delay", "%s leaves no time for requests in progress; it must be below --shutdown-timeout, %s", FormatDuration(l.ShutdownDelay), FormatDuration(l.ShutdownTimeout)))
 	}
+	if l.H2C && l.TLSCert != "" {
+		errs = append(errs, invalid("--h2c", "is for HTTP/2 without TLS, but --tls-cert is given; leave it out, since HTTP/2 is always on with TLS"))
+	}
 	if _, port, err := net.SplitHostPort(l.Listen); err == nil && port != "0" && l.Listen == l.MetricsListen {
 		errs = append(errs, invalid("--metrics-listen", "%q is already used by --listen; metrics need their own address", l.MetricsListen))
 	}
@@ -118,6 +124,11 @@ func listenerOptions[T any](of func(*T) *Listener) []Option[T] {
 			set: text(func(l *Listener) *string { return &l.TLSCert }, nil)},
 		{Name: "tls-key", Value: "FILE", Usage: "private key of the certificate, PEM",
 			set: text(func(l *Listener) *string { return &l.TLSKey }, nil)},
+		{Name: "h2c", Usage: "accept HTTP/2 without TLS too, for a proxy in front that speaks it; with TLS, HTTP/2 is always on",
+			set: func(into *T, values []string) (err error) {
+				of(into).H2C, err = parseSwitch(last(values))
+				return err
+			}},
 		{Name: "trusted-proxies", Value: "NETWORK", Repeats: true, Usage: "networks or addresses of proxies whose X-Forwarded-* headers are trusted",
 			set: func(into *T, values []string) error { return setPrefixes(of(into), values) }},
 		{Name: "metrics-listen", Value: "HOST:PORT", Default: "127.0.0.1:8421", Blank: true, Usage: `address of the Prometheus metrics; "" turns them off`,
