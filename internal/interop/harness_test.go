@@ -62,6 +62,11 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "building curfew: %v\n%s", err, out)
 		return 1
 	}
+	defer func() {
+		if chromium.cancel != nil {
+			chromium.cancel()
+		}
+	}()
 	return m.Run()
 }
 
@@ -264,7 +269,7 @@ func (s *server) config(name, front, back string) string {
 	out := strings.NewReplacer(
 		"127.0.0.1:8080", front, ".listen(8080,", ".listen("+port+",", `("127.0.0.1", 8080)`, `("127.0.0.1", `+port+`)`,
 		"127.0.0.1:9000", back,
-		issuer+"/", "http://"+s.addr+"/", "forward_auth 127.0.0.1:8420", "forward_auth "+s.addr,
+		issuer+"/", "http://"+s.addr+"/", "forward_auth 127.0.0.1:8420", "forward_auth "+s.addr, "reverse_proxy 127.0.0.1:8420", "reverse_proxy "+s.addr,
 		"issuer + '/.well-known", "'http://"+s.addr+"' + '/.well-known", `ISSUER + "/.well-known`, `"http://`+s.addr+`" + "/.well-known`,
 		"/etc/haproxy", s.dir, "CLIENT_ID", s.client.id, "CLIENT_SECRET", s.client.secret,
 	).Replace(string(text))

@@ -21,13 +21,13 @@ import (
 
 // told is a service that answers with every identity that a program behind it might
 // take for the caller's. CGI, WSGI, Rack and PHP give headers the names of
-// variables: to them Remote-User and remote_user are one.
+// variables: to them Remote-User, remote_user and Remote.User are one.
 func told(t *testing.T) string {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who := []string{}
 		for name, values := range r.Header {
-			switch strings.ReplaceAll(strings.ToUpper(name), "-", "_") {
+			switch strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToUpper(name)) {
 			case "REMOTE_USER", "REMOTE_NAME", "REMOTE_EMAIL", "REMOTE_GROUPS", "CURFEW_USER_ID", "CURFEW_SESSION":
 				who = append(who, values...)
 			}
@@ -48,9 +48,10 @@ func TestIdentityLies(t *testing.T) {
 		"nginx": func(s *server, service, back string) {
 			s.nginx("include " + s.config("nginx.conf", service, back) + ";")
 		},
-		"Caddy":   func(s *server, service, back string) { s.caddy(read(s.t, s.config("Caddyfile", service, back))) },
-		"HAProxy": func(s *server, service, back string) { s.haproxy(read(s.t, s.config("haproxy.cfg", service, back))) },
-		"Apache":  func(s *server, service, back string) { s.apache(service, s.config("apache.conf", service, back)) },
+		"Caddy":                 func(s *server, service, back string) { s.caddy(read(s.t, s.config("Caddyfile", service, back))) },
+		"HAProxy":               func(s *server, service, back string) { s.haproxy(read(s.t, s.config("haproxy.cfg", service, back))) },
+		"HAProxy, forward auth": browserProxies["HAProxy"],
+		"Apache":                func(s *server, service, back string) { s.apache(service, s.config("apache.conf", service, back)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t)
@@ -69,10 +70,15 @@ func TestIdentityLies(t *testing.T) {
 				"Connection: Remote-User\r\nRemote-User: LIE\r\n", "Connection: close, Remote-User, Curfew-Session\r\n", "Connection: Remote_User\r\nRemote_User: LIE\r\n",
 				"Connection: Authorization\r\nRemote-User: LIE\r\n", "Trailer: Remote-User\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nRemote-User: LIE\r\n",
 			}
-			if name == "nginx" || name == "Caddy" { // forward auth, with all headers
-				for _, other := range []string{"Remote-Name", "Remote-Email", "Remote-Groups", "Curfew-User-Id"} {
-					lies = append(lies, other+": LIE\r\n", strings.ReplaceAll(other, "-", "_")+": LIE\r\n")
+			_, forwardAuth := browserProxies[strings.TrimSuffix(name, ", forward auth")]
+			forwardAuth = forwardAuth && name != "HAProxy"
+			if forwardAuth { // with all headers
+				for _, other := range []string{"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Curfew-User-Id", "Curfew-Session"} {
+					for _, mark := range []string{"-", "_", "."} {
+						lies = append(lies, strings.ReplaceAll(other, "-", mark)+": LIE\r\n", "Connection: "+strings.ReplaceAll(other, "-", mark)+"\r\n")
+					}
 				}
+				lies = append(lies, "Connection: Upgrade, Remote-User\r\nUpgrade: websocket\r\n", "Connection: remote-user, upgrade\r\nUpgrade: x\r\n")
 			}
 			for _, headers := range lies {
 				for _, auth := range []string{good, ""} {
@@ -90,6 +96,10 @@ func TestIdentityLies(t *testing.T) {
 						body, _ := io.ReadAll(resp.Body)
 						if err := json.Unmarshal(body, &who); err != nil || auth == "" {
 							t.Errorf("%q, signed in %v: %q, %v", headers, auth != "", body, err)
+						}
+						// A client that could remove a header would be anonymous to the service.
+						if forwardAuth && !slices.Contains(who, userName) {
+							t.Errorf("%q: the service is told %q, want %q among it", headers, who, userName)
 						}
 						// Beside the user, there is the session's id where it is passed on.
 						who = slices.DeleteFunc(who, func(v string) bool { return v == session || v == "" })
