@@ -69,7 +69,7 @@ func (e *Edge) open(ctx context.Context) error {
 	handler, err := httpapi.NewEdge(httpapi.Config{
 		Clients: clients, Feed: e.feed, Validator: e.feed.Validator(), Keys: e.feed.Keys(), Settings: e.feed.Settings(),
 		Issuer: issuer, Prefix: e.prefix, Ready: e.readiness.watch(e.usable), TrustedProxies: e.config.TrustedProxies, UnknownProxy: e.unknownProxy, Bodies: e.bodies,
-		Jar:         webcookie.Jar{Domain: e.config.CookieDomain},
+		Jar:         webcookie.Jar{Domain: e.config.CookieDomain, CookieName: e.config.CookieName},
 		Returns:     webcookie.Returns{Issuer: issuer, Hosts: e.config.ReturnHosts},
 		Lease:       func() time.Duration { return e.feed.Status().LeaseLeft },
 		CORSOrigins: e.config.CORSOrigins, Parking: e.parking, Metrics: e.metrics, Now: e.now, Logger: e.log,

@@ -15,7 +15,7 @@ import (
 
 // mount builds the handlers: console, API, and the servers in front of them.
 func (a *App) mount() error {
-	jar := webcookie.Jar{Domain: a.config.CookieDomain}
+	jar := webcookie.Jar{Domain: a.config.CookieDomain, CookieName: a.config.CookieName}
 	returns := webcookie.Returns{Issuer: a.installed.Issuer, Hosts: a.config.ReturnHosts}
 	pages, err := console.New(console.Config{
 		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Node: a.node, Validator: a.validator,

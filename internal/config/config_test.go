@@ -210,6 +210,8 @@ func TestValues(t *testing.T) {
 			[]string{"*", "null", "app.example", "https://app.example/", "https://app.example/x", "https://*.app.example", "https://App.example", "HTTPS://app.example",
 				"https://app.example:443", "http://app.example:80", "https://app.example:", "https://u@app.example", "https://app.example?", "https://app.example#", "ftp://app.example",
 				"https://bücher.example", "https://", "https://a.example https://b.example", "https://a.example;https://b.example"}},
+		{"cookie-name", []string{"", "corp_session", "__Host-x", "__Secure-x", "!#$%&'*+-.^_`|~09azAZ", strings.Repeat("a", 128)},
+			[]string{"a b", "a=b", "a;b", "a,b", `"a"`, "ä", "a\x00", "a/b", "(a)", "a\tb", strings.Repeat("a", 129)}},
 		{"return-hosts", []string{"app.example", "app.example:8443", "[::1]:1"}, []string{"https://a", "a/b", "a b", "u@h", ""}},
 		{"identity-claims", []string{"none", "name", "email,name", "groups, name ,email"},
 			[]string{"", ",", "name,", "Name", "sub", "none,name", "name,name", "permissions"}},
@@ -288,6 +290,23 @@ func TestDatabaseListen(t *testing.T) {
 	env["CURFEW_DATABASE"], env["CURFEW_DATABASE_LISTEN_FILE"] = "postgres://h/d", "/run/listen"
 	if s, err := config.ResolveTools(source(nil, env, files)); err != nil || s.DatabaseListen != "postgres://u:p@direct/d" {
 		t.Errorf("%q, %v; want the address in the file", s.DatabaseListen, err)
+	}
+}
+
+// A cookie for a domain can't have the prefix that binds it to one host.
+func TestCookieNameAndDomain(t *testing.T) {
+	for _, tt := range []struct {
+		name, domain string
+		good         bool
+	}{
+		{"", "example.com", true}, {"__Host-x", "", true}, {"__Secure-x", "example.com", true}, {"x", "example.com", true},
+		{"__Host-x", "example.com", false}, {"__HOST-x", "example.com", false}, {"__Host-Http-x", "example.com", false},
+	} {
+		env := map[string]string{"CURFEW_COOKIE_NAME": tt.name, "CURFEW_COOKIE_DOMAIN": tt.domain}
+		s, err := config.ResolveServer(source(nil, env, nil))
+		if (err == nil) != tt.good || tt.good && s.CookieName != tt.name || !tt.good && !strings.Contains(err.Error(), "--cookie-name") {
+			t.Errorf("%q for %q: %q, %v", tt.name, tt.domain, s.CookieName, err)
+		}
 	}
 }
 

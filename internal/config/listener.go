@@ -33,6 +33,9 @@ type Listener struct {
 	// CookieDomain is the domain of the session cookie, for several hosts under
 	// one domain; empty: the cookie is the host's own.
 	CookieDomain string
+	// CookieName is the name of the session cookie; empty: __Host-curfew_session, or
+	// __Secure-curfew_session with a CookieDomain.
+	CookieName string
 	// ReturnHosts are the hosts, with port if any, that forward auth may send a
 	// browser back to after the sign-in.
 	ReturnHosts []string
@@ -84,6 +87,9 @@ func isLoopback(host string) bool {
 // together reports values that are valid by themselves but not together.
 func (l *Listener) together() []error {
 	var errs []error
+	if err := checkCookieName(l.CookieName, l.CookieDomain); err != nil {
+		errs = append(errs, invalid("--cookie-name", "%q with --cookie-domain %s: %v", l.CookieName, l.CookieDomain, err))
+	}
 	if (l.TLSCert == "") != (l.TLSKey == "") {
 		given, lacking := "--tls-cert", "--tls-key"
 		if l.TLSCert == "" {
@@ -147,6 +153,8 @@ func listenerOptions[T any](of func(*T) *Listener) []Option[T] {
 			}},
 		{Name: "cookie-domain", Value: "DOMAIN", Usage: "domain of the session cookie, for several hosts under it; the default is the host alone",
 			set: text(func(l *Listener) *string { return &l.CookieDomain }, orEmpty(checkDomain))},
+		{Name: "cookie-name", Value: "NAME", Usage: "name of the session cookie, for several installations under one domain; the default is __Host-curfew_session, or __Secure-curfew_session with --cookie-domain",
+			set: text(func(l *Listener) *string { return &l.CookieName }, orEmpty(func(name string) error { return checkCookieName(name, "") }))},
 		{Name: "return-hosts", Value: "HOST", Repeats: true, Usage: "hosts to which forward auth may redirect a browser after the sign-in",
 			set: func(into *T, values []string) error {
 				for _, host := range values {

@@ -215,3 +215,25 @@ func oneOf(words ...string) func(string) error {
 		return fmt.Errorf("%q is not one of %s", text, strings.Join(words, ", "))
 	}
 }
+
+// maxCookieName is the maximum length of a cookie's name in bytes. A browser keeps 4096
+// bytes of name and value together, and a token may have 3800.
+const maxCookieName = 128
+
+// checkCookieName returns an error unless browsers accept a cookie of this name for the
+// domain, which may be empty (RFC 6265, section 4.1.1, and the prefixes of RFC
+// 6265bis, section 4.1.3; browsers ignore their letter case).
+func checkCookieName(name, domain string) error {
+	if len(name) > maxCookieName {
+		return fmt.Errorf("the name has %d bytes; use at most %d", len(name), maxCookieName)
+	}
+	for i := range len(name) {
+		if c := name[i]; !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
+			return fmt.Errorf("%q can't be in the name of a cookie; use letters, digits, - and _", c)
+		}
+	}
+	if domain != "" && strings.HasPrefix(strings.ToLower(name), "__host-") {
+		return errors.New("browsers refuse a cookie with the prefix __Host- for a domain; use the prefix __Secure-")
+	}
+	return nil
+}

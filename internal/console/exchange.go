@@ -121,7 +121,7 @@ func (x *exchange) readForm(rt route) error {
 
 // authenticate finds out who is asking.
 func (x *exchange) authenticate() error {
-	raw, err := x.config.Jar.Read(x.r)
+	raw, err := x.config.Jar.Read(x.ctx, x.r, x.config.Validator.Validate)
 	if err != nil {
 		return err
 	}
@@ -176,6 +176,31 @@ func (x *exchange) keep(raw string, s token.Session) {
 	x.cookie = func(w http.ResponseWriter) { x.config.Jar.Set(w, raw, s, in, now) }
 }
 
+// keepAlone is keep for a sign-in, which replaces every cookie of the name.
+func (x *exchange) keepAlone(raw string, s token.Session) {
+	x.keep(raw, s)
+	set := x.cookie
+	x.cookie = func(w http.ResponseWriter) {
+		x.config.Jar.ClearOthers(w, x.host())
+		set(w)
+	}
+}
+
+// endPresented ends every session that the browser presented: the session of the
+// request or, if there are several cookies, those of all.
+func (x *exchange) endPresented() error {
+	presented, err := x.config.Jar.Sessions(x.ctx, x.r, x.config.Validator.Validate)
+	if err != nil {
+		return err
+	}
+	for _, s := range presented {
+		if err := x.config.Sessions.SignOut(x.ctx, s, x.origin); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // keepOf is keep for the token that a receipt carries: that of the caller's
 // session, with nothing changed but its epoch.
 func (x *exchange) keepOf(r wire.Receipt) {
@@ -190,6 +215,7 @@ func (x *exchange) keepOf(r wire.Receipt) {
 // spite of no-store.
 func (x *exchange) forget() {
 	x.cookie = func(w http.ResponseWriter) {
+		x.config.Jar.ClearOthers(w, x.host())
 		x.config.Jar.Clear(w)
 		w.Header().Set("Clear-Site-Data", `"cache"`)
 	}

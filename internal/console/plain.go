@@ -27,13 +27,7 @@ type plainView struct {
 // a client could deceive only itself.
 func (x *exchange) plain() *plainView {
 	h := x.r.Header
-	host := x.r.Host
-	if forwarded := h.Get("X-Forwarded-Host"); forwarded != "" {
-		host = forwarded
-	}
-	if origin, err := url.Parse(h.Get("Origin")); err == nil && origin.Host != "" {
-		host = origin.Host // as the browser has it, whatever a proxy made of Host
-	}
+	host := x.host()
 	local := isLocal(host)
 	safari := local && isSafari(x.r.UserAgent())
 	if isEncrypted(x.r) || local && !safari {
@@ -96,4 +90,16 @@ func (c *console) continuePage(x *exchange) error {
 	view := x.signInView()
 	view.CookieLost = true
 	return x.ok("sign-in", view)
+}
+
+// host returns the host that the browser asked, as far as the request tells. It need
+// not be true: a client could deceive only itself.
+func (x *exchange) host() string {
+	if origin, err := url.Parse(x.r.Header.Get("Origin")); err == nil && origin.Host != "" {
+		return origin.Host // as the browser has it, whatever a proxy made of Host
+	}
+	if forwarded := x.r.Header.Get("X-Forwarded-Host"); forwarded != "" {
+		return forwarded
+	}
+	return x.r.Host
 }

@@ -88,15 +88,13 @@ func (c *console) signIn(x *exchange) error {
 	if err != nil {
 		return x.signInFailed(err, name, remember)
 	}
-	if x.session != nil {
-		if err := c.config.Sessions.SignOut(x.ctx, x.session, x.origin); err != nil {
-			// The user asked for one session, not two. The new token is not sent to the
-			// browser, and the new session times out.
-			return err
-		}
+	if err := x.endPresented(); err != nil && token.ReasonOf(x.refused) != token.ErrUnavailable {
+		// The user asked for one session, not two. The new token is not sent to the
+		// browser, and the new session times out.
+		return err
 	}
 	inbound.Of(x.r).User = issued.User.ID
-	x.keep(issued.Token, issued.Session)
+	x.keepAlone(issued.Token, issued.Session)
 	if x.plain() != nil {
 		return x.redirect("/continue", "return", x.returnTo())
 	}
@@ -106,7 +104,7 @@ func (c *console) signIn(x *exchange) error {
 // presented returns the session of the cookie that the browser still has, if it is
 // not revoked; it may have timed out.
 func (x *exchange) presented() *token.Session {
-	raw, err := x.config.Jar.Read(x.r)
+	raw, err := x.config.Jar.Read(x.ctx, x.r, x.config.Validator.Ending)
 	if err != nil {
 		return nil
 	}
@@ -188,10 +186,8 @@ func (c *console) signOut(x *exchange) error {
 	if token.ReasonOf(x.refused) == token.ErrUnavailable {
 		return x.refused
 	}
-	if x.session != nil {
-		if err := c.config.Sessions.SignOut(x.ctx, x.session, x.origin); err != nil {
-			return err
-		}
+	if err := x.endPresented(); err != nil {
+		return err
 	}
 	x.forget()
 	return x.redirect("/sign-in", "why", "signed_out")
@@ -202,6 +198,9 @@ func (c *console) signOut(x *exchange) error {
 // good signature may know that.
 func (x *exchange) whyRefused(err error) string {
 	reason := token.ReasonOf(err)
+	if two := (*webcookie.TwoSessions)(nil); errors.As(err, &two) {
+		return "two_sessions"
+	}
 	revoked := (*token.RevokedError)(nil)
 	if !errors.As(err, &revoked) {
 		return string(reason)

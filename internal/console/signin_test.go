@@ -9,8 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
 )
@@ -185,6 +187,52 @@ func TestSignInOverSession(t *testing.T) {
 	}
 	if p.token == old || s.reason(p.token) != "" {
 		t.Error("no new session")
+	}
+}
+
+// Cookies of two sessions are refused, and the way out works: a sign-in, or a sign-out,
+// ends both and takes away what the browser has for the host and its domains.
+func TestTwoSessionsInCookies(t *testing.T) {
+	s := open(t)
+	config := s.console.config
+	config.Jar = webcookie.Jar{Domain: "console.test"}
+	handler, err := New(config)
+	s.must(err)
+	s.handler = inbound.Wrap(inbound.Config{}, handler)
+	cookies := func(raw ...string) []string {
+		name := config.Jar.Name() + "="
+		return []string{"Cookie", name + strings.Join(raw, "; "+name), "X-Forwarded-Host", "a.b.console.test"}
+	}
+	other := s.user("other")
+	for _, tt := range []struct {
+		path string
+		form url.Values
+		left int // cookies with a value
+	}{
+		{"/sign-in", url.Values{"username": {"admin"}, "password": {password}}, 1},
+		{"/sign-out", url.Values{}, 0},
+	} {
+		one, two := s.issue(s.admin, false), s.issue(other, false)
+		s.send("", "GET", "/profile", nil, cookies(one, "x.y.z")...).is(http.StatusOK)
+		a := s.send("", "GET", "/profile", nil, cookies(one, two)...).is(http.StatusSeeOther)
+		if !strings.Contains(a.location, "why=two_sessions") {
+			t.Fatalf("to %s", a.location)
+		}
+		s.send("", "GET", a.location, nil, cookies(one, two)...).is(http.StatusOK).says("Your browser sent two sessions for this site. Sign in again: this ends both.")
+		a = s.send("", "POST", tt.path, tt.form, cookies(one, two)...).is(http.StatusSeeOther)
+		if s.reason(one) != token.ErrRevoked || s.reason(two) != token.ErrRevoked {
+			t.Errorf("%s: the sessions are %q and %q, want both revoked", tt.path, s.reason(one), s.reason(two))
+		}
+		left, domains := 0, []string{}
+		for _, c := range a.cookies {
+			domains = append(domains, c.Domain)
+			if c.Value != "" {
+				left++
+			}
+		}
+		if want := []string{"", "a.b.console.test", "b.console.test", "console.test"}; !slices.Equal(domains, want) || left != tt.left {
+			t.Errorf("%s: cookies for %q, %d with a value; want %q, %d", tt.path, domains, left, want, tt.left)
+		}
 	}
 }
 

@@ -107,6 +107,7 @@ var endings = map[string]string{
 	"revoked_by_administrator": "An administrator revoked your sessions.",
 	"revoked_by_yourself":      "You revoked this session or signed out elsewhere.",
 	"revoked_by_service":       "A service that manages your account revoked your sessions.",
+	"two_sessions":             "Your browser sent two sessions for this site. Sign in again: this ends both.",
 }
 
 // whyEnded returns the sentence that tells a user why they must sign in. An

@@ -125,7 +125,14 @@ func Of(err error) Fault {
 		if errors.Is(err, row.is) {
 			f := Fault{Status: row.status, Code: row.code, challenge: row.challenge, Detail: err.Error()}
 			f.Errors = violations(err)
-			return f.complete()
+			f = f.complete()
+			if own, ok := errors.AsType[interface {
+				error
+				Detail() string
+			}](err); ok && f.Status < 500 {
+				f.Detail = own.Detail()
+			}
+			return f
 		}
 	}
 	return Fault{Status: http.StatusInternalServerError, Code: wire.CodeInternal}.complete()

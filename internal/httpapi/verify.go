@@ -59,7 +59,7 @@ func (c *call) validated(q *question) (s *token.Session, byCookie bool, err erro
 		if err := c.checkForeign(); err != nil {
 			return nil, false, err
 		}
-		raw, err = c.Jar.Read(c.r)
+		raw, err = c.Jar.Read(c.ctx, c.r, c.Validator.Validate)
 		byCookie = true
 	} else {
 		raw, byCookie, err = c.tokenOrCookie()
@@ -79,7 +79,7 @@ func (c *call) tokenOrCookie() (raw string, byCookie bool, err error) {
 	if err == nil || !errors.Is(err, token.ErrMissing) {
 		return raw, false, err
 	}
-	raw, err = c.Jar.Read(c.r)
+	raw, err = c.Jar.Read(c.ctx, c.r, c.Validator.Validate)
 	return raw, true, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/token"
 )
 
@@ -37,7 +38,10 @@ func forwardAuth(t *testing.T, s *server) {
 		{"a bad bearer and a good cookie", []credential{bearerToken("x.y.z"), cookie(good)}, "malformed"},
 		{"an empty bearer and a good cookie", []credential{header{"Authorization", "Bearer "}, cookie(good)}, "malformed"},
 		{"two bearers", []credential{header{"Authorization", "Bearer " + good}, header{"Authorization", "Bearer " + good}}, "malformed"},
-		{"two cookies", []credential{cookie(good), cookie(good)}, "malformed"},
+		{"the same cookie twice", []credential{cookie(good), cookie(good)}, ""},
+		{"a cookie of ours and one of another", []credential{cookie("x.y.z"), cookie(good), cookie(good[:len(good)-4] + "AAAA")}, ""},
+		{"cookies of two sessions", []credential{cookie(good), cookie(other)}, "malformed"},
+		{"two cookies, none of ours", []credential{cookie("x.y.z"), cookie("a.b.c")}, "malformed"},
 		{"a token in the query", []credential{}, "missing"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -80,6 +84,32 @@ func (s *server) identity(a *answer, user store.User, session string) {
 func (s *server) noIdentity(a *answer) {
 	s.Helper()
 	s.identity(a, store.User{}, "")
+}
+
+// A request with cookies of two sessions is refused, and the refusal says what to do.
+// An ended session beside a good one is no second session.
+func TestVerifyTwoCookies(t *testing.T) {
+	s := start(t, quiet)
+	ann, bob := s.user("ann"), s.user("bob")
+	good, other := s.token(ann), s.token(bob)
+	events := func(with ...credential) *answer { return s.do("GET", "/v1/session/events", nil, with...) }
+	a := s.do("GET", "/v1/verify", nil, cookie(good), cookie(other))
+	if p := a.problem(401, "malformed"); !strings.Contains(p.Detail, "Sign in again") || !strings.Contains(p.Detail, webcookie.Jar{}.Name()) {
+		t.Errorf("detail %q", p.Detail)
+	}
+	s.noIdentity(a)
+	events(cookie(good), cookie(other)).must(401, nil)
+	a = s.do("GET", "/v1/verify?sign_in=1", nil, cookie(good), cookie(other), header{"Accept", "text/html"}).must(302, nil)
+	if to := a.Header.Get("Location"); to != issuer+"/sign-in?why=two_sessions" {
+		t.Errorf("Location %q", to)
+	}
+	s.do("DELETE", "/v1/session", nil, bearerToken(other)).must(204, nil)
+	for _, with := range [][]credential{{cookie(good), cookie(other)}, {cookie(other), cookie(good)}} {
+		s.identity(s.do("GET", "/v1/verify", nil, with...).must(200, nil), ann, claims(t, good).ID)
+		events(with...).must(200, nil)
+	}
+	s.do("DELETE", "/v1/session", nil, bearerToken(good)).must(204, nil)
+	s.do("GET", "/v1/verify", nil, cookie("x.y.z"), cookie(other), cookie(good)).problem(401, "revoked")
 }
 
 func TestVerifyTakesAnyMethod(t *testing.T) {

@@ -1,11 +1,13 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"example.com/curfew/internal/fault"
+	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/token"
 )
 
@@ -66,7 +68,12 @@ func (c *call) signInAddress(back string, err error) string {
 	if back != "" {
 		query.Set("return", back)
 	}
-	if reason := token.ReasonOf(err); reason != "" && reason != token.ErrMissing {
+	two := (*webcookie.TwoSessions)(nil)
+	switch reason := token.ReasonOf(err); {
+	case reason == "" || reason == token.ErrMissing:
+	case errors.As(err, &two):
+		query.Set("why", "two_sessions")
+	default:
 		query.Set("why", string(reason))
 	}
 	to := c.base.JoinPath("/sign-in")

@@ -5,46 +5,45 @@
 package webcookie
 
 import (
-	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
+	"strings"
 	"time"
 
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
 )
 
-// Jar says where the cookie is valid. The zero Jar is for one host.
+// Jar says where the cookie is valid, and how it is called. The zero Jar is for one
+// host.
 type Jar struct {
 	// Domain makes the cookie valid for every host under the domain, so that one
 	// sign-in serves several. Empty: only for the host that sets it.
 	Domain string
+	// CookieName is the name of the cookie. It must be a token (RFC 6265, section
+	// 4.1.1), and with a Domain it must not have the prefix __Host-. Empty:
+	// __Host-curfew_session, or with a Domain __Secure-curfew_session.
+	CookieName string
 }
 
 // Name returns the cookie's name. The prefixes (RFC 6265bis, section 4.1.3) make
 // browsers refuse a cookie of that name that was set without Secure, and with
 // __Host- also a cookie that a neighbouring host has set for the whole domain.
 func (j Jar) Name() string {
-	if j.Domain == "" {
+	switch {
+	case j.CookieName != "":
+		return j.CookieName
+	case j.Domain == "":
 		return "__Host-curfew_session"
 	}
 	return "__Secure-curfew_session"
 }
 
-// Read returns the token in the cookie of r. The error wraps [token.ErrMissing]
-// when there is none, and [token.ErrMalformed] when there are several: with a
-// Domain, an attacker who controls a neighbouring host can set a second one, and
-// choosing one of two would let the attacker choose the session.
-func (j Jar) Read(r *http.Request) (raw string, err error) {
-	found := r.CookiesNamed(j.Name())
-	switch {
-	case len(found) == 0 || len(found) == 1 && found[0].Value == "":
-		return "", fmt.Errorf("%w: no cookie %s", token.ErrMissing, j.Name())
-	case len(found) > 1:
-		return "", fmt.Errorf("%w: %d cookies %s", token.ErrMalformed, len(found), j.Name())
-	case found[0].Quoted:
-		return "", fmt.Errorf("%w: cookie %s is in quotes, but Curfew sets it without", token.ErrMalformed, j.Name())
-	}
-	return found[0].Value, nil
+const hostPrefix = "__Host-"
+
+func hasPrefixFold(text, prefix string) bool {
+	return len(text) >= len(prefix) && strings.EqualFold(text[:len(prefix)], prefix)
 }
 
 // Set gives the browser the token of s. It keeps the cookie until it is closed;
@@ -62,11 +61,52 @@ func (j Jar) Set(w http.ResponseWriter, raw string, s token.Session, in settings
 	http.SetCookie(w, c)
 }
 
-// Clear takes the cookie away. Never do that with a 503: what cannot be told now
-// may be good in a second.
-func (j Jar) Clear(w http.ResponseWriter) {
+// Clear takes the cookie away. Never do that with a 503: a session whose status is
+// unknown now may be good in a second.
+func (j Jar) Clear(w http.ResponseWriter) { j.expire(w, j.Domain) }
+
+// ClearOthers takes away cookies of the same name that the browser may have for the
+// host, or for a domain between the host and the Domain, and that would be sent
+// beside the one of Set or Clear: of another installation, or of a time when Domain
+// was different. host is the host that the browser asked, with or without a port.
+// Call ClearOthers before Set: some clients take a cookie for the host and one for a
+// domain of the same name for one.
+func (j Jar) ClearOthers(w http.ResponseWriter, host string) {
+	if hasPrefixFold(j.Name(), hostPrefix) {
+		return // there can be no others
+	}
+	domain := strings.ToLower(strings.TrimPrefix(j.Domain, "."))
+	if domain != "" {
+		j.expire(w, "")
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil || !strings.Contains(host, ".") {
+		return // browsers accept no domain for it
+	}
+	if domain == "" {
+		j.expire(w, host)
+		return
+	}
+	for range maxParents {
+		if !strings.HasSuffix(host, "."+domain) {
+			return
+		}
+		j.expire(w, host)
+		_, host, _ = strings.Cut(host, ".")
+	}
+}
+
+// maxParents is the maximum number of domains for which ClearOthers takes a cookie
+// away.
+const maxParents = 8
+
+// expire takes away the cookie of a domain; "" is the host alone.
+func (j Jar) expire(w http.ResponseWriter, domain string) {
 	c := j.cookie("")
-	c.MaxAge = -1
+	c.Domain, c.MaxAge = domain, -1
 	http.SetCookie(w, c)
 }
 

@@ -1,9 +1,9 @@
 package webcookie
 
 import (
-	"errors"
-	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +27,8 @@ func TestSet(t *testing.T) {
 			"__Host-curfew_session=a.b.c; Path=/; Expires=Fri, 20 Mar 2026 12:00:00 GMT; Max-Age=1641600; HttpOnly; Secure; SameSite=Lax"},
 		{"several hosts", Jar{Domain: "example.com"}, false,
 			"__Secure-curfew_session=a.b.c; Path=/; Domain=example.com; HttpOnly; Secure; SameSite=Lax"},
+		{"a name of its own", Jar{Domain: "example.com", CookieName: "b"}, false,
+			"b=a.b.c; Path=/; Domain=example.com; HttpOnly; Secure; SameSite=Lax"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := httptest.NewRecorder()
@@ -60,31 +62,48 @@ func TestClear(t *testing.T) {
 	}
 }
 
-func TestRead(t *testing.T) {
+// Other cookies of the name are those of the host and of each domain from the host up
+// to the configured one, which is the cookie's own.
+func TestClearOthers(t *testing.T) {
 	for _, tt := range []struct {
-		name    string
-		jar     Jar
-		cookies []string
-		want    string
-		err     error
+		jar  Jar
+		host string
+		want []string // the domains
 	}{
-		{"none", Jar{}, nil, "", token.ErrMissing},
-		{"others", Jar{}, []string{"a=b; curfew_session=x"}, "", token.ErrMissing},
-		{"the one", Jar{}, []string{"a=b; __Host-curfew_session=x.y.z; c=d"}, "x.y.z", nil},
-		{"that of several hosts is not that of one", Jar{}, []string{"__Secure-curfew_session=x.y.z"}, "", token.ErrMissing},
-		{"that of one host is not that of several", Jar{Domain: "example.com"}, []string{"__Host-curfew_session=x.y.z"}, "", token.ErrMissing},
-		{"cleared", Jar{}, []string{"__Host-curfew_session="}, "", token.ErrMissing},
-		{"in quotes", Jar{}, []string{`__Host-curfew_session="x.y.z"`}, "", token.ErrMalformed},
-		{"two", Jar{}, []string{"__Host-curfew_session=x; __Host-curfew_session=x"}, "", token.ErrMalformed},
-		{"two in two headers", Jar{}, []string{"__Host-curfew_session=x", "__Host-curfew_session=y"}, "", token.ErrMalformed},
+		{Jar{}, "a.example.com", nil},
+		{Jar{CookieName: "__host-x"}, "a.example.com", nil},
+		{Jar{Domain: "example.com"}, "example.com", []string{""}},
+		{Jar{Domain: ".Example.com"}, "example.com:8443", []string{""}},
+		{Jar{Domain: "example.com"}, "a.example.com", []string{"", "a.example.com"}},
+		{Jar{Domain: "example.com"}, "C.b.a.example.com.:443", []string{"", "c.b.a.example.com", "b.a.example.com", "a.example.com"}},
+		{Jar{Domain: "a.example.com"}, "b.a.example.com", []string{"", "b.a.example.com"}},
+		{Jar{Domain: "example.com", CookieName: "x"}, "a.example.com", []string{"", "a.example.com"}},
+		{Jar{Domain: "example.com"}, "a.example.org", []string{""}},
+		{Jar{Domain: "example.com"}, "aexample.com", []string{""}},
+		{Jar{Domain: "example.com"}, "192.0.2.1:80", []string{""}},
+		{Jar{Domain: "example.com"}, "", []string{""}},
+		{Jar{Domain: "example.com"}, strings.Repeat("a.", 50) + "example.com", nil}, // as many as there may be
+		{Jar{CookieName: "x"}, "a.example.com", []string{"a.example.com"}},
+		{Jar{CookieName: "x"}, "[::1]:8420", nil},
+		{Jar{CookieName: "x"}, "localhost:8420", nil},
+		{Jar{CookieName: "x"}, "127.0.0.1", nil},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			r := &http.Request{Header: http.Header{"Cookie": tt.cookies}}
-			got, err := tt.jar.Read(r)
-			if got != tt.want || !errors.Is(err, tt.err) {
-				t.Errorf("Read = %q, %v; want %q, %v", got, err, tt.want, tt.err)
+		w := httptest.NewRecorder()
+		tt.jar.ClearOthers(w, tt.host)
+		var got []string
+		for _, c := range w.Result().Cookies() {
+			if c.Name != tt.jar.Name() || c.Value != "" || c.MaxAge != -1 || c.Path != "/" || !c.Secure || !c.HttpOnly {
+				t.Errorf("%+v at %q: %s", tt.jar, tt.host, c.Raw)
 			}
-		})
+			got = append(got, c.Domain)
+		}
+		if len(tt.host) > 100 {
+			if len(got) != maxParents+1 {
+				t.Errorf("%d cookies for a long host, want %d", len(got), maxParents+1)
+			}
+		} else if !slices.Equal(got, tt.want) {
+			t.Errorf("%+v at %q: domains %q, want %q", tt.jar, tt.host, got, tt.want)
+		}
 	}
 }
 
