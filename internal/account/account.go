@@ -35,8 +35,8 @@ var (
 	ErrLastAdministrator = fmt.Errorf("%w: this is the last enabled administrator; make another user an administrator first", store.ErrConflict)
 	// ErrNameTaken wraps store.ErrConflict.
 	ErrNameTaken = fmt.Errorf("%w: another user has this name or id, or a similar-looking one; choose another name", store.ErrConflict)
-	// ErrAmbiguous means that a text is the name of one user and the id of another.
-	// See [Ambiguous].
+	// ErrAmbiguous means that a text names several users: as the name, the id or the
+	// email address. See [Ambiguous].
 	ErrAmbiguous = errors.New("ambiguous")
 )
 

@@ -43,19 +43,18 @@ const (
 )
 
 // Authenticate returns the user with a name and a password, as the store had them
-// at the returned epoch or later. Errors are [ErrBadCredentials], *[RateLimited],
+// at the returned epoch or later. The email address of one user alone is as good as
+// the name, unless it is the name of another user. Errors are [ErrBadCredentials], *[RateLimited],
 // [ErrBusy] and those of the store.
 //
-// An unknown name, an account without a password and a disabled account take the
+// An unknown name or address, an address of several users, an account without a password and a disabled account take the
 // same time as a wrong password and get the same answer. Failed attempts are
 // counted in the store, for all nodes. Each node limits successful attempts by
 // account, so that one user cannot make all others wait.
 func (s *Service) Authenticate(ctx context.Context, name, password string, from Origin) (store.User, revocation.Epoch, error) {
-	_, key, err := NormalizeName(name)
-	if err != nil {
-		key = nobodysKey
-	}
-	place, err := s.admit(ctx, key, from)
+	typed := readSignInName(name)
+	key := typed.key
+	place, err := s.admit(ctx, typed, from)
 	if err != nil {
 		return store.User{}, 0, s.refused(err)
 	}
@@ -64,7 +63,7 @@ func (s *Service) Authenticate(ctx context.Context, name, password string, from 
 	if err != nil {
 		return store.User{}, 0, err
 	}
-	u, err := s.userByKey(ctx, key)
+	u, err := s.userTyped(ctx, typed)
 	if err != nil {
 		return store.User{}, 0, err
 	}
@@ -77,15 +76,6 @@ func (s *Service) Authenticate(ctx context.Context, name, password string, from 
 		s.recent.forget(originKey(key, from)) // it may be known from now on
 	}
 	return u, epoch, nil
-}
-
-// userByKey returns the user with a name key; the zero User if there is none.
-func (s *Service) userByKey(ctx context.Context, key string) (store.User, error) {
-	u, err := s.store.UserByName(ctx, key)
-	if errors.Is(err, store.ErrNotFound) {
-		err = nil
-	}
-	return u, err
 }
 
 // refused counts a refusal for the metrics.
@@ -103,16 +93,13 @@ func (s *Service) refused(err error) error {
 	return err
 }
 
-// nobodysKey is the key for all names that cannot exist; no name has a control
-// character in its key.
-const nobodysKey = "\x01"
-
 // admit checks the limits that are kept in memory, and takes a place in the hash
 // queue. Usually it does not ask the store. It asks if the answer could turn a
 // refusal into a place: whether the account has signed in from this origin before.
 // If the queue is full it asks only at a limited rate: of ten thousand concurrent
 // sign-ins, those that get no place must not each cost a query.
-func (s *Service) admit(ctx context.Context, nameKey string, from Origin) (*place, error) {
+func (s *Service) admit(ctx context.Context, typed signInName, from Origin) (*place, error) {
+	nameKey := typed.key
 	to, sure := s.recent.route(originKey(nameKey, from), s.now())
 	if !sure {
 		to = unknownRoute(nameKey, from)
@@ -129,7 +116,7 @@ func (s *Service) admit(ctx context.Context, nameKey string, from Origin) (*plac
 			return nil, err
 		}
 	}
-	u, lookup := s.userByKey(ctx, nameKey)
+	u, lookup := s.userTyped(ctx, typed)
 	if lookup != nil {
 		return nil, lookup
 	}
@@ -153,7 +140,7 @@ func (s *Service) enter(to route) (*place, error) {
 
 // verify takes a place in the queue and checks.
 func (s *Service) verify(ctx context.Context, u store.User, nameKey, password string, from Origin) (store.User, error) {
-	place, err := s.admit(ctx, nameKey, from)
+	place, err := s.admit(ctx, signInName{key: nameKey}, from)
 	if err != nil {
 		return store.User{}, s.refused(err)
 	}
@@ -205,7 +192,7 @@ func (s *Service) check(ctx context.Context, place *place, u store.User, nameKey
 		if !hash.current(s.config.hashMemoryKiB()) {
 			u.PasswordHash = s.renew(ctx, u, hashPassword(password, s.config.hashMemoryKiB()))
 		}
-		s.endStreaks(ctx, u, nameKey, to)
+		s.endStreaks(ctx, u, to)
 		return u, nil
 	}
 	over()
@@ -240,10 +227,12 @@ func (s *Service) renew(ctx context.Context, u store.User, hash string) string {
 // endStreaks resets the consecutive failures after a success: those of the user's
 // origin and those from unknown origins. A user who has signed in from a known
 // origin can then also sign in elsewhere. If it fails, the next success repeats it.
-func (s *Service) endStreaks(ctx context.Context, u store.User, nameKey string, to route) {
+func (s *Service) endStreaks(ctx context.Context, u store.User, to route) {
 	keys := []string{to.limits[0].key}
-	if account := accountKey(nameKey); account != keys[0] {
-		keys = append(keys, account)
+	for _, account := range accountKeys(u) {
+		if account != keys[0] {
+			keys = append(keys, account)
+		}
 	}
 	var long []string
 	for _, key := range keys {

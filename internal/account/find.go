@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"example.com/curfew/internal/store"
@@ -27,18 +28,38 @@ func parseHandle(text string) (handle string, byID, byName bool) {
 	return text, true, true
 }
 
-// Ambiguous is the error for a text that is the name of one user and the id of
-// another. Such users can no longer be created, but an earlier release could create
-// them. It wraps [ErrAmbiguous].
+// Ambiguous is the error for a text that names several users: it is the name, the id
+// or the email address of different ones, or an address that several have. It wraps
+// [ErrAmbiguous].
 type Ambiguous struct {
-	Text          string
-	Named, WithID store.User
-	More          int // how many other texts are ambiguous, too
+	Text string
+	More int // how many other texts are ambiguous, too
+
+	meanings []meaning // two
+}
+
+// meaning is one user that a text names, and what of the user it is.
+type meaning struct {
+	what string // "name", "id" or "email address"
+	user store.User
 }
 
 func (e *Ambiguous) Error() string {
-	text := fmt.Sprintf("%q is ambiguous: it is the name of user %s and the id of user %q; write %s%s or %s%s",
-		e.Text, e.Named.ID, e.WithID.Name, byNamePrefix, e.Text, byIDPrefix, e.Text)
+	var is, write []string
+	for _, m := range e.meanings {
+		switch m.what {
+		case "name":
+			is = append(is, "the name of user "+m.user.ID)
+			write = append(write, byNamePrefix+e.Text)
+		case "id":
+			is = append(is, fmt.Sprintf("the id of user %q", m.user.Name))
+			write = append(write, byIDPrefix+e.Text)
+		default:
+			is = append(is, fmt.Sprintf("the %s of user %q", m.what, m.user.Name))
+			write = append(write, byIDPrefix+m.user.ID)
+		}
+	}
+	text := fmt.Sprintf("%q is ambiguous: it is %s; write %s", e.Text, strings.Join(is, " and "), strings.Join(write, " or "))
 	if e.More > 0 {
 		text += fmt.Sprintf(" (and %d more such names)", e.More)
 	}
@@ -47,12 +68,13 @@ func (e *Ambiguous) Error() string {
 
 func (e *Ambiguous) Unwrap() error { return ErrAmbiguous }
 
-// FindUser returns the user with a name or an id; the prefixes "id:" and "name:"
-// select one. The error wraps store.ErrNotFound, or is an [*Ambiguous].
+// FindUser returns the user with a name or an id, or the only user with an email
+// address; the prefixes "id:" and "name:" select one. The error wraps
+// store.ErrNotFound, or is an [*Ambiguous].
 func (s *Service) FindUser(ctx context.Context, text string) (store.User, error) {
 	found, unknown, err := s.find(ctx, []string{text})
 	if err == nil && len(unknown) > 0 {
-		err = fmt.Errorf("%w: no user has the name or id %q", store.ErrNotFound, text)
+		err = fmt.Errorf("%w: no user has the name, id or email address %q", store.ErrNotFound, text)
 	}
 	if err != nil {
 		return store.User{}, err
@@ -71,52 +93,108 @@ func (s *Service) FindUsers(ctx context.Context, c Caller, texts []string) (foun
 }
 
 func (s *Service) find(ctx context.Context, texts []string) (found []store.User, unknown []string, err error) {
-	keys := make([]string, 0, len(texts))
-	ids := make([]string, 0, len(texts))
-	for _, text := range texts {
-		handle, byID, byName := parseHandle(text)
-		if _, key, err := NormalizeName(handle); byName && err == nil {
-			keys = append(keys, key)
-		}
-		if byID && token.ValidSubject(handle) {
-			ids = append(ids, handle)
-		}
-	}
-	users, err := s.store.UsersNamed(ctx, ids, keys)
+	named, err := s.named(ctx, texts)
 	if err != nil {
 		return nil, nil, err
-	}
-	withID, named := map[string]store.User{}, map[string]store.User{}
-	for _, u := range users {
-		withID[u.ID], named[u.NameKey] = u, u
 	}
 	var ambiguous *Ambiguous
 	seen := map[string]bool{}
 	for _, text := range texts {
-		handle, byID, byName := parseHandle(text)
-		u, isID := withID[handle]
-		isID = isID && byID
-		other, isName := store.User{}, false
-		if _, key, err := NormalizeName(handle); byName && err == nil {
-			other, isName = named[key]
-		}
-		if isName && !isID {
-			u = other
-		}
-		switch {
-		case isID && isName && u.ID != other.ID && ambiguous != nil:
-			ambiguous.More++
-		case isID && isName && u.ID != other.ID:
-			ambiguous = &Ambiguous{Text: text, Named: other, WithID: u}
-		case !isID && !isName:
+		switch meant := named.by(text); {
+		case len(meant) == 0:
 			unknown = append(unknown, text)
-		case !seen[u.ID]:
-			seen[u.ID] = true
-			found = append(found, u)
+		case len(meant) > 1 && ambiguous != nil:
+			ambiguous.More++
+		case len(meant) > 1:
+			ambiguous = &Ambiguous{Text: text, meanings: meant[:2]}
+		case !seen[meant[0].user.ID]:
+			seen[meant[0].user.ID] = true
+			found = append(found, meant[0].user)
 		}
 	}
 	if ambiguous != nil {
 		return nil, nil, ambiguous
 	}
 	return found, unknown, nil
+}
+
+// names are users by what may name them.
+type names struct {
+	byID, byKey map[string]store.User
+	byEmail     map[string][]store.User // by key of the address
+}
+
+// named reads all users that any of the texts may name.
+func (s *Service) named(ctx context.Context, texts []string) (names, error) {
+	n := names{map[string]store.User{}, map[string]store.User{}, map[string][]store.User{}}
+	var ids, keys, emails []string
+	for _, text := range texts {
+		h := readHandle(text)
+		if h.id != "" {
+			ids = append(ids, h.id)
+		}
+		if h.key != "" {
+			keys = append(keys, h.key)
+		}
+		if h.email != "" {
+			emails = append(emails, h.email)
+		}
+	}
+	users, err := s.store.UsersNamed(ctx, ids, keys)
+	if err != nil {
+		return n, err
+	}
+	for _, u := range users {
+		n.byID[u.ID], n.byKey[u.NameKey] = u, u
+	}
+	if users, err = s.store.UsersWithEmails(ctx, emails); err != nil {
+		return n, err
+	}
+	for _, u := range users {
+		key := store.EmailKey(u.Email)
+		n.byEmail[key] = append(n.byEmail[key], u)
+	}
+	return n, nil
+}
+
+// by returns the different users that a text names.
+func (n names) by(text string) []meaning {
+	h := readHandle(text)
+	var meant []meaning
+	add := func(what string, u store.User) {
+		if !slices.ContainsFunc(meant, func(m meaning) bool { return m.user.ID == u.ID }) {
+			meant = append(meant, meaning{what, u})
+		}
+	}
+	if u, ok := n.byKey[h.key]; ok && h.key != "" {
+		add("name", u)
+	}
+	if u, ok := n.byID[h.id]; ok && h.id != "" {
+		add("id", u)
+	}
+	if h.email != "" {
+		for _, u := range n.byEmail[store.EmailKey(h.email)] {
+			add("email address", u)
+		}
+	}
+	return meant
+}
+
+// handle is what a text may be: a user's id, name key or email address. "" means that
+// it cannot be one.
+type handle struct{ id, key, email string }
+
+func readHandle(text string) handle {
+	var h handle
+	rest, byID, byName := parseHandle(text)
+	if byID && token.ValidSubject(rest) {
+		h.id = rest
+	}
+	if _, key, err := NormalizeName(rest); byName && err == nil {
+		h.key = key
+	}
+	if address := emailTyped(rest); byID && byName && checkEmail(address) == nil {
+		h.email = address
+	}
+	return h
 }

@@ -53,7 +53,7 @@ func TestGroupNames(t *testing.T) {
 		{"a tab", []string{"ops\tadmins"}, nil},
 		{"NUL", []string{"ops\x00"}, nil},
 		{"DEL", []string{"ops\x7f"}, nil},
-		{"a C1 control character", []string{"ops\u0085"}, nil},
+		{"a C1 control character", []string{"ops\u0085admins"}, nil},
 		{"an invisible character", []string{"ops\u200b"}, nil},
 		{"a change of direction", []string{"\u202eops"}, nil},
 		{"no UTF-8", []string{"ops\xff"}, nil},

@@ -97,7 +97,7 @@ func (p *PasswordChange) Write(ctx context.Context, tx authz.Tx) error {
 	if err := tx.UpdateUser(ctx, u); err != nil {
 		return err
 	}
-	if err := tx.EndStreak(ctx, accountKey(u.NameKey)); err != nil {
+	if err := tx.EndStreak(ctx, accountKeys(u)...); err != nil {
 		return err
 	}
 	return tx.AppendAudit(ctx, store.Audit{

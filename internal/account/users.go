@@ -7,6 +7,8 @@ import (
 	"errors"
 	"slices"
 
+	"golang.org/x/text/unicode/norm"
+
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
@@ -63,7 +65,12 @@ func (s *Service) UsersByEmail(ctx context.Context, c Caller, email string) ([]s
 	if err := c.MayUse(store.Revoke); err != nil {
 		return nil, err
 	}
-	return s.store.UsersByEmail(ctx, email)
+	users, err := s.store.UsersByEmail(ctx, email)
+	if composed := norm.NFC.String(email); composed != email && err == nil {
+		more, err := s.store.UsersByEmail(ctx, composed)
+		return append(users, more...), err
+	}
+	return users, err
 }
 
 // UserChange is a change of a user. Members that are nil stay as they are.
@@ -81,6 +88,7 @@ type draft struct {
 	change   UserChange
 	name     string
 	nameKey  string
+	email    string // in NFC
 	groups   []string
 	password string // hash; "" for none
 }
@@ -101,8 +109,10 @@ func (s *Service) read(ctx context.Context, change UserChange, before store.User
 		d.name, d.nameKey, err = NormalizeName(*change.Name)
 		note(err)
 	}
-	if change.Email != nil && *change.Email != "" {
-		note(checkEmail(*change.Email))
+	if change.Email != nil {
+		if d.email = norm.NFC.String(*change.Email); d.email != "" {
+			note(checkEmail(d.email))
+		}
 	}
 	if change.Permissions != nil {
 		for _, p := range *change.Permissions {
@@ -139,7 +149,7 @@ func (d *draft) applyTo(u *store.User) {
 		u.Name, u.NameKey = d.name, d.nameKey
 	}
 	if d.change.Email != nil {
-		u.Email = *d.change.Email
+		u.Email = d.email
 	}
 	if d.password != "" {
 		u.PasswordHash = d.password
@@ -273,7 +283,7 @@ func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change Us
 			}
 		}
 		if d.password != "" {
-			if err := tx.EndStreak(ctx, accountKey(u.NameKey)); err != nil {
+			if err := tx.EndStreak(ctx, accountKeys(u)...); err != nil {
 				return err
 			}
 		}

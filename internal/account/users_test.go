@@ -444,6 +444,51 @@ func TestFindUser(t *testing.T) {
 	})
 }
 
+func TestFindUserByEmail(t *testing.T) {
+	engines(t, func(t *testing.T, w *testDatabase) {
+		n := w.node()
+		mira := n.mailed("mira", "Mira@Example.org")
+		one, two := n.mailed("one", "shared@example.org"), n.mailed("two", "Shared@example.org")
+		named, owner := n.add("boss@example.org"), n.mailed("owner", "boss@example.org")
+		both := n.mailed("both@example.org", "both@example.org")
+		for text, want := range map[string]store.User{
+			"mira@example.org": mira, " MIRA@EXAMPLE.ORG\t": mira, "both@example.org": both,
+			"name:boss@example.org": named, "id:" + owner.ID: owner,
+		} {
+			u, err := n.FindUser(t.Context(), text)
+			if noErr(t, err); u.ID != want.ID {
+				t.Errorf("%q is %s, want %s", text, u.Name, want.Name)
+			}
+		}
+		for _, text := range []string{"mira@example.or", "name:mira@example.org", "id:mira@example.org", "<mira@example.org>", "@example.org"} {
+			_, err := n.FindUser(t.Context(), text)
+			is(t, text, err, store.ErrNotFound)
+		}
+		for text, says := range map[string][]string{
+			"shared@example.org": {"id:" + one.ID, "id:" + two.ID, "email address"},
+			"Boss@example.org":   {"name:Boss@example.org", "id:" + owner.ID},
+		} {
+			_, err := n.FindUser(t.Context(), text)
+			is(t, text, err, account.ErrAmbiguous)
+			for _, word := range says {
+				if !strings.Contains(err.Error(), word) {
+					t.Errorf("%q does not say %s", err, word)
+				}
+			}
+		}
+		found, unknown, err := n.FindUsers(t.Context(), cli, []string{"mira@example.org", "nobody@example.org", "mira", "both@example.org"})
+		noErr(t, err)
+		if len(found) != 2 || found[0].ID != mira.ID || found[1].ID != both.ID || !slices.Equal(unknown, []string{"nobody@example.org"}) {
+			t.Errorf("found %v, unknown %q", found, unknown)
+		}
+		_, _, err = n.FindUsers(t.Context(), cli, []string{"mira", "shared@example.org", "boss@example.org"})
+		is(t, "a list with addresses of several users", err, account.ErrAmbiguous)
+		if !strings.Contains(err.Error(), "1 more") {
+			t.Errorf("%q does not say how many more", err)
+		}
+	})
+}
+
 // Since an earlier release a user's name may equal another user's id: a holder of
 // UserEdit could once direct every command to another account than was meant.
 func TestAmbiguous(t *testing.T) {

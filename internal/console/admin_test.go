@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -95,10 +96,10 @@ func TestAuditPages(t *testing.T) {
 func TestExport(t *testing.T) {
 	s := open(t)
 	ctx := context.Background()
-	hostile := []string{"=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", " =1", "\u00a0=1", "＝1", "－1", "a,b\"c\nd", "a\u2028b", "plain"}
+	hostile := []string{"1795453200123456", "0042", "12E4", "123456789012345", "\u200b=1", "=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", " =1", "\u00a0=1", "＝1", "－1", "a,b\"c\nd", "a\u2028b", "plain"}
 	s.must(s.store.Update(ctx, func(tx store.Tx) error {
 		for _, h := range hostile {
-			if err := tx.AppendAudit(ctx, store.Audit{At: s.now().UnixMicro(), Action: "test", Reason: h, TargetName: h, Detail: `{"a":"` + "=1" + `"}`, Actor: store.Actor{Kind: "user", ID: "-id", Name: h}}); err != nil {
+			if err := tx.AppendAudit(ctx, store.Audit{At: s.now().UnixMicro(), Action: "test", Reason: h, TargetName: h, Epoch: 1795453200123456, Detail: `{"a":"` + "=1" + `"}`, Actor: store.Actor{Kind: "user", ID: "-id", Name: h}}); err != nil {
 				return err
 			}
 		}
@@ -109,7 +110,15 @@ func TestExport(t *testing.T) {
 	if got := a.header.Get("Content-Disposition"); !strings.HasPrefix(got, `attachment; filename="audit-`) {
 		t.Errorf("Content-Disposition %q", got)
 	}
-	table, err := csv.NewReader(strings.NewReader(a.body)).ReadAll()
+	body, marked := strings.CutPrefix(a.body, "\ufeff")
+	if !marked {
+		t.Errorf("the export begins with %.6q, not with a byte order mark", a.body)
+	}
+	if plain := p.get("/audit/export?format=csv&bom=no&action=test").is(http.StatusOK); plain.body != body {
+		t.Errorf("without a byte order mark: %.20q", plain.body)
+	}
+	p.get("/audit/export?format=csv&bom=perhaps").is(http.StatusBadRequest)
+	table, err := csv.NewReader(strings.NewReader(body)).ReadAll()
 	s.must(err)
 	if len(table) != len(hostile)+1 {
 		t.Fatalf("%d rows, want %d", len(table), len(hostile)+1)
@@ -119,8 +128,14 @@ func TestExport(t *testing.T) {
 			if trimmed := strings.TrimLeft(cell, " \u00a0"); trimmed != "" && strings.ContainsAny(trimmed[:1], "=+-@\t\r\n") || strings.HasPrefix(trimmed, "＝") || strings.HasPrefix(trimmed, "－") {
 				t.Errorf("a cell is %q", cell)
 			}
+			if _, err := strconv.ParseUint(cell, 10, 64); err == nil && len(cell) > 15 {
+				t.Errorf("a cell is the number %s", cell)
+			}
 		}
 		want := strings.ReplaceAll(hostile[len(hostile)-1-i], "\r", "") // newest first; csv.Writer keeps no lone CR
+		if row[12] != "'1795453200123456" {
+			t.Errorf("the epoch is %q", row[12])
+		}
 		if got := strings.TrimPrefix(row[9], "'"); got != want {
 			t.Errorf("the reason %q is %q", want, got)
 		}

@@ -13,14 +13,15 @@ import (
 
 type auditView struct {
 	frame
-	Filter  auditForm
-	Errors  map[string]string
-	Actions []action
-	Entries []auditEntry
-	Older   string // address of the next page; "" if this is the last
-	Newest  string // address of the first page; "" if this is it
-	JSON    string // addresses of the exports of the selection
-	CSV     string
+	Filter   auditForm
+	Errors   map[string]string
+	Actions  []action
+	Entries  []auditEntry
+	Older    string // address of the next page; "" if this is the last
+	Newest   string // address of the first page; "" if this is it
+	JSON     string // addresses of the exports of the selection
+	CSV      string // for spreadsheets
+	PlainCSV string // without a byte order mark
 }
 
 // auditForm is what was typed.
@@ -110,6 +111,8 @@ func (c *console) audit(x *exchange) error {
 	view.JSON = address("/audit/export", q)
 	q.Set("format", "csv")
 	view.CSV = address("/audit/export", q)
+	q.Set("bom", "no")
+	view.PlainCSV = address("/audit/export", q)
 	return x.render(http.StatusOK, "audit", view)
 }
 

@@ -1,12 +1,11 @@
 package console
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/session"
@@ -64,7 +63,7 @@ func (c *console) bulk(x *exchange) error { return x.ok("bulk", x.bulkView()) }
 func (c *console) checkBulk(x *exchange) error {
 	view := x.bulkView()
 	view.Scope, view.Reason, view.Note = x.value("scope"), x.value("reason"), x.value("note")
-	names, err := x.names()
+	names, headings, err := x.names()
 	if err != nil {
 		return err
 	}
@@ -74,7 +73,7 @@ func (c *console) checkBulk(x *exchange) error {
 	}
 	switch view.Scope {
 	case "users":
-		err = x.checkNames(names, &view)
+		err = x.checkNames(names, headings, &view)
 	case string(revocation.KindEveryone), string(revocation.KindRemembered):
 		n, countErr := x.config.Sessions.CountLive(x.ctx, x.caller, "", "")
 		err = countErr
@@ -95,7 +94,8 @@ func (c *console) checkBulk(x *exchange) error {
 	return x.ok("bulk", view)
 }
 
-func (x *exchange) checkNames(names []string, view *bulkView) error {
+// checkNames finds the users. A heading that names no user is not reported as unknown.
+func (x *exchange) checkNames(names, headings []string, view *bulkView) error {
 	if len(names) == 0 {
 		view.Errors["names"] = "Enter at least one name, one per line."
 		return nil
@@ -112,6 +112,7 @@ func (x *exchange) checkNames(names []string, view *bulkView) error {
 	if err != nil {
 		return err
 	}
+	unknown = slices.DeleteFunc(unknown, func(name string) bool { return slices.Contains(headings, name) })
 	ids := make([]string, len(found))
 	for i, u := range found {
 		ids[i] = u.ID
@@ -132,49 +133,36 @@ func (x *exchange) checkNames(names []string, view *bulkView) error {
 	return err
 }
 
-// names returns the names that were typed or uploaded, a line each. A name said
-// twice counts once.
-func (x *exchange) names() ([]string, error) {
-	var text strings.Builder
-	text.WriteString(x.value("names"))
+// names returns the names that were typed or uploaded, each once, and those of them
+// that are headings of columns.
+func (x *exchange) names() (names, headings []string, err error) {
+	lists := []account.List{account.ReadList([]byte(x.value("names")))}
 	if x.r.MultipartForm != nil {
 		for _, header := range x.r.MultipartForm.File["file"] {
 			f, err := header.Open()
 			if err != nil {
-				return nil, errBadForm
+				return nil, nil, errBadForm
 			}
 			content, err := io.ReadAll(f)
-			err = errors.Join(err, f.Close())
-			if err != nil {
-				return nil, errBadForm
+			if err = errors.Join(err, f.Close()); err != nil {
+				return nil, nil, errBadForm
 			}
-			text.WriteString("\n" + decoded(content))
+			lists = append(lists, account.ReadList(content))
 		}
 	}
-	var names []string
 	seen := map[string]bool{}
-	for line := range strings.Lines(text.String()) {
-		name := strings.TrimSpace(line)
-		if !seen[name] && name != "" {
-			seen[name] = true
-			names = append(names, name)
+	for _, list := range lists {
+		if list.Heading != "" {
+			headings = append(headings, list.Heading)
+		}
+		for _, name := range list.Names {
+			if !seen[name] {
+				seen[name] = true
+				names = append(names, name)
+			}
 		}
 	}
-	return names, nil
-}
-
-// decoded returns the text of an uploaded file. Text that is not UTF-8 is taken to
-// be Latin-1, as old spreadsheets write it.
-func decoded(content []byte) string {
-	content = bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))
-	if utf8.Valid(content) {
-		return string(content)
-	}
-	runes := make([]rune, len(content))
-	for i, c := range content {
-		runes[i] = rune(c)
-	}
-	return string(runes)
+	return names, headings, nil
 }
 
 // revokeBulk revokes what was confirmed: in one transaction, with one receipt.

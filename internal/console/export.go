@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
@@ -35,7 +38,11 @@ func (c *console) exportAudit(x *exchange) error {
 	case "jsonl":
 		out, kind, name = newLines(x.w), "application/jsonl", name+".jsonl"
 	case "csv":
-		out, kind, name = newTable(x.w), "text/csv; charset=utf-8; header=present", name+".csv"
+		mark, ok := map[string]bool{"": true, "yes": true, "no": false}[x.text("bom")]
+		if !ok {
+			return errBadForm
+		}
+		out, kind, name = newTable(x.w, mark), "text/csv; charset=utf-8; header=present", name+".csv"
 	default:
 		return errBadForm
 	}
@@ -112,19 +119,28 @@ func wireEntry(e store.Audit) wire.AuditEntry {
 
 // table is an export as comma-separated values (RFC 4180) for spreadsheets.
 type table struct {
+	out    io.Writer
 	writer *csv.Writer
+	mark   bool // begin with a byte order mark
 	begun  bool
 }
 
-func newTable(w io.Writer) *table {
+// newTable returns an export that begins with a byte order mark if mark is set: without
+// one Excel reads it in the code page of the machine.
+func newTable(w io.Writer, mark bool) *table {
 	c := csv.NewWriter(w)
 	c.UseCRLF = true
-	return &table{writer: c}
+	return &table{out: w, writer: c, mark: mark}
 }
 
 func (t *table) write(entries []store.Audit) error {
 	if !t.begun {
 		t.begun = true
+		if t.mark {
+			if _, err := io.WriteString(t.out, "\ufeff"); err != nil {
+				return err
+			}
+		}
 		if err := t.writer.Write([]string{"id", "at", "actor_kind", "actor_id", "actor_name", "action",
 			"target_kind", "target_id", "target_name", "reason", "address", "request_id", "epoch", "detail"}); err != nil {
 			return err
@@ -147,16 +163,26 @@ func (t *table) write(entries []store.Audit) error {
 	return t.writer.Error()
 }
 
-// harmless keeps a spreadsheet from taking a text for a formula: one whose first
-// character could begin a formula, or might be dropped so that the second does,
-// gets an apostrophe before it (OWASP, CSV injection). The wide forms of the
-// characters are formulas in East Asian versions.
+// harmless keeps a spreadsheet from taking a text for anything but a text: such a text
+// gets an apostrophe before it.
+//
+// A text whose first visible character could begin a formula would be one (OWASP, CSV
+// injection); the wide forms of these characters are formulas in East Asian versions.
+// A number of more than 15 digits would lose its last ones, one that begins with a
+// zero its first, 12E4 would become 120000, and 1.50 is 1.5 in some languages and a
+// date in others.
 func harmless(text string) string {
-	trimmed := strings.TrimLeft(text, " \u00a0\u3000")
-	for _, lead := range []string{"=", "+", "-", "@", "\t", "\r", "\n", "\x00", "＝", "＋", "－", "＠"} {
+	trimmed := strings.TrimLeftFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) })
+	for _, lead := range []string{"=", "+", "-", "@", "＝", "＋", "－", "＠"} {
 		if strings.HasPrefix(trimmed, lead) {
 			return "'" + text
 		}
 	}
+	if first, _ := utf8.DecodeRuneInString(text); unicode.IsControl(first) || changedNumber.MatchString(trimmed) {
+		return "'" + text
+	}
 	return text
 }
+
+// changedNumber matches numbers that a spreadsheet does not keep as they are.
+var changedNumber = regexp.MustCompile(`^(?:[0-9]{16,}|0[0-9]+|[0-9]*[.,][0-9]+|[0-9]+[.,]|[0-9]{1,3}(?:[.,][0-9]{3})+|[0-9.,]+[eE][0-9]+)[\s\x{a0}]*$`)

@@ -94,6 +94,32 @@ func TestRevokeOneSession(t *testing.T) {
 	}
 }
 
+// Lists come as spreadsheets write them.
+func TestRevokeManyFromAFile(t *testing.T) {
+	s := open(t)
+	email := func(name, address string) {
+		_, err := s.accounts.CreateUser(t.Context(), trusted, account.UserChange{Name: &name, Email: &address})
+		s.must(err)
+	}
+	email("Zoë", "zoe@example.org")
+	email("Łukasz", "lukasz@example.org")
+	email("Schmidt, Anna", "anna@example.org")
+	email("one", "shared@example.org")
+	email("two", "shared@example.org")
+	p := s.as(s.admin)
+	for _, tt := range []struct{ what, file, typed, says, people string }{
+		{"UTF-16", "\xff\xfeZ\x00o\x00\xeb\x00\r\x00\n\x00A\x01u\x00k\x00a\x00s\x00z\x00", "", "Łukasz", "2 people"},
+		{"a table with a heading", "name;email\r\nZoë;zoe@example.org\r\n\"Schmidt, Anna\";x\r\n", "", "Schmidt, Anna", "2 people"},
+		{"typed, with a comma", "", "Schmidt, Anna", "Schmidt, Anna", "1 person"},
+		{"email addresses", "", "ZOE@example.org\nlukasz@example.org", "Zoë", "2 people"},
+	} {
+		a := p.upload(tt.file, "scope", "users", "names", tt.typed, "reason", "Offboarding").is(http.StatusOK)
+		a.says("Revoke these sessions?", tt.says, "of "+tt.people).saysNot("no user")
+	}
+	p.upload("", "scope", "users", "names", "shared@example.org", "reason", "Offboarding").is(http.StatusUnprocessableEntity).
+		says("is ambiguous: it is the email address of user", "write id:")
+}
+
 // Where an earlier release let a name be another user's id, the list is refused and
 // names both.
 func TestAmbiguousList(t *testing.T) {

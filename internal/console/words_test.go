@@ -21,8 +21,15 @@ func TestHarmless(t *testing.T) {
 			t.Errorf("harmless(%.20q) = %.20q", h, got)
 		}
 	}
-	if got := harmless("a=b"); got != "a=b" {
-		t.Errorf("harmless(a=b) = %q", got)
+	for _, text := range []string{"a=b", "0", "7", "999999999999999", "10.0.0.1", "10.0.0.1a", "2001:db8::1", "1795453200123456 x", "E4", "12E", "a 0042", "2026-11-23T17:00:00.123456Z", "{}"} {
+		if got := harmless(text); got != text {
+			t.Errorf("harmless(%q) = %q", text, got)
+		}
+	}
+	for _, text := range []string{"1000000000000000", "1795453200123456", "00", "0042", "1e5", "12E45", "1.0", "1.50", "1,234", "192.168.100.100", "\u200b=1", "\u2003=1", "\u0085=1", " 0042 ", "\x7fx"} {
+		if got := harmless(text); got != "'"+text {
+			t.Errorf("harmless(%q) = %q", text, got)
+		}
 	}
 	var b bytes.Buffer
 	if err := csv.NewWriter(&b).Write([]string{harmless("=1")}); err != nil {

@@ -125,6 +125,17 @@ func users(t *testing.T, s *server) {
 	s.do("POST", "/v1/users/nobody/revocations", nil, me).problem(404, "not_found")
 	s.do("GET", "/v1/users/nobody/sessions", nil, me).problem(404, "not_found")
 
+	// An address that only one user has is as good as the name.
+	s.do("POST", "/v1/users", `{"name":"mira","email":"Mira@example.org","password":"`+password+`"}`, me).must(201, nil)
+	for _, name := range []string{"mira@example.org", " MIRA@EXAMPLE.ORG", "Mira"} {
+		s.do("POST", "/v1/sessions", wire.SignIn{Username: name, Password: password}).must(201, nil)
+	}
+	s.do("POST", "/v1/revocations", `{"scope":"users","users":["mira@example.org"]}`, me).must(201, nil)
+	s.do("POST", "/v1/users", `{"name":"other","email":"mira@EXAMPLE.org"}`, me).must(201, nil)
+	s.do("POST", "/v1/sessions", wire.SignIn{Username: "mira@example.org", Password: password}).problem(401, "bad_credentials")
+	s.do("POST", "/v1/revocations", `{"scope":"users","users":["mira@example.org"]}`, me).problem(422, "ambiguous")
+	s.do("POST", "/v1/sessions", wire.SignIn{Username: "mira", Password: password}).must(201, nil)
+
 	// Names that are none are answered as wrong ones are, on every engine.
 	for _, name := range []string{"", "\x01", "nobody", strings.Repeat("x", 5000), "\u202eevil", "a\u200bb"} {
 		s.do("POST", "/v1/sessions", wire.SignIn{Username: name, Password: "wrong"}).problem(401, "bad_credentials")

@@ -136,6 +136,13 @@ type UserReader interface {
 	UserByName(ctx context.Context, nameKey string) (User, error)
 	// UsersByEmail compares without regard to ASCII case; no user is no error.
 	UsersByEmail(ctx context.Context, email string) ([]User, error)
+	// UserByEmail returns the user with an email address, compared as UsersByEmail
+	// does. The error is ErrNotFound if no user has it, or more than one.
+	UserByEmail(ctx context.Context, email string) (User, error)
+	// UsersWithEmails returns users with the addresses given (up to 10 000), compared
+	// as UsersByEmail does, in no order: of each address at most two users, which
+	// tells whether it is unique.
+	UsersWithEmails(ctx context.Context, emails []string) ([]User, error)
 	// Users returns those whose name key or email begins with search, or whose
 	// id is search, by name key; after is the last name key of the page before.
 	Users(ctx context.Context, search, after string, limit int) ([]User, error)

@@ -282,7 +282,7 @@ const (
 	CodeForbidden       = "forbidden"
 	CodeNotFound        = "not_found"
 	CodeConflict        = "conflict"
-	CodeAmbiguous       = "ambiguous" // 422: the name of one user and the id of another
+	CodeAmbiguous       = "ambiguous" // 422: a text that names several users
 	CodeInvalidSettings = "invalid_settings"
 	CodeInvalidRequest  = "invalid_request"
 	CodeRateLimited     = "rate_limited"

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"example.com/curfew/internal/store"
 )
@@ -33,17 +32,6 @@ func (r *userRow) user() (store.User, error) {
 		ID: r.ID, Name: r.Name, NameKey: r.NameKey, Email: r.Email, Permissions: permissions, Groups: groups,
 		Disabled: r.Disabled != 0, PasswordHash: r.PasswordHash, CreatedAt: r.CreatedAt, LastSignInAt: r.LastSignInAt,
 	}, errors.Join(err, groupsErr)
-}
-
-// emailKey is the value by which emails are compared: ASCII letters in lower case,
-// everything else unchanged.
-func emailKey(email string) string {
-	return strings.Map(func(r rune) rune {
-		if 'A' <= r && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return r
-	}, email)
 }
 
 // User returns a user by id.
@@ -86,7 +74,7 @@ func (q *queries) users(ctx context.Context, where string, args ...any) ([]store
 
 // UsersByEmail returns the users with an email, by name key.
 func (q *queries) UsersByEmail(ctx context.Context, email string) ([]store.User, error) {
-	return q.users(ctx, `WHERE email_key = ? AND email_key <> '' ORDER BY name_key`, emailKey(email))
+	return q.users(ctx, `WHERE email_key = ? AND email_key <> '' ORDER BY name_key`, store.EmailKey(email))
 }
 
 // UsersNamed returns the users with the ids or name keys given.
@@ -109,6 +97,51 @@ func (q *queries) UsersNamed(ctx context.Context, ids, nameKeys []string) ([]sto
 		return nil, err
 	}
 	return users, by("name_key", nameKeys)
+}
+
+// UserByEmail returns the only user with an email address.
+func (q *queries) UserByEmail(ctx context.Context, email string) (store.User, error) {
+	const what = "read a user by email"
+	found, err := q.users(ctx, `WHERE email_key <> '' AND email_key = ? ORDER BY name_key LIMIT 2`, store.EmailKey(email))
+	switch {
+	case err != nil:
+		return store.User{}, err
+	case len(found) == 0:
+		return store.User{}, fmt.Errorf("%s: %w", what, store.ErrNotFound)
+	case len(found) > 1:
+		return store.User{}, fmt.Errorf("%s: %w: several users have the address", what, store.ErrNotFound)
+	}
+	return found[0], nil
+}
+
+// UsersWithEmails returns users with the addresses given, at most two of each.
+func (q *queries) UsersWithEmails(ctx context.Context, emails []string) ([]store.User, error) {
+	keys := make([]string, 0, len(emails))
+	for _, email := range emails {
+		if key := store.EmailKey(email); key != "" {
+			keys = append(keys, key)
+		}
+	}
+	var users []store.User
+	err := chunks(keys, func(keys []string) error {
+		var rows []userRow
+		if err := q.all(ctx, "read users by email", &rows, `
+			SELECT `+userColumns+` FROM (
+				SELECT `+userColumns+`, row_number() OVER (PARTITION BY email_key ORDER BY name_key) AS place
+				FROM users WHERE email_key <> '' AND email_key IN `+marks(len(keys))+`) AS found
+			WHERE place <= 2`, anys(keys)...); err != nil {
+			return err
+		}
+		for _, row := range rows {
+			u, err := row.user()
+			if err != nil {
+				return err
+			}
+			users = append(users, u)
+		}
+		return nil
+	})
+	return users, err
 }
 
 // CountAdministrators counts the enabled holders of AdministerSystem.
@@ -143,7 +176,7 @@ func (t *tx) InsertUser(ctx context.Context, u store.User) error {
 		WHERE NOT EXISTS (SELECT 1 FROM users WHERE name_skeleton <> '' AND name_skeleton IN (?,?))
 			AND NOT EXISTS (SELECT 1 FROM users WHERE id_skeleton <> '' AND id_skeleton IN (?,?))
 		ON CONFLICT DO NOTHING`,
-		u.ID, u.Name, u.NameKey, u.Email, emailKey(u.Email), list(u.Permissions), list(u.Groups), u.PasswordHash, name, id, u.NameKey,
+		u.ID, u.Name, u.NameKey, u.Email, store.EmailKey(u.Email), list(u.Permissions), list(u.Groups), u.PasswordHash, name, id, u.NameKey,
 		administrator(&u), bit(u.Disabled), u.CreatedAt, u.LastSignInAt, name, id, name, id)
 	if err == nil && n == 0 {
 		return fmt.Errorf("%s: %w: another user has that name or id, or a similar-looking one", what, store.ErrConflict)
@@ -184,7 +217,7 @@ func (t *tx) UpdateUser(ctx context.Context, u store.User) error {
 		UPDATE users SET name = ?, name_key = ?, email = ?, email_key = ?, permissions = ?, member_of = ?, administrator = ?, disabled = ?, password_hash = ?,
 			name_skeleton = ?, id_skeleton = ?, skeleton_of = CASE WHEN name_key = ? THEN skeleton_of ELSE ? END
 		WHERE id = ? AND NOT EXISTS (SELECT 1 FROM users AS other WHERE other.name_key = ? AND other.id <> ?)`,
-		u.Name, u.NameKey, u.Email, emailKey(u.Email), list(u.Permissions), list(u.Groups), administrator(&u), bit(u.Disabled), u.PasswordHash,
+		u.Name, u.NameKey, u.Email, store.EmailKey(u.Email), list(u.Permissions), list(u.Groups), administrator(&u), bit(u.Disabled), u.PasswordHash,
 		name, skeleton(u.ID), u.NameKey, u.NameKey, u.ID, u.NameKey, u.ID)
 	if err == nil && n == 0 {
 		return fmt.Errorf("%s: %w: the name is taken", what, store.ErrConflict)
@@ -237,7 +270,7 @@ func (q *queries) Users(ctx context.Context, search, after string, limit int) ([
 const fewEmails = 2000
 
 func (q *queries) usersMailed(ctx context.Context, search, after string, limit int) ([]store.User, error) {
-	mailed, args := prefix("email_key", emailKey(search))
+	mailed, args := prefix("email_key", store.EmailKey(search))
 	var names []string
 	if err := q.all(ctx, "read users", &names,
 		`SELECT name_key FROM users WHERE email_key <> '' AND `+mailed+` ORDER BY email_key LIMIT ?`, append(args, fewEmails)...); err != nil {
@@ -246,7 +279,7 @@ func (q *queries) usersMailed(ctx context.Context, search, after string, limit i
 	if len(names) == fewEmails {
 		// || '' prevents the use of the index on emails, so that the index on names
 		// is used.
-		walked, args := prefix("(email_key || '')", emailKey(search))
+		walked, args := prefix("(email_key || '')", store.EmailKey(search))
 		return q.users(ctx, `WHERE name_key > ? AND `+walked+` ORDER BY name_key LIMIT ?`,
 			append(append([]any{after}, args...), limit)...)
 	}

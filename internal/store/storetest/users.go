@@ -252,6 +252,39 @@ var userCases = []testCase{
 			same(t, email, ids(got), want)
 		}
 	}},
+	{"an email address names a user if it is unique", func(t *testing.T, open Open) {
+		s := open(t)
+		insertUsers(t, s, ann,
+			store.User{ID: "id-2", NameKey: "a", Email: "Shared@example.com"},
+			store.User{ID: "id-3", NameKey: "b", Email: "shared@EXAMPLE.com"},
+			store.User{ID: "id-4", NameKey: "c", Email: "shared@example.com"},
+			store.User{ID: "id-5", NameKey: "d", Email: "É@example.com"},
+			store.User{ID: "id-6", NameKey: "e"}, store.User{ID: "id-7", NameKey: "ann@example.com"})
+		for email, want := range map[string]string{
+			"ann@example.com": ann.ID, "aNN@eXAMPLE.com": ann.ID, "É@EXAMPLE.com": "id-5",
+			"é@example.com": "", "shared@example.com": "", "nobody@example.com": "", "": "", "%": "", "ann@example.co": "",
+		} {
+			got, err := s.UserByEmail(t.Context(), email)
+			if want == "" {
+				is(t, err, store.ErrNotFound)
+				continue
+			}
+			noErr(t, err)
+			same(t, email, got.ID, want)
+		}
+		unknown := make([]string, 10_000)
+		for i := range unknown {
+			unknown[i] = fmt.Sprintf("unknown-%d@example.com", i)
+		}
+		got, err := s.UsersWithEmails(t.Context(), append(unknown, "", "ANN@example.com", "É@example.com", "shared@example.com"))
+		noErr(t, err)
+		found := ids(got)
+		slices.Sort(found)
+		same(t, "with one of the addresses, two of each", found, []string{"id-2", "id-3", "id-5", ann.ID})
+		got, err = s.UsersWithEmails(t.Context(), nil)
+		noErr(t, err)
+		same(t, "with none", ids(got), []string{})
+	}},
 	{"many users by id or name", func(t *testing.T, open Open) {
 		s := open(t)
 		insertUsers(t, s, ann, store.User{ID: "id-bob", NameKey: "bob"}, store.User{ID: "id-cay", NameKey: "cay"})
