@@ -11,8 +11,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"example.com/curfew/internal/config"
 )
 
 // What a client of HTTP/2 sends at first, and types and flags of frames (RFC 9113,
@@ -260,15 +258,5 @@ func TestH2C(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
-	}
-}
-
-func TestH2CAndTLS(t *testing.T) {
-	_, err := config.ResolveServer(config.Source{
-		Flags:  map[string][]string{"h2c": {"true"}, "tls-cert": {"c"}, "tls-key": {"k"}},
-		Lookup: func(string) (string, bool) { return "", false },
-	})
-	if err == nil || !strings.Contains(err.Error(), "--h2c") {
-		t.Errorf("%v, want a problem with --h2c", err)
 	}
 }

@@ -18,6 +18,7 @@ type Listener struct {
 	TLSCert, TLSKey string
 	// H2C accepts HTTP/2 without TLS, from clients that know of it beforehand (RFC 9113,
 	// section 3.3): proxies and load balancers. False: HTTP/1.1 only without TLS.
+	// With TLS it changes nothing: HTTP/2 is on.
 	H2C bool
 	// TrustedProxies are the networks whose X-Forwarded-* headers are believed.
 	// Empty: none.
@@ -99,9 +100,6 @@ func (l *Listener) together() []error {
 	}
 	if l.ShutdownTimeout > 0 && l.ShutdownDelay >= l.ShutdownTimeout {
 		errs = append(errs, invalid("--shutdown-delay", "%s leaves no time for requests in progress; it must be below --shutdown-timeout, %s", FormatDuration(l.ShutdownDelay), FormatDuration(l.ShutdownTimeout)))
-	}
-	if l.H2C && l.TLSCert != "" {
-		errs = append(errs, invalid("--h2c", "is for HTTP/2 without TLS, but --tls-cert is given; leave it out, since HTTP/2 is always on with TLS"))
 	}
 	if _, port, err := net.SplitHostPort(l.Listen); err == nil && port != "0" && l.Listen == l.MetricsListen {
 		errs = append(errs, invalid("--metrics-listen", "%q is already used by --listen; metrics need their own address", l.MetricsListen))

@@ -165,6 +165,9 @@ func TestProxyThatRenames(t *testing.T) {
 		}
 		w := httptest.NewRecorder()
 		s.handler.ServeHTTP(w, r)
+		if told := strings.Contains(w.Body.String(), "make the proxy pass Host on"); told != (tt.status == http.StatusForbidden && tt.site == "") {
+			t.Errorf("Origin %q, Sec-Fetch-Site %q: told of the proxy: %v", tt.origin, tt.site, told)
+		}
 		if signedIn := len(w.Result().Cookies()) == 1; w.Code != tt.status || signedIn != (tt.status == http.StatusSeeOther) {
 			t.Errorf("Origin %q, Sec-Fetch-Site %q: status %d, want %d", tt.origin, tt.site, w.Code, tt.status)
 		}

@@ -84,6 +84,10 @@ func (x *exchange) fail(err error) {
 		view.Status = http.StatusForbidden
 		view.Title = "Request from another site"
 		view.Lines = []string{"Your browser reports that a page of another site made this request, so Curfew ignored it. To do this, use the console’s own pages."}
+		if x.r.Header.Get("Sec-Fetch-Site") == "" {
+			view.Lines = append(view.Lines, "If you did use them, a proxy in front of Curfew has changed the request’s Host header. "+
+				"For the administrator: make the proxy pass Host on (nginx: proxy_set_header Host $http_host), or set Curfew’s issuer to the address in the browser.")
+		}
 	case errors.As(err, &forbidden):
 		view.Title = "Permission required"
 		view.Lines = []string{

@@ -37,7 +37,9 @@ const unreserved = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 // Below returns a handler that passes requests for paths below the prefix on without
 // it. Others pass as they are, since many proxies take the prefix away themselves: so
-// no path of next may begin with the prefix. With the prefix "" it returns next.
+// no path of next may begin with the prefix. Proxies that take it away without the slash
+// behind it leave two ("location /curfew { proxy_pass http://127.0.0.1:8420/; }" in
+// nginx): one of them is dropped. With the prefix "" it returns next.
 func Below(prefix string, next http.Handler) http.Handler {
 	if prefix == "" {
 		return next
@@ -51,6 +53,8 @@ func Below(prefix string, next http.Handler) http.Handler {
 			path, raw = metadataPath, ""
 		case strings.HasPrefix(path, prefix+"/") && (raw == "" || strings.HasPrefix(raw, prefix+"/")):
 			path, raw = strings.TrimPrefix(path, prefix), strings.TrimPrefix(raw, prefix)
+		case strings.HasPrefix(path, "//") && (raw == "" || strings.HasPrefix(raw, "//")):
+			path, raw = path[1:], strings.TrimPrefix(raw, "/")
 		default:
 			next.ServeHTTP(w, r)
 			return
