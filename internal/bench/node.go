@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/bench/peers"
+	"example.com/curfew/internal/testnet"
 	"example.com/curfew/internal/wire"
 )
 
@@ -56,7 +56,7 @@ func (b *bench) startNode(database string, flags ...string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	address, err := freeAddress()
+	address, err := testnet.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -84,14 +84,6 @@ func (b *bench) startNode(database string, flags ...string) (*node, error) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-}
-
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // keyEncryptionKey is that of every node of this run.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,6 +21,7 @@ import (
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/testnet"
 )
 
 // The passwords of the accounts in these tests.
@@ -108,7 +108,7 @@ func run(t testing.TB, database string, flags ...string) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
+	address := testnet.Address(t)
 	p := &program{TB: t, url: "http://" + address, output: &output{}, ended: make(chan struct{})}
 	p.process = exec.CommandContext(context.Background(), file, append([]string{"serve", "--listen", address, "--metrics-listen", "", "--log-format", "json"}, flags...)...)
 	p.process.Dir = t.TempDir()
@@ -132,16 +132,6 @@ func run(t testing.TB, database string, flags ...string) *program {
 // signInAdmin gives the tests a token of the account admin: the first, or another
 // when that was revoked.
 func (p *program) signInAdmin() { p.Helper(); p.admin = p.signIn("admin", "", false) }
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 func (p *program) waitReady() {
 	p.Helper()

@@ -25,7 +25,8 @@ var plan = map[string]int{
 	"internal/wire":       0,
 	"internal/strictjson": 0,
 
-	"internal/await": 0, // for tests: waits for events that send no signal
+	"internal/await":   0, // for tests: waits for events that send no signal
+	"internal/testnet": 0, // for tests: free addresses, a proxy
 
 	"token":             1,
 	"internal/store":    1,

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/testnet"
 	"example.com/curfew/token"
 )
 
@@ -85,7 +86,7 @@ type server struct {
 
 func start(t *testing.T, flags ...string) *server {
 	t.Helper()
-	s := &server{t: t, dir: t.TempDir(), addr: freeAddress(t)}
+	s := &server{t: t, dir: t.TempDir(), addr: testnet.Address(t)}
 	s.log = s.spawn(exec.Command(binary, append([]string{"serve", "--listen", s.addr, "--issuer", issuer, "--metrics-listen", "", "--lease", "2s"}, flags...)...))
 	waitFor(t, "the server", func() bool { return status(t, "http://"+s.addr+"/readyz", "") == http.StatusOK })
 
@@ -278,16 +279,6 @@ func (s *server) config(name, front, back string) string {
 		s.t.Fatal(err)
 	}
 	return file
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // get returns status and body of a request with a bearer token, and with an

@@ -10,11 +10,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.com/curfew/internal/testnet"
 )
 
 func TestNginx(t *testing.T) {
 	s := start(t)
-	front := freeAddress(t)
+	front := testnet.Address(t)
 	s.nginx("include " + s.config("nginx.conf", front, backend(t)) + ";")
 	s.try(front, true)
 }
@@ -31,7 +33,7 @@ func (s *server) nginx(http string) {
 
 func TestCaddy(t *testing.T) {
 	s := start(t)
-	front := freeAddress(t)
+	front := testnet.Address(t)
 	s.caddy(read(t, s.config("Caddyfile", front, backend(t))))
 	s.try(front, true)
 }
@@ -48,7 +50,7 @@ func (s *server) caddy(sites string) {
 
 func TestHAProxy(t *testing.T) {
 	s := start(t)
-	front := freeAddress(t)
+	front := testnet.Address(t)
 	s.haproxy(read(t, s.config("haproxy.cfg", front, backend(t))))
 	s.try(front, false)
 }
@@ -68,7 +70,7 @@ func (s *server) haproxy(config string) {
 
 func TestApache(t *testing.T) {
 	s := start(t)
-	front := freeAddress(t)
+	front := testnet.Address(t)
 	s.apache(front, s.config("apache.conf", front, backend(t)))
 	s.try(front, true)
 }
@@ -100,7 +102,7 @@ func TestJSONWebToken(t *testing.T) { node(t, "jsonwebtoken.cjs") }
 func node(t *testing.T, script string) {
 	t.Helper()
 	s := start(t)
-	front := freeAddress(t)
+	front := testnet.Address(t)
 	file := s.config(script, front, "")
 	modules := filepath.Join(root, ".cache/npm/interop/node_modules")
 	if _, err := os.Stat(modules); err != nil {
@@ -115,7 +117,7 @@ func node(t *testing.T, script string) {
 
 func TestPyJWT(t *testing.T) {
 	s := start(t)
-	front := freeAddress(t)
+	front := testnet.Address(t)
 	spawn(t, exec.Command("/usr/bin/python3", s.config("pyjwt.py", front, "")))
 	s.try(front, false)
 }

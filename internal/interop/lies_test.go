@@ -17,6 +17,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"example.com/curfew/internal/testnet"
 )
 
 // told is a service that answers with every identity that a program behind it might
@@ -55,7 +57,7 @@ func TestIdentityLies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t)
-			service := freeAddress(t)
+			service := testnet.Address(t)
 			proxy(s, service, told(t))
 			waitFor(t, "the service", func() bool { return status(t, "http://"+service+"/", "") == http.StatusUnauthorized })
 			raw := s.signIn()
@@ -139,7 +141,7 @@ func TestForwardedLies(t *testing.T) {
 	for name, proxy := range proxies {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, "--trusted-proxies", "127.0.0.1/32", "--return-hosts", "app.test")
-			door, service := freeAddress(t), freeAddress(t)
+			door, service := testnet.Address(t), testnet.Address(t)
 			proxy(s, door, service, told(t))
 			waitFor(t, "the door", func() bool { return status(t, "http://"+door+"/livez", "") == http.StatusOK })
 			// A client at an address of its own, which is not a proxy's.

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"example.com/curfew/internal/testnet"
 )
 
 // proxies are put before Curfew itself, at door, with connections that they keep,
@@ -129,7 +131,7 @@ func TestSmuggling(t *testing.T) {
 	for name, proxy := range proxies {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, "--trusted-proxies", "127.0.0.1/32", "--log-format", "json", "--log-level", "debug")
-			door, service := freeAddress(t), freeAddress(t)
+			door, service := testnet.Address(t), testnet.Address(t)
 			saw := new(printed) // by the service, of the hidden request
 			back := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if strings.Contains(r.URL.Path, "hidden") {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/curfew/internal/testnet"
 )
 
 // A WebSocket service on Node that follows the change feed closes the sockets of a
@@ -24,7 +26,7 @@ func TestWebSocketsOnNode(t *testing.T) {
 	if err := json.Unmarshal(s.curfew("client", "add", "sockets", "--can", "follow", "--json"), &client); err != nil {
 		t.Fatal(err)
 	}
-	front := freeAddress(t)
+	front := testnet.Address(t)
 	file := s.config("websockets.mjs", front, "")
 	if err := os.Symlink(filepath.Join(root, ".cache/npm/interop/node_modules"), filepath.Join(s.dir, "node_modules")); err != nil {
 		t.Fatal(err)

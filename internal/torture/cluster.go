@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/testnet"
 	"example.com/curfew/token"
 	"example.com/curfew/token/follower"
 )
@@ -48,11 +49,11 @@ type Config struct {
 type Cluster struct {
 	config    Config
 	Nodes     []*Process
-	StoreLink []*Proxy // of each node to the store
+	StoreLink []*testnet.Proxy // of each node to the store
 	Edges     []*Process
-	EdgeLink  []*Proxy // of each edge to the first node
+	EdgeLink  []*testnet.Proxy // of each edge to the first node
 	followers []*follower.Follower
-	FollowTo  []*Proxy // of each follower to whom it follows
+	FollowTo  []*testnet.Proxy // of each follower to whom it follows
 
 	client struct{ id, secret string }
 	admin  string // a token of the account admin
@@ -73,7 +74,7 @@ func Start(ctx context.Context, config Config) (c *Cluster, err error) {
 	for i := range config.Nodes {
 		database := config.Database
 		if config.Link != nil {
-			link, err := NewProxy(config.Store)
+			link, err := testnet.NewProxy(config.Store)
 			if err != nil {
 				return c, err
 			}
@@ -100,7 +101,7 @@ func Start(ctx context.Context, config Config) (c *Cluster, err error) {
 		return c, err
 	}
 	for i := range config.Edges {
-		link, err := NewProxy(c.Nodes[0].Addr)
+		link, err := testnet.NewProxy(c.Nodes[0].Addr)
 		if err != nil {
 			return c, err
 		}
@@ -119,7 +120,7 @@ func Start(ctx context.Context, config Config) (c *Cluster, err error) {
 		if i == config.Followers-1 && len(c.Edges) > 0 {
 			to = c.Edges[0]
 		}
-		link, err := NewProxy(to.Addr)
+		link, err := testnet.NewProxy(to.Addr)
 		if err != nil {
 			return c, err
 		}
@@ -136,7 +137,7 @@ func Start(ctx context.Context, config Config) (c *Cluster, err error) {
 }
 
 func (c *Cluster) process(name string, args ...string) (*Process, error) {
-	addr, err := FreeAddress()
+	addr, err := testnet.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +205,7 @@ func (c *Cluster) Close() {
 	for _, p := range append(append([]*Process(nil), c.Edges...), c.Nodes...) {
 		p.Kill()
 	}
-	for _, links := range [][]*Proxy{c.FollowTo, c.EdgeLink, c.StoreLink} {
+	for _, links := range [][]*testnet.Proxy{c.FollowTo, c.EdgeLink, c.StoreLink} {
 		for _, p := range links {
 			p.Close()
 		}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -151,13 +150,4 @@ func (p *Process) Log() string {
 	defer p.mu.Unlock()
 	text := p.log.String()
 	return text[max(0, len(text)-4000):]
-}
-
-// FreeAddress returns an address on this machine that is not in use.
-func FreeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }

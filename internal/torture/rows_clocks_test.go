@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/testnet"
 	"example.com/curfew/token"
 	"example.com/curfew/token/follower"
 )
@@ -158,7 +159,7 @@ func TestClocksFarApart(t *testing.T) {
 	var metrics []string
 	clocks := []*clock{newClock(t), newClock(t)}
 	for _, k := range clocks {
-		metrics = append(metrics, must[string](t)(FreeAddress()))
+		metrics = append(metrics, must[string](t)(testnet.FreeAddress()))
 		nodes = append(nodes, c.node(t, k.env(), "--metrics-listen", metrics[len(metrics)-1]))
 	}
 	dead := c.session(t, nodes[0], "gone", true)

@@ -16,6 +16,7 @@ import (
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/testnet"
 )
 
 // asShipped builds curfew as it is, once.
@@ -76,7 +77,7 @@ func onPostgres(t *testing.T, binary string) *Cluster {
 // given twice, the last counts.
 func (c *Cluster) node(t *testing.T, env []string, flags ...string) *Process {
 	t.Helper()
-	addr := must[string](t)(FreeAddress())
+	addr := must[string](t)(testnet.FreeAddress())
 	p := &Process{
 		Name: fmt.Sprintf("node%d", len(c.Nodes)+1), Addr: addr, binary: c.config.Binary, dir: c.config.Dir,
 		args: append([]string{

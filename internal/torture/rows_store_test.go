@@ -14,6 +14,7 @@ import (
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/testnet"
 	"example.com/curfew/token"
 	"example.com/curfew/token/follower"
 )
@@ -32,12 +33,12 @@ func TestStoreFaults(t *testing.T) {
 	binary := must[string](t)(asShipped())
 	refuse := func(w *faultTest) error {
 		for _, l := range w.links {
-			l.Set(Mode{Refuse: true})
+			l.Set(testnet.Mode{Refuse: true})
 			l.Reset()
 		}
 		return nil
 	}
-	set := func(m Mode) func(*faultTest) error {
+	set := func(m testnet.Mode) func(*faultTest) error {
 		return func(w *faultTest) error {
 			for _, l := range w.links {
 				l.Set(m)
@@ -61,10 +62,10 @@ func TestStoreFaults(t *testing.T) {
 			begin: func(w *faultTest) error { return w.server.Stop(pgtest.Fast) },
 			end:   func(w *faultTest) error { return w.server.Start() },
 		},
-		{name: "refusing", lasts: 8 * time.Second, begin: refuse, end: set(Pass)},
+		{name: "refusing", lasts: 8 * time.Second, begin: refuse, end: set(testnet.Pass)},
 		{
 			name: "500 ms slower per packet", lasts: 8 * time.Second, answers: true,
-			begin: set(Mode{Delay: 500 * time.Millisecond}), end: set(Pass),
+			begin: set(testnet.Mode{Delay: 500 * time.Millisecond}), end: set(testnet.Pass),
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -102,7 +103,7 @@ type faultTest struct {
 	*Cluster
 	t        *testing.T
 	server   *pgtest.Server
-	links    []*Proxy
+	links    []*testnet.Proxy
 	metrics  []string
 	follower *follower.Follower
 
@@ -146,10 +147,10 @@ func newFaultTest(t *testing.T, binary string) *faultTest {
 	}
 	w := &faultTest{Cluster: newCluster(t, binary, server.DSN("curfew")), t: t, server: server, victims: map[string]string{}, machine: watchMachine(t)}
 	for _, cache := range []string{"100000", "16"} {
-		link := must[*Proxy](t)(NewProxy(server.Addr()))
+		link := must[*testnet.Proxy](t)(testnet.NewProxy(server.Addr()))
 		t.Cleanup(link.Close)
 		w.links = append(w.links, link)
-		w.metrics = append(w.metrics, must[string](t)(FreeAddress()))
+		w.metrics = append(w.metrics, must[string](t)(testnet.FreeAddress()))
 		w.node(t, nil, "--database", server.DSNVia(link.Addr(), "curfew"), "--lease", faultLease.String(),
 			"--revocation-cache", cache, "--metrics-listen", w.metrics[len(w.metrics)-1])
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/testnet"
 )
 
 // A storm is many requests at one moment, each on a connection of its own: none
@@ -143,7 +144,7 @@ func doingNothing(t *testing.T, c *Cluster) *Process {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	addr := must[string](t)(FreeAddress())
+	addr := must[string](t)(testnet.FreeAddress())
 	p := &Process{Name: "nothing", Addr: addr, binary: binary, args: []string{addr}, env: []string{"GOMAXPROCS=2"}}
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
@@ -230,7 +231,7 @@ func gauge(t *testing.T, metrics, name string) int {
 func TestSignInsAtOnce(t *testing.T) {
 	const accounts, tries = 20, 10_000
 	const running, waiting = 1, 32 // on two processors, one of which is left to others
-	metrics := must[string](t)(FreeAddress())
+	metrics := must[string](t)(testnet.FreeAddress())
 	c, node, ids := behindProxy(t, []string{"GOMAXPROCS=2"}, accounts, "--metrics-listen", metrics)
 	existing := c.session(t, node, "existing", true)
 	s := storm{addr: node.Addr, kept: tries / 2}

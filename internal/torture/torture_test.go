@@ -20,6 +20,7 @@ import (
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/testnet"
 )
 
 var (
@@ -119,18 +120,18 @@ func (b *bench) faults(random *rand.Rand) []fault {
 	n := random.IntN(len(b.cluster.Nodes))
 	node := func(c *Cluster) *Process { return c.Nodes[n] }
 	edge := func(c *Cluster) *Process { return c.Edges[0] }
-	set := func(which func(*Cluster) *Proxy, m Mode) func(*bench) error {
+	set := func(which func(*Cluster) *testnet.Proxy, m testnet.Mode) func(*bench) error {
 		return func(b *bench) error { which(b.cluster).Set(m); return nil }
 	}
-	between := func(name string, which func(*Cluster) *Proxy, m Mode) fault {
-		return fault{name, 5 * time.Second, set(which, m), set(which, Pass)}
+	between := func(name string, which func(*Cluster) *testnet.Proxy, m testnet.Mode) fault {
+		return fault{name, 5 * time.Second, set(which, m), set(which, testnet.Pass)}
 	}
-	reset := func(name string, which func(*Cluster) *Proxy) fault {
+	reset := func(name string, which func(*Cluster) *testnet.Proxy) fault {
 		return fault{name + ": reset", 0, func(b *bench) error { which(b.cluster).Reset(); return nil }, nothing}
 	}
-	edgeLink := func(c *Cluster) *Proxy { return c.EdgeLink[0] }
+	edgeLink := func(c *Cluster) *testnet.Proxy { return c.EdgeLink[0] }
 	f := random.IntN(len(b.cluster.FollowTo))
-	followLink := func(c *Cluster) *Proxy { return c.FollowTo[f] }
+	followLink := func(c *Cluster) *testnet.Proxy { return c.FollowTo[f] }
 	kill := func(name string, which func(*Cluster) *Process) fault {
 		return fault{name + " killed", time.Second,
 			func(b *bench) error { which(b.cluster).Kill(); return nil },
@@ -142,13 +143,13 @@ func (b *bench) faults(random *rand.Rand) []fault {
 			func(b *bench) error { return which(b.cluster).Resume() }}
 	}
 	all := []fault{
-		between("an edge is cut off", edgeLink, BlackHole),
-		between("an edge hears nothing", edgeLink, HalfOpen),
-		between("an edge and its node: dropped after 20 kB", edgeLink, Mode{DropAt: 20_000}),
+		between("an edge is cut off", edgeLink, testnet.BlackHole),
+		between("an edge hears nothing", edgeLink, testnet.HalfOpen),
+		between("an edge and its node: dropped after 20 kB", edgeLink, testnet.Mode{DropAt: 20_000}),
 		reset("an edge and its node", edgeLink),
-		between("a follower is cut off", followLink, BlackHole),
-		between("a follower is refused", followLink, Mode{Refuse: true}),
-		between("a follower and its node: now slow, now quick", followLink, Mode{Jitter: 100 * time.Millisecond}),
+		between("a follower is cut off", followLink, testnet.BlackHole),
+		between("a follower is refused", followLink, testnet.Mode{Refuse: true}),
+		between("a follower and its node: now slow, now quick", followLink, testnet.Mode{Jitter: 100 * time.Millisecond}),
 		reset("a follower and its node", followLink),
 		kill("a node", node), kill("an edge", edge),
 		pause("a node", node), pause("an edge", edge),
@@ -156,17 +157,17 @@ func (b *bench) faults(random *rand.Rand) []fault {
 	if b.store == nil {
 		return append(all, fault{"the file is locked by another process", 3 * time.Second, lockFile, unlockFile})
 	}
-	storeLink := func(c *Cluster) *Proxy { return c.StoreLink[n] }
+	storeLink := func(c *Cluster) *testnet.Proxy { return c.StoreLink[n] }
 	return append(all,
 		fault{"store restarted, fast", 0, func(b *bench) error { return b.store.Restart(pgtest.Fast) }, nothing},
 		fault{"store restarted, at once", 0, func(b *bench) error { return b.store.Restart(pgtest.Immediate) }, nothing},
 		fault{"store killed", 2 * time.Second, func(b *bench) error { return b.store.Kill() }, func(b *bench) error { return b.store.Start() }},
 		fault{"store hangs", 5 * time.Second, func(b *bench) error { return b.store.Pause() }, func(b *bench) error { return b.store.Resume() }},
-		between("a node and the store: nothing passes", storeLink, BlackHole),
-		between("a node and the store: no answer", storeLink, HalfOpen),
-		between("a node and the store: slow", storeLink, Mode{Delay: 100 * time.Millisecond}),
-		between("a node and the store: now slow, now quick", storeLink, Mode{Jitter: 100 * time.Millisecond}),
-		between("a node and the store: dropped after 20 kB", storeLink, Mode{DropAt: 20_000}),
+		between("a node and the store: nothing passes", storeLink, testnet.BlackHole),
+		between("a node and the store: no answer", storeLink, testnet.HalfOpen),
+		between("a node and the store: slow", storeLink, testnet.Mode{Delay: 100 * time.Millisecond}),
+		between("a node and the store: now slow, now quick", storeLink, testnet.Mode{Jitter: 100 * time.Millisecond}),
+		between("a node and the store: dropped after 20 kB", storeLink, testnet.Mode{DropAt: 20_000}),
 		reset("a node and the store", storeLink),
 	)
 }

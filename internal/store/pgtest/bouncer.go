@@ -25,10 +25,7 @@ const (
 // Bouncer is a PgBouncer in front of a [Server], with PgBouncer's own defaults
 // except for the pool mode and the number of clients. Its clients come over a Unix
 // socket in a directory of its own; it trusts every client that reaches the socket.
-type Bouncer struct {
-	daemon
-	guard *guard
-}
+type Bouncer struct{ *daemon }
 
 // bouncerPort is only part of the socket's name.
 const bouncerPort = 6432
@@ -36,16 +33,7 @@ const bouncerPort = 6432
 // Bouncer starts a PgBouncer in front of s, which the end of the test ends.
 func (s *Server) Bouncer(tb testing.TB, mode PoolMode) *Bouncer {
 	tb.Helper()
-	bouncer, err := s.openBouncer(mode)
-	if err != nil {
-		tb.Fatalf("pgtest: %v", err)
-	}
-	tb.Cleanup(func() {
-		if err := bouncer.close(); err != nil {
-			tb.Errorf("pgtest: %v", err)
-		}
-	})
-	return bouncer
+	return forTest(tb, "PgBouncer", func() (*Bouncer, error) { return s.openBouncer(mode) })
 }
 
 func (s *Server) openBouncer(mode PoolMode) (*Bouncer, error) {
@@ -53,16 +41,14 @@ func (s *Server) openBouncer(mode PoolMode) (*Bouncer, error) {
 	if err != nil {
 		return nil, err
 	}
-	home, err := makeDir("", s.owner) // PgBouncer refuses root too
+	d, err := newDaemon("PgBouncer", "", s.owner) // PgBouncer refuses root too
 	if err != nil {
 		return nil, err
 	}
-	bouncer := &Bouncer{daemon: daemon{name: "PgBouncer", home: home, owner: s.owner}}
-	if bouncer.guard, err = startGuard(home, filepath.Join(home, "nothing")); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(home))
-	}
-	config := filepath.Join(home, "pgbouncer.ini")
-	if err := bouncer.writeFile(config, fmt.Sprintf(`[databases]
+	config, socket := filepath.Join(d.home, "pgbouncer.ini"), filepath.Join(d.home, ".s.PGSQL."+strconv.Itoa(bouncerPort))
+	return begin(&Bouncer{d},
+		func() error {
+			return d.writeFile(config, fmt.Sprintf(`[databases]
 * = host=%s port=%d user=%s
 [pgbouncer]
 pool_mode = %s
@@ -70,22 +56,17 @@ unix_socket_dir = %s
 listen_port = %d
 auth_type = any
 max_client_conn = 1000
-`, s.home, s.port, superuser, mode, home, bouncerPort)); err != nil {
-		return nil, errors.Join(err, bouncer.close())
-	}
-	if err := bouncer.launch(program, config); err != nil {
-		return nil, errors.Join(err, bouncer.close())
-	}
-	socket := filepath.Join(home, ".s.PGSQL."+strconv.Itoa(bouncerPort))
-	if err := bouncer.waitReady(func() bool {
-		// The socket is there before it is listened to, the log's line after.
-		log, _ := os.ReadFile(bouncer.LogFile())
-		_, err := os.Stat(socket)
-		return err == nil && strings.Contains(string(log), "process up")
-	}); err != nil {
-		return nil, errors.Join(err, bouncer.close())
-	}
-	return bouncer, nil
+`, s.home, s.port, superuser, mode, d.home, bouncerPort))
+		},
+		func() error { return d.launch(program, config) },
+		func() error {
+			return d.waitReady(func() bool {
+				// The socket is there before it is listened to, the log's line after.
+				log, _ := os.ReadFile(d.LogFile())
+				_, err := os.Stat(socket)
+				return err == nil && strings.Contains(string(log), "process up")
+			})
+		})
 }
 
 // findBouncer returns the program. Debian keeps it out of a user's PATH.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"testing"
 )
 
 // daemon is a process that outlives the call which starts it, and that a guard
@@ -17,9 +18,58 @@ type daemon struct {
 	name  string              // for errors
 	home  string              // holds the socket, the log and the pid for the guard
 	owner *syscall.Credential // nil: the user who runs the test
+	guard *guard
 
 	mu  sync.Mutex
 	pid int // 0 when there is no process
+}
+
+// newDaemon makes the directory of a daemon and starts the guard over it. The
+// data directory is data, or is within home if data is "".
+func newDaemon(name, data string, owner *syscall.Credential) (*daemon, error) {
+	home, err := makeDir("", owner)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(data))
+	}
+	if data == "" {
+		data = filepath.Join(home, "data")
+	}
+	guard, err := startGuard(home, data)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(home), os.RemoveAll(data))
+	}
+	return &daemon{name: name, home: home, owner: owner, guard: guard}, nil
+}
+
+// A closer ends a daemon and removes its directories.
+type closer interface{ close() error }
+
+// begin takes the steps that start a daemon. After a step that fails it closes the
+// daemon, and returns the error.
+func begin[D closer](d D, steps ...func() error) (D, error) {
+	for _, step := range steps {
+		if err := step(); err != nil {
+			var none D
+			return none, errors.Join(err, d.close())
+		}
+	}
+	return d, nil
+}
+
+// forTest opens a daemon that the end of the test closes. It fails the test if it
+// cannot.
+func forTest[D closer](tb testing.TB, what string, open func() (D, error)) D {
+	tb.Helper()
+	d, err := open()
+	if err != nil {
+		tb.Fatalf("pgtest: %s: %v", what, err)
+	}
+	tb.Cleanup(func() {
+		if err := d.close(); err != nil {
+			tb.Errorf("pgtest: %s: %v", what, err)
+		}
+	})
+	return d
 }
 
 // PID returns the process id of the server, 0 while there is none.

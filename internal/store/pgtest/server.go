@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
+
+	"example.com/curfew/internal/testnet"
 )
 
 // superuser is the role that every connection of ours uses.
@@ -43,14 +44,13 @@ type Options struct {
 // methods are safe for concurrent use: one goroutine may resume what another
 // waits to see stopped.
 type Server struct {
-	daemon
+	*daemon
 
 	binaries string
 	data     string
 	password string // for TCP; the socket needs none
 	port     int
 	tcp      bool
-	guard    *guard
 
 	life sync.Mutex // held while the server is started or stopped
 }
@@ -59,44 +59,29 @@ type Server struct {
 // test ends and removes. It fails the test if it cannot.
 func Start(tb testing.TB, options Options) *Server {
 	tb.Helper()
-	server, err := open(options)
-	if err != nil {
-		tb.Fatalf("pgtest: %v", err)
-	}
-	tb.Cleanup(func() {
-		if err := server.close(); err != nil {
-			tb.Errorf("pgtest: %v", err)
-		}
-	})
-	return server
+	return forTest(tb, "PostgreSQL", func() (*Server, error) { return open(options) })
 }
 
 // open makes a cluster and starts it.
 func open(options Options) (*Server, error) {
-	server, err := prepare(options)
+	s, err := prepare(options)
 	if err != nil {
 		return nil, err
 	}
-	password := filepath.Join(server.home, "password")
-	if err := server.writeFile(password, server.password); err != nil {
-		return nil, server.abandon(err)
-	}
-	_, err = server.run(server.owner, "initdb", "-D", server.data, "-U", superuser, "--no-sync", "--no-instructions",
-		"--encoding=UTF8", "--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile="+password)
-	if err != nil {
-		return nil, server.abandon(err)
-	}
-	if err := server.configure(options); err != nil {
-		return nil, server.abandon(err)
-	}
-	if err := server.Start(); err != nil {
-		return nil, server.abandon(err)
-	}
-	return server, nil
+	password := filepath.Join(s.home, "password")
+	return begin(s,
+		func() error { return s.writeFile(password, s.password) },
+		func() error {
+			_, err := s.run(s.owner, "initdb", "-D", s.data, "-U", superuser, "--no-sync", "--no-instructions",
+				"--encoding=UTF8", "--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile="+password)
+			return err
+		},
+		func() error { return s.configure(options) },
+		s.Start)
 }
 
-// prepare finds the programs, makes the directories and sets the guard over
-// them; what becomes the data directory is left to the caller.
+// prepare finds the programs, makes the directories and starts the guard over them.
+// The caller fills the data directory.
 func prepare(options Options) (*Server, error) {
 	binaries, err := findBinaries(debianBinaries)
 	if err != nil {
@@ -106,45 +91,40 @@ func prepare(options Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	home, err := makeDir("", owner)
+	port := 5432
+	if options.TCP {
+		if port, err = freePort(); err != nil {
+			return nil, err
+		}
+	}
+	data := ""
+	if options.DataDir != "" {
+		if data, err = makeDir(options.DataDir, owner); err != nil {
+			return nil, err
+		}
+	}
+	d, err := newDaemon("PostgreSQL", data, owner)
 	if err != nil {
 		return nil, err
 	}
-	server := &Server{
-		daemon:   daemon{name: "PostgreSQL", home: home, owner: owner},
-		binaries: binaries, data: filepath.Join(home, "data"),
-		password: rand.Text(), port: 5432, tcp: options.TCP,
+	if data == "" {
+		data = filepath.Join(d.home, "data")
 	}
-	if options.DataDir != "" {
-		if server.data, err = makeDir(options.DataDir, owner); err != nil {
-			return nil, errors.Join(err, os.RemoveAll(home))
-		}
-	}
-	if server.guard, err = startGuard(home, server.data); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(home), os.RemoveAll(server.data))
-	}
-	if options.TCP {
-		if server.port, err = freePort(); err != nil {
-			return nil, server.abandon(err)
-		}
-	}
-	return server, nil
+	return &Server{daemon: d, binaries: binaries, data: data, password: rand.Text(), port: port, tcp: options.TCP}, nil
 }
 
 // freePort returns a port that was free a moment ago. Another process may take it
 // before PostgreSQL does; the test then fails with PostgreSQL's own message.
 func freePort() (int, error) {
-	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	address, err := testnet.FreeAddress()
 	if err != nil {
 		return 0, fmt.Errorf("look for a free port: %w", err)
 	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	return port, listener.Close()
-}
-
-// abandon cleans up after a server that did not come to be, and returns why.
-func (s *Server) abandon(reason error) error {
-	return errors.Join(reason, s.close())
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(port)
 }
 
 // close ends the server and removes its directories.

@@ -9,16 +9,7 @@ import (
 // commits on s wait for it, set synchronous_standby_names there to '*'.
 func (s *Server) Standby(tb testing.TB, options Options) *Server {
 	tb.Helper()
-	standby, err := s.openStandby(options)
-	if err != nil {
-		tb.Fatalf("pgtest: standby: %v", err)
-	}
-	tb.Cleanup(func() {
-		if err := standby.close(); err != nil {
-			tb.Errorf("pgtest: standby: %v", err)
-		}
-	})
-	return standby
+	return forTest(tb, "standby", func() (*Server, error) { return s.openStandby(options) })
 }
 
 func (s *Server) openStandby(options Options) (*Server, error) {
@@ -27,16 +18,12 @@ func (s *Server) openStandby(options Options) (*Server, error) {
 		return nil, err
 	}
 	standby.password = s.password // its roles are copied with everything else
-	_, err = standby.run(standby.owner, "pg_basebackup", "-D", standby.data, "-d", s.DSN("postgres"),
-		"--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", "--no-sync")
-	if err != nil {
-		return nil, standby.abandon(err)
-	}
-	if err := standby.configure(options); err != nil {
-		return nil, standby.abandon(err)
-	}
-	if err := standby.Start(); err != nil {
-		return nil, standby.abandon(err)
-	}
-	return standby, nil
+	return begin(standby,
+		func() error {
+			_, err := standby.run(standby.owner, "pg_basebackup", "-D", standby.data, "-d", s.DSN("postgres"),
+				"--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", "--no-sync")
+			return err
+		},
+		func() error { return standby.configure(options) },
+		standby.Start)
 }

@@ -1,4 +1,6 @@
-package torture
+// Package testnet gives tests addresses of this machine, and a TCP proxy that delays,
+// holds and resets connections.
+package testnet
 
 import (
 	"math/rand/v2"
@@ -24,7 +26,7 @@ var (
 	HalfOpen  = Mode{HoldDown: true}
 )
 
-// Proxy stands between two processes.
+// Proxy passes TCP connections between two processes. It is safe for concurrent use.
 type Proxy struct {
 	target   string
 	listener net.Listener
