@@ -23,6 +23,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/testnet"
 )
 
 // chromium is the browser of all tests of this process.
@@ -207,7 +208,7 @@ func TestBrowserBehindProxy(t *testing.T) {
 	const timeout = 6 * time.Second
 	for name, proxy := range browserProxies {
 		t.Run(name, func(t *testing.T) {
-			front := freeAddress(t)
+			front := testnet.Address(t)
 			s := startBrowserServer(t, front)
 			s.curfew("settings", "set", "--session-timeout", timeout.String(), "--insecure-short-timeouts")
 			user := s.addUser("zoë", "zoe@example.org", "größe", "ops")
@@ -264,7 +265,7 @@ func TestBrowserBehindProxy(t *testing.T) {
 // at, so that browsers find the sign-in page.
 func startBrowserServer(t *testing.T, front string) *server {
 	t.Helper()
-	s := &server{t: t, dir: t.TempDir(), addr: freeAddress(t)}
+	s := &server{t: t, dir: t.TempDir(), addr: testnet.Address(t)}
 	s.log = s.spawn(exec.Command(binary, "serve", "--listen", s.addr, "--issuer", "http://"+s.addr, "--metrics-listen", "", "--lease", "2s",
 		"--insecure-short-timeouts", "--trusted-proxies", "127.0.0.1/32", "--return-hosts", front))
 	waitFor(t, "the server", func() bool { return status(t, "http://"+s.addr+"/readyz", "") == http.StatusOK })

@@ -18,6 +18,7 @@ import (
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/testnet"
 )
 
 // nodeProcess is one of two nodes, which is restarted at the same address.
@@ -52,13 +53,13 @@ func (n *nodeProcess) stop() error {
 func TestRollingRestart(t *testing.T) {
 	const restarts = 20
 	pg := pgtest.Start(t, pgtest.Options{})
-	front := freeAddress(t)
+	front := testnet.Address(t)
 	config := "defaults\n    mode http\n    timeout connect 5s\n    timeout client 30s\n    timeout server 30s\n    timeout check 10s\n    retries 0\n" +
 		"frontend web\n    bind " + front + "\n    http-response set-header X-Node %s\n    default_backend nodes\n" +
 		"backend nodes\n    balance roundrobin\n    option httpchk GET /readyz\n    default-server check inter 300ms fall 2 rise 1\n"
 	var nodes []*nodeProcess
 	for i := range 2 {
-		n := &nodeProcess{t: t, addr: freeAddress(t), args: []string{
+		n := &nodeProcess{t: t, addr: testnet.Address(t), args: []string{
 			"--metrics-listen", "", "--issuer", "http://" + front, "--database", pg.DSN("postgres"), "--shutdown-delay", "3s", "--log-level", "warn",
 		}}
 		config += fmt.Sprintf("    server n%d %s\n", i, n.addr)
