@@ -2,7 +2,6 @@ package revocation
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -17,8 +16,19 @@ import (
 const DefaultCapacity = 1_000_000
 
 // ErrUnavailable is returned when a partial cache cannot determine whether a
-// session was revoked. It never means that the session was not revoked.
-var ErrUnavailable = errors.New("revocation: the session's revocation status is unknown")
+// session was revoked. It never means that the session was not revoked. It is also
+// token.ErrUnavailable for [errors.Is], and the reverse.
+var ErrUnavailable error = unavailable{}
+
+type unavailable struct{}
+
+func (unavailable) Error() string { return "revocation: the session's revocation status is unknown" }
+
+// Is reports whether target is a reason that says the same. Package token has them.
+func (unavailable) Is(target error) bool {
+	reason, ok := target.(interface{ Unavailable() bool }) //nolint:errorlint // of target itself, not of what it wraps
+	return ok && reason.Unavailable()
+}
 
 // Answer is the knowledge of a [Source] about one session.
 type Answer struct {

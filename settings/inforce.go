@@ -5,27 +5,25 @@ import (
 	"time"
 
 	"example.com/curfew/internal/notify"
+	"example.com/curfew/revocation"
 )
 
 // InForce holds the current settings, and the floors that keep sessions ended that
 // earlier settings have ended. It is immutable after publication.
 type InForce struct {
 	Settings
-	// Epoch is the epoch of the last change (µs since the Unix epoch, on the
-	// store's epoch clock). Zero before the first change.
-	Epoch int64
+	// Epoch is the epoch of the last change. Zero before the first change.
+	Epoch revocation.Epoch
 
-	// IdleFloor is a Unix time in seconds. A session without remember me whose last
-	// refresh is at or before it has ended, if the session's epoch is below
-	// IdleFloorEpoch. Zero means no floor.
-	IdleFloor      int64
-	IdleFloorEpoch int64
+	// A session without remember me whose last refresh is at or before IdleFloor has
+	// ended, if the session's epoch is below IdleFloorEpoch. Zero means no floor.
+	IdleFloor      UnixTime
+	IdleFloorEpoch revocation.Epoch
 
-	// MaximumFloor is a Unix time in seconds. A session that began at or before it
-	// has ended, if the session's epoch is below MaximumFloorEpoch. Zero means no
-	// floor.
-	MaximumFloor      int64
-	MaximumFloorEpoch int64
+	// A session that began at or before MaximumFloor has ended, if the session's
+	// epoch is below MaximumFloorEpoch. Zero means no floor.
+	MaximumFloor      UnixTime
+	MaximumFloorEpoch revocation.Epoch
 }
 
 // Change returns the settings in force after next replaces the values of f at the
@@ -35,34 +33,32 @@ type InForce struct {
 // ended by now. Floors only rise. They apply only to sessions with an epoch below
 // that of the change: a node whose clock is ahead can end sessions too early, but
 // cannot lock out later sessions.
-func (f InForce) Change(next Settings, now time.Time, epoch int64) InForce {
+func (f InForce) Change(next Settings, now time.Time, epoch revocation.Epoch) InForce {
 	after := f
 	after.Settings = next
 	after.Epoch = epoch
 	if next.SessionTimeout > f.SessionTimeout {
-		after.IdleFloor = max(f.IdleFloor, now.Unix()-Seconds(f.SessionTimeout))
+		after.IdleFloor = max(f.IdleFloor, UnixTime(now.Unix()-Seconds(f.SessionTimeout)))
 		after.IdleFloorEpoch = epoch
 	}
 	if next.MaximumSessionDuration > f.MaximumSessionDuration {
-		after.MaximumFloor = max(f.MaximumFloor, now.Unix()-Seconds(f.MaximumSessionDuration))
+		after.MaximumFloor = max(f.MaximumFloor, UnixTime(now.Unix()-Seconds(f.MaximumSessionDuration)))
 		after.MaximumFloorEpoch = epoch
 	}
 	return after
 }
 
-// Idle reports whether a session without remember me has timed out at now.
-// lastRefresh and now are Unix times in seconds; epoch is the session's. A time
-// equal to the end counts as past the end.
-func (f *InForce) Idle(lastRefresh, epoch, now int64) bool {
-	return now >= lastRefresh+Seconds(f.SessionTimeout) ||
+// Idle reports whether a session without remember me has timed out at now. epoch is
+// the session's. A time equal to the end counts as past the end.
+func (f *InForce) Idle(lastRefresh UnixTime, epoch revocation.Epoch, now UnixTime) bool {
+	return now >= lastRefresh.Add(f.SessionTimeout) ||
 		epoch < f.IdleFloorEpoch && lastRefresh <= f.IdleFloor
 }
 
 // Over reports whether a session has reached the maximum session duration at now.
-// issuedAt and now are Unix times in seconds; epoch is the session's. A time equal
-// to the end counts as past the end.
-func (f *InForce) Over(issuedAt, epoch, now int64) bool {
-	return now >= issuedAt+Seconds(f.MaximumSessionDuration) ||
+// epoch is the session's. A time equal to the end counts as past the end.
+func (f *InForce) Over(issuedAt UnixTime, epoch revocation.Epoch, now UnixTime) bool {
+	return now >= issuedAt.Add(f.MaximumSessionDuration) ||
 		epoch < f.MaximumFloorEpoch && issuedAt <= f.MaximumFloor
 }
 

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"example.com/curfew/revocation"
 )
 
 const now = 1_800_000_000 // Unix seconds
@@ -13,9 +15,10 @@ const now = 1_800_000_000 // Unix seconds
 func TestIdle(t *testing.T) {
 	f := InForce{Settings: Default(), IdleFloor: now - 100, IdleFloorEpoch: 50}
 	for _, test := range []struct {
-		name               string
-		lastRefresh, epoch int64
-		want               bool
+		name        string
+		lastRefresh UnixTime
+		epoch       revocation.Epoch
+		want        bool
 	}{
 		{"just before the timeout", now - 1199, 50, false},
 		{"at the timeout", now - 1200, 50, true},
@@ -37,9 +40,10 @@ func TestOver(t *testing.T) {
 	const maximum = 20 * 86400
 	f := InForce{Settings: Default(), MaximumFloor: now - 100, MaximumFloorEpoch: 50}
 	for _, test := range []struct {
-		name            string
-		issuedAt, epoch int64
-		want            bool
+		name     string
+		issuedAt UnixTime
+		epoch    revocation.Epoch
+		want     bool
 	}{
 		{"just before the end", now - maximum + 1, 50, false},
 		{"at the end", now - maximum, 50, true},
@@ -92,15 +96,16 @@ func TestOnceDeadAlwaysDead(t *testing.T) {
 	for seed := range uint64(2000) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		type session struct {
-			name                     string
-			epoch, issued, refreshed int64
-			idle, over               bool
+			name              string
+			epoch             revocation.Epoch
+			issued, refreshed UnixTime
+			idle, over        bool
 		}
 		f := InForce{Settings: Default()}
-		clock, epoch := int64(now), int64(0)
+		clock, epoch := UnixTime(now), revocation.Epoch(0)
 		var sessions []*session
 		for step := range 60 {
-			clock += r.Int64N(20 * 60)
+			clock += UnixTime(r.Int64N(20 * 60))
 			switch r.IntN(3) {
 			case 0:
 				s := &session{name: fmt.Sprint(step), epoch: epoch, issued: clock, refreshed: clock}
@@ -111,7 +116,7 @@ func TestOnceDeadAlwaysDead(t *testing.T) {
 			case 1:
 				epoch++
 				a, b := durations[r.IntN(len(durations))], durations[r.IntN(len(durations))]
-				f = f.Change(Settings{min(a, b), max(a, b), true}, time.Unix(clock, 0), epoch)
+				f = f.Change(Settings{min(a, b), max(a, b), true}, clock.Time(), epoch)
 			default:
 				if len(sessions) > 0 { // a refresh, which a dead session does not get
 					if s := sessions[r.IntN(len(sessions))]; !s.idle && !f.Idle(s.refreshed, s.epoch, clock) {
@@ -135,7 +140,7 @@ func TestValue(t *testing.T) {
 	if got := *v.Current(); got != (InForce{Settings: Default()}) {
 		t.Errorf("the zero Value holds %+v", got)
 	}
-	set := func(epoch int64, timeout time.Duration, want bool) {
+	set := func(epoch revocation.Epoch, timeout time.Duration, want bool) {
 		t.Helper()
 		before := *v.Current()
 		f := InForce{Settings: Settings{SessionTimeout: timeout}, Epoch: epoch}
@@ -160,9 +165,9 @@ func TestValue(t *testing.T) {
 func TestValueConcurrently(t *testing.T) {
 	var v Value
 	var all sync.WaitGroup
-	for w := range int64(4) {
+	for w := range revocation.Epoch(4) {
 		all.Go(func() {
-			for n := range int64(500) {
+			for n := range revocation.Epoch(500) {
 				epoch := 4*n + w
 				v.Set(InForce{Epoch: epoch})
 				if got := v.Current().Epoch; got < epoch {

@@ -148,6 +148,16 @@ func (s Settings) Validate(minimum time.Duration) error {
 	return errors.Join(errs...)
 }
 
+// UnixTime is a date in whole seconds since the Unix epoch, as in a JWT (RFC 7519,
+// section 2, NumericDate, without fractions). Zero means unset.
+type UnixTime int64
+
+// Time returns the instant at the beginning of the second.
+func (t UnixTime) Time() time.Time { return time.Unix(int64(t), 0).UTC() }
+
+// Add returns the date d later, in whole seconds.
+func (t UnixTime) Add(d time.Duration) UnixTime { return t + UnixTime(Seconds(d)) }
+
 // Seconds returns d in whole seconds.
 func Seconds(d time.Duration) int64 { return int64(d / time.Second) }
 

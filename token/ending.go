@@ -19,7 +19,7 @@ func (v *Validator) Ending(ctx context.Context, raw string) (*Session, error) {
 	}
 	s := &e.session
 	in, now := v.config.Settings.Current(), v.now()
-	if maximumDuration.violated(s, in, now.Unix()) {
+	if maximumDuration.violated(s, in, UnixTime(now.Unix())) {
 		return nil, maximumDuration.err(s, in, now)
 	}
 	if before, _ := v.config.Revocations.Known(s.Subject, s.ID, s.RememberMe); s.Epoch < before {

@@ -244,5 +244,5 @@ func texts(v strictjson.Value) ([]string, bool) {
 // date reads a date. Zero is out of range, because it means "unset" in a Session.
 func date(v strictjson.Value) (UnixTime, bool) {
 	n, ok := v.Integer()
-	return UnixTime(n), ok && UnixTime(n).valid()
+	return UnixTime(n), ok && validDate(UnixTime(n))
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 	"example.com/curfew/token/tokentest"
 )
@@ -161,6 +162,24 @@ func TestReasons(t *testing.T) {
 	}
 	if got := token.ReasonOf(errors.New("x")); got != token.ErrUnavailable {
 		t.Errorf("ReasonOf(an error without a reason) = %s, want %s", got, token.ErrUnavailable)
+	}
+}
+
+// A caller that has an error of a cache and a caller that has one of a validator ask
+// the same question.
+func TestUnavailableInBothPackages(t *testing.T) {
+	for _, err := range []error{
+		revocation.ErrUnavailable, fmt.Errorf("%w: closed", revocation.ErrUnavailable),
+		token.ErrUnavailable, fmt.Errorf("%w: closed", token.ErrUnavailable), fmt.Errorf("%w: %w", token.ErrUnavailable, errors.New("x")),
+	} {
+		if !errors.Is(err, token.ErrUnavailable) || !errors.Is(err, revocation.ErrUnavailable) || token.ReasonOf(err) != token.ErrUnavailable {
+			t.Errorf("%v is not unavailable in both packages", err)
+		}
+	}
+	for _, err := range []error{token.ErrRevoked, token.ErrUnknownKey, errors.New("unavailable"), &token.RevokedError{}} {
+		if errors.Is(err, token.ErrUnavailable) || errors.Is(err, revocation.ErrUnavailable) || errors.Is(revocation.ErrUnavailable, err) {
+			t.Errorf("%v is unavailable", err)
+		}
 	}
 }
 

@@ -1,6 +1,10 @@
 package token
 
-import "errors"
+import (
+	"errors"
+
+	"example.com/curfew/revocation"
+)
 
 // Reason is the reason for which a token was refused. Go errors, problem details,
 // logs and metrics use the same word. Each Reason is its own sentinel:
@@ -32,6 +36,15 @@ func Reasons() []Reason {
 
 // Error returns the reason as text.
 func (r Reason) Error() string { return string(r) }
+
+// Unavailable reports whether r means that the status of the token is unknown.
+func (r Reason) Unavailable() bool { return r == ErrUnavailable }
+
+// Is makes [ErrUnavailable] and [revocation.ErrUnavailable] one error for
+// [errors.Is].
+func (r Reason) Is(target error) bool {
+	return r == ErrUnavailable && target == revocation.ErrUnavailable //nolint:errorlint // of target itself
+}
 
 // ReasonOf returns the reason that err wraps; "" for nil. It returns ErrUnavailable
 // for an error without a reason, because such an error proves nothing about the

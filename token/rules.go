@@ -113,8 +113,8 @@ var (
 // A moment is the state with which the rules are checked.
 type moment struct {
 	now     time.Time
-	seconds int64  // now in Unix time
-	asked   uint64 // the generation of the revocations for which the source has answered, plus one; 0 for none
+	seconds UnixTime // now
+	asked   uint64   // the generation of the revocations for which the source has answered, plus one; 0 for none
 
 	// Read after the view was found current: the view may become current at any
 	// time, and is so only with what it then holds.
@@ -124,7 +124,7 @@ type moment struct {
 
 func (at *moment) readClock(v *Validator) {
 	at.now = v.now()
-	at.seconds = at.now.Unix()
+	at.seconds = UnixTime(at.now.Unix())
 }
 
 func (at *moment) readState(v *Validator) {
@@ -171,7 +171,7 @@ func (v *Validator) walk(rules []rule, e *entry, at *moment) error {
 // It is for a caller that has just read the settings from the store and must not
 // rely on a view; other callers use a [Validator].
 func (s *Session) CheckTime(in *settings.InForce, now time.Time) error {
-	seconds := now.Unix()
+	seconds := UnixTime(now.Unix())
 	for i := range timeRules {
 		if t := timeRules[i].time; t.violated(s, in, seconds) {
 			return t.err(s, in, now)

@@ -16,18 +16,15 @@ import (
 	"example.com/curfew/settings"
 )
 
-// UnixTime is a date in whole seconds since the Unix epoch, as in a JWT (RFC 7519,
-// section 2, NumericDate, without fractions). Zero means unset.
-type UnixTime int64
-
-// Time returns the instant at the beginning of the second.
-func (t UnixTime) Time() time.Time { return time.Unix(int64(t), 0).UTC() }
+// UnixTime is a date in whole seconds since the Unix epoch, as in a JWT. Zero means
+// unset.
+type UnixTime = settings.UnixTime
 
 // A date in a token lies strictly between 0 and latestDate, in the year 5138. The
 // bound is high enough for every use, and no sum of two dates overflows.
 const latestDate = 100_000_000_000
 
-func (t UnixTime) valid() bool { return 0 < t && t < latestDate }
+func validDate(t UnixTime) bool { return 0 < t && t < latestDate }
 
 // Session holds the claims of a token. A Session that a [Validator] returns is
 // shared: do not modify it.
@@ -79,13 +76,13 @@ func (s Session) Refreshed(now time.Time, in settings.Settings) Session {
 // MaximumEnd returns the second at which the session reaches the maximum session
 // duration.
 func (s Session) MaximumEnd(in settings.Settings) UnixTime {
-	return s.IssuedAt + UnixTime(settings.Seconds(in.MaximumSessionDuration))
+	return s.IssuedAt.Add(in.MaximumSessionDuration)
 }
 
 // IdleEnd returns the second at which the session times out if it is not refreshed.
 // It does not apply to a remember-me session.
 func (s Session) IdleEnd(in settings.Settings) UnixTime {
-	return s.LastRefresh + UnixTime(settings.Seconds(in.SessionTimeout))
+	return s.LastRefresh.Add(in.SessionTimeout)
 }
 
 // NewSessionID returns 128 random bits in base64url: 22 characters.
@@ -161,17 +158,17 @@ func (s *Session) checkValues() error {
 		return fmt.Errorf("%w: sub is missing or not a user id", ErrMalformed)
 	case !ValidSessionID(s.ID):
 		return fmt.Errorf("%w: sid is missing or not 128 bits in base64url", ErrMalformed)
-	case !s.IssuedAt.valid():
+	case !validDate(s.IssuedAt):
 		return fmt.Errorf("%w: iat is missing or out of range", ErrMalformed)
-	case !s.LastRefresh.valid():
+	case !validDate(s.LastRefresh):
 		return fmt.Errorf("%w: last_refresh is missing or out of range", ErrMalformed)
 	case s.LastRefresh < s.IssuedAt:
 		return fmt.Errorf("%w: last_refresh is before iat", ErrMalformed)
 	case s.Epoch <= 0:
 		return fmt.Errorf("%w: epoch is missing or out of range", ErrMalformed)
-	case !s.ExpiresAt.valid():
+	case !validDate(s.ExpiresAt):
 		return fmt.Errorf("%w: exp is missing or out of range", ErrMalformed)
-	case s.NotBefore != 0 && !s.NotBefore.valid():
+	case s.NotBefore != 0 && !validDate(s.NotBefore):
 		return fmt.Errorf("%w: nbf is out of range", ErrMalformed)
 	}
 	return s.checkIdentity()

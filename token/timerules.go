@@ -13,7 +13,7 @@ type timeRule struct {
 	reason  Reason
 	applies func(*Session) bool
 	// violated reports whether the rule applies and fails.
-	violated func(s *Session, in *settings.InForce, now int64) bool
+	violated func(s *Session, in *settings.InForce, now UnixTime) bool
 	// explain names the values that decide.
 	explain func(s *Session, in *settings.InForce, at time.Time) string
 	// end is the second from which the rule is violated; zero if there is none.
@@ -28,8 +28,8 @@ var (
 	notYetValid = timeRule{
 		reason:  ErrNotYetValid,
 		applies: always,
-		violated: func(s *Session, _ *settings.InForce, now int64) bool {
-			return int64(s.latest()) > now+settings.Seconds(Leeway)
+		violated: func(s *Session, _ *settings.InForce, now UnixTime) bool {
+			return s.latest() > now.Add(Leeway)
 		},
 		explain: func(s *Session, _ *settings.InForce, at time.Time) string {
 			return fmt.Sprintf("dated %s, and this machine's clock shows %s", rfc3339(s.latest()), at.UTC().Format(time.RFC3339))
@@ -39,11 +39,11 @@ var (
 	maximumDuration = timeRule{
 		reason:  ErrMaximumDuration,
 		applies: always,
-		violated: func(s *Session, in *settings.InForce, now int64) bool {
-			return in.Over(int64(s.IssuedAt), int64(s.Epoch), now)
+		violated: func(s *Session, in *settings.InForce, now UnixTime) bool {
+			return in.Over(s.IssuedAt, s.Epoch, now)
 		},
 		explain: func(s *Session, in *settings.InForce, at time.Time) string {
-			if in.Over(int64(s.IssuedAt), int64(s.Epoch), at.Unix()) && at.Unix() < int64(s.MaximumEnd(in.Settings)) {
+			if now := UnixTime(at.Unix()); in.Over(s.IssuedAt, s.Epoch, now) && now < s.MaximumEnd(in.Settings) {
 				return fmt.Sprintf("began at %s, and an earlier maximum session duration has ended it", rfc3339(s.IssuedAt))
 			}
 			return fmt.Sprintf("began at %s, and a session lasts %v at most", rfc3339(s.IssuedAt), in.MaximumSessionDuration)
@@ -53,11 +53,11 @@ var (
 	idleTimeout = timeRule{
 		reason:  ErrIdleTimeout,
 		applies: ordinary,
-		violated: func(s *Session, in *settings.InForce, now int64) bool {
-			return !s.RememberMe && in.Idle(int64(s.LastRefresh), int64(s.Epoch), now)
+		violated: func(s *Session, in *settings.InForce, now UnixTime) bool {
+			return !s.RememberMe && in.Idle(s.LastRefresh, s.Epoch, now)
 		},
 		explain: func(s *Session, in *settings.InForce, at time.Time) string {
-			if in.Idle(int64(s.LastRefresh), int64(s.Epoch), at.Unix()) && at.Unix() < int64(s.IdleEnd(in.Settings)) {
+			if now := UnixTime(at.Unix()); in.Idle(s.LastRefresh, s.Epoch, now) && now < s.IdleEnd(in.Settings) {
 				return fmt.Sprintf("last refreshed at %s, and an earlier session timeout has ended it", rfc3339(s.LastRefresh))
 			}
 			return fmt.Sprintf("last refreshed at %s, and the session timeout is %v", rfc3339(s.LastRefresh), in.SessionTimeout)
@@ -67,7 +67,7 @@ var (
 	expired = timeRule{
 		reason:   ErrExpired,
 		applies:  always,
-		violated: func(s *Session, _ *settings.InForce, now int64) bool { return now >= int64(s.ExpiresAt) },
+		violated: func(s *Session, _ *settings.InForce, now UnixTime) bool { return now >= s.ExpiresAt },
 		explain: func(s *Session, _ *settings.InForce, _ time.Time) string {
 			return fmt.Sprintf("expires at %s", rfc3339(s.ExpiresAt))
 		},

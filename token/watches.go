@@ -359,7 +359,7 @@ func (ws *watches) reviewLocked(to *endings, now time.Time) {
 	ws.sweepLocked(to, ws.all, func(w *Watch) error {
 		e := w.latest.Load()
 		w.end = e.session.endsAt(in)
-		return ws.v.walk(reviewRules, e, &moment{now: now, seconds: now.Unix(), in: in, keys: keys})
+		return ws.v.walk(reviewRules, e, &moment{now: now, seconds: UnixTime(now.Unix()), in: in, keys: keys})
 	})
 	heap.Init(&ws.ends)
 	if len(ws.ends) > 0 {
@@ -400,7 +400,7 @@ func (ws *watches) look() (wait time.Duration, more bool) {
 	}
 	ws.reviewLocked(&over, now)
 	ws.sweepLocked(&over, ws.dueLocked(now), func(w *Watch) error {
-		return ws.v.walk(reviewRules, w.latest.Load(), &moment{now: now, seconds: now.Unix(), in: ws.inForce, keys: ws.keys})
+		return ws.v.walk(reviewRules, w.latest.Load(), &moment{now: now, seconds: UnixTime(now.Unix()), in: ws.inForce, keys: ws.keys})
 	})
 	if ws.v.config.View.Trusted(now) {
 		ws.distrusted = time.Time{}

@@ -54,7 +54,7 @@ func install(ctx context.Context, s store.Store, now time.Time, cfg config.Serve
 		if _, err := prefixOf(installed.Issuer); err != nil {
 			return &config.OptionError{Option: "--issuer", Problem: err.Error()}
 		}
-		row := store.Settings{InForce: settings.InForce{Settings: settings.Default(), Epoch: int64(epoch)}}
+		row := store.Settings{InForce: settings.InForce{Settings: settings.Default(), Epoch: epoch}}
 		row.LongestMaximum = settings.Seconds(row.MaximumSessionDuration)
 		return errors.Join(
 			tx.PutInstallation(ctx, installed),

@@ -117,7 +117,7 @@ func openNode(t *testing.T, database string, first bool) *node {
 	if first {
 		must(n.store.Update(ctx, func(tx store.Tx) error {
 			epoch, err := tx.Advance(ctx, time.Now())
-			in := settings.InForce{Settings: settings.Default(), Epoch: int64(epoch)}
+			in := settings.InForce{Settings: settings.Default(), Epoch: epoch}
 			return errors.Join(err,
 				tx.PutInstallation(ctx, store.Installation{Issuer: issuer, Audience: []string{issuer}, Epoch: epoch}),
 				tx.PutSettings(ctx, store.Settings{InForce: in, LongestMaximum: settings.Seconds(in.MaximumSessionDuration)}))

@@ -142,7 +142,7 @@ func client(c store.Client) ending {
 }
 
 func shorten(ctx context.Context, _ *testDatabase, tx store.Tx, e revocation.Epoch) error {
-	in := settings.InForce{Settings: settings.Default(), IdleFloor: noon.Unix(), IdleFloorEpoch: int64(e)}
+	in := settings.InForce{Settings: settings.Default(), IdleFloor: settings.UnixTime(noon.Unix()), IdleFloorEpoch: e}
 	return tx.PutSettings(ctx, store.Settings{InForce: in})
 }
 

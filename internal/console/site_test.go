@@ -91,7 +91,7 @@ func open(t *testing.T) *site {
 	t.Cleanup(func() { _ = s.store.Close() }) // a test may have closed it
 	s.must(s.store.Update(ctx, func(tx store.Tx) error {
 		epoch, err := tx.Advance(ctx, time.Now())
-		in := settings.InForce{Settings: settings.Default(), Epoch: int64(epoch)}
+		in := settings.InForce{Settings: settings.Default(), Epoch: epoch}
 		return errors.Join(err,
 			tx.PutInstallation(ctx, store.Installation{Issuer: issuer, Audience: []string{issuer}, Epoch: epoch}),
 			tx.PutSettings(ctx, store.Settings{InForce: in, LongestMaximum: settings.Seconds(in.MaximumSessionDuration)}))

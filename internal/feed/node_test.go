@@ -56,7 +56,7 @@ func TestViewFollowsTheStore(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			in.InForce = in.Change(settings.Settings{SessionTimeout: time.Hour, MaximumSessionDuration: 2 * time.Hour}, time.Now(), int64(e))
+			in.InForce = in.Change(settings.Settings{SessionTimeout: time.Hour, MaximumSessionDuration: 2 * time.Hour}, time.Now(), e)
 			return tx.PutSettings(t.Context(), in)
 		})
 		if err := n.AppliedUpTo(t.Context(), e); err != nil {

@@ -49,7 +49,7 @@ func newWorld(tb testing.TB, url string) *world {
 	w.update(func(tx store.Tx, e revocation.Epoch) error {
 		return errors.Join(
 			tx.PutInstallation(tb.Context(), store.Installation{Issuer: issuer, Audience: []string{audience, "mail"}, Epoch: e}),
-			tx.PutSettings(tb.Context(), store.Settings{InForce: settings.InForce{Settings: settings.Default(), Epoch: int64(e)}, LongestMaximum: settings.Seconds(settings.DefaultMaximumSessionDuration)}),
+			tx.PutSettings(tb.Context(), store.Settings{InForce: settings.InForce{Settings: settings.Default(), Epoch: e}, LongestMaximum: settings.Seconds(settings.DefaultMaximumSessionDuration)}),
 			tx.PutKey(tb.Context(), keyRow(tb, w.key, store.KeyActive, e)),
 		)
 	})

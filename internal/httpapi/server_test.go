@@ -179,7 +179,7 @@ func (s *server) open(set setup) {
 	s.closing("store", s.store.Close)
 	install := func(tx store.Tx) error {
 		epoch, err := tx.Advance(ctx, time.Now())
-		in := settings.InForce{Settings: settings.Default(), Epoch: int64(epoch)}
+		in := settings.InForce{Settings: settings.Default(), Epoch: epoch}
 		return errors.Join(err,
 			tx.PutInstallation(ctx, store.Installation{Issuer: issuer, Audience: []string{issuer, otherAudience}, Epoch: epoch}),
 			tx.PutSettings(ctx, store.Settings{InForce: in, LongestMaximum: settings.Seconds(in.MaximumSessionDuration)}))

@@ -63,7 +63,7 @@ func (s *State) AppendJSON(b []byte, after revocation.Epoch) []byte {
 		member("issuer", s.Installation.Issuer)
 		member("audience", s.Installation.Audience)
 	}
-	if s.Settings != nil && (after == 0 || s.Settings.Epoch > int64(after)) {
+	if s.Settings != nil && (after == 0 || s.Settings.Epoch > after) {
 		member("settings", SettingsToWire(s.Settings))
 	}
 	if s.Keys.Epoch > after {
@@ -81,11 +81,11 @@ func SettingsToWire(in *settings.InForce) *wire.FeedSettings {
 		SessionTimeoutSeconds:         settings.Seconds(in.SessionTimeout),
 		MaximumSessionDurationSeconds: settings.Seconds(in.MaximumSessionDuration),
 		RememberMeEnabled:             in.RememberMeEnabled,
-		IdleFloor:                     in.IdleFloor,
-		IdleFloorEpoch:                in.IdleFloorEpoch,
-		MaximumFloor:                  in.MaximumFloor,
-		MaximumFloorEpoch:             in.MaximumFloorEpoch,
-		Epoch:                         in.Epoch,
+		IdleFloor:                     int64(in.IdleFloor),
+		IdleFloorEpoch:                int64(in.IdleFloorEpoch),
+		MaximumFloor:                  int64(in.MaximumFloor),
+		MaximumFloorEpoch:             int64(in.MaximumFloorEpoch),
+		Epoch:                         int64(in.Epoch),
 	}
 }
 
@@ -98,9 +98,11 @@ func SettingsFromWire(s *wire.FeedSettings) (*settings.InForce, error) {
 			MaximumSessionDuration: settings.FromSeconds(s.MaximumSessionDurationSeconds),
 			RememberMeEnabled:      s.RememberMeEnabled,
 		},
-		Epoch:     s.Epoch,
-		IdleFloor: s.IdleFloor, IdleFloorEpoch: s.IdleFloorEpoch,
-		MaximumFloor: s.MaximumFloor, MaximumFloorEpoch: s.MaximumFloorEpoch,
+		Epoch:             revocation.Epoch(s.Epoch),
+		IdleFloor:         settings.UnixTime(s.IdleFloor),
+		IdleFloorEpoch:    revocation.Epoch(s.IdleFloorEpoch),
+		MaximumFloor:      settings.UnixTime(s.MaximumFloor),
+		MaximumFloorEpoch: revocation.Epoch(s.MaximumFloorEpoch),
 	}
 	// The server may run with --insecure-short-timeouts.
 	return in, in.Validate(settings.InsecureMinimum)

@@ -61,7 +61,7 @@ func (s *Service) ChangeSettings(ctx context.Context, c account.Caller, to setti
 			entry.Scope = revocation.KindRemembered
 			revoked = append(revoked, revocation.Revocation{Scope: revocation.Remembered(), Epoch: tx.Epoch})
 		}
-		row.InForce = row.Change(to, now, int64(tx.Epoch))
+		row.InForce = row.Change(to, now, tx.Epoch)
 		row.LongestMaximum = max(row.LongestMaximum, settings.Seconds(to.MaximumSessionDuration))
 		after = row.InForce
 		if err := tx.PutSettings(ctx, row); err != nil {

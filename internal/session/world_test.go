@@ -99,7 +99,7 @@ func (n *node) open() {
 		if err := tx.PutInstallation(ctx, installation); err != nil {
 			return err
 		}
-		in := settings.InForce{Settings: settings.Default(), Epoch: int64(epoch)}
+		in := settings.InForce{Settings: settings.Default(), Epoch: epoch}
 		return tx.PutSettings(ctx, store.Settings{InForce: in, LongestMaximum: settings.Seconds(in.MaximumSessionDuration)})
 	})
 	if err != nil {

@@ -188,7 +188,7 @@ func (i *Issuer) Revoke(scope revocation.Scope) revocation.Epoch {
 // that the old settings have ended stay ended.
 func (i *Issuer) ChangeSettings(next settings.Settings) {
 	epoch := i.Tick()
-	i.Settings.Set(i.Settings.Current().Change(next, i.Now(), int64(epoch)))
+	i.Settings.Set(i.Settings.Current().Change(next, i.Now(), epoch))
 	i.View.SetEpoch(epoch)
 }
 

@@ -30,9 +30,9 @@ func inTime(l store.Live) (where string, args []any) {
 			(now + 1) * micros,
 			(now - settings.Seconds(in.MaximumSessionDuration) + 1) * micros, (now + leeway + 1) * micros,
 			(now + leeway + 1) * micros,
-			in.MaximumFloorEpoch, (in.MaximumFloor + 1) * micros,
+			in.MaximumFloorEpoch, (int64(in.MaximumFloor) + 1) * micros,
 			(now - settings.Seconds(in.SessionTimeout) + 1) * micros,
-			in.IdleFloorEpoch, (in.IdleFloor + 1) * micros,
+			in.IdleFloorEpoch, (int64(in.IdleFloor) + 1) * micros,
 		}
 }
 

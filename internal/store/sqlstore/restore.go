@@ -221,7 +221,7 @@ func restart(ctx context.Context, path string, r Restoring, reached revocation.E
 func republish(ctx context.Context, tx store.Tx, epoch revocation.Epoch) error {
 	in, err := tx.Settings(ctx)
 	if err == nil {
-		in.Epoch = int64(epoch)
+		in.Epoch = epoch
 		err = tx.PutSettings(ctx, in)
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {

@@ -30,7 +30,7 @@ func newBackup(t *testing.T) (path, backup string) {
 		ctx := t.Context()
 		e, err := tx.Advance(ctx, noon)
 		noErr(t, err)
-		noErr(t, tx.PutSettings(ctx, store.Settings{InForce: settings.InForce{Settings: settings.Default(), Epoch: int64(e)}, LongestMaximum: 9}))
+		noErr(t, tx.PutSettings(ctx, store.Settings{InForce: settings.InForce{Settings: settings.Default(), Epoch: e}, LongestMaximum: 9}))
 		noErr(t, tx.PutInstallation(ctx, store.Installation{Issuer: "issuer", Audience: []string{"a"}, Epoch: e}))
 		noErr(t, tx.PutKey(ctx, store.Key{ID: "k1", State: store.KeyActive, Sealed: "sealed", Epoch: e}))
 		noErr(t, tx.PutNode(ctx, store.Node{ID: "n1"}, false))

@@ -10,15 +10,15 @@ import (
 )
 
 type settingsRow struct {
-	SessionTimeout         int64 `db:"session_timeout"`
-	MaximumSessionDuration int64 `db:"maximum_session_duration"`
-	RememberMeEnabled      int64 `db:"remember_me_enabled"`
-	IdleFloor              int64 `db:"idle_floor"`
-	IdleFloorEpoch         int64 `db:"idle_floor_epoch"`
-	MaximumFloor           int64 `db:"maximum_floor"`
-	MaximumFloorEpoch      int64 `db:"maximum_floor_epoch"`
-	LongestMaximum         int64 `db:"longest_maximum"`
-	Epoch                  int64 `db:"epoch"`
+	SessionTimeout         int64             `db:"session_timeout"`
+	MaximumSessionDuration int64             `db:"maximum_session_duration"`
+	RememberMeEnabled      int64             `db:"remember_me_enabled"`
+	IdleFloor              settings.UnixTime `db:"idle_floor"`
+	IdleFloorEpoch         revocation.Epoch  `db:"idle_floor_epoch"`
+	MaximumFloor           settings.UnixTime `db:"maximum_floor"`
+	MaximumFloorEpoch      revocation.Epoch  `db:"maximum_floor_epoch"`
+	LongestMaximum         int64             `db:"longest_maximum"`
+	Epoch                  revocation.Epoch  `db:"epoch"`
 }
 
 const settingsColumns = `session_timeout, maximum_session_duration, remember_me_enabled,

@@ -148,7 +148,7 @@ func newerOnly(t *testing.T, open Open) {
 			return tx.PutKey(ctx, one)
 		},
 		func(tx store.Tx, e revocation.Epoch) error {
-			inForce.Epoch = int64(e)
+			inForce.Epoch = e
 			return tx.PutSettings(ctx, inForce)
 		},
 		func(tx store.Tx, e revocation.Epoch) error {

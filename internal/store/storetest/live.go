@@ -113,8 +113,8 @@ var liveCases = []testCase{
 			return counts
 		}
 		same(t, "no floor", count(settings.InForce{}), []int64{8, 8, 8})
-		same(t, "a floor of the maximum", count(settings.InForce{MaximumFloor: now - 100, MaximumFloorEpoch: 7}), []int64{4, 4, 8})
-		same(t, "an idle floor", count(settings.InForce{IdleFloor: now - 100, IdleFloorEpoch: 7}), []int64{6, 6, 8})
+		same(t, "a floor of the maximum", count(settings.InForce{MaximumFloor: settings.UnixTime(now - 100), MaximumFloorEpoch: 7}), []int64{4, 4, 8})
+		same(t, "an idle floor", count(settings.InForce{IdleFloor: settings.UnixTime(now - 100), IdleFloorEpoch: 7}), []int64{6, 6, 8})
 	}},
 	{"revoked below an epoch, not at it", func(t *testing.T, open Open) {
 		for _, c := range []struct {
@@ -205,8 +205,8 @@ func randomModel(random *rand.Rand, l store.Live) *sessionModel {
 		row := store.Session{
 			ID: fmt.Sprint("s", i), UserID: fmt.Sprint("u", random.IntN(40)), RememberMe: random.IntN(2) == 0,
 			Epoch: revocation.Epoch(random.IntN(12)), KeyID: fmt.Sprint("k", random.IntN(4)),
-			BeganAt:    pick(now, now-10, now+60, now-maximum, now-maximum/2, l.Settings.MaximumFloor),
-			LastSeenAt: pick(now, now-10, now+60, now-timeout, l.Settings.IdleFloor),
+			BeganAt:    pick(now, now-10, now+60, now-maximum, now-maximum/2, int64(l.Settings.MaximumFloor)),
+			LastSeenAt: pick(now, now-10, now+60, now-timeout, int64(l.Settings.IdleFloor)),
 			ExpiresAt:  pick(now+1000, now+1000, now+1000, now),
 		}
 		if random.IntN(8) == 0 {
@@ -234,8 +234,8 @@ func someLive(random *rand.Rand) store.Live {
 				SessionTimeout: time.Duration(timeout) * time.Second, MaximumSessionDuration: time.Duration(maximum) * time.Second,
 				RememberMeEnabled: true,
 			},
-			IdleFloor: now - 40, IdleFloorEpoch: int64(random.IntN(12)),
-			MaximumFloor: now - 200, MaximumFloorEpoch: int64(random.IntN(12)),
+			IdleFloor: settings.UnixTime(now - 40), IdleFloorEpoch: revocation.Epoch(random.IntN(12)),
+			MaximumFloor: settings.UnixTime(now - 200), MaximumFloorEpoch: revocation.Epoch(random.IntN(12)),
 		},
 	}
 }

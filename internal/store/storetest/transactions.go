@@ -139,7 +139,7 @@ func writeEverything(t testing.TB, tx store.Tx, i int) {
 		tx.AddFailure(ctx, 1, "key"),
 		tx.PutClient(ctx, store.Client{ID: id, Epoch: e}),
 		tx.InsertSession(ctx, store.Session{ID: id, UserID: id}),
-		tx.PutSettings(ctx, store.Settings{InForce: settings.InForce{Settings: settings.Default(), Epoch: int64(e)}}),
+		tx.PutSettings(ctx, store.Settings{InForce: settings.InForce{Settings: settings.Default(), Epoch: e}}),
 		tx.PutInstallation(ctx, store.Installation{Issuer: "issuer", Epoch: e}),
 		tx.PutKey(ctx, store.Key{ID: id, Epoch: e}),
 		tx.AppendAudit(ctx, store.Audit{Action: "action"}),
