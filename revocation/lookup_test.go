@@ -104,7 +104,7 @@ func TestStaleAnswersAreRefused(t *testing.T) {
 	}
 }
 
-// An answer never lowers what is known, be it as late as it may.
+// An answer never lowers a known epoch, however late it comes.
 func TestAnswersMergeByTheMaximum(t *testing.T) {
 	for _, scope := range []Scope{User("u"), Session("s")} {
 		c := partial(answering(Answer{User: 3, Session: 4, AsOf: 99}))

@@ -45,7 +45,7 @@ func (m *model) RevokedBefore(_ context.Context, user, session string) (Answer, 
 	return Answer{User: max(everyone, m.truth[User(user)]), Session: max(everyone, m.truth[Session(session)]), AsOf: m.clock}, nil
 }
 
-// prune forgets what is at or below an epoch and raises everyone to it.
+// prune drops revocations at or below an epoch and raises everyone to it.
 func (m *model) prune(upTo Epoch) Revocation {
 	m.mu.Lock()
 	defer m.mu.Unlock()

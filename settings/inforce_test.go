@@ -89,8 +89,8 @@ func TestChange(t *testing.T) {
 	}
 }
 
-// Through any sequence of changes: a session that was dead once is dead for good,
-// and a change never ends one that begins after it.
+// Through any sequence of changes: a session that has ended once never becomes
+// valid again, and a change never ends a session that begins after it.
 func TestOnceDeadAlwaysDead(t *testing.T) {
 	durations := []time.Duration{time.Minute, 2 * time.Minute, 10 * time.Minute, time.Hour, 5 * time.Hour, 24 * time.Hour}
 	for seed := range uint64(2000) {

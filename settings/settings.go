@@ -89,11 +89,11 @@ func PresetNamed(name string) (Preset, bool) {
 // ErrInvalid is wrapped by every violation that [Settings.Validate] returns.
 var ErrInvalid = errors.New("invalid settings")
 
-// A Violation describes what is wrong with one member of the settings. It wraps
+// A Violation describes a fault of one member of the settings. It wraps
 // [ErrInvalid].
 type Violation struct {
 	Field   string // the JSON name, e.g. "session_timeout_seconds"
-	Problem string // what is wrong with the value, and which values are valid
+	Problem string // the fault of the value, and which values are valid
 }
 
 func (v Violation) Error() string { return v.Field + ": " + v.Problem }
@@ -163,7 +163,7 @@ func Seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 // FromSeconds returns n seconds as a duration. A value outside the range of a
 // duration becomes the largest or smallest duration of whole seconds, so that a
-// bounds check sees a value out of range and never one that has overflowed.
+// bounds check sees a value out of range and never an overflowed value.
 func FromSeconds(n int64) time.Duration {
 	const most = math.MaxInt64 / int64(time.Second)
 	return time.Duration(max(-most, min(n, most))) * time.Second

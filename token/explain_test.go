@@ -110,12 +110,12 @@ func TestExplainShowsEverything(t *testing.T) {
 		{"from the future, for another audience", func(i *tokentest.Issuer) string {
 			return i.Token("ann", func(s *token.Session) { s.IssuedAt += 61; s.Audience = []string{"others"} })
 		}, false, "audience fails, not_yet_valid fails, " + ordinary},
-		{"a stranger's, revoked", func(i *tokentest.Issuer) string {
+		{"an unknown key's, revoked", func(i *tokentest.Issuer) string {
 			raw := must(token.Mint(must(tokentest.NewKey(token.ES256)), i.Session("ann")))
 			i.Revoke(revocation.User("ann"))
 			return raw
 		}, false, "key fails, signature not checked, revoked remembered does not apply, revoked user fails"},
-		{"a stranger's, ahead of the store's clock", func(i *tokentest.Issuer) string {
+		{"an unknown key's, ahead of the store's clock", func(i *tokentest.Issuer) string {
 			return must(token.Mint(must(tokentest.NewKey(token.ES256)), i.Session("ann", func(s *token.Session) { s.Epoch++ })))
 		}, false, "key fails, signature not checked, " + ordinary + ", view not checked"},
 		{"tampered with, of another issuer", func(i *tokentest.Issuer) string {

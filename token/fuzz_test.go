@@ -86,8 +86,8 @@ func FuzzValidate(f *testing.F) {
 	})
 }
 
-// FuzzClaims fuzzes what is inside: any header and payload, well signed, so that
-// the fuzzer gets behind the signature.
+// FuzzClaims fuzzes the content: any header and payload, well signed, so that the
+// fuzzer gets behind the signature.
 func FuzzClaims(f *testing.F) {
 	issuer := newFuzzIssuer(f)
 	v := issuer.Validator()
@@ -150,7 +150,7 @@ func FuzzRoundTrip(f *testing.F) {
 		if err == nil && !reflect.DeepEqual(again.Session, p.Session) {
 			t.Errorf("%+v became %+v", p.Session, again.Session)
 		}
-		// What is written has one form: writing it once more gives the same bytes.
+		// Claims have one written form: writing them once more gives the same bytes.
 		if twice, err := token.WriteClaims(again.Session); err == nil && string(twice) != string(claims) {
 			t.Errorf("%s became %s", claims, twice)
 		}

@@ -21,8 +21,8 @@ func numberedGroups(n, size int) []string {
 	return groups
 }
 
-// What is minted as the identity is what a validator returns. The second validation
-// is of the remembered token.
+// A validator returns the identity that was minted. The second validation is of the
+// remembered token.
 func TestIdentityIsCarried(t *testing.T) {
 	for name, test := range map[string]struct {
 		name, email string

@@ -191,8 +191,8 @@ func oracleIdentity(claims map[string]any) bool {
 }
 
 // strictObject reads the one JSON object that text must be with encoding/json's
-// tokens, and refuses what encoding/json lets pass: names that are there twice,
-// invalid UTF-8, half surrogate pairs, and what is too deep or has too many
+// tokens, and refuses what encoding/json lets pass: names that occur twice, invalid
+// UTF-8, half surrogate pairs, and objects that are too deep or have too many
 // members for a token.
 func strictObject(text []byte) (map[string]any, error) {
 	if !utf8.Valid(text) || !json.Valid(text) {

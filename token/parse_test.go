@@ -13,7 +13,7 @@ import (
 	"example.com/curfew/token/tokentest"
 )
 
-// What is minted is read back as it was, for every algorithm and every text that
+// A minted token is read back unchanged, for every algorithm and every text that
 // needs an escape.
 func TestMintAndParse(t *testing.T) {
 	issuer := tokentest.New(t)

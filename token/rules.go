@@ -25,8 +25,8 @@ type rule struct {
 	// signature.
 	prove func(ctx context.Context, v *Validator, p *parsed) error
 
-	// For Explain: the name of the finding, what has to be known before the rule can
-	// be checked, what is known once it holds, and the values to show then.
+	// For Explain: the name of the finding, the facts that the rule needs, the
+	// facts that are known once it holds, and the values to show then.
 	name         string
 	needs, gives knowledge
 	values       func(v *Validator, p *parsed) string
@@ -43,7 +43,7 @@ const (
 	theRevocations
 )
 
-// knowledge is what is known of a token.
+// knowledge is the set of known facts about a token.
 type knowledge uint8
 
 const (

@@ -14,9 +14,9 @@ import (
 	"example.com/curfew/token/tokentest"
 )
 
-// A token dies at the same instant whether its signature is remembered or not:
-// each way to die, just before, at and after it, on a validator that has seen the
-// token and on one that remembers nothing.
+// A token dies at the same instant whether its signature is remembered or not: each
+// way to die, just before, at and after it, on a validator that has seen the token
+// and on a validator that remembers nothing.
 func TestDiesAtTheSameInstantRememberedOrNot(t *testing.T) {
 	at := func(d time.Duration) func(*tokentest.Issuer, token.Session) {
 		return func(i *tokentest.Issuer, _ token.Session) { i.Advance(d) }
@@ -91,7 +91,7 @@ func TestDiesAtTheSameInstantRememberedOrNot(t *testing.T) {
 	}
 }
 
-// A remembered token lends nothing to one that resembles it.
+// A remembered token lends nothing to a similar token.
 func TestRememberedTokenLendsNothing(t *testing.T) {
 	issuer := tokentest.New(t)
 	v := issuer.Validator()

@@ -263,8 +263,8 @@ func (v *Validator) catchUp(ctx context.Context) error {
 	return err
 }
 
-// decide checks the rules of the shared state for a verified token. It asks for what
-// is not known and then checks all of them again, because that takes time.
+// decide checks the rules of the shared state for a verified token. It asks for
+// unknown facts and then checks all rules again, because that takes time.
 func (v *Validator) decide(ctx context.Context, e *entry) error {
 	var at moment
 	for caughtUp := false; ; {

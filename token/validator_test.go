@@ -133,7 +133,7 @@ func TestSettingsBindIssuedTokens(t *testing.T) {
 	check(t, v, remembered, token.ErrMaximumDuration)
 	check(t, v, ordinary, token.ErrMaximumDuration)
 	// Those that begin now are not held against the floors, even on a node whose
-	// clock is an hour behind the one that made the change.
+	// clock is an hour behind that of the node that made the change.
 	issuer.Advance(-time.Hour)
 	check(t, v, issuer.Token("ann"), "")
 }
@@ -258,7 +258,7 @@ func TestPartialCache(t *testing.T) {
 	before = 0
 	raw = issuer.Mint(good)
 	check(t, v, raw, token.ErrUnavailable)
-	// What is known suffices to refuse, without asking.
+	// The known facts suffice to refuse, without asking.
 	asked = 0
 	issuer.Revoke(revocation.Everyone())
 	check(t, v, raw, token.ErrRevoked)

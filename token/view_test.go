@@ -298,7 +298,7 @@ func TestUnknownKeyWhileTheStoreIsGone(t *testing.T) {
 	raw := must(token.Mint(must(tokentest.NewKey(token.ES256)), issuer.Session("ann")))
 	issuer.View.SetCatchUp(func(context.Context) error { return errors.New("the store is gone") })
 	check(t, v, raw, token.ErrUnavailable) // it was asked, and did not answer
-	check(t, v, raw, token.ErrUnknownKey)  // the lease still runs: what is not in the view does not bind yet
+	check(t, v, raw, token.ErrUnknownKey)  // the lease still runs: a change that is not in the view does not bind yet
 	issuer.View.SetTrusted(false)
 	check(t, v, raw, token.ErrUnavailable)
 }

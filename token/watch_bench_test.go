@@ -11,7 +11,7 @@ import (
 	"example.com/curfew/token/tokentest"
 )
 
-// A flood of one token: what is revoked costs no more than what is good.
+// A flood of one token: a revoked token costs no more than a good one.
 func BenchmarkValidateAgain(b *testing.B) {
 	issuer := tokentest.New(b)
 	good, revoked := issuer.Token("ann"), issuer.Token("ben")

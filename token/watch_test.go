@@ -142,7 +142,7 @@ func inBubble(t *testing.T, f func(t *testing.T, issuer *tokentest.Issuer, v *to
 	})
 }
 
-// sleepUntil sleeps until the instant given, and lets what is due then happen.
+// sleepUntil sleeps until the instant given, and lets the events due then happen.
 func sleepUntil(at time.Time) {
 	time.Sleep(time.Until(at))
 	synctest.Wait()
@@ -613,7 +613,7 @@ func liveHeap() uint64 {
 }
 
 // A client that goes on presenting a token that is over costs no signature check:
-// what is remembered of a good token is remembered of it, too.
+// the validator remembers it like a good one.
 func TestRefusedTokensAreRemembered(t *testing.T) {
 	issuer := tokentest.New(t)
 	v := issuer.Validator()

@@ -157,8 +157,8 @@ func (b *bubble) end(t *testing.T) {
 	}
 }
 
-// A body that comes slowly is given up at the limit of a body, an idle connection at
-// that of an idle one, and the client of neither is mistaken for one that is gone.
+// A slow body is given up at the limit for bodies, an idle connection at the limit
+// for idle connections, and neither client is taken for gone.
 func TestH2CBodiesAndIdleConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := serveH2C(t)

@@ -189,8 +189,8 @@ func TestPrefixOf(t *testing.T) {
 	}
 }
 
-// An issuer whose path can't be served is refused before anything is made; one that is
-// stored already goes on, at the root.
+// An issuer whose path can't be served is refused before anything is made; if it is
+// stored already, the server starts, at the root.
 func TestInstallWithAnUnusablePath(t *testing.T) {
 	s := openEmpty(t)
 	for _, issuer := range []string{"https://curfew.example/users", "https://curfew.example/a//b"} {

@@ -62,8 +62,8 @@ func parsePostgres(text string) (Database, error) {
 }
 
 // hostsInQuery rewrites an address with several hosts, as libpq documents it
-// (postgres://h1:p1,h2:p2/database), to one that is a URL: with the hosts and their
-// ports in the query. Other addresses are returned as they are.
+// (postgres://h1:p1,h2:p2/database), to a URL with the hosts and their ports in the
+// query. Other addresses are returned as they are.
 func hostsInQuery(text string) (string, error) {
 	scheme, rest, _ := strings.Cut(text, "://")
 	end := strings.IndexAny(rest, "/?#")

@@ -163,14 +163,13 @@ func (t *table) write(entries []store.Audit) error {
 	return t.writer.Error()
 }
 
-// harmless keeps a spreadsheet from taking a text for anything but a text: such a text
-// gets an apostrophe before it.
+// harmless puts an apostrophe before a text that a spreadsheet would not take for text.
 //
-// A text whose first visible character could begin a formula would be one (OWASP, CSV
-// injection); the wide forms of these characters are formulas in East Asian versions.
-// A number of more than 15 digits would lose its last ones, one that begins with a
-// zero its first, 12E4 would become 120000, and 1.50 is 1.5 in some languages and a
-// date in others.
+// A text whose first visible character could begin a formula would be one (OWASP,
+// CSV injection); the wide forms of these characters are formulas in East Asian
+// versions. A number of more than 15 digits would lose its last digits, and a
+// leading zero would be lost; 12E4 would become 120000, and 1.50 is 1.5 in some
+// languages and a date in others.
 func harmless(text string) string {
 	trimmed := strings.TrimLeftFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) })
 	for _, lead := range []string{"=", "+", "-", "@", "＝", "＋", "－", "＠"} {

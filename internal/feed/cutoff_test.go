@@ -50,7 +50,7 @@ func TestCutOff(t *testing.T) {
 					t.Errorf("%+v, %v; want it closed", e, err)
 				}
 				closed <- time.Since(committed)
-				// Nobody accepts any more what the receipt says is over.
+				// No validator accepts a session that the receipt says is over.
 				if _, err := f.Validator().Validate(t.Context(), ann); err == nil {
 					t.Error("accepted after the receipt had closed")
 				}

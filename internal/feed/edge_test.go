@@ -14,8 +14,8 @@ import (
 	"example.com/curfew/token"
 )
 
-// However many hops there are, nobody's lease outlives that of the node, and a
-// cut at the root ends all answers within it.
+// However many hops there are, no lease outlives that of the node, and a cut at the
+// root ends all answers within it.
 func TestChainOfEdges(t *testing.T) {
 	const lease = 2 * time.Second
 	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
@@ -142,7 +142,7 @@ func TestFollowersMove(t *testing.T) {
 	expect(t, f.Validator(), ann, token.ErrRevoked)
 }
 
-// An edge answers for its followers: one that is silent keeps the edge waiting.
+// An edge answers for its followers: a silent follower keeps the edge waiting.
 func TestEdgeWaitsForItsFollowers(t *testing.T) {
 	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
 	const lease = time.Minute // the silent follower keeps it for the whole test

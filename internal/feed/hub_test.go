@@ -159,7 +159,7 @@ func TestConfirmations(t *testing.T) {
 		least(10)
 		h.mustAnswer(t, Query{Follower: "a", After: 20, Confirmed: 15})
 		least(15)
-		// One that came late takes nothing back.
+		// A late acknowledgement lowers nothing.
 		h.mustAnswer(t, Query{Follower: "a", After: 3, Confirmed: 3})
 		least(15)
 		// One above the clock counts for nothing, even when the clock gets there: not
@@ -178,7 +178,7 @@ func TestConfirmations(t *testing.T) {
 		}()
 		synctest.Wait()
 		least(20)
-		// Nobody has confirmed anything of another history.
+		// No follower has confirmed anything of another history.
 		h.restore(35)
 		least(0)
 		synctest.Wait()
@@ -216,7 +216,7 @@ func TestHolding(t *testing.T) {
 				t.Errorf("%s: %+v after %v, want it after %v", test.name, a, took, test.want)
 			}
 		}
-		// What is published ends the wait of all; a lease that is renewed does not.
+		// A published change ends the wait of all; a renewed lease does not.
 		renew()
 		var running sync.WaitGroup
 		for i := range 100 {

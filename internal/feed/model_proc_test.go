@@ -42,7 +42,7 @@ type proc struct {
 	mute    bool // it never confirms
 	slow    bool // it confirms what it had one answer earlier
 	was     int
-	asking  int // numbers its questions; one that is overtaken is not waited for
+	asking  int // numbers its questions; an overtaken question is not waited for
 
 	// A follower whose cache is partial: it holds few users and asks for others.
 	partial bool
@@ -160,7 +160,7 @@ func (p *proc) knows(u int) (epoch int, held bool) {
 	return 0, false
 }
 
-// apply merges a revocation into what is known.
+// apply merges a revocation into the known state.
 func (p *proc) apply(c change) {
 	p.high = max(p.high, c.epoch)
 	if f := p.flights[c.user]; f != nil && !p.broken.lateLookUp {
@@ -283,7 +283,7 @@ func (p *proc) wake() {
 	})
 }
 
-// tell writes the row because somebody may be waiting for it.
+// tell writes the row because another process may be waiting for it.
 func (p *proc) tell() {
 	if p.dead {
 		return
@@ -342,7 +342,7 @@ func (p *proc) keep(read []change) {
 	}
 }
 
-// publish answers whoever waits for something newer.
+// publish answers all that wait for something newer.
 func (p *proc) publish() {
 	held := p.held
 	p.held = nil

@@ -54,7 +54,7 @@ func (s *sim) scheduleRevocations(nodes []*proc) {
 	for i := range 2 + s.rng.IntN(4) {
 		at := s.rng.IntN(horizon - fullLease)
 		if i == 0 {
-			at = 1 + s.rng.IntN(60) // while everybody starts
+			at = 1 + s.rng.IntN(60) // while all processes start
 		}
 		burst := 1
 		if s.rng.IntN(3) == 0 {
@@ -125,8 +125,8 @@ func (s *sim) scheduleCut(nodes []*proc) {
 // scheduleRestore puts a backup in place of the store while no node runs, by other
 // means than `curfew restore`. Nothing is revoked until the leases from before are
 // over: the backup does not know the nodes that granted them. And the clock does
-// not get as far as it was (it had leapt, as hybrid clocks do): once it has, nobody
-// can tell the two histories apart, which is why `curfew restore` advances it and
+// not get as far as it was (it had leapt, as hybrid clocks do): once it has, the
+// two histories cannot be told apart, which is why `curfew restore` advances it and
 // revokes everyone.
 func (s *sim) scheduleRestore(nodes []*proc) {
 	taken := 500 + s.rng.IntN(1500)
@@ -233,7 +233,7 @@ func (w *watcher) see(rows []modelRow) {
 	w.read++
 }
 
-// enforce watches until everybody has the epoch, or cannot accept any more.
+// enforce watches until every process has the epoch, or cannot accept any more.
 func (p *proc) enforce(w *watcher, epoch int, revoked []int, committed int) {
 	p.message(func() {
 		rows := p.store.nodes()

@@ -12,11 +12,11 @@ import (
 // A model of the protocol of the contract, section 6, with everything that can go
 // wrong on the way: messages that are late or lost, processes that die and come
 // again, clocks that run at different speeds, a store that is restored from a
-// backup. It shares no code with what it models, so that a mistake is not made
+// backup. It shares no code with the implementation, so that a mistake is not made
 // twice. Time is in ticks.
 //
-// What must hold: once a receipt has said that a revocation holds everywhere,
-// nobody accepts what was revoked. See [sim.check].
+// What must hold: once a receipt has said that a revocation holds everywhere, no
+// process accepts the revoked session. See [sim.check].
 
 // clauses are switches that break one clause of the protocol each.
 type clauses struct {
@@ -43,7 +43,7 @@ type clauses struct {
 	noStartOver       bool // a position above the clock is answered as any other
 	oldConfirmations  bool // who starts over keeps what followers confirmed before
 	lateLookUp        bool // a look-up's answer is taken whatever came meanwhile
-	lastWins          bool // what comes last is kept, not what is highest
+	lastWins          bool // the last value is kept, not the highest
 	newestLease       bool // a follower counts as what it was given last, whatever lease from before still runs
 	confirmedEndsAll  bool // a confirmation ends the leases that came with what it confirms
 }
@@ -152,7 +152,7 @@ func (s *sim) run() {
 	}
 }
 
-// check is the invariant, for one process: whoever trusts its view knows
+// check is the invariant, for one process: a process that trusts its view knows
 // everything that was declared to hold everywhere.
 func (s *sim) check(p *proc) {
 	if !p.trusted() {

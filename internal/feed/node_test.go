@@ -37,7 +37,7 @@ func TestViewFollowsTheStore(t *testing.T) {
 		expect(t, v, ann, token.ErrRevoked)
 		expect(t, v, w.sign("ann"), nil)
 
-		// Somebody else commits: another store on the same database.
+		// Another process commits: another store on the same database.
 		other := &world{tb: t, url: url, Store: openStore(t, url), key: w.key}
 		bob := w.sign("bob")
 		expect(t, v, bob, nil)
@@ -85,8 +85,8 @@ func TestViewFollowsTheStore(t *testing.T) {
 		}
 		expect(t, v, carl, token.ErrUnknownKey)
 
-		// A token that knows more than the view makes it catch up; one that knows
-		// more than the store is malformed.
+		// A token with an epoch beyond the view makes it catch up; a token with an
+		// epoch beyond the store's is malformed.
 		e = other.revoke(revocation.User("else"))[0].Epoch
 		expect(t, v, w.mint("emil", e), nil)
 		expect(t, v, w.mint("emil", e+1), token.ErrMalformed)
@@ -208,7 +208,7 @@ func TestChanges(t *testing.T) {
 		if got := ask(t, n, feed.Query{}); got.LeaseMS != 0 || got.Epoch == 0 {
 			t.Errorf("an answer for nobody: %+v", got)
 		}
-		// Close ends what is held.
+		// Close ends pending polls.
 		failed := make(chan error, 1)
 		go func() {
 			_, err := n.Changes(context.Background(), feed.Query{Follower: "f4", After: n.Epoch(), Wait: time.Minute})

@@ -24,7 +24,7 @@ type Query struct {
 	// After is the follower's position: it has everything up to this epoch.
 	After revocation.Epoch
 	// Confirmed is the epoch that the follower and all followers behind it enforce:
-	// the last one that it has applied from an answer without more.
+	// the last epoch that it has applied from an answer without more.
 	Confirmed revocation.Epoch
 	// Wait is the maximum wait if there is nothing newer. Zero asks the store
 	// before answering, for a follower that catches up.

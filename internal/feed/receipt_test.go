@@ -69,7 +69,7 @@ func TestEffectiveEverywhere(t *testing.T) {
 		}
 		t.Logf("%d validators confirmed after %v", e.Validators, took)
 	}
-	// Somebody without a view may ask, too.
+	// A process without a view may ask, too.
 	r := w.revoke(revocation.Everyone())
 	e, err := feed.Enforcement(t.Context(), w.Store, r[0].Epoch, time.Now(), await.Limit, nil)
 	if err != nil || !e.EffectiveEverywhere || e.Validators != 9 {
@@ -107,7 +107,7 @@ func TestReceiptNamesWhoIsSilent(t *testing.T) {
 	}
 }
 
-// A node that dies delays a receipt by its lease; one that leaves, not at all.
+// A node that dies delays a receipt by its lease; a node that leaves does not delay it.
 func TestReceiptAndNodesThatGo(t *testing.T) {
 	w := newWorld(t, pgtest.DSN(t))
 	const lease = 2 * time.Second
@@ -124,7 +124,7 @@ func TestReceiptAndNodesThatGo(t *testing.T) {
 		t.Fatalf("after a node has left: %+v, %v", e, err)
 	}
 
-	// One that leaves while its follower still has a lease is waited for as long.
+	// A node that leaves while its follower still has a lease is waited for as long.
 	hasFollower := (&world{tb: t, Store: openStore(t, w.url)}).node(feed.Config{Name: "has a follower", Lease: lease})
 	granted := time.Now()
 	ask(t, hasFollower, feed.Query{Follower: "f", FollowerName: "left alone"})

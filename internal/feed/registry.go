@@ -261,7 +261,7 @@ func later(a, b time.Time) time.Time {
 }
 
 // enforced returns the epoch up to which the follower enforces every revocation:
-// the one that it has confirmed. Once all leases with confirmed epochs have run
+// the epoch that it has confirmed. Once all leases with confirmed epochs have run
 // out, it is the lowest epoch of the leases that still run.
 func (e *entry) enforced(now time.Time) revocation.Epoch {
 	if now.Before(e.settled) {

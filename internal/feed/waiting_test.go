@@ -69,7 +69,7 @@ func (c *crowd) count() int {
 	return len(c.told)
 }
 
-// all fails the test unless everybody was told, once and before any was resumed.
+// all fails the test unless all polls were answered, once and before any was released.
 func (c *crowd) all(t *testing.T, epoch revocation.Epoch, want error) {
 	t.Helper()
 	c.mu.Lock()
@@ -136,7 +136,7 @@ func TestHeldForAsLongAsAsked(t *testing.T) {
 	})
 }
 
-// When the hub closes, all are told so; nobody is told after.
+// When the hub closes, all polls are told so; none is answered afterwards.
 func TestClosedWhileHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, c := hubAt(10), newCrowd(100)
@@ -147,8 +147,8 @@ func TestClosedWhileHeld(t *testing.T) {
 	})
 }
 
-// Whoever has gone is not told, and the others are; it does not matter in which
-// order they go.
+// A poll whose client has gone is not answered, and the others are, in whatever
+// order the clients go.
 func TestGoneWhileHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := hubAt(10)
@@ -191,8 +191,8 @@ func TestGoneWhileHeld(t *testing.T) {
 	})
 }
 
-// Whoever waits in a history that has ended starts over, however far the next one
-// has come by the time that it is told.
+// A poll that waits in a history that has ended starts over, however far the next
+// history has come when it is answered.
 func TestHeldIntoAnotherHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, next := range []revocation.Epoch{7, 10, 12} {
@@ -228,7 +228,7 @@ func (o odd) Deliver(a Answer, err error) {
 	o.member.Deliver(a, err)
 }
 
-// However many do not read, whoever does is told soon.
+// However many clients do not read, a client that reads is answered soon.
 func TestStuckFollowersHoldUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, c := hubAt(10), newCrowd(301)
@@ -255,7 +255,8 @@ func TestStuckFollowersHoldUpNobody(t *testing.T) {
 	})
 }
 
-// Whoever has gone gets no lease, and a mistake with one leaves the others alone.
+// A client that has gone gets no lease, and a panic with one poll does not affect
+// the others.
 func TestGoneAndMistaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, c := hubAt(10), newCrowd(3)

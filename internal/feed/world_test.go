@@ -28,7 +28,8 @@ const (
 	audience = "billing"
 )
 
-// world is a database with an installation, and whoever signs and revokes in it.
+// world is a database with an installation, a signing key and helpers that revoke
+// in it.
 type world struct {
 	tb  testing.TB
 	url string

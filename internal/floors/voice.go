@@ -17,7 +17,7 @@ import (
 var unplain = regexp.MustCompile(`(?i)\b(?:who(?:m|so)?ever|(?:no|some|any|every)body|strangers?|one\s+that|what\s+is)\b`)
 
 // maxUnplain is how many of them there may be in a thousand words of comments.
-const maxUnplain = 1.0
+const maxUnplain = 0.3
 
 // prose lists the kinds of files, other than Go, that are read as a whole: by
 // extension, or by name where a file has none.

@@ -42,8 +42,8 @@ const (
 // pattern, and passes everything but preflights on to next. Only pages of listed
 // origins get its headers, on refusals too.
 //
-// The calls take a token in the Authorization header, which no browser adds by itself.
-// The one that takes the cookie as well, the event stream, changes nothing; browsers
+// The calls take a token in the Authorization header, which no browser adds by
+// itself. The event stream takes the cookie as well, and changes nothing; browsers
 // send the cookie along only to pages of the same site, since it is SameSite=Lax.
 func (a *api) crossOrigin(pattern string, routes []*Route, next http.HandlerFunc) http.HandlerFunc {
 	var methods []string

@@ -72,7 +72,7 @@ func checkJSON(data []byte, t reflect.Type) error {
 	return strictjson.Options{}.Object(data, members(t, "")) // again, because syntax is reported first
 }
 
-// jsonError says what is wrong with a body that is no strict JSON object.
+// jsonError names the fault of a body that is no strict JSON object.
 func jsonError(err error) error {
 	if twice, ok := errors.AsType[*strictjson.DuplicateError](err); ok {
 		return account.InvalidField(cutName(twice.Path), "is given twice")

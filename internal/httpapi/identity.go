@@ -130,7 +130,7 @@ func newLookedUp() lookedUp {
 	return lookedUp{cache}
 }
 
-// get returns what is remembered of a session.
+// get returns the cached identity of a session.
 func (l lookedUp) get(key refreshKey, now time.Time) (identity, bool) {
 	known, ok := l.cache.Get(key)
 	age := now.Sub(known.at)

@@ -110,8 +110,8 @@ func isVerifyPath(path string) bool {
 // preflight (Fetch, section 4.8): OPTIONS with Origin and
 // Access-Control-Request-Method. Browsers send no credentials with it, and the
 // service behind the proxy answers it. The method is that of the question, or the
-// one that a trusted proxy names. Each header that names one must agree: a proxy
-// sets one of them, and a client may have made up the other.
+// method that a trusted proxy names. All headers that name a method must agree: a
+// proxy sets one of them, and a client may have made up the other.
 func (c *call) isPreflight() bool {
 	h := c.r.Header
 	if !single(h["Origin"]) || !single(h["Access-Control-Request-Method"]) {

@@ -119,7 +119,7 @@ func TestIdentityHeaders(t *testing.T) {
 	}
 }
 
-// group= lets nobody through but the members, on every way that an answer takes.
+// group= lets only the members through, on every way that an answer takes.
 func TestVerifyGroups(t *testing.T) {
 	s := start(t, quiet)
 	edge := s.edge()
@@ -306,7 +306,7 @@ func TestVerifyBelowItsPath(t *testing.T) {
 	}
 }
 
-// preflight=1 lets through what is a preflight, and tells the service of no user.
+// preflight=1 lets preflights through, and names no user to the service.
 func TestVerifyPreflight(t *testing.T) {
 	proxied, direct := start(t, behindProxy), start(t)
 	origin, asks := header{"Origin", "https://spa.test"}, header{"Access-Control-Request-Method", "PUT"}

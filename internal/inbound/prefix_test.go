@@ -36,8 +36,8 @@ func TestPrefix(t *testing.T) {
 	}
 }
 
-// What next sees of a request for a path, behind a proxy that takes the prefix away and
-// behind one that does not.
+// The path that next sees, behind a proxy that removes the prefix and behind a
+// proxy that does not.
 func TestBelow(t *testing.T) {
 	for _, tt := range []struct{ prefix, target, want string }{
 		{"", "/users", "/users"},

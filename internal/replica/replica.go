@@ -126,8 +126,8 @@ type Changes struct {
 	// epoch of the last revocation in this page.
 	Epoch revocation.Epoch
 	More  bool
-	// Lease is the lease that comes with the last page. The zero Lease, and one that
-	// ends before the running one, changes nothing.
+	// Lease is the lease that comes with the last page. The zero Lease, and a lease
+	// that ends before the running one, changes nothing.
 	Lease token.Lease
 
 	Installation *Installation     // nil if not newer

@@ -187,7 +187,7 @@ func TestLogIsCompacted(t *testing.T) {
 	r.Close()
 }
 
-// What is appended during a compaction is in the compacted log.
+// A change appended during a compaction is in the compacted log.
 func TestAppendedDuringCompaction(t *testing.T) {
 	for _, test := range []struct {
 		name  string

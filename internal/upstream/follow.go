@@ -143,8 +143,8 @@ func (f *Follower) round(ctx context.Context, server *url.URL, wait, readTimeout
 	}
 }
 
-// checkInstallation returns an error, and ends the lease, if the server is not the one
-// that the validator was made for.
+// checkInstallation returns an error, and ends the lease, if the server is not the
+// installation of the validator.
 func (f *Follower) checkInstallation(in *replica.Installation) error {
 	if was := f.State().Installation.Issuer; was != "" && was != in.Issuer {
 		f.replica.Distrust()
@@ -205,7 +205,7 @@ func (f *Follower) serveCatchUps(ctx context.Context) {
 }
 
 // anyServer tries the servers in turn within the deadline of ctx, beginning with
-// the one that answered last.
+// the server that answered last.
 func (f *Follower) anyServer(ctx context.Context, try func(context.Context, *url.URL, time.Duration) error) error {
 	var err error
 	first := int(f.current.Load())

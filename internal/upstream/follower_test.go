@@ -438,7 +438,7 @@ func TestPagesAndDownstream(t *testing.T) {
 		if last.Get("confirmed") != fmt.Sprint(int64(b.now()-6)) || last.Get("behind") != "7" {
 			t.Errorf("asked %v, want what Downstream confirms", last)
 		}
-		// What is confirmed later is reported without waiting.
+		// A later confirmation is reported without waiting.
 		d.set(b.now(), 7)
 		f.Report()
 		synctest.Wait()

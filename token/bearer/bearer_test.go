@@ -90,7 +90,7 @@ func answer(h http.Handler, authorization string) *http.Response {
 	return w.Result()
 }
 
-// who answers with the subject of the session, or "nobody" without a session.
+// who answers with the subject of the session, or a fixed word without a session.
 var who = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	subject := "nobody"
 	if s := bearer.Session(r.Context()); s != nil {
@@ -243,7 +243,7 @@ func TestEveryReasonHasAnAnswer(t *testing.T) {
 	}
 }
 
-// What is no reason proves nothing about the token: 503, never 401.
+// An error without a reason proves nothing about the token: 503, never 401.
 func TestErrorsWithoutAReason(t *testing.T) {
 	for _, err := range []error{errors.New("some failure"), token.Reason("made up"), nil} {
 		w := httptest.NewRecorder()

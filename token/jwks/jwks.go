@@ -43,7 +43,7 @@ func Marshal(keys ...*token.Key) (json.RawMessage, error) {
 }
 
 // Thumbprint returns the SHA-256 thumbprint of a key in base64url (RFC 7638). It is
-// the default key ID. The key must be one that [token.NewKey] accepts.
+// the default key ID. The key must be of a kind that [token.NewKey] accepts.
 func Thumbprint(key crypto.PublicKey) (string, error) {
 	if _, err := token.NewKey("thumbprint", key); err != nil {
 		return "", err

@@ -10,7 +10,7 @@ import (
 
 // HostileToken is a token that must be refused.
 type HostileToken struct {
-	Name  string // what is wrong with it; unique
+	Name  string // the fault of it; unique
 	Token string
 	Want  token.Reason // why it must be refused
 }

@@ -97,12 +97,12 @@ func (f *forge) keyIDs() {
 		f.issuer.tb.Fatalf("tokentest: %v", err)
 	}
 	payload := "." + encode(f.claims.String())
-	f.add(token.ErrUnknownKey, sign(f.issuer.tb, stranger, encode(f.header.with("kid", quote(stranger.ID())).String())+payload), "kid: a stranger's key")
-	f.add(token.ErrBadSignature, sign(f.issuer.tb, stranger, encode(f.header.String())+payload), "kid: ours, signed by a stranger's key")
+	f.add(token.ErrUnknownKey, sign(f.issuer.tb, stranger, encode(f.header.with("kid", quote(stranger.ID())).String())+payload), "kid: an unknown key")
+	f.add(token.ErrBadSignature, sign(f.issuer.tb, stranger, encode(f.header.String())+payload), "kid: ours, signed by an unknown key")
 	// A key in the header, and its signature.
-	for whose, kid := range map[string]string{"ours": own, "the stranger's": stranger.ID()} {
+	for whose, kid := range map[string]string{"ours": own, "the unknown key's": stranger.ID()} {
 		h := f.header.with("kid", quote(kid)).with("jwk", `{"kty":"EC","crv":"P-256","x":"AQ","y":"AQ"}`).String()
-		bad(sign(f.issuer.tb, stranger, encode(h)+payload), "%s, with a stranger's jwk", whose)
+		bad(sign(f.issuer.tb, stranger, encode(h)+payload), "%s, with an unknown key's jwk", whose)
 	}
 }
 

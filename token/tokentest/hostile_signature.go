@@ -124,7 +124,7 @@ func (f *forge) ed25519(signature []byte, bad func([]byte, string)) {
 	identity := append([]byte{1}, make([]byte, 63)...)
 	bad(identity, "R is the identity and S is 0")
 	if _, stranger, err := ed25519.GenerateKey(rand.Reader); err == nil {
-		bad(ed25519.Sign(stranger, []byte("x")), "a stranger's")
+		bad(ed25519.Sign(stranger, []byte("x")), "an unknown key's")
 	}
 }
 
