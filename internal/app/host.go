@@ -93,7 +93,7 @@ func (h *host) listen(ctx context.Context) error {
 		return err
 	}
 	h.listener = encrypted(plain, h.certificate)
-	h.parking = inbound.NewParking(plain.Addr(), h.now, h.log)
+	h.parking = inbound.NewParking(plain.Addr(), idleTimeout, h.now, h.log)
 	h.closing(h.parking.Close)
 	if h.settings.MetricsListen != "" {
 		h.metricsListener, err = h.take(ctx, "--metrics-listen", h.settings.MetricsListen)
@@ -107,7 +107,7 @@ func (h *host) take(ctx context.Context, flag, address string) (net.Listener, er
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; stop the other server, or set another address with %s", address, cause(err), flag)
 	}
-	l := &listener{Listener: taken, log: h.log}
+	l := &listener{Listener: inbound.Idle(taken), log: h.log}
 	h.closing(func() error {
 		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 			return err

@@ -22,10 +22,11 @@ import (
 // Parking holds connections whose requests wait. It is also the listener by which
 // the server gets them back: let it serve that too. Close ends it.
 //
-// A connection that comes back is a new one to the server: its next request has to
-// come within the ReadHeaderTimeout.
+// A connection that comes back is a new one to the server. It may be idle before
+// its next request all the same: see [Idle].
 type Parking struct {
 	address net.Addr
+	idle    time.Duration
 	back    chan net.Conn
 	closed  chan struct{}
 	once    sync.Once
@@ -37,9 +38,10 @@ type Parking struct {
 	empty chan struct{} // not nil while a caller waits for held to be empty
 }
 
-// NewParking returns a parking of the server that listens at address.
-func NewParking(address net.Addr, now func() time.Time, log *slog.Logger) *Parking {
-	return &Parking{address: address, back: make(chan net.Conn), closed: make(chan struct{}), now: now, log: log, held: map[*Parked]struct{}{}}
+// NewParking returns a parking of the server that listens at address and closes
+// connections that are idle for longer than idle.
+func NewParking(address net.Addr, idle time.Duration, now func() time.Time, log *slog.Logger) *Parking {
+	return &Parking{address: address, idle: idle, back: make(chan net.Conn), closed: make(chan struct{}), now: now, log: log, held: map[*Parked]struct{}{}}
 }
 
 // Accept implements net.Listener: it returns the next connection that goes on.
@@ -136,8 +138,8 @@ func (p *Parked) Gone() bool { return gone(p.conn) }
 
 var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 2<<10) }}
 
-// Answer answers the request with what handle writes, within the time given. It
-// is called once.
+// Answer answers the request with what handle writes. If the client does not read,
+// it gives up after the time given. It is called once.
 func (p *Parked) Answer(within time.Duration, handle http.HandlerFunc) {
 	out := &answer{header: p.header, now: p.parking.now, ends: p.ends}
 	select {
@@ -146,8 +148,7 @@ func (p *Parked) Answer(within time.Duration, handle http.HandlerFunc) {
 	default:
 	}
 	out.w, _ = writers.Get().(*bufio.Writer)
-	out.w.Reset(p.conn)
-	_ = p.conn.SetWriteDeadline(time.Now().Add(within)) // if it fails, writing does
+	out.w.Reset(&limitedWriter{conn: p.conn, within: within})
 	defer func() {
 		if cause := recover(); cause != nil {
 			p.parking.log.LogAttrs(p.request.Context(), slog.LevelError, "panic", slog.String("request_id", p.about.ID),
@@ -170,6 +171,7 @@ func (p *Parked) Resume() {
 	defer p.parking.leave(p)
 	if !p.ends && !p.broken {
 		_ = p.conn.SetWriteDeadline(time.Time{}) // the server sets its own
+		resume(p.conn, p.parking.idle)
 		select {
 		case p.parking.back <- p.conn:
 			return

@@ -30,6 +30,7 @@ type parkServer struct {
 	parked  chan *Parked
 	plain   atomic.Int32 // answered without being parked
 	records chan Record
+	idle    time.Duration // how long a connection may be idle
 }
 
 func (g *parkServer) Write(b []byte) (int, error) {
@@ -40,7 +41,7 @@ func (g *parkServer) Write(b []byte) (int, error) {
 
 func newParkServer(t *testing.T, begin func(*httptest.Server)) *parkServer {
 	t.Helper()
-	g := &parkServer{T: t, parked: make(chan *Parked, 16), records: make(chan Record, 16)}
+	g := &parkServer{T: t, idle: await.Limit, parked: make(chan *Parked, 16), records: make(chan Record, 16)}
 	logger := slog.New(slog.NewTextHandler(g, nil))
 	g.server = httptest.NewUnstartedServer(Wrap(Config{Logger: logger, Observe: func(r Record) { g.records <- r }},
 		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -51,7 +52,8 @@ func newParkServer(t *testing.T, begin func(*httptest.Server)) *parkServer {
 			g.plain.Add(1)
 			fmt.Fprint(w, "not parked")
 		})))
-	g.parking = NewParking(g.server.Listener.Addr(), time.Now, logger)
+	g.server.Listener = Idle(g.server.Listener)
+	g.parking = NewParking(g.server.Listener.Addr(), g.idle, time.Now, logger)
 	begin(g.server)
 	served := make(chan error, 1)
 	go func() { served <- g.server.Config.Serve(g.parking) }()
@@ -93,6 +95,14 @@ func (g *parkServer) dial() (net.Conn, *bufio.Reader) {
 	g.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(await.Limit))
 	return conn, bufio.NewReader(conn)
+}
+
+// encrypt encrypts a connection to a server with TLS.
+func (g *parkServer) encrypt(conn net.Conn) net.Conn {
+	transport, _ := g.server.Client().Transport.(*http.Transport)
+	config := transport.TLSClientConfig.Clone()
+	config.ServerName = "example.com"
+	return tls.Client(conn, config)
 }
 
 // A connection that was parked goes on as any other: encrypted or not, again and
@@ -272,10 +282,7 @@ func TestParkedAndGone(t *testing.T) {
 			g := newParkServer(t, begin)
 			conn, _ := g.dial()
 			if name == "encrypted" {
-				transport, _ := g.server.Client().Transport.(*http.Transport)
-				config := transport.TLSClientConfig.Clone()
-				config.ServerName = "example.com"
-				conn = tls.Client(conn, config)
+				conn = g.encrypt(conn)
 			}
 			fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 			p := <-g.parked

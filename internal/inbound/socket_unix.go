@@ -3,9 +3,42 @@
 package inbound
 
 import (
+	"errors"
 	"net"
+	"os"
 	"syscall"
 )
+
+// writeNow writes what the buffers of a connection take, without waiting. On an
+// encrypted connection it writes nothing.
+func writeNow(conn net.Conn, b []byte) (int, error) {
+	socket, ok := conn.(syscall.Conn)
+	if !ok {
+		return 0, nil
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		for n < len(b) {
+			more, err := syscall.Write(int(fd), b[n:])
+			switch {
+			case err == syscall.EINTR:
+			case err == syscall.EAGAIN:
+				return
+			case err != nil:
+				failed = os.NewSyscallError("write", err)
+				return
+			default:
+				n += more
+			}
+		}
+	})
+	return n, errors.Join(err, failed)
+}
 
 // gone reports whether the other side has closed a connection on which nothing is
 // to be read. It waits for nothing, and takes nothing out.
