@@ -11,6 +11,7 @@ import (
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
 	"example.com/curfew/token/tokentest"
+	"example.com/curfew/token/tokentest/hostile"
 )
 
 // Ending accepts tokens that grant no access any more, but none that are not
@@ -69,16 +70,16 @@ func TestEnding(t *testing.T) {
 func TestEndingProvesTheToken(t *testing.T) {
 	issuer := tokentest.New(t)
 	v := issuer.Validator()
-	for _, hostile := range tokentest.Hostile(issuer) {
-		switch hostile.Want {
+	for _, h := range hostile.Tokens(issuer) {
+		switch h.Want {
 		case token.ErrNotYetValid, token.ErrExpired, token.ErrIdleTimeout:
 			continue // these are proven
 		}
-		if strings.Contains(hostile.Name, "ahead of the store's clock") {
+		if strings.Contains(h.Name, "ahead of the store's clock") {
 			continue // so is this; that it cannot have happened does not matter where it ends
 		}
-		if _, err := v.Ending(context.Background(), hostile.Token); !errors.Is(err, hostile.Want) {
-			t.Errorf("%s: %v, want %v", hostile.Name, err, hostile.Want)
+		if _, err := v.Ending(context.Background(), h.Raw); !errors.Is(err, h.Want) {
+			t.Errorf("%s: %v, want %v", h.Name, err, h.Want)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
 	"example.com/curfew/token/tokentest"
+	"example.com/curfew/token/tokentest/hostile"
 )
 
 // rules are all there are, in the order in which they are explained.
@@ -61,8 +62,8 @@ func TestExplainAgreesWithValidate(t *testing.T) {
 	v := issuer.Validator()
 	_, err := v.Validate(t.Context(), issuer.Token("ann"))
 	consistent(t, "a good token", v.Explain(t.Context(), issuer.Token("ann")), token.ReasonOf(err))
-	for _, h := range tokentest.Hostile(issuer) {
-		consistent(t, h.Name, v.Explain(t.Context(), h.Token), h.Want)
+	for _, h := range hostile.Tokens(issuer) {
+		consistent(t, h.Name, v.Explain(t.Context(), h.Raw), h.Want)
 	}
 }
 

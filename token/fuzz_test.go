@@ -13,6 +13,7 @@ import (
 
 	"example.com/curfew/token"
 	"example.com/curfew/token/tokentest"
+	"example.com/curfew/token/tokentest/hostile"
 )
 
 // newFuzzIssuer returns an issuer whose keys are the same in each process: a
@@ -40,9 +41,9 @@ func seeds(issuer *tokentest.Issuer) []string {
 		issuer.Mint(issuer.Session("ann").WithIdentity("Zoë", "zoe@example.com", []string{"ops", "admins"})),
 		issuer.Mint(issuer.Session("ann").WithIdentity("", "", numberedGroups(256, 40))),
 	}
-	for _, h := range tokentest.Hostile(issuer) {
-		if len(h.Token) < 2*token.MaxLength {
-			out = append(out, h.Token)
+	for _, h := range hostile.Tokens(issuer) {
+		if len(h.Raw) < 2*token.MaxLength {
+			out = append(out, h.Raw)
 		}
 	}
 	return out
@@ -55,9 +56,9 @@ func TestOracleOnHostileTokens(t *testing.T) {
 	if got := oracle(issuer, issuer.Token("ann")); got != "" {
 		t.Errorf("the oracle refuses a good token: %s", got)
 	}
-	for _, h := range tokentest.Hostile(issuer) {
-		_, err := v.Validate(t.Context(), h.Token)
-		if got, want := token.ReasonOf(err), oracle(issuer, h.Token); got != want {
+	for _, h := range hostile.Tokens(issuer) {
+		_, err := v.Validate(t.Context(), h.Raw)
+		if got, want := token.ReasonOf(err), oracle(issuer, h.Raw); got != want {
 			t.Errorf("%s: %q, the oracle says %q", h.Name, got, want)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"example.com/curfew/token"
 	"example.com/curfew/token/tokentest"
+	"example.com/curfew/token/tokentest/hostile"
 )
 
 // Every token in the table gets its reason, and nothing of it comes back.
@@ -17,7 +18,7 @@ func TestHostileTokens(t *testing.T) {
 	if _, err := v.Validate(t.Context(), issuer.Token("victim")); err != nil {
 		t.Fatalf("the good token: %v", err)
 	}
-	table := tokentest.Hostile(issuer)
+	table := hostile.Tokens(issuer)
 	if len(table) < 150 {
 		t.Errorf("%d hostile tokens, want 150 at least", len(table))
 	}
@@ -31,12 +32,12 @@ func TestHostileTokens(t *testing.T) {
 		}
 		names[h.Name] = true
 		reasons[h.Want]++
-		s, err := v.Validate(t.Context(), h.Token)
+		s, err := v.Validate(t.Context(), h.Raw)
 		if !errors.Is(err, h.Want) || token.ReasonOf(err) != h.Want || s != nil {
 			t.Errorf("%s: %v, %v; want %v", h.Name, s, err, h.Want)
 			continue
 		}
-		if part := echoed(h.Token, own.Replace(err.Error())); part != "" {
+		if part := echoed(h.Raw, own.Replace(err.Error())); part != "" {
 			t.Errorf("%s: the error repeats %q of the token: %v", h.Name, part, err)
 		}
 	}

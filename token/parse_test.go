@@ -11,6 +11,7 @@ import (
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 	"example.com/curfew/token/tokentest"
+	"example.com/curfew/token/tokentest/hostile"
 )
 
 // A minted token is read back unchanged, for every algorithm and every text that
@@ -137,7 +138,7 @@ func TestParseAccepts(t *testing.T) {
 func TestSecondSignatureOfES256(t *testing.T) {
 	issuer := tokentest.New(t)
 	raw := issuer.Token("ann")
-	second := tokentest.SecondSignature(raw)
+	second := hostile.SecondSignature(raw)
 	if second == raw {
 		t.Fatal("the second signature is the first")
 	}

@@ -12,6 +12,7 @@ import (
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
 	"example.com/curfew/token/tokentest"
+	"example.com/curfew/token/tokentest/hostile"
 )
 
 // A token dies at the same instant whether its signature is remembered or not: each
@@ -136,11 +137,11 @@ func TestHostileTokensBesideRememberedOnes(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := issuer.Token("victim")
-	table := tokentest.Hostile(issuer)
+	table := hostile.Tokens(issuer)
 	for range 2 {
 		for _, h := range table {
 			check(t, v, good, "")
-			if _, err := v.Validate(t.Context(), h.Token); token.ReasonOf(err) != h.Want {
+			if _, err := v.Validate(t.Context(), h.Raw); token.ReasonOf(err) != h.Want {
 				t.Errorf("%s: %v, want %v", h.Name, err, h.Want)
 			}
 		}

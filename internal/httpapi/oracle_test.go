@@ -13,6 +13,7 @@ import (
 	"example.com/curfew/internal/store"
 	"example.com/curfew/token"
 	"example.com/curfew/token/tokentest"
+	"example.com/curfew/token/tokentest/hostile"
 )
 
 // A client that may introspect learns only that a token is not active, and nothing
@@ -60,9 +61,9 @@ func TestIntrospectionIsNoOracle(t *testing.T) {
 	if _, _, err := s.accounts.ChangeUser(ctx, trusted, gone.ID, account.UserChange{Disabled: &yes}, ""); err != nil {
 		t.Fatal(err)
 	}
-	for _, h := range tokentest.Hostile(issuer) {
-		if h.Token != "" && len(h.Token) < 10_000 { // others are no request that introspection takes
-			tokens["hostile: "+h.Name] = h.Token
+	for _, h := range hostile.Tokens(issuer) {
+		if h.Raw != "" && len(h.Raw) < 10_000 { // others are no request that introspection takes
+			tokens["hostile: "+h.Name] = h.Raw
 		}
 	}
 

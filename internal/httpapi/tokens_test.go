@@ -13,7 +13,7 @@ import (
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
-	"example.com/curfew/token/tokentest"
+	"example.com/curfew/token/tokentest/hostile"
 )
 
 // A door is a way in that takes a token. enter reports whether it lets the token
@@ -250,7 +250,7 @@ func TestHostileTokens(t *testing.T) {
 	client := s.service("resource", store.Introspect)
 	issuer.SetNow(time.Now())
 	s.advanceTo(issuer.Epoch())
-	all := tokentest.Hostile(issuer)
+	all := hostile.Tokens(issuer)
 	if len(all) < 150 {
 		t.Fatalf("%d hostile tokens, want 150", len(all))
 	}
@@ -261,13 +261,13 @@ func TestHostileTokens(t *testing.T) {
 				name string
 				send func() (*answer, error)
 			}{
-				{"bearer", func() (*answer, error) { return s.try("GET", "/v1/session", "Authorization", "Bearer "+h.Token) }},
+				{"bearer", func() (*answer, error) { return s.try("GET", "/v1/session", "Authorization", "Bearer "+h.Raw) }},
 				{"refresh", func() (*answer, error) {
-					return s.try("POST", "/v1/session/refresh", "Authorization", "Bearer "+h.Token)
+					return s.try("POST", "/v1/session/refresh", "Authorization", "Bearer "+h.Raw)
 				}},
-				{"verify", func() (*answer, error) { return s.try("GET", "/v1/verify", "Authorization", "Bearer "+h.Token) }},
+				{"verify", func() (*answer, error) { return s.try("GET", "/v1/verify", "Authorization", "Bearer "+h.Raw) }},
 				{"cookie", func() (*answer, error) {
-					return s.try("GET", "/v1/verify", "Cookie", "__Host-curfew_session="+h.Token)
+					return s.try("GET", "/v1/verify", "Cookie", "__Host-curfew_session="+h.Raw)
 				}},
 			} {
 				a, err := where.send()
@@ -278,7 +278,7 @@ func TestHostileTokens(t *testing.T) {
 				// A header loses spaces at its ends and a cookie ends at a semicolon,
 				// so the server sees another token than this; and net/http does not
 				// read headers that are too long.
-				if !plain(h.Token) || a.StatusCode == 431 {
+				if !plain(h.Raw) || a.StatusCode == 431 {
 					continue
 				}
 				if a.StatusCode != 401 || a.code() != string(h.Want) {
@@ -286,9 +286,9 @@ func TestHostileTokens(t *testing.T) {
 				}
 			}
 			for _, path := range []string{"/oauth/introspect", "/oauth/revoke"} {
-				a := s.do("POST", path, form("token", h.Token), client, header{"Content-Type", "application/x-www-form-urlencoded"})
+				a := s.do("POST", path, form("token", h.Raw), client, header{"Content-Type", "application/x-www-form-urlencoded"})
 				s.unharmed(h, path, a)
-				if len(h.Token) > 20_000 || h.Token == "" {
+				if len(h.Raw) > 20_000 || h.Raw == "" {
 					continue // 413, 400
 				}
 				if a.StatusCode != 200 || path == "/oauth/introspect" && strings.TrimSpace(string(a.body)) != `{"active":false}` {
@@ -321,7 +321,7 @@ func (s *server) advanceTo(epoch revocation.Epoch) {
 }
 
 // unharmed checks that a hostile token neither breaks the server nor is echoed.
-func (s *server) unharmed(h tokentest.HostileToken, where string, a *answer) {
+func (s *server) unharmed(h hostile.Token, where string, a *answer) {
 	s.Helper()
 	if a.StatusCode >= 500 {
 		s.Errorf("%s: %d %s", where, a.StatusCode, a.body)
@@ -330,10 +330,10 @@ func (s *server) unharmed(h tokentest.HostileToken, where string, a *answer) {
 	for name, values := range a.Header {
 		text += "\n" + name + ": " + strings.Join(values, ",")
 	}
-	if len(h.Token) > 8 && strings.Contains(text, h.Token) {
+	if len(h.Raw) > 8 && strings.Contains(text, h.Raw) {
 		s.Errorf("%s: the token comes back: %.200s", where, text)
 	}
-	for part := range strings.SplitSeq(h.Token, ".") {
+	for part := range strings.SplitSeq(h.Raw, ".") {
 		if len(part) > 16 && strings.Contains(text, part) {
 			s.Errorf("%s: a part of the token comes back: %.200s", where, text)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"example.com/curfew/internal/strictjson"
 	"example.com/curfew/token/tokentest"
+	"example.com/curfew/token/tokentest/hostile"
 )
 
 // read returns the object in data as encoding/json would with UseNumber.
@@ -190,8 +191,8 @@ func TestValues(t *testing.T) {
 // seeds are documents for a fuzzer to begin with: the header and the payload of each
 // hostile token, and some of this file.
 func seeds(f *testing.F) {
-	for _, h := range tokentest.Hostile(tokentest.New(f)) {
-		for part := range strings.SplitSeq(h.Token, ".") {
+	for _, h := range hostile.Tokens(tokentest.New(f)) {
+		for part := range strings.SplitSeq(h.Raw, ".") {
 			if text, err := base64.RawURLEncoding.DecodeString(part); err == nil && len(text) < 1<<12 {
 				f.Add(text)
 			}

@@ -1,4 +1,4 @@
-package tokentest
+package hostile
 
 import (
 	"crypto"
@@ -12,6 +12,7 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"math/big"
 	"slices"
 	"strings"
@@ -68,7 +69,7 @@ func (f *forge) signatures() {
 			{"over both and a dot", signed + "."},
 			{"over nothing", ""},
 		} {
-			s := sign(f.issuer.tb, f.issuer.Key(alg), m.signed)
+			s := sign(f.issuer.Key(alg), m.signed)
 			bad(decode(s[strings.LastIndexByte(s, '.')+1:]), m.name)
 		}
 		switch alg {
@@ -132,7 +133,7 @@ func (f *forge) ed25519(signature []byte, bad func([]byte, string)) {
 func (f *forge) rsa(signed string, signature []byte, bad func([]byte, string)) {
 	key, ok := f.issuer.Key(token.RS256).Private().(*rsa.PrivateKey)
 	if !ok {
-		f.issuer.tb.Fatalf("tokentest: the RS256 key is a %T", f.issuer.Key(token.RS256).Private())
+		panic(fmt.Sprintf("hostile: the RS256 key is a %T", f.issuer.Key(token.RS256).Private()))
 	}
 	sum256, sum512 := sha256.Sum256([]byte(signed)), sha512.Sum512([]byte(signed))
 	if s, err := rsa.SignPSS(rand.Reader, key, crypto.SHA256, sum256[:], nil); err == nil {
@@ -148,7 +149,7 @@ func (f *forge) rsa(signed string, signature []byte, bad func([]byte, string)) {
 	bad(plus.Bytes(), "the modulus added")
 	bad(append(make([]byte, len(signature)-1), 1), "the number 1")
 	if _, ok := f.issuer.Key(token.ES256).Private().(*ecdsa.PrivateKey); ok {
-		s := sign(f.issuer.tb, f.issuer.Key(token.ES256), signed)
+		s := sign(f.issuer.Key(token.ES256), signed)
 		bad(decode(s[strings.LastIndexByte(s, '.')+1:]), "by the ES256 key")
 	}
 }

@@ -1,28 +1,42 @@
-package tokentest
+// Package hostile is a corpus of tokens that every validator must refuse, for tests of
+// programs that accept Curfew's tokens.
+//
+//	for _, h := range hostile.Tokens(issuer) {
+//		response := get(h.Raw)
+//		// 401, and nothing of h.Raw in the answer
+//	}
+//
+// The corpus grows with each release: a test must not depend on the number of tokens
+// or on their names.
+package hostile
 
 import (
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"example.com/curfew/token"
+	"example.com/curfew/token/tokentest"
 )
 
-// HostileToken is a token that must be refused.
-type HostileToken struct {
-	Name  string // the fault of it; unique
-	Token string
-	Want  token.Reason // why it must be refused
+// Token is a token that must be refused.
+type Token struct {
+	Name string // its fault; unique
+	Raw  string
+	Want token.Reason // why it must be refused
 }
 
-// Hostile returns tokens that no validator of this issuer may accept, made for the
+// Tokens returns tokens that no validator of this issuer may accept, made for the
 // current time of its clock and the default settings. Each is a valid token with
 // one change.
 //
 // The validator under test must know the issuer's keys of all three algorithms. To
 // test a running server, give the issuer the server's name, audience, time and
 // epoch, and give the server the issuer's keys.
-func Hostile(issuer *Issuer) []HostileToken {
+func Tokens(issuer *tokentest.Issuer) []Token {
 	f := &forge{issuer: issuer}
 	f.header = members{
 		{"alg", `"ES256"`},
@@ -58,15 +72,15 @@ func Hostile(issuer *Issuer) []HostileToken {
 
 // A forge makes hostile tokens from a valid header and valid claims.
 type forge struct {
-	issuer *Issuer
+	issuer *tokentest.Issuer
 	header members
 	claims members
 	now    int64
-	out    []HostileToken
+	out    []Token
 }
 
 func (f *forge) add(want token.Reason, raw, name string, args ...any) {
-	f.out = append(f.out, HostileToken{Name: fmt.Sprintf(name, args...), Token: raw, Want: want})
+	f.out = append(f.out, Token{Name: fmt.Sprintf(name, args...), Raw: raw, Want: want})
 }
 
 // good returns a valid token.
@@ -83,6 +97,17 @@ func (f *forge) withHeader(header string) string {
 func (f *forge) withClaims(payload string) string {
 	return f.issuer.Sign(token.ES256, f.header.String(), payload)
 }
+
+// sign returns signed with its signature by key appended.
+func sign(key *token.SigningKey, signed string) string {
+	signature, err := jwt.GetSigningMethod(key.Algorithm()).Sign(signed, key.Private())
+	if err != nil {
+		panic("hostile: signing: " + err.Error()) // an acceptable key always signs
+	}
+	return signed + "." + encode(string(signature))
+}
+
+func encode(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
 // members are a JSON object whose values are raw JSON, so that a test can write any
 // value.
