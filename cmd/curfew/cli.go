@@ -14,7 +14,7 @@ import (
 	"example.com/curfew/internal/config"
 )
 
-// cli is what the commands share.
+// cli is the state that the commands share.
 type cli struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -27,7 +27,7 @@ const (
 	exitUsage  = 2 // wrong usage
 )
 
-// A usageError is about the words of a command, not about what they ask for.
+// A usageError is about the arguments of a command, not about its effect.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }

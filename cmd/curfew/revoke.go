@@ -16,7 +16,7 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// revoking is what the commands of revoke share.
+// revoking holds the flags that the commands of revoke share.
 type revoking struct {
 	*cli
 	reason string

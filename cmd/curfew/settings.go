@@ -62,7 +62,7 @@ func (c *cli) settingsShow() *cobra.Command {
 	})
 }
 
-// settingsFlags are what a change is made of.
+// settingsFlags are the flags of a change of settings.
 type settingsFlags struct {
 	preset           string
 	timeout, maximum time.Duration
@@ -130,7 +130,7 @@ func presetsHelp() string {
 	return b.String()
 }
 
-// apply returns what the settings become.
+// apply returns the settings after the change.
 func (f *settingsFlags) apply(command *cobra.Command, s settings.Settings) (settings.Settings, error) {
 	given := command.Flags().Changed
 	if !given("preset") && !given("session-timeout") && !given("maximum-session-duration") && !given("remember-me") {

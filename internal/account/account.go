@@ -215,7 +215,7 @@ func (s *Service) UserCaller(ctx context.Context, sess *token.Session, from Orig
 }
 
 // Again checks the caller of a call that is about to be answered, as a new request
-// would be checked. need is what the call requires.
+// would be checked. need is the call's requirement.
 func (s *Service) Again(ctx context.Context, c Caller, need authz.Need) error {
 	_, err := s.store.Decide(ctx, c, need)
 	return err

@@ -24,8 +24,8 @@ type signInName struct {
 // character in its key.
 const noNameKey = "\x01"
 
-// readSignInName reads what was typed. It never fails: a text that is neither a name
-// nor an address belongs to no user.
+// readSignInName reads the name typed at a sign-in. It never fails: a text that is
+// neither a name nor an address belongs to no user.
 func readSignInName(text string) signInName {
 	_, key, err := NormalizeName(text)
 	if err != nil {

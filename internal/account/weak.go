@@ -94,7 +94,8 @@ func composed(run string, own []string) bool {
 	return run != "" && reached[len(run)]
 }
 
-// unrepeated returns what a text is a repetition of, or the text.
+// unrepeated returns the shortest text whose repetition is the given text, or the
+// text itself.
 func unrepeated(text string) string {
 	for n := 1; n <= len(text)/2; n++ {
 		if len(text)%n == 0 && strings.Repeat(text[:n], len(text)/n) == text {

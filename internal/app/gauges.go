@@ -38,7 +38,7 @@ type gauge struct {
 	value       func(*snapshot) float64
 }
 
-// snapshot is what one scrape shows.
+// snapshot holds the values of one scrape.
 type snapshot struct {
 	feed.Status
 	now             time.Time

@@ -63,7 +63,7 @@ func newHost(settings *config.Listener, options Options) (*host, error) {
 	return h, err
 }
 
-// closing adds what Close is to do before what was added earlier.
+// closing adds a function that Close calls before those added earlier.
 func (h *host) closing(do func() error) { h.closers = append(h.closers, do) }
 
 // Close ends everything that Open has begun, in the opposite order. It is for

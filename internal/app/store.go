@@ -16,7 +16,7 @@ func openStore(ctx context.Context, cfg config.Store, create bool, logger *slog.
 	})
 }
 
-// storeWarnings are what the operator of a server should know about its database.
+// storeWarnings are warnings about the database for the operator of a server.
 func storeWarnings(ctx context.Context, s store.Store) []string {
 	if w, ok := s.(interface {
 		Warnings(ctx context.Context) []string

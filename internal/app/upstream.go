@@ -139,8 +139,8 @@ func (u *upstreamClients) remember(proof [sha256.Size]byte, changed revocation.E
 	}
 }
 
-// makeRoom forgets what has run out if too many are known, and if that is not
-// enough, everything: it only has to be asked for again.
+// makeRoom drops expired answers if too many are cached, and if that is not enough,
+// everything: it only has to be asked for again.
 func (u *upstreamClients) makeRoom() {
 	if len(u.known) < maxKnownClients {
 		return

@@ -5,7 +5,7 @@ import "runtime/debug"
 // version can be set with -ldflags "-X example.com/curfew/internal/app.version=…".
 var version string
 
-// Version returns what this program is: the version that it was released or
+// Version returns the version of this program: the version that it was released or
 // installed as, else the commit that it was built from, else "devel".
 func Version() string {
 	if version != "" {

@@ -52,7 +52,7 @@ func (a *App) watchClock(ctx context.Context) error {
 	return nil
 }
 
-// nodeName is what the other nodes and receipts call this one.
+// nodeName is the name of this node at other nodes and in receipts.
 func nodeName(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

@@ -73,7 +73,7 @@ func (c Caller) Can(permission string) bool { return c.User.Has(permission) }
 // IsSelf reports whether the caller is the user with the given id.
 func (c Caller) IsSelf(userID string) bool { return c.User != nil && c.User.ID == userID }
 
-// A Need is what a call requires of its caller. It returns nil if the caller has
+// A Need is a call's requirement of its caller. It returns nil if the caller has
 // it, else an [ErrForbidden]. The methods of [Caller] whose names begin with May
 // are needs, as method expressions or in a closure.
 type Need func(Caller) error

@@ -205,7 +205,7 @@ func setOrigins(l *Listener, values []string) error {
 	return nil
 }
 
-// last returns the last value: a flag given twice means what it said last.
+// last returns the last value: if a flag is given twice, the last one counts.
 func last(values []string) string {
 	if len(values) == 0 {
 		return ""

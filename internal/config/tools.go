@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Tools is what the commands that work on the database are told.
+// Tools is the configuration of the commands that work on the database.
 type Tools struct {
 	Store
 	// IdentityClaims and InsecureShortTimeouts are as in [Server].

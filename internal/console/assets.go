@@ -52,8 +52,8 @@ func loadAssets() (assets, error) {
 	return all, nil
 }
 
-// address returns where a page finds an asset. The version in it changes with
-// the content, so that browsers may keep what they have for good.
+// address returns where a page finds an asset. The version in it changes with the
+// content, so that browsers may cache a file forever.
 func (a assets) address(name string) (string, error) {
 	found, ok := a[name]
 	if !ok {

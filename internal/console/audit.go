@@ -24,7 +24,7 @@ type auditView struct {
 	PlainCSV string // without a byte order mark
 }
 
-// auditForm is what was typed.
+// auditForm holds the values typed.
 type auditForm struct{ Person, Action, From, To string }
 
 // Any reports whether anything is selected.

@@ -165,7 +165,7 @@ func (x *exchange) names() (names, headings []string, err error) {
 	return names, headings, nil
 }
 
-// revokeBulk revokes what was confirmed: in one transaction, with one receipt.
+// revokeBulk makes the confirmed revocations: in one transaction, with one receipt.
 func (c *console) revokeBulk(x *exchange) error {
 	reason, _ := x.reason()
 	what := session.Many{Scope: x.value("scope"), Reason: reason}

@@ -128,7 +128,7 @@ const (
 	administering need = store.AdministerSystem
 )
 
-// met reports whether the caller has what it takes.
+// met reports whether the caller meets the need.
 func (n need) met(c account.Caller) bool {
 	switch n {
 	case editUsers:
@@ -279,7 +279,7 @@ func originOf(address string) string {
 	return u.Scheme + "://" + host
 }
 
-// quiet keeps what every page loads out of the log.
+// quiet keeps the requests that every page makes out of the log.
 func quiet(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		inbound.Of(r).Quiet = true

@@ -260,7 +260,7 @@ func (x *exchange) redirect(path string, query ...string) error {
 	return nil
 }
 
-// begin writes what every answer has before its status.
+// begin writes the headers that every answer has.
 func (x *exchange) begin() {
 	x.sent = true
 	if x.cookie != nil {

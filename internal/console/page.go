@@ -56,7 +56,7 @@ func parsePages(a assets) (pages, error) {
 	return all, nil
 }
 
-// A frame is what every page has around its own content. Views embed it.
+// A frame is the part that all pages share. Views embed it.
 type frame struct {
 	Title string
 	Trail []string // where the page is, as in Configuration › Settings; without the title

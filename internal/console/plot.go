@@ -14,7 +14,7 @@ type plot struct {
 	Since  string // "an hour ago": where it begins
 	Bars   []bar
 	Width  int
-	// Undrawn: there are too many of what would be counted.
+	// Undrawn: there are too many rows to count.
 	Undrawn bool
 }
 

@@ -155,7 +155,7 @@ func (c *console) previewSettings(x *exchange) error {
 	})
 }
 
-// saveSettings saves what was previewed, unless another user saved a change
+// saveSettings saves the previewed settings, unless another user saved a change
 // meanwhile.
 func (c *console) saveSettings(x *exchange) error {
 	return x.decideSettings(func(form settingsForm, to settings.Settings, _ settings.InForce, tag string) error {

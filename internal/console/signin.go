@@ -115,7 +115,7 @@ func (x *exchange) presented() *token.Session {
 	return s
 }
 
-// signInFailed shows the form again with what was typed, the password apart.
+// signInFailed shows the form again with the values typed, except the password.
 func (x *exchange) signInFailed(err error, name string, remember bool) error {
 	view := x.signInView()
 	view.Username, view.RememberMe = name, remember

@@ -7,8 +7,7 @@ import (
 	"example.com/curfew/token"
 )
 
-// A state is what the script is told about the session of its page. Asking
-// extends nothing.
+// A state tells the script about the session of its page. Asking extends nothing.
 type state struct {
 	State string `json:"state"` // "live", "ended" or "unknown"
 	User  string `json:"user,omitempty"`

@@ -1,6 +1,5 @@
-// Package fault is the one table of what goes wrong: error ↔ code word ↔ status ↔
-// challenge. API and console answer from it, so that the same thing is never
-// called by two names.
+// Package fault is the one table of errors: error ↔ code word ↔ status ↔ challenge.
+// API and console answer from it, so that an error has the same name everywhere.
 package fault
 
 import (
@@ -21,7 +20,7 @@ import (
 	"example.com/curfew/token/bearer"
 )
 
-// What goes wrong with HTTP itself.
+// Errors of HTTP itself.
 var (
 	ErrInvalid      = errors.New("invalid request")                   // 400
 	ErrNoClient     = errors.New("client authentication is required") // 401, challenges with Basic
@@ -53,7 +52,7 @@ type Fault struct {
 	// Detail is for people. Of faults of ours (5xx) it is a fixed sentence: what
 	// lies behind them is for the log.
 	Detail string
-	// Errors is everything that is wrong with what was sent, or nil.
+	// Errors are all faults of the request's members, or nil.
 	Errors []wire.FieldError
 	// RetryAfter is when to try again, in whole seconds; zero if that would not
 	// help.
@@ -72,8 +71,9 @@ type row struct {
 	challenge challenge
 }
 
-// table is in order: an error that wraps several sentinels is what comes first.
-// The reasons of package token stand at its end, with package bearer's statuses.
+// table is in order: for an error that wraps several sentinels the first row
+// counts. The reasons of package token stand at its end, with package bearer's
+// statuses.
 var table = append([]row{
 	{is: account.ErrBadCredentials, status: 401, code: wire.CodeBadCredentials, challenge: bareChallenge},
 	{is: account.ErrBadClient, status: 401, code: wire.CodeBadCredentials, challenge: basicChallenge},

@@ -76,7 +76,7 @@ func checkFloor(name string, p Package) []string {
 	return found
 }
 
-// checkRooms compares a package's direct imports with what its room may know.
+// checkRooms compares a package's direct imports with those that its room may have.
 func checkRooms(name string, p Package) []string {
 	var found []string
 	for _, path := range p.Imports {
@@ -93,7 +93,7 @@ func checkRooms(name string, p Package) []string {
 	return found
 }
 
-// checkPublic follows what a public package and its tests bring along.
+// checkPublic checks the dependencies of a public package and its tests.
 func checkPublic(name string, p Package, graph map[string]Package) []string {
 	var found []string
 	for _, path := range p.Imports {

@@ -97,7 +97,7 @@ var grpcModules = []string{
 	"google.golang.org/protobuf/…",
 }
 
-// publicModulesOf returns what a public package may import of others.
+// publicModulesOf returns the modules of others that a public package may import.
 func publicModulesOf(name string) []string {
 	if name == "token/grpcbearer" {
 		return append(slices.Clone(publicModules), grpcModules...)

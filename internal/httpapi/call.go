@@ -27,7 +27,7 @@ type call struct {
 	inbound *inbound.Request
 	query   url.Values
 
-	// What the credential has proven: a session, or a client.
+	// The credential's owner: a session, or a client.
 	session *token.Session
 	caller  account.Caller
 	// clientsEpoch is that of the view before the client was looked up.

@@ -67,7 +67,7 @@ func sessionEvents(c *call) error {
 	return nil // the client is gone
 }
 
-// lastEvent is what a stream ends with; "" if its client has gone.
+// lastEvent is the last event of a stream; "" if its client has gone.
 func lastEvent(cause error) string {
 	name := "ended"
 	switch reason := token.ReasonOf(cause); {

@@ -43,8 +43,7 @@ func changes(c *call) error {
 	return nil
 }
 
-// proof is what a follower has authenticated with. It implements
-// feed.Credential.
+// proof is the credential of a follower. It implements feed.Credential.
 type proof struct {
 	api     *api
 	request *http.Request

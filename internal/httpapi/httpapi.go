@@ -26,7 +26,7 @@ import (
 	"example.com/curfew/token"
 )
 
-// Feed is what the API needs of a node's change feed. *feed.Node is one.
+// Feed is the part of a node's change feed that the API uses. *feed.Node implements it.
 type Feed interface {
 	Changes(ctx context.Context, q feed.Query) (feed.Answer, error)
 	Submit(ctx context.Context, q feed.Query, w feed.Waiter) (a feed.Answer, pending bool, err error)
@@ -93,7 +93,7 @@ type Config struct {
 	// goroutine waiting.
 	Parking *inbound.Parking
 
-	// Metrics counts what happens. Nil: nothing is counted.
+	// Metrics counts requests and decisions. Nil: nothing is counted.
 	Metrics *metrics.Metrics
 	Now     func() time.Time // nil: time.Now
 	Logger  *slog.Logger     // nil: discarded

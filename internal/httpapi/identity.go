@@ -106,7 +106,7 @@ func (a *api) lookUp(ctx context.Context, s *token.Session) (identity, error) {
 	return identity{caller.User.Name, caller.User.Email, caller.User.Groups}, nil
 }
 
-// lookedUp remembers for a minute what the store said of a session, so that a proxy
+// lookedUp caches a session's identity from the store for a minute, so that a proxy
 // that asks about each request does not ask the store each time.
 type lookedUp struct {
 	cache *lru.Cache[refreshKey, identityAt]

@@ -9,8 +9,9 @@ import (
 	"example.com/curfew/internal/account"
 )
 
-// A question is what the configuration of a proxy asks of /v1/verify, by the query
-// of the address. The zero question is that of /v1/verify alone.
+// A question holds the requirements that a proxy's configuration passes to
+// /v1/verify, by the query of the address. The zero question is that of /v1/verify
+// alone.
 type question struct {
 	// signIn says what browsers without a session get: signInRedirects,
 	// signInLocates or "", which is 401.

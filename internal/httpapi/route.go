@@ -31,7 +31,7 @@ type Route struct {
 	Permissions []string
 	// Self: every user may call about themselves.
 	Self bool
-	// Capability is what a client must have; "": none in particular.
+	// Capability is the capability that a client must have; "": any client.
 	Capability string
 
 	Query []string // the parameters that it takes; nil: none

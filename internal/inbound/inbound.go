@@ -1,6 +1,6 @@
-// Package inbound is what every request passes first, whether it asks the API or
-// the console: it gets an id, the address it really came from, a line in the log
-// and an answer even when a handler panics.
+// Package inbound is the first handler of every request, whether it asks the API or
+// the console. It gives the request an id, the address it really came from, a line
+// in the log, and an answer even when a handler panics.
 package inbound
 
 import (

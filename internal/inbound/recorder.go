@@ -2,8 +2,8 @@ package inbound
 
 import "net/http"
 
-// recorder remembers what was answered. http.ResponseController reaches through
-// it by Unwrap.
+// recorder notes status and size of the answer. http.ResponseController reaches
+// through it by Unwrap.
 type recorder struct {
 	http.ResponseWriter
 	status int

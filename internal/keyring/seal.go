@@ -123,7 +123,8 @@ func (r *Ring) aead() cipher.AEAD {
 	return aead
 }
 
-// bound is what a sealed key is tied to, so that no row can carry another's key.
+// bound is the data that a sealed key is tied to, so that no row can carry
+// another's key.
 func bound(kid, algorithm string) []byte {
 	return []byte("curfew signing key\x00" + algorithm + "\x00" + kid)
 }

@@ -178,7 +178,7 @@ type Audit struct {
 	Detail string // JSON object, or ""
 }
 
-// Node is what a node of a server says about itself to the others.
+// Node is the row of a server's node, which the others read.
 type Node struct {
 	ID        string // random, new for each process
 	Name      string // host:port, for people

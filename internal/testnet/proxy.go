@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Mode is what a proxy does to what passes through it.
+// Mode is how a proxy treats the bytes that pass through it.
 type Mode struct {
 	Delay    time.Duration // before each piece, both ways
 	Jitter   time.Duration // up to so much more: pieces of different connections overtake each other
@@ -54,7 +54,7 @@ func NewProxy(target string) (*Proxy, error) {
 // Addr returns the address to connect to.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Set changes what happens from now on, to connections that are open as well.
+// Set changes the mode from now on, for open connections as well.
 func (p *Proxy) Set(m Mode) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

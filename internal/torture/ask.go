@@ -107,7 +107,7 @@ func all[P, I any](c *Cluster, at *Process, path string, query url.Values, items
 	}
 }
 
-// get reads what a node tells the administrator.
+// get reads a node's answer to the administrator.
 func (c *Cluster) get(at *Process, path string, into any) error {
 	status, body, err := c.call(http.MethodGet, at.Addr, path, c.admin, nil)
 	if err != nil {

@@ -25,7 +25,7 @@ const Lease = 2 * time.Second
 // kek seals the signing keys of databases that live as long as a run.
 const kek = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
-// Config says what a cluster is made of.
+// Config lists the parts of a cluster.
 type Config struct {
 	Binary string
 	Dir    string

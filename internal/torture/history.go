@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Op is what was asked.
+// Op is the operation that was asked for.
 type Op string
 
 // The operations of a history.

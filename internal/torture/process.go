@@ -144,7 +144,7 @@ func (p *Process) end(sig syscall.Signal) {
 	p.cmd = nil
 }
 
-// Log returns the end of what the process has printed. Only when it has ended.
+// Log returns the end of the process's output. Only when it has ended.
 func (p *Process) Log() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -260,7 +260,7 @@ func (l *Load) Finish(ctx context.Context) {
 	}
 }
 
-// state takes down what a node says of something.
+// state records a node's answer about one part of the state.
 func (l *Load) state(node *Process, what, user string) {
 	e := Event{Op: OpState, Node: node.Name, User: user, State: what, Outcome: OK, Invoked: l.Record.Now()}
 	var err error

@@ -32,7 +32,7 @@ func (e *TwoSessions) Error() string {
 // Unwrap returns the reason.
 func (e *TwoSessions) Unwrap() error { return token.ErrMalformed }
 
-// Detail returns what a user can do about it.
+// Detail returns the remedy for the user.
 func (e *TwoSessions) Detail() string {
 	return fmt.Sprintf("The browser sent two sessions in cookies named %s. Sign in again, which ends both, or delete the cookies of this site and its parent domains.", e.Cookie)
 }

@@ -39,7 +39,7 @@ var databases atomic.Int64
 // own server, which the first call starts. The database goes with the test,
 // connections that are still open in it notwithstanding.
 //
-// The server's fsync is off: what a test of durability needs is [Start].
+// The server's fsync is off: a test of durability uses [Start].
 func DSN(tb testing.TB) string {
 	tb.Helper()
 	server, err := sharedServer()

@@ -253,7 +253,7 @@ func (c *boundConn) authenticate() error {
 	return nil
 }
 
-// saslData returns what follows the code in an authentication message.
+// saslData returns the bytes after the code in an authentication message.
 func saslData(body []byte, code uint32) (data []byte, ok bool) {
 	if len(body) < 4 || binary.BigEndian.Uint32(body) != code {
 		return nil, false

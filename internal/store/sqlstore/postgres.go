@@ -120,7 +120,7 @@ func (s *Store) notify(ctx context.Context, payload string) error {
 	return err
 }
 
-// pgAddress is what the URL of a database says.
+// pgAddress is the parsed URL of a database.
 type pgAddress struct {
 	config pq.Config
 	dsn    string // the URL for pq.Listener, which accepts no Config

@@ -93,7 +93,7 @@ var auditCases = []testCase{
 	}},
 }
 
-// matches is what a filter means.
+// matches is the meaning of a filter.
 func matches(e store.Audit, f store.AuditFilter) bool {
 	actor := func(name string) bool { return e.Actor.ID == name || e.Actor.Name == name }
 	target := func(name string) bool { return e.TargetID == name || e.TargetName == name }

@@ -23,7 +23,7 @@ func woken(t testing.TB, what string, watch <-chan struct{}) {
 	}
 }
 
-// quiet takes what a watcher has been woken for until now. Watchers may be woken
+// quiet takes the wake-ups that a watcher has got until now. Watchers may be woken
 // for nothing, in particular when watching begins.
 func quiet(watch <-chan struct{}) {
 	for {
