@@ -18,11 +18,7 @@ import (
 // when the caller has been authenticated.
 func (s *site) meddled(meanwhile func(x *exchange)) *site {
 	s.Helper()
-	c := &console{config: s.console.config, now: s.console.config.now(), log: s.console.config.logger()}
-	var err error
-	c.assets, err = loadAssets()
-	s.must(err)
-	c.pages, err = parsePages(c.assets)
+	c, err := newConsole(s.console.config)
 	s.must(err)
 	mux := http.NewServeMux()
 	for _, rt := range c.routes() {

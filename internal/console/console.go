@@ -227,12 +227,8 @@ func New(config Config) (http.Handler, error) {
 			return nil, errors.New("console: Config." + required.name + " is required")
 		}
 	}
-	c := &console{config: config, now: config.now(), log: config.logger(), links: below(config.Prefix)}
-	var err error
-	if c.assets, err = loadAssets(); err != nil {
-		return nil, err
-	}
-	if c.pages, err = parsePages(c.assets); err != nil {
+	c, err := newConsole(config)
+	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
@@ -246,7 +242,19 @@ func New(config Config) (http.Handler, error) {
 	// needed to refuse what another site sends in a person's name.
 	crossOrigin := http.NewCrossOriginProtection()
 	crossOrigin.SetDenyHandler(c.handler(route{needs: anyone, serve: c.foreign}))
-	return guard(fromIssuer(originOf(config.Issuer), tidy(config.Prefix, mux), crossOrigin.Handler(tidy(config.Prefix, mux)))), nil
+	tidied := tidy(config.Prefix, mux)
+	return guard(fromIssuer(originOf(config.Issuer), tidied, crossOrigin.Handler(tidied))), nil
+}
+
+// newConsole returns a console with its pages, without the mux in front.
+func newConsole(config Config) (*console, error) {
+	c := &console{config: config, now: config.now(), log: config.logger(), links: below(config.Prefix)}
+	var err error
+	if c.assets, err = loadAssets(); err != nil {
+		return nil, err
+	}
+	c.pages, err = parsePages(c.assets)
+	return c, err
 }
 
 // fromIssuer passes requests from pages of the issuer's origin to own, others to

@@ -2,7 +2,6 @@ package console
 
 import (
 	"net/http"
-	"net/url"
 	"path"
 	"strings"
 )
@@ -26,13 +25,17 @@ func below(prefix string) *strings.Replacer {
 // http.ServeMux does that too, but knows no prefix.
 func tidy(prefix string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		clean := path.Clean("/" + r.URL.Path)
-		if clean == r.URL.Path || clean+"/" == r.URL.Path {
+		// As it is encoded: an encoded slash or dot separates nothing.
+		sent := r.URL.EscapedPath()
+		clean := path.Clean("/" + sent)
+		if clean == sent || clean+"/" == sent {
 			next.ServeHTTP(w, r)
 			return
 		}
-		to := url.URL{Path: prefix + clean, RawQuery: r.URL.RawQuery}
-		w.Header().Set("Location", to.String())
+		if r.URL.RawQuery != "" {
+			clean += "?" + r.URL.RawQuery
+		}
+		w.Header().Set("Location", prefix+clean)
 		w.WriteHeader(http.StatusTemporaryRedirect)
 	})
 }
