@@ -75,8 +75,8 @@ func exit(err error) {
 
 func run() (err error) {
 	quick := flag.Bool("quick", false, "fewer rounds, smaller numbers: about a minute, for a first look")
-	only := flag.String("only", "", "run the sections that match this regular expression alone, and write nothing")
-	out := flag.String("out", ".", "the directory for RESULTS.md and the plots")
+	only := flag.String("only", "", "run the sections that match this regular expression alone, print their results, and put them into RESULTS.md in place of the old ones")
+	out := flag.String("out", ".", "the directory for RESULTS.md and the plots; empty writes nothing and prints the results")
 	patience := flag.Duration("patience", time.Minute, "wait this long, all in all, for the machine to be free before rounds")
 	curfew := flag.String("curfew", "", "a curfew to measure; empty builds one from the sources around")
 	flag.Parse()
@@ -105,8 +105,11 @@ func run() (err error) {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
-	if *only != "" {
-		return b.report.write(os.Stdout, b)
+	if *only != "" || *out == "" {
+		if err := b.report.write(os.Stdout, b); err != nil || *out == "" {
+			return err
+		}
+		return b.update(*out)
 	}
 	return b.publish(*out)
 }

@@ -70,8 +70,7 @@ func (b *bench) openConnections() (err error) {
 			most   float64
 		}{{"one user", 1, 30, 10}, {"a tenth of the users", size / 20, 5, 0}, {"everyone", 0, 3, 50}} {
 			b.say("  %d streams, %s", size, what.name)
-			ends := &measure.Histogram{}
-			ended := 0
+			ends := &ends{}
 			for _, n := range nodes { // the last case may have revoked the administrator
 				if err := n.signIn(); err != nil {
 					return err
@@ -83,14 +82,13 @@ func (b *bench) openConnections() (err error) {
 			}
 			for round := range b.of(what.rounds, 3) {
 				b.calm()
-				n, err := s.revoke(nodes[round%2], what.users, ends)
+				err := s.revoke(nodes[round%2], what.users, ends)
 				if err == nil && what.users == 0 {
 					err = errors.Join(nodes[0].signIn(), nodes[1].signIn())
 				}
 				if err != nil {
 					return errors.Join(err, s.close())
 				}
-				ended += n
 				if err := s.fill(); err != nil {
 					return errors.Join(err, s.close())
 				}
@@ -104,12 +102,15 @@ func (b *bench) openConnections() (err error) {
 			if err := s.close(); err != nil {
 				return err
 			}
-			p99 := ms(ends.Quantile(0.99))
-			rows = append(rows, []string{fmt.Sprint(size), what.name, fmt.Sprint(ended), number(ms(ends.Quantile(0.5))), number(p99), number(ms(ends.Max()))})
+			p99 := ms(ends.answered.Quantile(0.99))
+			rows = append(rows, []string{
+				fmt.Sprint(size), what.name, fmt.Sprint(ends.count), number(100 * float64(ends.early) / float64(ends.count)), number(p99), number(ms(ends.answered.Max())),
+				number(ms(ends.called.Quantile(0.5))), number(ms(ends.called.Quantile(0.99))), number(ms(ends.called.Max())),
+			})
 			if lines[what.name] == nil {
 				lines[what.name] = &plot.Line{Name: what.name + ", p99"}
 			}
-			lines[what.name].Points = append(lines[what.name].Points, plot.Point{X: float64(size), Y: p99})
+			lines[what.name].Points = append(lines[what.name].Points, plot.Point{X: float64(size), Y: ms(ends.called.Quantile(0.99))})
 			if size == 10_000 && what.most > 0 {
 				b.report.atMost(fmt.Sprintf("effective everywhere → the last of 10 000 open streams has ended (%s, two nodes, p99)", what.name), what.most, " ms", single(p99))
 			}
@@ -118,11 +119,11 @@ func (b *bench) openConnections() (err error) {
 			}
 		}
 	}
-	b.report.table("Open connections", "Times in ms from the answer that says effective everywhere until the client has seen the end of its stream. "+
-		"The handlers' contexts have ended before that answer; the figures are how long the streams take to close. "+
+	b.report.table("Open connections", "Times in ms until the client has seen the end of its stream, from the answer that says effective everywhere (zero for a stream that ended before it) and from the call. "+
+		"The handlers' contexts have ended before the answer; the figures are how long the streams take to close. "+
 		"Streams are server-sent events, WebSockets and gRPC streams in equal parts, two for each user, at services on two followers of two PostgreSQL nodes; their clients are in the same process.",
-		[]string{"open streams", "revoked", "streams ended", "median", "p99", "longest"}, rows...)
-	chart := plot.Chart{Title: "From effective everywhere to the end of the streams", X: "open streams", Y: "ms"}
+		[]string{"open streams", "revoked", "streams ended", "before the answer, %", "from the answer, p99", "longest", "from the call, median", "p99", "longest"}, rows...)
+	chart := plot.Chart{Title: "From the call that revokes to the end of the streams", X: "open streams", Y: "ms"}
 	for _, name := range []string{"one user", "a tenth of the users", "everyone"} {
 		chart.Lines = append(chart.Lines, *lines[name])
 	}
@@ -298,9 +299,24 @@ func (s *service3) open(kind int, raw string) (*stream, error) {
 	return one, nil
 }
 
+// ends are the times at which streams ended.
+type ends struct {
+	count, early     int               // early: before the answer
+	answered, called measure.Histogram // from the answer, and from the call
+}
+
+func (e *ends) add(at, called, answered time.Time) {
+	e.count++
+	if !at.After(answered) {
+		e.early++
+	}
+	e.answered.Add(max(0, at.Sub(answered)))
+	e.called.Add(at.Sub(called))
+}
+
 // revoke revokes the first users, or everyone for 0, at a node, waits until their
-// streams have ended, and counts when after the answer each of them has.
-func (s *streams) revoke(n *node, users int, ends *measure.Histogram) (int, error) {
+// streams have ended, and adds the times to ends.
+func (s *streams) revoke(n *node, users int, ends *ends) error {
 	path, body := "/v1/revocations", any(wire.RevokeMany{Scope: "everyone", Reason: "bench"})
 	switch {
 	case users == 1:
@@ -313,20 +329,20 @@ func (s *streams) revoke(n *node, users int, ends *measure.Histogram) (int, erro
 		body = wire.RevokeMany{Scope: "users", Users: ids, Reason: "bench"}
 	}
 	var receipt wire.Receipt
+	called := time.Now()
 	err := n.call(http.MethodPost, path, n.admin, body, &receipt, "Prefer", "wait=30")
 	answered := time.Now()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if !receipt.Enforcement.EffectiveEverywhere {
-		return 0, errors.New("the receipt does not say effective everywhere")
+		return errors.New("the receipt does not say effective everywhere")
 	}
-	count := 0
 	for i, one := range s.open {
 		if users > 0 && one.user >= users {
 			select {
 			case <-one.ended:
-				return 0, fmt.Errorf("a stream of %s ended, who was not revoked", peers.User(one.user))
+				return fmt.Errorf("a stream of %s ended, who was not revoked", peers.User(one.user))
 			default:
 				continue
 			}
@@ -334,13 +350,12 @@ func (s *streams) revoke(n *node, users int, ends *measure.Histogram) (int, erro
 		select {
 		case <-one.ended:
 		case <-time.After(time.Minute):
-			return 0, fmt.Errorf("a stream of %s goes on a minute after it was revoked everywhere", peers.User(one.user))
+			return fmt.Errorf("a stream of %s goes on a minute after it was revoked everywhere", peers.User(one.user))
 		}
-		ends.Add(max(0, one.at.Sub(answered)))
+		ends.add(one.at, called, answered)
 		s.open[i] = nil
-		count++
 	}
-	return count, nil
+	return nil
 }
 
 // idle returns the processor time in ms that this process takes in a second while

@@ -119,8 +119,8 @@ func seriesTable(unit string, all []measure.Series, base int) (head []string, ro
 	return head, rows
 }
 
-// publish writes RESULTS.md and the plots.
-func (b *bench) publish(dir string) error {
+// draw writes the plots.
+func (b *bench) draw(dir string) error {
 	for _, p := range b.report.plots {
 		var svg bytes.Buffer
 		if err := p.chart.Draw(&svg); err != nil {
@@ -129,6 +129,14 @@ func (b *bench) publish(dir string) error {
 		if err := os.WriteFile(filepath.Join(dir, p.file), svg.Bytes(), 0o644); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// publish writes RESULTS.md and the plots.
+func (b *bench) publish(dir string) error {
+	if err := b.draw(dir); err != nil {
+		return err
 	}
 	var text bytes.Buffer
 	if err := b.report.write(&text, b); err != nil {
@@ -159,29 +167,54 @@ func (r *report) write(w io.Writer, b *bench) error {
 	}
 	fmt.Fprintf(&t, "## Goals: %d of %d reached\n\n| | goal | measured | | |\n|---|---|---|---|---|\n", reached, len(r.goals))
 	for _, g := range r.goals {
-		mark := "reached"
-		if !g.reached {
-			mark = "**missed**"
-		}
-		fmt.Fprintf(&t, "| %s | %s | %s | %s | %s |\n", g.what, g.want, g.got, mark, g.note)
+		t.WriteString(g.String() + "\n")
 	}
 	for _, p := range r.plots {
-		fmt.Fprintf(&t, "\n![%s](%s)\n", p.chart.Title, p.file)
+		t.WriteString("\n" + p.image())
 	}
 	for _, x := range r.tables {
-		fmt.Fprintf(&t, "\n## %s\n\n", x.title)
-		if x.text != "" {
-			fmt.Fprintf(&t, "%s\n\n", x.text)
-		}
-		fmt.Fprintf(&t, "| %s |\n|%s\n", strings.Join(x.head, " | "), strings.Repeat("---|", len(x.head)))
-		for _, row := range x.rows {
-			fmt.Fprintf(&t, "| %s |\n", strings.Join(row, " | "))
-		}
+		t.WriteString(x.String())
 	}
 	t.WriteString("\n## Versions\n\n")
 	t.WriteString(versions())
 	_, err := io.WriteString(w, t.String())
 	return err
+}
+
+// String returns the row of a goal in the table of goals.
+func (g goal) String() string {
+	mark := "reached"
+	if !g.reached {
+		mark = "**missed**"
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s | %s |", g.what, g.want, g.got, mark, g.note)
+}
+
+// image returns the reference to a plot.
+func (f figure) image() string { return fmt.Sprintf("![%s](%s)\n", f.chart.Title, f.file) }
+
+// String returns the table with its title and text.
+func (x table) String() string {
+	var t strings.Builder
+	fmt.Fprintf(&t, "\n## %s\n\n", x.title)
+	if x.text != "" {
+		fmt.Fprintf(&t, "%s\n\n", x.text)
+	}
+	fmt.Fprintf(&t, "| %s |\n|%s\n", strings.Join(x.head, " | "), strings.Repeat("---|", len(x.head)))
+	for _, row := range x.rows {
+		fmt.Fprintf(&t, "| %s |\n", strings.Join(row, " | "))
+	}
+	return t.String()
+}
+
+// origin says when and where a section was measured that ran alone.
+func (b *bench) origin() string {
+	quick := ""
+	if b.quick {
+		quick = "**A quick run**, with smaller numbers than the goals ask for, "
+	}
+	return fmt.Sprintf("(%smeasured alone on %s, with %s on %d processors (%s); load average %s.)", quick,
+		time.Now().UTC().Format("2 January 2006"), runtime.Version(), runtime.NumCPU(), processor(), loadAverage())
 }
 
 // loadAverage says how many processes wanted a processor: this run alone is one

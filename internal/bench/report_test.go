@@ -66,3 +66,56 @@ func TestWrite(t *testing.T) {
 		}
 	}
 }
+
+// A section that runs alone replaces its own results and adds what is new.
+func TestMerge(t *testing.T) {
+	b := &bench{rounds: 7}
+	r := &b.report
+	r.atMost("a thing", 1, " µs", series(2, 3))
+	r.atMost("allocations in it", 0, "", series(0))
+	r.atMost("another", 1, " µs", series(1))
+	r.atMost("allocations in it", 0, "", series(3))
+	r.table("Things", "Words.", []string{"", "µs"}, []string{"one", "2"})
+	r.table("Others", "", []string{"", "µs"}, []string{"two", "5"})
+	r.plot("a.svg", plot.Chart{Title: "A"})
+	var old strings.Builder
+	if err := r.write(&old, b); err != nil {
+		t.Fatal(err)
+	}
+	next := &report{}
+	next.atMost("a thing", 1, " µs", series(1))
+	next.atMost("allocations in it", 0, "", series(0))
+	next.atMost("new", 7, " µs", series(9))
+	next.table("Things", "Words.", []string{"", "µs"}, []string{"one", "1"})
+	next.table("More", "", []string{"", "µs"}, []string{"three", "4"})
+	next.plot("a.svg", plot.Chart{Title: "A"})
+	next.plot("b.svg", plot.Chart{Title: "B"})
+	text := next.merge(old.String(), "(Then.)")
+	for part, count := range map[string]int{
+		"## Goals: 3 of 5 reached\n":                                         1,
+		"| a thing | ≤ 1 µs | 1 µs | reached |  |\n":                         1,
+		"| allocations in it | ≤ 0 | 3 |":                                    1, // the other one stays
+		"| allocations in it | ":                                             2,
+		"| new | ≤ 7 µs | 9 µs | **missed** |":                               1,
+		"## Things\n\nWords. (Then.)\n\n|  | µs |\n|---|---|\n| one | 1 |\n": 1,
+		"| one | 2 |": 0,
+		"## Others\n\n|  | µs |\n|---|---|\n| two | 5 |\n": 1,
+		"## More\n\n(Then.)\n\n":                           1,
+		"![A](a.svg)\n":                                    1,
+		"![B](b.svg)\n":                                    1,
+		"## Versions":                                      1,
+	} {
+		if got := strings.Count(text, part); got != count {
+			t.Errorf("%q is there %d times, want %d", part, got, count)
+		}
+	}
+	if again := next.merge(text, "(Then.)"); again != text {
+		t.Errorf("the same results once more change the text:\n%s\nwas\n%s", again, text)
+	}
+	order := []string{"## Goals", "| new ", "![A]", "![B]", "## Things", "## Others", "## More", "## Versions"}
+	for i := 1; i < len(order); i++ {
+		if strings.Index(text, order[i-1]) > strings.Index(text, order[i]) {
+			t.Errorf("%q comes after %q:\n%s", order[i-1], order[i], text)
+		}
+	}
+}
