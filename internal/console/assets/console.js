@@ -70,6 +70,10 @@
 	// --- The session --------------------------------------------------------
 
 	const bar = document.getElementById("session");
+	// The bar covers neither the end of the page nor what has the focus.
+	new ResizeObserver(() => {
+		document.documentElement.style.setProperty("--bar", bar.offsetHeight + "px");
+	}).observe(bar);
 	let state = "idle" in body.dataset ? "live" : "none";
 	let idleEnd = made + Number(body.dataset.idle);
 	let maximumEnd = made + Number(body.dataset.maximum);
@@ -129,7 +133,7 @@
 		try {
 			const answer = await fetch(base + "/profile/session", { headers: { Accept: "application/json" }, cache: "no-store", ...options });
 			if ((answer.headers.get("Content-Type") || "").startsWith("application/json")) take(await answer.json());
-		} catch { /* no network: the local clocks still count down */ } finally { asking = false; }
+		} catch { /* no network: the local clocks still count down */ } finally { asking = false; listen(); }
 	};
 	const stay = () => ask({ method: "POST" }).then(() => ask());
 
@@ -157,22 +161,36 @@
 		}
 	}
 	const warnFrom = Number(body.dataset.idle) / 4 || 0;
-	// The server says when the session ends. Only a page in view listens: a browser
-	// opens few connections to one host, and every tab would hold one.
+	// The server says when the session ends. Only a visible page listens: a browser
+	// opens few connections to one host, and every tab would hold one. The browser
+	// reconnects by itself unless the server refuses the stream; the page then asks,
+	// and tries again after 5 s.
 	let events = null;
 	const listen = () => {
-		if (document.hidden || state !== "live") {
-			if (events) events.close();
+		const wanted = !document.hidden && state === "live";
+		if (!wanted && events) {
+			events.close();
 			events = null;
-		} else if (!events) {
-			events = new EventSource(base + "/v1/session/events");
-			events.addEventListener("ended", () => { events.close(); events = null; ask(); });
 		}
+		if (!wanted || events) return;
+		const source = events = new EventSource(base + "/v1/session/events");
+		const forget = () => { if (events === source) events = null; };
+		source.addEventListener("ended", () => { source.close(); forget(); ask(); });
+		source.addEventListener("error", () => {
+			if (source.readyState !== EventSource.CLOSED) return;
+			ask();
+			setTimeout(() => { forget(); listen(); }, 5000);
+		});
 	};
+	// Another tab may have signed in or out, or renewed the session: each page tells
+	// the others when it has loaded.
+	const others = new BroadcastChannel("session " + base);
+	others.postMessage("loaded");
 	if (state !== "none") {
+		const look = () => { if (document.hidden) listen(); else ask(); };
+		others.addEventListener("message", look);
+		document.addEventListener("visibilitychange", look);
 		setInterval(tick, 250);
-		setInterval(() => { if (!document.hidden) { ask(); listen(); } }, 5000);
-		document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); listen(); });
 		listen();
 		tick();
 	}
