@@ -11,12 +11,15 @@ import (
 
 // Enforcement reports how many validators enforce everything up to epoch, after
 // waiting at most wait for all of them. committed is the time at which the commit
-// returned; zero if it is not known.
+// returned; zero if it is not known. A call with a wait, and one long after the
+// commit (zero), make the other nodes report at once. A call that neither waits nor
+// comes later does not, because each report is a write.
 //
 // An error means that the nodes could not be read. The results so far are returned
 // with it.
 func (n *Node) Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error) {
-	if committed.IsZero() {
+	later := committed.IsZero()
+	if later {
 		committed = n.committedBy(epoch)
 	}
 	// A node's own commit is not enough for it to count: it still answers followers
@@ -39,7 +42,13 @@ func (n *Node) Enforcement(ctx context.Context, epoch revocation.Epoch, committe
 		}
 		return n.peers.reads.Join().Wait(ctx)
 	}
-	return n.peers.enforcement(ctx, epoch, committed, wait, own, moved, ask, read)
+	e, err := n.peers.enforcement(ctx, epoch, committed, wait, own, moved, ask, read)
+	if later && !e.EffectiveEverywhere && n.peers.ask(epoch) {
+		// A caller that looks at a receipt looks again. Without a request the nodes
+		// would report with their next heartbeat, up to a quarter of a lease later.
+		n.peers.reads.Join()
+	}
+	return e, err
 }
 
 // committedBy returns an instant by which epoch was committed.

@@ -162,3 +162,24 @@ func TestReceiptAndNodesThatGo(t *testing.T) {
 		t.Error("the receipt closed while the dead node still trusts its view")
 	}
 }
+
+// A caller that looks at a receipt again and again, and never waits, sees the other
+// nodes' confirmations at once, and not with their next heartbeats.
+func TestReceiptThatIsPolled(t *testing.T) {
+	w := newWorld(t, pgtest.DSN(t))
+	var nodes []*feed.Node
+	for i := range 2 {
+		other := &world{tb: t, Store: openStore(t, w.url)}
+		nodes = append(nodes, other.node(feed.Config{Name: fmt.Sprintf("node-%d", i), Lease: time.Hour})) // a heartbeat every 15 minutes
+	}
+	for range 3 {
+		r := w.revoke(revocation.User("ann"))
+		nodes[0].Applied(r...)
+		if !await.Holds(await.Limit, func() bool {
+			e, err := nodes[0].Enforcement(t.Context(), r[0].Epoch, time.Time{}, 0)
+			return err == nil && e.EffectiveEverywhere && e.Confirmed == 2
+		}) {
+			t.Fatal("the other node has not confirmed")
+		}
+	}
+}
