@@ -74,7 +74,7 @@ func parameters(dir string, setup func(*testscript.Env) error) testscript.Params
 		Dir: dir,
 		Setup: func(e *testscript.Env) error {
 			e.Values[serversKey{}] = servers{}
-			e.Vars = append(e.Vars, "ESC=\x1b", "BIDI=\u202e")
+			e.Vars = append(e.Vars, "ESC=\x1b", "BIDI=\u202e", endsAtOnce)
 			if setup != nil {
 				return setup(e)
 			}
