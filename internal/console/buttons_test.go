@@ -19,7 +19,7 @@ import (
 // A newcomer changes the session timeout, adds a user, and uses every other
 // button there is.
 func TestEveryButton(t *testing.T) {
-	onEngines(t, func(t *testing.T, h *house, l look) {
+	onEngines(t, func(t *testing.T, h *filledServer, l look) {
 		w := h.open(t, l)
 		w.as("admin")
 		name := map[bool]string{false: "New Comer", true: "Plain Comer"}[l.noScript]
@@ -162,7 +162,7 @@ func (w *window) buttonsOfAudit(t *testing.T) {
 	w.says("Audit")
 }
 
-func (w *window) buttonsOfKeys(h *house) {
+func (w *window) buttonsOfKeys(h *filledServer) {
 	w.Helper()
 	w.follow("nav a[href='/keys']")
 	w.says("active", "next", "ES256")
@@ -185,11 +185,11 @@ func (w *window) buttonsOfKeys(h *house) {
 }
 
 // retired returns the rows of retired keys.
-func (h *house) retired(w *window) []string {
+func (h *filledServer) retired(w *window) []string {
 	return eval[[]string](w, "[...document.querySelectorAll('#past ~ table tbody tr')].map(r => r.innerText)")
 }
 
-func (w *window) buttonsOfBulk(t *testing.T, h *house) {
+func (w *window) buttonsOfBulk(t *testing.T, h *filledServer) {
 	w.Helper()
 	one, two := h.signIn("Alan Turing", firefox, false), h.signIn("Barbara Liskov", firefox, false)
 	list := filepath.Join(t.TempDir(), "names.txt")

@@ -29,8 +29,8 @@ type messageView struct {
 	Status  int
 	Lines   []string
 	Links   []link
-	Request string // id of the request, for the administrator
-	Held    *held  // the form that was not processed; nil if there was none
+	Request string       // id of the request, for the administrator
+	Held    *pendingForm // the form that was not processed; nil if there was none
 }
 
 type link struct {
@@ -38,9 +38,9 @@ type link struct {
 	Elsewhere   bool // in a tab of its own
 }
 
-// held is a submitted form that was not processed. The page offers to send it
+// pendingForm is a submitted form that was not processed. The page offers to send it
 // again. Passwords are not sent back to the browser: the user types them again.
-type held struct {
+type pendingForm struct {
 	Action    string
 	Multipart bool
 	Fields    []heldField
@@ -115,7 +115,7 @@ func (x *exchange) fail(err error) {
 		view.Links = []link{{"/", "Back to the start page", false}}
 	}
 	if view.Status == http.StatusServiceUnavailable {
-		view.Held = x.held()
+		view.Held = x.pendingForm()
 		if view.Held == nil {
 			view.Links = []link{{x.r.URL.RequestURI(), "Try again", false}}
 		}
@@ -151,17 +151,17 @@ func (x *exchange) signInFirst(err error) {
 		Status: http.StatusUnauthorized,
 		Lines:  []string{whyEnded(why, in.SessionTimeout, in.MaximumSessionDuration), "Nothing was changed, and your input is kept. Sign in again in a new tab, then send the form again."},
 		Links:  []link{{"/sign-in?return=/signed-in", "Sign in again", true}},
-		Held:   x.held(),
+		Held:   x.pendingForm(),
 		// No request id: nothing has failed.
 	})
 }
 
-// held returns the form that the request has sent; nil if it has sent none.
-func (x *exchange) held() *held {
+// pendingForm returns the form that the request has sent; nil if it has sent none.
+func (x *exchange) pendingForm() *pendingForm {
 	if x.r.Method != http.MethodPost || x.posted() == nil {
 		return nil
 	}
-	h := &held{Action: x.r.URL.RequestURI(), Multipart: x.r.MultipartForm != nil}
+	h := &pendingForm{Action: x.r.URL.RequestURI(), Multipart: x.r.MultipartForm != nil}
 	for _, p := range passwords {
 		if x.posted().Has(p.Name) {
 			h.Passwords = append(h.Passwords, p)

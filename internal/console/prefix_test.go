@@ -17,7 +17,7 @@ import (
 
 // belowPath is a server behind a proxy that has it below a path.
 type belowPath struct {
-	*house
+	*filledServer
 	root string // of the proxy
 	base string // of the server, at the proxy
 
@@ -33,9 +33,9 @@ func openBelow(t *testing.T, instead, slash string) *belowPath {
 	proxy := httptest.NewUnstartedServer(nil)
 	b.root = "http://" + proxy.Listener.Addr().String()
 	b.base = b.root + "/curfew"
-	b.house = &house{program: run(t, onSQLite(t), "--issuer", b.base+slash, "--trusted-proxies", "127.0.0.1")}
+	b.filledServer = &filledServer{program: run(t, onSQLite(t), "--issuer", b.base+slash, "--trusted-proxies", "127.0.0.1")}
 	b.fillServer()
-	to, err := url.Parse(b.house.url)
+	to, err := url.Parse(b.filledServer.url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestBelowPath(t *testing.T) {
 			b := openBelow(t, way.instead, way.slash)
 			cookie := "__Host-curfew_session=" + b.admin
 			leads := regexp.MustCompile(`(?:href|action|src|formaction|data-receipt)="([^"]*)"|url=([^"]*)"`)
-			for _, one := range append(b.house.paths(t), place{"sign-in", "/sign-in?return=/users"}) {
+			for _, one := range append(b.filledServer.paths(t), place{"sign-in", "/sign-in?return=/users"}) {
 				_, _, page := b.get(b.base+one.path, "Cookie", cookie, "Accept", "text/html")
 				all := leads.FindAllStringSubmatch(page, -1)
 				if len(all) < 4 {
@@ -180,7 +180,7 @@ func TestBelowPath(t *testing.T) {
 			if to := made.Header.Get("Location"); made.StatusCode != http.StatusCreated || !strings.HasPrefix(to, "/curfew/v1/users/") {
 				t.Errorf("a new user: %d, at %s", made.StatusCode, to)
 			}
-			if at := b.house.url + "/curfew/"; !strings.Contains(b.output.String(), strings.TrimSuffix(at, "/")) {
+			if at := b.filledServer.url + "/curfew/"; !strings.Contains(b.output.String(), strings.TrimSuffix(at, "/")) {
 				t.Errorf("the start does not name %s", at)
 			}
 		})

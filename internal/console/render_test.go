@@ -220,7 +220,7 @@ func TestRenderStates(t *testing.T) {
 			bulkView{Scope: "everyone", Checked: true, Own: true},
 			bulkView{Scope: "remembered", Checked: true},
 		},
-		"message": {messageView{Held: &held{}}, messageView{Links: []link{{"/", "x", true}}}},
+		"message": {messageView{Held: &pendingForm{}}, messageView{Links: []link{{"/", "x", true}}}},
 		"profile": {profileView{Session: ownSession{RememberMe: true}}},
 	} {
 		for i, view := range list {

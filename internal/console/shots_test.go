@@ -31,7 +31,7 @@ func TestScreenshots(t *testing.T) {
 		t.Fatal("CURFEW_SCREENSHOTS must name a directory to write to: make screenshots sets it")
 	}
 	database := onSQLite(t)
-	p := &house{program: run(t, database)}
+	p := &filledServer{program: run(t, database)}
 	p.fillServer()
 	p.remember(database)
 	for _, scheme := range []string{"light", "dark"} {
@@ -78,7 +78,7 @@ func TestScreenshots(t *testing.T) {
 }
 
 // shootEnded takes the pages for a user without a permission, and without a session.
-func (h *house) shootEnded(w *window, shoot func(string)) {
+func (h *filledServer) shootEnded(w *window, shoot func(string)) {
 	w.visit("/sign-in")
 	w.signIn("Hedy Lamarr", userPassword, false)
 	w.visit("/keys")
@@ -99,7 +99,7 @@ func (h *house) shootEnded(w *window, shoot func(string)) {
 
 // remember gives the house a past: a week in which people came and went by day
 // more than by night, so that the plots have something to show.
-func (h *house) remember(database string) {
+func (h *filledServer) remember(database string) {
 	h.Helper()
 	ctx := context.Background()
 	s, err := sqlstore.Open(ctx, sqlstore.Config{URL: database})

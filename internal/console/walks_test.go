@@ -9,12 +9,12 @@ import (
 )
 
 // onEngines runs a test on a server on each engine, with a script and without.
-func onEngines(t *testing.T, test func(t *testing.T, h *house, l look)) {
+func onEngines(t *testing.T, test func(t *testing.T, h *filledServer, l look)) {
 	t.Parallel()
 	for engine, database := range engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			h := &house{program: run(t, database(t)), engine: engine}
+			h := &filledServer{program: run(t, database(t)), engine: engine}
 			h.fillServer()
 			for _, l := range []look{{}, {noScript: true}} {
 				t.Run(map[bool]string{false: "with script", true: "without script"}[l.noScript], func(t *testing.T) {
@@ -54,7 +54,7 @@ func because(w *window, reason string) func(string) {
 // Sessions, with a reason and a confirm step; the receipt stays on the page. The
 // user's next request needs a new sign-in, which works at once.
 func TestWalkRevokeSessionsOfAUser(t *testing.T) {
-	onEngines(t, func(t *testing.T, h *house, l look) {
+	onEngines(t, func(t *testing.T, h *filledServer, l look) {
 		for _, who := range []string{"admin", "Grace Hopper"} { // AdministerSystem, UserEdit
 			one, two := h.signIn("Ada Lovelace", firefox, false), h.signIn("Ada Lovelace", safari, true)
 			hers := h.open(t, l)
@@ -92,7 +92,7 @@ func TestWalkRevokeSessionsOfAUser(t *testing.T) {
 // The second walk: Account menu > Profile > Revoke Sessions, which signs out here
 // too and says so; and “Sign out everywhere else”, which does not.
 func TestWalkRevokeMyOwn(t *testing.T) {
-	onEngines(t, func(t *testing.T, h *house, l look) {
+	onEngines(t, func(t *testing.T, h *filledServer, l look) {
 		elsewhere := h.signIn("Grace Hopper", safari, true)
 		w := h.open(t, l)
 		w.as("Grace Hopper")
@@ -134,7 +134,7 @@ func TestWalkRevokeMyOwn(t *testing.T) {
 // Every page, for every user who may see it, with and without a script: it has
 // content, it is accessible, and nothing in it breaks the policy.
 func TestEveryPage(t *testing.T) {
-	onEngines(t, func(t *testing.T, h *house, l look) {
+	onEngines(t, func(t *testing.T, h *filledServer, l look) {
 		// The markup is the same on both engines, and the checker is a script.
 		checked := h.engine == "sqlite" && !l.noScript
 		accessible := func(w *window) {

@@ -17,9 +17,9 @@ const (
 	edge    = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36 Edg/126.0.0.0"
 )
 
-// house is a server in which people live: enough for every page to have
+// filledServer is a server with users and sessions: enough for every page to have
 // something to show.
-type house struct {
+type filledServer struct {
 	*program
 	engine     string
 	ada, grace string   // users' ids
@@ -29,14 +29,14 @@ type house struct {
 	key        string   // id of the signing key
 }
 
-func newFilledServer(t testing.TB) *house {
+func newFilledServer(t testing.TB) *filledServer {
 	t.Helper()
-	h := &house{program: run(t, onSQLite(t))}
+	h := &filledServer{program: run(t, onSQLite(t))}
 	h.fillServer()
 	return h
 }
 
-func (h *house) fillServer() {
+func (h *filledServer) fillServer() {
 	h.Helper()
 	h.ada = h.addUser("Ada Lovelace")
 	h.grace = h.addUser("Grace Hopper", "UserEdit")
@@ -87,7 +87,7 @@ func (p *program) settings(timeout int64) {
 type place struct{ name, path string }
 
 // paths are all pages that a visit shows, as an administrator.
-func (h *house) paths(testing.TB) []place {
+func (h *filledServer) paths(testing.TB) []place {
 	user := "/users/" + url.PathEscape(h.ada)
 	return []place{
 		{"overview", "/"},
@@ -124,7 +124,7 @@ func (h *house) paths(testing.TB) []place {
 type opener struct{ name, path, open string }
 
 // inPlace are what a script shows in place of a page.
-func (h *house) inPlace(testing.TB) []opener {
+func (h *filledServer) inPlace(testing.TB) []opener {
 	return []opener{
 		{"user-revoke", "/users/" + url.PathEscape(h.ada), "a.danger[href$='/revoke'][data-dialog]"},
 		{"profile-revoke", "/profile", "a[href='/profile/revoke']"},
