@@ -3,32 +3,14 @@ package tokentest_test
 import (
 	"context"
 	"errors"
-	"net/http"
-	"net/http/httptest"
 	"testing"
 	"time"
 
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
-	"example.com/curfew/token/bearer"
 	"example.com/curfew/token/tokentest"
 )
-
-// How the package is meant to be used.
-func Example() {
-	var t *testing.T // of a test
-
-	issuer := tokentest.New(t)
-	handler := bearer.Require(issuer.Validator())(http.NotFoundHandler())
-
-	r := httptest.NewRequest("GET", "/", nil)
-	r.Header.Set("Authorization", "Bearer "+issuer.Token("ann"))
-	handler.ServeHTTP(httptest.NewRecorder(), r) // comes through
-
-	issuer.Revoke(revocation.User("ann"))
-	handler.ServeHTTP(httptest.NewRecorder(), r) // is refused
-}
 
 func validate(t *testing.T, v *token.Validator, raw string, want error) {
 	t.Helper()
