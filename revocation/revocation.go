@@ -1,5 +1,8 @@
 // Package revocation records which sessions were revoked. It keeps the epoch of the
 // last revocation of each scope in a bounded [Cache] that never misses one.
+//
+// The API follows semantic versioning: within a major version nothing exported changes
+// its meaning or disappears, and no interface that callers implement gains a method.
 package revocation
 
 import (

@@ -5,6 +5,9 @@
 // The settings also apply to tokens that were issued before a change. A session
 // that has ended under one set of values must not become valid under another. Every
 // loosening therefore leaves a floor (see [InForce]).
+//
+// The API follows semantic versioning: within a major version nothing exported changes
+// its meaning or disappears, and no interface that callers implement gains a method.
 package settings
 
 import (

@@ -1,5 +1,7 @@
 package token
 
+import "context"
+
 // What the tests from outside need of the inside.
 
 const LatestDate = latestDate
@@ -18,6 +20,16 @@ func Parse(raw string) (Parsed, error) {
 		return Parsed{}, err
 	}
 	return Parsed{p.kid, p.alg, p.signed, p.signature, p.session}, nil
+}
+
+// Ending is servertoken.Ending.
+func (v *Validator) Ending(ctx context.Context, raw string) (*Session, error) {
+	return v.ending(ctx, raw)
+}
+
+// ValidateRemembered is servertoken.Remembered.
+func (v *Validator) ValidateRemembered(ctx context.Context, raw string) *Session {
+	return v.validateRemembered(ctx, raw)
 }
 
 // WriteClaims returns the payload that Mint signs.

@@ -4,6 +4,10 @@
 // [Mint] signs a [Session]; a [Validator] decides whether a token is accepted. A
 // Validator needs no database: it reads keys, settings and revocations from memory,
 // and its [View] says how current they are.
+//
+// The API follows semantic versioning: within a major version nothing exported changes
+// its meaning or disappears, and no interface that callers implement gains a method.
+// Reasons are part of the API; the texts of errors and explanations are not.
 package token
 
 import (

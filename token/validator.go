@@ -143,28 +143,6 @@ func (v *Validator) observed(ctx context.Context, raw string) (*entry, error) {
 	return e, err
 }
 
-// ValidateRemembered is Validate for a token that is in the cache of verified
-// tokens. It returns nil for every other token and every refusal; call Validate
-// then. It is for callers with a fast path for accepted tokens.
-func (v *Validator) ValidateRemembered(ctx context.Context, raw string) *Session {
-	e := v.seen.get(raw)
-	if e == nil {
-		return nil
-	}
-	if v.config.Observe == nil {
-		if v.decide(ctx, e) != nil {
-			return nil
-		}
-		return &e.session
-	}
-	began := v.now()
-	if v.decide(ctx, e) != nil {
-		return nil
-	}
-	v.config.Observe("", v.now().Sub(began))
-	return &e.session
-}
-
 // validate also caches tokens that have ended, so that a client that keeps sending
 // one does not cost a signature check each time.
 func (v *Validator) validate(ctx context.Context, raw string) (*entry, error) {

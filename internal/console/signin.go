@@ -8,6 +8,7 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/servertoken"
 	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
@@ -104,11 +105,11 @@ func (c *console) signIn(x *exchange) error {
 // presented returns the session of the cookie that the browser still has, if it is
 // not revoked; it may have timed out.
 func (x *exchange) presented() *token.Session {
-	raw, err := x.config.Jar.Read(x.ctx, x.r, x.config.Validator.Ending)
+	raw, err := x.config.Jar.Read(x.ctx, x.r, servertoken.EndingOf(x.config.Validator))
 	if err != nil {
 		return nil
 	}
-	s, err := x.config.Validator.Ending(x.ctx, raw)
+	s, err := servertoken.Ending(x.ctx, x.config.Validator, raw)
 	if err != nil {
 		return nil
 	}

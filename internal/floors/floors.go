@@ -24,6 +24,7 @@ var plan = map[string]int{
 	"settings":            0,
 	"internal/wire":       0,
 	"internal/strictjson": 0,
+	"internal/tokenhook":  0,
 
 	"internal/await":   0, // for tests: waits for events that send no signal
 	"internal/testnet": 0, // for tests: free addresses, a proxy
@@ -32,11 +33,12 @@ var plan = map[string]int{
 	"internal/store":    1,
 	"internal/throttle": 1,
 
-	"token/jwks":       2,
-	"token/bearer":     2,
-	"internal/authz":   2,
-	"internal/config":  2,
-	"internal/replica": 2,
+	"internal/servertoken": 2,
+	"token/jwks":           2,
+	"token/bearer":         2,
+	"internal/authz":       2,
+	"internal/config":      2,
+	"internal/replica":     2,
 
 	"internal/upstream":        3,
 	"token/grpcbearer":         3,

@@ -12,6 +12,7 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/fault"
+	"example.com/curfew/internal/servertoken"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/token"
 	"example.com/curfew/token/bearer"
@@ -152,7 +153,7 @@ func over(err error) bool {
 // to end. A revoked token is left to the services: a newer one may have taken its
 // place.
 func (c *call) ending(raw string) (*token.Session, error) {
-	s, err := c.Validator.Ending(c.ctx, raw)
+	s, err := servertoken.Ending(c.ctx, c.Validator, raw)
 	if over(err) {
 		return s, nil
 	}

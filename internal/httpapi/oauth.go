@@ -11,6 +11,7 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/fault"
+	"example.com/curfew/internal/servertoken"
 	"example.com/curfew/token"
 	"example.com/curfew/token/bearer"
 )
@@ -110,7 +111,7 @@ func (c *call) clientOrHolder() (byClient bool, err error) {
 		return false, nil
 	}
 	if raw, err := bearer.FromRequest(c.r); err == nil {
-		_, err := c.Validator.Ending(c.ctx, raw)
+		_, err := servertoken.Ending(c.ctx, c.Validator, raw)
 		if over(err) { // the session is over: nothing to say against asking for that again
 			err = nil
 		}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/servertoken"
 	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/token"
 	"example.com/curfew/token/bearer"
@@ -52,7 +53,7 @@ func (a *api) quickVerify(w http.ResponseWriter, r *http.Request, logger *slog.L
 	if !ok {
 		return false
 	}
-	s := a.Validator.ValidateRemembered(r.Context(), raw)
+	s := servertoken.Remembered(r.Context(), a.Validator, raw)
 	if s == nil || byCookie && webcookie.Due(s, a.Settings.Current().Settings, began) {
 		return false
 	}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/servertoken"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
@@ -34,7 +35,7 @@ func (c *call) presented() *token.Session {
 	if err != nil {
 		return nil
 	}
-	s, err := c.Validator.Ending(c.ctx, raw)
+	s, err := servertoken.Ending(c.ctx, c.Validator, raw)
 	if err != nil {
 		return nil
 	}

@@ -33,7 +33,7 @@ func checkReason(reason string) error {
 	return nil
 }
 
-// SignOut revokes the session of a verified token (token.Validator.Ending), even if
+// SignOut revokes the session of a verified token (servertoken.Ending), even if
 // keep_current or a password change has replaced the token by a newer one. A
 // session that has already ended is no error.
 func (s *Service) SignOut(ctx context.Context, sess *token.Session, from account.Origin) error {

@@ -6,6 +6,9 @@
 //	mux.Handle("/invoices/", bearer.Require(validator)(invoices))
 //	…
 //	session := bearer.Session(r.Context())
+//
+// The API follows semantic versioning: within a major version nothing exported changes
+// its meaning or disappears, and no interface that callers implement gains a method.
 package bearer
 
 import (

@@ -11,6 +11,9 @@
 // A refusal has the code Unauthenticated if the token is not valid, and Unavailable
 // if its status is unknown. Both carry an ErrorInfo with the reason: see
 // [ReasonOf].
+//
+// The API follows semantic versioning: within a major version nothing exported changes
+// its meaning or disappears, and no interface that callers implement gains a method.
 package grpcbearer
 
 import (

@@ -1,5 +1,8 @@
 // Package jwks writes and reads JWK Set documents (RFC 7517). A server publishes in
 // one the public keys that verify sessions.
+//
+// The API follows semantic versioning: within a major version nothing exported changes
+// its meaning or disappears, and no interface that callers implement gains a method.
 package jwks
 
 import (

@@ -6,6 +6,9 @@
 //	handler := bearer.Require(issuer.Validator())(myHandler)
 //	token := issuer.Token("ann")
 //	issuer.Revoke(revocation.User("ann")) // from now on the token is refused
+//
+// The API follows semantic versioning: within a major version nothing exported changes
+// its meaning or disappears, and no interface that callers implement gains a method.
 package tokentest
 
 import (

@@ -6,8 +6,8 @@
 //		// 401, and nothing of h.Raw in the answer
 //	}
 //
-// The corpus grows with each release: a test must not depend on the number of tokens
-// or on their names.
+// The API follows semantic versioning. The corpus grows with each release: a test must
+// not depend on the number of tokens or on their names.
 package hostile
 
 import (
