@@ -40,6 +40,7 @@ func (x *exchange) plain() *plainView {
 	if _, port, err := net.SplitHostPort(host); err == nil {
 		view.Local += ":" + port
 	}
+	view.Local += x.config.Prefix
 	if strings.HasPrefix(x.config.Issuer, "https://") {
 		view.Encrypted = strings.TrimSuffix(x.config.Issuer, "/") + "/sign-in"
 	}

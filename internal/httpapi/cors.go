@@ -22,6 +22,7 @@ var forPages = map[string]bool{
 	"POST /v1/users/{id}/revocations":             true,
 	"PUT /v1/users/{id}/password":                 true,
 	"GET /v1/revocations/{epoch}":                 true,
+	"POST /oauth/revoke":                          true,
 	"GET /.well-known/jwks.json":                  true,
 	"GET /.well-known/oauth-authorization-server": true,
 }
