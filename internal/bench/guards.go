@@ -147,7 +147,8 @@ const likeHandler = "the same with limits on time and the answer's headers"
 
 func likeChild([]string) error {
 	header := map[string]string{
-		"Remote-User": peers.User(1), "Curfew-Session": "AAAAAAAAAAAAAAAAAAAAAA", "X-Request-Id": "AAAAAAAAAAAAAAAA", "Cache-Control": "no-store",
+		"Remote-User": peers.User(1), "Remote-Name": peers.User(1), "Remote-Email": "", "Remote-Groups": "", "Curfew-User-Id": "AAAAAAAAAAAAAAAAAAAAAA",
+		"Curfew-Session": "AAAAAAAAAAAAAAAAAAAAAA", "X-Request-Id": "AAAAAAAAAAAAAAAA", "Cache-Control": "no-store",
 	}
 	return serveChild(&http.Server{
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,

@@ -37,13 +37,15 @@ func (c *call) clearIdentity() {
 
 var emptyValue = []string{""} // shared by all answers: net/http only reads it
 
-// introduce sets the identity headers.
-func introduce(h http.Header, s *token.Session, who identity) {
-	values := [...]string{headerText(who.name), headerText(who.email), headerList(who.groups), s.Subject, s.ID}
+// introduce sets the identity headers. It returns another value as that of a header,
+// so that all of them take one allocation.
+func introduce(h http.Header, s *token.Session, who identity, another string) []string {
+	values := [...]string{headerText(who.name), headerText(who.email), headerList(who.groups), s.Subject, s.ID, another}
 	h["Remote-User"], h["Remote-Name"] = values[0:1:1], values[0:1:1]
 	h["Remote-Email"], h["Remote-Groups"] = values[1:2:2], values[2:3:3]
 	h["Curfew-User-Id"] = values[3:4:4] // only characters that a header can carry: token.ValidSubject
 	h["Curfew-Session"] = values[4:5:5]
+	return values[5:6:6]
 }
 
 // headerText returns text if a header can carry it so that every reader gets the

@@ -45,7 +45,7 @@ func verify(c *call) error {
 		return err
 	}
 	c.private()
-	introduce(c.w.Header(), s, who)
+	introduce(c.w.Header(), s, who, "")
 	c.w.WriteHeader(http.StatusOK)
 	return nil
 }

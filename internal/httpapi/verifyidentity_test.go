@@ -104,7 +104,7 @@ func TestIdentityHeaders(t *testing.T) {
 		{identity{"é ", "\u2003é", []string{"", "é\t"}}, "", "", ""},
 	} {
 		h := http.Header{}
-		introduce(h, &token.Session{Subject: "u", ID: "s"}, tt.who)
+		introduce(h, &token.Session{Subject: "u", ID: "s"}, tt.who, "")
 		for name, want := range map[string]string{
 			"Remote-User": tt.user, "Remote-Name": tt.user, "Remote-Email": tt.email, "Remote-Groups": tt.group,
 			"Curfew-User-Id": "u", "Curfew-Session": "s",

@@ -181,5 +181,7 @@ func saneID(id string) bool {
 func NewID() string {
 	var b [12]byte
 	rand.Read(b[:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(b[:])
+	var id [16]byte
+	base64.RawURLEncoding.Encode(id[:], b[:])
+	return string(id[:])
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -104,6 +105,26 @@ func (m *Metrics) Request(route, method string, status int, took time.Duration) 
 	}
 	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
 	m.requestTime.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// Answered returns Request for one route and status 200, which finds its counters
+// once and not at each call.
+func (m *Metrics) Answered(route string) func(method string, took time.Duration) {
+	byMethod := map[string]func() prometheus.Counter{}
+	for _, method := range append([]string{"other"}, methods...) {
+		byMethod[method] = sync.OnceValue(func() prometheus.Counter {
+			return m.requests.WithLabelValues(route, method, strconv.Itoa(http.StatusOK))
+		})
+	}
+	duration := sync.OnceValue(func() prometheus.Observer { return m.requestTime.WithLabelValues(route) })
+	return func(method string, took time.Duration) {
+		counter, ok := byMethod[method]
+		if !ok {
+			counter = byMethod["other"]
+		}
+		counter().Inc()
+		duration().Observe(took.Seconds())
+	}
 }
 
 // methods are those of RFC 9110, section 9, and PATCH.

@@ -47,7 +47,7 @@ func (e *TwoSessions) Detail() string {
 //
 // A single cookie is returned as it is: validate is not called.
 func (j Jar) Read(ctx context.Context, r *http.Request, validate Validate) (raw string, err error) {
-	if raw, ok := j.Single(r); ok {
+	if raw, ok := j.Single(r); ok && isToken(raw) {
 		return raw, nil
 	}
 	found := r.CookiesNamed(j.Name())
@@ -139,8 +139,9 @@ func add(all []accepted, a accepted) []accepted {
 	return append(all, a)
 }
 
-// Single returns the value of the cookie if r has exactly one of the name, with a
-// value of the characters of a token. It allocates nothing.
+// Single returns the value of the cookie if r has exactly one of the name. A value
+// with other characters than those of a token is not always the one that net/http
+// finds: it is for callers that compare it with tokens. It allocates nothing.
 func (j Jar) Single(r *http.Request) (raw string, ok bool) {
 	const space = " \t\r\n" // that net/http trims
 	name := j.Name()
@@ -153,7 +154,7 @@ func (j Jar) Single(r *http.Request) (raw string, ok bool) {
 			if raw != "" {
 				return "", false
 			}
-			if raw = value; !isToken(raw) {
+			if raw = value; raw == "" {
 				return "", false
 			}
 		}

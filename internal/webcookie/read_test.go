@@ -110,7 +110,7 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-// Single finds what net/http finds, and nothing else.
+// Of tokens, Single finds what net/http finds, and nothing else.
 func FuzzSingle(f *testing.F) {
 	for _, line := range []string{
 		"x=a.b.c", "a=b; x=a.b.c", "x=a.b.c; x=d", "x", "x=", " x = a ", "x=\"a\"", "x=a b", "x=a=b", "xx=a; x=b", "x;=a", "\tx=a\t;", "x=a\x00", "=x", ";;x=a;;",
@@ -123,7 +123,7 @@ func FuzzSingle(f *testing.F) {
 		r := &http.Request{Header: http.Header{"Cookie": {line, other}}}
 		raw, ok := Jar{CookieName: "x"}.Single(r)
 		found := r.CookiesNamed("x")
-		if ok && (len(found) != 1 || found[0].Value != raw || found[0].Quoted) {
+		if ok && isToken(raw) && (len(found) != 1 || found[0].Value != raw || found[0].Quoted) {
 			t.Errorf("%q, %q: Single = %q, net/http finds %v", line, other, raw, found)
 		}
 		if !ok && len(found) == 1 && isToken(found[0].Value) && !found[0].Quoted && strings.Count(line+other, "x") == 1 {
