@@ -74,7 +74,7 @@ func sendChanges(w http.ResponseWriter, r *http.Request, answer *feed.Answer) {
 // waiting is a follower whose connection is parked.
 type waiting struct {
 	*inbound.Parked
-	async bool // another goroutine sends the answer, and resumes
+	async bool // another goroutine sends the answer, and releases the poll
 }
 
 const (
@@ -89,7 +89,7 @@ const (
 func (w *waiting) recoverPanic() {
 	if cause := recover(); cause != nil {
 		w.Answer(smallTimeout, func(http.ResponseWriter, *http.Request) { panic(cause) })
-		w.Parked.Resume()
+		w.Parked.Release()
 	}
 }
 
@@ -104,7 +104,7 @@ func (w *waiting) Deliver(answer feed.Answer, err error) {
 		w.async = true
 		go func() { // ends with its timeout
 			w.Answer(largeTimeout, func(rw http.ResponseWriter, r *http.Request) { sendChanges(rw, r, &answer) })
-			w.Parked.Resume()
+			w.Parked.Release()
 		}()
 	}
 }
@@ -112,7 +112,7 @@ func (w *waiting) Deliver(answer feed.Answer, err error) {
 // Release implements feed.Waiter.
 func (w *waiting) Release() {
 	if !w.async {
-		w.Parked.Resume()
+		w.Parked.Release()
 	}
 }
 

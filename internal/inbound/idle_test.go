@@ -24,7 +24,7 @@ func TestParkedAnswerWithoutTime(t *testing.T) {
 			w.Header().Set("Content-Length", "2")
 			_, _ = io.WriteString(w, "ok")
 		})
-		p.Resume()
+		p.Release()
 		resp, err := http.ReadResponse(in, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -34,14 +34,14 @@ type Parking struct {
 	log     *slog.Logger
 
 	mu    sync.Mutex
-	held  map[*Parked]struct{}
+	pending map[*Parked]struct{}
 	empty chan struct{} // not nil while a caller waits for held to be empty
 }
 
 // NewParking returns a parking of the server that listens at address and closes
 // connections that are idle for longer than idle.
 func NewParking(address net.Addr, idle time.Duration, now func() time.Time, log *slog.Logger) *Parking {
-	return &Parking{address: address, idle: idle, back: make(chan net.Conn), closed: make(chan struct{}), now: now, log: log, held: map[*Parked]struct{}{}}
+	return &Parking{address: address, idle: idle, back: make(chan net.Conn), closed: make(chan struct{}), now: now, log: log, pending: map[*Parked]struct{}{}}
 }
 
 // Accept implements net.Listener: it returns the next connection that goes on.
@@ -68,7 +68,7 @@ func (p *Parking) Close() error {
 func (p *Parking) Drain(ctx context.Context) {
 	p.mu.Lock()
 	empty := make(chan struct{})
-	if p.empty = empty; len(p.held) == 0 {
+	if p.empty = empty; len(p.pending) == 0 {
 		close(empty)
 	}
 	p.mu.Unlock()
@@ -79,7 +79,7 @@ func (p *Parking) Drain(ctx context.Context) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for parked := range p.held {
+	for parked := range p.pending {
 		_ = parked.conn.Close() // answering it then fails
 	}
 }
@@ -87,14 +87,14 @@ func (p *Parking) Drain(ctx context.Context) {
 func (p *Parking) enter(parked *Parked) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.held[parked] = struct{}{}
+	p.pending[parked] = struct{}{}
 }
 
 func (p *Parking) leave(parked *Parked) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.held, parked)
-	if p.empty != nil && len(p.held) == 0 {
+	delete(p.pending, parked)
+	if p.empty != nil && len(p.pending) == 0 {
 		close(p.empty)
 		p.empty = nil
 	}
@@ -166,8 +166,8 @@ func (p *Parked) Answer(within time.Duration, handle http.HandlerFunc) {
 	handle(out, p.request)
 }
 
-// Resume lets the server read the next request. It is called once, after Answer.
-func (p *Parked) Resume() {
+// Release lets the server read the next request. It is called once, after Answer.
+func (p *Parked) Release() {
 	defer p.parking.leave(p)
 	if !p.ends && !p.broken {
 		_ = p.conn.SetWriteDeadline(time.Time{}) // the server sets its own

@@ -71,7 +71,7 @@ func newParkServer(t *testing.T, begin func(*httptest.Server)) *parkServer {
 func (g *parkServer) inPark() int {
 	g.parking.mu.Lock()
 	defer g.parking.mu.Unlock()
-	return len(g.parking.held)
+	return len(g.parking.pending)
 }
 
 // answerAll answers whatever is parked with its path.
@@ -82,7 +82,7 @@ func (g *parkServer) answerAll() {
 			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
 			_, _ = io.WriteString(w, body)
 		})
-		p.Resume()
+		p.Release()
 	}
 }
 
@@ -226,7 +226,7 @@ func TestParkedConnectionEnds(t *testing.T) {
 			fmt.Fprint(conn, "GET /1 HTTP/1.1\r\nHost: x\r\n\r\n"+test.more)
 			p := <-g.parked
 			p.Answer(await.Limit, test.handle)
-			p.Resume()
+			p.Release()
 			if test.want != nothing {
 				resp, err := http.ReadResponse(in, nil)
 				if err != nil {
@@ -268,7 +268,7 @@ func TestParkedAndStuck(t *testing.T) {
 	if took := time.Since(began); took < 100*time.Millisecond { // without a deadline it would never return
 		t.Errorf("it took %v", took)
 	}
-	p.Resume()
+	p.Release()
 	if _, err := p.conn.Write([]byte{0}); err == nil {
 		t.Error("a connection with half an answer goes on")
 	}
@@ -298,7 +298,7 @@ func TestParkedAndGone(t *testing.T) {
 			if !p.Gone() {
 				t.Error("closed here, and not gone")
 			}
-			p.Resume()
+			p.Release()
 			if g.inPark() != 0 {
 				t.Error("parked still")
 			}
@@ -310,7 +310,7 @@ func TestParkedAndGone(t *testing.T) {
 			p = <-g.parked
 			again.Close()
 			await.Until(t, "closed there, and gone", p.Gone)
-			p.Resume()
+			p.Release()
 		})
 	}
 }
@@ -333,7 +333,7 @@ func TestParkingDrains(t *testing.T) {
 			w.Header().Set("Content-Length", "0")
 			answered.Store(true)
 		})
-		p.Resume()
+		p.Release()
 	}(p)
 	if g.parking.Drain(t.Context()); !answered.Load() {
 		t.Error("it was not waited for")
@@ -348,7 +348,7 @@ func TestParkingDrains(t *testing.T) {
 		t.Error("it is open still")
 	}
 	p.Answer(await.Limit, func(http.ResponseWriter, *http.Request) {})
-	p.Resume()
+	p.Release()
 	if g.inPark() != 0 {
 		t.Error("parked still")
 	}
@@ -367,7 +367,7 @@ func TestParkingCloses(t *testing.T) {
 		w.Header().Set("Content-Length", "0")
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})
-	p.Resume()
+	p.Release()
 	resp, err := http.ReadResponse(in, nil)
 	if err != nil || resp.StatusCode != http.StatusServiceUnavailable || !resp.Close {
 		t.Fatalf("%v %v", resp, err)
