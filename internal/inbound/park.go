@@ -33,9 +33,9 @@ type Parking struct {
 	now     func() time.Time
 	log     *slog.Logger
 
-	mu    sync.Mutex
+	mu      sync.Mutex
 	pending map[*Parked]struct{}
-	empty chan struct{} // not nil while a caller waits for held to be empty
+	empty   chan struct{} // not nil while a caller waits for pending to be empty
 }
 
 // NewParking returns a parking of the server that listens at address and closes
@@ -67,10 +67,12 @@ func (p *Parking) Close() error {
 // still is. Nothing must be parked after it.
 func (p *Parking) Drain(ctx context.Context) {
 	p.mu.Lock()
-	empty := make(chan struct{})
-	if p.empty = empty; len(p.pending) == 0 {
-		close(empty)
+	if len(p.pending) == 0 {
+		p.mu.Unlock()
+		return
 	}
+	empty := make(chan struct{})
+	p.empty = empty
 	p.mu.Unlock()
 	select {
 	case <-empty:

@@ -315,6 +315,19 @@ func TestParkedAndGone(t *testing.T) {
 	}
 }
 
+// A request that is parked after an empty parking was drained leaves it like any
+// other: the channel that Drain waits on is closed once.
+func TestParkingAfterDrain(t *testing.T) {
+	p := NewParking(&net.TCPAddr{}, time.Minute, time.Now, slog.New(slog.DiscardHandler))
+	p.Drain(t.Context())
+	late := &Parked{parking: p}
+	p.enter(late)
+	p.leave(late)
+	if len(p.pending) != 0 {
+		t.Errorf("%d requests are parked, want none", len(p.pending))
+	}
+}
+
 // At the end all that is parked is waited for, and what takes too long is closed.
 func TestParkingDrains(t *testing.T) {
 	g := newParkServer(t, (*httptest.Server).Start)
