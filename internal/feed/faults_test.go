@@ -204,6 +204,14 @@ func TestRestoredStore(t *testing.T) {
 	if err != nil || clock >= last {
 		t.Fatalf("the backup's clock stands at %d, %v; the node has seen %d", clock, err, last)
 	}
+	// The node registers in the restored database before it reads, so that what it reads
+	// comes with a lease.
+	if err := n.CatchUp(t.Context()); err != nil || n.Epoch() != clock || !n.Trusted(time.Now()) {
+		t.Errorf("CatchUp = %v; the view is at %d, trusted: %v; want %d, trusted", err, n.Epoch(), n.Trusted(time.Now()), clock)
+	}
+	if rows, err := backup.Nodes(t.Context()); err != nil || len(rows) != 1 || rows[0].ID != n.ID() {
+		t.Errorf("the restored database has the nodes %+v, %v; want this one", rows, err)
+	}
 	eventually(t, "all have started over", func() bool { return n.Epoch() == clock && f.Epoch() == clock })
 	for who, c := range map[string]*revocation.Cache{"the node": n.Cache(), "the follower": f.Cache()} {
 		for _, user := range []string{"both", "forgotten", "late"} {

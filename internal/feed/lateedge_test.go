@@ -16,13 +16,15 @@ import (
 // its own lease, and the others behind it keep theirs.
 func TestEdgeKeepsItsLeaseWhateverItsFollowersDo(t *testing.T) {
 	for name, follow := range map[string]struct {
-		every time.Duration // how often the follower polls; 0: once
-		name  func(poll int) string
+		every   time.Duration // how often the follower polls; 0: once
+		changes time.Duration // how often the view changes
+		name    func(poll int) string
 	}{
-		"falls silent":           {0, func(int) string { return "f" }},
-		"never confirms":         {200 * time.Millisecond, func(int) string { return "f" }},
-		"comes under new names":  {200 * time.Millisecond, func(i int) string { return fmt.Sprint(i / 10) }},
-		"is new with every poll": {time.Second, func(i int) string { return fmt.Sprint(i) }},
+		"falls silent":                       {0, time.Second, func(int) string { return "f" }},
+		"never confirms":                     {200 * time.Millisecond, time.Second, func(int) string { return "f" }},
+		"comes under new names":              {200 * time.Millisecond, time.Second, func(i int) string { return fmt.Sprint(i / 10) }},
+		"is new with every poll":             {time.Second, time.Second, func(i int) string { return fmt.Sprint(i) }},
+		"is new, and there are many changes": {time.Second, 100 * time.Millisecond, func(i int) string { return fmt.Sprint(i) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -68,8 +70,8 @@ func TestEdgeKeepsItsLeaseWhateverItsFollowersDo(t *testing.T) {
 				})
 				least := testLease
 				for at := time.Duration(0); at < 20*testLease; at += 100 * time.Millisecond {
-					if at%time.Second == 0 {
-						server.renew(revocation.Epoch(20 + at/time.Second))
+					if at%follow.changes == 0 {
+						server.renew(revocation.Epoch(20 + at/follow.changes))
 						server.tidyFollowers()
 					}
 					time.Sleep(100 * time.Millisecond)
@@ -80,7 +82,7 @@ func TestEdgeKeepsItsLeaseWhateverItsFollowersDo(t *testing.T) {
 				if least < testLease/3 {
 					t.Errorf("the edge had as little as %v left of its lease", least)
 				}
-				if _, tl := server.summary(); tl.enforced < revocation.Epoch(20+18*testLease/time.Second) {
+				if _, tl := server.summary(); tl.enforced < revocation.Epoch(20+18*testLease/follow.changes) {
 					t.Errorf("what is enforced behind the edge has come no further than %d", tl.enforced)
 				}
 				stop()

@@ -107,6 +107,23 @@ func TestReceiptNamesWhoIsSilent(t *testing.T) {
 	}
 }
 
+// A receipt of a revocation whose commit time is not known counts from the time at
+// which the view had it, not from the request.
+func TestReceiptOfAnEarlierCommit(t *testing.T) {
+	const lease = time.Minute
+	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	n := w.node(feed.Config{Name: "node", Lease: lease})
+	r := w.revoke(revocation.User("ann"))
+	if err := n.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	had := time.Now()
+	time.Sleep(10 * time.Millisecond) // so that the request is later than any rounding
+	if e, err := n.Enforcement(t.Context(), r[0].Epoch, time.Time{}, 0); err != nil || e.EffectiveBy.After(had.Add(lease+feed.Margin(lease))) {
+		t.Errorf("%+v, %v; want it effective %v after %v at the latest", e, err, lease+feed.Margin(lease), had)
+	}
+}
+
 // A node that dies delays a receipt by its lease; a node that leaves does not delay it.
 func TestReceiptAndNodesThatGo(t *testing.T) {
 	w := newWorld(t, pgtest.DSN(t))

@@ -187,6 +187,26 @@ func TestLogIsCompacted(t *testing.T) {
 	r.Close()
 }
 
+// The first state has one entry for each scope, so its log is not compacted.
+func TestFirstLogIsNotCompacted(t *testing.T) {
+	for _, load := range []bool{false, true} {
+		r := New(Config{KeepLog: true})
+		all := Changes{Epoch: 2 * PageSize}
+		for i := range 2 * PageSize {
+			all.Revocations = append(all.Revocations, user(fmt.Sprint(i), revocation.Epoch(i+1)))
+		}
+		if load {
+			r.Load(all)
+			all.Revocations = nil
+		}
+		mustUpdate(t, r, all)
+		if l := r.State().Log; l.Len() != 2*PageSize || l.due() || l.compacting {
+			t.Errorf("loaded from a file: %v: %d entries, a compaction is due: %v, runs: %v", load, l.Len(), l.due(), l.compacting)
+		}
+		r.Close()
+	}
+}
+
 // A change appended during a compaction is in the compacted log.
 func TestAppendedDuringCompaction(t *testing.T) {
 	for _, test := range []struct {
