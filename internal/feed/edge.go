@@ -26,15 +26,15 @@ type EdgeConfig struct {
 // all its live followers enforce.
 type Edge struct {
 	config EdgeConfig
-	hub    *hub
+	up     *upstream.Follower
 	*replica.View
-	up *upstream.Follower
+	*hub
 
-	running sync.WaitGroup
+	loops   sync.WaitGroup // the goroutines that stop ends
 	stop    context.CancelFunc
-	closed  sync.Once
+	closing sync.Once
 
-	mu           sync.Mutex
+	reporting    sync.Mutex       // guards what follows
 	acknowledged revocation.Epoch // the epoch last confirmed upstream
 }
 
@@ -56,7 +56,7 @@ func OpenEdge(ctx context.Context, config EdgeConfig) (*Edge, error) {
 	e.up, e.View = up, up.View
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop
-	e.running.Go(func() { e.report(running) }) // ends with stop
+	e.loops.Go(func() { e.report(running) }) // ends with stop
 	return e, nil
 }
 
@@ -64,17 +64,14 @@ func OpenEdge(ctx context.Context, config EdgeConfig) (*Edge, error) {
 // OpenEdge started has ended.
 func (e *Edge) Close() error {
 	var err error
-	e.closed.Do(func() {
-		e.hub.close()
+	e.closing.Do(func() {
+		e.Drain()
 		e.stop()
-		e.running.Wait()
+		e.loops.Wait()
 		err = e.up.Close()
 	})
 	return err
 }
-
-// Drain ends all pending polls and grants no more leases: see [Node.Drain].
-func (e *Edge) Drain() { e.hub.close() }
 
 // downstream implements [upstream.Downstream].
 type downstream struct{ edge *Edge }
@@ -86,8 +83,8 @@ func (d downstream) Publish(s replica.State) {
 
 func (d downstream) Confirmed(view revocation.Epoch) (revocation.Epoch, int64) {
 	epoch, t := d.edge.hub.summary()
-	d.edge.mu.Lock()
-	defer d.edge.mu.Unlock()
+	d.edge.reporting.Lock()
+	defer d.edge.reporting.Unlock()
 	d.edge.acknowledged = min(view, epoch, t.enforced)
 	return d.edge.acknowledged, min(t.followers, maxReported)
 }
@@ -95,7 +92,7 @@ func (d downstream) Confirmed(view revocation.Epoch) (revocation.Epoch, int64) {
 // report confirms upstream as soon as followers here have confirmed, without
 // waiting for the next poll.
 func (e *Edge) report(ctx context.Context) {
-	moved, stop := e.hub.watch()
+	moved, stop := e.watch()
 	defer stop()
 	timer := time.NewTimer(pollEvery)
 	defer timer.Stop()
@@ -105,12 +102,12 @@ func (e *Edge) report(ctx context.Context) {
 			return
 		case <-moved:
 		case <-timer.C: // a lease may have run out, which sends no event
-			e.hub.tidyFollowers()
+			e.tidyFollowers()
 		}
-		_, t := e.hub.summary()
-		e.mu.Lock()
+		_, t := e.summary()
+		e.reporting.Lock()
 		more := t.enforced > e.acknowledged
-		e.mu.Unlock()
+		e.reporting.Unlock()
 		if more {
 			e.up.Report()
 		}
@@ -125,19 +122,6 @@ func (e *Edge) Validator() *token.Validator { return e.up.Validator() }
 // Installation returns the server's issuer and audiences.
 func (e *Edge) Installation() store.Installation { return store.Installation(e.State().Installation) }
 
-// Changes answers a follower as [Node.Changes] does.
-func (e *Edge) Changes(ctx context.Context, q Query) (Answer, error) { return e.hub.changes(ctx, q) }
-
-// Submit answers a follower as [Node.Submit] does.
-func (e *Edge) Submit(ctx context.Context, q Query, w Waiter) (a Answer, pending bool, err error) {
-	a, p, err := e.hub.submit(ctx, q, w)
-	return a, p != nil, err
-}
-
-// ClientsEpoch returns the epoch of the last change of a client, from the server; 0
-// if the server's version does not report it.
-func (e *Edge) ClientsEpoch() revocation.Epoch { return e.hub.clientsEpoch() }
-
 // RevokedBefore forwards the request upstream.
 func (e *Edge) RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error) {
 	a, left, err := e.up.LookUp(ctx, user, session)
@@ -149,13 +133,10 @@ func (e *Edge) RevokedBefore(ctx context.Context, user, session string) (wire.Re
 
 // Status returns the current state of the edge.
 func (e *Edge) Status() Status {
-	up := e.up.Status()
-	epoch, t := e.hub.summary()
-	return Status{
-		ID: e.config.Name, Name: e.config.Name, Epoch: epoch, Confirmed: t.enforced, Trusted: up.Trusted, LeaseLeft: up.LeaseLeft,
-		Followers: t.followers, Overdue: t.overdue, Waiting: t.waiting, Cache: up.Cache, LogLength: e.hub.logLength(), Error: up.Err,
-		Polls: e.hub.polls(),
-	}
+	s, up := e.status(), e.up.Status()
+	s.ID, s.Name = e.config.Name, e.config.Name
+	s.Trusted, s.LeaseLeft, s.Cache, s.Error = up.Trusted, up.LeaseLeft, up.Cache, up.Err
+	return s
 }
 
 var _ token.View = (*Edge)(nil)

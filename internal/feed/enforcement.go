@@ -25,10 +25,10 @@ func (n *Node) Enforcement(ctx context.Context, epoch revocation.Epoch, committe
 	// A node's own commit is not enough for it to count: it still answers followers
 	// from its view until the view has the epoch.
 	behind := n.AppliedUpTo(ctx, epoch)
-	moved, stop := n.hub.watch()
+	moved, stop := n.watch()
 	defer stop()
 	own := func() summary {
-		has, t := n.hub.count(epoch)
+		has, t := n.count(epoch)
 		return summary{name: n.config.Name, lease: n.lease, has: has, counts: t}
 	}
 	ask := func(context.Context) error {

@@ -60,7 +60,7 @@ func (n *Node) turn(ctx context.Context) {
 		return err
 	})
 	n.logOutage(ctx, before, err)
-	n.hub.tidyFollowers()
+	n.tidyFollowers()
 }
 
 // logOutage logs when the store stops answering, and when it answers again.

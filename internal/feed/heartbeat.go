@@ -39,7 +39,7 @@ func (n *Node) writeRow(ctx context.Context, wake bool) error {
 	defer n.heartbeat.mu.Unlock()
 	row := n.heartbeat.row
 	row.Beat++
-	epoch, t := n.hub.summary()
+	epoch, t := n.summary()
 	row.ViewEpoch, row.Confirmed = epoch, t.enforced
 	row.Followers, row.Waiting = t.followers, t.waiting
 	row.Asks = max(row.Asks, n.peers.asking())
@@ -66,7 +66,7 @@ func (n *Node) written() store.Node {
 // unregister removes the row if nothing depends on it. Otherwise the row stops
 // changing, and counts for nothing when the granted leases have run out.
 func (n *Node) unregister() error {
-	_, t := n.hub.summary()
+	_, t := n.summary()
 	left := t.until.Sub(n.now())
 	if left <= 0 {
 		return n.deleteRow()

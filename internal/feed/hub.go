@@ -84,8 +84,10 @@ func (h *hub) tidyFollowers() {
 	}
 }
 
-// close ends every pending poll and grants no more leases.
-func (h *hub) close() {
+// Drain ends all pending polls and grants no more leases, so that followers move to
+// another node. Everything else continues until Close: pending requests can still
+// be checked, committed and confirmed.
+func (h *hub) Drain() {
 	defer h.running.Wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -115,8 +117,10 @@ func (h *hub) summary() (revocation.Epoch, counts) {
 	return h.view.Epoch, h.followed.count(h.view.Epoch, h.view.Epoch, h.now())
 }
 
-// clientsEpoch returns the epoch of the last change of a client in the view.
-func (h *hub) clientsEpoch() revocation.Epoch {
+// ClientsEpoch returns the epoch of the last change of a client in the view; 0 if
+// there has been none, or if an edge's server is of a version that does not report
+// it.
+func (h *hub) ClientsEpoch() revocation.Epoch {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.view.Clients

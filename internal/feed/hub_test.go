@@ -61,7 +61,7 @@ func (h *hub) restore(epoch revocation.Epoch) {
 
 func (h *hub) mustAnswer(t *testing.T, q Query) Answer {
 	t.Helper()
-	a, err := h.changes(t.Context(), q)
+	a, err := h.Changes(t.Context(), q)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestGrantsNoMoreThanItHasLeft(t *testing.T) {
 		} {
 			began := time.Now()
 			h.view.Lease.Start = began.Add(-at.passed)
-			a, err := h.changes(t.Context(), Query{Follower: "f"})
+			a, err := h.Changes(t.Context(), Query{Follower: "f"})
 			if at.want == 0 {
 				if !errors.Is(err, token.ErrUnavailable) {
 					t.Errorf("after %v: %+v, %v; want %v", at.passed, a, err, token.ErrUnavailable)
@@ -174,7 +174,7 @@ func TestConfirmations(t *testing.T) {
 		}
 		// A confirmation counts at once, not when the question is answered.
 		go func() {
-			_, _ = h.changes(t.Context(), Query{Follower: "a", After: 40, Confirmed: 40, Wait: time.Hour})
+			_, _ = h.Changes(t.Context(), Query{Follower: "a", After: 40, Confirmed: 40, Wait: time.Hour})
 		}()
 		synctest.Wait()
 		least(20)
@@ -236,19 +236,19 @@ func TestHolding(t *testing.T) {
 		}
 		// A view whose lease runs out meanwhile answers nothing more.
 		go func() { time.Sleep(time.Second); h.mu.Lock(); h.view.Lease = token.Lease{}; h.mu.Unlock() }()
-		if _, err := h.changes(t.Context(), Query{Follower: "f", After: 11, Wait: 2 * time.Second}); !errors.Is(err, token.ErrUnavailable) {
+		if _, err := h.Changes(t.Context(), Query{Follower: "f", After: 11, Wait: 2 * time.Second}); !errors.Is(err, token.ErrUnavailable) {
 			t.Errorf("changes = %v, want %v", err, token.ErrUnavailable)
 		}
 		// Who has gone gets nothing.
 		renew()
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { time.Sleep(time.Second); cancel() }()
-		if _, err := h.changes(ctx, Query{Follower: "f", After: 11, Wait: time.Minute}); !errors.Is(err, context.Canceled) {
+		if _, err := h.Changes(ctx, Query{Follower: "f", After: 11, Wait: time.Minute}); !errors.Is(err, context.Canceled) {
 			t.Errorf("changes = %v, want %v", err, context.Canceled)
 		}
 		// A store that began another history while the question was held.
 		go func() { time.Sleep(time.Second); h.restore(5) }()
-		if _, err := h.changes(t.Context(), Query{Follower: "f", After: 11, Wait: time.Minute}); !errors.Is(err, ErrStartOver) {
+		if _, err := h.Changes(t.Context(), Query{Follower: "f", After: 11, Wait: time.Minute}); !errors.Is(err, ErrStartOver) {
 			t.Errorf("changes = %v, want %v", err, ErrStartOver)
 		}
 	})
@@ -279,7 +279,7 @@ func TestPositionAboveTheView(t *testing.T) {
 				h.advance(test.store)
 				return nil
 			}
-			if _, err := h.changes(t.Context(), test.q); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+			if _, err := h.Changes(t.Context(), test.q); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
 				t.Errorf("changes = %v, want %v", err, test.want)
 			}
 		})
@@ -302,17 +302,17 @@ func TestClosedHub(t *testing.T) {
 		h := hubAt(10)
 		failed := make(chan error, 1)
 		go func() {
-			_, err := h.changes(t.Context(), Query{Follower: "f", After: 10, Wait: time.Hour})
+			_, err := h.Changes(t.Context(), Query{Follower: "f", After: 10, Wait: time.Hour})
 			failed <- err
 		}()
 		synctest.Wait()
-		h.close()
-		h.close()
+		h.Drain()
+		h.Drain()
 		if err := <-failed; !errors.Is(err, token.ErrUnavailable) {
 			t.Errorf("changes = %v, want %v", err, token.ErrUnavailable)
 		}
 		h.renew(11)
-		if _, err := h.changes(t.Context(), Query{Follower: "f"}); !errors.Is(err, token.ErrUnavailable) {
+		if _, err := h.Changes(t.Context(), Query{Follower: "f"}); !errors.Is(err, token.ErrUnavailable) {
 			t.Errorf("changes = %v, want %v", err, token.ErrUnavailable)
 		}
 	})
@@ -369,7 +369,7 @@ func BenchmarkFanOut(b *testing.B) {
 					waiting.Add(1)
 					running.Go(func() {
 						waiting.Done()
-						a, err := h.changes(b.Context(), Query{Follower: fmt.Sprint(i), After: e, Confirmed: e, Wait: time.Hour})
+						a, err := h.Changes(b.Context(), Query{Follower: fmt.Sprint(i), After: e, Confirmed: e, Wait: time.Hour})
 						if err != nil || a.Size(false) == 0 {
 							b.Errorf("%+v, %v", a, err)
 						}

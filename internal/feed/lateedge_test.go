@@ -35,7 +35,7 @@ func TestEdgeKeepsItsLeaseWhateverItsFollowersDo(t *testing.T) {
 					_, err := copied.Update(ctx, func(ctx context.Context, after, view revocation.Epoch) (replica.Changes, error) {
 						_, tl := edge.summary()
 						sent := time.Now()
-						a, err := server.changes(ctx, Query{Client: "edge", Follower: "edge", After: after, Confirmed: min(view, tl.enforced), Behind: tl.followers, Wait: wait})
+						a, err := server.Changes(ctx, Query{Client: "edge", Follower: "edge", After: after, Confirmed: min(view, tl.enforced), Behind: tl.followers, Wait: wait})
 						return replica.Changes{Epoch: a.Epoch, Lease: token.Lease{Start: sent, Length: time.Since(sent) + a.Lease}}, err
 					})
 					if err != nil && ctx.Err() == nil {
@@ -63,7 +63,7 @@ func TestEdgeKeepsItsLeaseWhateverItsFollowersDo(t *testing.T) {
 				start(func() { // the follower behind it
 					for i := 0; ctx.Err() == nil; i++ {
 						if follow.every > 0 || i == 0 {
-							_, _ = edge.changes(ctx, Query{Client: "hostile", Follower: follow.name(i), After: edge.viewEpoch()})
+							_, _ = edge.Changes(ctx, Query{Client: "hostile", Follower: follow.name(i), After: edge.viewEpoch()})
 						}
 						time.Sleep(max(follow.every, pollEvery))
 					}
@@ -89,8 +89,8 @@ func TestEdgeKeepsItsLeaseWhateverItsFollowersDo(t *testing.T) {
 				for range cap(done) {
 					<-done
 				}
-				server.close()
-				edge.close()
+				server.Drain()
+				edge.Drain()
 				copied.Close()
 			})
 		})

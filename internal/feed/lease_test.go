@@ -88,7 +88,7 @@ func TestNeverConfirmingFollowerStopsDelaying(t *testing.T) {
 					for epoch := revocation.Epoch(0); ctx.Err() == nil; {
 						q := poll(epoch)
 						q.Follower = "f"
-						if a, err := h.changes(ctx, q); err == nil {
+						if a, err := h.Changes(ctx, q); err == nil {
 							epoch = a.Epoch
 						} else if ctx.Err() == nil {
 							t.Error(err)
@@ -126,7 +126,7 @@ func TestNeverConfirmingFollowerStopsDelaying(t *testing.T) {
 				if len(late) > 12 {
 					t.Errorf("%d of 60 receipts were late: %v", len(late), late)
 				}
-				h.close()
+				h.Drain()
 			})
 		})
 	}
@@ -151,7 +151,7 @@ func TestSlowFollowerRecovers(t *testing.T) {
 			if a := h.mustAnswer(t, q); a.Lease < testLease-overduePause {
 				t.Errorf("lost for %v: a lease of %v, want a whole one", lost, a.Lease)
 			}
-			h.close()
+			h.Drain()
 		}
 	})
 }
@@ -251,7 +251,7 @@ func TestLimitsOfAClient(t *testing.T) {
 		h.followed.limits = limits{followers: 3, behind: 100, polls: 2}
 		limited := func(want bool, q Query) {
 			t.Helper()
-			if _, err := h.changes(t.Context(), q); errors.Is(err, ErrLimited) != want || !want && err != nil {
+			if _, err := h.Changes(t.Context(), q); errors.Is(err, ErrLimited) != want || !want && err != nil {
 				t.Errorf("%+v: %v, want limited: %t", q, err, want)
 			}
 		}
@@ -288,7 +288,7 @@ func TestLimitsOfAClient(t *testing.T) {
 		}
 		newer(h, 11)
 		synctest.Wait()
-		if n := h.polls(); n.Pending != 0 || n.Refused != 6 {
+		if n := h.status().Polls; n.Pending != 0 || n.Refused != 6 {
 			t.Errorf("%+v, want nothing pending and 6 refused", n)
 		}
 		limited(false, Query{Client: "a", After: 11, Wait: time.Second})
@@ -304,7 +304,7 @@ func TestLimitsOfAClient(t *testing.T) {
 		if h.tidyFollowers(); len(h.followed.clients) != 0 {
 			t.Errorf("%d clients are remembered that take up nothing", len(h.followed.clients))
 		}
-		h.close()
+		h.Drain()
 	})
 }
 
@@ -326,8 +326,8 @@ func TestGonePollsAreDropped(t *testing.T) {
 			h.tidyFollowers()
 			synctest.Wait()
 		}
-		if n := c.count(); n != 1800 || h.polls().Pending != 200 {
-			t.Errorf("%d polls were let go and %d are pending, want 1800 and 200", n, h.polls().Pending)
+		if n := c.count(); n != 1800 || h.status().Polls.Pending != 200 {
+			t.Errorf("%d polls were let go and %d are pending, want 1800 and 200", n, h.status().Polls.Pending)
 		}
 		for name, err := range c.errs {
 			if !errors.Is(err, errGone) || c.resumed[name] != 1 {
@@ -336,7 +336,7 @@ func TestGonePollsAreDropped(t *testing.T) {
 		}
 		newer(h, 11)
 		synctest.Wait()
-		h.close()
+		h.Drain()
 	})
 }
 
@@ -390,7 +390,7 @@ func TestClientsAreCheckedAgain(t *testing.T) {
 						got = c.errs["f"]
 					} else {
 						clientsAt(h, 20, row.clients)
-						_, got = h.changes(t.Context(), q)
+						_, got = h.Changes(t.Context(), q)
 					}
 					want := row.err
 					if row.checked == 0 {
@@ -402,7 +402,7 @@ func TestClientsAreCheckedAgain(t *testing.T) {
 					if _, tl := h.summary(); (tl.followers == 1) != (want == nil) {
 						t.Errorf("%d followers hold a lease", tl.followers)
 					}
-					h.close()
+					h.Drain()
 				})
 			})
 		}
@@ -430,7 +430,7 @@ func TestPauseLeavesThePendingPoll(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		c.all(t, 10, nil)
-		h.close()
+		h.Drain()
 	})
 }
 

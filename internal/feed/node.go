@@ -88,22 +88,19 @@ func (c *Config) margin() time.Duration {
 type Node struct {
 	config Config
 	store  store.Store
-	now    func() time.Time
 	log    *slog.Logger
-	lease  time.Duration
-	margin time.Duration
 	id     string
 
 	*replica.View
+	*hub
 	replica   *replica.Replica
-	hub       *hub
 	peers     *peers
 	heartbeat heartbeat
 	history   history
 
-	running sync.WaitGroup
+	loops   sync.WaitGroup // the goroutines that stop ends
 	stop    context.CancelFunc
-	closed  sync.Once
+	closing sync.Once
 }
 
 // Open registers the node in the store, reads everything, and keeps the view
@@ -112,23 +109,21 @@ func Open(ctx context.Context, config Config) (*Node, error) {
 	if l := config.lease(); l < MinLease || l > MaxLease {
 		return nil, fmt.Errorf("feed: lease %v is out of range; use %v to %v", l, MinLease, MaxLease)
 	}
-	n := &Node{
-		config: config, store: config.Store, now: config.Now, log: config.Logger,
-		lease: config.lease(), margin: config.margin(), id: rand.Text(),
-	}
-	if n.now == nil {
-		n.now = time.Now
+	n := &Node{config: config, store: config.Store, log: config.Logger, id: rand.Text()}
+	now := config.Now
+	if now == nil {
+		now = time.Now
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
 	n.replica = replica.New(replica.Config{
 		CacheSize: config.CacheSize, Source: &storeReader{node: n}, KeepLog: true,
-		OnPublish: func(s replica.State) { n.hub.publish(s) }, Now: config.Now,
+		OnPublish: func(s replica.State) { n.publish(s) }, Now: config.Now,
 	})
 	n.View = &n.replica.View
-	n.hub = newHub(n.now, n.lease, n.margin, n.CatchUp)
-	n.peers = newPeers(n.store, n.now, n.id)
+	n.hub = newHub(now, config.lease(), config.margin(), n.CatchUp)
+	n.peers = newPeers(n.store, now, n.id)
 	n.heartbeat.row = store.Node{ID: n.id, Name: config.Name, Version: config.Version, StartedAt: n.now().UnixMicro(), LeaseMS: n.lease.Milliseconds()}
 
 	err := n.sendHeartbeat(ctx)
@@ -145,8 +140,8 @@ func Open(ctx context.Context, config Config) (*Node, error) {
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
-	n.running.Go(func() { n.follow(running) })     // ends with stop
-	n.running.Go(func() { n.watchPeers(running) }) // ends with stop
+	n.loops.Go(func() { n.follow(running) })     // ends with stop
+	n.loops.Go(func() { n.watchPeers(running) }) // ends with stop
 	return n, nil
 }
 
@@ -154,20 +149,15 @@ func Open(ctx context.Context, config Config) (*Node, error) {
 // returns, everything that Open started has ended.
 func (n *Node) Close() error {
 	var err error
-	n.closed.Do(func() {
+	n.closing.Do(func() {
 		n.stop()
 		n.replica.Close()
-		n.hub.close()
-		n.running.Wait()
+		n.Drain()
+		n.loops.Wait()
 		err = n.unregister()
 	})
 	return err
 }
-
-// Drain ends all pending polls and grants no more leases, so that followers move to
-// another node. Everything else continues until Close: pending requests can still
-// be checked, committed and confirmed.
-func (n *Node) Drain() { n.hub.close() }
 
 // ID returns the random name of this process among the nodes.
 func (n *Node) ID() string { return n.id }
@@ -181,27 +171,6 @@ func (n *Node) Installation() store.Installation { return store.Installation(n.S
 func (n *Node) Validator(audience string, observe func(token.Reason, time.Duration)) (*token.Validator, error) {
 	return n.NewValidator(token.Config{Audience: audience, Observe: observe, Now: n.config.Now})
 }
-
-// Changes answers a follower (contract, section 6): at once if there is something
-// newer than its position, otherwise when a change comes, and after a third of the
-// lease at the latest. Registering the follower, choosing its epoch and granting
-// its lease are one step.
-//
-// Errors wrap [ErrStartOver] or [ErrLimited]; or [token.ErrUnavailable] if this
-// node's own lease has run out or it is closing; or are those of ctx or of the
-// credential.
-func (n *Node) Changes(ctx context.Context, q Query) (Answer, error) { return n.hub.changes(ctx, q) }
-
-// Submit is Changes for a follower without a waiting goroutine: if pending is true, the
-// answer is delivered to w later.
-func (n *Node) Submit(ctx context.Context, q Query, w Waiter) (a Answer, pending bool, err error) {
-	a, p, err := n.hub.submit(ctx, q, w)
-	return a, p != nil, err
-}
-
-// ClientsEpoch returns the epoch of the last change of a client in the view; 0 if
-// there has been none.
-func (n *Node) ClientsEpoch() revocation.Epoch { return n.hub.clientsEpoch() }
 
 // RevokedBefore answers a follower whose cache is partial.
 func (n *Node) RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error) {

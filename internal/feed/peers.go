@@ -129,7 +129,7 @@ func (p *peers) asked() revocation.Epoch {
 // node's row when another node waits for it, or when followers have come or gone.
 func (n *Node) watchPeers(ctx context.Context) {
 	wake := n.store.Watch(ctx)
-	moved, stop := n.hub.watch()
+	moved, stop := n.watch()
 	defer stop()
 	timer := time.NewTimer(pollEvery)
 	defer timer.Stop()
@@ -196,7 +196,7 @@ func (n *Node) waitedFor() bool { return n.written().Confirmed < n.peers.asked()
 // whether another node waits for it.
 func (n *Node) wantsRow() (wanted, urgent bool) {
 	row := n.written()
-	epoch, t := n.hub.summary()
+	epoch, t := n.summary()
 	switch {
 	case row.Confirmed < n.peers.asked() && (t.enforced > row.Confirmed || epoch > row.ViewEpoch || len(t.waiting) != len(row.Waiting)):
 		return true, true

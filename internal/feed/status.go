@@ -35,10 +35,16 @@ type Polls struct {
 	Refused int64 // refused so far, because their client exceeded a limit
 }
 
-func (h *hub) polls() Polls {
+// status returns the part of the status that the hub knows.
+func (h *hub) status() Status {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return Polls{Pending: int64(len(h.waiting)), Refused: h.refused}
+	epoch := h.view.Epoch
+	t := h.followed.count(epoch, epoch, h.now())
+	return Status{
+		Epoch: epoch, Confirmed: t.enforced, Followers: t.followers, Overdue: t.overdue, Waiting: t.waiting,
+		Polls: Polls{Pending: int64(len(h.waiting)), Refused: h.refused}, LogLength: h.view.Log.Len(),
+	}
 }
 
 // NodeState is the known state of another node.
@@ -52,14 +58,10 @@ type NodeState struct {
 
 // Status returns the current state of the node.
 func (n *Node) Status() Status {
-	now := n.now()
-	epoch, t := n.hub.summary()
-	s := Status{
-		ID: n.id, Name: n.config.Name, Epoch: epoch, Confirmed: t.enforced,
-		Trusted: n.Trusted(now), LeaseLeft: n.LeaseLeft(now), Age: max(0, n.hub.lease-n.LeaseLeft(now)),
-		Followers: t.followers, Overdue: t.overdue, Waiting: t.waiting, Polls: n.hub.polls(),
-		Cache: n.Cache().Stats(), LogLength: n.hub.logLength(), Error: n.Failure(),
-	}
+	s, now := n.status(), n.now()
+	s.ID, s.Name = n.id, n.config.Name
+	s.Trusted, s.LeaseLeft, s.Cache, s.Error = n.Trusted(now), n.LeaseLeft(now), n.Cache().Stats(), n.Failure()
+	s.Age = max(0, n.lease-s.LeaseLeft)
 	n.peers.mu.Lock()
 	defer n.peers.mu.Unlock()
 	for i := range n.peers.nodes {
@@ -73,10 +75,4 @@ func (n *Node) Status() Status {
 		})
 	}
 	return s
-}
-
-func (h *hub) logLength() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.view.Log.Len()
 }

@@ -41,6 +41,35 @@ type pendingPoll struct {
 	timer *time.Timer
 }
 
+// Changes answers a follower (contract, section 6): at once if there is something
+// newer than its position, otherwise when a change comes, and after a third of the
+// lease at the latest. Registering the follower, choosing its epoch and granting
+// its lease are one step.
+//
+// Errors wrap [ErrStartOver] or [ErrLimited]; or [token.ErrUnavailable] if the own
+// lease has run out or the hub is closing; or are those of ctx or of the credential.
+func (h *hub) Changes(ctx context.Context, q Query) (Answer, error) {
+	w := &waiter{done: make(chan struct{})}
+	a, p, err := h.submit(ctx, q, w)
+	if p == nil {
+		return a, err
+	}
+	select {
+	case <-w.done:
+		return w.answer, w.err
+	case <-ctx.Done():
+		h.cancel(p)
+		return Answer{}, ctx.Err()
+	}
+}
+
+// Submit is Changes for a follower without a waiting goroutine: if pending is true,
+// the answer is delivered to w later.
+func (h *hub) Submit(ctx context.Context, q Query, w Waiter) (a Answer, pending bool, err error) {
+	a, p, err := h.submit(ctx, q, w)
+	return a, p != nil, err
+}
+
 // submit answers a follower, or holds its poll and returns it: then the answer is
 // delivered to w.
 func (h *hub) submit(ctx context.Context, q Query, w Waiter) (Answer, *pendingPoll, error) {
@@ -71,7 +100,7 @@ func (h *hub) answerChecked(ctx context.Context, p *pendingPoll, must bool) (a A
 		if a, waits, err = h.answer(p, must); !errors.Is(err, errRecheck) {
 			return a, waits, err
 		}
-		clients := h.clientsEpoch() // as before the check
+		clients := h.ClientsEpoch() // as before the check
 		if err := p.checkCredential(ctx); err != nil {
 			return Answer{}, false, err
 		}
@@ -271,22 +300,6 @@ func (h *hub) deliverOne(p *pendingPoll) {
 	p.paused = true // it has waited already
 	a, _, err := h.answerChecked(context.Background(), p, true)
 	p.Deliver(a, err)
-}
-
-// changes is submit for a caller that waits for the answer.
-func (h *hub) changes(ctx context.Context, q Query) (Answer, error) {
-	w := &waiter{done: make(chan struct{})}
-	a, p, err := h.submit(ctx, q, w)
-	if p == nil {
-		return a, err
-	}
-	select {
-	case <-w.done:
-		return w.answer, w.err
-	case <-ctx.Done():
-		h.cancel(p)
-		return Answer{}, ctx.Err()
-	}
 }
 
 // waiter is a goroutine that waits for its answer.

@@ -106,7 +106,7 @@ func TestToldBeforeAnyIsHeardAgain(t *testing.T) {
 			if n := len(h.tails); n != 1 {
 				t.Errorf("%d answers were encoded, want 1", n)
 			}
-			h.close()
+			h.Drain()
 		})
 	}
 }
@@ -132,7 +132,7 @@ func TestHeldForAsLongAsAsked(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		alone.all(t, 11, nil)
-		h.close()
+		h.Drain()
 	})
 }
 
@@ -141,7 +141,7 @@ func TestClosedWhileHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, c := hubAt(10), newCrowd(100)
 		c.join(t, h, Query{After: 10, Wait: time.Minute})
-		h.close()
+		h.Drain()
 		c.all(t, 0, token.ErrUnavailable)
 		time.Sleep(time.Minute) // timers that run on would tell again
 	})
@@ -159,7 +159,7 @@ func TestGoneWhileHeld(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancels = append(cancels, cancel)
 			go func() {
-				_, err := h.changes(ctx, Query{Follower: fmt.Sprint(i), After: 10, Wait: time.Minute})
+				_, err := h.Changes(ctx, Query{Follower: fmt.Sprint(i), After: 10, Wait: time.Minute})
 				ended <- err
 			}()
 			synctest.Wait()
@@ -187,7 +187,7 @@ func TestGoneWhileHeld(t *testing.T) {
 		for _, cancel := range cancels {
 			cancel()
 		}
-		h.close()
+		h.Drain()
 	})
 }
 
@@ -205,7 +205,7 @@ func TestHeldIntoAnotherHistory(t *testing.T) {
 			if _, counted := h.summary(); counted.followers != 0 {
 				t.Errorf("at %d it counts: %+v", next, counted)
 			}
-			h.close()
+			h.Drain()
 		}
 	})
 }
@@ -251,7 +251,7 @@ func TestStuckFollowersHoldUpNobody(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		c.all(t, 11, nil)
-		h.close()
+		h.Drain()
 	})
 }
 
@@ -275,7 +275,7 @@ func TestGoneAndMistaken(t *testing.T) {
 		if _, counted := h.summary(); counted.followers != 2 {
 			t.Errorf("%d followers hold a lease, want 2: nobody knows how much of an answer was sent", counted.followers)
 		}
-		h.close()
+		h.Drain()
 	})
 }
 
@@ -307,6 +307,6 @@ func TestAskedAgain(t *testing.T) {
 		if all, named := h.holding(); all+named != 0 {
 			t.Errorf("%d are held still, %d by name", all, named)
 		}
-		h.close()
+		h.Drain()
 	})
 }
