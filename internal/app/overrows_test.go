@@ -141,6 +141,7 @@ func writings() []writing {
 		{route: "console POST /users", needs: administrator, hashes: true, want: 303, request: asBrowser("/users", "name", "NAME", "password", newPassword, "AdministerSystem", "on")},
 		{route: "console POST /users/{id}", needs: editor, want: 303, request: asBrowser("/users/USER", "name", "NAME", "email", "NAME@curfew.test")},
 		{route: "console POST /users/{id}/permissions", needs: administrator, want: 303, request: asBrowser("/users/USER/permissions", "AdministerSystem", "on")},
+		{route: "console POST /users/{id}/groups", needs: editor, want: 303, request: asBrowser("/users/USER/groups", "groups", "ops")},
 		{route: "console POST /users/{id}/password", needs: editor, hashes: true, want: 303, request: asBrowser("/users/USER/password", "new", newPassword)},
 		{route: "console POST /users/{id}/disable", needs: editor, want: 303, request: asBrowser("/users/USER/disable")},
 		{route: "console POST /users/{id}/enable", needs: editor, want: 303, request: asBrowser("/users/DISABLED/enable")},
@@ -164,6 +165,7 @@ var exceptions = map[string]string{
 	"POST /v1/sessions":      "a sign-in has no caller yet; a revocation while it waits ends the session that it begins (TestDisabledWhileSigningIn)",
 	"DELETE /v1/session":     "a sign-out takes a token that is over as well, and all it can do is to end that token's session",
 	"/v1/verify":             "takes any method and changes nothing but the cookie that it renews (TestRenewalsAreDecidedAgain)",
+	"/v1/verify/{path}":      "as /v1/verify",
 	"console POST /sign-in":  "as POST /v1/sessions",
 	"console POST /sign-out": "as DELETE /v1/session",
 }
