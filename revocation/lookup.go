@@ -8,9 +8,9 @@ import (
 // A flight is one call to the source, shared by every caller that needs the same
 // answer.
 type flight struct {
-	done   chan struct{}
-	cancel context.CancelFunc
-	least  Epoch // the highest epoch applied when it began: the answer must include it
+	done    chan struct{}
+	cancel  context.CancelFunc
+	minAsOf Epoch // the highest epoch applied when it began: the answer must include it
 
 	answer     Answer // set before done is closed, like err and generation
 	err        error
@@ -75,7 +75,7 @@ func (c *Cache) join(key flightKey) (*flight, error) {
 		return nil, fmt.Errorf("%w: the cache is closed", ErrUnavailable)
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, c.config.lookupTimeout())
-	f := &flight{done: make(chan struct{}), cancel: cancel, least: c.high}
+	f := &flight{done: make(chan struct{}), cancel: cancel, minAsOf: c.high}
 	c.flights[key] = f
 	c.running.Go(func() { c.fly(ctx, key, f) }) // ends with the look-up, or with Close
 	return f, nil
@@ -96,8 +96,8 @@ func (c *Cache) fly(ctx context.Context, key flightKey, f *flight) {
 	switch {
 	case err != nil:
 		f.err = fmt.Errorf("%w: %w", ErrUnavailable, err)
-	case answer.AsOf < f.least:
-		f.err = errBehind(answer.AsOf, f.least)
+	case answer.AsOf < f.minAsOf:
+		f.err = errBehind(answer.AsOf, f.minAsOf)
 	default:
 		f.answer, f.generation = answer, c.generation.Load()
 		c.rememberLocked(key, answer)

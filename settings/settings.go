@@ -27,9 +27,9 @@ const (
 	MinimumSessionTimeout = time.Minute
 	// InsecureMinimum is the minimum session timeout for development and tests.
 	InsecureMinimum = time.Second
-	// LongestDuration is the maximum of both durations: 400 days, the maximum
-	// lifetime of a cookie in browsers (RFC 6265bis, section 5.5).
-	LongestDuration = 400 * 24 * time.Hour
+	// MaxDuration is the maximum of both durations: 400 days, the maximum lifetime of
+	// a cookie in browsers (RFC 6265bis, section 5.5).
+	MaxDuration = 400 * 24 * time.Hour
 )
 
 // Settings are the three values that an administrator sets. The zero value is not
@@ -127,8 +127,8 @@ func (s Settings) Violations(minimum time.Duration) []Violation {
 			add(field, "%v is not a whole number of seconds", d)
 		case d < minimum:
 			add(field, "%d is too short; the minimum is %d", Seconds(d), Seconds(minimum))
-		case d > LongestDuration:
-			add(field, "%d is too long; the maximum is %d (400 days)", Seconds(d), Seconds(LongestDuration))
+		case d > MaxDuration:
+			add(field, "%d is too long; the maximum is %d (400 days)", Seconds(d), Seconds(MaxDuration))
 		}
 	}
 	check(FieldSessionTimeout, s.SessionTimeout)
@@ -168,6 +168,6 @@ func Seconds(d time.Duration) int64 { return int64(d / time.Second) }
 // duration becomes the largest or smallest duration of whole seconds, so that a
 // bounds check sees a value out of range and never an overflowed value.
 func FromSeconds(n int64) time.Duration {
-	const most = math.MaxInt64 / int64(time.Second)
-	return time.Duration(max(-most, min(n, most))) * time.Second
+	const limit = math.MaxInt64 / int64(time.Second)
+	return time.Duration(max(-limit, min(n, limit))) * time.Second
 }

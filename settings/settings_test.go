@@ -89,9 +89,9 @@ func TestPresets(t *testing.T) {
 }
 
 func TestFromSeconds(t *testing.T) {
-	most := int64(math.MaxInt64) / int64(time.Second)
+	limit := int64(math.MaxInt64) / int64(time.Second)
 	for n, want := range map[int64]int64{
-		0: 0, 1: 1, -1: -1, 1200: 1200, most - 1: most - 1, most: most, most + 1: most, math.MaxInt64: most, math.MinInt64: -most,
+		0: 0, 1: 1, -1: -1, 1200: 1200, limit - 1: limit - 1, limit: limit, limit + 1: limit, math.MaxInt64: limit, math.MinInt64: -limit,
 	} {
 		if got := Seconds(FromSeconds(n)); got != want {
 			t.Errorf("Seconds(FromSeconds(%d)) = %d, want %d", n, got, want)

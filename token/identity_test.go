@@ -209,8 +209,8 @@ func TestRememberedBytesWithIdentity(t *testing.T) {
 				t.Errorf("only %d bytes of %d are used: nothing is remembered", counted, config.RememberedBytes)
 			}
 			// The allocator rounds each size up, by an eighth at most.
-			if most := counted + counted/8 + 1<<17; held > most {
-				t.Errorf("the heap holds %d bytes for %d counted, want %d at most", held, counted, most)
+			if limit := counted + counted/8 + 1<<17; held > limit {
+				t.Errorf("the heap holds %d bytes for %d counted, want %d at most", held, counted, limit)
 			}
 		})
 	}

@@ -24,7 +24,7 @@ const (
 	RS256 = "RS256" // RSA with PKCS #1 v1.5 padding, 2048 to 8192 bits
 )
 
-const longestKeyID = 256
+const maxKeyIDLength = 256
 
 // ErrWeakKey is wrapped by errors about keys that are not accepted for sessions.
 // The text gives the reason.
@@ -43,8 +43,8 @@ type Key struct {
 // ed25519.PublicKey or an *rsa.PublicKey; it determines the algorithm. The key ID
 // has 1 to 256 printable ASCII characters. Errors wrap [ErrWeakKey].
 func NewKey(id string, public crypto.PublicKey) (*Key, error) {
-	if len(id) < 1 || len(id) > longestKeyID {
-		return nil, fmt.Errorf("%w: a key ID has 1 to %d characters, this one has %d", ErrWeakKey, longestKeyID, len(id))
+	if len(id) < 1 || len(id) > maxKeyIDLength {
+		return nil, fmt.Errorf("%w: a key ID has 1 to %d characters, this one has %d", ErrWeakKey, maxKeyIDLength, len(id))
 	}
 	for i := range len(id) {
 		if id[i] <= ' ' || id[i] > '~' {

@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	leastRSABits  = 2048
-	mostRSABits   = 8192 // a larger key would make each validation slow
-	leastExponent = 65537
+	minRSABits  = 2048
+	maxRSABits  = 8192 // a larger key would make each validation slow
+	minExponent = 65537
 )
 
 func checkECDSA(p *ecdsa.PublicKey) error {
@@ -34,14 +34,14 @@ func checkRSA(p *rsa.PublicKey) error {
 	if p == nil || p.N == nil {
 		return fmt.Errorf("%w: the RSA key has no modulus", ErrWeakKey)
 	}
-	if bits := p.N.BitLen(); bits < leastRSABits || bits > mostRSABits {
-		return fmt.Errorf("%w: an RSA key has %d to %d bits, this one has %d", ErrWeakKey, leastRSABits, mostRSABits, bits)
+	if bits := p.N.BitLen(); bits < minRSABits || bits > maxRSABits {
+		return fmt.Errorf("%w: an RSA key has %d to %d bits, this one has %d", ErrWeakKey, minRSABits, maxRSABits, bits)
 	}
 	if p.N.Sign() < 0 || p.N.Bit(0) == 0 {
 		return fmt.Errorf("%w: the RSA modulus must be positive and odd", ErrWeakKey)
 	}
-	if p.E < leastExponent || p.E > math.MaxInt32 || p.E%2 == 0 {
-		return fmt.Errorf("%w: the RSA exponent must be odd, at least %d and less than 2³¹; this one is %d", ErrWeakKey, leastExponent, p.E)
+	if p.E < minExponent || p.E > math.MaxInt32 || p.E%2 == 0 {
+		return fmt.Errorf("%w: the RSA exponent must be odd, at least %d and less than 2³¹; this one is %d", ErrWeakKey, minExponent, p.E)
 	}
 	return nil
 }

@@ -112,7 +112,7 @@ func TestCatchingUpIsHeardOut(t *testing.T) {
 		"a revocation":             {func(i *tokentest.Issuer) { i.Tick(); i.Revoke(revocation.User("ann")) }, token.ErrRevoked},
 		"a shorter time":           {func(i *tokentest.Issuer) { i.Advance(20 * time.Minute) }, token.ErrIdleTimeout},
 		"a retired key":            {func(i *tokentest.Issuer) { i.Keys.Set(nil) }, token.ErrUnknownKey},
-		"a replaced key":           {func(i *tokentest.Issuer) { i.Keys.Set(impostor(i)) }, token.ErrUnknownKey},
+		"a replaced key":           {func(i *tokentest.Issuer) { i.Keys.Set(replacedKey(i)) }, token.ErrUnknownKey},
 		"other keys too":           {func(i *tokentest.Issuer) { i.Key(token.EdDSA) }, ""},
 		"the same key, read again": {func(i *tokentest.Issuer) { i.Keys.Set(reread(i)) }, ""},
 	} {
@@ -178,8 +178,8 @@ func TestStateIsReadAfterTheViewIsCurrent(t *testing.T) {
 	}
 }
 
-// impostor returns a set with another key under the ID of the issuer's.
-func impostor(i *tokentest.Issuer) *token.KeySet {
+// replacedKey returns a set with another key under the ID of the issuer's.
+func replacedKey(i *tokentest.Issuer) *token.KeySet {
 	other := must(tokentest.NewKey(token.ES256))
 	return must(token.NewKeySet(must(token.NewKey(i.Key(token.ES256).ID(), other.Public()))))
 }
@@ -253,8 +253,8 @@ func TestUnknownKeyAsksOnceAnInterval(t *testing.T) {
 		config := issuer.Config()
 		config.UnknownKeyInterval = configured
 		v := must(token.NewValidator(config))
-		stranger := must(tokentest.NewKey(token.ES256))
-		raw := must(token.Mint(stranger, issuer.Session("ann")))
+		unknown := must(tokentest.NewKey(token.ES256))
+		raw := must(token.Mint(unknown, issuer.Session("ann")))
 		for _, step := range []struct {
 			advance time.Duration
 			asked   int
@@ -267,8 +267,8 @@ func TestUnknownKeyAsksOnceAnInterval(t *testing.T) {
 		}
 		// A key that came in the meantime is found in what it learns.
 		issuer.Advance(interval)
-		issuer.View.SetCatchUp(func(context.Context) error { issuer.Trust(&stranger.Key); return nil })
-		raw = must(token.Mint(stranger, issuer.Session("ann")))
+		issuer.View.SetCatchUp(func(context.Context) error { issuer.Trust(&unknown.Key); return nil })
+		raw = must(token.Mint(unknown, issuer.Session("ann")))
 		check(t, v, raw, "")
 	}
 }

@@ -625,7 +625,7 @@ func TestRefusedTokensAreRemembered(t *testing.T) {
 	for name, test := range map[string]struct {
 		raw    string
 		reason token.Reason
-		most   float64 // allocations; a signature check takes dozens
+		max    float64 // allocations; a signature check takes dozens
 	}{
 		"revoked": {revoked, token.ErrRevoked, 0},
 		"idle":    {idle, token.ErrIdleTimeout, 12}, // its error's text
@@ -636,8 +636,8 @@ func TestRefusedTokensAreRemembered(t *testing.T) {
 			}
 		}
 		check()
-		if n := testing.AllocsPerRun(100, check); n > test.most {
-			t.Errorf("%s: %v allocations for each refusal, want at most %v", name, n, test.most)
+		if n := testing.AllocsPerRun(100, check); n > test.max {
+			t.Errorf("%s: %v allocations for each refusal, want at most %v", name, n, test.max)
 		}
 	}
 }

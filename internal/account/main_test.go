@@ -141,7 +141,7 @@ func (n *node) session(u store.User) *token.Session {
 	sess := token.Session{Subject: u.ID, ID: token.NewSessionID(), IssuedAt: token.UnixTime(now.Unix()), KeyID: "key"}
 	noErr(n.t, n.store.Update(ctx, func(tx store.Tx) (err error) {
 		in := store.Settings{InForce: settings.InForce{Settings: settings.Settings{
-			SessionTimeout: settings.LongestDuration, MaximumSessionDuration: settings.LongestDuration,
+			SessionTimeout: settings.MaxDuration, MaximumSessionDuration: settings.MaxDuration,
 		}}}
 		sess = sess.Refreshed(now, in.Settings)
 		if sess.Epoch, err = tx.Clock(ctx); err != nil {

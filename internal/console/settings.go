@@ -61,7 +61,7 @@ func (x *exchange) settingsView(form settingsForm, tag string) (settingsView, er
 		frame:  x.frame("Authentication", "/settings/authentication", "Configuration", "Settings"),
 		Form:   form,
 		Tag:    tag,
-		Bounds: settingsBounds{settings.Seconds(x.config.minimumTimeout()), settings.Seconds(settings.LongestDuration)},
+		Bounds: settingsBounds{settings.Seconds(x.config.minimumTimeout()), settings.Seconds(settings.MaxDuration)},
 	}
 	for _, p := range settings.Presets() {
 		view.Presets = append(view.Presets, presetView{

@@ -310,13 +310,13 @@ func TestRetiringWaitsForALongerMaximum(t *testing.T) {
 	_, _, err := n.Rotate(t.Context(), caller, "", "")
 	noErr(t, err)
 	retiring := n.the(store.KeyRetiring)
-	setLongest(t, n.store, settings.LongestDuration)
+	setLongest(t, n.store, settings.MaxDuration)
 	w.clock.Store(retiring.RetireAt)
 	n.maintain()
 	if !n.trusts(old) {
 		t.Fatal("retired while a token of it may be good")
 	}
-	if later := n.the(store.KeyRetiring).RetireAt; later < retiring.RetiringAt+settings.LongestDuration.Microseconds() {
+	if later := n.the(store.KeyRetiring).RetireAt; later < retiring.RetiringAt+settings.MaxDuration.Microseconds() {
 		t.Errorf("it retires %v after it signed last", time.Duration(later-retiring.RetiringAt)*time.Microsecond)
 	}
 	w.clock.Store(n.the(store.KeyRetiring).RetireAt)

@@ -100,7 +100,7 @@ func TestNoGoodTokenIsRefused(t *testing.T) {
 				emergency[k.ID] = true
 				synced[i] = w.now()
 			case "settings":
-				maximum = max(maximum, rapid.SampledFrom([]time.Duration{longest, 60 * 24 * time.Hour, settings.LongestDuration}).Draw(rt, "maximum"))
+				maximum = max(maximum, rapid.SampledFrom([]time.Duration{longest, 60 * 24 * time.Hour, settings.MaxDuration}).Draw(rt, "maximum"))
 				setLongest(t, n.store, maximum)
 			case "instant":
 				w.pass(time.Microsecond)

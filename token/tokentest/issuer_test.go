@@ -36,13 +36,13 @@ func TestIssuer(t *testing.T) {
 			t.Errorf("another %s key each time", alg)
 		}
 	}
-	stranger := newKey(t, token.ES256)
-	raw, err := token.Mint(stranger, issuer.Session("ann"))
+	unknown := newKey(t, token.ES256)
+	raw, err := token.Mint(unknown, issuer.Session("ann"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	validate(t, v, raw, token.ErrUnknownKey)
-	issuer.Trust(&stranger.Key)
+	issuer.Trust(&unknown.Key)
 	validate(t, v, raw, nil)
 	issuer.UseKey(newKey(t, token.ES256))
 	validate(t, v, issuer.Token("ann"), nil)

@@ -93,17 +93,17 @@ func (f *forge) keyIDs() {
 	bad(f.withHeader(f.header.renamed("kid", "Kid").String()), "called Kid")
 	bad(f.withHeader(f.header.renamed("kid", "\u212aid").String()), "called with a Kelvin sign")
 
-	stranger, err := tokentest.NewKey(token.ES256)
+	unknown, err := tokentest.NewKey(token.ES256)
 	if err != nil {
 		panic("hostile: " + err.Error()) // randomness does not fail
 	}
 	payload := "." + encode(f.claims.String())
-	f.add(token.ErrUnknownKey, sign(stranger, encode(f.header.with("kid", quote(stranger.ID())).String())+payload), "kid: an unknown key")
-	f.add(token.ErrBadSignature, sign(stranger, encode(f.header.String())+payload), "kid: ours, signed by an unknown key")
+	f.add(token.ErrUnknownKey, sign(unknown, encode(f.header.with("kid", quote(unknown.ID())).String())+payload), "kid: an unknown key")
+	f.add(token.ErrBadSignature, sign(unknown, encode(f.header.String())+payload), "kid: ours, signed by an unknown key")
 	// A key in the header, and its signature.
-	for whose, kid := range map[string]string{"ours": own, "the unknown key's": stranger.ID()} {
+	for whose, kid := range map[string]string{"ours": own, "the unknown key's": unknown.ID()} {
 		h := f.header.with("kid", quote(kid)).with("jwk", `{"kty":"EC","crv":"P-256","x":"AQ","y":"AQ"}`).String()
-		bad(sign(stranger, encode(h)+payload), "%s, with an unknown key's jwk", whose)
+		bad(sign(unknown, encode(h)+payload), "%s, with an unknown key's jwk", whose)
 	}
 }
 

@@ -124,8 +124,8 @@ func (f *forge) ed25519(signature []byte, bad func([]byte, string)) {
 	bad(slices.Concat(signature[32:], signature[:32]), "R and S exchanged")
 	identity := append([]byte{1}, make([]byte, 63)...)
 	bad(identity, "R is the identity and S is 0")
-	if _, stranger, err := ed25519.GenerateKey(rand.Reader); err == nil {
-		bad(ed25519.Sign(stranger, []byte("x")), "an unknown key's")
+	if _, unknown, err := ed25519.GenerateKey(rand.Reader); err == nil {
+		bad(ed25519.Sign(unknown, []byte("x")), "an unknown key's")
 	}
 }
 
