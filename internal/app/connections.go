@@ -93,21 +93,12 @@ func (c *connections) closeNewConns() {
 	}
 }
 
-// returning is a listener of connections that were parked.
-type returning struct {
-	net.Listener
-	to *connections
-}
-
-// Accept implements net.Listener.
-func (r returning) Accept() (net.Conn, error) {
-	conn, err := r.Listener.Accept()
-	if err == nil {
-		r.to.mu.Lock()
-		defer r.to.mu.Unlock()
-		r.to.back[conn] = true // the server says that it is new next
-	}
-	return conn, err
+// comesBack notes a connection that was parked: the server says that it is new
+// next.
+func (c *connections) comesBack(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.back[conn] = true
 }
 
 // counts returns how many connections are open, and how many were closed to make

@@ -16,6 +16,7 @@ import (
 
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/longpoll"
 	"example.com/curfew/internal/metrics"
 )
 
@@ -31,7 +32,7 @@ type host struct {
 	metrics  *metrics.Metrics
 
 	listener, metricsListener net.Listener
-	parking                   *inbound.Parking
+	parking                   *longpoll.Parking
 	connections               *connections
 	bodies                    *inbound.Bodies
 	unknownProxy              *inbound.UnknownProxy
@@ -93,7 +94,11 @@ func (h *host) listen(ctx context.Context) error {
 		return err
 	}
 	h.listener = encrypted(plain, h.certificate)
-	h.parking = inbound.NewParking(plain.Addr(), idleTimeout, h.now, h.log)
+	h.parking = longpoll.New(longpoll.Config{
+		Address: plain.Addr(), Idle: idleTimeout, Now: h.now, Logger: h.log,
+		Of:   func(r *http.Request) longpoll.Request { return inbound.Of(r) },
+		Back: func(conn net.Conn) { h.connections.comesBack(conn) },
+	})
 	h.closing(h.parking.Close)
 	if h.settings.MetricsListen != "" {
 		h.metricsListener, err = h.take(ctx, "--metrics-listen", h.settings.MetricsListen)
@@ -107,7 +112,7 @@ func (h *host) take(ctx context.Context, flag, address string) (net.Listener, er
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; stop the other server, or set another address with %s", address, cause(err), flag)
 	}
-	l := &listener{Listener: inbound.Idle(taken), log: h.log}
+	l := &listener{Listener: longpoll.Idle(taken), log: h.log}
 	h.closing(func() error {
 		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 			return err
@@ -149,7 +154,7 @@ func (h *host) run(ctx context.Context, drain func(), tasks ...func(context.Cont
 	defer stop()
 	group, failed := errgroup.WithContext(taskContext)
 	group.Go(func() error { return serve(h.server, h.listener) })
-	group.Go(func() error { return serve(h.server, returning{h.parking, h.connections}) })
+	group.Go(func() error { return serve(h.server, h.parking) })
 	servers := []*http.Server{h.server}
 	if h.metricsServer != nil {
 		group.Go(func() error { return serve(h.metricsServer, h.metricsListener) })

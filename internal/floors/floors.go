@@ -58,6 +58,7 @@ var plan = map[string]int{
 	"internal/fault":     6,
 	"internal/webcookie": 6,
 	"internal/inbound":   6,
+	"internal/longpoll":  6,
 	"internal/metrics":   6,
 
 	"internal/httpapi": 7,

@@ -9,7 +9,7 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/feed"
-	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/longpoll"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/token"
 )
@@ -73,7 +73,7 @@ func sendChanges(w http.ResponseWriter, r *http.Request, answer *feed.Answer) {
 
 // waiting is a follower whose connection is parked.
 type waiting struct {
-	*inbound.Parked
+	*longpoll.Parked
 	async bool // another goroutine sends the answer, and releases the poll
 }
 

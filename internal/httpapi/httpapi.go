@@ -17,6 +17,7 @@ import (
 	"example.com/curfew/internal/fault"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/longpoll"
 	"example.com/curfew/internal/metrics"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/webcookie"
@@ -91,7 +92,7 @@ type Config struct {
 
 	// Parking is where the connections of followers wait. Nil: each keeps a
 	// goroutine waiting.
-	Parking *inbound.Parking
+	Parking *longpoll.Parking
 
 	// Metrics counts requests and decisions. Nil: nothing is counted.
 	Metrics *metrics.Metrics

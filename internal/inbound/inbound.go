@@ -77,6 +77,12 @@ type Request struct {
 	parked bool                          // it goes on without its handler
 }
 
+// Park notes that the request goes on after its handler has returned.
+func (q *Request) Park() { q.parked = true }
+
+// Finish counts and logs a request that was parked.
+func (q *Request) Finish(status int, bytes int64) { q.over(status, bytes) }
+
 // A Record is a request that is over.
 type Record struct {
 	*Request

@@ -1,4 +1,4 @@
-package inbound
+package longpoll
 
 import (
 	"bufio"
@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/inbound"
 )
 
 // parkServer is a server that parks every request it can until it is let go.
@@ -29,7 +30,7 @@ type parkServer struct {
 	logged  sync.Mutex
 	parked  chan *Parked
 	plain   atomic.Int32 // answered without being parked
-	records chan Record
+	records chan inbound.Record
 	idle    time.Duration // how long a connection may be idle
 }
 
@@ -41,9 +42,9 @@ func (g *parkServer) Write(b []byte) (int, error) {
 
 func newParkServer(t *testing.T, begin func(*httptest.Server)) *parkServer {
 	t.Helper()
-	g := &parkServer{T: t, idle: await.Limit, parked: make(chan *Parked, 16), records: make(chan Record, 16)}
+	g := &parkServer{T: t, idle: await.Limit, parked: make(chan *Parked, 16), records: make(chan inbound.Record, 16)}
 	logger := slog.New(slog.NewTextHandler(g, nil))
-	g.server = httptest.NewUnstartedServer(Wrap(Config{Logger: logger, Observe: func(r Record) { g.records <- r }},
+	g.server = httptest.NewUnstartedServer(inbound.Wrap(inbound.Config{Logger: logger, Observe: func(r inbound.Record) { g.records <- r }},
 		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if p := g.parking.Park(w, r); p != nil {
 				g.parked <- p
@@ -53,7 +54,10 @@ func newParkServer(t *testing.T, begin func(*httptest.Server)) *parkServer {
 			fmt.Fprint(w, "not parked")
 		})))
 	g.server.Listener = Idle(g.server.Listener)
-	g.parking = NewParking(g.server.Listener.Addr(), g.idle, time.Now, logger)
+	g.parking = New(Config{
+		Address: g.server.Listener.Addr(), Idle: g.idle, Logger: logger,
+		Of: func(r *http.Request) Request { return inbound.Of(r) },
+	})
 	begin(g.server)
 	served := make(chan error, 1)
 	go func() { served <- g.server.Config.Serve(g.parking) }()
@@ -318,7 +322,7 @@ func TestParkedAndGone(t *testing.T) {
 // A request that is parked after an empty parking was drained leaves it like any
 // other: the channel that Drain waits on is closed once.
 func TestParkingAfterDrain(t *testing.T) {
-	p := NewParking(&net.TCPAddr{}, time.Minute, time.Now, slog.New(slog.DiscardHandler))
+	p := New(Config{Address: &net.TCPAddr{}, Idle: time.Minute})
 	p.Drain(t.Context())
 	late := &Parked{parking: p}
 	p.enter(late)

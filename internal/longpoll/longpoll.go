@@ -1,4 +1,10 @@
-package inbound
+// Package longpoll holds the connections of requests that wait.
+//
+// A request that waits costs a server of package net/http two goroutines and two
+// buffers, some thirty kilobytes. Ten thousand followers wait all day. So [Parking]
+// takes their connections from the server while they wait, and gives them back for
+// the next request: a pending poll then costs a socket and a few hundred bytes.
+package longpoll
 
 import (
 	"bufio"
@@ -14,10 +20,28 @@ import (
 	"time"
 )
 
-// A request that waits costs a server of package net/http two goroutines and two
-// buffers, some thirty kilobytes. Ten thousand followers wait all day. So Parking
-// takes their connections from the server while they wait, and gives them back for
-// the next request: a pending poll then costs a socket and a few hundred bytes.
+// Request is what a server knows of a request beside its content.
+type Request interface {
+	// Park notes that the request goes on after its handler has returned.
+	Park()
+	// Finish notes that the request is over. It is called once, after Park.
+	Finish(status int, bytes int64)
+}
+
+// Config configures a [Parking].
+type Config struct {
+	Address net.Addr      // of the server
+	Idle    time.Duration // how long a connection that came back may be idle
+
+	// Of returns what is known of a request. Required.
+	Of func(*http.Request) Request
+	// Back is called with each connection that comes back, before the server gets
+	// it. Nil: nothing is called.
+	Back func(net.Conn)
+
+	Now    func() time.Time // nil means time.Now
+	Logger *slog.Logger     // nil discards the log
+}
 
 // Parking holds connections whose requests wait. It is also the listener by which
 // the server gets them back: let it serve that too. Close ends it.
@@ -25,29 +49,34 @@ import (
 // A connection that comes back is a new one to the server. It may be idle before
 // its next request all the same: see [Idle].
 type Parking struct {
-	address net.Addr
-	idle    time.Duration
-	back    chan net.Conn
-	closed  chan struct{}
-	once    sync.Once
-	now     func() time.Time
-	log     *slog.Logger
+	config Config
+	back   chan net.Conn
+	closed chan struct{}
+	once   sync.Once
 
 	mu      sync.Mutex
 	pending map[*Parked]struct{}
 	empty   chan struct{} // not nil while a caller waits for pending to be empty
 }
 
-// NewParking returns a parking of the server that listens at address and closes
-// connections that are idle for longer than idle.
-func NewParking(address net.Addr, idle time.Duration, now func() time.Time, log *slog.Logger) *Parking {
-	return &Parking{address: address, idle: idle, back: make(chan net.Conn), closed: make(chan struct{}), now: now, log: log, pending: map[*Parked]struct{}{}}
+// New returns a parking.
+func New(config Config) *Parking {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Parking{config: config, back: make(chan net.Conn), closed: make(chan struct{}), pending: map[*Parked]struct{}{}}
 }
 
 // Accept implements net.Listener: it returns the next connection that goes on.
 func (p *Parking) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.back:
+		if p.config.Back != nil {
+			p.config.Back(c)
+		}
 		return c, nil
 	case <-p.closed:
 		return nil, net.ErrClosed
@@ -55,7 +84,7 @@ func (p *Parking) Accept() (net.Conn, error) {
 }
 
 // Addr implements net.Listener.
-func (p *Parking) Addr() net.Addr { return p.address }
+func (p *Parking) Addr() net.Addr { return p.config.Address }
 
 // Close implements net.Listener. Connections that come back later are closed.
 func (p *Parking) Close() error {
@@ -106,7 +135,7 @@ func (p *Parking) leave(parked *Parked) {
 type Parked struct {
 	parking *Parking
 	request *http.Request
-	about   *Request
+	about   Request
 	header  http.Header
 	conn    net.Conn
 	ends    bool // the connection, with this request
@@ -125,8 +154,8 @@ func (p *Parking) Park(w http.ResponseWriter, r *http.Request) *Parked {
 	if err != nil {
 		return nil
 	}
-	about := Of(r)
-	about.parked = true
+	about := p.config.Of(r)
+	about.Park()
 	r.Body = http.NoBody // what stands around it holds on to the server's buffers
 	// A client that has already sent the next request gets no answer to it: the
 	// request is in a buffer that is not read again. Clients send it once more.
@@ -143,7 +172,7 @@ var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 2<<10)
 // Answer answers the request with what handle writes. If the client does not read,
 // it gives up after the time given. It is called once.
 func (p *Parked) Answer(within time.Duration, handle http.HandlerFunc) {
-	out := &answer{header: p.header, now: p.parking.now, ends: p.ends}
+	out := &answer{header: p.header, now: p.parking.config.Now, ends: p.ends}
 	select {
 	case <-p.parking.closed:
 		out.ends = true // the next request will not be read
@@ -153,7 +182,7 @@ func (p *Parked) Answer(within time.Duration, handle http.HandlerFunc) {
 	out.w.Reset(&limitedWriter{conn: p.conn, within: within})
 	defer func() {
 		if cause := recover(); cause != nil {
-			p.parking.log.LogAttrs(p.request.Context(), slog.LevelError, "panic", slog.String("request_id", p.about.ID),
+			p.parking.config.Logger.LogAttrs(p.request.Context(), slog.LevelError, "panic", slog.String("request_id", p.header.Get("X-Request-Id")),
 				slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
 			// Half an answer must not look like one: nothing more is sent.
 			out.status, p.broken = http.StatusInternalServerError, true
@@ -163,7 +192,7 @@ func (p *Parked) Answer(within time.Duration, handle http.HandlerFunc) {
 		out.w.Reset(nil)
 		writers.Put(out.w)
 		p.ends = out.ends
-		p.about.over(out.status, out.bytes)
+		p.about.Finish(out.status, out.bytes)
 	}()
 	handle(out, p.request)
 }
@@ -173,7 +202,7 @@ func (p *Parked) Release() {
 	defer p.parking.leave(p)
 	if !p.ends && !p.broken {
 		_ = p.conn.SetWriteDeadline(time.Time{}) // the server sets its own
-		resume(p.conn, p.parking.idle)
+		resume(p.conn, p.parking.config.Idle)
 		select {
 		case p.parking.back <- p.conn:
 			return
