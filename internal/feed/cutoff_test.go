@@ -10,6 +10,7 @@ import (
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/testnet"
 	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
@@ -21,7 +22,7 @@ import (
 func TestCutOff(t *testing.T) {
 	for _, cut := range []struct {
 		name string
-		mode proxyMode
+		mode testnet.Mode
 	}{{"black hole", blackHole}, {"half-open", halfOpen}, {"reset", refuse}} {
 		t.Run(cut.name, func(t *testing.T) {
 			t.Parallel()
