@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,6 +11,7 @@ import (
 
 	"example.com/curfew/internal/console"
 	"example.com/curfew/internal/httpapi"
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/webcookie"
 )
 
@@ -30,6 +32,7 @@ func (a *App) mount() error {
 		Keys: a.node.Keys(), Settings: a.node.Settings(), Issuer: a.installed.Issuer, Prefix: a.prefix,
 		Rest: pages, Ready: a.readiness.watch(a.usable), Warnings: a.warnings, TrustedProxies: a.config.TrustedProxies,
 		UnknownProxy: a.unknownProxy, Bodies: a.bodies, Jar: jar, Returns: returns,
+		TokensLackEmail: a.config.IdentityClaims != nil && !slices.Contains(a.config.IdentityClaims, session.ClaimEmail),
 		KeyCache: a.config.Lease, Lease: func() time.Duration { return a.config.Lease }, CORSOrigins: a.config.CORSOrigins, Parking: a.parking, Metrics: a.metrics, Now: a.now, Logger: a.log,
 	})
 	if err != nil {

@@ -72,6 +72,10 @@ type Config struct {
 	// UnknownProxy and Bodies are those of package inbound; each may be nil.
 	UnknownProxy *inbound.UnknownProxy
 	Bodies       *inbound.Bodies
+	// TokensLackEmail says that tokens carry no email address, so that forward auth
+	// reads it from the store. False: a token without one is that of a user without one.
+	TokensLackEmail bool
+
 	// Jar is the cookie that the console keeps sessions in.
 	Jar webcookie.Jar
 	// Returns are the addresses to which forward auth may send a browser back

@@ -83,8 +83,9 @@ func headerList(texts []string) string {
 
 // claimed returns the identity that the token carries, and whether it is complete.
 // Tokens of earlier versions carry none, and --identity-claims may leave some out.
-func claimed(s *token.Session) (who identity, complete bool) {
-	return identity{s.Name, s.Email, s.Groups}, s.Name != "" && s.Groups != nil && !s.IdentityOmitted
+func (a *api) claimed(s *token.Session) (who identity, complete bool) {
+	complete = s.Name != "" && s.Groups != nil && !s.IdentityOmitted && (s.Email != "" || !a.TokensLackEmail)
+	return identity{s.Name, s.Email, s.Groups}, complete
 }
 
 // identityOf returns who the user of a session is: what its token says or, where
@@ -92,7 +93,7 @@ func claimed(s *token.Session) (who identity, complete bool) {
 // the identity is empty where the token has none; nothing else ever takes the place
 // of the name.
 func (a *api) identityOf(ctx context.Context, s *token.Session) (identity, error) {
-	who, complete := claimed(s)
+	who, complete := a.claimed(s)
 	if complete || a.Accounts == nil {
 		return who, nil
 	}

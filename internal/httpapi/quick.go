@@ -59,7 +59,7 @@ func (a *api) quickVerify(w http.ResponseWriter, r *http.Request, logger *slog.L
 	if s == nil || byCookie && webcookie.Due(s, a.Settings.Current().Settings, began) {
 		return false
 	}
-	who, complete := claimed(s)
+	who, complete := a.claimed(s)
 	if !complete && a.Accounts != nil {
 		if who, complete = a.looked.get(refreshKey{s.ID, s.LastRefresh}, began); !complete {
 			return false

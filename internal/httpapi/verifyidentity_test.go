@@ -53,6 +53,22 @@ func TestVerifyIdentity(t *testing.T) {
 	}
 }
 
+// Where --identity-claims leaves the email address out of tokens, it is that of the
+// store; else a token without one is that of a user without one.
+func TestVerifyWithoutEmailInTokens(t *testing.T) {
+	for _, lack := range []bool{false, true} {
+		s := start(t, quiet, func(c *Config, _ *setup) { c.TokensLackEmail = lack })
+		ann := s.member("ann", "ann@example.org", "ops")
+		raw := s.mint(ann, func(sess *token.Session) { sess.Email = "" })
+		if !lack {
+			ann.Email = ""
+		}
+		for range 2 {
+			s.identity(s.do("GET", "/v1/verify", nil, bearerToken(raw)).must(200, nil), ann, claims(t, raw).ID)
+		}
+	}
+}
+
 // edge returns an edge of the server.
 func (s *server) edge() *server {
 	s.Helper()
