@@ -85,9 +85,6 @@ func openSQLite(ctx context.Context, path string, c Config) (store.Store, error)
 			}
 			before, err = existingFile(path)
 		}
-		if err == nil { // the file holds password hashes and sessions
-			_, err = fileperm.Check(path, before)
-		}
 		if err != nil {
 			return nil, opened(err)
 		}
@@ -95,6 +92,11 @@ func openSQLite(ctx context.Context, path string, c Config) (store.Store, error)
 		// The database is now open, so `curfew restore` refuses it. If a restore
 		// came just before, the open file may no longer be the one at path.
 		if after, serr := os.Stat(path); serr == nil && os.SameFile(before, after) {
+			if err == nil && c.Create { // a server: the file holds password hashes and sessions
+				if _, err = fileperm.Check(path, after); err != nil {
+					_ = s.Close()
+				}
+			}
 			if err != nil {
 				return nil, opened(err)
 			}
