@@ -26,7 +26,7 @@ func (unavailable) Error() string { return "revocation: the session's revocation
 
 // Is reports whether target is a reason that says the same. Package token has them.
 func (unavailable) Is(target error) bool {
-	reason, ok := target.(interface{ Unavailable() bool }) //nolint:errorlint // of target itself, not of what it wraps
+	reason, ok := target.(interface{ Unavailable() bool }) // of target itself, not of what it wraps
 	return ok && reason.Unavailable()
 }
 

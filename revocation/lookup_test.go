@@ -55,7 +55,8 @@ func TestAsk(t *testing.T) {
 			if err != nil || got != test.want {
 				t.Fatalf("Ask = %d, %v; want %d", got, err, test.want)
 			}
-			// Once asked, twice known, be it that there is nothing to know.
+			// A second check of the same session asks nothing, also if the first
+			// answer was that there is no revocation.
 			known(t, c, "u", "s", test.rememberMe, test.want, true)
 			if n := c.Stats().Lookups; n != 1 {
 				t.Errorf("%d look-ups, want 1", n)

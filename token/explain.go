@@ -176,7 +176,7 @@ func (x *explainer) decide(rules []rule, e *entry) {
 			err = x.v.walk(rules, e, &x.at)
 		}
 	}
-	switch r.state { //nolint:exhaustive // theTime is above
+	switch r.state { // theTime is above
 	case theView:
 		x.at.readState(x.v) // current or not
 		x.view(err)

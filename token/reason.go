@@ -43,7 +43,7 @@ func (r Reason) Unavailable() bool { return r == ErrUnavailable }
 // Is makes [ErrUnavailable] and [revocation.ErrUnavailable] one error for
 // [errors.Is].
 func (r Reason) Is(target error) bool {
-	return r == ErrUnavailable && target == revocation.ErrUnavailable //nolint:errorlint // of target itself
+	return r == ErrUnavailable && target == revocation.ErrUnavailable // of target itself
 }
 
 // ReasonOf returns the reason that err wraps; "" for nil. It returns ErrUnavailable

@@ -344,8 +344,8 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// A flood of signatures to check waits for its turn; who does not want to wait is
-// told that it cannot be told.
+// A flood of signatures to check waits for its turn; a caller that does not want to
+// wait is told that it cannot be told.
 func TestSignatureSlots(t *testing.T) {
 	issuer := tokentest.New(t)
 	v := issuer.Validator()

@@ -98,7 +98,7 @@ func (r *revoking) session(ctx context.Context, t *app.Tools, args []string) (wi
 const step = 500 * time.Millisecond
 
 // follow waits until a revocation holds everywhere, if that was asked for, says on
-// the way who is waited for, and prints the receipt.
+// the way the validators that it waits for, and prints the receipt.
 func (r *revoking) follow(ctx context.Context, t *app.Tools, receipt wire.Receipt) error {
 	committed := time.Now()
 	said := ""

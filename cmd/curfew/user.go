@@ -223,7 +223,7 @@ func (c *cli) userPassword() *cobra.Command {
 		Long: "Sets a password. It is asked for, or read from standard input if that is not a terminal. All sessions of the user end.",
 	}
 	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
-		u, err := t.Accounts.FindUser(ctx, args[0]) // before a password is asked for in vain
+		u, err := t.Accounts.FindUser(ctx, args[0]) // so that it asks for no password if the user is unknown
 		if err != nil {
 			return err
 		}

@@ -45,8 +45,8 @@ func TestHonestUserAmongHostileConnections(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := sqlite(t)
-			// The hash costs more than the store's answers, as ever; else their order would
-			// be that of the answers.
+			// The hash costs more than the store's answers, as in production; else
+			// their order would be that of the answers.
 			n := w.with(account.Config{MaxHashes: 1, HashMemoryKiB: 2048})
 			alice, bob := n.add("alice"), n.add("bob")
 			n.begin(alice, here.Address, start)

@@ -179,7 +179,7 @@ func TestOpenFails(t *testing.T) {
 			}
 		})
 	}
-	// After all that it starts as ever.
+	// After all that it starts as usual.
 	a, _ := runApp(t, cfg, Options{})
 	if status, _ := get(t, "http://"+a.Addr().String()+"/readyz", ""); status != http.StatusOK {
 		t.Errorf("readyz answers %d", status)

@@ -223,7 +223,7 @@ func TestH2C(t *testing.T) {
 			t.Errorf("HTTP/1.1: %d", status)
 		}
 		if on {
-			r, err := http.NewRequest(http.MethodGet, address+"/livez", nil) //nolint:noctx // of a test
+			r, err := http.NewRequest(http.MethodGet, address+"/livez", nil)
 			if err != nil {
 				t.Fatal(err)
 			}

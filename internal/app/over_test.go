@@ -254,7 +254,7 @@ func (d *deployment) hold(how string, rows []writing, requests []request) (relea
 	case commit, again, second:
 		next, letGo = d.held.gate.shut(how == again)
 	}
-	d.Cleanup(letGo) // lest what waits outlives the test
+	d.Cleanup(letGo) // so that no request outlives the test
 	var all []*pending
 	arrived := 0
 	for i, q := range requests {
@@ -386,7 +386,7 @@ func (d *deployment) over(e ending, how string, rows []writing, about facts) {
 	}
 }
 
-// good tries requests that wait for nothing: each is answered as ever, and does
+// good tries requests that wait for nothing: each is answered as usual, and does
 // what it is there for.
 func (d *deployment) good(how string, rows []writing) {
 	d.Helper()

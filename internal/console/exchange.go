@@ -119,7 +119,7 @@ func (x *exchange) readForm(rt route) error {
 	return errBadForm
 }
 
-// authenticate finds out who is asking.
+// authenticate identifies the caller.
 func (x *exchange) authenticate() error {
 	raw, err := x.config.Jar.Read(x.ctx, x.r, x.config.Validator.Validate)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 type plot struct {
 	Title  string
 	Figure int64  // the number beside the title
-	Words  string // the plot in a sentence, for those who do not see it
+	Words  string // the plot in a sentence, for screen readers
 	Since  string // "an hour ago": where it begins
 	Bars   []bar
 	Width  int

@@ -16,7 +16,7 @@ type receiptView struct {
 	Heading  string // "" on a page of its own
 	Epoch    int64
 	What     string
-	Subject  string // address of the page of whom it was about; "" if there is none
+	Subject  string // address of the page of the user whose sessions were revoked; "" if there is none
 	Before   when   // revoked before
 	By       string
 	ByPath   string

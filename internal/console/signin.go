@@ -153,9 +153,9 @@ func (x *exchange) goOn(to string) error {
 	return x.continueTo(to)
 }
 
-// continueTo leads a user on who has a session. To another host there is a link only:
-// if that host does not accept the session and sends the browser back here, a refresh
-// would never end.
+// continueTo sends a user with a session on. To another host there is a link only:
+// if that host does not accept the session and sends the browser back here, a
+// refresh would never end.
 func (x *exchange) continueTo(to string) error {
 	if !isElsewhere(to) {
 		return x.redirect(to)

@@ -59,7 +59,7 @@ func (c *console) user(x *exchange) error {
 	return x.showUser(http.StatusOK, u, nil)
 }
 
-// subject returns the user whom the address names.
+// subject returns the user that the address names.
 func (x *exchange) subject() (store.User, error) {
 	id := x.r.PathValue("id")
 	if !token.ValidSubject(id) {

@@ -34,7 +34,7 @@ func (s *unwritable) fail(why error) { s.why.Store(&why) }
 
 // While the disk takes no writes, a server goes on checking, for longer than its
 // lease, and so do its followers. What a command revokes beside it is heard of as
-// soon as ever, and the command says "everywhere" no sooner than it is.
+// soon as usual, and the command says "everywhere" only once it is.
 func TestDiskThatTakesNoWrites(t *testing.T) {
 	const lease = 2 * time.Second
 	full := fmt.Errorf("commit: %w: %w", store.ErrUnavailable, store.ErrDisk)

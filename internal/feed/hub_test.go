@@ -239,7 +239,7 @@ func TestHolding(t *testing.T) {
 		if _, err := h.Changes(t.Context(), Query{Follower: "f", After: 11, Wait: 2 * time.Second}); !errors.Is(err, token.ErrUnavailable) {
 			t.Errorf("changes = %v, want %v", err, token.ErrUnavailable)
 		}
-		// Who has gone gets nothing.
+		// A follower that has gone gets nothing.
 		renew()
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { time.Sleep(time.Second); cancel() }()

@@ -204,7 +204,7 @@ func TestChanges(t *testing.T) {
 		if s := n.Status(); !slices.Contains(s.Waiting, "liar") {
 			t.Errorf("waits for %q, want the follower that confirmed what was not there yet among them", s.Waiting)
 		}
-		// Who has no name gets no lease.
+		// A follower without a name gets no lease.
 		if got := ask(t, n, feed.Query{}); got.LeaseMS != 0 || got.Epoch == 0 {
 			t.Errorf("an answer for nobody: %+v", got)
 		}

@@ -210,7 +210,7 @@ func TestHeldIntoAnotherHistory(t *testing.T) {
 	})
 }
 
-// odd is a follower with whom something is wrong.
+// odd is a follower that misbehaves.
 type odd struct {
 	member
 	stuck  time.Duration // it does not read for so long

@@ -143,7 +143,7 @@ func (c *call) nothing() error {
 	return nil
 }
 
-// userID returns the user whom the path names; "me" is the caller.
+// userID returns the user that the path names; "me" is the caller.
 func (c *call) userID() (string, error) {
 	id := c.r.PathValue("id")
 	if id == "me" && c.session != nil {

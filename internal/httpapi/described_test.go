@@ -98,7 +98,7 @@ func undescribed(row expectation, operation *openapi3.Operation) (wrong []string
 	return wrong
 }
 
-// unused returns whom the description lets in and no row does.
+// unused returns the callers that the description admits and no row does.
 func unused(rows []expectation, operation *openapi3.Operation) string {
 	own, _ := letters(operation)
 	for _, letter := range own {

@@ -28,7 +28,7 @@ const (
 // user's, an administrator's. A route without a target has only own.
 type expectation struct {
 	route  string // method and pattern
-	status int    // for whom it lets in
+	status int    // for admitted callers
 	own    string
 	other  string
 	admin  string

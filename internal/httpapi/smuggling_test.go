@@ -42,13 +42,14 @@ func TestSmuggling(t *testing.T) {
 		{"a header that is another", post("Content-Length: 2\r\nTransfer_Encoding: chunked\r\n", "{}"+hidden), "401 200"},
 		{"in the body of a GET", "GET /v1/session HTTP/1.1\r\nHost: x\r\n" + auth + length(hidden) + "\r\n" + hidden, "200"},
 
-		// CL.TE: who goes by the length takes all of it for one body.
+		// CL.TE: a server that uses the length takes all of it for one body.
 		{"CL.TE", post(length(empty+hidden)+te, empty+hidden), "400"},
 		{"CL.TE, the length behind", post(te+length(empty+hidden), empty+hidden), "400"},
 		{"chunks, and more", post(te, chunk("{}")+empty+hidden), "401"},
 		{"CL.TE in a GET", "GET /v1/session HTTP/1.1\r\nHost: x\r\n" + auth + length(empty+hidden) + te + "\r\n" + empty + hidden, "200"},
 
-		// TE.CL: who goes by the chunks takes the hidden request for a part of a body.
+		// TE.CL: a server that uses the chunks takes the hidden request for a part
+		// of a body.
 		{"TE.CL", post("Content-Length: 4\r\n"+te, within), "400"},
 		{"TE.CL in HTTP/1.0", strings.Replace(post("Connection: keep-alive\r\nContent-Length: 4\r\n"+te, within), "1.1", "1.0", 1), "400"},
 		{"chunks in HTTP/1.0", strings.Replace(post("Connection: keep-alive\r\n"+te, "2\r\n{}\r\n"+empty+hidden), "1.1", "1.0", 1), "400"},

@@ -203,7 +203,7 @@ func TestVerifyGroups(t *testing.T) {
 			t.Errorf("%q: %s", query, a.body)
 		}
 	}
-	// Who is no longer in the group is out at once: that revokes the session.
+	// A user who leaves the group is refused at once: that revokes the session.
 	groups := []string{"a b"}
 	if _, _, err := s.accounts.ChangeUser(t.Context(), trusted, ann.ID, account.UserChange{Groups: &groups}, ""); err != nil {
 		t.Fatal(err)

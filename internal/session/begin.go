@@ -37,7 +37,7 @@ func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe 
 	return s.keepSignIn(ctx, first, from)
 }
 
-// Issue begins a session for a user whom the calling client has authenticated. It
+// Issue begins a session for a user that the calling client has authenticated. It
 // creates a missing user, without a password. A disabled user is a conflict. A
 // session created by a client never carries a permission.
 func (s *Service) Issue(ctx context.Context, c account.Caller, userID string, rememberMe bool, from account.Origin) (Issued, error) {

@@ -151,7 +151,7 @@ const (
 	ActorSystem = "system"
 )
 
-// Actor is who does something, and from where.
+// Actor is the author of an action, and where it came from.
 type Actor struct {
 	Kind      string
 	ID        string // the user's or the client's id; "" for cli and system

@@ -148,7 +148,7 @@ func TestErrorOfTheFunction(t *testing.T) {
 	mine := errors.New("mine")
 	calls := 0
 	err := strictjson.Options{}.Object([]byte(`{"a":1,"b":2}`), func([]byte, strictjson.Value) error { calls++; return mine })
-	if err != mine || calls != 1 { //nolint:errorlint // the very same
+	if err != mine || calls != 1 {
 		t.Errorf("%v after %d calls, want %v after one", err, calls, mine)
 	}
 }

@@ -53,7 +53,7 @@ type Cluster struct {
 	Edges     []*Process
 	EdgeLink  []*testnet.Proxy // of each edge to the first node
 	followers []*follower.Follower
-	FollowTo  []*testnet.Proxy // of each follower to whom it follows
+	FollowTo  []*testnet.Proxy // of each follower to its server
 
 	client struct{ id, secret string }
 	admin  string // a token of the account admin

@@ -60,7 +60,7 @@ func TestDiskFull(t *testing.T) {
 		return status == http.StatusCreated
 	}
 	over := false
-	var since time.Time // the disk is full for those who write, and for longer than a lease
+	var since time.Time // the disk is full for all writers, and for longer than a lease
 	for i := 0; i < 5000 && (full["sign-ins"] < 20 || full["revocations"] < 5 && !over || time.Since(since) < faultBound+time.Second); i++ {
 		begin(fmt.Sprintf("user%d", i))
 		if full["sign-ins"] == 0 {

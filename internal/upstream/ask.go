@@ -103,7 +103,7 @@ func (f *Follower) get(ctx context.Context, server *url.URL, path string, query 
 	if err != nil {
 		return nil, shorten(ctx, err)
 	}
-	defer answer.Body.Close() //nolint:errcheck // it was only read
+	defer answer.Body.Close() // it was only read
 	limit := int64(maxAnswer)
 	if answer.StatusCode != http.StatusOK {
 		limit = maxProblem

@@ -552,7 +552,7 @@ func TestPartialCacheLooksUp(t *testing.T) {
 			return true
 		})
 		expect(t, f, b.issuer.Token("u5", func(s *token.Session) { s.Epoch = e }), token.ErrUnavailable)
-		// Who cannot be asked is no reason to accept.
+		// A server that cannot be asked is no reason to accept.
 		b.instead(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path == "/v1/revoked-before" {
 				fail(w, http.StatusServiceUnavailable, "unavailable")

@@ -246,7 +246,7 @@ type AuditActor struct {
 	Name string `json:"name"`
 }
 
-// AuditTarget is whom it was done to.
+// AuditTarget is the user or object of an action.
 type AuditTarget struct {
 	Kind string `json:"kind"`
 	ID   string `json:"id"`

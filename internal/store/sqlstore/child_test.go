@@ -161,8 +161,8 @@ func (c *child) kill() {
 	}
 }
 
-// asNobody runs a child as a user whom permissions bind, which root is not, and
-// lets that user come as far as the test binary.
+// asNobody runs a child as a user that file permissions bind, unlike root, and lets
+// that user come as far as the test binary.
 func asNobody(tb testing.TB) func(*exec.Cmd) {
 	if os.Geteuid() != 0 {
 		return nil

@@ -112,7 +112,7 @@ func TestScale(t *testing.T) {
 	}
 }
 
-// search looks for users, of whom at least so many must be found.
+// search looks for users, and at least so many must be found.
 func search(s store.Store, text, after string, least int) func() error {
 	return func() error {
 		users, err := s.Users(context.Background(), text, after, 100)
