@@ -123,7 +123,7 @@ func (c *cli) userList() *cobra.Command {
 		}
 		return out.flush()
 	})
-	command.Flags().StringVar(&search, "search", "", "only users whose name or e-mail address begins with this")
+	command.Flags().StringVar(&search, "search", "", "only users whose name, a word in it, or whose e-mail address begins with this")
 	return command
 }
 

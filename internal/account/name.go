@@ -6,9 +6,10 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"golang.org/x/text/cases"
 	"golang.org/x/text/secure/precis"
 	"golang.org/x/text/unicode/norm"
+
+	"example.com/curfew/internal/store"
 )
 
 const (
@@ -46,11 +47,9 @@ func NormalizeName(text string) (name, key string, err error) {
 	return name, nameKey(name), nil
 }
 
-// nameKey folds letter case as Unicode defines for text in any normal form (section
-// 3.13, D145), so that spellings that look alike have the same key.
-func nameKey(name string) string {
-	return norm.NFC.String(cases.Fold().String(norm.NFD.String(withoutJoiners(name))))
-}
+// nameKey is store.Fold without joiners, so that spellings that look alike have the
+// same key.
+func nameKey(name string) string { return store.Fold(withoutJoiners(name)) }
 
 const (
 	nonJoiner         = '\u200c'

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -16,39 +17,31 @@ import (
 	"example.com/curfew/token"
 )
 
-// Users returns a page of the users whose name or email begins with search, by
-// name. A user whose id is search comes first. "id:…" finds only that id, and
-// "name:…" finds no id. cursor is the next of the previous page. next is "" at the
-// end.
+// Users returns a page of the users that search finds: by the beginning of the name,
+// of a later word in it, or of the email address, in any case and normalization form,
+// or by the whole id. "id:…" finds only that id, and "name:…" finds no id; "" finds all
+// users, by name. See store.UserReader.Users for the order. cursor is the next of the
+// previous page. next is "" at the end.
 func (s *Service) Users(ctx context.Context, c Caller, search, cursor string, limit int) (users []store.User, next string, err error) {
 	if err := c.MayEditUsers(); err != nil {
 		return nil, "", err
 	}
 	text, byID, byName := parseHandle(search)
+	var by store.UserSearch
+	if byID && token.ValidSubject(text) {
+		by.ID = text
+	}
 	if byName {
-		search = text
 		if _, key, err := NormalizeName(text); err == nil {
-			search = key
-		}
-		users, err = s.store.Users(ctx, search, cursor, limit+1)
-		if err != nil {
-			return nil, "", err
-		}
-		if len(users) > limit {
-			users = users[:limit]
-			next = users[limit-1].NameKey
+			by.Prefix = key
+		} else {
+			by.Prefix = store.Fold(strings.TrimSpace(text))
 		}
 	}
-	if byID && cursor == "" && token.ValidSubject(text) {
-		named, err := s.store.UsersNamed(ctx, []string{text}, nil)
-		if err != nil {
-			return nil, "", err
-		}
-		if len(named) > 0 && !slices.ContainsFunc(users, func(u store.User) bool { return u.ID == text }) {
-			users = append(named, users...)
-		}
+	if by == (store.UserSearch{}) && search != "" {
+		return nil, "", nil
 	}
-	return users, next, nil
+	return s.store.Users(ctx, by, cursor, limit)
 }
 
 // User returns a user.

@@ -596,6 +596,27 @@ func TestUsersPages(t *testing.T) {
 	})
 }
 
+// A search is typed as people type, on any keyboard.
+func TestSearch(t *testing.T) {
+	engines(t, func(t *testing.T, w *testDatabase) {
+		n := w.node()
+		zoe, anna := n.mailed("Zoë Łukasz", "Zoë@Example.org"), n.mailed("Anna Maria Schmidt", "ANNA@example.org")
+		emile := n.mailed("Émile", "\u00c9mile@example.org")
+		for search, want := range map[string][]store.User{
+			"Zoë@": {zoe}, "zoë@example": {zoe}, "Zoe\u0308@Example.org": {zoe}, " ZOË ": {zoe}, "ŁUK": {zoe},
+			"schmidt": {anna}, "Maria Sch": {anna}, "anna@EXAMPLE": {anna}, "hmidt": nil,
+			"e\u0301mile@": {emile}, "ÉMILE@example.org": {emile}, "name:maria": {anna}, "id:" + anna.ID: {anna}, anna.ID: {anna}, "id:maria": nil,
+			"a": {anna}, "\u0301": nil,
+		} {
+			users, next, err := n.Users(t.Context(), cli, search, "", 5)
+			noErr(t, err)
+			if !slices.EqualFunc(users, want, func(a, b store.User) bool { return a.ID == b.ID }) || next != "" {
+				t.Errorf("search %q: %v, next %q, want %v", search, users, next, want)
+			}
+		}
+	})
+}
+
 func TestEnsureUser(t *testing.T) {
 	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/fileperm"
+	"example.com/curfew/internal/store"
 	"example.com/curfew/token"
 )
 
@@ -74,7 +75,7 @@ func (a *App) greeting(ctx context.Context, made bool, password firstPassword) (
 	}
 	// A first start that was killed may have made the account, and never shown
 	// its password.
-	users, err := a.store.Users(ctx, "", "", 2)
+	users, _, err := a.store.Users(ctx, store.UserSearch{}, "", 2)
 	g.Unused = err == nil && len(users) == 1 && users[0].LastSignInAt == 0
 	return g, err
 }

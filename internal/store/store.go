@@ -143,9 +143,12 @@ type UserReader interface {
 	// as UsersByEmail does, in no order: of each address at most two users, which
 	// tells whether it is unique.
 	UsersWithEmails(ctx context.Context, emails []string) ([]User, error)
-	// Users returns those whose name key or email begins with search, or whose
-	// id is search, by name key; after is the last name key of the page before.
-	Users(ctx context.Context, search, after string, limit int) ([]User, error)
+	// Users returns a page of users, at most limit: first the one with search.ID, then
+	// those whose name begins with search.Prefix, by name key, then those found by
+	// another text, by that text. Each user comes once. after is the next of the page
+	// before, "" for the first page; next is "" at the end. A page may have fewer users
+	// than limit, even none, and more may follow.
+	Users(ctx context.Context, search UserSearch, after string, limit int) (page []User, next string, err error)
 	// UsersNamed returns the users with the ids or name keys given (up to 10 000),
 	// in no order; those that do not exist are left out.
 	UsersNamed(ctx context.Context, ids, nameKeys []string) ([]User, error)

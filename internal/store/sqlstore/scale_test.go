@@ -19,9 +19,11 @@ import (
 var fill = map[string]string{
 	"users": `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
 		INSERT INTO users (id, name, name_key, email, email_key, permissions, administrator, disabled, password_hash, created_at, last_sign_in_at,
-				name_skeleton, id_skeleton, skeleton_of)
+				name_skeleton, id_skeleton, skeleton_of, words_of)
 			SELECT 'id-' || i, 'User ' || i, 'user-' || i, 'mail-' || i || '@example.com', 'mail-' || i || '@example.com',
-			'[]', 0, 0, '', 1, 0, 'name-' || i, 'id-' || i, 'user-' || i FROM n`,
+			'[]', 0, 0, '', 1, 0, 'name-' || i, 'id-' || i, 'user-' || i, 'user-' || i || '/mail-' || i || '@example.com' FROM n`,
+	"words": `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+		INSERT INTO user_words SELECT CAST(i AS text), 'id-' || i FROM n UNION ALL SELECT 'mail-' || i || '@example.com', 'id-' || i FROM n`,
 	"revocations": `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
 		INSERT INTO revocations SELECT 'user', 'id-' || i, 1000000 + i FROM n`,
 	"sessions": `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
@@ -45,7 +47,7 @@ func filled(tb testing.TB, url string, rows map[string]int) store.Store {
 		db, err = sql.Open("postgres", url)
 		noErr(tb, err)
 	}
-	rows["clock"] = 1
+	rows["clock"], rows["words"] = 1, rows["users"]
 	for table, n := range rows {
 		_, err := db.ExecContext(tb.Context(), fmt.Sprintf(fill[table], n))
 		noErr(tb, err)
@@ -90,10 +92,12 @@ func TestScale(t *testing.T) {
 			for name, do := range map[string]func() error{
 				"users named like user-5":     search(s, "user-5", "", 100),
 				"mails like mail-":            search(s, "mail-", "", 100),
-				"mails like mail-, later":     search(s, "mail-", "user-9", 100),
+				"mails like mail-, later":     search(s, "mail-", "word:mail-9\n", 100),
+				"words like 9":                search(s, "9", "", 100),
+				"words like 3999, later":      search(s, "3", "word:3999\n", 1),
 				"mails like mail-4242":        search(s, "mail-4242", "", 1),
 				"nobody":                      search(s, "zed", "", 0),
-				"all, a page in the middle":   search(s, "", "user-5", 100),
+				"all, a page in the middle":   search(s, "", "name:user-5", 100),
 				"what concerns one session":   func() error { _, err := s.RevokedBefore(ctx, "id-7", "x"); return err },
 				"changes when there are none": func() error { _, err := s.ChangesAfter(ctx, 3_000_000, 100); return err },
 				"the last of the changes":     func() error { _, err := s.ChangesAfter(ctx, 1_000_000+revocations-10, 100); return err },
@@ -115,7 +119,7 @@ func TestScale(t *testing.T) {
 // search looks for users, and at least so many must be found.
 func search(s store.Store, text, after string, least int) func() error {
 	return func() error {
-		users, err := s.Users(context.Background(), text, after, 100)
+		users, _, err := s.Users(context.Background(), store.UserSearch{Prefix: text}, after, 100)
 		if err == nil && len(users) < least {
 			err = fmt.Errorf("%d users found, want %d", len(users), least)
 		}

@@ -66,6 +66,9 @@ func Open(ctx context.Context, c Config) (store.Store, error) {
 	if err := s.(*Store).checkNames(ctx, c.logger()); err != nil {
 		return nil, errors.Join(fmt.Errorf("compare the names of users: %w", err), s.Close())
 	}
+	if err := s.(*Store).indexUsers(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("index the names of users: %w", err), s.Close())
+	}
 	return s, nil
 }
 

@@ -1,11 +1,11 @@
 package sqlstore
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"example.com/curfew/internal/store"
 )
@@ -171,17 +171,20 @@ func (t *tx) InsertUser(ctx context.Context, u store.User) error {
 	name, id := skeleton(u.NameKey), skeleton(u.ID)
 	n, err := t.exec(ctx, what, `
 		INSERT INTO users (id, name, name_key, email, email_key, permissions, member_of, password_hash, name_skeleton, id_skeleton, skeleton_of,
-			administrator, disabled, created_at, last_sign_in_at)
-		SELECT ?,?,?,?,?,?,?,?,?,?,?, CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint)
+			words_of, administrator, disabled, created_at, last_sign_in_at)
+		SELECT ?,?,?,?,?,?,?,?,?,?,?,?, CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint)
 		WHERE NOT EXISTS (SELECT 1 FROM users WHERE name_skeleton <> '' AND name_skeleton IN (?,?))
 			AND NOT EXISTS (SELECT 1 FROM users WHERE id_skeleton <> '' AND id_skeleton IN (?,?))
 		ON CONFLICT DO NOTHING`,
 		u.ID, u.Name, u.NameKey, u.Email, store.EmailKey(u.Email), list(u.Permissions), list(u.Groups), u.PasswordHash, name, id, u.NameKey,
-		administrator(&u), bit(u.Disabled), u.CreatedAt, u.LastSignInAt, name, id, name, id)
-	if err == nil && n == 0 {
+		wordsOfUser(u), administrator(&u), bit(u.Disabled), u.CreatedAt, u.LastSignInAt, name, id, name, id)
+	switch {
+	case err != nil:
+		return err
+	case n == 0:
 		return fmt.Errorf("%s: %w: another user has that name or id, or a similar-looking one", what, store.ErrConflict)
 	}
-	return err
+	return t.putWords(ctx, u)
 }
 
 func administrator(u *store.User) int64 {
@@ -219,9 +222,18 @@ func (t *tx) UpdateUser(ctx context.Context, u store.User) error {
 		WHERE id = ? AND NOT EXISTS (SELECT 1 FROM users AS other WHERE other.name_key = ? AND other.id <> ?)`,
 		u.Name, u.NameKey, u.Email, store.EmailKey(u.Email), list(u.Permissions), list(u.Groups), administrator(&u), bit(u.Disabled), u.PasswordHash,
 		name, skeleton(u.ID), u.NameKey, u.NameKey, u.ID, u.NameKey, u.ID)
-	if err == nil && n == 0 {
+	switch {
+	case err != nil:
+		return err
+	case n == 0:
 		return fmt.Errorf("%s: %w: the name is taken", what, store.ErrConflict)
+	case old.NameKey == u.NameKey && old.Email == u.Email:
+		return nil
 	}
+	if err := t.putWords(ctx, u); err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, what, `UPDATE users SET words_of = `+wordsOf+` WHERE id = ?`, u.ID)
 	return err
 }
 
@@ -234,67 +246,6 @@ func (t *tx) TouchUser(ctx context.Context, id string, lastSignInAt int64) error
 	return err
 }
 
-// Users returns the users whose name key or email begins with search, or whose id
-// is search, by name key; see store.UserReader.
-//
-// The names are a range of an index in the required order. The emails are a range
-// of another index in another order. If there are few they are read and sorted. If
-// there are many, they are spread over all users, so the names are read in order
-// until enough are found.
-func (q *queries) Users(ctx context.Context, search, after string, limit int) ([]store.User, error) {
-	if search == "" {
-		return q.users(ctx, `WHERE name_key > ? ORDER BY name_key LIMIT ?`, after, limit)
-	}
-	named, args := prefix("name_key", search)
-	page, err := q.users(ctx, `WHERE `+named+` AND name_key > ? ORDER BY name_key LIMIT ?`, append(args, after, limit)...)
-	if err != nil {
-		return nil, err
-	}
-	mailed, err := q.usersMailed(ctx, search, after, limit)
-	if err != nil {
-		return nil, err
-	}
-	page = append(page, mailed...)
-	switch u, err := q.User(ctx, search); {
-	case err == nil && u.NameKey > after:
-		page = append(page, u)
-	case err != nil && !errors.Is(err, store.ErrNotFound):
-		return nil, err
-	}
-	slices.SortFunc(page, func(a, b store.User) int { return cmp.Compare(a.NameKey, b.NameKey) })
-	page = slices.CompactFunc(page, func(a, b store.User) bool { return a.ID == b.ID })
-	return page[:min(len(page), limit)], nil
-}
-
-// fewEmails is the maximum number of index entries that are read and sorted.
-const fewEmails = 2000
-
-func (q *queries) usersMailed(ctx context.Context, search, after string, limit int) ([]store.User, error) {
-	mailed, args := prefix("email_key", store.EmailKey(search))
-	var names []string
-	if err := q.all(ctx, "read users", &names,
-		`SELECT name_key FROM users WHERE email_key <> '' AND `+mailed+` ORDER BY email_key LIMIT ?`, append(args, fewEmails)...); err != nil {
-		return nil, err
-	}
-	if len(names) == fewEmails {
-		// || '' prevents the use of the index on emails, so that the index on names
-		// is used.
-		walked, args := prefix("(email_key || '')", store.EmailKey(search))
-		return q.users(ctx, `WHERE name_key > ? AND `+walked+` ORDER BY name_key LIMIT ?`,
-			append(append([]any{after}, args...), limit)...)
-	}
-	slices.Sort(names)
-	from, found := slices.BinarySearch(names, after)
-	if found {
-		from++
-	}
-	names = names[from:min(len(names), from+limit)]
-	if len(names) == 0 {
-		return nil, nil
-	}
-	return q.users(ctx, `WHERE name_key IN `+marks(len(names)), anys(names)...)
-}
-
 // prefix returns a condition for column to begin with text, as a range for which
 // its index can be used.
 func prefix(column, text string) (where string, args []any) {
@@ -303,6 +254,18 @@ func prefix(column, text string) (where string, args []any) {
 		return column + ` >= ? AND ` + column + ` < ?`, []any{text, end}
 	}
 	return column + ` >= ?`, []any{text}
+}
+
+// prefixAfter is prefix for the entries of an index after one: columns are those of the
+// index, of which column is the first, and after are their values. "" as the first is
+// before all. There is one lower bound, because SQLite looks only for the first of two.
+func prefixAfter(column, text, columns string, after ...string) (where string, args []any) {
+	where, args = prefix(column, text)
+	if first := storableText(after[0]); first != "" && first >= storableText(text) {
+		where = columns + ` > ` + marks(len(after)) + strings.TrimPrefix(where, column+` >= ?`)
+		args = append(anys(after), args[1:]...)
+	}
+	return where, args
 }
 
 // following returns the lowest text after all texts that begin with text, in the

@@ -11,9 +11,31 @@ import (
 	"example.com/curfew/internal/store"
 )
 
+// pages returns the users that a search finds, read in pages.
+func pages(t *testing.T, s store.Store, search store.UserSearch, limit int) []string {
+	t.Helper()
+	found := []string{}
+	for after := ""; ; {
+		page, next, err := s.Users(t.Context(), search, after, limit)
+		noErr(t, err)
+		if len(page) > limit {
+			t.Fatalf("a page of %d, limit %d", len(page), limit)
+		}
+		found = append(found, ids(page)...)
+		if next == "" {
+			return found
+		}
+		if next == after {
+			t.Fatalf("after %q the next page is the same", after)
+		}
+		after = next
+	}
+}
+
 var searchCases = []testCase{
 	{"what a search finds, in what order", func(t *testing.T, open Open) {
 		s := open(t)
+		x, m := strings.Repeat("x", 70), strings.Repeat("m", 70)
 		insertUsers(t, s,
 			store.User{ID: "u1", NameKey: "ann", Email: "Zed@Example.com"},
 			store.User{ID: "u2", NameKey: "anna"},
@@ -25,46 +47,89 @@ var searchCases = []testCase{
 			store.User{ID: "u9", NameKey: "y\uE000"},
 			store.User{ID: "u8", NameKey: "x\U0010FFFFyy", Email: "\U0010FFFF@example.com"},
 			store.User{ID: "u10", NameKey: "neither"},
+			store.User{ID: "u11", NameKey: "cara maria-luise o'neill", Email: "ann@example.com"},
+			store.User{ID: "u12", NameKey: "maria ann maria", Email: "Maria@example.com"},
+			store.User{ID: "u13", NameKey: "山田太郎"},
+			store.User{ID: "u14", NameKey: "zo\u00eb \u00e9mile", Email: "\u00c9@example.com"},
+			store.User{ID: "u15", NameKey: "long " + x + "1", Email: m + "1@example.com"},
+			store.User{ID: "u16", NameKey: "long " + x + "2", Email: m + "2@example.com"},
 		)
 		for search, want := range map[string][]string{
-			"":             {"u5", "u1", "u2", "u3", "u10", "u7", "u8", "u9", "u4", "u6"},
-			"ann":          {"u1", "u2", "u3"},
+			"":             {"u5", "u1", "u2", "u3", "u11", "u15", "u16", "u12", "u10", "u7", "u8", "u9", "u4", "u14", "u6", "u13"},
+			"ann":          {"u1", "u2", "u12", "u3", "u11"}, // by name, then "ann maria", "ann.b@…", "ann@…"
 			"anna":         {"u2"},
-			"an":           {"u1", "u2", "u3"},
-			"z":            {"u1", "u4"},
+			"an":           {"u1", "u2", "u12", "u3", "u11"},
+			"z":            {"u4", "u14", "u1"},
 			"zed@":         {"u1", "u4"},
-			"ZED@":         {"u1", "u4"}, // emails know no case; name keys come folded
-			"u3":           {"u3"},
-			"U3":           {},
+			"u3":           {},
 			"nn":           {},
 			"%":            {},
 			"_":            {},
 			"50%":          {"u5"},
 			"50%_off\\":    {"u5"},
+			"off":          {"u5"},
 			"50_":          {},
 			"æ":            {"u6"},
 			"x\uD7FF":      {"u7"},
 			"x\uD7FE":      {},
 			"y\uD7FF":      {},
-			"y":            {"u9"},
+			"yy":           {"u8"},
 			"x\U0010FFFF":  {"u8"},
 			"\U0010FFFF":   {"u8"},
 			"x\U0010FFFFz": {},
 			"'; DROP --":   {},
 			"*":            {},
+			"maria":        {"u12", "u11"},
+			"maria-l":      {"u11"},
+			"luise o'":     {"u11"},
+			"neill":        {"u11"},
+			"o'neill x":    {},
+			"eill":         {},
+			"cara luise":   {},
+			"太郎":           {"u13"},
+			"田":            {"u13"},
+			"émi":          {"u14"},
+			"é@":           {"u14"},
+			"ë":            {},
+			x[:64]:         {"u15", "u16"},
+			x + "2":        {"u16"},
+			m + "1":        {"u15"},
+			m + "m":        {},
 		} {
-			got, err := s.Users(t.Context(), search, "", 100)
-			noErr(t, err)
-			same(t, fmt.Sprintf("search %q", search), ids(got), want)
+			for _, limit := range []int{1, 2, 3, 100} {
+				same(t, fmt.Sprintf("search %q by %d", search, limit), pages(t, s, store.UserSearch{Prefix: search}, limit), want)
+			}
+		}
+		for _, c := range []struct {
+			search store.UserSearch
+			want   []string
+		}{
+			{store.UserSearch{ID: "u3"}, []string{"u3"}},
+			{store.UserSearch{ID: "U3"}, []string{}},
+			{store.UserSearch{ID: "u3", Prefix: "u3"}, []string{"u3"}},
+			{store.UserSearch{ID: "u12", Prefix: "ann"}, []string{"u12", "u1", "u2", "u3", "u11"}},
+			{store.UserSearch{ID: "u2", Prefix: "ann"}, []string{"u2", "u1", "u12", "u3", "u11"}},
+			{store.UserSearch{ID: "ann", Prefix: "ann"}, []string{"u1", "u2", "u12", "u3", "u11"}},
+		} {
+			for _, limit := range []int{1, 2, 100} {
+				same(t, fmt.Sprintf("search %+v by %d", c.search, limit), pages(t, s, c.search, limit), c.want)
+			}
+		}
+		// A user is found by what the name and the address are now.
+		update(t, s, func(tx store.Tx) error {
+			return tx.UpdateUser(t.Context(), store.User{ID: "u11", NameKey: "cara olsen", Email: "cara@example.com"})
+		})
+		for search, want := range map[string][]string{"olsen": {"u11"}, "neill": {}, "luise": {}, "ann@": {}, "cara@": {"u11"}, "maria": {"u12"}} {
+			same(t, fmt.Sprintf("search %q after a change", search), pages(t, s, store.UserSearch{Prefix: search}, 2), want)
 		}
 	}},
-	{"pages go on where the last one ended, with few and many emails", func(t *testing.T, open Open) {
+	{"pages go on where the last one ended", func(t *testing.T, open Open) {
 		s := open(t)
 		random := rand.New(rand.NewPCG(1, 2))
 		var users []store.User
 		for i := range 2600 {
-			u := store.User{ID: fmt.Sprint("id-", i), NameKey: fmt.Sprintf("%c%d", 'a'+random.IntN(3), i)}
-			if i < 2400 { // more than are read at once without ado
+			u := store.User{ID: fmt.Sprint("id-", i), NameKey: fmt.Sprintf("%c%d m%d", 'a'+random.IntN(3), i, random.IntN(20))}
+			if i < 2400 {
 				u.Email = fmt.Sprintf("M%c%d@Example.com", 'A'+random.IntN(2), i)
 			}
 			users = append(users, u)
@@ -74,26 +139,25 @@ var searchCases = []testCase{
 		for _, c := range []struct {
 			search string
 			limit  int
-		}{{"m", 1000}, {"ma", 400}, {"mb1", 7}, {"a", 500}, {"b12", 1}, {"m", 2600}, {"id-7", 1}, {"", 700}} {
-			var want, got []string
+		}{{"m", 1000}, {"ma", 400}, {"mb1", 7}, {"a", 500}, {"b12", 1}, {"m", 2600}, {"m1", 90}, {"", 700}} {
+			want := []string{}
+			type other struct{ text, id string }
+			var others []other
 			for _, u := range users {
-				if strings.HasPrefix(u.NameKey, c.search) || strings.HasPrefix(strings.ToLower(u.Email), c.search) || u.ID == c.search {
+				email := strings.ToLower(u.Email)
+				_, word, _ := strings.Cut(u.NameKey, " ")
+				texts := slices.DeleteFunc([]string{word, email}, func(text string) bool { return text == "" || !strings.HasPrefix(text, c.search) })
+				if strings.HasPrefix(u.NameKey, c.search) {
 					want = append(want, u.ID)
+				} else if len(texts) > 0 {
+					others = append(others, other{slices.Min(texts), u.ID})
 				}
 			}
-			for after := ""; ; {
-				page, err := s.Users(t.Context(), c.search, after, c.limit)
-				noErr(t, err)
-				if len(page) > c.limit {
-					t.Fatalf("a page of %d, limit %d", len(page), c.limit)
-				}
-				if len(page) == 0 {
-					break
-				}
-				got = append(got, ids(page)...)
-				after = page[len(page)-1].NameKey
+			slices.SortFunc(others, func(a, b other) int { return cmp.Or(cmp.Compare(a.text, b.text), cmp.Compare(a.id, b.id)) })
+			for _, o := range others {
+				want = append(want, o.id)
 			}
-			same(t, fmt.Sprintf("search %q by %d", c.search, c.limit), got, want)
+			same(t, fmt.Sprintf("search %q by %d", c.search, c.limit), pages(t, s, store.UserSearch{Prefix: c.search}, c.limit), want)
 		}
 	}},
 }
