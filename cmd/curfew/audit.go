@@ -11,21 +11,8 @@ import (
 	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 )
-
-func wireAudit(a store.Audit) wire.AuditEntry {
-	e := wire.AuditEntry{
-		ID: a.ID, At: time.UnixMicro(a.At).UTC(),
-		Actor:  wire.AuditActor{Kind: a.Actor.Kind, ID: a.Actor.ID, Name: a.Actor.Name},
-		Action: a.Action, Target: wire.AuditTarget{Kind: a.TargetKind, ID: a.TargetID, Name: a.TargetName},
-		Reason: a.Reason, Address: a.Actor.Address, RequestID: a.Actor.RequestID, Epoch: int64(a.Epoch),
-	}
-	if a.Detail != "" {
-		e.Detail = json.RawMessage(a.Detail)
-	}
-	return e
-}
 
 func (c *cli) auditCommand() *cobra.Command {
 	var f store.AuditFilter
@@ -89,7 +76,7 @@ func (c *cli) printAudit(ctx context.Context, t *app.Tools, f store.AuditFilter,
 		}
 		for _, a := range entries {
 			if c.json {
-				if err := json.NewEncoder(c.stdout).Encode(wireAudit(a)); err != nil {
+				if err := json.NewEncoder(c.stdout).Encode(wireform.Audit(a)); err != nil {
 					return err
 				}
 				continue

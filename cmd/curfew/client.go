@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +13,7 @@ import (
 	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 )
 
 func (c *cli) clientCommand() *cobra.Command {
@@ -21,13 +21,6 @@ func (c *cli) clientCommand() *cobra.Command {
 		"client manages services that authenticate with an id and a secret. CLIENT is the id, or the name if it is unique.")
 	command.AddCommand(c.clientAdd(), c.clientList(), c.clientSecret(), c.clientRemove())
 	return command
-}
-
-func wireClient(k store.Client, secret string) wire.Client {
-	return wire.Client{
-		ID: k.ID, Name: k.Name, Capabilities: append([]string{}, k.Capabilities...),
-		CreatedAt: time.UnixMicro(k.CreatedAt).UTC(), Secret: secret,
-	}
 }
 
 func (c *cli) clientAdd() *cobra.Command {
@@ -57,7 +50,7 @@ func (c *cli) clientAdd() *cobra.Command {
 
 func (c *cli) printSecret(k store.Client, secret, did string) error {
 	if c.json {
-		return c.printJSON(wireClient(k, secret))
+		return c.printJSON(wireform.Client(k, secret))
 	}
 	c.printf("%s %s\n\n", did, k.Name)
 	t := newTable(c.stdout)
@@ -77,7 +70,7 @@ func (c *cli) clientList() *cobra.Command {
 		if c.json {
 			out := wire.Clients{Clients: []wire.Client{}}
 			for _, k := range clients {
-				out.Clients = append(out.Clients, wireClient(k, ""))
+				out.Clients = append(out.Clients, wireform.Client(k, ""))
 			}
 			return c.printJSON(out)
 		}
@@ -122,7 +115,7 @@ func (c *cli) clientRemove() *cobra.Command {
 			return err
 		}
 		if c.json {
-			return c.printJSON(wireClient(k, ""))
+			return c.printJSON(wireform.Client(k, ""))
 		}
 		c.printf("removed client %s (%s)\n", k.Name, k.ID)
 		return nil

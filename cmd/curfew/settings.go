@@ -12,7 +12,7 @@ import (
 	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/session"
-	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 	"example.com/curfew/settings"
 )
 
@@ -23,14 +23,9 @@ func (c *cli) settingsCommand() *cobra.Command {
 	return command
 }
 
-func wireSettings(s settings.Settings) wire.Settings {
-	timeout, maximum := settings.Seconds(s.SessionTimeout), settings.Seconds(s.MaximumSessionDuration)
-	return wire.Settings{SessionTimeoutSeconds: &timeout, MaximumSessionDurationSeconds: &maximum, RememberMeEnabled: &s.RememberMeEnabled}
-}
-
 func (c *cli) printSettings(s settings.Settings) error {
 	if c.json {
-		return c.printJSON(wireSettings(s))
+		return c.printJSON(wireform.Settings(s))
 	}
 	t := newTable(c.stdout)
 	t.row("session timeout", config.FormatDuration(s.SessionTimeout))

@@ -13,28 +13,13 @@ import (
 	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 )
 
 func (c *cli) userCommand() *cobra.Command {
 	command := c.group("user", "Manage accounts", "user shows and changes accounts. NAME is a user's name or id; name:NAME or id:ID resolves ambiguity.")
 	command.AddCommand(c.userAdd(), c.userList(), c.userShow(), c.userEnable(true), c.userEnable(false), c.userPassword(), c.userGrant(), c.userGroup())
 	return command
-}
-
-// wireUser is a user as programs get it: as from the API.
-func wireUser(u store.User) wire.User {
-	w := wire.User{
-		ID: u.ID, Name: u.Name, Permissions: append([]string{}, u.Permissions...), Groups: append([]string{}, u.Groups...),
-		Disabled: u.Disabled, CreatedAt: time.UnixMicro(u.CreatedAt).UTC(),
-	}
-	if u.Email != "" {
-		w.Email = &u.Email
-	}
-	if u.LastSignInAt != 0 {
-		at := time.UnixMicro(u.LastSignInAt).UTC()
-		w.LastSignInAt = &at
-	}
-	return w
 }
 
 // made is an account with the password that was made up for it.
@@ -83,7 +68,7 @@ func (c *cli) userAdd() *cobra.Command {
 			password = ""
 		}
 		if c.json {
-			return c.printJSON(made{wireUser(u), password})
+			return c.printJSON(made{wireform.User(u), password})
 		}
 		c.printf("created user %s (%s)\n", u.Name, u.ID)
 		c.printPassword(password)
@@ -108,7 +93,7 @@ func (c *cli) userList() *cobra.Command {
 				return err
 			}
 			for _, u := range users {
-				all = append(all, wireUser(u))
+				all = append(all, wireform.User(u))
 			}
 			if cursor = next; next == "" {
 				break
@@ -145,7 +130,7 @@ func (c *cli) userShow() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		w := wireUser(u)
+		w := wireform.User(u)
 		if c.json {
 			return c.printJSON(struct {
 				wire.User
@@ -185,7 +170,7 @@ func (c *cli) change(ctx context.Context, t *app.Tools, u store.User, change acc
 		return err
 	}
 	if c.json {
-		return c.printJSON(wireUser(u))
+		return c.printJSON(wireform.User(u))
 	}
 	c.printf("%s\n", said(u))
 	return nil
@@ -239,7 +224,7 @@ func (c *cli) userPassword() *cobra.Command {
 			password = ""
 		}
 		if c.json {
-			return c.printJSON(made{wireUser(u), password})
+			return c.printJSON(made{wireform.User(u), password})
 		}
 		c.printf("set the password of user %s (%s) and ended all sessions\n", u.Name, u.ID)
 		c.printPassword(password)

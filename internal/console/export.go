@@ -15,7 +15,7 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 )
 
 const (
@@ -96,25 +96,11 @@ func newLines(w io.Writer) lines {
 
 func (l lines) write(entries []store.Audit) error {
 	for _, e := range entries {
-		if err := l.encoder.Encode(wireEntry(e)); err != nil {
+		if err := l.encoder.Encode(wireform.Audit(e)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func wireEntry(e store.Audit) wire.AuditEntry {
-	w := wire.AuditEntry{
-		ID: e.ID, At: time.UnixMicro(e.At).UTC(),
-		Actor:  wire.AuditActor{Kind: e.Actor.Kind, ID: e.Actor.ID, Name: e.Actor.Name},
-		Action: e.Action,
-		Target: wire.AuditTarget{Kind: e.TargetKind, ID: e.TargetID, Name: e.TargetName},
-		Reason: e.Reason, Address: e.Actor.Address, RequestID: e.Actor.RequestID, Epoch: int64(e.Epoch),
-	}
-	if json.Valid([]byte(e.Detail)) {
-		w.Detail = json.RawMessage(e.Detail)
-	}
-	return w
 }
 
 // table is an export as comma-separated values (RFC 4180) for spreadsheets.

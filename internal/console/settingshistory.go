@@ -6,6 +6,7 @@ import (
 
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 	"example.com/curfew/settings"
 )
 
@@ -48,26 +49,15 @@ func (x *exchange) settingsChange(e store.Audit) settingsChange {
 	if err := json.Unmarshal([]byte(e.Detail), &detail); err != nil {
 		return c
 	}
-	from, ok1 := fromWire(detail.From)
-	to, ok2 := fromWire(detail.To)
-	if ok1 && ok2 {
+	from, missing1 := wireform.ReadSettings(detail.From)
+	to, missing2 := wireform.ReadSettings(detail.To)
+	if missing1 == nil && missing2 == nil {
 		c.Lines = difference(from, to)
 	}
 	if len(c.Lines) == 0 {
 		c.Lines = []string{"Saved without changes"}
 	}
 	return c
-}
-
-func fromWire(w wire.Settings) (settings.Settings, bool) {
-	if w.SessionTimeoutSeconds == nil || w.MaximumSessionDurationSeconds == nil || w.RememberMeEnabled == nil {
-		return settings.Settings{}, false
-	}
-	return settings.Settings{
-		SessionTimeout:         settings.FromSeconds(*w.SessionTimeoutSeconds),
-		MaximumSessionDuration: settings.FromSeconds(*w.MaximumSessionDurationSeconds),
-		RememberMeEnabled:      *w.RememberMeEnabled,
-	}, true
 }
 
 // difference says what changes, a line for each member.

@@ -37,6 +37,7 @@ var plan = map[string]int{
 	"token/jwks":           2,
 	"token/bearer":         2,
 	"internal/authz":       2,
+	"internal/wireform":    2,
 	"internal/config":      2,
 	"internal/replica":     2,
 

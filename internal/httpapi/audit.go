@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 )
 
 // listAudit is GET /v1/audit.
@@ -33,7 +33,7 @@ func listAudit(c *call) error {
 	}
 	answer.Entries = make([]wire.AuditEntry, len(entries))
 	for i, e := range entries {
-		answer.Entries[i] = wireAudit(e)
+		answer.Entries[i] = wireform.Audit(e)
 	}
 	return c.json(http.StatusOK, answer)
 }
@@ -69,19 +69,4 @@ func instant(q url.Values, name string) (int64, error) {
 		return 0, account.InvalidField(name, "must be a time such as 2026-11-23T17:00:00Z")
 	}
 	return t.UnixMicro(), nil
-}
-
-func wireAudit(e store.Audit) wire.AuditEntry {
-	w := wire.AuditEntry{
-		ID: e.ID, At: fromMicro(e.At),
-		Actor:  wire.AuditActor{Kind: e.Actor.Kind, ID: e.Actor.ID, Name: e.Actor.Name},
-		Action: e.Action,
-		Target: wire.AuditTarget{Kind: e.TargetKind, ID: e.TargetID, Name: e.TargetName},
-		Reason: e.Reason, Address: e.Actor.Address, RequestID: e.Actor.RequestID,
-		Epoch: int64(e.Epoch),
-	}
-	if e.Detail != "" {
-		w.Detail = json.RawMessage(e.Detail)
-	}
-	return w
 }

@@ -6,6 +6,7 @@ import (
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 )
 
 // listClients is GET /v1/clients.
@@ -25,7 +26,7 @@ func listClients(c *call) error {
 	page, next := pageAfter(all, after, n, func(s store.Client) string { return s.ID })
 	answer := wire.Clients{Clients: make([]wire.Client, len(page))}
 	for i, client := range page {
-		answer.Clients[i] = wireClient(client, "")
+		answer.Clients[i] = wireform.Client(client, "")
 	}
 	if next != "" {
 		answer.NextCursor = cursor("clients", next)
@@ -43,7 +44,7 @@ func createClient(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusCreated, wireClient(client, secret))
+	return c.json(http.StatusCreated, wireform.Client(client, secret))
 }
 
 // newSecret is POST /v1/clients/{id}/secrets.
@@ -57,7 +58,7 @@ func newSecret(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusCreated, wireClient(client, secret))
+	return c.json(http.StatusCreated, wireform.Client(client, secret))
 }
 
 // deleteClient is DELETE /v1/clients/{id}.
@@ -72,7 +73,7 @@ func deleteClient(c *call) error {
 
 // showClient is GET /v1/clients/me.
 func showClient(c *call) error {
-	return c.json(http.StatusOK, wireClient(*c.caller.Client, ""))
+	return c.json(http.StatusOK, wireform.Client(*c.caller.Client, ""))
 }
 
 // clientID returns the client that the path names; "" if no client could have
@@ -83,15 +84,4 @@ func clientID(c *call) string {
 		return ""
 	}
 	return id
-}
-
-// wireClient shows a client without the hashes of its secrets.
-func wireClient(client store.Client, secret string) wire.Client {
-	return wire.Client{
-		ID:           client.ID,
-		Name:         client.Name,
-		Capabilities: append([]string{}, client.Capabilities...),
-		CreatedAt:    fromMicro(client.CreatedAt),
-		Secret:       secret,
-	}
 }

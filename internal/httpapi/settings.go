@@ -10,6 +10,7 @@ import (
 	"example.com/curfew/internal/fault"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 	"example.com/curfew/settings"
 )
 
@@ -20,7 +21,7 @@ func showSettings(c *call) error {
 		return err
 	}
 	c.w.Header().Set("ETag", tag)
-	return c.json(http.StatusOK, wireSettings(in.Settings))
+	return c.json(http.StatusOK, wireform.Settings(in.Settings))
 }
 
 // changeSettings is PUT /v1/settings/authentication.
@@ -53,7 +54,7 @@ func changeSettings(c *call) error {
 		return err
 	}
 	c.w.Header().Set("ETag", tag)
-	return c.json(http.StatusOK, wireSettings(in.Settings))
+	return c.json(http.StatusOK, wireform.Settings(in.Settings))
 }
 
 // ifMatch returns the entity tag that the change is meant for (RFC 9110, section
@@ -84,30 +85,10 @@ func (c *call) ifMatch() (string, error) {
 // required: a PUT replaces, and a default would be a value that the caller did not
 // choose.
 func readSettings(body wire.Settings) (settings.Settings, error) {
-	var missing []error
-	need := func(there bool, field string) {
-		if !there {
-			missing = append(missing, settings.Violation{Field: field, Problem: "is required"})
-		}
+	to, missing := wireform.ReadSettings(body)
+	var errs []error
+	for _, field := range missing {
+		errs = append(errs, settings.Violation{Field: field, Problem: "is required"})
 	}
-	need(body.SessionTimeoutSeconds != nil, settings.FieldSessionTimeout)
-	need(body.MaximumSessionDurationSeconds != nil, settings.FieldMaximumSessionDuration)
-	need(body.RememberMeEnabled != nil, settings.FieldRememberMeEnabled)
-	if missing != nil {
-		return settings.Settings{}, errors.Join(missing...)
-	}
-	return settings.Settings{
-		SessionTimeout:         settings.FromSeconds(*body.SessionTimeoutSeconds),
-		MaximumSessionDuration: settings.FromSeconds(*body.MaximumSessionDurationSeconds),
-		RememberMeEnabled:      *body.RememberMeEnabled,
-	}, nil
-}
-
-func wireSettings(s settings.Settings) wire.Settings {
-	timeout, maximum := settings.Seconds(s.SessionTimeout), settings.Seconds(s.MaximumSessionDuration)
-	return wire.Settings{
-		SessionTimeoutSeconds:         &timeout,
-		MaximumSessionDurationSeconds: &maximum,
-		RememberMeEnabled:             &s.RememberMeEnabled,
-	}
+	return to, errors.Join(errs...)
 }

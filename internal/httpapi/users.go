@@ -3,11 +3,10 @@ package httpapi
 import (
 	"encoding/json"
 	"net/http"
-	"time"
 
 	"example.com/curfew/internal/account"
-	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 )
 
 // listUsers is GET /v1/users.
@@ -26,7 +25,7 @@ func listUsers(c *call) error {
 	}
 	answer := wire.Users{Users: make([]wire.User, len(users))}
 	for i, u := range users {
-		answer.Users[i] = wireUser(u)
+		answer.Users[i] = wireform.User(u)
 	}
 	if next != "" {
 		answer.NextCursor = cursor("users", next)
@@ -49,7 +48,7 @@ func createUser(c *call) error {
 		return err
 	}
 	c.w.Header().Set("Location", c.Prefix+"/v1/users/"+u.ID)
-	return c.json(http.StatusCreated, wireUser(u))
+	return c.json(http.StatusCreated, wireform.User(u))
 }
 
 // showUser is GET /v1/users/{id}.
@@ -62,7 +61,7 @@ func showUser(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, wireUser(u))
+	return c.json(http.StatusOK, wireform.User(u))
 }
 
 // changeUser is PATCH /v1/users/{id}.
@@ -83,7 +82,7 @@ func changeUser(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, wireUser(u))
+	return c.json(http.StatusOK, wireform.User(u))
 }
 
 // changePassword is PUT /v1/users/{id}/password.
@@ -118,32 +117,4 @@ func userChange(body wire.UserChange) (account.UserChange, error) {
 	}
 	change.Email = email
 	return change, nil
-}
-
-// wireUser shows a user as others see one: without password and name key.
-func wireUser(u store.User) wire.User {
-	w := wire.User{
-		ID:           u.ID,
-		Name:         u.Name,
-		Permissions:  append([]string{}, u.Permissions...),
-		Groups:       append([]string{}, u.Groups...),
-		Disabled:     u.Disabled,
-		CreatedAt:    fromMicro(u.CreatedAt),
-		LastSignInAt: dateOrNull(u.LastSignInAt),
-	}
-	if u.Email != "" {
-		w.Email = &u.Email
-	}
-	return w
-}
-
-func fromMicro(us int64) time.Time { return time.UnixMicro(us).UTC() }
-
-// dateOrNull is nil for "never".
-func dateOrNull(us int64) *time.Time {
-	if us == 0 {
-		return nil
-	}
-	t := fromMicro(us)
-	return &t
 }

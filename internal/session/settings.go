@@ -10,6 +10,7 @@ import (
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 )
@@ -82,14 +83,8 @@ func (s *Service) ChangeSettings(ctx context.Context, c account.Caller, to setti
 	return after, tag(after), nil
 }
 
-// settingsDetail is one side of a change in the form of the audit.
-func settingsDetail(s settings.Settings) wire.Settings {
-	timeout, maximum := settings.Seconds(s.SessionTimeout), settings.Seconds(s.MaximumSessionDuration)
-	return wire.Settings{SessionTimeoutSeconds: &timeout, MaximumSessionDurationSeconds: &maximum, RememberMeEnabled: &s.RememberMeEnabled}
-}
-
 func changeDetail(from, to settings.Settings) string {
-	b, err := json.Marshal(map[string]wire.Settings{"from": settingsDetail(from), "to": settingsDetail(to)})
+	b, err := json.Marshal(map[string]wire.Settings{"from": wireform.Settings(from), "to": wireform.Settings(to)})
 	if err != nil {
 		panic(err) // numbers and booleans
 	}

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"example.com/curfew/internal/store"
@@ -155,21 +154,26 @@ const wordsOf = `name_key || '/' || email_key`
 
 func wordsOfUser(u store.User) string { return u.NameKey + "/" + store.EmailKey(u.Email) }
 
-// putWords replaces the entries of users in user_words.
+// putWords adds the entries of users to user_words.
 func (t *tx) putWords(ctx context.Context, users ...store.User) error {
-	const what = "index users"
-	ids := make([]string, len(users))
 	var args []any
-	for i, u := range users {
-		ids[i] = u.ID
+	for _, u := range users {
 		for _, text := range store.SearchTexts(u) {
 			args = append(args, shortWord(text), u.ID)
 		}
 	}
-	if _, err := t.exec(ctx, what, `DELETE FROM user_words WHERE user_id IN `+marks(len(ids)), anys(ids)...); err != nil {
-		return err
+	return t.insert(ctx, "index users", `INSERT INTO user_words (word, user_id) VALUES `, func(int) string { return "(?,?)" }, ` ON CONFLICT DO NOTHING`, 2, args)
+}
+
+// dropWords removes the entries of users from user_words, one by one: a planner that has
+// not seen the table yet would walk through it for many.
+func (t *tx) dropWords(ctx context.Context, ids ...string) error {
+	for _, id := range ids {
+		if _, err := t.exec(ctx, "index users", `DELETE FROM user_words WHERE user_id = ?`, id); err != nil {
+			return err
+		}
 	}
-	return t.insert(ctx, what, `INSERT INTO user_words (word, user_id) VALUES `, func(int) string { return "(?,?)" }, ` ON CONFLICT DO NOTHING`, 2, args)
+	return nil
 }
 
 // indexedAtOnce is the number of users whose entries are made in one transaction.
@@ -198,12 +202,16 @@ func (t *tx) indexUsers(ctx context.Context, after string) ([]store.User, error)
 	if err != nil || len(batch) == 0 {
 		return nil, err
 	}
-	if err := t.putWords(ctx, batch...); err != nil {
-		return nil, fmt.Errorf("index users after id %q: %w", after, err)
-	}
 	ids := make([]string, len(batch))
 	for i, u := range batch {
 		ids[i] = u.ID
+	}
+	var renamed []string // by an earlier release; the others have no entries
+	if err := t.all(ctx, "index users", &renamed, `SELECT id FROM users WHERE words_of <> '' AND id IN `+marks(len(ids)), anys(ids)...); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(t.dropWords(ctx, renamed...), t.putWords(ctx, batch...)); err != nil {
+		return nil, err
 	}
 	_, err = t.exec(ctx, "index users", `UPDATE users SET words_of = `+wordsOf+` WHERE id IN `+marks(len(ids)), anys(ids)...)
 	return batch, err

@@ -230,7 +230,7 @@ func (t *tx) UpdateUser(ctx context.Context, u store.User) error {
 	case old.NameKey == u.NameKey && old.Email == u.Email:
 		return nil
 	}
-	if err := t.putWords(ctx, u); err != nil {
+	if err := errors.Join(t.dropWords(ctx, u.ID), t.putWords(ctx, u)); err != nil {
 		return err
 	}
 	_, err = t.exec(ctx, what, `UPDATE users SET words_of = `+wordsOf+` WHERE id = ?`, u.ID)
