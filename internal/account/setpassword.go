@@ -30,7 +30,7 @@ type PasswordChange struct {
 // attacker with an open session cannot keep it; failed attempts count like those of
 // a sign-in. Other users require UserEdit or AdministerSystem.
 func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, change NewPassword, from Origin) (*PasswordChange, error) {
-	if err := MaySetPassword(userID)(c); err != nil {
+	if err := c.MaySetPassword(userID); err != nil {
 		return nil, err
 	}
 	u, err := s.store.User(ctx, userID)
@@ -55,7 +55,7 @@ func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, 
 		if u, err = s.verify(ctx, u, u.NameKey, *change.Current, from); err != nil {
 			// If the session has ended in the queue, the error says only that, and
 			// nothing about the password.
-			if over := s.Again(ctx, c, MaySetPassword(userID)); over != nil {
+			if over := s.Again(ctx, c, authz.OnUser(Caller.MaySetPassword, userID)); over != nil {
 				return nil, over
 			}
 			return nil, err
@@ -66,20 +66,9 @@ func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, 
 	return p, err
 }
 
-// MaySetPassword is the need of [PasswordChange.Write]: the caller is the user, or
-// may edit users. Write checks whether that is enough for this user.
-func MaySetPassword(userID string) authz.Need {
-	return func(c Caller) error {
-		if c.IsSelf(userID) {
-			return nil
-		}
-		return c.MayEditUsers()
-	}
-}
-
 // Write sets the password, unless it has changed since it was checked, and appends
-// the audit entry of the revocation at tx.Epoch. The transaction's caller must have
-// [MaySetPassword].
+// the audit entry of the revocation at tx.Epoch. The transaction's caller must satisfy
+// Caller.MaySetPassword.
 func (p *PasswordChange) Write(ctx context.Context, tx authz.Tx) error {
 	u, err := tx.LockUser(ctx, p.user.ID)
 	if err != nil {

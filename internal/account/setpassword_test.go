@@ -12,7 +12,7 @@ import (
 
 // write is what package session does with a password that is prepared by c.
 func (n *node) write(c account.Caller, userID string, p *account.PasswordChange) error {
-	return authz.New(n.store, n.now).Update(n.t.Context(), c, account.MaySetPassword(userID), func(tx authz.Tx) error {
+	return authz.New(n.store, n.now).Update(n.t.Context(), c, authz.OnUser(account.Caller.MaySetPassword, userID), func(tx authz.Tx) error {
 		return p.Write(n.t.Context(), tx)
 	})
 }

@@ -183,7 +183,7 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, change UserChange) (
 }
 
 // mayIssue is the need of EnsureUser.
-func mayIssue(c Caller) error { return c.MayUse(store.Issue) }
+var mayIssue = authz.Using(store.Issue)
 
 // insert adds a user for a caller.
 func (s *Service) insert(ctx context.Context, c Caller, need authz.Need, u store.User) error {

@@ -78,6 +78,16 @@ func (c Caller) IsSelf(userID string) bool { return c.User != nil && c.User.ID =
 // are needs, as method expressions or in a closure.
 type Need func(Caller) error
 
+// Using is the need of a client with the capability.
+func Using(capability string) Need {
+	return func(c Caller) error { return c.MayUse(capability) }
+}
+
+// OnUser is a need that concerns one user, such as Caller.MayRevoke.
+func OnUser(may func(Caller, string) error, userID string) Need {
+	return func(c Caller) error { return may(c, userID) }
+}
+
 // MayAdminister requires AdministerSystem.
 func (c Caller) MayAdminister() error {
 	if c.Trusted || c.Can(store.AdministerSystem) {
@@ -107,7 +117,13 @@ func (c Caller) MayChange(u store.User) error {
 }
 
 // MayRevoke requires the caller's own sessions, or the permissions of MayEditUsers.
-func (c Caller) MayRevoke(userID string) error {
+func (c Caller) MayRevoke(userID string) error { return c.mayManage(userID) }
+
+// MaySetPassword requires the caller's own account, or the permissions of
+// MayEditUsers. Whether these are enough for the account is for MayChange.
+func (c Caller) MaySetPassword(userID string) error { return c.mayManage(userID) }
+
+func (c Caller) mayManage(userID string) error {
 	if c.IsSelf(userID) {
 		return nil
 	}

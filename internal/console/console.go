@@ -132,9 +132,9 @@ const (
 func (n need) met(c account.Caller) bool {
 	switch n {
 	case editUsers:
-		return c.Can(store.UserEdit) || c.Can(store.AdministerSystem)
+		return c.MayEditUsers() == nil
 	case administering:
-		return c.Can(store.AdministerSystem)
+		return c.MayAdminister() == nil
 	case anyone, signedIn:
 	}
 	return true

@@ -75,14 +75,13 @@ func (x *exchange) showUser(status int, u store.User, change func(*userView)) er
 	if err != nil {
 		return err
 	}
-	admin := x.caller.Can(store.AdministerSystem)
 	view := userView{
 		frame: x.frame(clip(u.Name, 80), "/users", "Configuration", "Users"),
 		User:  u, Created: x.micro(u.CreatedAt), LastSeen: x.micro(u.LastSignInAt),
 		Sessions:    sessions,
 		Self:        x.caller.IsSelf(u.ID),
 		MayEdit:     x.caller.MayChange(u) == nil,
-		Permissions: choices(u.Permissions), MayPermissions: admin,
+		Permissions: choices(u.Permissions), MayPermissions: x.caller.MayAdminister() == nil,
 		Path: userPath(u.ID), FormName: u.Name, FormEmail: u.Email, FormGroups: groupsText(u.Groups),
 	}
 	if view.Receipt, err = x.receiptAsked(); err != nil {

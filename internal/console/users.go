@@ -84,7 +84,7 @@ func (x *exchange) newUserView() newUserView {
 	return newUserView{
 		frame:          x.frame("New user", "/users", "Configuration", "Users"),
 		Permissions:    choices(nil),
-		MayPermissions: x.caller.Can(store.AdministerSystem),
+		MayPermissions: x.caller.MayAdminister() == nil,
 	}
 }
 

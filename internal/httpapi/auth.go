@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/fault"
 	"example.com/curfew/internal/servertoken"
 	"example.com/curfew/internal/store"
@@ -116,7 +117,7 @@ func (c *call) again() error {
 	if c.Accounts == nil {
 		return nil
 	}
-	return c.Accounts.Again(c.ctx, c.caller, func(now account.Caller) error { return now.MayUse(c.route.Capability) })
+	return c.Accounts.Again(c.ctx, c.caller, authz.Using(c.route.Capability))
 }
 
 // clientCredentials reads HTTP Basic. RFC 6749, section 2.3.1, has id and secret

@@ -41,7 +41,7 @@ func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe 
 // creates a missing user, without a password. A disabled user is a conflict. A
 // session created by a client never carries a permission.
 func (s *Service) Issue(ctx context.Context, c account.Caller, userID string, rememberMe bool, from account.Origin) (Issued, error) {
-	need := func(c account.Caller) error { return c.MayUse(store.Issue) }
+	need := authz.Using(store.Issue)
 	if err := need(c); err != nil {
 		return Issued{}, err
 	}

@@ -24,7 +24,7 @@ func (s *Service) ChangePassword(ctx context.Context, c account.Caller, userID s
 	keep := c.IsSelf(userID) && c.Session != nil
 	var issued Issued
 	var epoch revocation.Epoch
-	err = s.store.Update(ctx, c, account.MaySetPassword(userID), func(tx authz.Tx) (err error) {
+	err = s.store.Update(ctx, c, authz.OnUser(account.Caller.MaySetPassword, userID), func(tx authz.Tx) (err error) {
 		epoch = tx.Epoch
 		if keep {
 			if issued, err = s.moveOn(ctx, tx); err != nil {

@@ -23,7 +23,7 @@ func (s *Service) receipt(ctx context.Context, c account.Caller, scope, id, reas
 	if err != nil {
 		s.log.WarnContext(ctx, "revocation committed; the other nodes' confirmations could not be read", "epoch", int64(epoch), "error", err)
 	}
-	if e.Waiting == nil || !c.Trusted && !c.Can(store.UserEdit) && !c.Can(store.AdministerSystem) {
+	if e.Waiting == nil || c.MayEditUsers() != nil {
 		e.Waiting = []string{}
 	}
 	return wire.Receipt{

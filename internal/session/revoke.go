@@ -21,11 +21,6 @@ const (
 	maxReason = 1000 // bytes
 )
 
-// revoking is the need of calls that revoke sessions of a user.
-func revoking(userID string) authz.Need {
-	return func(c account.Caller) error { return c.MayRevoke(userID) }
-}
-
 func checkReason(reason string) error {
 	if len(reason) > maxReason || !utf8.ValidString(reason) {
 		return account.InvalidField("reason", "must be UTF-8 text of at most %d bytes", maxReason)
@@ -105,7 +100,7 @@ func (s *Service) RevokeSession(ctx context.Context, c account.Caller, userID, s
 		return wire.Receipt{}, err
 	}
 	cl := &call{
-		caller: c, need: revoking(userID),
+		caller: c, need: authz.OnUser(account.Caller.MayRevoke, userID),
 		users: []string{userID}, session: sid, end: sid,
 		scopes: []revocation.Scope{revocation.Session(sid)},
 		entries: []store.Audit{{
@@ -137,7 +132,7 @@ func (s *Service) RevokeUser(ctx context.Context, c account.Caller, userID, reas
 		return s.revokeOthers(ctx, c, reason, wait)
 	}
 	cl := &call{
-		caller: c, need: revoking(userID),
+		caller: c, need: authz.OnUser(account.Caller.MayRevoke, userID),
 		users:  []string{userID},
 		scopes: []revocation.Scope{revocation.User(userID)},
 		entries: []store.Audit{{
@@ -205,7 +200,7 @@ func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what Many, w
 // RevokeFor revokes all sessions of the users that a client with the capability
 // revoke names (Global Token Revocation).
 func (s *Service) RevokeFor(ctx context.Context, c account.Caller, ids []string, reason string) error {
-	need := func(c account.Caller) error { return c.MayUse(store.Revoke) }
+	need := authz.Using(store.Revoke)
 	if err := need(c); err != nil {
 		return err
 	}
