@@ -374,6 +374,7 @@ func TestWatchRenew(t *testing.T) {
 			"another user":                     issuer.Token("ben"),
 			"another session of the user":      issuer.Token("ann"),
 			"the session's id at another user": issuer.Token("ben", func(s *token.Session) { s.ID = first.ID }),
+			"the session as remembered":        issuer.Token("ann", func(s *token.Session) { s.ID, s.RememberMe = first.ID, true }),
 		} {
 			if err := w.Renew(t.Context(), raw); !errors.Is(err, token.ErrOtherSession) {
 				t.Errorf("Renew with a token of %s: %v, want %v", name, err, token.ErrOtherSession)

@@ -179,7 +179,7 @@ func (ws *watches) renew(w *Watch, e *entry) error {
 	ws.mu.Lock()
 	now, next := &w.latest.Load().session, &e.session
 	switch {
-	case next.ID != now.ID || next.Subject != now.Subject:
+	case next.ID != now.ID || next.Subject != now.Subject || next.RememberMe != now.RememberMe:
 		ws.mu.Unlock()
 		return ErrOtherSession
 	case w.state == ended:

@@ -70,9 +70,10 @@ type Middleware struct {
 	// without a token.
 	Optional bool
 	// EndWithSession ends the request's context when the session ends: see
-	// token.Validator.Watch. context.Cause then wraps the token.Reason. It requires
-	// a Validator that is a Watcher. A handler that never uses Done or Err of its
-	// context pays nothing. A handler that ends its own session, for example to
+	// token.Validator.Watch. context.Cause then wraps the token.Reason. Reading the
+	// request's body then fails with the same error. It requires a Validator that
+	// is a Watcher. A handler that never uses Done or Err of its context, and reads
+	// no body, pays nothing. A handler that ends its own session, for example to
 	// sign out, uses context.WithoutCancel(r.Context()) for that. When the session
 	// of an event stream has ended (text/event-stream over HTTP/1.1), the
 	// connection is closed. False validates the token once, when the request
@@ -147,7 +148,7 @@ func (m Middleware) Wrap(next http.Handler) http.Handler {
 			}
 			defer watch.Stop()
 			live := WithWatch(watch)
-			next.ServeHTTP(w, r.WithContext(live))
+			next.ServeHTTP(w, withLive(r, live))
 			closeStream(w, r, live)
 			return
 		}

@@ -3,6 +3,7 @@ package bearer
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 
@@ -16,7 +17,9 @@ var ErrNotWatched = errors.New("bearer: the context has no session that is watch
 // whose handler has returned. The stream has no end marker: a client that keeps the
 // connection alive would continue to wait for events.
 func closeStream(w http.ResponseWriter, r *http.Request, live context.Context) {
-	if live.Err() == nil || r.Context().Err() != nil || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream") {
+	// The type comes first: Err begins to watch the session, and other answers
+	// don't pay for that.
+	if !strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream") || live.Err() == nil || r.Context().Err() != nil {
 		return
 	}
 	control := http.NewResponseController(w)
@@ -26,6 +29,32 @@ func closeStream(w http.ResponseWriter, r *http.Request, live context.Context) {
 	if conn, _, err := control.Hijack(); err == nil { // HTTP/2 does not support it, and ends the stream itself
 		_ = conn.Close()
 	}
+}
+
+// liveBody is the body of a request. What arrives after the end of the session is
+// not read: a client can send the headers of a request while its session is valid,
+// and withhold the body.
+type liveBody struct {
+	io.ReadCloser
+	live context.Context //nolint:containedctx // the request's
+}
+
+func (b *liveBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.live.Err() != nil {
+		return 0, context.Cause(b.live)
+	}
+	return n, err
+}
+
+// withLive returns the request with the context and, if it has a body, with a body
+// that ends with it.
+func withLive(r *http.Request, live context.Context) *http.Request {
+	next := r.WithContext(live)
+	if r.Body != nil && r.Body != http.NoBody {
+		next.Body = &liveBody{r.Body, live}
+	}
+	return next
 }
 
 // Watch returns a context that carries the session of raw and ends with it. Use it

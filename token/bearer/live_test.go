@@ -166,3 +166,154 @@ func TestEventStreamsConnectionIsClosed(t *testing.T) {
 		}
 	}
 }
+
+// over serves a handler over a protocol, and returns a client and the address.
+func over(t *testing.T, protocol string, handler http.Handler) (*http.Client, string) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handler)
+	t.Cleanup(server.Close)
+	switch protocol {
+	case "HTTP/1.1":
+		server.Start()
+	case "HTTP/2":
+		server.EnableHTTP2 = true
+		server.StartTLS()
+	case "h2c":
+		both := new(http.Protocols)
+		both.SetUnencryptedHTTP2(true)
+		server.Config.Protocols = both
+		server.Start()
+		transport := &http.Transport{Protocols: both}
+		t.Cleanup(transport.CloseIdleConnections)
+		return &http.Client{Transport: transport}, server.URL
+	}
+	return server.Client(), server.URL
+}
+
+var protocols = []string{"HTTP/1.1", "HTTP/2", "h2c"}
+
+// An event stream ends with its session over each protocol, and the streams of
+// other users on the same connection continue.
+func TestEventStreamsEndOverEachProtocol(t *testing.T) {
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			issuer := tokentest.New(t)
+			client, url := over(t, protocol, bearer.Require(issuer.Validator())(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "text/event-stream")
+				_, _ = io.WriteString(w, "data: "+bearer.Session(r.Context()).Subject+"\n\n")
+				_ = http.NewResponseController(w).Flush()
+				derived, cancel := context.WithTimeout(r.Context(), time.Hour)
+				defer cancel()
+				<-derived.Done()
+			})))
+			streams := map[string]*bufio.Reader{}
+			for _, user := range []string{"ann", "ben"} {
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Authorization", "Bearer "+issuer.Token(user))
+				answer, err := client.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer answer.Body.Close()
+				if want := protocol != "HTTP/1.1"; (answer.ProtoMajor == 2) != want {
+					t.Fatalf("the answer came over %s", answer.Proto)
+				}
+				streams[user] = bufio.NewReader(answer.Body)
+				if line, err := streams[user].ReadString('\n'); line != "data: "+user+"\n" {
+					t.Fatalf("%q, %v", line, err)
+				}
+			}
+			for _, user := range []string{"ann", "ben"} {
+				issuer.Revoke(revocation.User(user))
+				// A chunked HTTP/1.1 stream may lack its last chunk: the connection is closed.
+				if rest, err := io.ReadAll(streams[user]); string(rest) != "\n" || err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+					t.Errorf("%s: %q, %v; want the end of the stream", user, rest, err)
+				}
+				if user == "ann" && streams["ben"].Buffered() != 1 {
+					t.Error("the stream of another user has ended or gone on")
+				}
+			}
+		})
+	}
+}
+
+// A client that withholds the body of a request cannot have it read after the end of
+// its session, whether or not the handler looks at its context.
+func TestWithheldBodyEndsWithTheSession(t *testing.T) {
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			issuer := tokentest.New(t)
+			began, read := make(chan struct{}), make(chan error, 1)
+			client, url := over(t, protocol, bearer.Require(issuer.Validator())(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				close(began)
+				body, err := io.ReadAll(r.Body)
+				if len(body) > 0 {
+					t.Errorf("%q was read", body)
+				}
+				read <- err
+			})))
+			body, write := io.Pipe()
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer "+issuer.Token("ann"))
+			answered := make(chan error, 1)
+			go func() { // ends with the answer
+				answer, err := client.Do(r)
+				if err == nil {
+					err = answer.Body.Close()
+				}
+				answered <- err
+			}()
+			<-began
+			issuer.Revoke(revocation.User("ann"))
+			if _, err := io.WriteString(write, "transfer everything"); err != nil {
+				t.Fatal(err)
+			}
+			write.Close()
+			if err := <-read; !errors.Is(err, token.ErrRevoked) {
+				t.Errorf("reading the body: %v, want %v", err, token.ErrRevoked)
+			}
+			if err := <-answered; err != nil && protocol != "HTTP/1.1" {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// counted counts the uses of a context's Done.
+type counted struct {
+	context.Context
+	done int
+}
+
+func (c *counted) Done() <-chan struct{} {
+	c.done++
+	return c.Context.Done()
+}
+
+// A request that is answered at once is not watched: nothing registers with its
+// context.
+func TestPlainRequestIsNotWatched(t *testing.T) {
+	issuer := tokentest.New(t)
+	v, raw := issuer.Validator(), issuer.Token("ann")
+	if _, err := v.Validate(t.Context(), raw); err != nil { // only the first check of a signature may wait
+		t.Fatal(err)
+	}
+	for kind, watches := range map[string]bool{"": false, "application/json": false, "text/event-stream": true} {
+		ctx := &counted{Context: context.Background()}
+		r := httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx)
+		r.Header.Set("Authorization", "Bearer "+raw)
+		bearer.Require(v)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", kind)
+			_ = bearer.Session(r.Context())
+		})).ServeHTTP(httptest.NewRecorder(), r)
+		if (ctx.done > 0) != watches {
+			t.Errorf("%q: Done of the request's context was used %d times, want watched: %v", kind, ctx.done, watches)
+		}
+	}
+}

@@ -110,7 +110,7 @@ func (i Interceptor) Stream(srv any, stream grpc.ServerStream, info *grpc.Stream
 	}
 	defer watch.Stop()
 	live := bearer.WithWatch(watch)
-	err = handler(srv, &liveStream{ServerStream: stream, ctx: live, waits: info.IsClientStream})
+	err = handler(srv, &liveStream{ServerStream: stream, ctx: live})
 	if ended := ended(live); ended != nil {
 		return ended
 	}
@@ -132,33 +132,37 @@ func ended(live context.Context) error {
 // liveStream is a stream that stops when its session ends.
 type liveStream struct {
 	grpc.ServerStream
-	ctx   context.Context // a stream carries its context
-	waits bool            // the method receives more than one message
+	ctx context.Context //nolint:containedctx // a stream carries its context
 }
 
 // Context returns the context that ends with the session.
 func (s *liveStream) Context() context.Context { return s.ctx }
 
-// SendMsg sends unless the session has ended.
+// SendMsg sends unless the session has ended. A client that does not read delays it
+// at most until then.
 func (s *liveStream) SendMsg(m any) error {
-	if err := s.over(); err != nil {
-		return err
-	}
-	return s.ServerStream.SendMsg(m)
+	return s.whileLive(func() error { return s.ServerStream.SendMsg(m) })
 }
 
-// RecvMsg waits for a message until the session ends.
+// RecvMsg waits for a message until the session ends. A message that arrives later
+// is not returned; a client may also withhold the single request of a method that
+// only sends.
 func (s *liveStream) RecvMsg(m any) error {
+	if err := s.whileLive(func() error { return s.ServerStream.RecvMsg(m) }); err != nil {
+		return err
+	}
+	return s.over()
+}
+
+// whileLive calls f, and returns when f has returned or the session has ended.
+func (s *liveStream) whileLive(f func() error) error {
 	if err := s.over(); err != nil {
 		return err
 	}
-	if !s.waits {
-		return s.ServerStream.RecvMsg(m) // the request has already arrived
-	}
-	received := make(chan error, 1)
-	go func() { received <- s.ServerStream.RecvMsg(m) }() // ends with the call at the latest
+	returned := make(chan error, 1)
+	go func() { returned <- f() }() // ends with the call at the latest
 	select {
-	case err := <-received:
+	case err := <-returned:
 		return err
 	case <-s.ctx.Done():
 		return s.over()

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -29,8 +32,9 @@ type service struct {
 	// context's end.
 	left chan error
 	// began, if not nil, is told when Get has begun, which then waits until its
-	// context ends.
+	// context ends; flood closes it after its first message.
 	began chan struct{}
+	sent  sync.Once // the first message of flood
 }
 
 func (s *service) get(ctx context.Context) (*wrapperspb.StringValue, error) {
@@ -53,6 +57,7 @@ func (s *service) follow(stream grpc.ServerStream) error {
 		return err
 	}
 	if err := stream.SendMsg(wrapperspb.String("first")); err != nil {
+		s.left <- context.Cause(stream.Context())
 		return err
 	}
 	<-stream.Context().Done()
@@ -61,20 +66,37 @@ func (s *service) follow(stream grpc.ServerStream) error {
 	return err
 }
 
-// echo waits for messages; it never looks at its context.
+// echo waits for messages; it never looks at its context. The session may also end
+// while a message is sent.
 func (s *service) echo(stream grpc.ServerStream) error {
 	for {
 		m := new(wrapperspb.StringValue)
-		if err := stream.RecvMsg(m); err != nil {
+		err := stream.RecvMsg(m)
+		if err == nil {
+			err = stream.SendMsg(m)
+		}
+		if err != nil {
 			s.left <- context.Cause(stream.Context())
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			return err
 		}
-		if err := stream.SendMsg(m); err != nil {
+	}
+}
+
+// flood sends more than a client accepts that does not read.
+func (s *service) flood(stream grpc.ServerStream) error {
+	if err := stream.RecvMsg(new(wrapperspb.StringValue)); err != nil {
+		return err
+	}
+	large := wrapperspb.String(strings.Repeat("x", 1<<20))
+	for {
+		if err := stream.SendMsg(large); err != nil {
+			s.left <- context.Cause(stream.Context())
 			return err
 		}
+		s.sent.Do(func() { close(s.began) })
 	}
 }
 
@@ -95,6 +117,7 @@ var description = grpc.ServiceDesc{
 	}},
 	Streams: []grpc.StreamDesc{
 		{StreamName: "Follow", ServerStreams: true, Handler: func(srv any, stream grpc.ServerStream) error { return srv.(*service).follow(stream) }},
+		{StreamName: "Flood", ServerStreams: true, Handler: func(srv any, stream grpc.ServerStream) error { return srv.(*service).flood(stream) }},
 		{StreamName: "Echo", ServerStreams: true, ClientStreams: true, Handler: func(srv any, stream grpc.ServerStream) error { return srv.(*service).echo(stream) }},
 	},
 }
@@ -261,6 +284,53 @@ func TestCallsEndWithTheirSession(t *testing.T) {
 				wantRefusal(t, method, <-failed, test.code, test.reason)
 			})
 		}
+	}
+}
+
+// watched signals when the session of a call is watched.
+type watched struct {
+	*token.Validator
+	began chan struct{}
+}
+
+func (w watched) Watch(ctx context.Context, raw string, grace time.Duration) (*token.Watch, error) {
+	defer close(w.began)
+	return w.Validator.Watch(ctx, raw, grace)
+}
+
+// A client that withholds the single request of a method cannot have it served
+// after the end of its session.
+func TestWithheldRequestEndsWithTheSession(t *testing.T) {
+	issuer := tokentest.New(t)
+	v := watched{issuer.Validator(), make(chan struct{})}
+	s := &service{t: t, left: make(chan error, 1)}
+	client := serve(t, grpcbearer.Interceptor{Validator: v}, s)
+	stream, err := client.NewStream(with("Bearer "+issuer.Token("ann")), &grpc.StreamDesc{ServerStreams: true}, "/test.Service/Follow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-v.began
+	issuer.Revoke(revocation.User("ann"))
+	wantRefusal(t, "a method that waits for its request", stream.RecvMsg(new(wrapperspb.StringValue)), codes.Unauthenticated, token.ErrRevoked)
+}
+
+// A client that does not read cannot keep a method waiting after the end of its
+// session.
+func TestBlockedSendEndsWithTheSession(t *testing.T) {
+	issuer := tokentest.New(t)
+	s := &service{t: t, left: make(chan error, 1), began: make(chan struct{})}
+	client := serve(t, grpcbearer.Interceptor{Validator: issuer.Validator()}, s)
+	stream, err := client.NewStream(with("Bearer "+issuer.Token("ann")), &grpc.StreamDesc{ServerStreams: true}, "/test.Service/Flood")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(stream.SendMsg(wrapperspb.String("")), stream.CloseSend()); err != nil {
+		t.Fatal(err)
+	}
+	<-s.began // the next message waits for the client
+	issuer.Revoke(revocation.User("ann"))
+	if cause := <-s.left; !errors.Is(cause, token.ErrRevoked) {
+		t.Errorf("the cause in the method is %v, want %v", cause, token.ErrRevoked)
 	}
 }
 
