@@ -37,14 +37,17 @@ func TestScreenshots(t *testing.T) {
 	for _, scheme := range []string{"light", "dark"} {
 		for _, width := range []int64{360, 1280} {
 			w := p.open(t, look{width: width, height: 800, dark: scheme == "dark"})
-			shoot := func(name string) {
-				picture, err := chromedp.Run(w.context, chromedp.FullScreenshot(100))
+			save := func(name string, of chromedp.Action[[]byte]) {
+				picture, err := chromedp.Run(w.context, of)
 				w.must(err)
 				file := filepath.Join(directory, fmt.Sprintf("%s-%d-%s.png", name, width, scheme))
 				if err := os.WriteFile(file, picture, 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
+			shoot := func(name string) { save(name, chromedp.FullScreenshot(100)) }
+			// A picture of the whole page has what is fixed to the window in odd places.
+			shootWindow := func(name string) { save(name, chromedp.CaptureScreenshot()) }
 			w.visit("/sign-in?why=idle_timeout")
 			shoot("sign-in")
 			w.as("admin")
@@ -55,7 +58,7 @@ func TestScreenshots(t *testing.T) {
 			for _, d := range p.inPlace(t) {
 				w.visit(d.path)
 				w.do(chromedp.Click(chromedp.CSS(d.open)), chromedp.WaitVisible(chromedp.CSS("dialog[open]")))
-				shoot("dialog-" + d.name)
+				shootWindow("dialog-" + d.name)
 			}
 			w.visit("/settings/authentication/preview?session_timeout_seconds=900&maximum_session_duration_seconds=43200&tag=%221%22")
 			shoot("settings-lost-race")
@@ -69,7 +72,7 @@ func TestScreenshots(t *testing.T) {
 			w.click("input[value='Malicious activity']")
 			w.follow("form[action='/revocations'] button")
 			shoot("revocations-checked")
-			p.shootEnded(w, shoot)
+			p.shootEnded(w, shoot, shootWindow)
 		}
 	}
 	if entries, _ := os.ReadDir(directory); len(entries) < 40 {
@@ -78,7 +81,7 @@ func TestScreenshots(t *testing.T) {
 }
 
 // shootEnded takes the pages for a user without a permission, and without a session.
-func (h *filledServer) shootEnded(w *window, shoot func(string)) {
+func (h *filledServer) shootEnded(w *window, shoot, shootWindow func(string)) {
 	w.visit("/sign-in")
 	w.signIn("Hedy Lamarr", userPassword, false)
 	w.visit("/keys")
@@ -90,7 +93,7 @@ func (h *filledServer) shootEnded(w *window, shoot func(string)) {
 	h.api(h.admin, http.MethodGet, "/v1/users?search=hedy", nil, &found)
 	h.api(h.admin, http.MethodPost, "/v1/users/"+found.Users[0].ID+"/revocations", map[string]any{"reason": "test", "keep_current": false}, nil)
 	w.says("An administrator revoked your sessions.")
-	shoot("ended-while-open")
+	shootWindow("ended-while-open")
 	w.fill("#new", userPassword)
 	w.fill("#again", userPassword)
 	w.follow("form[action='/profile/password'] button")
