@@ -231,7 +231,7 @@ func TestOneLookUpForConcurrentMisses(t *testing.T) {
 			t.Errorf("the source was asked %d times for two sessions", n)
 		}
 		if took := time.Since(began); took != time.Second {
-			t.Errorf("took %v: somebody waited for somebody else's question", took)
+			t.Errorf("took %v: a caller waited for another caller's question", took)
 		}
 	})
 }

@@ -235,9 +235,9 @@ func TestExplainWithAPartialCache(t *testing.T) {
 		}
 		failure = errors.New("the store is gone")
 		x = v.Explain(t.Context(), issuer.Token("bob"))
-		consistent(t, "nobody to ask", x, token.ErrUnavailable)
+		consistent(t, "no server to ask", x, token.ErrUnavailable)
 		if got := outcomes(x); !strings.Contains(got, "revoked user unknown") {
-			t.Errorf("nobody to ask: %s", got)
+			t.Errorf("no server to ask: %s", got)
 		}
 	}
 }

@@ -45,7 +45,7 @@ func TestValidateRemembered(t *testing.T) {
 		t.Errorf("nothing is taken for it: %+v", s)
 	}
 	issuer.Revoke(revocation.User("ben"))
-	ask("somebody else revoked", true)
+	ask("another process revoked", true)
 	issuer.Revoke(revocation.User("ann"))
 	ask("revoked", false)
 }

@@ -59,7 +59,7 @@ func TestDiesAtTheSameInstantRememberedOrNot(t *testing.T) {
 		}, ""}, // two reasons, see below
 		"the lease run out": {func(i *tokentest.Issuer, _ token.Session) {
 			i.View.SetTrusted(false)
-			i.View.SetCatchUp(func(context.Context) error { return fmt.Errorf("nobody answers") })
+			i.View.SetCatchUp(func(context.Context) error { return fmt.Errorf("no answer") })
 		}, token.ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {

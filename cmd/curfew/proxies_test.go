@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Kubernetes sets variables for each Service of a namespace. Those of one that is
+// Kubernetes sets variables for each Service of a namespace. Those of a Service
 // called curfew begin as ours do.
 func TestServiceCalledCurfew(t *testing.T) {
 	p := startServer(t, &serverProcess{env: []string{

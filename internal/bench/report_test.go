@@ -67,7 +67,7 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// A section that runs alone replaces its own results and adds what is new.
+// A section that runs alone replaces its own results and adds new ones.
 func TestMerge(t *testing.T) {
 	b := &bench{rounds: 7}
 	r := &b.report

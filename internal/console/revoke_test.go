@@ -174,7 +174,7 @@ func TestRevokeMany(t *testing.T) {
 		{"no name", []string{"scope", "users", "names", " \n ", "reason", "Offboarding"}, "Enter at least one name"},
 		{"no reason", []string{"scope", "users", "names", "ada"}, "Enter a short reason"},
 		{"no scope", []string{"names", "ada", "reason", "Offboarding"}, "Choose whose sessions to revoke."},
-		{"nobody known", []string{"scope", "users", "names", "eve\nmallory", "reason", "Offboarding"}, "No user has any of these names."},
+		{"no known user", []string{"scope", "users", "names", "eve\nmallory", "reason", "Offboarding"}, "No user has any of these names."},
 		{"too many", []string{"scope", "users", "reason", "Offboarding"}, "10 001 names"},
 	} {
 		file := ""

@@ -95,6 +95,6 @@ func TestRowThatCannotBeWritten(t *testing.T) {
 	n := w.node(feed.Config{Store: s, Name: "node", Lease: lease})
 	s.fail(store.ErrUnavailable)
 	defer s.why.Store(nil) // so that it can say goodbye
-	eventually(t, "it is not trusted, since nobody has heard of it for a lease", func() bool { return !n.Trusted(time.Now()) })
+	eventually(t, "it is not trusted, since no node has heard of it for a lease", func() bool { return !n.Trusted(time.Now()) })
 	expect(t, validator(t, n), w.sign("ann"), token.ErrUnavailable)
 }

@@ -184,7 +184,7 @@ func TestChanges(t *testing.T) {
 		other := &world{tb: t, url: url, Store: openStore(t, url), key: w.key}
 		r := other.revoke(revocation.Everyone())[0]
 		if got := ask(t, n, me); got.Epoch < int64(r.Epoch) || len(got.Revocations) != 1 || got.Revocations[0].Scope != "everyone" {
-			t.Errorf("after a revocation by somebody else: %+v, want epoch %d", got, r.Epoch)
+			t.Errorf("after a revocation by another process: %+v, want epoch %d", got, r.Epoch)
 		}
 		// A position that the view has not reached yet is no reason to start over …
 		r = other.revoke(revocation.Remembered())[0]
@@ -206,7 +206,7 @@ func TestChanges(t *testing.T) {
 		}
 		// A follower without a name gets no lease.
 		if got := ask(t, n, feed.Query{}); got.LeaseMS != 0 || got.Epoch == 0 {
-			t.Errorf("an answer for nobody: %+v", got)
+			t.Errorf("an answer without a name: %+v", got)
 		}
 		// Close ends pending polls.
 		failed := make(chan error, 1)

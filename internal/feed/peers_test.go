@@ -78,7 +78,7 @@ func TestEnforcementAddsUp(t *testing.T) {
 	}{
 		{"alone", self, nil, wire.Enforcement{Validators: 1, Confirmed: 1, EffectiveEverywhere: true}},
 		{"alone and behind", summary{name: "self", lease: testLease}, nil, wire.Enforcement{Validators: 1, Waiting: []string{"self"}}},
-		{"a command among nobody", summary{}, nil, wire.Enforcement{EffectiveEverywhere: true}},
+		{"a command without nodes", summary{}, nil, wire.Enforcement{EffectiveEverywhere: true}},
 		{"a follower has not", summary{name: "self", lease: testLease, has: true, counts: counts{followers: 3, confirmed: 2, waiting: []string{"f"}}}, nil,
 			wire.Enforcement{Validators: 4, Confirmed: 3, Waiting: []string{"f"}}},
 		{"another node has it", self, []peer{node("n", e, e, 4)}, wire.Enforcement{Validators: 6, Confirmed: 6, EffectiveEverywhere: true}},
@@ -137,7 +137,7 @@ func TestEnforcementWaits(t *testing.T) {
 		everywhere bool
 		failed     bool
 	}{
-		{"nobody to wait for", store.Node{ID: "n", LeaseMS: 15_000, Confirmed: e}, nil, nil, time.Minute, 0, true, false},
+		{"no node to wait for", store.Node{ID: "n", LeaseMS: 15_000, Confirmed: e}, nil, nil, time.Minute, 0, true, false},
 		{"no time to wait", waiting, nil, nil, 0, 0, false, false},
 		{"time runs out", waiting, nil, []step{{5 * time.Second, store.Node{ID: "n", LeaseMS: 15_000, Beat: 2, ViewEpoch: 9, Confirmed: 9}}}, 10 * time.Second, 10 * time.Second, false, false},
 		{"it confirms", waiting, nil, []step{{time.Second, store.Node{ID: "n", LeaseMS: 15_000, Beat: 2, ViewEpoch: e, Confirmed: e}}}, time.Minute, time.Second, true, false},

@@ -273,7 +273,7 @@ func TestGoneAndMistaken(t *testing.T) {
 			t.Errorf("told: %v", c.errs)
 		}
 		if _, counted := h.summary(); counted.followers != 2 {
-			t.Errorf("%d followers hold a lease, want 2: nobody knows how much of an answer was sent", counted.followers)
+			t.Errorf("%d followers hold a lease, want 2: it is unknown how much of an answer was sent", counted.followers)
 		}
 		h.Drain()
 	})

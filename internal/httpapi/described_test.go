@@ -30,7 +30,7 @@ func TestPermissionsAreDescribed(t *testing.T) {
 	}
 	for name, operation := range described {
 		if len(rows[name]) == 0 {
-			t.Errorf("%s: nobody has said who may do that", name)
+			t.Errorf("%s: no row says which callers may do that", name)
 		}
 		for _, row := range rows[name] {
 			for _, wrong := range undescribed(row, operation) {

@@ -113,7 +113,7 @@ func TestGlobalTokenRevocation(t *testing.T) {
 		{"the older member", `{"subject":{"format":"opaque","id":"` + ann.ID + `"}}`, 204, ""},
 		{"nobody", `{"sub_id":{"format":"opaque","id":"nobody"}}`, 404, "not_found"},
 		{"no id of ours", `{"sub_id":{"format":"opaque","id":"a b"}}`, 404, "not_found"},
-		{"nobody's email", `{"sub_id":{"format":"email","email":"nobody@example.com"}}`, 404, "not_found"},
+		{"an unknown email", `{"sub_id":{"format":"email","email":"nobody@example.com"}}`, 404, "not_found"},
 		{"another issuer", `{"sub_id":{"format":"iss_sub","iss":"https://other.example","sub":"` + ann.ID + `"}}`, 404, "not_found"},
 		{"another format", `{"sub_id":{"format":"phone_number","id":"+1"}}`, 400, "invalid_request"},
 		{"no format", `{"sub_id":{"id":"` + ann.ID + `"}}`, 400, "invalid_request"},

@@ -173,7 +173,7 @@ func TestSmuggling(t *testing.T) {
 					turns <- struct{}{}
 					defer func() { <-turns }()
 					if got := attack(r.addr, r.text); strings.Contains(got, "alice") || strings.Contains(got, "bob") {
-						t.Errorf("%q is answered with what is somebody else's: %q", r.text, got)
+						t.Errorf("%q is answered with the answer of another request: %q", r.text, got)
 					}
 				})
 			}
@@ -195,7 +195,7 @@ func TestSmuggling(t *testing.T) {
 			}
 			t.Logf("%d attacks; of the hidden requests Curfew has seen %d as the proxy's own; the service: %s", len(requests), logged, saw)
 			if saw.String() != "" {
-				t.Errorf("the service has answered what nobody was let in with:\n%s", saw)
+				t.Errorf("the service has answered a request that was not let in:\n%s", saw)
 			}
 		})
 	}

@@ -33,7 +33,7 @@ type Config struct {
 	Address net.Addr      // of the server
 	Idle    time.Duration // how long a connection that came back may be idle
 
-	// Of returns what is known of a request. Required.
+	// Of returns the facts about a request. Required.
 	Of func(*http.Request) Request
 	// Back is called with each connection that comes back, before the server gets
 	// it. Nil: nothing is called.

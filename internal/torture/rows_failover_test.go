@@ -169,9 +169,9 @@ func (b *bench) onlyUnavailable() {
 			wrong[fmt.Sprintf("%s %s: %s", e.Op, e.Outcome, e.Reason)]++
 		}
 	}
-	b.t.Logf("%d times nobody could tell", unavailable)
+	b.t.Logf("%d times the state was unknown", unavailable)
 	if unavailable == 0 {
-		b.t.Error("everybody was served: nothing was broken")
+		b.t.Error("all requests were served: nothing was broken")
 	}
 	for what, times := range wrong {
 		b.t.Errorf("%s, %d times", what, times)

@@ -101,7 +101,7 @@ func TestHostileClientsCostLittle(t *testing.T) {
 		}, false, []string{"401"}},
 		{"headers a little at a time", 300, func() io.Reader { return strings.NewReader("GET /v1/session HTTP/1.1\r\nHost: x\r\nX-S") }, true, nil},
 		{"bodies a little at a time", 300, func() io.Reader { return strings.NewReader(post("/v1/revocations", 1<<20) + `{"scope":"us`) }, true, nil},
-		{"answers that nobody reads", 100, func() io.Reader {
+		{"answers that the client does not read", 100, func() io.Reader {
 			return strings.NewReader(strings.Repeat("GET /openapi.yaml HTTP/1.1\r\nHost: x\r\n\r\n", 300))
 		}, true, nil},
 	} {

@@ -107,7 +107,7 @@ func TestRestoredUnderNodes(t *testing.T) {
 		}
 	}
 	c.allCome(t, "a session that began on what was restored", dave, "")
-	c.allCome(t, "a session from before that nobody has revoked", bob, "")
+	c.allCome(t, "an earlier session that was not revoked", bob, "")
 	c.allCome(t, "a revocation that the database has lost", alice, "revoked")
 	if startedOver.Load() == 0 {
 		t.Error("the follower was not told to start over")

@@ -128,7 +128,7 @@ func (w *faultTest) kept(answers bool) {
 		case !acknowledged[user] && !answers && !touched[user] && said != [2]string{}:
 			w.t.Errorf("a revocation that was refused: %q", said)
 		case said[0] != said[1]:
-			w.t.Errorf("a revocation of which nobody knows: %q", said)
+			w.t.Errorf("an unknown revocation: %q", said)
 		}
 	}
 	w.t.Logf("%d of %d revocations were acknowledged in the end", count(acknowledged), len(acknowledged))

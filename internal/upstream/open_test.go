@@ -163,7 +163,7 @@ func TestOpenWaits(t *testing.T) {
 			})
 		})
 	}
-	t.Run("nobody there, until somebody is", func(t *testing.T) {
+	t.Run("no server at first", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b, closeAll := newBench(t)
 			defer closeAll()

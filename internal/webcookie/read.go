@@ -140,7 +140,7 @@ func add(all []accepted, a accepted) []accepted {
 }
 
 // Single returns the value of the cookie if r has exactly one of the name. A value
-// with other characters than those of a token is not always the one that net/http
+// with other characters than those of a token is not always the value that net/http
 // finds: it is for callers that compare it with tokens. It allocates nothing.
 func (j Jar) Single(r *http.Request) (raw string, ok bool) {
 	const space = " \t\r\n" // that net/http trims

@@ -100,7 +100,7 @@ var who = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 })
 
 func TestRequireAndOptional(t *testing.T) {
-	v := stub{"good": nil, "revoked": fmt.Errorf("%w: by somebody", token.ErrRevoked), "store": errors.New("the store is gone")}
+	v := stub{"good": nil, "revoked": fmt.Errorf("%w: by another user", token.ErrRevoked), "store": errors.New("the store is gone")}
 	for _, test := range []struct {
 		authorization string
 		require       int

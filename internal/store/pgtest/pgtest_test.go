@@ -30,7 +30,7 @@ func TestDSNIsAURLOfASocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := info.Mode().Perm(); got != 0o700 {
-		t.Errorf("the socket's directory has mode %o; whoever reaches it is trusted: want 700", got)
+		t.Errorf("the socket's directory has mode %o; every client that reaches it is trusted: want 700", got)
 	}
 	query(t, DSN(t), "SHOW listen_addresses", "")
 }

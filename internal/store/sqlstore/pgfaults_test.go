@@ -236,7 +236,7 @@ func TestPostgresListeningIsLost(t *testing.T) {
 		await.Until(t, "a connection listens", func() bool { return must(t)(server.Exec(`SELECT count(*) `+listening)) != "0" })
 		quiet(watch)
 		if n := must(t)(server.Exec(`SELECT count(pg_terminate_backend(pid)) ` + listening)); n == "0" {
-			t.Fatal("nobody listens")
+			t.Fatal("no listener")
 		}
 		woken(t, fmt.Sprint("lost and found, ", i), watch)
 		quiet(watch)

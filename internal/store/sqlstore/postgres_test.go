@@ -59,7 +59,7 @@ func TestPostgresRefuses(t *testing.T) {
 		{"a newer schema", server.DSN("newer"), false, store.ErrNewerSchema, "999"},
 		{"an older schema", server.DSN("older"), false, store.ErrOlderSchema, "curfew serve"},
 		{"no such database", server.DSN("none"), true, store.ErrUnavailable, "createdb"},
-		{"nobody there", nobody, true, store.ErrUnavailable, "refused"},
+		{"no server", nobody, true, store.ErrUnavailable, "refused"},
 		{"no such host", "postgres://curfew:s3cret@nowhere.invalid/curfew", true, store.ErrUnavailable, "nowhere.invalid"},
 		{"what is no URL", "postgres://curfew:s3cret/slash@localhost/curfew", true, nil, "%-escapes"},
 		{"another engine", "mysql://curfew:s3cret@localhost/curfew", true, nil, "sqlite:PATH"},
@@ -237,7 +237,7 @@ func TestPostgresLogsNoPassword(t *testing.T) {
 	noErr(t, err)
 	password, _ := address.User.Password()
 	if password == "" {
-		t.Fatal("the server takes everybody: this tries nothing")
+		t.Fatal("the server admits every client: this tries nothing")
 	}
 	var log lockedBuffer
 	s, err := sqlstore.Open(t.Context(), sqlstore.Config{URL: address.String(), Create: true, Logger: slog.New(slog.NewTextHandler(&log, nil))})
