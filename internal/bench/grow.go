@@ -15,9 +15,12 @@ import (
 // fill writes rows that years of use would have left. A node's own rows (the
 // account admin, keys, settings) stay.
 var fill = []struct{ what, statement string }{
-	{"users", `INSERT INTO users (id, name, name_key, email, email_key, permissions, administrator, disabled, password_hash, created_at, last_sign_in_at)
-		SELECT 'grown-' || i, 'Person ' || i, 'person ' || i, 'person' || i || '@example.com', 'person' || i || '@example.com', '[]', 0, 0, '', $2::bigint + i, 0
-		FROM generate_series($1::bigint, $3::bigint) i`},
+	{"users", `WITH added AS (
+		INSERT INTO users (id, name, name_key, email, email_key, permissions, administrator, disabled, password_hash, created_at, last_sign_in_at, words_of)
+		SELECT 'grown-' || i, 'Person ' || i, 'person ' || i, 'person' || i || '@example.com', 'person' || i || '@example.com', '[]', 0, 0, '', $2::bigint + i, 0,
+			'person ' || i || '/person' || i || '@example.com'
+		FROM generate_series($1::bigint, $3::bigint) i RETURNING id, name_key, email_key)
+		INSERT INTO user_words (word, user_id) SELECT split_part(name_key, ' ', 2), id FROM added UNION ALL SELECT email_key, id FROM added`},
 	{"sessions", `INSERT INTO sessions (id, user_id, remember_me, epoch, key_id, device, address, began_at, last_seen_at, expires_at, ended_at)
 		SELECT left(translate(encode(sha256(('s' || i)::bytea), 'base64'), '+/=', 'AAA'), 21) || 'A', 'grown-' || i, 0, $2::bigint + i, 'k', 'Firefox on Linux', '192.0.2.1',
 			$2::bigint, $2::bigint, $2::bigint + 1000000::bigint * 1728000, 0
