@@ -183,7 +183,7 @@ func FromRequest(r *http.Request) (raw string, err error) {
 	}
 	rest := h[len(scheme):]
 	raw = strings.TrimLeft(rest, " ")
-	if raw == rest || raw == "" || strings.ContainsAny(raw, " \t") {
+	if raw == rest || raw == "" || strings.IndexByte(raw, ' ') >= 0 || strings.IndexByte(raw, '\t') >= 0 {
 		return "", fmt.Errorf("%w: the Authorization header is not Bearer, spaces, and the token", token.ErrMalformed)
 	}
 	return raw, nil
