@@ -15,8 +15,11 @@ type greeting struct {
 	Metrics  string        // URL, "" if there are none
 	First    bool          // the first start: an account was made
 	Password firstPassword // that was made up for it; zero if it was given
+	Ignored  bool          // CURFEW_ADMIN_PASSWORD is set, and an earlier start made the account
 	Unused   bool          // an earlier start made it, and it was never used to sign in
 }
+
+const passwordIgnored = "CURFEW_ADMIN_PASSWORD is set and was not used: an earlier start created the account admin. To set a new password: curfew user password admin"
 
 // greet writes to the terminal. This is the one place where the password is ever
 // shown, on a terminal only: it goes into no log.
@@ -40,6 +43,9 @@ func greet(w io.Writer, g greeting) error {
 		fmt.Fprintf(&b, "\n  account    admin\n  password   %s\n\n  The password is not shown again. Change it after signing in, or with\n  curfew user password admin\n", g.Password.password)
 	case g.First:
 		fmt.Fprintf(&b, "\n  account    admin, with the password from CURFEW_ADMIN_PASSWORD\n")
+	}
+	if g.Ignored {
+		fmt.Fprintf(&b, "\n  %s\n", passwordIgnored)
 	}
 	if g.Unused {
 		b.WriteString("\n  No user has signed in yet. If the password of the account admin is lost, set a new one with\n  curfew user password admin\n")

@@ -73,6 +73,9 @@ func (a *App) greeting(ctx context.Context, made bool, password firstPassword) (
 	if made {
 		return g, nil
 	}
+	if g.Ignored = a.config.AdminPassword != ""; g.Ignored {
+		a.log.InfoContext(ctx, passwordIgnored)
+	}
 	// A first start that was killed may have made the account, and never shown
 	// its password.
 	users, _, err := a.store.Users(ctx, store.UserSearch{}, "", 2)

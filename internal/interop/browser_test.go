@@ -36,7 +36,7 @@ var chromium struct {
 
 func startChromium(profile string) error {
 	program := ""
-	for _, name := range []string{"chromium-headless-shell", "chromium"} {
+	for _, name := range []string{"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
 			program = path
 			break
