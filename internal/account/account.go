@@ -25,7 +25,7 @@ var (
 	// ErrBadCredentials means that the name or the password is wrong, or that the
 	// account cannot sign in. It does not say which.
 	ErrBadCredentials = errors.New("the name or password is wrong")
-	// ErrBadClient: see authz.ErrBadClient.
+	// ErrBadClient is authz.ErrBadClient.
 	ErrBadClient = authz.ErrBadClient
 	// ErrBusy means that the hash queue is full. The password was not checked; the
 	// caller may try again in a second.
@@ -40,7 +40,8 @@ var (
 	ErrAmbiguous = errors.New("ambiguous")
 )
 
-// Package authz, which is below all services, checks callers.
+// Caller and the types after it are those of package authz, which is below all
+// services and checks callers.
 type (
 	Caller       = authz.Caller
 	Origin       = authz.Origin

@@ -77,13 +77,6 @@ func TestTheOldestConnectionWithoutARequestGoes(t *testing.T) {
 	closed(0, 2, 3, 4, 5)
 }
 
-type oneConn struct {
-	net.Listener
-	conn net.Conn
-}
-
-func (l oneConn) Accept() (net.Conn, error) { return l.conn, nil }
-
 // A parked connection counts as idle, not as new; later requests on the same
 // connection count as usual.
 func TestConnectionsThatWereParked(t *testing.T) {

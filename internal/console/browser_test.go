@@ -56,7 +56,7 @@ func startBrowser() {
 		chromedp.Flag("host-resolver-rules", "MAP nas.test 127.0.0.1"), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("no-proxy-server", true))
 	allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), options...)
 	window, closeWindow := chromedp.NewContext(allocator)
-	chromium.context = window //nolint:fatcontext // it is the browser's, and ends with it
+	chromium.context = window // it is the browser's, and ends with it
 	chromium.cancel = func() { closeWindow(); endAllocator() }
 	chromium.err = chromedp.Do(window)
 }

@@ -137,19 +137,19 @@ func (c *change) in(state string) []store.Key {
 	return out
 }
 
-func (c *change) create(state string) (store.Key, error) {
+func (c *change) create(state string) error {
 	key, err := generate()
 	if err != nil {
-		return store.Key{}, err
+		return err
 	}
 	row, err := c.ring.newRow(key, state, c.now)
 	if err != nil {
-		return store.Key{}, err
+		return err
 	}
 	if state == store.KeyActive {
 		row.ActivatedAt = row.CreatedAt
 	}
-	return row, c.put(row, wire.ActionKeyCreate, "")
+	return c.put(row, wire.ActionKeyCreate, "")
 }
 
 // standBy makes a next key if there is none.
@@ -157,8 +157,7 @@ func (c *change) standBy() error {
 	if len(c.in(store.KeyNext)) > 0 {
 		return nil
 	}
-	_, err := c.create(store.KeyNext)
-	return err
+	return c.create(store.KeyNext)
 }
 
 // retireAt returns until when a key that stopped signing at since verifies: for as
@@ -206,7 +205,7 @@ func (r *Ring) Init(ctx context.Context, caller authz.Caller) error {
 		if len(c.rows) > 0 {
 			return nil // another node was quicker
 		}
-		if _, err := c.create(store.KeyActive); err != nil {
+		if err := c.create(store.KeyActive); err != nil {
 			return err
 		}
 		return c.standBy()

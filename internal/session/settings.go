@@ -77,7 +77,7 @@ func (s *Service) ChangeSettings(ctx context.Context, c account.Caller, to setti
 		return fail(err)
 	}
 	s.config.View.Applied(revoked...)
-	if err := s.config.View.AppliedUpTo(ctx, revocation.Epoch(after.Epoch)); err != nil {
+	if err := s.config.View.AppliedUpTo(ctx, after.Epoch); err != nil {
 		return fail(fmt.Errorf("%w: settings saved, but this node could not read them back: %w", store.ErrUnavailable, err))
 	}
 	return after, tag(after), nil

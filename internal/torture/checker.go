@@ -110,7 +110,7 @@ func scope(e Event) string {
 	return "user " + e.User
 }
 
-func (c *checker) fail(rule, format string, args ...any) {
+func (c *checker) failf(rule, format string, args ...any) {
 	c.violations = append(c.violations, Violation{rule, fmt.Sprintf(format, args...)})
 }
 
@@ -174,11 +174,11 @@ func (c *checker) check(e Event) {
 		for r := range c.ending(e.Session, e.Invoked) {
 			switch {
 			case e.Node == r.Node && e.Invoked > r.Returned:
-				c.fail("I1", "%s accepted session %s %v after it had acknowledged its revocation", e.Node, e.Session, since(r.Returned, e.Invoked))
+				c.failf("I1", "%s accepted session %s %v after it had acknowledged its revocation", e.Node, e.Session, since(r.Returned, e.Invoked))
 			case r.Everywhere && e.Invoked > r.Returned:
-				c.fail("I1", "%s accepted session %s %v after its revocation was said to hold everywhere", e.Node, e.Session, since(r.Returned, e.Invoked))
+				c.failf("I1", "%s accepted session %s %v after its revocation was said to hold everywhere", e.Node, e.Session, since(r.Returned, e.Invoked))
 			case e.Invoked > r.By:
-				c.fail("I1", "%s accepted session %s %v after the bound of its revocation", e.Node, e.Session, since(r.By, e.Invoked))
+				c.failf("I1", "%s accepted session %s %v after the bound of its revocation", e.Node, e.Session, since(r.By, e.Invoked))
 			}
 			if after := e.Invoked - r.Returned; after > int64(prompt) && !c.hasFault(r.Invoked, e.Returned) {
 				c.late++
@@ -186,7 +186,7 @@ func (c *checker) check(e Event) {
 		}
 	case Refused:
 		if e.Reason != "revoked" && e.Reason != "unknown_key" {
-			c.fail("I2", "%s refused session %s: %s", e.Node, e.Session, e.Reason)
+			c.failf("I2", "%s refused session %s: %s", e.Node, e.Session, e.Reason)
 			return
 		}
 		for r := range c.concerning(e.Session, e.Returned) {
@@ -194,10 +194,10 @@ func (c *checker) check(e Event) {
 				return
 			}
 		}
-		c.fail("I2", "%s refused session %s, which was not revoked", e.Node, e.Session)
+		c.failf("I2", "%s refused session %s, which was not revoked", e.Node, e.Session)
 	case Unavailable, Unknown:
 		if !c.hasFault(e.Invoked, e.Returned) {
-			c.fail("I2", "%s answered %s while nothing was broken (%s)", e.Node, e.Outcome, e.Reason)
+			c.failf("I2", "%s answered %s while nothing was broken (%s)", e.Node, e.Outcome, e.Reason)
 		}
 	}
 }
@@ -208,7 +208,7 @@ func (c *checker) refresh(e Event) {
 	}
 	for r := range c.ending(e.Session, e.Invoked) {
 		if e.Invoked > r.Returned {
-			c.fail("I4", "%s refreshed session %s %v after its revocation", e.Node, e.Session, since(r.Returned, e.Invoked))
+			c.failf("I4", "%s refreshed session %s %v after its revocation", e.Node, e.Session, since(r.Returned, e.Invoked))
 		}
 	}
 }
@@ -224,7 +224,7 @@ func (c *checker) never() {
 	}
 	for _, e := range c.checks {
 		if first, ok := refused[[2]string{e.Node, e.Session}]; ok && e.Outcome == OK && e.Invoked > first.Returned {
-			c.fail("I3", "%s accepted session %s %v after it had refused it", e.Node, e.Session, since(first.Returned, e.Invoked))
+			c.failf("I3", "%s accepted session %s %v after it had refused it", e.Node, e.Session, since(first.Returned, e.Invoked))
 		}
 	}
 }
@@ -252,9 +252,9 @@ func (c *checker) shown() {
 		revoked := rise(acknowledged[p], func(r Event) int64 { return r.Epoch })
 		for _, e := range events {
 			if before := shown.before(e.Invoked); e.Shown < before {
-				c.fail("I3", "%s showed %d as the revoked-before of %s, and %d before that", p.node, e.Shown, p.of, before)
+				c.failf("I3", "%s showed %d as the revoked-before of %s, and %d before that", p.node, e.Shown, p.of, before)
 			} else if before := revoked.before(e.Invoked); e.Shown < before {
-				c.fail("I1", "%s showed %d as the revoked-before of %s, and had acknowledged %d", p.node, e.Shown, p.of, before)
+				c.failf("I1", "%s showed %d as the revoked-before of %s, and had acknowledged %d", p.node, e.Shown, p.of, before)
 			}
 		}
 	}
@@ -309,11 +309,11 @@ func (c *checker) agreement() {
 			for _, nodes := range seen {
 				sort.Strings(nodes)
 			}
-			c.fail(rule, "the validators disagree about session %s: %v", session, seen)
+			c.failf(rule, "the validators disagree about session %s: %v", session, seen)
 		}
 		for range c.ending(session, always) {
 			if len(seen[OK]) > 0 {
-				c.fail("I6", "session %s was revoked and is accepted in the end by %v", session, seen[OK])
+				c.failf("I6", "session %s was revoked and is accepted in the end by %v", session, seen[OK])
 				break
 			}
 		}
@@ -324,7 +324,7 @@ func (c *checker) agreement() {
 // several.
 func (c *checker) promptness() {
 	if c.late >= 5 {
-		c.fail("I7", "%d checks accepted a session more than %v after its revocation, while nothing was broken", c.late, prompt)
+		c.failf("I7", "%d checks accepted a session more than %v after its revocation, while nothing was broken", c.late, prompt)
 	}
 }
 

@@ -14,13 +14,13 @@ func (c *checker) state() {
 	for _, e := range c.states {
 		about := e.State + " " + e.User
 		if e.Outcome != OK {
-			c.fail("I6", "%s does not tell its %s when everything has healed: %s", e.Node, about, e.Reason)
+			c.failf("I6", "%s does not tell its %s when everything has healed: %s", e.Node, about, e.Reason)
 			continue
 		}
 		first, known := said[about]
 		if known {
 			if !slices.Equal(first.Items, e.Items) {
-				c.fail("I6", "the nodes disagree about %s: %s says %v, %s says %v", about, first.Node, first.Items, e.Node, e.Items)
+				c.failf("I6", "the nodes disagree about %s: %s says %v, %s says %v", about, first.Node, first.Items, e.Node, e.Items)
 			}
 			continue
 		}
@@ -35,7 +35,7 @@ func (c *checker) state() {
 		case StateSettings:
 			c.stateOfSettings(e)
 		default:
-			c.fail("I6", "a history with an unknown state: %q", e.State)
+			c.failf("I6", "a history with an unknown state: %q", e.State)
 		}
 	}
 }
@@ -43,7 +43,7 @@ func (c *checker) state() {
 func (c *checker) stateOfUsers(e Event) {
 	for user := range c.users {
 		if !slices.Contains(e.Items, user) {
-			c.fail("I6", "user %s has a session, and %s does not know of them", user, e.Node)
+			c.failf("I6", "user %s has a session, and %s does not know of them", user, e.Node)
 		}
 	}
 }
@@ -58,10 +58,10 @@ func (c *checker) stateOfSessions(e Event) {
 		}
 		listed := slices.Contains(e.Items, id)
 		if r, ended := c.endedSurely(id); listed && ended {
-			c.fail("I6", "%s lists session %s, which was revoked at %d", e.Node, id, r.Invoked)
+			c.failf("I6", "%s lists session %s, which was revoked at %d", e.Node, id, r.Invoked)
 		}
 		if !listed && !c.endedPerhaps(id) {
-			c.fail("I6", "%s does not list session %s, which was not revoked", e.Node, id)
+			c.failf("I6", "%s does not list session %s, which was not revoked", e.Node, id)
 		}
 	}
 	unheard := 0 // sessions whose beginning was not answered
@@ -71,7 +71,7 @@ func (c *checker) stateOfSessions(e Event) {
 		}
 	}
 	if unheard > c.unanswered[e.User] {
-		c.fail("I6", "%s lists %d sessions of %s whose beginning was not acknowledged, and only %d are in doubt", e.Node, unheard, e.User, c.unanswered[e.User])
+		c.failf("I6", "%s lists %d sessions of %s whose beginning was not acknowledged, and only %d are in doubt", e.Node, unheard, e.User, c.unanswered[e.User])
 	}
 }
 
@@ -98,7 +98,7 @@ func (c *checker) stateOfAudit(e Event) {
 	for _, item := range e.Items {
 		of, epoch, _ := cutLast(item)
 		if n, err := strconv.ParseInt(epoch, 10, 64); err != nil || n <= 0 {
-			c.fail("I6", "the audit of %s has a revocation without an epoch: %s", e.Node, item)
+			c.failf("I6", "the audit of %s has a revocation without an epoch: %s", e.Node, item)
 		}
 		entries[of]++
 		at[item]++
@@ -119,7 +119,7 @@ func (c *checker) stateOfAudit(e Event) {
 		}
 		for item, n := range acknowledged {
 			if at[item] < n {
-				c.fail("I6", "the audit of %s has %d entries of the revocation of %s, which was acknowledged %d times", e.Node, at[item], item, n)
+				c.failf("I6", "the audit of %s has %d entries of the revocation of %s, which was acknowledged %d times", e.Node, at[item], item, n)
 			}
 		}
 		// Revoking a session that has ended succeeds, and writes nothing.
@@ -127,12 +127,12 @@ func (c *checker) stateOfAudit(e Event) {
 			sure, perhaps = 0, perhaps+sure
 		}
 		if entries[of] < sure || entries[of] > sure+perhaps {
-			c.fail("I6", "the audit of %s has %d revocations of %s; %d were acknowledged, %d are in doubt", e.Node, entries[of], of, sure, perhaps)
+			c.failf("I6", "the audit of %s has %d revocations of %s; %d were acknowledged, %d are in doubt", e.Node, entries[of], of, sure, perhaps)
 		}
 		delete(entries, of)
 	}
 	for of, n := range entries {
-		c.fail("I6", "the audit of %s has %d revocations of %s, which no client asked for", e.Node, n, of)
+		c.failf("I6", "the audit of %s has %d revocations of %s, which no client asked for", e.Node, n, of)
 	}
 }
 
@@ -159,6 +159,6 @@ func (c *checker) stateOfSettings(e Event) {
 	}
 	changed := slices.ContainsFunc(c.changes, func(e Event) bool { return e.Outcome == OK })
 	if changed && (len(e.Items) != 1 || !slices.ContainsFunc(may, func(n int64) bool { return strconv.FormatInt(n, 10) == e.Items[0] })) {
-		c.fail("I6", "%s has a timeout of %v; the history leaves %v", e.Node, e.Items, may)
+		c.failf("I6", "%s has a timeout of %v; the history leaves %v", e.Node, e.Items, may)
 	}
 }
