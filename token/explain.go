@@ -24,8 +24,8 @@ type Explanation struct {
 	KeyID, Algorithm string
 	// Session holds the claims of the token, or nil if they cannot be read.
 	Session *Session
-	// Findings are the rules in the order of their checks. They include the rules
-	// that Validate does not reach.
+	// Findings are all rules, those that Validate does not reach too, in a fixed
+	// order.
 	Findings []Finding
 }
 
