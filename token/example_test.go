@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"fmt"
-	"log"
 	"time"
 
 	"example.com/curfew/revocation"
@@ -29,15 +28,15 @@ func (*localView) CatchUp(ctx context.Context) error { return ctx.Err() }
 func Example() {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	key, err := token.NewSigningKey("2026-11", private)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	trusted, err := token.NewKeySet(&key.Key)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	var keys token.Keys
 	keys.Set(trusted)
@@ -50,7 +49,7 @@ func Example() {
 		Keys: &keys, Settings: new(settings.Value), Revocations: revocations, View: view,
 	})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer validator.Close()
 
@@ -61,7 +60,7 @@ func Example() {
 	}.Refreshed(time.Now(), settings.Default())
 	raw, err := token.Mint(key, session)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 
 	accepted, err := validator.Validate(context.Background(), raw)
@@ -81,7 +80,7 @@ func ExampleValidator_Watch() {
 	issuer, validator := newIssuer() // of package tokentest
 	watch, err := validator.Watch(context.Background(), issuer.Token("ann"), 0)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer watch.Stop()
 
@@ -95,7 +94,7 @@ func ExampleValidator_Watch() {
 // exampleTB is what an issuer needs of a test.
 type exampleTB struct{}
 
-func (exampleTB) Fatalf(format string, args ...any) { log.Fatalf(format, args...) }
+func (exampleTB) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 func (exampleTB) Cleanup(func())                    {}
 
 func newIssuer() (*tokentest.Issuer, *token.Validator) {

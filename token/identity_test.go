@@ -142,7 +142,7 @@ func TestIdentityFitsIntoACookie(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := got.Session
-		step := fmt.Sprint(p.Name != "", p.Email != "", p.Groups != nil, p.IdentityOmitted)
+		step := fmt.Sprintf("%v/%v/%v/%v", p.Name != "", p.Email != "", p.Groups != nil, p.IdentityOmitted)
 		if len(steps) == 0 || steps[len(steps)-1] != step {
 			steps = append(steps, step)
 		}
@@ -150,7 +150,7 @@ func TestIdentityFitsIntoACookie(t *testing.T) {
 			t.Fatalf("%d bytes with an identity", len(raw))
 		}
 	}
-	if want := []string{"true true true false", "true true false true", "true false false true", "false false false true"}; !reflect.DeepEqual(steps, want) {
+	if want := []string{"true/true/true/false", "true/true/false/true", "true/false/false/true", "false/false/false/true"}; !reflect.DeepEqual(steps, want) {
 		t.Errorf("name, email, groups, omitted: %q, want %q", steps, want)
 	}
 }

@@ -172,8 +172,10 @@ func oracleIdentity(claims map[string]any) bool {
 			return false
 		}
 	}
-	if value, there := claims["identity_omitted"]; there && value != true && value != false {
-		return false
+	if value, there := claims["identity_omitted"]; there {
+		if _, ok := value.(bool); !ok {
+			return false
+		}
 	}
 	value, there := claims["groups"]
 	groups, ok := value.([]any)

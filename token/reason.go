@@ -59,8 +59,7 @@ func ReasonOf(err error) Reason {
 	case *RevokedError:
 		return ErrRevoked
 	}
-	var r Reason
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[Reason](err); ok {
 		return r
 	}
 	return ErrUnavailable

@@ -114,18 +114,18 @@ func (r *reader) value(depth int) (Value, error) {
 	start := r.pos
 	var v Value
 	var err error
-	switch c := r.peek(); {
-	case c == '"':
+	switch r.peek() {
+	case '"':
 		v.escaped, err = r.string()
-	case c == '{':
+	case '{':
 		err = r.object(depth+1, nil)
-	case c == '[':
+	case '[':
 		err = r.array(depth + 1)
-	case c == 't':
+	case 't':
 		err = r.word("true")
-	case c == 'f':
+	case 'f':
 		err = r.word("false")
-	case c == 'n':
+	case 'n':
 		err = r.word("null")
 	default:
 		err = r.number()

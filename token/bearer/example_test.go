@@ -2,7 +2,6 @@ package bearer_test
 
 import (
 	"fmt"
-	"log"
 	"net/http"
 	"net/http/httptest"
 
@@ -14,7 +13,7 @@ import (
 // exampleTB is what an issuer needs of a test.
 type exampleTB struct{}
 
-func (exampleTB) Fatalf(format string, args ...any) { log.Fatalf(format, args...) }
+func (exampleTB) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 func (exampleTB) Cleanup(func())                    {}
 
 // Require lets through requests with a valid token. The handler finds the session in

@@ -3,7 +3,6 @@ package grpcbearer_test
 import (
 	"context"
 	"fmt"
-	"log"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -18,7 +17,7 @@ import (
 // exampleTB is what an issuer needs of a test.
 type exampleTB struct{}
 
-func (exampleTB) Fatalf(format string, args ...any) { log.Fatalf(format, args...) }
+func (exampleTB) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 func (exampleTB) Cleanup(func())                    {}
 
 // The interceptors protect every method of a server. A method finds the session in

@@ -4,7 +4,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
-	"log"
 
 	"example.com/curfew/token"
 	"example.com/curfew/token/jwks"
@@ -14,20 +13,20 @@ import (
 func Example() {
 	public, _, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	key, err := token.NewKey("2026-11", public)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	document, err := jwks.Marshal(key)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 
 	keys, err := jwks.Parse(document)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	fmt.Println(len(keys), keys[0].ID(), keys[0].Algorithm(), keys[0].Equal(key))
 	// Output: 1 2026-11 EdDSA true

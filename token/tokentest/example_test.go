@@ -2,7 +2,6 @@ package tokentest_test
 
 import (
 	"fmt"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"time"
@@ -15,7 +14,7 @@ import (
 // exampleTB stands for the *testing.T of a test.
 type exampleTB struct{}
 
-func (exampleTB) Fatalf(format string, args ...any) { log.Fatalf(format, args...) }
+func (exampleTB) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 func (exampleTB) Cleanup(func())                    {}
 
 // A test issues tokens, moves the clock, and revokes.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 
 	"example.com/curfew/token/tokentest"
 	"example.com/curfew/token/tokentest/hostile"
@@ -13,7 +12,7 @@ import (
 // exampleTB is what an issuer needs of a test.
 type exampleTB struct{}
 
-func (exampleTB) Fatalf(format string, args ...any) { log.Fatalf(format, args...) }
+func (exampleTB) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 func (exampleTB) Cleanup(func())                    {}
 
 // A validator refuses every token, each for its reason.
