@@ -86,7 +86,7 @@ func (w *testDatabase) with(c account.Config) *node { return w.nodeWith(w.store(
 
 func open(t testing.TB, url string) store.Store {
 	t.Helper()
-	s, err := sqlstore.Open(t.Context(), sqlstore.Config{URL: url, Create: true})
+	s, err := sqlstore.Open(t.Context(), sqlstore.Config{URL: url, Create: true, Budget: await.Limit})
 	if err != nil {
 		t.Fatal(err)
 	}

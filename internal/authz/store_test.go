@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"example.com/curfew/internal/authz"
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/internal/store/sqlstore"
@@ -38,7 +39,7 @@ func engines(t *testing.T, test func(w *testDatabase)) {
 }
 
 func newTestDatabase(t *testing.T, url string) *testDatabase {
-	s, err := sqlstore.Open(t.Context(), sqlstore.Config{URL: url, Create: true})
+	s, err := sqlstore.Open(t.Context(), sqlstore.Config{URL: url, Create: true, Budget: await.Limit})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"example.com/curfew/internal/authz"
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/pgtest"
@@ -85,7 +86,7 @@ func (w *testDatabase) pass(d time.Duration) { w.clock.Add(d.Microseconds()) }
 
 func (w *testDatabase) open() store.Store {
 	w.t.Helper()
-	s, err := sqlstore.Open(context.Background(), sqlstore.Config{URL: w.url, Create: true})
+	s, err := sqlstore.Open(context.Background(), sqlstore.Config{URL: w.url, Create: true, Budget: await.Limit})
 	if err != nil {
 		w.t.Fatal(err)
 	}

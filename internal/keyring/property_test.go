@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/settings"
@@ -34,7 +35,7 @@ func TestNoGoodTokenIsRefused(t *testing.T) {
 		w := &testDatabase{t: t, url: "sqlite:" + filepath.Join(t.TempDir(), "curfew.db")}
 		w.clock.Store(start.UnixMicro())
 		ctx := context.Background()
-		shared, err := sqlstore.Open(ctx, sqlstore.Config{URL: w.url, Create: true})
+		shared, err := sqlstore.Open(ctx, sqlstore.Config{URL: w.url, Create: true, Budget: await.Limit})
 		noErr(t, err)
 		defer func() { noErr(t, shared.Close()) }()
 		setLongest(t, shared, longest)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/session"
@@ -83,7 +84,7 @@ func (n *node) open() {
 	t, ctx := n.testDatabase.t, context.Background()
 	t.Helper()
 	var err error
-	if n.store, err = sqlstore.Open(ctx, sqlstore.Config{URL: n.testDatabase.url, Create: true}); err != nil {
+	if n.store, err = sqlstore.Open(ctx, sqlstore.Config{URL: n.testDatabase.url, Create: true, Budget: await.Limit}); err != nil {
 		t.Fatal(err)
 	}
 	installation := store.Installation{Issuer: issuer, Audience: []string{issuer}}

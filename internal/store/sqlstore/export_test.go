@@ -15,13 +15,7 @@ func CheckDecisiveOnly(tb testing.TB) {
 }
 
 // GiveTime has a store give each reading and each Update so much time.
-func GiveTime(s any, budget time.Duration) {
-	store := s.(*Store)
-	patient := *store.d
-	patient.budget = budget
-	store.d = &patient
-	store.queries.d, store.queries.within = &patient, timeout(budget)
-}
+func GiveTime(s any, budget time.Duration) { s.(*Store).setBudget(budget) }
 
 // LimitPages has a store of SQLite find the disk full at so many pages.
 func LimitPages(tb testing.TB, s any, pages int) {

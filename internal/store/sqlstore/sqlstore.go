@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -32,6 +33,12 @@ type Config struct {
 	// Create creates a new database if there is none, and migrates an old one. Only
 	// `curfew serve` sets it. Without it a missing or empty database is an error.
 	Create bool
+
+	// Budget is the maximum time of one read, or of one whole Update, before it fails
+	// with [store.ErrUnavailable]. Zero means what the caller of a server can wait
+	// for: 1.6 s with PostgreSQL, and with SQLite, where writers of other processes
+	// are waited for, 30 s.
+	Budget time.Duration
 
 	// Logger receives a message when a connection is lost or found again. nil means
 	// slog.Default().
@@ -60,6 +67,9 @@ func (c Config) logger() *slog.Logger {
 // ctx ends.
 func Open(ctx context.Context, c Config) (store.Store, error) {
 	s, err := open(ctx, c)
+	if err == nil && c.Budget > 0 {
+		s.(*Store).setBudget(c.Budget)
+	}
 	if err != nil || !c.Create {
 		return s, err
 	}
@@ -100,6 +110,14 @@ var _ store.Store = (*Store)(nil)
 
 func newStore(d *dialect, write, read *sqlx.DB) *Store {
 	return &Store{queries: reader(d, read), d: d, id: rand.Text(), write: write, read: read}
+}
+
+// setBudget replaces the dialect's budget. No call of s may be in progress.
+func (s *Store) setBudget(d time.Duration) {
+	changed := *s.d
+	changed.budget = d
+	s.d = &changed
+	s.queries.d, s.queries.within = &changed, timeout(d)
 }
 
 // Engine returns "sqlite" or "postgres".
