@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -68,9 +69,9 @@ func accept(values ...string) func(string, *serverDialer) error {
 		case slices.Contains(values, value):
 			return nil
 		case len(values) == 0:
-			return fmt.Errorf("Curfew does not support this parameter; remove it")
+			return errors.New("this parameter is not supported; remove it")
 		}
-		return fmt.Errorf("Curfew does not support this value; use %s", strings.Join(values, " or "))
+		return fmt.Errorf("this value is not supported; use %s", strings.Join(values, " or "))
 	}
 }
 
@@ -93,7 +94,7 @@ func limit(unit time.Duration, field func(*serverDialer) *time.Duration) func(st
 func parseLimit(value string) (int, error) {
 	n, err := strconv.ParseInt(value, 10, 32)
 	if err != nil || n < 0 {
-		return 0, fmt.Errorf("want a number, 0 or more")
+		return 0, errors.New("want a number, 0 or more")
 	}
 	return int(n), nil
 }
