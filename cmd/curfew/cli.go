@@ -132,12 +132,13 @@ func nearest(suggestions []string, word string) []string {
 }
 
 // arguments returns a check for the number of arguments: as many as there are
-// names, and any number of the last if that ends in "...".
+// names, any number of the last if that ends in "...", and one fewer if the last is
+// in brackets.
 func arguments(names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		many := len(names) > 0 && strings.HasSuffix(names[len(names)-1], "...")
 		switch {
-		case len(args) < len(names):
+		case len(args) < len(names) && !strings.HasPrefix(names[len(args)], "["): // optional
 			return usagef("%s is missing", strings.TrimSuffix(names[len(args)], "..."))
 		case len(args) > len(names) && !many:
 			return usagef("unexpected argument %q", args[len(names)])

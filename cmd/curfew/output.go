@@ -56,6 +56,15 @@ func (o *output) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// Fd returns the descriptor of standard output, so that it is known for a terminal
+// if it is one; an invalid one if it is no file.
+func (o *output) Fd() uintptr {
+	if file, ok := o.Writer.(interface{ Fd() uintptr }); ok {
+		return file.Fd()
+	}
+	return ^uintptr(0)
+}
+
 // printf writes to the terminal. Untrusted text must go through plain.
 func (c *cli) printf(format string, args ...any) {
 	for i, arg := range args {

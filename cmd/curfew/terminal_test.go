@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -131,7 +132,10 @@ func TestLogOnATerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	term.until(t, "level=INFO msg=ready")
-	term.until(t, "  password   ")
+	term.until(t, "The password is not shown again.") // it is shown
+	if made, err := filepath.Glob(cmd.Dir + "/*password*"); err != nil || len(made) > 0 {
+		t.Errorf("the password is in %q, too (%v)", made, err)
+	}
 	// What Ctrl-C sends.
 	if _, err := term.person.WriteString("\x03"); err != nil {
 		t.Fatal(err)

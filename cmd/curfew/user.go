@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,8 +18,8 @@ import (
 )
 
 func (c *cli) userCommand() *cobra.Command {
-	command := c.group("user", "Manage accounts", "user shows and changes accounts. NAME is a user's name or id; name:NAME or id:ID resolves ambiguity.")
-	command.AddCommand(c.userAdd(), c.userList(), c.userShow(), c.userEnable(true), c.userEnable(false), c.userPassword(), c.userGrant(), c.userGroup())
+	command := c.group("user", "Manage accounts", "user shows and changes accounts. NAME is a user's name, id, or an email address that only one user has; name:NAME or id:ID resolves ambiguity.")
+	command.AddCommand(c.userAdd(), c.userList(), c.userShow(), c.userEnable(true), c.userEnable(false), c.userPassword(), c.userGrant(), c.userGroup(), c.userRename(), c.userEmail())
 	return command
 }
 
@@ -312,5 +313,52 @@ func (c *cli) userGroup() *cobra.Command {
 	})
 	command.Flags().BoolVar(&remove, "remove", false, "remove from the groups")
 	command.Flags().StringVar(&reason, "reason", "", "reason, for the audit log")
+	return command
+}
+
+func (c *cli) userRename() *cobra.Command {
+	command := &cobra.Command{
+		Use: "rename NAME NEW-NAME", Short: "Change the sign-in name of an account", Args: arguments("NAME", "NEW-NAME"),
+		Long: "Changes the name with which the user signs in. The id stays. Tokens carry the new name from the next sign-in or refresh on.",
+	}
+	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+		u, err := t.Accounts.FindUser(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return c.change(ctx, t, u, account.UserChange{Name: &args[1]}, "", func(renamed store.User) string {
+			return fmt.Sprintf("renamed user %s to %s (%s)", u.Name, renamed.Name, u.ID)
+		})
+	})
+	return command
+}
+
+func (c *cli) userEmail() *cobra.Command {
+	var remove bool
+	command := &cobra.Command{
+		Use: "email NAME [ADDRESS]", Short: "Set the email address of an account, or remove it", Args: arguments("NAME", "[ADDRESS]"),
+		Long: "Sets the email address of an account, or removes it with --remove. The user can sign in with an address that no other user has. " +
+			"Tokens carry it from the next sign-in or refresh on.",
+		Example: "  curfew user email alice alice@example.org\n  curfew user email alice --remove",
+	}
+	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+		address := ""
+		switch {
+		case remove == (len(args) == 2):
+			return usageError{errors.New("give an address, or --remove")}
+		case !remove:
+			if address = args[1]; address == "" {
+				return usageError{errors.New("the address is empty; use --remove to remove it")}
+			}
+		}
+		u, err := t.Accounts.FindUser(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return c.change(ctx, t, u, account.UserChange{Email: &address}, "", func(u store.User) string {
+			return fmt.Sprintf("user %s (%s) has the email address: %s", u.Name, u.ID, first(u.Email, "none"))
+		})
+	})
+	command.Flags().BoolVar(&remove, "remove", false, "remove the address")
 	return command
 }

@@ -10,6 +10,7 @@ import (
 type greeting struct {
 	Version  string
 	URL      string        // to open in a browser
+	Issuer   string        // the address that users open; "" if it is URL
 	Database string        // "" for an edge
 	Upstream []string      // of an edge
 	Metrics  string        // URL, "" if there are none
@@ -27,6 +28,9 @@ func greet(w io.Writer, g greeting) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n  Curfew %s\n\n", g.Version)
 	fmt.Fprintf(&b, "  open       %s\n", g.URL)
+	if g.Issuer != "" {
+		fmt.Fprintf(&b, "  issuer     %s\n", g.Issuer)
+	}
 	if g.Metrics != "" {
 		fmt.Fprintf(&b, "  metrics    %s\n", g.Metrics)
 	}

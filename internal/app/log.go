@@ -3,7 +3,6 @@ package app
 import (
 	"io"
 	"log/slog"
-	"os"
 	"time"
 
 	"golang.org/x/term"
@@ -34,6 +33,6 @@ func NewLogger(w io.Writer, format string, level slog.Level) *slog.Logger {
 
 // IsTerminal reports whether w is a terminal, which a person may be reading.
 func IsTerminal(w any) bool {
-	f, ok := w.(*os.File)
+	f, ok := w.(interface{ Fd() uintptr })    // as *os.File has it
 	return ok && term.IsTerminal(int(f.Fd())) // #nosec G115 -- a file descriptor
 }

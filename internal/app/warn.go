@@ -70,6 +70,9 @@ func (a *App) greeting(ctx context.Context, made bool, password firstPassword) (
 		Version: Version(), Database: a.config.Database.String(), First: made, Password: password,
 		URL: a.url(), Metrics: a.metricsURL(),
 	}
+	if a.installed.Issuer != g.URL {
+		g.Issuer = a.installed.Issuer
+	}
 	if made {
 		return g, nil
 	}

@@ -84,6 +84,10 @@ func Open(ctx context.Context, config Config) (*Follower, error) {
 	return f, nil
 }
 
+// warnEvery is the minimum time between two log lines about servers that do not
+// answer at the start.
+const warnEvery = 30 * time.Second
+
 // begin gets the complete state and creates the validator.
 func (f *Follower) begin(ctx context.Context) error {
 	if d := f.config.startTimeout(); d > 0 {
@@ -92,6 +96,7 @@ func (f *Follower) begin(ctx context.Context) error {
 		defer cancel()
 	}
 	var last error
+	var warned time.Time
 	for tries := 0; ; tries++ {
 		server := f.servers[tries%len(f.servers)]
 		err := f.round(ctx, server, 0, firstReadTimeout)
@@ -101,6 +106,10 @@ func (f *Follower) begin(ctx context.Context) error {
 		}
 		if ctx.Err() == nil || last == nil {
 			last = fmt.Errorf("follower: %s: %w", server.Host, err)
+		}
+		if now := f.now(); !permanent(err) && (warned.IsZero() || now.Sub(warned) >= warnEvery) {
+			warned = now
+			f.log.WarnContext(ctx, "get the state from a server: failed; trying again until it is there", "server", server.Host, "error", err)
 		}
 		if permanent(err) || !pause(ctx, backoff(tries/len(f.servers), nil)) {
 			return last
