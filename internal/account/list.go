@@ -23,7 +23,8 @@ type List struct {
 
 // ReadList reads a list of users, one a line. The text is UTF-8, UTF-16 with a byte
 // order mark, or Windows-1252, as spreadsheets write it. Of a table with several
-// columns (CSV with commas, semicolons or tabs) the first column counts.
+// columns (CSV with commas, semicolons or tabs) the first column counts, or the
+// first whose heading says that it names users.
 //
 // A comma alone makes no table, because names contain commas: "Schmidt, Anna". It
 // separates columns in a list with a known heading, with quoted fields, or with email
@@ -80,8 +81,10 @@ func decodeText(content []byte) string {
 	return string(text)
 }
 
-// firstColumn returns the first column of a table, or the lines if they are none.
-// heading reports whether the first row is a heading.
+// firstColumn returns the column of a table that names users, or the lines if they
+// are none: the first column, or the first with a heading that says so. A row alone,
+// and rows of nothing but email addresses, are lists: every field counts, so that no
+// user is left out. heading reports whether the first name is a heading.
 func firstColumn(lines []string) (names []string, heading bool) {
 	text := strings.Join(lines, "\n")
 	for _, delimiter := range []rune{'\t', ';', ','} {
@@ -89,13 +92,19 @@ func firstColumn(lines []string) (names []string, heading bool) {
 		if rows == nil {
 			continue
 		}
-		heading = slices.Contains(headings, strings.ToLower(strings.TrimFunc(rows[0][0], blank)))
+		column := slices.IndexFunc(rows[0], isHeading)
+		heading = column >= 0
+		if isList(rows, delimiter) {
+			return slices.Concat(rows...), false
+		}
 		if delimiter == ',' && !heading && !strings.Contains(text, `"`) && !addressed(rows) {
 			continue
 		}
 		names = make([]string, len(rows))
 		for i, row := range rows {
-			names[i] = row[0]
+			if at := max(column, 0); at < len(row) {
+				names[i] = row[at]
+			}
 		}
 		return names, heading
 	}
@@ -106,22 +115,49 @@ func firstColumn(lines []string) (names []string, heading bool) {
 	return names, false
 }
 
+func isHeading(field string) bool {
+	return slices.Contains(headings, strings.ToLower(strings.TrimFunc(field, blank)))
+}
+
+// isList reports whether every field of the rows names a user.
+func isList(rows [][]string, delimiter rune) bool {
+	if len(rows) == 1 && delimiter != ',' {
+		return !slices.ContainsFunc(rows[0], isHeading)
+	}
+	for _, row := range rows {
+		if slices.ContainsFunc(row, func(field string) bool { return checkEmail(emailTyped(strings.TrimFunc(field, blank))) != nil }) {
+			return false
+		}
+	}
+	return true
+}
+
 // headings are headings of columns that name users.
 var headings = []string{
 	"name", "names", "user", "users", "username", "user name", "user_name", "login", "sign-in name", "id", "user id", "user_id",
 	"email", "e-mail", "mail", "email address", "e-mail address",
 }
 
-// table returns the rows of a table with at least two columns in all rows; nil if the
-// text is none.
+// table returns the rows of a table with at least two columns; nil if the text is
+// none. Programs leave out empty fields at the end of a row, so one row in five may
+// have another number of fields.
 func table(text string, delimiter rune) [][]string {
 	if !strings.ContainsRune(text, delimiter) {
 		return nil
 	}
 	r := csv.NewReader(strings.NewReader(text))
-	r.Comma = delimiter
-	rows, err := r.ReadAll() // with the same number of fields in each
+	r.Comma, r.FieldsPerRecord, r.LazyQuotes = delimiter, -1, true
+	rows, err := r.ReadAll()
 	if err != nil || len(rows) == 0 || len(rows[0]) < 2 {
+		return nil
+	}
+	ragged := 0
+	for _, row := range rows {
+		if len(row) != len(rows[0]) {
+			ragged++
+		}
+	}
+	if ragged*5 > len(rows) {
 		return nil
 	}
 	return rows
@@ -132,7 +168,7 @@ func table(text string, delimiter rune) [][]string {
 func addressed(rows [][]string) bool {
 	rows = rows[min(1, len(rows)-1):]
 	for column := 1; column < len(rows[0]); column++ {
-		if !slices.ContainsFunc(rows, func(row []string) bool { return checkEmail(emailTyped(row[column])) != nil }) {
+		if !slices.ContainsFunc(rows, func(row []string) bool { return column >= len(row) || checkEmail(emailTyped(row[column])) != nil }) {
 			return true
 		}
 	}

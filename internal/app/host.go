@@ -138,7 +138,7 @@ func (h *host) mount(handler http.Handler) {
 		handler = withHSTS(handler)
 	}
 	handler = inbound.Below(h.prefix, handler)
-	h.server = newServer(handler, h.connections, h.settings.H2C, h.log)
+	h.server = newServer(h.readiness.closing(handler), h.connections, h.settings.H2C, h.log)
 	if h.metricsListener != nil {
 		h.metricsServer = newServer(metricsHandler(h.registry), newConnections(64, 64, 64), false, h.log)
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync/atomic"
 	"time"
 )
@@ -46,4 +47,16 @@ func (r *readiness) delay(configured, shutdownTimeout time.Duration) time.Durati
 		return min(automaticDelay, shutdownTimeout/2)
 	}
 	return 0
+}
+
+// closing returns the handler, which while the server shuts down ends connections
+// with their answers: a connection that is kept would be cut at the end, and a
+// request that comes at that moment would be lost.
+func (r *readiness) closing(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if r.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, q)
+	})
 }

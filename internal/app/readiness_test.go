@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,5 +58,23 @@ func TestReadiness(t *testing.T) {
 	r.draining.Store(true)
 	if err := r.watch(func(context.Context) error { return nil })(t.Context()); !errors.Is(err, errDraining) {
 		t.Errorf("%v, want %v", err, errDraining)
+	}
+}
+
+// While the server shuts down, each answer ends its connection.
+func TestClosingConnections(t *testing.T) {
+	r := &readiness{now: time.Now}
+	server := httptest.NewServer(r.closing(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+	defer server.Close()
+	for _, draining := range []bool{false, true} {
+		r.draining.Store(draining)
+		answer, err := server.Client().Get(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.Close != draining {
+			t.Errorf("shutting down %v: the answer ends its connection: %v", draining, answer.Close)
+		}
 	}
 }

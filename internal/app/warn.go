@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"net"
+	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"example.com/curfew/internal/fileperm"
@@ -22,6 +24,13 @@ func (a *App) warn(ctx context.Context, first bool) {
 	}
 	if host, _, err := net.SplitHostPort(a.config.Listen); err == nil && first && a.config.Issuer == "" && isAnyAddress(host) {
 		a.log.WarnContext(ctx, "the issuer is a local address and cannot be changed later; if other machines use this server, delete the database and start with --issuer", "issuer", a.installed.Issuer)
+	}
+	if domain := strings.ToLower(strings.TrimPrefix(a.config.CookieDomain, ".")); domain != "" {
+		issuer, err := url.Parse(a.installed.Issuer)
+		if err == nil && !inDomain(strings.ToLower(issuer.Hostname()), domain) {
+			a.log.WarnContext(ctx, "the issuer's host is not in the cookie domain, so browsers keep no session cookie there and users cannot sign in; set --issuer to an address in --cookie-domain, or leave --cookie-domain out",
+				"issuer", a.installed.Issuer, "cookie_domain", a.config.CookieDomain)
+		}
 	}
 	if file := a.config.Database.KeyFile(); file != "" && a.config.KeyEncryptionKey == nil {
 		if info, err := os.Stat(file); err == nil {
@@ -85,3 +94,6 @@ func (a *App) greeting(ctx context.Context, made bool, password firstPassword) (
 	g.Unused = err == nil && len(users) == 1 && users[0].LastSignInAt == 0
 	return g, err
 }
+
+// inDomain reports whether a host is a domain or below it.
+func inDomain(host, domain string) bool { return host == domain || strings.HasSuffix(host, "."+domain) }

@@ -74,8 +74,8 @@ func TestFlagsThenEnvironmentThenDefault(t *testing.T) {
 	if s.LogLevel != 0 || s.AuditRetention != 400*24*time.Hour {
 		t.Errorf("level %v, retention %v: want the defaults", s.LogLevel, s.AuditRetention)
 	}
-	if want := []string{"c,d", "e"}; !slices.Equal(s.Audience, want) {
-		t.Errorf("audience %q, want %q: a flag's value is not split", s.Audience, want)
+	if want := []string{"c", "d", "e"}; !slices.Equal(s.Audience, want) {
+		t.Errorf("audience %q, want %q: a flag's value is a list, like the environment's", s.Audience, want)
 	}
 	delete(flags, "audience")
 	if s, err = config.ResolveServer(source(flags, env, nil)); err != nil || !slices.Equal(s.Audience, []string{"a", "b"}) {
@@ -200,7 +200,7 @@ func TestValues(t *testing.T) {
 			[]string{"", "curfew.example", "ftp://a", "https://", "https://a?b", "https://a?", "https://a#b", "https://a#", "https://u:p@a", "https://" + strings.Repeat("a", 1020)}},
 		{"audience", []string{"billing", "https://x", strings.Repeat("a", 512)}, []string{"", "a\nb", "\xff", strings.Repeat("a", 513)}},
 		{"database", []string{"sqlite:a.db", "sqlite:///var/lib/curfew.db", "postgres://u:p@h/d", "postgresql:///d?host=/run", "sqlite:C.db", "postgres://u:p@h1:1,h2:2/d", "postgres://h1,[::1]:3/d?sslmode=disable"},
-			[]string{"", "curfew.db", "mysql:x", "sqlite:", "sqlite::memory:", "sqlite:a?b", "sqlite:dir/", "postgres://h", "postgres:d", "postgres://u:%zz@h/d", "postgres://h1:1,h2:x/d", "postgres://h1:1,h2:0/d", "postgres://h1,,h2/d", "postgres://h1:1,h2/d?host=h3", "postgres://h1:1,h2:2"}},
+			[]string{"", "curfew.db", "mysql:x", "sqlite:", "sqlite::memory:", "sqlite:a?b", "sqlite:dir/", "postgres://h", "postgres:d", "postgres://u:%zz@h/d", "postgres://h1:1,h2:x/d", "postgres://h1:1,h2:0/d", "postgres://h1,,h2/d", "postgres://h1:1,h2/d?host=h3", "postgres://h1:1,h2:2", "host=db user=u password=geheim dbname=d", "Host=db;Password=geheim"}},
 		{"key-encryption-key", []string{key, strings.TrimRight(key, "="), base64.URLEncoding.EncodeToString([]byte(strings.Repeat("\xff", 32)))},
 			[]string{"", "secret!", base64.StdEncoding.EncodeToString(make([]byte, 31)), base64.StdEncoding.EncodeToString(make([]byte, 33))}},
 		{"trusted-proxies", []string{"10.0.0.0/8", "192.0.2.7", "::1", "fd00::/8", "10.0.0.0/8,::1"},
@@ -212,7 +212,7 @@ func TestValues(t *testing.T) {
 				"https://bücher.example", "https://", "https://a.example https://b.example", "https://a.example;https://b.example"}},
 		{"cookie-name", []string{"", "corp_session", "__Host-x", "__Secure-x", "!#$%&'*+-.^_`|~09azAZ", strings.Repeat("a", 128)},
 			[]string{"a b", "a=b", "a;b", "a,b", `"a"`, "ä", "a\x00", "a/b", "(a)", "a\tb", strings.Repeat("a", 129)}},
-		{"return-hosts", []string{"app.example", "app.example:8443", "[::1]:1"}, []string{"https://a", "a/b", "a b", "u@h", ""}},
+		{"return-hosts", []string{"a.example,b.example:8443", "a.example, b.example", "app.example", "app.example:8443", "[::1]:1"}, []string{"a;b", "*.example", "https://a", "a/b", "a b", "u@h", ""}},
 		{"identity-claims", []string{"none", "name", "email,name", "groups, name ,email"},
 			[]string{"", ",", "name,", "Name", "sub", "none,name", "name,name", "permissions"}},
 		{"insecure-short-timeouts", []string{"true", "false", "1", "off", ""}, []string{"perhaps"}},
@@ -393,12 +393,13 @@ func TestDurations(t *testing.T) {
 // Several hosts, each with its port, are no URL, though libpq documents them.
 func TestDatabaseHosts(t *testing.T) {
 	for text, want := range map[string]string{
-		"postgres://u:p@h/d":                             "postgres://u:p@h/d",
-		"postgres://u:p@h:1/d?host=a,b":                  "postgres://u:p@h:1/d?host=a,b",
-		"postgres://u:p%40x@h1:1,h2:2/d?sslmode=require": "postgres://u:p%40x@/d?host=h1%2Ch2&port=1%2C2&sslmode=require",
-		"postgres://h1,h2/d":                             "postgres:///d?host=h1%2Ch2&port=5432%2C5432",
-		"postgresql://[::1]:1,[fe80::2],h/d":             "postgresql:///d?host=%3A%3A1%2Cfe80%3A%3A2%2Ch&port=1%2C5432%2C5432",
-		"postgres://a,b@h1:1,h2:2/d":                     "postgres://a,b@/d?host=h1%2Ch2&port=1%2C2",
+		"postgres://u:p@h/d":                                 "postgres://u:p@h/d",
+		"postgres://u:p@h:1/d?host=a,b":                      "postgres://u:p@h:1/d?host=a,b",
+		"postgres://u:p%40x@h1:1,h2:2/d?sslmode=require":     "postgres://u:p%40x@/d?host=h1%2Ch2&port=1%2C2&sslmode=require",
+		"postgres://h1,h2/d":                                 "postgres:///d?host=h1%2Ch2&port=5432%2C5432",
+		"postgresql://[::1]:1,[fe80::2],h/d":                 "postgresql:///d?host=%3A%3A1%2Cfe80%3A%3A2%2Ch&port=1%2C5432%2C5432",
+		"postgres://u@%2Frun%2Fpostgresql/d?sslmode=disable": "postgres://u@/d?host=%2Frun%2Fpostgresql&port=5432&sslmode=disable",
+		"postgres://a,b@h1:1,h2:2/d":                         "postgres://a,b@/d?host=h1%2Ch2&port=1%2C2",
 	} {
 		got, err := config.ParseDatabase(text)
 		if err != nil || string(got) != want {

@@ -17,6 +17,7 @@ type Database string
 
 // ParseDatabase reads a database's address. Errors never quote a password.
 func ParseDatabase(text string) (Database, error) {
+	text = strings.TrimRight(text, "\r\n") // of a file or a secret
 	scheme, rest, ok := strings.Cut(text, ":")
 	switch {
 	case text == "":
@@ -27,6 +28,9 @@ func ParseDatabase(text string) (Database, error) {
 		return parsePostgres(text)
 	case ok && !strings.ContainsAny(scheme, `/\.`):
 		return "", fmt.Errorf("%q is neither sqlite nor postgres; use sqlite:PATH or postgres://…", scheme)
+	}
+	if strings.Contains(text, "=") { // it may have a password, which no error quotes
+		return "", errors.New("is neither sqlite:PATH nor a URL; write parameters such as host=… as postgres://USER:PASSWORD@HOST:PORT/DATABASE")
 	}
 	return "", fmt.Errorf("%q does not name a database; did you mean sqlite:%s?", text, text)
 }
@@ -73,7 +77,9 @@ func hostsInQuery(text string) (string, error) {
 	authority, rest := rest[:end], rest[end:]
 	at := strings.LastIndex(authority, "@") + 1
 	user, list := authority[:at], authority[at:]
-	if !strings.Contains(list, ",") {
+	if socket, err := url.PathUnescape(list); err == nil && strings.HasPrefix(socket, "/") && socket != list {
+		list = socket // libpq writes a socket's directory so
+	} else if !strings.Contains(list, ",") {
 		return text, nil
 	}
 	var hosts, ports []string

@@ -180,27 +180,23 @@ func listenerOptions[T any](of func(*T) *Listener) []Option[T] {
 
 func setPrefixes(l *Listener, values []string) error {
 	l.TrustedProxies = nil
-	for _, value := range values {
-		for _, text := range splitList(value) {
-			prefix, err := parsePrefix(text)
-			if err != nil {
-				return err
-			}
-			l.TrustedProxies = append(l.TrustedProxies, prefix)
+	for _, text := range values {
+		prefix, err := parsePrefix(text)
+		if err != nil {
+			return err
 		}
+		l.TrustedProxies = append(l.TrustedProxies, prefix)
 	}
 	return nil
 }
 
 func setOrigins(l *Listener, values []string) error {
 	l.CORSOrigins = nil
-	for _, value := range values {
-		for _, origin := range splitList(value) {
-			if err := checkOrigin(origin); err != nil {
-				return err
-			}
-			l.CORSOrigins = append(l.CORSOrigins, origin)
+	for _, origin := range values {
+		if err := checkOrigin(origin); err != nil {
+			return err
 		}
+		l.CORSOrigins = append(l.CORSOrigins, origin)
 	}
 	return nil
 }

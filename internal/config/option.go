@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -23,8 +25,8 @@ type Option[T any] struct {
 	Usage string
 	// Default is the value if none is given; "" leaves the zero value.
 	Default string
-	// Repeats: the option may be given several times, and in the environment
-	// its values are separated by commas.
+	// Repeats: the option may be given several times, and values may be separated by
+	// commas, on the command line and in the environment.
 	Repeats bool
 	// Secret: the value may also be in a file, named by the environment variable
 	// with _FILE at its end, and errors never quote it.
@@ -111,6 +113,9 @@ func resolve[T any](into *T, options []Option[T], source Source) []error {
 // mean that there are none.
 func find[T any](o Option[T], source Source) (values []string, from string, err error) {
 	if values, ok := source.Flags[o.Name]; ok && !o.Environment {
+		if o.Repeats {
+			values = slices.Collect(eachItem(values))
+		}
 		return values, "--" + o.Name, nil
 	}
 	name := o.Env()
@@ -159,6 +164,24 @@ func readSecret(file string, source Source) (string, error) {
 		return "", fmt.Errorf("%q is empty", file)
 	}
 	return text, nil
+}
+
+// eachItem returns the items of values that are lists. An empty value stays, so that
+// it is refused.
+func eachItem(values []string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, value := range values {
+			items := splitList(value)
+			if len(items) == 0 {
+				items = []string{value}
+			}
+			for _, item := range items {
+				if !yield(item) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // splitList splits at commas; an empty text is no values, which is not the same

@@ -150,7 +150,7 @@ func checkAudience(text string) error {
 // checkHost says whether a text is a host name or address, with a port if any.
 func checkHost(text string) error {
 	u, err := url.Parse("//" + text)
-	if err != nil || u.Host != text || u.Hostname() == "" || strings.ContainsAny(text, " @/") {
+	if err != nil || u.Host != text || u.Hostname() == "" || strings.ContainsAny(text, " @/,;*") {
 		return fmt.Errorf("%q is not a host such as app.example or app.example:8443", text)
 	}
 	return nil

@@ -87,6 +87,9 @@ func (c *call) tokenOrCookie() (raw string, byCookie bool, err error) {
 // tokens: each may cost a signature check.
 const maxForeign = 4
 
+// joseStart is how every token that Curfew signs begins: '{"' in base64url.
+const joseStart = "eyJ"
+
 // checkForeign looks at the Authorization header of a request that is decided by
 // its cookie. The header is meant for the service behind the proxy, so a text that
 // none of our keys signed is ignored. A token that we signed and that is over is
@@ -95,7 +98,7 @@ func (c *call) checkForeign() error {
 	n := 0
 	for _, line := range c.r.Header["Authorization"] {
 		for text := range strings.FieldsFuncSeq(line, isNotInToken) {
-			if strings.Count(text, ".") != 2 {
+			if strings.Count(text, ".") != 2 || !strings.HasPrefix(text, joseStart) {
 				continue
 			}
 			if n++; n > maxForeign {

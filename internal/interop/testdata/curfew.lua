@@ -16,7 +16,7 @@ core.register_action("curfew", { "http-req" }, function(txn)
         ["x-forwarded-method"] = { txn.sf:method() },
     }
     local sent = txn.http:req_get_headers()
-    for _, name in ipairs({ "accept", "authorization", "cookie" }) do
+    for _, name in ipairs({ "accept", "authorization", "cookie", "origin", "access-control-request-method" }) do
         if sent[name] then
             asks[name] = {}
             for i = 0, #sent[name] do

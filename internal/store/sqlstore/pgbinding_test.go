@@ -191,6 +191,10 @@ func TestPostgresParameters(t *testing.T) {
 		{"channel_binding=require&sslmode=prefer", "requires TLS, but sslmode is prefer"},
 		{"channel_binding=require&sslcert=a.crt", "sslcert"},
 		{"channel_binding=require&sslrootcert=/no/such", "read sslrootcert"},
+		{"ssl=true", ""},
+		{"ssl=true&sslmode=verify-full", ""},
+		{"pgbouncer=true", "pgbouncer=true: this is a parameter of Prisma; remove it"},
+		{"schema=public", "remove it"},
 		{"gssencmode=disable", ""},
 		{"gssencmode=prefer", ""},
 		{"gssencmode=require", "gssencmode=require"},
@@ -212,7 +216,7 @@ func TestPostgresParameters(t *testing.T) {
 			_, dsn, _, err := sqlstore.PostgresTLS("postgres://curfew:s3cret@localhost/curfew?" + test.query)
 			if test.says == "" {
 				noErr(t, err)
-				for _, name := range []string{"channel_binding", "gssencmode", "keepalives", "tcp_user_timeout", "sslcompression"} {
+				for _, name := range []string{"channel_binding", "gssencmode", "keepalives", "ssl=true", "tcp_user_timeout", "sslcompression"} {
 					if strings.Contains(dsn, name) {
 						t.Errorf("%s is left in the address", name)
 					}

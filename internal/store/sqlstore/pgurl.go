@@ -19,6 +19,12 @@ import (
 // 34.1.2). takeParameters removes them. A parameter that has no effect here, and
 // whose user counts on one, is refused by name.
 func takeParameters(query url.Values, config *serverDialer) (bind bool, err error) {
+	if query.Get("ssl") == "true" { // as libpq: for addresses of JDBC
+		query.Del("ssl")
+		if !query.Has("sslmode") {
+			query.Set("sslmode", "require")
+		}
+	}
 	for _, p := range parameters {
 		if !query.Has(p.name) {
 			continue
@@ -39,6 +45,10 @@ type parameter struct {
 }
 
 var parameters = []parameter{
+	{"pgbouncer", foreign("Prisma")},
+	{"connection_limit", foreign("Prisma")},
+	{"pool_timeout", foreign("Prisma")},
+	{"schema", foreign("Prisma")},
 	{"channel_binding", accept("disable", "prefer", "require")},
 	{"gssencmode", accept("disable", "prefer")}, // without GSSAPI, prefer is TLS
 	{"gssdelegation", accept("0")},
@@ -72,6 +82,13 @@ func accept(values ...string) func(string, *serverDialer) error {
 			return errors.New("this parameter is not supported; remove it")
 		}
 		return fmt.Errorf("this value is not supported; use %s", strings.Join(values, " or "))
+	}
+}
+
+// foreign refuses a parameter of another program.
+func foreign(program string) func(string, *serverDialer) error {
+	return func(string, *serverDialer) error {
+		return fmt.Errorf("this is a parameter of %s; remove it", program)
 	}
 }
 
