@@ -55,6 +55,8 @@ func TestNewUser(t *testing.T) {
 	if a.input("name") != "ZOË" || a.input("email") != "zoe@example.com" {
 		t.Error("what was typed is gone")
 	}
+	p.post("/users", "name", "ZOË", "password", "twelve bytes or more").is(http.StatusUnprocessableEntity).says("Enter the password again")
+	p.get(p.post("/users", "name", "robot").is(http.StatusSeeOther).location).is(http.StatusOK).says("without a password: the user cannot sign in").saysNot("can sign in now")
 	a = p.post("/users", "name", "a\u202eb", "email", "nonsense", "password", "short").is(http.StatusUnprocessableEntity)
 	for _, field := range []string{"name", "email", "password"} {
 		if !strings.Contains(a.body, `id="`+field+`-wrong"`) {

@@ -118,9 +118,18 @@ func (c *console) createUser(x *exchange) error {
 		if !known {
 			return err
 		}
+		// The page does not repeat a password. An empty field would create an account
+		// without one.
+		if password != "" && fields["password"] == "" {
+			fields["password"] = "Enter the password again: it was not kept."
+		}
 		view := x.newUserView()
 		view.Name, view.Email, view.Groups, view.Permissions, view.Errors = name, email, typed, choices(held), fields
 		return x.render(http.StatusUnprocessableEntity, "new-user", view)
 	}
-	return x.redirect(userPath(u.ID), "done", "created")
+	done := "created"
+	if password == "" {
+		done = "no-password"
+	}
+	return x.redirect(userPath(u.ID), "done", done)
 }
