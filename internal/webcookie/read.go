@@ -139,14 +139,20 @@ func add(all []accepted, a accepted) []accepted {
 	return append(all, a)
 }
 
+// maxCookies is how many cookies of a request net/http reads; of more it reads none.
+const maxCookies = 3000
+
 // Single returns the value of the cookie if r has exactly one of the name. A value
 // with other characters than those of a token is not always the value that net/http
 // finds: it is for callers that compare it with tokens. It allocates nothing.
 func (j Jar) Single(r *http.Request) (raw string, ok bool) {
 	const space = " \t\r\n" // that net/http trims
-	name := j.Name()
+	name, n := j.Name(), 0
 	for _, line := range r.Header["Cookie"] {
 		for part := range strings.SplitSeq(line, ";") {
+			if n++; n > maxCookies {
+				return "", false
+			}
 			key, value, _ := strings.Cut(strings.Trim(part, space), "=")
 			if strings.Trim(key, space) != name {
 				continue

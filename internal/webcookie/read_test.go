@@ -142,3 +142,14 @@ func TestSingleAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// Both ways to read the cookie find nothing among more cookies than net/http reads.
+func TestSingleAmongMany(t *testing.T) {
+	for _, n := range []int{maxCookies - 1, maxCookies, maxCookies + 1} {
+		r := &http.Request{Header: http.Header{"Cookie": {"x=y.z.w" + strings.Repeat(";a=b", n-1)}}}
+		_, ok := Jar{CookieName: "x"}.Single(r)
+		if found := len(r.CookiesNamed("x")) == 1; ok != found || ok != (n <= maxCookies) {
+			t.Errorf("%d cookies: Single finds the one: %v, net/http: %v", n, ok, found)
+		}
+	}
+}
