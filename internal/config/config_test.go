@@ -200,7 +200,7 @@ func TestValues(t *testing.T) {
 			[]string{"", "curfew.example", "ftp://a", "https://", "https://a?b", "https://a?", "https://a#b", "https://a#", "https://u:p@a", "https://" + strings.Repeat("a", 1020)}},
 		{"audience", []string{"billing", "https://x", strings.Repeat("a", 512)}, []string{"", "a\nb", "\xff", strings.Repeat("a", 513)}},
 		{"database", []string{"sqlite:a.db", "sqlite:///var/lib/curfew.db", "postgres://u:p@h/d", "postgresql:///d?host=/run", "sqlite:C.db", "postgres://u:p@h1:1,h2:2/d", "postgres://h1,[::1]:3/d?sslmode=disable"},
-			[]string{"", "curfew.db", "mysql:x", "sqlite:", "sqlite::memory:", "sqlite:a?b", "sqlite:dir/", "postgres://h", "postgres:d", "postgres://u:%zz@h/d", "postgres://h1:1,h2:x/d", "postgres://h1:1,h2:0/d", "postgres://h1,,h2/d", "postgres://h1:1,h2/d?host=h3", "postgres://h1:1,h2:2", "host=db user=u password=geheim dbname=d", "Host=db;Password=geheim"}},
+			[]string{"", "curfew.db", "mysql:x", "sqlite:", "sqlite::memory:", "sqlite:a?b", "sqlite:dir/", "postgres://h", "postgres:d", "postgres://u:%zz@h/d", "postgres://h1:1,h2:x/d", "postgres://h1:1,h2:0/d", "postgres://h1,,h2/d", "postgres://h1:1,h2/d?host=h3", "postgres://h1:1,h2/d?port=3", "postgres://h1:1,h2:2", "host=db user=u password=geheim dbname=d", "Host=db;Password=geheim"}},
 		{"key-encryption-key", []string{key, strings.TrimRight(key, "="), base64.URLEncoding.EncodeToString([]byte(strings.Repeat("\xff", 32)))},
 			[]string{"", "secret!", base64.StdEncoding.EncodeToString(make([]byte, 31)), base64.StdEncoding.EncodeToString(make([]byte, 33))}},
 		{"trusted-proxies", []string{"10.0.0.0/8", "192.0.2.7", "::1", "fd00::/8", "10.0.0.0/8,::1"},
@@ -399,6 +399,7 @@ func TestDatabaseHosts(t *testing.T) {
 		"postgres://h1,h2/d":                                 "postgres:///d?host=h1%2Ch2&port=5432%2C5432",
 		"postgresql://[::1]:1,[fe80::2],h/d":                 "postgresql:///d?host=%3A%3A1%2Cfe80%3A%3A2%2Ch&port=1%2C5432%2C5432",
 		"postgres://u@%2Frun%2Fpostgresql/d?sslmode=disable": "postgres://u@/d?host=%2Frun%2Fpostgresql&port=5432&sslmode=disable",
+		"postgres://h1,h2/d?port=1,2":                        "postgres:///d?host=h1%2Ch2&port=1%2C2",
 		"postgres://a,b@h1:1,h2:2/d":                         "postgres://a,b@/d?host=h1%2Ch2&port=1%2C2",
 	} {
 		got, err := config.ParseDatabase(text)

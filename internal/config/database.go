@@ -83,10 +83,11 @@ func hostsInQuery(text string) (string, error) {
 		return text, nil
 	}
 	var hosts, ports []string
+	portless := true
 	for item := range strings.SplitSeq(list, ",") {
 		host, port := item, "5432"
 		if i := strings.LastIndex(item, ":"); i >= 0 && !strings.HasSuffix(item, "]") {
-			host, port = item[:i], item[i+1:]
+			host, port, portless = item[:i], item[i+1:], false
 		}
 		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
@@ -102,11 +103,13 @@ func hostsInQuery(text string) (string, error) {
 	if err != nil {
 		return "", errors.New("the address has a query that is not URL-encoded")
 	}
-	if values.Has("host") || values.Has("port") {
+	if values.Has("host") || values.Has("port") && !portless {
 		return "", errors.New("the hosts are given twice: before the database's name, and as host or port in the query")
 	}
 	values.Set("host", strings.Join(hosts, ","))
-	values.Set("port", strings.Join(ports, ","))
+	if !values.Has("port") {
+		values.Set("port", strings.Join(ports, ","))
+	}
 	return scheme + "://" + user + path + "?" + values.Encode(), nil
 }
 
