@@ -315,7 +315,7 @@ func TestPlantedBugs(t *testing.T) {
 			rules: []string{"I1", "I3"},
 		},
 		"a session that began with the revocation is refused": {
-			patches: []Patch{{"token/validator.go", "		before, complete := revocations.Known(s.Subject, s.ID, s.RememberMe)\n		if s.Epoch < before {", "		before, complete := revocations.Known(s.Subject, s.ID, s.RememberMe)\n		if s.Epoch <= before {"}},
+			patches: []Patch{{"token/validator.go", "	case s.Epoch < before:\n", "	case s.Epoch <= before:\n"}},
 			load:    (*Load).Run,
 			rules:   []string{"I2"},
 		},
