@@ -71,9 +71,8 @@
 
 	const bar = document.getElementById("session");
 	// The bar covers neither the end of the page nor what has the focus.
-	new ResizeObserver(() => {
-		document.documentElement.style.setProperty("--bar", bar.offsetHeight + "px");
-	}).observe(bar);
+	const makeRoom = () => document.documentElement.style.setProperty("--bar", bar.offsetHeight + "px");
+	new ResizeObserver(makeRoom).observe(bar); // when the window changes
 	let state = "idle" in body.dataset ? "live" : "none";
 	let idleEnd = made + Number(body.dataset.idle);
 	let maximumEnd = made + Number(body.dataset.maximum);
@@ -97,6 +96,7 @@
 		bar.replaceChildren(words, ...actions);
 		bar.classList.toggle("over", over);
 		bar.hidden = false;
+		makeRoom();
 	};
 	const hush = () => { said = ""; bar.hidden = true; };
 
