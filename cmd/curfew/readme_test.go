@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"testing"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/testnet"
 )
 
 // The commands of the README's first section do what it says, in order and in an
@@ -42,18 +42,10 @@ func TestREADME(t *testing.T) {
 	if blocks < 2 {
 		t.Fatalf("the section has %d blocks of commands, want 2 or more", blocks)
 	}
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := testnet.Address(t)
 	ctx, cancel := context.WithTimeout(t.Context(), await.Limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", strings.ReplaceAll(script.String(), "127.0.0.1:8420", address))
-	dir := t.TempDir()
 	// In files: the server that the script leaves behind would hold pipes open.
 	files := map[string]*os.File{}
 	for _, name := range []string{"out", "errors"} {
@@ -62,7 +54,7 @@ func TestREADME(t *testing.T) {
 		}
 		defer files[name].Close()
 	}
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, files["out"], files["errors"]
+	cmd.Dir, cmd.Stdout, cmd.Stderr = t.TempDir(), files["out"], files["errors"]
 	cmd.Env = append(curfewEnvironment(func(string) string { return "" }), "ADDRESS="+address, "PATH="+filepath.Dir(program(t))+":"+os.Getenv("PATH"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	err = cmd.Run()

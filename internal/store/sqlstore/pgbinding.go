@@ -52,7 +52,7 @@ func newBinder(c *pq.Config) (*binder, error) {
 	}
 	// As in libpq, a certificate authority makes require what verify-ca is.
 	b.verify = c.SSLMode == pq.SSLModeVerifyCA || c.SSLMode != pq.SSLModeVerifyFull && explicit
-	for address, host := range hosts(*c) {
+	for address, host := range hostNames(*c) {
 		b.configs[address] = &tls.Config{
 			ServerName: host, RootCAs: roots, MinVersion: tls.VersionTLS12,
 			InsecureSkipVerify: c.SSLMode != pq.SSLModeVerifyFull, //nolint:gosec // the channel binding authenticates the server

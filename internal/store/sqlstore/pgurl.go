@@ -116,10 +116,15 @@ func parseLimit(value string) (int, error) {
 	return int(n), nil
 }
 
-// hosts returns the name of each server by the address at which lib/pq dials it.
-func hosts(c pq.Config) map[string]string {
+// hosts returns the servers of a configuration.
+func hosts(c pq.Config) []pq.ConfigMultihost {
+	return append([]pq.ConfigMultihost{{Host: c.Host, Hostaddr: c.Hostaddr, Port: c.Port}}, c.Multi...)
+}
+
+// hostNames returns the name of each server by the address at which lib/pq dials it.
+func hostNames(c pq.Config) map[string]string {
 	names := map[string]string{}
-	for _, h := range append([]pq.ConfigMultihost{{Host: c.Host, Hostaddr: c.Hostaddr, Port: c.Port}}, c.Multi...) {
+	for _, h := range hosts(c) {
 		host := h.Host
 		if h.Hostaddr != (netip.Addr{}) {
 			host = h.Hostaddr.String()

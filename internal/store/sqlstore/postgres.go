@@ -173,8 +173,7 @@ func parsePostgres(text string) (pgAddress, error) {
 // hasRemoteHost reports whether a server is reached by a network that others may
 // use.
 func hasRemoteHost(c pq.Config) bool {
-	hosts := append([]pq.ConfigMultihost{{Host: c.Host, Hostaddr: c.Hostaddr}}, c.Multi...)
-	return slices.ContainsFunc(hosts, func(h pq.ConfigMultihost) bool {
+	return slices.ContainsFunc(hosts(c), func(h pq.ConfigMultihost) bool {
 		address := h.Hostaddr
 		if !address.IsValid() {
 			if h.Host == "" || h.Host == "localhost" || strings.HasPrefix(h.Host, "/") || strings.HasPrefix(h.Host, "@") {
