@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/app"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/token"
 )
@@ -35,7 +35,7 @@ func (c *cli) tokenIssue() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		issued, err := sessions.Issue(ctx, t.Caller, u.ID, rememberMe, account.Origin{Device: "curfew token issue"})
+		issued, err := sessions.Issue(ctx, t.Caller, u.ID, rememberMe, authz.Origin{Device: "curfew token issue"})
 		if err != nil {
 			return err
 		}

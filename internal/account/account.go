@@ -25,8 +25,6 @@ var (
 	// ErrBadCredentials means that the name or the password is wrong, or that the
 	// account cannot sign in. It does not say which.
 	ErrBadCredentials = errors.New("the name or password is wrong")
-	// ErrBadClient is authz.ErrBadClient.
-	ErrBadClient = authz.ErrBadClient
 	// ErrBusy means that the hash queue is full. The password was not checked; the
 	// caller may try again in a second.
 	ErrBusy = errors.New("too many sign-ins at once; try again in a moment")
@@ -39,17 +37,6 @@ var (
 	// email address. See [Ambiguous].
 	ErrAmbiguous = errors.New("ambiguous")
 )
-
-// Caller and the types after it are those of package authz, which is below all
-// services and checks callers.
-type (
-	Caller       = authz.Caller
-	Origin       = authz.Origin
-	ErrForbidden = authz.ErrForbidden
-)
-
-// Forbidden returns an [ErrForbidden].
-func Forbidden(permission string) error { return authz.Forbidden(permission) }
 
 // Invalid is the error of a request with invalid members. It lists all of them.
 type Invalid struct {
@@ -211,13 +198,13 @@ func (s *Service) applied(revocations ...revocation.Revocation) {
 
 // UserCaller returns the caller of a session that has just been validated; see
 // authz.Store.UserCaller.
-func (s *Service) UserCaller(ctx context.Context, sess *token.Session, from Origin) (Caller, error) {
+func (s *Service) UserCaller(ctx context.Context, sess *token.Session, from authz.Origin) (authz.Caller, error) {
 	return s.store.UserCaller(ctx, sess, from)
 }
 
 // Again checks the caller of a call that is about to be answered, as a new request
 // would be checked. need is the call's requirement.
-func (s *Service) Again(ctx context.Context, c Caller, need authz.Need) error {
+func (s *Service) Again(ctx context.Context, c authz.Caller, need authz.Need) error {
 	_, err := s.store.Decide(ctx, c, need)
 	return err
 }

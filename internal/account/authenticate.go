@@ -7,6 +7,7 @@ import (
 	"errors"
 	"time"
 
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -51,7 +52,7 @@ const (
 // same time as a wrong password and get the same answer. Failed attempts are
 // counted in the store, for all nodes. Each node limits successful attempts by
 // account, so that one user cannot make all others wait.
-func (s *Service) Authenticate(ctx context.Context, name, password string, from Origin) (store.User, revocation.Epoch, error) {
+func (s *Service) Authenticate(ctx context.Context, name, password string, from authz.Origin) (store.User, revocation.Epoch, error) {
 	typed := readSignInName(name)
 	key := typed.key
 	place, err := s.admit(ctx, typed, from)
@@ -98,7 +99,7 @@ func (s *Service) refused(err error) error {
 // refusal into a place: whether the account has signed in from this origin before.
 // If the queue is full it asks only at a limited rate: of ten thousand concurrent
 // sign-ins, those that get no place must not each cost a query.
-func (s *Service) admit(ctx context.Context, typed signInName, from Origin) (*place, error) {
+func (s *Service) admit(ctx context.Context, typed signInName, from authz.Origin) (*place, error) {
 	nameKey := typed.key
 	to, sure := s.recent.route(originKey(nameKey, from), s.now())
 	if !sure {
@@ -139,7 +140,7 @@ func (s *Service) enter(to route) (*place, error) {
 }
 
 // verify takes a place in the queue and checks.
-func (s *Service) verify(ctx context.Context, u store.User, nameKey, password string, from Origin) (store.User, error) {
+func (s *Service) verify(ctx context.Context, u store.User, nameKey, password string, from authz.Origin) (store.User, error) {
 	place, err := s.admit(ctx, signInName{key: nameKey}, from)
 	if err != nil {
 		return store.User{}, s.refused(err)
@@ -152,7 +153,7 @@ func (s *Service) verify(ctx context.Context, u store.User, nameKey, password st
 // check checks the password of a user, for a caller with a place in the queue. The
 // zero User stands for an unknown name. The work and its duration are the same for
 // every user, for an unknown name, and for every reason to refuse.
-func (s *Service) check(ctx context.Context, place *place, u store.User, nameKey, password string, from Origin) (store.User, error) {
+func (s *Service) check(ctx context.Context, place *place, u store.User, nameKey, password string, from authz.Origin) (store.User, error) {
 	to, err := s.route(ctx, u, nameKey, from)
 	if err != nil {
 		return store.User{}, err
@@ -255,7 +256,7 @@ func (s *Service) endStreaks(ctx context.Context, u store.User, to route) {
 
 // refuse counts a failed attempt before it is answered. The audit entry does not
 // contain the typed name, because users sometimes type their password there.
-func (s *Service) refuse(ctx context.Context, u store.User, limits []limit, from Origin) error {
+func (s *Service) refuse(ctx context.Context, u store.User, limits []limit, from authz.Origin) error {
 	keys := make([]string, len(limits))
 	for i, l := range limits {
 		keys[i] = l.key
@@ -310,7 +311,7 @@ func (r route) origin() origin {
 func accountKey(nameKey string) string { return failureKey("account", nameKey) }
 
 // originKey is the key under which routes are cached.
-func originKey(nameKey string, from Origin) string {
+func originKey(nameKey string, from authz.Origin) string {
 	session := ""
 	if from.Presented != nil {
 		session = from.Presented.ID
@@ -318,7 +319,7 @@ func originKey(nameKey string, from Origin) string {
 	return failureKey("origin", nameKey, store.Network(from.Address), session)
 }
 
-func unknownRoute(nameKey string, from Origin) route {
+func unknownRoute(nameKey string, from authz.Origin) route {
 	network := store.Network(from.Address)
 	return route{network: network, unknown: true, limits: []limit{
 		{LimitAccount, accountKey(nameKey), maxForAccount, true},
@@ -327,7 +328,7 @@ func unknownRoute(nameKey string, from Origin) route {
 }
 
 // route returns the route of an attempt.
-func (s *Service) route(ctx context.Context, u store.User, nameKey string, from Origin) (route, error) {
+func (s *Service) route(ctx context.Context, u store.User, nameKey string, from authz.Origin) (route, error) {
 	network := store.Network(from.Address)
 	own := failureKey("account from", nameKey, network)
 	known := from.Presented != nil && from.Presented.Subject == u.ID

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/throttle"
@@ -287,7 +288,7 @@ func TestLimitedIsNotHashed(t *testing.T) {
 	release, err := n.OccupyHashes(1)
 	noErr(t, err)
 	defer release()
-	_, _, err = n.Authenticate(ctxWithin(t, await.Limit), "alice", good, account.Origin{Address: "198.51.100.1"})
+	_, _, err = n.Authenticate(ctxWithin(t, await.Limit), "alice", good, authz.Origin{Address: "198.51.100.1"})
 	limited(t, "with no turn to be had", err)
 }
 
@@ -306,7 +307,7 @@ func TestQueueIsBounded(t *testing.T) {
 	enter := func(name, address string) {
 		t.Helper()
 		go func() {
-			_, _, err := n.Authenticate(ctx, name, good, account.Origin{Address: address})
+			_, _, err := n.Authenticate(ctx, name, good, authz.Origin{Address: address})
 			errs <- err
 		}()
 		inside++
@@ -441,7 +442,7 @@ func TestUserCaller(t *testing.T) {
 	if want := (store.Actor{Kind: store.ActorUser, ID: alice.ID, Name: "alice", Address: home.Address, RequestID: home.RequestID}); c.Actor != want {
 		t.Errorf("actor %+v, want %+v", c.Actor, want)
 	}
-	if (account.Caller{}).IsSelf("") {
+	if (authz.Caller{}).IsSelf("") {
 		t.Error("the zero Caller is a user")
 	}
 	_, _, err = n.ChangeUser(t.Context(), cli, alice.ID, account.UserChange{Permissions: ptr([]string{})}, "")

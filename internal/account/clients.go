@@ -33,24 +33,24 @@ func hashSecret(secret string) string {
 }
 
 // ClientCaller returns the client with an id and a secret; the error is
-// [ErrBadClient] or the store's.
-func (s *Service) ClientCaller(ctx context.Context, id, secret string, from Origin) (Caller, error) {
+// [authz.ErrBadClient] or the store's.
+func (s *Service) ClientCaller(ctx context.Context, id, secret string, from authz.Origin) (authz.Caller, error) {
 	c, err := s.store.Client(ctx, id)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return Caller{}, err
+		return authz.Caller{}, err
 	}
 	hash := hashSecret(secret)
 	if good := authz.HasSecret(c, hash, s.now()); err != nil || !good {
-		return Caller{}, ErrBadClient
+		return authz.Caller{}, authz.ErrBadClient
 	}
-	return Caller{
+	return authz.Caller{
 		Actor:  store.Actor{Kind: store.ActorClient, ID: c.ID, Name: c.Name, Address: from.Address, RequestID: from.RequestID},
 		Client: &c, SecretHash: hash,
 	}, nil
 }
 
 // Clients returns all clients, by name.
-func (s *Service) Clients(ctx context.Context, c Caller) ([]store.Client, error) {
+func (s *Service) Clients(ctx context.Context, c authz.Caller) ([]store.Client, error) {
 	if err := c.MayAdminister(); err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ type NewClient struct {
 
 // CreateClient creates a client and returns its secret, which cannot be read again
 // later. The id is made from the name if possible.
-func (s *Service) CreateClient(ctx context.Context, c Caller, made NewClient) (store.Client, string, error) {
+func (s *Service) CreateClient(ctx context.Context, c authz.Caller, made NewClient) (store.Client, string, error) {
 	if err := c.MayAdminister(); err != nil {
 		return store.Client{}, "", err
 	}
@@ -121,8 +121,8 @@ func clientID(name string) string {
 
 // changeClient writes the result of change for a client, with the clock locked, and
 // an audit entry. The caller must administer the system.
-func (s *Service) changeClient(ctx context.Context, c Caller, action string, change func(store.Tx) (store.Client, error)) (client store.Client, err error) {
-	err = s.store.Update(ctx, c, Caller.MayAdminister, func(tx authz.Tx) error {
+func (s *Service) changeClient(ctx context.Context, c authz.Caller, action string, change func(store.Tx) (store.Client, error)) (client store.Client, err error) {
+	err = s.store.Update(ctx, c, authz.Caller.MayAdminister, func(tx authz.Tx) error {
 		if client, err = change(tx); err != nil {
 			return err
 		}
@@ -144,7 +144,7 @@ func (s *Service) changeClient(ctx context.Context, c Caller, action string, cha
 // NewSecret gives a client a new secret. The current secret stays valid for another
 // 24 hours, or until the next new secret. With revokeOld the old secrets end at
 // once, for use after a leak.
-func (s *Service) NewSecret(ctx context.Context, c Caller, id string, revokeOld bool) (store.Client, string, error) {
+func (s *Service) NewSecret(ctx context.Context, c authz.Caller, id string, revokeOld bool) (store.Client, string, error) {
 	if err := c.MayAdminister(); err != nil {
 		return store.Client{}, "", err
 	}
@@ -162,7 +162,7 @@ func (s *Service) NewSecret(ctx context.Context, c Caller, id string, revokeOld 
 }
 
 // DeleteClient deletes a client. Its secrets end at once.
-func (s *Service) DeleteClient(ctx context.Context, c Caller, id string) error {
+func (s *Service) DeleteClient(ctx context.Context, c authz.Caller, id string) error {
 	if err := c.MayAdminister(); err != nil {
 		return err
 	}

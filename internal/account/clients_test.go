@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 )
@@ -45,7 +46,7 @@ func TestClients(t *testing.T) {
 			"neither":                {"", ""},
 			"an id that is not text": {"\x00\xff", secret},
 		} {
-			is(t, what, n.isClient(tt.id, tt.secret), account.ErrBadClient)
+			is(t, what, n.isClient(tt.id, tt.secret), authz.ErrBadClient)
 		}
 
 		e := n.audits(wire.ActionClientCreate)[0]
@@ -70,26 +71,26 @@ func TestClientSecrets(t *testing.T) {
 		w.pass(24*time.Hour - time.Microsecond)
 		noErr(t, n.isClient(c.ID, first))
 		w.pass(time.Microsecond)
-		is(t, "after 24 hours", n.isClient(c.ID, first), account.ErrBadClient)
+		is(t, "after 24 hours", n.isClient(c.ID, first), authz.ErrBadClient)
 		noErr(t, n.isClient(c.ID, second))
 
 		_, third, err := n.NewSecret(t.Context(), cli, c.ID, false)
 		noErr(t, err)
 		_, fourth, err := n.NewSecret(t.Context(), cli, c.ID, false)
 		noErr(t, err)
-		is(t, "two secrets later", n.isClient(c.ID, second), account.ErrBadClient)
+		is(t, "two secrets later", n.isClient(c.ID, second), authz.ErrBadClient)
 		noErr(t, n.isClient(c.ID, third))
 		noErr(t, n.isClient(c.ID, fourth))
 
 		_, fifth, err := n.NewSecret(t.Context(), cli, c.ID, true)
 		noErr(t, err)
-		is(t, "an old secret, revoked", n.isClient(c.ID, fourth), account.ErrBadClient)
-		is(t, "an older one", n.isClient(c.ID, third), account.ErrBadClient)
+		is(t, "an old secret, revoked", n.isClient(c.ID, fourth), authz.ErrBadClient)
+		is(t, "an older one", n.isClient(c.ID, third), authz.ErrBadClient)
 		noErr(t, n.isClient(c.ID, fifth))
 
 		noErr(t, n.DeleteClient(t.Context(), cli, c.ID))
 		for _, secret := range []string{third, fourth, fifth, ""} {
-			is(t, "deleted", n.isClient(c.ID, secret), account.ErrBadClient)
+			is(t, "deleted", n.isClient(c.ID, secret), authz.ErrBadClient)
 		}
 		_, _, err = n.NewSecret(t.Context(), cli, c.ID, false)
 		is(t, "a secret for a deleted client", err, store.ErrNotFound)
@@ -106,7 +107,7 @@ func TestWhoMayManageClients(t *testing.T) {
 	n := sqlite(t).node()
 	c, _, err := n.CreateClient(t.Context(), cli, account.NewClient{Name: "billing", Capabilities: store.Capabilities()})
 	noErr(t, err)
-	for who, caller := range map[string]account.Caller{
+	for who, caller := range map[string]authz.Caller{
 		"nobody":     {},
 		"a user":     n.as(n.add("user")),
 		"an editor":  n.as(n.add("editor", store.UserEdit)),

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/token"
 )
@@ -85,7 +86,7 @@ func (s *Service) FindUser(ctx context.Context, text string) (store.User, error)
 // FindUsers returns the users that the texts name (see [Service.FindUser]), each
 // once, in the order of first mention, and the texts that name no user. If a text
 // is ambiguous, the error says so and no user is returned.
-func (s *Service) FindUsers(ctx context.Context, c Caller, texts []string) (found []store.User, unknown []string, err error) {
+func (s *Service) FindUsers(ctx context.Context, c authz.Caller, texts []string) (found []store.User, unknown []string, err error) {
 	if err := c.MayEditUsers(); err != nil {
 		return nil, nil, err
 	}

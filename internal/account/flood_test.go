@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/throttle"
 	"example.com/curfew/internal/wire"
@@ -23,7 +24,7 @@ func TestHonestUserAmongHostileConnections(t *testing.T) {
 		honest       = 60
 		maxHashesFor = 33 // of all users, while one honest sign-in is under way: what the queue holds
 	)
-	here := account.Origin{Address: "192.0.2.1"}
+	here := authz.Origin{Address: "192.0.2.1"}
 	for _, tt := range []struct {
 		name      string
 		presented bool // the user's browser still has the token of an earlier session
@@ -65,7 +66,7 @@ func TestHonestUserAmongHostileConnections(t *testing.T) {
 				hostile.Go(func() { // ends with ctx
 					for round := 0; ctx.Err() == nil; round++ {
 						name, password, address := tt.hostile(i, round)
-						_, _, _ = n.Authenticate(ctx, name, password, account.Origin{Address: address})
+						_, _, _ = n.Authenticate(ctx, name, password, authz.Origin{Address: address})
 					}
 				})
 			}
@@ -109,7 +110,7 @@ func TestSharesOfTheQueue(t *testing.T) {
 	inside := 0
 	enter := func(name, address string) {
 		t.Helper()
-		waiting.Go(func() { _, _, _ = n.Authenticate(ctx, name, good, account.Origin{Address: address}) })
+		waiting.Go(func() { _, _, _ = n.Authenticate(ctx, name, good, authz.Origin{Address: address}) })
 		inside++
 		n.places(inside)
 	}
@@ -213,8 +214,8 @@ func TestHundredFailuresInARow(t *testing.T) {
 		}
 		fail("the last")
 
-		here := account.Origin{Address: "203.0.113.7", Presented: &token.Session{Subject: alice.ID, ID: token.NewSessionID()}}
-		notHers := account.Origin{Address: "203.0.113.8", Presented: &token.Session{Subject: "another", ID: token.NewSessionID()}}
+		here := authz.Origin{Address: "203.0.113.7", Presented: &token.Session{Subject: alice.ID, ID: token.NewSessionID()}}
+		notHers := authz.Origin{Address: "203.0.113.8", Presented: &token.Session{Subject: "another", ID: token.NewSessionID()}}
 		_, _, err := n.Authenticate(t.Context(), "alice", good, notHers)
 		if _, ok := errors.AsType[*account.RateLimited](err); !ok {
 			t.Fatalf("with another user's token: %v, want *RateLimited", err)
@@ -239,8 +240,8 @@ func TestStreaksOfKnownOrigins(t *testing.T) {
 	n := w.node()
 	alice := n.add("alice")
 	n.begin(alice, "192.0.2.1", start)
-	with := account.Origin{Address: "203.0.113.7", Presented: &token.Session{Subject: alice.ID, ID: token.NewSessionID()}}
-	for _, from := range []account.Origin{{Address: "192.0.2.1"}, with} {
+	with := authz.Origin{Address: "203.0.113.7", Presented: &token.Session{Subject: alice.ID, ID: token.NewSessionID()}}
+	for _, from := range []authz.Origin{{Address: "192.0.2.1"}, with} {
 		for i := range 100 {
 			_, _, err := n.Authenticate(t.Context(), "alice", "wrong horse battery", from)
 			is(t, fmt.Sprint("failure ", i+1), err, account.ErrBadCredentials)

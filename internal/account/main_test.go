@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/pgtest"
@@ -31,8 +32,8 @@ const good = "correct horse battery"
 const cheap = 64
 
 var (
-	cli   = account.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: "test"}, Trusted: true}
-	home  = account.Origin{Address: "192.0.2.1", RequestID: "request-1"}
+	cli   = authz.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: "test"}, Trusted: true}
+	home  = authz.Origin{Address: "192.0.2.1", RequestID: "request-1"}
 	start = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 )
 
@@ -156,13 +157,13 @@ func (n *node) session(u store.User) *token.Session {
 }
 
 // as returns the user as a caller, read from the store.
-func (n *node) as(u store.User) account.Caller {
+func (n *node) as(u store.User) authz.Caller {
 	n.t.Helper()
 	u, err := n.store.User(n.t.Context(), u.ID)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return account.Caller{
+	return authz.Caller{
 		Actor:   store.Actor{Kind: store.ActorUser, ID: u.ID, Name: u.Name, Address: "192.0.2.9", RequestID: "request-9"},
 		User:    &u,
 		Session: n.session(u),
@@ -170,7 +171,7 @@ func (n *node) as(u store.User) account.Caller {
 }
 
 func (n *node) signIn(name, password, address string) error {
-	_, _, err := n.Authenticate(n.t.Context(), name, password, account.Origin{Address: address})
+	_, _, err := n.Authenticate(n.t.Context(), name, password, authz.Origin{Address: address})
 	return err
 }
 
@@ -240,7 +241,7 @@ func limited(t testing.TB, what string, err error) {
 
 func forbidden(t testing.TB, what string, err error, permission string) {
 	t.Helper()
-	var f *account.ErrForbidden
+	var f *authz.ErrForbidden
 	if !errors.As(err, &f) || f.Permission != permission {
 		t.Fatalf("%s: error %v, want *ErrForbidden that takes %s", what, err, permission)
 	}

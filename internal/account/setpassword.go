@@ -29,7 +29,7 @@ type PasswordChange struct {
 // hashes it. The caller's own password requires the current one, so that an
 // attacker with an open session cannot keep it; failed attempts count like those of
 // a sign-in. Other users require UserEdit or AdministerSystem.
-func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, change NewPassword, from Origin) (*PasswordChange, error) {
+func (s *Service) PreparePassword(ctx context.Context, c authz.Caller, userID string, change NewPassword, from authz.Origin) (*PasswordChange, error) {
 	if err := c.MaySetPassword(userID); err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (s *Service) PreparePassword(ctx context.Context, c Caller, userID string, 
 		if u, err = s.verify(ctx, u, u.NameKey, *change.Current, from); err != nil {
 			// If the session has ended in the queue, the error says only that, and
 			// nothing about the password.
-			if over := s.Again(ctx, c, authz.OnUser(Caller.MaySetPassword, userID)); over != nil {
+			if over := s.Again(ctx, c, authz.OnUser(authz.Caller.MaySetPassword, userID)); over != nil {
 				return nil, over
 			}
 			return nil, err

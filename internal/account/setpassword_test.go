@@ -11,8 +11,8 @@ import (
 )
 
 // write is what package session does with a password that is prepared by c.
-func (n *node) write(c account.Caller, userID string, p *account.PasswordChange) error {
-	return authz.New(n.store, n.now).Update(n.t.Context(), c, authz.OnUser(account.Caller.MaySetPassword, userID), func(tx authz.Tx) error {
+func (n *node) write(c authz.Caller, userID string, p *account.PasswordChange) error {
+	return authz.New(n.store, n.now).Update(n.t.Context(), c, authz.OnUser(authz.Caller.MaySetPassword, userID), func(tx authz.Tx) error {
 		return p.Write(n.t.Context(), tx)
 	})
 }
@@ -28,7 +28,7 @@ func TestPreparePassword(t *testing.T) {
 
 		for _, tt := range []struct {
 			what   string
-			c      account.Caller
+			c      authz.Caller
 			user   string
 			change account.NewPassword
 			check  func(what string, err error)
@@ -51,7 +51,7 @@ func TestPreparePassword(t *testing.T) {
 				func(what string, err error) { forbidden(t, what, err, store.AdministerSystem) }},
 			{"an editor: an unknown user's", editor, "nobody", account.NewPassword{New: next},
 				func(what string, err error) { is(t, what, err, store.ErrNotFound) }},
-			{"nobody", account.Caller{}, alice.ID, account.NewPassword{New: next},
+			{"nobody", authz.Caller{}, alice.ID, account.NewPassword{New: next},
 				func(what string, err error) { forbidden(t, what, err, store.UserEdit) }},
 		} {
 			_, err := n.PreparePassword(t.Context(), tt.c, tt.user, tt.change, home)
@@ -61,7 +61,7 @@ func TestPreparePassword(t *testing.T) {
 		set := good
 		for _, tt := range []struct {
 			what string
-			c    account.Caller
+			c    authz.Caller
 			own  bool
 		}{{"own", self, true}, {"by an editor", editor, false}, {"by an administrator", admin, false}, {"command line", cli, false}} {
 			change := account.NewPassword{New: "set by " + tt.what + " just now"}

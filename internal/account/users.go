@@ -22,7 +22,7 @@ import (
 // or by the whole id. "id:…" finds only that id, and "name:…" finds no id; "" finds all
 // users, by name. See store.UserReader.Users for the order. cursor is the next of the
 // previous page. next is "" at the end.
-func (s *Service) Users(ctx context.Context, c Caller, search, cursor string, limit int) (users []store.User, next string, err error) {
+func (s *Service) Users(ctx context.Context, c authz.Caller, search, cursor string, limit int) (users []store.User, next string, err error) {
 	if err := c.MayEditUsers(); err != nil {
 		return nil, "", err
 	}
@@ -45,7 +45,7 @@ func (s *Service) Users(ctx context.Context, c Caller, search, cursor string, li
 }
 
 // User returns a user.
-func (s *Service) User(ctx context.Context, c Caller, id string) (store.User, error) {
+func (s *Service) User(ctx context.Context, c authz.Caller, id string) (store.User, error) {
 	if err := c.MayEditUsers(); err != nil {
 		return store.User{}, err
 	}
@@ -54,7 +54,7 @@ func (s *Service) User(ctx context.Context, c Caller, id string) (store.User, er
 
 // UsersByEmail returns the users with an email address, for clients that may
 // revoke their sessions.
-func (s *Service) UsersByEmail(ctx context.Context, c Caller, email string) ([]store.User, error) {
+func (s *Service) UsersByEmail(ctx context.Context, c authz.Caller, email string) ([]store.User, error) {
 	if err := c.MayUse(store.Revoke); err != nil {
 		return nil, err
 	}
@@ -162,10 +162,10 @@ func (d *draft) applyTo(u *store.User) {
 
 // CreateUser creates a user; a name is required. Without a password only clients
 // can begin sessions for the user. Only administrators can give permissions.
-func (s *Service) CreateUser(ctx context.Context, c Caller, change UserChange) (store.User, error) {
-	need := Caller.MayEditUsers
+func (s *Service) CreateUser(ctx context.Context, c authz.Caller, change UserChange) (store.User, error) {
+	need := authz.Caller.MayEditUsers
 	if change.Permissions != nil && len(*change.Permissions) > 0 {
-		need = Caller.MayAdminister
+		need = authz.Caller.MayAdminister
 	}
 	if err := need(c); err != nil { // before a hash is spent on it; again by insert
 		return store.User{}, err
@@ -186,7 +186,7 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, change UserChange) (
 var mayIssue = authz.Using(store.Issue)
 
 // insert adds a user for a caller.
-func (s *Service) insert(ctx context.Context, c Caller, need authz.Need, u store.User) error {
+func (s *Service) insert(ctx context.Context, c authz.Caller, need authz.Need, u store.User) error {
 	return nameTaken(s.store.Record(ctx, c, need, func(tx authz.Tx) error { return insert(ctx, tx, c.Actor, u) }))
 }
 
@@ -222,7 +222,7 @@ func detail(members map[string]any) string {
 // returned, else nil. Tokens carry the names of groups, and services elsewhere decide
 // by them. The last enabled administrator can be neither disabled nor demoted. The
 // caller's own password, email and groups are refused: see notOwn.
-func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change UserChange, reason string) (store.User, *revocation.Revocation, error) {
+func (s *Service) ChangeUser(ctx context.Context, c authz.Caller, id string, change UserChange, reason string) (store.User, *revocation.Revocation, error) {
 	if err := c.MayEditUsers(); err != nil {
 		return store.User{}, nil, err
 	}
@@ -246,7 +246,7 @@ func (s *Service) ChangeUser(ctx context.Context, c Caller, id string, change Us
 	var revoked *revocation.Revocation
 	// The lock of the clock orders this transaction after every other change of an
 	// administrator, so that two administrators cannot demote each other.
-	err = s.store.Update(ctx, c, Caller.MayEditUsers, func(tx authz.Tx) error {
+	err = s.store.Update(ctx, c, authz.Caller.MayEditUsers, func(tx authz.Tx) error {
 		old, err := tx.LockUser(ctx, id)
 		if err != nil {
 			return err
@@ -315,7 +315,7 @@ func notOwn(change UserChange) error {
 	return nil
 }
 
-func mayChange(c Caller, u store.User, change UserChange) error {
+func mayChange(c authz.Caller, u store.User, change UserChange) error {
 	if change.Permissions != nil {
 		if err := c.MayAdminister(); err != nil {
 			return err
@@ -376,7 +376,7 @@ func entries(actor store.Actor, old, u store.User, password bool, reason string,
 // EnsureUser returns the user with an id. If there is none, it creates one without
 // a password and with the id as name. The error is [ErrNameTaken] if the id is the
 // name of another user, or looks like the name or the id of one.
-func (s *Service) EnsureUser(ctx context.Context, c Caller, id string) (store.User, error) {
+func (s *Service) EnsureUser(ctx context.Context, c authz.Caller, id string) (store.User, error) {
 	if err := mayIssue(c); err != nil {
 		return store.User{}, err
 	}

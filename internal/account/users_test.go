@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 )
 
-func (n *node) change(c account.Caller, id string, change account.UserChange) error {
+func (n *node) change(c authz.Caller, id string, change account.UserChange) error {
 	_, _, err := n.ChangeUser(n.t.Context(), c, id, change, "")
 	return err
 }
@@ -27,7 +28,7 @@ func (n *node) change(c account.Caller, id string, change account.UserChange) er
 func TestWhoMayChangeWhom(t *testing.T) {
 	n := sqlite(t).node()
 	n.add("root", store.AdministerSystem) // so that no other administrator is the last
-	callers := map[string]account.Caller{
+	callers := map[string]authz.Caller{
 		"nobody":        {},
 		"user":          n.as(n.add("user")),
 		"editor":        n.as(n.add("editor", store.UserEdit)),
@@ -93,7 +94,7 @@ func TestWhoMayLookAndCreate(t *testing.T) {
 	n := sqlite(t).node()
 	u := n.add("user")
 	editor, admin := n.as(n.add("editor", store.UserEdit)), n.as(n.add("administrator", store.AdministerSystem))
-	for who, c := range map[string]account.Caller{"nobody": {}, "a user": n.as(u)} {
+	for who, c := range map[string]authz.Caller{"nobody": {}, "a user": n.as(u)} {
 		_, err := n.User(t.Context(), c, u.ID)
 		forbidden(t, who+" looks", err, store.UserEdit)
 		_, _, err = n.Users(t.Context(), c, "", "", 10)
@@ -136,7 +137,7 @@ func TestDemotedAMomentAgo(t *testing.T) {
 		forbidden(t, "demoted", n.change(stale, u.ID, account.UserChange{Name: ptr("taken over")}), store.UserEdit)
 		is(t, "disabled", n.change(gone, u.ID, account.UserChange{Name: ptr("taken over")}), token.ErrRevoked)
 
-		for what, c := range map[string]account.Caller{"demoted": stale, "disabled": gone} {
+		for what, c := range map[string]authz.Caller{"demoted": stale, "disabled": gone} {
 			p, err := n.PreparePassword(t.Context(), c, u.ID, account.NewPassword{New: "another password"}, home)
 			noErr(t, err)
 			if n.write(c, u.ID, p) == nil {
@@ -336,7 +337,7 @@ func TestLastAdministrator(t *testing.T) {
 			"demote and more":  {Permissions: &[]string{}, Name: ptr("renamed"), Password: ptr("another password")},
 			"disable and more": {Disabled: ptr(true), Password: ptr("another password")},
 		} {
-			for who, c := range map[string]account.Caller{"oneself": n.as(b), "command line": cli} {
+			for who, c := range map[string]authz.Caller{"oneself": n.as(b), "command line": cli} {
 				if who == "oneself" {
 					change.Password = nil // which takes another call
 				}
@@ -651,7 +652,7 @@ func TestEnsureUser(t *testing.T) {
 			_, err := n.EnsureUser(t.Context(), client, id)
 			invalid(t, fmt.Sprintf("%q", id), err, "id")
 		}
-		for who, c := range map[string]account.Caller{
+		for who, c := range map[string]authz.Caller{
 			"another client":   {Client: &store.Client{Capabilities: []string{store.Revoke, store.Follow, store.Introspect}}},
 			"a deleted client": {Client: &store.Client{Capabilities: []string{store.Issue}, Deleted: true}},
 			"an administrator": n.as(n.add("root", store.AdministerSystem)),

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/keyring"
@@ -142,7 +143,7 @@ func (a *App) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.ring.Init(ctx, account.Caller{Actor: system, Trusted: true}); err != nil {
+	if err := a.ring.Init(ctx, authz.Caller{Actor: system, Trusted: true}); err != nil {
 		return fmt.Errorf("create the first signing keys: %w", err)
 	}
 	a.accounts, err = account.New(account.Config{

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/store"
@@ -53,7 +54,7 @@ func service(t *testing.T, a *App, name string, capabilities ...string) (client 
 	return client, secret
 }
 
-var administrator = account.Caller{Trusted: true, Actor: store.Actor{Kind: store.ActorCLI, Name: "test"}}
+var administrator = authz.Caller{Trusted: true, Actor: store.Actor{Kind: store.ActorCLI, Name: "test"}}
 
 // as makes a request of a client and returns the status.
 func as(t *testing.T, id, secret, method, url, form string) int {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/keyring"
@@ -30,7 +31,7 @@ type Tools struct {
 	Sessions  *session.Service
 	Installed store.Installation
 	// Caller may do everything: a user who can write the database can do so anyway.
-	Caller account.Caller
+	Caller authz.Caller
 
 	config config.Tools
 	log    *slog.Logger
@@ -63,7 +64,7 @@ func (t *Tools) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	t.Caller = account.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: operator()}, Trusted: true}
+	t.Caller = authz.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: operator()}, Trusted: true}
 	t.view = &noView{store: t.Store, now: t.now}
 	t.Sessions = session.New(session.Config{
 		Store: t.Store, Accounts: t.Accounts, View: t.view, Installation: t.Installed,

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/console"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/httpapi"
@@ -43,7 +44,7 @@ const (
 	newPassword = "meadow-copper-58-sparrow"
 )
 
-var trusted = account.Caller{Trusted: true, Actor: store.Actor{Kind: store.ActorCLI}}
+var trusted = authz.Caller{Trusted: true, Actor: store.Actor{Kind: store.ActorCLI}}
 
 // deployment is two nodes on one database. Requests wait at held while sessions
 // are ended at ending, which is held itself or the other node.

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
-	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -76,14 +76,14 @@ func (u *upstreamClients) close() error {
 	return nil
 }
 
-// ClientCaller implements httpapi.Clients. The error wraps account.ErrBadClient,
+// ClientCaller implements httpapi.Clients. The error wraps authz.ErrBadClient,
 // or token.ErrUnavailable if no server could be asked.
-func (u *upstreamClients) ClientCaller(ctx context.Context, id, secret string, from account.Origin) (account.Caller, error) {
+func (u *upstreamClients) ClientCaller(ctx context.Context, id, secret string, from authz.Origin) (authz.Caller, error) {
 	client, err := u.find(ctx, id, secret)
 	if err != nil {
-		return account.Caller{}, err
+		return authz.Caller{}, err
 	}
-	return account.Caller{
+	return authz.Caller{
 		Actor:  store.Actor{Kind: store.ActorClient, ID: client.ID, Name: client.Name, Address: from.Address, RequestID: from.RequestID},
 		Client: &client,
 	}, nil
@@ -167,7 +167,7 @@ func (u *upstreamClients) ask(ctx context.Context, id, secret string) (store.Cli
 	var errs []error
 	for _, server := range u.servers {
 		client, err := u.askServer(ctx, server, id, secret)
-		if err == nil || errors.Is(err, account.ErrBadClient) {
+		if err == nil || errors.Is(err, authz.ErrBadClient) {
 			return client, err
 		}
 		errs = append(errs, err)
@@ -189,7 +189,7 @@ func (u *upstreamClients) askServer(ctx context.Context, server *url.URL, id, se
 	switch answer.StatusCode {
 	case http.StatusOK:
 	case http.StatusUnauthorized:
-		return store.Client{}, account.ErrBadClient
+		return store.Client{}, authz.ErrBadClient
 	default:
 		return store.Client{}, fmt.Errorf("%s answered %s", server.Host, answer.Status)
 	}

@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
@@ -65,7 +65,7 @@ func (h handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func (w *testUpstream) want(t *testing.T, secret string, wantErr error, wantAsked int64) {
 	t.Helper()
-	caller, err := w.ClientCaller(t.Context(), "c1", secret, account.Origin{Address: "192.0.2.1", RequestID: "r"})
+	caller, err := w.ClientCaller(t.Context(), "c1", secret, authz.Origin{Address: "192.0.2.1", RequestID: "r"})
 	if !errors.Is(err, wantErr) || (err == nil) != (wantErr == nil) {
 		t.Fatalf("%v, want %v", err, wantErr)
 	}
@@ -97,14 +97,14 @@ func TestUpstreamIsAskedOnceALease(t *testing.T) {
 func TestUpstreamRefuses(t *testing.T) {
 	w := newTestUpstream(t)
 	w.want(t, "right", nil, 1)
-	w.want(t, "wrong", account.ErrBadClient, 2)
-	w.want(t, "wrong", account.ErrBadClient, 3)
+	w.want(t, "wrong", authz.ErrBadClient, 2)
+	w.want(t, "wrong", authz.ErrBadClient, 3)
 	w.want(t, "right", nil, 3)
 
 	// Without news of clients, a withdrawn secret is good until the lease ends.
 	w.answer = func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(http.StatusUnauthorized) }
 	w.now = w.now.Add(16 * time.Second)
-	w.want(t, "right", account.ErrBadClient, 4)
+	w.want(t, "right", authz.ErrBadClient, 4)
 }
 
 // Whatever is not a clear answer is neither good nor bad.
@@ -131,7 +131,7 @@ func TestUpstreamCannotTell(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := gone.ClientCaller(t.Context(), "c1", "right", account.Origin{}); !errors.Is(err, token.ErrUnavailable) {
+	if _, err := gone.ClientCaller(t.Context(), "c1", "right", authz.Origin{}); !errors.Is(err, token.ErrUnavailable) {
 		t.Errorf("no server: %v, want ErrUnavailable", err)
 	} else if strings.Contains(err.Error(), "right") {
 		t.Errorf("the error quotes the secret: %v", err)
@@ -152,14 +152,14 @@ func TestUpstreamSharesQuestions(t *testing.T) {
 		impatient, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() {
-			if _, err := w.ClientCaller(impatient, "c1", "right", account.Origin{}); !errors.Is(err, token.ErrUnavailable) {
+			if _, err := w.ClientCaller(impatient, "c1", "right", authz.Origin{}); !errors.Is(err, token.ErrUnavailable) {
 				t.Errorf("gave up: %v, want ErrUnavailable", err)
 			}
 		})
 		synctest.Wait() // the question is put
 		for range 20 {
 			running.Go(func() {
-				if _, err := w.ClientCaller(t.Context(), "c1", "right", account.Origin{}); err != nil {
+				if _, err := w.ClientCaller(t.Context(), "c1", "right", authz.Origin{}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -194,7 +194,7 @@ func TestUpstreamMemoryIsBounded(t *testing.T) {
 	for i := range maxKnownClients {
 		w.known[[32]byte{byte(i), byte(i >> 8)}] = knownClient{lease: running}
 	}
-	w.want(t, "other", account.ErrBadClient, 2)
+	w.want(t, "other", authz.ErrBadClient, 2)
 	w.now = w.now.Add(16 * time.Second)
 	w.want(t, "right", nil, 3)
 	if n := len(w.known); n > maxKnownClients {
@@ -223,16 +223,16 @@ func TestUpstreamForgetsWhenClientsChange(t *testing.T) {
 	}
 	landed := make(chan error)
 	go func() {
-		_, err := w.ClientCaller(t.Context(), "c1", "right", account.Origin{})
+		_, err := w.ClientCaller(t.Context(), "c1", "right", authz.Origin{})
 		landed <- err
 	}()
 	<-asked
 	w.changed.Store(6)
 	w.answer = func(out http.ResponseWriter, _ *http.Request) { out.WriteHeader(http.StatusUnauthorized) }
-	w.want(t, "right", account.ErrBadClient, 4)
+	w.want(t, "right", authz.ErrBadClient, 4)
 	close(hold)
 	if err := <-landed; err != nil {
 		t.Errorf("the question that was under way: %v", err)
 	}
-	w.want(t, "right", account.ErrBadClient, 5)
+	w.want(t, "right", authz.ErrBadClient, 5)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/bench/peers"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/session"
@@ -45,7 +46,7 @@ func openService(ctx context.Context, dsn string) (s *service, err error) {
 
 // revoke revokes the sessions of the i-th of n users.
 func (s *service) revoke(i, n int) error {
-	who := account.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: "bench"}, Trusted: true}
+	who := authz.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: "bench"}, Trusted: true}
 	r, err := s.sessions.RevokeUser(context.Background(), who, peers.User(i%n), "bench", false, 0)
 	if err == nil && r.Epoch == 0 {
 		err = fmt.Errorf("a receipt without an epoch: %+v", r)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/store"
 )
@@ -155,10 +156,10 @@ func TestClientSessionInTheConsole(t *testing.T) {
 	s := open(t)
 	made, secret, err := s.accounts.CreateClient(t.Context(), trusted, account.NewClient{Name: "shop", Capabilities: []string{store.Issue}})
 	s.must(err)
-	shop, err := s.accounts.ClientCaller(t.Context(), made.ID, secret, account.Origin{})
+	shop, err := s.accounts.ClientCaller(t.Context(), made.ID, secret, authz.Origin{})
 	s.must(err)
 	second := s.user("second", store.AdministerSystem, store.UserEdit)
-	issued, err := s.sessions.Issue(t.Context(), shop, second.ID, false, account.Origin{})
+	issued, err := s.sessions.Issue(t.Context(), shop, second.ID, false, authz.Origin{})
 	s.must(err)
 	p := &person{s, second, issued.Token}
 	start := p.get("/").is(http.StatusOK).says("My sessions")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/keyring"
@@ -129,7 +130,7 @@ const (
 )
 
 // met reports whether the caller meets the need.
-func (n need) met(c account.Caller) bool {
+func (n need) met(c authz.Caller) bool {
 	switch n {
 	case editUsers:
 		return c.MayEditUsers() == nil

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/internal/wire"
@@ -24,9 +24,9 @@ type exchange struct {
 	r   *http.Request
 	ctx context.Context // of this one request; it ends with it
 
-	origin  account.Origin
+	origin  authz.Origin
 	session *token.Session // nil: not signed in
-	caller  account.Caller // of the session
+	caller  authz.Caller   // of the session
 	refused error          // why there is no session; nil if there is
 
 	// cookie, if not nil, is what the answer does to the cookie. The last word
@@ -61,7 +61,7 @@ func (c *console) handler(rt route) http.Handler {
 		seen.Route, seen.Quiet = path, rt.machine
 		x := &exchange{
 			console: c, w: w, r: r, ctx: ctx,
-			origin: account.Origin{Address: seen.Text(), RequestID: seen.ID, Device: seen.Device},
+			origin: authz.Origin{Address: seen.Text(), RequestID: seen.ID, Device: seen.Device},
 		}
 		if err := x.serve(rt); err != nil {
 			x.fail(err)
@@ -82,7 +82,7 @@ func (x *exchange) serve(rt route) error {
 			return x.refused
 		}
 		if !rt.needs.met(x.caller) {
-			return account.Forbidden(string(rt.needs))
+			return authz.Forbidden(string(rt.needs))
 		}
 		if !rt.machine && x.personal() {
 			if err := x.refresh(); err != nil {
@@ -166,7 +166,7 @@ func (x *exchange) refresh() error {
 		x.log.WarnContext(x.ctx, "console: session not refreshed; the next request tries again", "request_id", x.origin.RequestID, "error", err)
 		return nil
 	}
-	x.session, x.caller, x.refused = nil, account.Caller{}, err
+	x.session, x.caller, x.refused = nil, authz.Caller{}, err
 	return err
 }
 

@@ -13,7 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wireform"
 )
@@ -75,7 +75,7 @@ func (c *console) exportAudit(x *exchange) error {
 func (x *exchange) page(f store.AuditFilter) ([]store.Audit, error) {
 	ctx, cancel := context.WithTimeout(x.r.Context(), x.config.timeout())
 	defer cancel()
-	if err := x.config.Accounts.Again(ctx, x.caller, account.Caller.MayAdminister); err != nil {
+	if err := x.config.Accounts.Again(ctx, x.caller, authz.Caller.MayAdminister); err != nil {
 		return nil, err
 	}
 	return x.config.Sessions.Audit(ctx, x.caller, f, exportPage)

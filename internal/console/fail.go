@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/fault"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/store"
@@ -69,7 +69,7 @@ func (x *exchange) fail(err error) {
 	}
 	f := fault.Of(err)
 	view := messageView{Status: f.Status, Request: x.origin.RequestID}
-	forbidden := (*account.ErrForbidden)(nil)
+	forbidden := (*authz.ErrForbidden)(nil)
 	switch {
 	case errors.Is(err, errTooLarge):
 		view.Status = http.StatusRequestEntityTooLarge

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/keyring"
@@ -38,7 +39,7 @@ const (
 // lease is the node's: a machine that is slow does not use it up in a test.
 const lease = 10 * time.Minute
 
-var trusted = account.Caller{Trusted: true, Actor: store.Actor{Kind: store.ActorCLI}}
+var trusted = authz.Caller{Trusted: true, Actor: store.Actor{Kind: store.ActorCLI}}
 
 // site is the console with everything behind it that a real one has, on a
 // database of its own, and a clock that can be moved on.
@@ -158,7 +159,7 @@ func (s *site) user(name string, permissions ...string) store.User {
 // issue begins a session for a user and returns its token.
 func (s *site) issue(u store.User, rememberMe bool) string {
 	s.Helper()
-	issued, err := s.sessions.Issue(context.Background(), trusted, u.ID, rememberMe, account.Origin{Address: "192.0.2.1", Device: "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"})
+	issued, err := s.sessions.Issue(context.Background(), trusted, u.ID, rememberMe, authz.Origin{Address: "192.0.2.1", Device: "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"})
 	s.must(err)
 	return issued.Token
 }
@@ -246,4 +247,4 @@ func (s *site) audits(action string) []store.Audit {
 	return entries
 }
 
-var trustedOrigin = account.Origin{Address: "192.0.2.1"}
+var trustedOrigin = authz.Origin{Address: "192.0.2.1"}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/session"
@@ -76,7 +77,7 @@ type row struct {
 // statuses.
 var table = append([]row{
 	{is: account.ErrBadCredentials, status: 401, code: wire.CodeBadCredentials, challenge: bareChallenge},
-	{is: account.ErrBadClient, status: 401, code: wire.CodeBadCredentials, challenge: basicChallenge},
+	{is: authz.ErrBadClient, status: 401, code: wire.CodeBadCredentials, challenge: basicChallenge},
 	{is: ErrNoClient, status: 401, code: string(token.ErrMissing), challenge: basicChallenge},
 	{is: account.ErrBusy, status: 503, code: string(token.ErrUnavailable)},
 	{is: account.ErrLastAdministrator, status: 409, code: wire.CodeConflict},
@@ -140,7 +141,7 @@ func Of(err error) Fault {
 
 // ofType finds the errors that carry data.
 func ofType(err error) (Fault, bool) {
-	var forbidden *account.ErrForbidden
+	var forbidden *authz.ErrForbidden
 	var limited *account.RateLimited
 	var invalid *account.Invalid
 	switch {

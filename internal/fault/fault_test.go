@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/session"
@@ -45,11 +46,11 @@ func TestOf(t *testing.T) {
 		hidden    bool   // the text of the error stays here
 	}{
 		{account.ErrBadCredentials, 401, "bad_credentials", bare, true},
-		{account.ErrBadClient, 401, "bad_credentials", basic, false},
+		{authz.ErrBadClient, 401, "bad_credentials", basic, false},
 		{ErrNoClient, 401, "missing", basic, false},
 		{&account.RateLimited{RetryAfter: time.Minute}, 429, "rate_limited", none, true},
 		{account.ErrBusy, 503, "unavailable", none, true},
-		{account.Forbidden("UserEdit"), 403, "forbidden", none, false},
+		{authz.Forbidden("UserEdit"), 403, "forbidden", none, false},
 		{account.InvalidField("name", "is required"), 400, "invalid_request", none, false},
 		{account.ErrLastAdministrator, 409, "conflict", none, false},
 		{account.ErrNameTaken, 409, "conflict", none, false},
@@ -152,7 +153,7 @@ var neverAnswered = map[string]string{
 	"store.ErrOlderSchema":  "opening",
 	"keyring.ErrWrongKEK":   "opening",
 	"keyring.ErrInvalidKEK": "reading the configuration",
-	"account.ErrForbidden":  "a type, found as one",
+	"authz.ErrForbidden":    "a type, found as one",
 }
 
 // Each sentinel of a package that handlers call has a row in the table, or a reason
@@ -166,7 +167,7 @@ func TestEverySentinelIsKnown(t *testing.T) {
 		"account.ErrNameTaken": true,
 		"keyring.ErrNotNow":    true,
 	}
-	for _, room := range []string{"account", "session", "feed", "store", "keyring"} {
+	for _, room := range []string{"authz", "account", "session", "feed", "store", "keyring"} {
 		for _, name := range sentinels(t, "../"+room) {
 			full := room + "." + name
 			if !strings.Contains(string(source), "is: "+full+",") && neverAnswered[full] == "" && !wraps[full] {
@@ -202,10 +203,10 @@ func TestOAuthErrors(t *testing.T) {
 		err  error
 		want string
 	}{
-		{account.ErrBadClient, "invalid_client"},
+		{authz.ErrBadClient, "invalid_client"},
 		{ErrNoClient, "invalid_client"},
 		{curfewtoken.ErrRevoked, "invalid_token"},
-		{account.Forbidden("introspect"), "unauthorized_client"},
+		{authz.Forbidden("introspect"), "unauthorized_client"},
 		{account.InvalidField("token", "is required"), "invalid_request"},
 		{store.ErrUnavailable, "temporarily_unavailable"},
 		{ErrInternal, "server_error"},

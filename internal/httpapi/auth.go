@@ -10,7 +10,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/fault"
 	"example.com/curfew/internal/servertoken"
@@ -74,7 +73,7 @@ func (c *call) guard() error {
 	if slices.ContainsFunc(c.route.Permissions, c.caller.Can) {
 		return nil
 	}
-	return account.Forbidden(c.route.Permissions[0])
+	return authz.Forbidden(c.route.Permissions[0])
 }
 
 // loadClient proves the service client that calls. The capability is checked here
@@ -92,10 +91,10 @@ func (c *call) loadClient() error {
 
 // identify proves the service client that makes a request, and that it has the
 // capability, unless that is "". A client without it is returned with the error.
-func (a *api) identify(ctx context.Context, r *http.Request, capability string, from account.Origin) (account.Caller, error) {
+func (a *api) identify(ctx context.Context, r *http.Request, capability string, from authz.Origin) (authz.Caller, error) {
 	id, secret, err := clientCredentials(r)
 	if err != nil {
-		return account.Caller{}, err
+		return authz.Caller{}, err
 	}
 	identify := a.Clients.ClientCaller
 	if a.followers != nil && capability == store.Follow {
@@ -103,10 +102,10 @@ func (a *api) identify(ctx context.Context, r *http.Request, capability string, 
 	}
 	caller, err := identify(ctx, id, secret, from)
 	if err != nil {
-		return account.Caller{}, err
+		return authz.Caller{}, err
 	}
 	if capability != "" && !caller.Client.Can(capability) {
-		return caller, account.Forbidden(capability)
+		return caller, authz.Forbidden(capability)
 	}
 	return caller, nil
 }
@@ -124,14 +123,14 @@ func (c *call) again() error {
 // form-encoded first; ours have no character that this would change.
 func clientCredentials(r *http.Request) (id, secret string, err error) {
 	if n := len(r.Header["Authorization"]); n > 1 {
-		return "", "", fmt.Errorf("%w: %d Authorization headers", account.ErrBadClient, n)
+		return "", "", fmt.Errorf("%w: %d Authorization headers", authz.ErrBadClient, n)
 	}
 	id, secret, ok := basicAuth(r.Header.Get("Authorization"))
 	switch {
 	case !ok:
 		return "", "", fmt.Errorf("%w: send a client's id and secret with HTTP Basic authentication", fault.ErrNoClient)
 	case !isClientID(id):
-		return "", "", fmt.Errorf("%w: no client has this id", account.ErrBadClient)
+		return "", "", fmt.Errorf("%w: no client has this id", authz.ErrBadClient)
 	}
 	return id, secret, nil
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
@@ -102,7 +103,7 @@ type meddler struct {
 	then     func(id string) error
 }
 
-func (m *meddler) ClientCaller(ctx context.Context, id, secret string, from account.Origin) (account.Caller, error) {
+func (m *meddler) ClientCaller(ctx context.Context, id, secret string, from authz.Origin) (authz.Caller, error) {
 	c, err := m.accounts.ClientCaller(ctx, id, secret, from)
 	if m.then == nil {
 		return c, err

@@ -10,7 +10,7 @@ import (
 	"net/url"
 	"time"
 
-	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/fault"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/revocation"
@@ -29,14 +29,14 @@ type call struct {
 
 	// The credential's owner: a session, or a client.
 	session *token.Session
-	caller  account.Caller
+	caller  authz.Caller
 	// clientsEpoch is that of the view before the client was looked up.
 	clientsEpoch revocation.Epoch
 }
 
 // origin is where the call comes from, as it is kept.
-func (c *call) origin() account.Origin {
-	return account.Origin{Address: c.inbound.Text(), RequestID: c.inbound.ID, Device: c.inbound.Device}
+func (c *call) origin() authz.Origin {
+	return authz.Origin{Address: c.inbound.Text(), RequestID: c.inbound.ID, Device: c.inbound.Device}
 }
 
 // serve answers one request for a route.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/longpoll"
 	"example.com/curfew/internal/store"
@@ -47,7 +48,7 @@ func changes(c *call) error {
 type proof struct {
 	api     *api
 	request *http.Request
-	from    account.Origin
+	from    authz.Origin
 }
 
 // Check implements feed.Credential.

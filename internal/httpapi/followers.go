@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
-	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/revocation"
 )
 
@@ -32,7 +32,7 @@ type followers struct {
 
 	mu         sync.Mutex // guards what follows
 	at         revocation.Epoch
-	known      map[[sha256.Size]byte]account.Caller
+	known      map[[sha256.Size]byte]authz.Caller
 	generation int
 }
 
@@ -41,7 +41,7 @@ type followers struct {
 const maxRemembered = 4096
 
 // caller is ClientCaller of [Clients].
-func (f *followers) caller(ctx context.Context, id, secret string, from account.Origin) (account.Caller, error) {
+func (f *followers) caller(ctx context.Context, id, secret string, from authz.Origin) (authz.Caller, error) {
 	proof := sha256.Sum256([]byte(id + "\x00" + secret))
 	epoch := f.epoch()
 	caller, found, generation := f.recall(proof, epoch)
@@ -63,15 +63,15 @@ func (f *followers) caller(ctx context.Context, id, secret string, from account.
 			return caller, err
 		})
 		if err != nil {
-			return account.Caller{}, err
+			return authz.Caller{}, err
 		}
-		caller = loaded.(account.Caller) //nolint:errcheck,forcetypeassert // see above
+		caller = loaded.(authz.Caller) //nolint:errcheck,forcetypeassert // see above
 	}
 	caller.Actor.Address, caller.Actor.RequestID = from.Address, from.RequestID
 	return caller, nil
 }
 
-func (f *followers) recall(proof [sha256.Size]byte, epoch revocation.Epoch) (caller account.Caller, found bool, generation int) {
+func (f *followers) recall(proof [sha256.Size]byte, epoch revocation.Epoch) (caller authz.Caller, found bool, generation int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.at == epoch {
@@ -84,14 +84,14 @@ func (f *followers) recall(proof [sha256.Size]byte, epoch revocation.Epoch) (cal
 	return caller, found, f.generation
 }
 
-func (f *followers) remember(proof [sha256.Size]byte, caller account.Caller, epoch revocation.Epoch, generation int) {
+func (f *followers) remember(proof [sha256.Size]byte, caller authz.Caller, epoch revocation.Epoch, generation int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if generation != f.generation || epoch < f.at {
 		return
 	}
 	if epoch > f.at || len(f.known) >= maxRemembered {
-		f.at, f.known = epoch, map[[sha256.Size]byte]account.Caller{}
+		f.at, f.known = epoch, map[[sha256.Size]byte]authz.Caller{}
 	}
 	f.known[proof] = caller
 }
@@ -103,6 +103,6 @@ func (f *followers) forget() {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.known = map[[sha256.Size]byte]account.Caller{}
+	f.known = map[[sha256.Size]byte]authz.Caller{}
 	f.generation++
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
@@ -26,7 +26,7 @@ type registryOf struct {
 	asked  atomic.Int64
 }
 
-func (r *registryOf) ClientCaller(_ context.Context, id, secret string, from account.Origin) (account.Caller, error) {
+func (r *registryOf) ClientCaller(_ context.Context, id, secret string, from authz.Origin) (authz.Caller, error) {
 	r.mu.Lock()
 	client, good, fail, wait := r.client, id == r.client.ID && secret == r.secret, r.fail, r.wait
 	r.mu.Unlock()
@@ -35,12 +35,12 @@ func (r *registryOf) ClientCaller(_ context.Context, id, secret string, from acc
 		<-wait
 	}
 	if fail != nil {
-		return account.Caller{}, fail
+		return authz.Caller{}, fail
 	}
 	if !good {
-		return account.Caller{}, account.ErrBadClient
+		return authz.Caller{}, authz.ErrBadClient
 	}
-	return account.Caller{Client: &client, Actor: store.Actor{Kind: store.ActorClient, ID: id, Address: from.Address, RequestID: from.RequestID}}, nil
+	return authz.Caller{Client: &client, Actor: store.Actor{Kind: store.ActorClient, ID: id, Address: from.Address, RequestID: from.RequestID}}, nil
 }
 
 func (r *registryOf) set(f func()) {
@@ -74,7 +74,7 @@ func newTestFollowers(t *testing.T) *testFollowers {
 func (w *testFollowers) call(secret string, wantErr error, wantAsked int64) {
 	w.Helper()
 	before := w.asked.Load()
-	caller, err := w.followers.caller(w.Context(), "billing", secret, account.Origin{Address: "192.0.2.7", RequestID: "r1"})
+	caller, err := w.followers.caller(w.Context(), "billing", secret, authz.Origin{Address: "192.0.2.7", RequestID: "r1"})
 	if !errors.Is(err, wantErr) {
 		w.Errorf("error %v, want %v", err, wantErr)
 	}
@@ -90,12 +90,12 @@ func TestFollowersAreLookedUpOnceAnEpoch(t *testing.T) {
 	w := newTestFollowers(t)
 	w.call("right", nil, 1)
 	w.call("right", nil, 0)
-	w.call("wrong", account.ErrBadClient, 1)
-	w.call("wrong", account.ErrBadClient, 1) // nothing is remembered of those
+	w.call("wrong", authz.ErrBadClient, 1)
+	w.call("wrong", authz.ErrBadClient, 1) // nothing is remembered of those
 	w.call("right", nil, 0)
 	w.epoch.Add(1)
 	w.set(func() { w.secret = "new" })
-	w.call("right", account.ErrBadClient, 1)
+	w.call("right", authz.ErrBadClient, 1)
 	w.call("new", nil, 1)
 	w.call("new", nil, 0)
 }
@@ -103,7 +103,7 @@ func TestFollowersAreLookedUpOnceAnEpoch(t *testing.T) {
 func TestFollowersOriginIsThatOfTheCall(t *testing.T) {
 	w := newTestFollowers(t)
 	for i := range 2 {
-		from := account.Origin{Address: fmt.Sprintf("192.0.2.%d", i), RequestID: fmt.Sprint(i)}
+		from := authz.Origin{Address: fmt.Sprintf("192.0.2.%d", i), RequestID: fmt.Sprint(i)}
 		caller, err := w.followers.caller(t.Context(), "billing", "right", from)
 		if err != nil || caller.Actor.Address != from.Address || caller.Actor.RequestID != from.RequestID {
 			t.Errorf("call %d: %+v %v", i, caller.Actor, err)
@@ -148,7 +148,7 @@ func (w *testFollowers) inFlight() (land func()) {
 	w.set(func() { w.wait = wait })
 	before := w.asked.Load()
 	go func() {
-		_, err := w.followers.caller(w.Context(), "billing", "right", account.Origin{})
+		_, err := w.followers.caller(w.Context(), "billing", "right", authz.Origin{})
 		done <- err
 	}()
 	await.Until(w, "the look-up has read its answer", func() bool { return w.asked.Load() > before })
@@ -166,10 +166,10 @@ func TestFollowersOvertakenByTheView(t *testing.T) {
 	land := w.inFlight()
 	w.set(func() { w.secret = "new" })
 	w.epoch.Add(1)
-	w.call("right", account.ErrBadClient, 1) // does not join the older question
+	w.call("right", authz.ErrBadClient, 1) // does not join the older question
 	w.call("new", nil, 1)
 	land()
-	w.call("right", account.ErrBadClient, 1) // nor is its answer kept
+	w.call("right", authz.ErrBadClient, 1) // nor is its answer kept
 	w.call("new", nil, 0)
 }
 
@@ -178,9 +178,9 @@ func TestFollowersOvertakenByAChangeHere(t *testing.T) {
 	land := w.inFlight()
 	w.set(func() { w.secret = "new" })
 	w.followers.forget() // the view stands where it stood
-	w.call("right", account.ErrBadClient, 1)
+	w.call("right", authz.ErrBadClient, 1)
 	land()
-	w.call("right", account.ErrBadClient, 1)
+	w.call("right", authz.ErrBadClient, 1)
 }
 
 func TestFollowersShareAQuestion(t *testing.T) {
@@ -190,7 +190,7 @@ func TestFollowersShareAQuestion(t *testing.T) {
 	var group sync.WaitGroup
 	for range 50 {
 		group.Go(func() {
-			if _, err := w.followers.caller(t.Context(), "billing", "right", account.Origin{}); err != nil {
+			if _, err := w.followers.caller(t.Context(), "billing", "right", authz.Origin{}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -205,7 +205,7 @@ func TestFollowersShareAQuestion(t *testing.T) {
 func TestFollowersAreBounded(t *testing.T) {
 	w := newTestFollowers(t)
 	for i := range maxRemembered + 10 {
-		w.followers.remember([32]byte{byte(i), byte(i >> 8)}, account.Caller{}, 7, 0)
+		w.followers.remember([32]byte{byte(i), byte(i >> 8)}, authz.Caller{}, 7, 0)
 	}
 	if n := len(w.followers.known); n > maxRemembered {
 		t.Errorf("%d remembered, at most %d are allowed", n, maxRemembered)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/fault"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/inbound"
@@ -38,7 +39,7 @@ type Feed interface {
 
 // Clients tells who a service client is. *account.Service is one.
 type Clients interface {
-	ClientCaller(ctx context.Context, id, secret string, from account.Origin) (account.Caller, error)
+	ClientCaller(ctx context.Context, id, secret string, from authz.Origin) (authz.Caller, error)
 }
 
 // Config configures [New] and [NewEdge]. The fields up to Issuer are required;

@@ -11,7 +11,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
-	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/token"
 )
 
@@ -102,7 +102,7 @@ func (a *api) identityOf(ctx context.Context, s *token.Session) (identity, error
 
 // lookUp returns who the user of a session is in the store.
 func (a *api) lookUp(ctx context.Context, s *token.Session) (identity, error) {
-	caller, err := a.Accounts.UserCaller(ctx, s, account.Origin{})
+	caller, err := a.Accounts.UserCaller(ctx, s, authz.Origin{})
 	if err != nil {
 		return identity{}, err
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/metrics"
@@ -106,7 +107,7 @@ func behindProxy(c *Config, _ *setup) {
 	c.Returns.Hosts = []string{"app.curfew.test"}
 }
 
-var trusted = account.Caller{Trusted: true, Actor: store.Actor{Kind: store.ActorCLI}}
+var trusted = authz.Caller{Trusted: true, Actor: store.Actor{Kind: store.ActorCLI}}
 
 // start starts a server on a database of its own: SQLite unless told otherwise.
 func start(t *testing.T, options ...option) *server {
@@ -243,7 +244,7 @@ func (s *server) member(name, email string, groups ...string) store.User {
 // token begins a session for a user.
 func (s *server) token(u store.User, rememberMe ...bool) string {
 	s.Helper()
-	issued, err := s.sessions.Issue(context.Background(), trusted, u.ID, slices.Contains(rememberMe, true), account.Origin{Address: "192.0.2.1", Device: "test"})
+	issued, err := s.sessions.Issue(context.Background(), trusted, u.ID, slices.Contains(rememberMe, true), authz.Origin{Address: "192.0.2.1", Device: "test"})
 	if err != nil {
 		s.Fatal(err)
 	}

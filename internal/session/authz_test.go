@@ -24,7 +24,7 @@ const password = "correct horse battery"
 
 // caller begins a session of a user, who is made with the permissions given, and
 // returns it as a caller.
-func (n *node) caller(name string, permissions ...string) account.Caller {
+func (n *node) caller(name string, permissions ...string) authz.Caller {
 	t := n.testDatabase.t
 	t.Helper()
 	given := password
@@ -36,11 +36,11 @@ func (n *node) caller(name string, permissions ...string) account.Caller {
 }
 
 // again begins another session of a user, and returns it as a caller.
-func (n *node) again(id string) account.Caller {
+func (n *node) again(id string) authz.Caller {
 	t := n.testDatabase.t
 	t.Helper()
 	sess := n.mustBegin(id, false).Session
-	c, err := n.accounts.UserCaller(t.Context(), &sess, account.Origin{})
+	c, err := n.accounts.UserCaller(t.Context(), &sess, authz.Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,14 +48,14 @@ func (n *node) again(id string) account.Caller {
 }
 
 // client makes a client and returns it as a caller.
-func (n *node) client(name string) account.Caller {
+func (n *node) client(name string) authz.Caller {
 	t := n.testDatabase.t
 	t.Helper()
 	made, secret, err := n.accounts.CreateClient(t.Context(), cli, account.NewClient{Name: name, Capabilities: store.Capabilities()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := n.accounts.ClientCaller(t.Context(), made.ID, secret, account.Origin{})
+	c, err := n.accounts.ClientCaller(t.Context(), made.ID, secret, authz.Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestBatchDecidesEachCall(t *testing.T) {
 			targets = append(targets, u.ID)
 		}
 		victim := n.mustBegin("t5", false)
-		revokeUser := func(c account.Caller, id string) func() error {
+		revokeUser := func(c authz.Caller, id string) func() error {
 			return func() error { _, err := n.sessions.RevokeUser(ctx, c, id, "", false, 0); return err }
 		}
 		forbidden := errors.New("forbidden")
@@ -125,7 +125,7 @@ func TestBatchDecidesEachCall(t *testing.T) {
 			{"an unknown user", revokeUser(ben, "nobody"), store.ErrNotFound},
 			{"ben revokes a user", revokeUser(ben, targets[3]), nil},
 			{"the editor, who was demoted meanwhile", revokeUser(editor, targets[2]), forbidden},
-			{"ben signs out", func() error { return n.sessions.SignOut(ctx, ben.Session, account.Origin{}) }, nil},
+			{"ben signs out", func() error { return n.sessions.SignOut(ctx, ben.Session, authz.Origin{}) }, nil},
 			{"ben, who has signed out", revokeUser(ben, targets[2]), token.ErrRevoked},
 			{"a client, which was deleted meanwhile", func() error { return n.sessions.RevokeFor(ctx, shop, []string{targets[2]}, "") }, authz.ErrBadClient},
 			{"the same, with a token", func() error { return n.sessions.EndToken(ctx, shop, &victim.Session) }, authz.ErrBadClient},
@@ -193,66 +193,66 @@ func TestEndedCallersWriteNothing(t *testing.T) {
 		spare := n.mustBegin(target.User.ID, false)
 		longer := settings.Default()
 		longer.SessionTimeout *= 2
-		byUser := map[string]func(c account.Caller) error{
-			"ChangeSettings": func(c account.Caller) error {
+		byUser := map[string]func(c authz.Caller) error{
+			"ChangeSettings": func(c authz.Caller) error {
 				_, _, err := n.sessions.ChangeSettings(ctx, c, longer, session.AnyTag)
 				return err
 			},
-			"ChangePassword, own": func(c account.Caller) error {
+			"ChangePassword, own": func(c authz.Caller) error {
 				current := password
-				_, err := n.sessions.ChangePassword(ctx, c, c.User.ID, account.NewPassword{Current: &current, New: "another password"}, account.Origin{})
+				_, err := n.sessions.ChangePassword(ctx, c, c.User.ID, account.NewPassword{Current: &current, New: "another password"}, authz.Origin{})
 				return err
 			},
-			"ChangePassword": func(c account.Caller) error {
-				_, err := n.sessions.ChangePassword(ctx, c, target.User.ID, account.NewPassword{New: "another password"}, account.Origin{})
+			"ChangePassword": func(c authz.Caller) error {
+				_, err := n.sessions.ChangePassword(ctx, c, target.User.ID, account.NewPassword{New: "another password"}, authz.Origin{})
 				return err
 			},
-			"RevokeUser, keep_current": func(c account.Caller) error {
+			"RevokeUser, keep_current": func(c authz.Caller) error {
 				_, err := n.sessions.RevokeUser(ctx, c, c.User.ID, "", true, 0)
 				return err
 			},
-			"RevokeUser": func(c account.Caller) error {
+			"RevokeUser": func(c authz.Caller) error {
 				_, err := n.sessions.RevokeUser(ctx, c, target.User.ID, "", false, 0)
 				return err
 			},
-			"RevokeSession": func(c account.Caller) error {
+			"RevokeSession": func(c authz.Caller) error {
 				_, err := n.sessions.RevokeSession(ctx, c, target.User.ID, spare.Session.ID, "")
 				return err
 			},
-			"RevokeMany": func(c account.Caller) error {
+			"RevokeMany": func(c authz.Caller) error {
 				_, err := n.sessions.RevokeMany(ctx, c, session.Many{Scope: "users", Users: []string{target.User.ID}}, 0)
 				return err
 			},
-			"Refresh": func(c account.Caller) error { _, err := n.sessions.Refresh(ctx, c.Session); return err },
-			"CreateUser": func(c account.Caller) error {
+			"Refresh": func(c authz.Caller) error { _, err := n.sessions.Refresh(ctx, c.Session); return err },
+			"CreateUser": func(c authz.Caller) error {
 				name := "new"
 				_, err := n.accounts.CreateUser(ctx, c, account.UserChange{Name: &name})
 				return err
 			},
-			"ChangeUser": func(c account.Caller) error {
+			"ChangeUser": func(c authz.Caller) error {
 				no := false
 				_, _, err := n.accounts.ChangeUser(ctx, c, target.User.ID, account.UserChange{Disabled: &no}, "")
 				return err
 			},
-			"CreateClient": func(c account.Caller) error {
+			"CreateClient": func(c authz.Caller) error {
 				_, _, err := n.accounts.CreateClient(ctx, c, account.NewClient{Name: "new", Capabilities: store.Capabilities()})
 				return err
 			},
-			"Rotate": func(c account.Caller) error { _, _, err := n.ring.Rotate(ctx, c, "", ""); return err },
+			"Rotate": func(c authz.Caller) error { _, _, err := n.ring.Rotate(ctx, c, "", ""); return err },
 		}
-		byClient := map[string]func(c account.Caller) error{
-			"Issue": func(c account.Caller) error {
-				_, err := n.sessions.Issue(ctx, c, target.User.ID, false, account.Origin{})
+		byClient := map[string]func(c authz.Caller) error{
+			"Issue": func(c authz.Caller) error {
+				_, err := n.sessions.Issue(ctx, c, target.User.ID, false, authz.Origin{})
 				return err
 			},
-			"Issue, new": func(c account.Caller) error {
-				_, err := n.sessions.Issue(ctx, c, "new", false, account.Origin{})
+			"Issue, new": func(c authz.Caller) error {
+				_, err := n.sessions.Issue(ctx, c, "new", false, authz.Origin{})
 				return err
 			},
-			"RevokeFor": func(c account.Caller) error { return n.sessions.RevokeFor(ctx, c, []string{target.User.ID}, "") },
-			"EndToken":  func(c account.Caller) error { return n.sessions.EndToken(ctx, c, &spare.Session) },
+			"RevokeFor": func(c authz.Caller) error { return n.sessions.RevokeFor(ctx, c, []string{target.User.ID}, "") },
+			"EndToken":  func(c authz.Caller) error { return n.sessions.EndToken(ctx, c, &spare.Session) },
 		}
-		refused := func(what string, c account.Caller, do func(account.Caller) error, want error) {
+		refused := func(what string, c authz.Caller, do func(authz.Caller) error, want error) {
 			t.Helper()
 			before := n.snapshot()
 			if err := do(c); !errors.Is(err, want) {
@@ -326,16 +326,16 @@ func TestReplacedTokenEndsItsSession(t *testing.T) {
 		ctx := t.Context()
 		shop := n.client("shop")
 		current := password
-		replace := map[string]func(c account.Caller) (wire.Receipt, error){
-			"keep_current": func(c account.Caller) (wire.Receipt, error) {
+		replace := map[string]func(c authz.Caller) (wire.Receipt, error){
+			"keep_current": func(c authz.Caller) (wire.Receipt, error) {
 				return n.sessions.RevokeUser(ctx, c, c.User.ID, "", true, 0)
 			},
-			"password": func(c account.Caller) (wire.Receipt, error) {
-				return n.sessions.ChangePassword(ctx, c, c.User.ID, account.NewPassword{Current: &current, New: password}, account.Origin{})
+			"password": func(c authz.Caller) (wire.Receipt, error) {
+				return n.sessions.ChangePassword(ctx, c, c.User.ID, account.NewPassword{Current: &current, New: password}, authz.Origin{})
 			},
 		}
 		end := map[string]func(sess *token.Session) error{
-			"signs out": func(sess *token.Session) error { return n.sessions.SignOut(ctx, sess, account.Origin{}) },
+			"signs out": func(sess *token.Session) error { return n.sessions.SignOut(ctx, sess, authz.Origin{}) },
 			"RFC 7009":  func(sess *token.Session) error { return n.sessions.EndToken(ctx, shop, sess) },
 		}
 		for how, replace := range replace {
@@ -427,7 +427,7 @@ func TestDisabledWhileSigningIn(t *testing.T) {
 				Store: s, Accounts: accounts, Ring: n.ring, View: n.feed, Now: n.now,
 				Installation: store.Installation{Issuer: issuer, Audience: []string{issuer}},
 			})
-			issued, err := sessions.SignIn(t.Context(), when, password, false, account.Origin{Address: "192.0.2.1"})
+			issued, err := sessions.SignIn(t.Context(), when, password, false, authz.Origin{Address: "192.0.2.1"})
 			sessions.Close()
 			if err != nil {
 				t.Fatalf("disabled %s: %v", when, err)
@@ -458,7 +458,7 @@ func BenchmarkRevoke(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			for who, c := range map[string]account.Caller{"administrator": admin, "command line": cli} {
+			for who, c := range map[string]authz.Caller{"administrator": admin, "command line": cli} {
 				b.Run(who, func(b *testing.B) {
 					b.SetParallelism(users)
 					b.RunParallel(func(pb *testing.PB) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
@@ -22,7 +21,7 @@ func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
 //
 // SignIn reads the epoch before anything else. A revocation while the password is
 // being checked therefore also ends this session.
-func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe bool, from account.Origin) (issued Issued, err error) {
+func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe bool, from authz.Origin) (issued Issued, err error) {
 	if s.config.SignedIn != nil {
 		defer func() { s.config.SignedIn(err) }()
 	}
@@ -40,7 +39,7 @@ func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe 
 // Issue begins a session for a user that the calling client has authenticated. It
 // creates a missing user, without a password. A disabled user is a conflict. A
 // session created by a client never carries a permission.
-func (s *Service) Issue(ctx context.Context, c account.Caller, userID string, rememberMe bool, from account.Origin) (Issued, error) {
+func (s *Service) Issue(ctx context.Context, c authz.Caller, userID string, rememberMe bool, from authz.Origin) (Issued, error) {
 	need := authz.Using(store.Issue)
 	if err := need(c); err != nil {
 		return Issued{}, err
@@ -77,7 +76,7 @@ type beginning struct {
 // keep mints the first token of a session, with the claims of its user as the
 // transaction reads them, and stores the session's row. The token is returned only if
 // that commits.
-func (s *Service) keep(ctx context.Context, tx store.Tx, first beginning, by store.Actor, from account.Origin) (Issued, error) {
+func (s *Service) keep(ctx context.Context, tx store.Tx, first beginning, by store.Actor, from authz.Origin) (Issued, error) {
 	u, err := tx.User(ctx, first.user.ID)
 	if err != nil {
 		return Issued{}, err
@@ -138,7 +137,7 @@ func (s *Service) mint(ctx context.Context, sess token.Session, u store.User, in
 }
 
 // row returns the stored row of a session that began at an instant.
-func (i Issued) row(at time.Time, by store.Actor, from account.Origin) store.Session {
+func (i Issued) row(at time.Time, by store.Actor, from authz.Origin) store.Session {
 	now := at.UnixMicro()
 	return store.Session{
 		ID:         i.Session.ID,
@@ -178,8 +177,8 @@ func (s *Service) Refresh(ctx context.Context, sess *token.Session) (Issued, err
 		return Issued{}, err
 	}
 	var issued Issued
-	caller := account.Caller{Session: sess}
-	err := s.store.Record(ctx, caller, account.Caller.MayContinue, func(tx authz.Tx) (err error) {
+	caller := authz.Caller{Session: sess}
+	err := s.store.Record(ctx, caller, authz.Caller.MayContinue, func(tx authz.Tx) (err error) {
 		if err := s.config.Ring.Sync(ctx, tx.SigningKeys); err != nil {
 			return err
 		}

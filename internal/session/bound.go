@@ -40,7 +40,7 @@ var errSurplus = errors.New("the user has the maximum number of sessions")
 // nothing that validators know. If the user has the maximum number of sessions, the
 // oldest end in the same transaction, which then takes the clock's lock before all
 // others.
-func (s *Service) keepSignIn(ctx context.Context, first beginning, from account.Origin) (issued Issued, err error) {
+func (s *Service) keepSignIn(ctx context.Context, first beginning, from authz.Origin) (issued Issued, err error) {
 	by := userActor(first.user.ID, first.user.Name, from)
 	err = s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) (err error) {
 		issued, err = s.keepIfRoom(ctx, tx, first, by, from)
@@ -71,7 +71,7 @@ func (s *Service) keepSignIn(ctx context.Context, first beginning, from account.
 
 // keepIssued is keepSignIn for a session that a client begins. Both transactions
 // check the client.
-func (s *Service) keepIssued(ctx context.Context, c account.Caller, need authz.Need, first beginning, from account.Origin) (issued Issued, err error) {
+func (s *Service) keepIssued(ctx context.Context, c authz.Caller, need authz.Need, first beginning, from authz.Origin) (issued Issued, err error) {
 	err = s.store.Record(ctx, c, need, func(tx authz.Tx) (err error) {
 		issued, err = s.keepIfRoom(ctx, tx, first, c.Actor, from)
 		return err
@@ -93,7 +93,7 @@ func (s *Service) keepIssued(ctx context.Context, c account.Caller, need authz.N
 }
 
 // keepIfRoom stores a new session, or returns errSurplus.
-func (s *Service) keepIfRoom(ctx context.Context, tx store.Tx, first beginning, by store.Actor, from account.Origin) (Issued, error) {
+func (s *Service) keepIfRoom(ctx context.Context, tx store.Tx, first beginning, by store.Actor, from authz.Origin) (Issued, error) {
 	surplus, err := s.surplus(ctx, tx, first)
 	if err == nil && len(surplus) > 0 {
 		err = errSurplus
@@ -106,7 +106,7 @@ func (s *Service) keepIfRoom(ctx context.Context, tx store.Tx, first beginning, 
 
 // keepWithin stores a new session, and ends the user's oldest sessions if there are
 // too many. epoch is the transaction's reading of the clock.
-func (s *Service) keepWithin(ctx context.Context, tx store.Tx, epoch revocation.Epoch, first beginning, by store.Actor, from account.Origin) (Issued, []revocation.Revocation, error) {
+func (s *Service) keepWithin(ctx context.Context, tx store.Tx, epoch revocation.Epoch, first beginning, by store.Actor, from authz.Origin) (Issued, []revocation.Revocation, error) {
 	surplus, err := s.surplus(ctx, tx, first)
 	if err != nil {
 		return Issued{}, nil, err

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
@@ -27,13 +28,13 @@ func (n *node) person(name string, permissions ...string) store.User {
 }
 
 // as signs a user in and returns them as the caller.
-func (n *node) as(u store.User) account.Caller {
+func (n *node) as(u store.User) authz.Caller {
 	n.testDatabase.t.Helper()
-	issued, err := n.sessions.SignIn(context.Background(), u.Name, goodPassword, false, account.Origin{Address: "192.0.2.1"})
+	issued, err := n.sessions.SignIn(context.Background(), u.Name, goodPassword, false, authz.Origin{Address: "192.0.2.1"})
 	if err != nil {
 		n.testDatabase.t.Fatal(err)
 	}
-	c, err := n.accounts.UserCaller(context.Background(), &issued.Session, account.Origin{Address: "192.0.2.1"})
+	c, err := n.accounts.UserCaller(context.Background(), &issued.Session, authz.Origin{Address: "192.0.2.1"})
 	if err != nil {
 		n.testDatabase.t.Fatal(err)
 	}
@@ -49,7 +50,7 @@ func TestSessionsOfAUserAreBounded(t *testing.T) {
 		u := a.person("ann")
 		begin := map[string]func() session.Issued{
 			"password": func() session.Issued {
-				i, err := a.sessions.SignIn(t.Context(), "ann", goodPassword, true, account.Origin{})
+				i, err := a.sessions.SignIn(t.Context(), "ann", goodPassword, true, authz.Origin{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -123,7 +124,7 @@ func TestBoundHoldsAtOnce(t *testing.T) {
 				if n := nodes[i%2]; i%4 < 2 {
 					_, err = n.begin(u.ID, false)
 				} else {
-					_, err = n.sessions.SignIn(t.Context(), "ann", goodPassword, false, account.Origin{})
+					_, err = n.sessions.SignIn(t.Context(), "ann", goodPassword, false, authz.Origin{})
 				}
 				if err != nil {
 					t.Error(err)
@@ -177,7 +178,7 @@ func TestOverBeforeItBeganEndsNoOther(t *testing.T) {
 			Store: s, Accounts: accounts, Ring: n.ring, View: n.feed, Now: n.now, MaxSessions: 3,
 			Installation: store.Installation{Issuer: issuer, Audience: []string{issuer}},
 		})
-		issued, err := sessions.SignIn(t.Context(), "ann", goodPassword, false, account.Origin{Address: "192.0.2.1"})
+		issued, err := sessions.SignIn(t.Context(), "ann", goodPassword, false, authz.Origin{Address: "192.0.2.1"})
 		sessions.Close()
 		if err != nil || len(later) != 3 {
 			t.Fatalf("%d sessions have begun meanwhile, and the sign-in: %v", len(later), err)

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
@@ -16,7 +15,7 @@ import (
 // A call is one revoking call for the store: its caller, the rows that must exist,
 // the revocations and the audit entries. It takes one epoch.
 type call struct {
-	caller account.Caller
+	caller authz.Caller
 	need   authz.Need // what the call requires of its caller
 	// byToken means that there is no caller to check: the proof is the token of the
 	// session that ends, even if it has timed out.
@@ -91,7 +90,7 @@ func (g *group) write(batch []*call) {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
 	var revoked []revocation.Revocation
-	var callers []account.Caller
+	var callers []authz.Caller
 	var users []string
 	for _, c := range batch {
 		if !c.byToken {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -12,7 +12,7 @@ import (
 
 // ReceiptBy is [Service.Receipt] without waiting, and also returns the actor.
 // Revocations of two kinds of scope at the same epoch are reported as one.
-func (s *Service) ReceiptBy(ctx context.Context, c account.Caller, epoch revocation.Epoch) (wire.Receipt, store.Actor, error) {
+func (s *Service) ReceiptBy(ctx context.Context, c authz.Caller, epoch revocation.Epoch) (wire.Receipt, store.Actor, error) {
 	r, err := s.Receipt(ctx, c, epoch, 0)
 	if err != nil {
 		return r, store.Actor{}, err
@@ -27,7 +27,7 @@ func (s *Service) ReceiptBy(ctx context.Context, c account.Caller, epoch revocat
 // LastRevocation returns the epoch of the last revocation of all sessions of a user
 // by name. The caller must be allowed to revoke them. The error is
 // store.ErrNotFound if the audit has none.
-func (s *Service) LastRevocation(ctx context.Context, c account.Caller, userID string) (revocation.Epoch, error) {
+func (s *Service) LastRevocation(ctx context.Context, c authz.Caller, userID string) (revocation.Epoch, error) {
 	if err := c.MayRevoke(userID); err != nil {
 		return 0, err
 	}

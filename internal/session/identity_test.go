@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/token"
@@ -107,7 +108,7 @@ func TestIdentityClaims(t *testing.T) {
 					n.identityOf(what, issued, name, email, groups)
 				}
 				u := n.named("Zoë", "zoe@example.com", "ops", "équipe")
-				signed, err := n.sessions.SignIn(ctx, "zoë", goodPassword, false, account.Origin{})
+				signed, err := n.sessions.SignIn(ctx, "zoë", goodPassword, false, authz.Origin{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -174,7 +175,7 @@ func TestLeavingAGroupRaces(t *testing.T) {
 			go begin(func() (session.Issued, error) { return other.begin(u.ID, false) })
 			go begin(func() (session.Issued, error) { return other.sessions.Refresh(ctx, before) })
 			go begin(func() (session.Issued, error) {
-				return n.sessions.SignIn(ctx, "alice", goodPassword, false, account.Origin{})
+				return n.sessions.SignIn(ctx, "alice", goodPassword, false, authz.Origin{})
 			})
 			go func() {
 				_, _, err := n.accounts.ChangeUser(ctx, cli, u.ID, account.UserChange{Groups: &[]string{"staff"}}, "")

@@ -11,7 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/settings"
@@ -154,7 +154,7 @@ func sequence(t *rapid.T, w *testDatabase) {
 		},
 		"keep current": func(t *rapid.T) {
 			n, s := pick(), some()
-			c, err := n.accounts.UserCaller(ctx, &s.tokens[len(s.tokens)-1].Session, account.Origin{})
+			c, err := n.accounts.UserCaller(ctx, &s.tokens[len(s.tokens)-1].Session, authz.Origin{})
 			done(err)
 			r, err := n.sessions.RevokeUser(ctx, c, s.user, "", true, 0)
 			if s.dead {

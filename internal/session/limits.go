@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/throttle"
 )
@@ -80,7 +81,7 @@ func (s *Service) take(name string, by *throttle.Throttle, key string) (strikes 
 
 // limitRevoking limits the revocations of a user's sessions, of all or of a single
 // one.
-func (s *Service) limitRevoking(ctx context.Context, c account.Caller, userID string, single bool) error {
+func (s *Service) limitRevoking(ctx context.Context, c authz.Caller, userID string, single bool) error {
 	switch {
 	case c.Trusted || c.User == nil:
 		return nil
@@ -104,7 +105,7 @@ func (s *Service) limitRevoking(ctx context.Context, c account.Caller, userID st
 }
 
 // limitMany limits bulk revocations.
-func (s *Service) limitMany(ctx context.Context, c account.Caller) error {
+func (s *Service) limitMany(ctx context.Context, c authz.Caller) error {
 	if c.Trusted || c.User == nil {
 		return nil
 	}
@@ -117,7 +118,7 @@ func (s *Service) limitMany(ctx context.Context, c account.Caller) error {
 
 // limitPassword limits changes of passwords: those of the caller's own password,
 // and those of another user's, which also revoke that user's sessions.
-func (s *Service) limitPassword(ctx context.Context, c account.Caller, userID string) error {
+func (s *Service) limitPassword(ctx context.Context, c authz.Caller, userID string) error {
 	if c.Trusted || c.User == nil || !c.IsSelf(userID) {
 		return s.limitRevoking(ctx, c, userID, false)
 	}

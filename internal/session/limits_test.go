@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/throttle"
@@ -76,17 +77,17 @@ func TestWritesAreLimited(t *testing.T) {
 		t.Errorf("a single session of one's own: %v", err)
 	}
 	wrong := "not the password"
-	_, err = n.sessions.ChangePassword(ctx, asAnn, ann.ID, account.NewPassword{Current: &wrong, New: goodPassword + "!"}, account.Origin{})
+	_, err = n.sessions.ChangePassword(ctx, asAnn, ann.ID, account.NewPassword{Current: &wrong, New: goodPassword + "!"}, authz.Origin{})
 	if !errors.Is(err, account.ErrBadCredentials) {
 		t.Errorf("the first change of a password: %v", err)
 	}
 	untilLimited(t, "password", session.LimitPassword, func() error {
-		_, err := n.sessions.ChangePassword(ctx, asAnn, ann.ID, account.NewPassword{Current: &wrong, New: goodPassword + "!"}, account.Origin{})
+		_, err := n.sessions.ChangePassword(ctx, asAnn, ann.ID, account.NewPassword{Current: &wrong, New: goodPassword + "!"}, authz.Origin{})
 		return err
 	})
 
 	// One user by another: by actor and target.
-	revoke := func(c account.Caller, id string) func() error {
+	revoke := func(c authz.Caller, id string) func() error {
 		return func() error { _, err := n.sessions.RevokeUser(ctx, c, id, "", false, 0); return err }
 	}
 	if got := untilLimited(t, "editor on root", session.LimitOthers, revoke(asEditor, admin.ID)); got != 2 {
@@ -126,7 +127,7 @@ func TestWritesAreLimited(t *testing.T) {
 	}
 
 	// A sign-out always works, and so does the command line.
-	if err := n.sessions.SignOut(ctx, n.as(ann).Session, account.Origin{}); err != nil {
+	if err := n.sessions.SignOut(ctx, n.as(ann).Session, authz.Origin{}); err != nil {
 		t.Errorf("signing out: %v", err)
 	}
 	for range 20 {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 )
@@ -17,7 +17,7 @@ func (s *Service) live(ctx context.Context) (store.Live, error) {
 }
 
 // List returns the live sessions of a user, the latest first.
-func (s *Service) List(ctx context.Context, c account.Caller, userID string) ([]wire.LiveSession, error) {
+func (s *Service) List(ctx context.Context, c authz.Caller, userID string) ([]wire.LiveSession, error) {
 	if err := c.MayRevoke(userID); err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (s *Service) List(ctx context.Context, c account.Caller, userID string) ([]
 
 // CountLive counts the live sessions of a user ("" for all) whose latest token
 // was signed with a key ("" for all).
-func (s *Service) CountLive(ctx context.Context, c account.Caller, userID, keyID string) (store.Counts, error) {
+func (s *Service) CountLive(ctx context.Context, c authz.Caller, userID, keyID string) (store.Counts, error) {
 	err := c.MayAdminister()
 	if userID != "" {
 		err = c.MayRevoke(userID)
@@ -63,7 +63,7 @@ func (s *Service) CountLive(ctx context.Context, c account.Caller, userID, keyID
 }
 
 // CountLiveByUser counts the live sessions of each of the users given.
-func (s *Service) CountLiveByUser(ctx context.Context, c account.Caller, users []string) (map[string]int64, error) {
+func (s *Service) CountLiveByUser(ctx context.Context, c authz.Caller, users []string) (map[string]int64, error) {
 	if err := c.MayEditUsers(); err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (s *Service) CountLiveByUser(ctx context.Context, c account.Caller, users [
 
 // LiveOver returns how many sessions were live at each of n instants, the first
 // at from, by the settings in force now.
-func (s *Service) LiveOver(ctx context.Context, c account.Caller, from time.Time, width time.Duration, n int) ([]int64, error) {
+func (s *Service) LiveOver(ctx context.Context, c authz.Caller, from time.Time, width time.Duration, n int) ([]int64, error) {
 	if err := c.MayAdminister(); err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (s *Service) LiveOver(ctx context.Context, c account.Caller, from time.Time
 }
 
 // Audit returns entries of the audit, newest first.
-func (s *Service) Audit(ctx context.Context, c account.Caller, f store.AuditFilter, limit int) ([]store.Audit, error) {
+func (s *Service) Audit(ctx context.Context, c authz.Caller, f store.AuditFilter, limit int) ([]store.Audit, error) {
 	if err := c.MayAdminister(); err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (s *Service) Audit(ctx context.Context, c account.Caller, f store.AuditFilt
 }
 
 // AuditBuckets counts entries of the actions since from in stretches of width.
-func (s *Service) AuditBuckets(ctx context.Context, c account.Caller, from time.Time, width time.Duration, actions ...string) ([]store.Bucket, error) {
+func (s *Service) AuditBuckets(ctx context.Context, c authz.Caller, from time.Time, width time.Duration, actions ...string) ([]store.Bucket, error) {
 	if err := c.MayAdminister(); err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 // change of the caller's own password requires the current one, and the caller's
 // session continues: the receipt carries its token, as with keep_current. Other
 // users require UserEdit or AdministerSystem.
-func (s *Service) ChangePassword(ctx context.Context, c account.Caller, userID string, change account.NewPassword, from account.Origin) (wire.Receipt, error) {
+func (s *Service) ChangePassword(ctx context.Context, c authz.Caller, userID string, change account.NewPassword, from authz.Origin) (wire.Receipt, error) {
 	if err := s.limitPassword(ctx, c, userID); err != nil {
 		return wire.Receipt{}, err
 	}
@@ -24,7 +24,7 @@ func (s *Service) ChangePassword(ctx context.Context, c account.Caller, userID s
 	keep := c.IsSelf(userID) && c.Session != nil
 	var issued Issued
 	var epoch revocation.Epoch
-	err = s.store.Update(ctx, c, authz.OnUser(account.Caller.MaySetPassword, userID), func(tx authz.Tx) (err error) {
+	err = s.store.Update(ctx, c, authz.OnUser(authz.Caller.MaySetPassword, userID), func(tx authz.Tx) (err error) {
 		epoch = tx.Epoch
 		if keep {
 			if issued, err = s.moveOn(ctx, tx); err != nil {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -18,7 +18,7 @@ import (
 // Only callers with UserEdit or AdministerSystem see the names of the validators
 // that have not confirmed: they are the names of the operator's other services.
 // Other callers get the two counts.
-func (s *Service) receipt(ctx context.Context, c account.Caller, scope, id, reason string, epoch revocation.Epoch, committed time.Time, wait time.Duration) wire.Receipt {
+func (s *Service) receipt(ctx context.Context, c authz.Caller, scope, id, reason string, epoch revocation.Epoch, committed time.Time, wait time.Duration) wire.Receipt {
 	e, err := s.config.View.Enforcement(ctx, epoch, committed, wait)
 	if err != nil {
 		s.log.WarnContext(ctx, "revocation committed; the other nodes' confirmations could not be read", "epoch", int64(epoch), "error", err)
@@ -35,7 +35,7 @@ func (s *Service) receipt(ctx context.Context, c account.Caller, scope, id, reas
 // Receipt returns the current receipt of an earlier revocation. The caller must be
 // allowed to revoke its scope. The error is store.ErrNotFound if there was no
 // revocation at that epoch.
-func (s *Service) Receipt(ctx context.Context, c account.Caller, epoch revocation.Epoch, wait time.Duration) (wire.Receipt, error) {
+func (s *Service) Receipt(ctx context.Context, c authz.Caller, epoch revocation.Epoch, wait time.Duration) (wire.Receipt, error) {
 	entries, err := s.store.Audits(ctx, store.AuditFilter{Epoch: epoch, Scoped: true}, MaxUsers)
 	if err != nil {
 		return wire.Receipt{}, err

@@ -31,7 +31,7 @@ func checkReason(reason string) error {
 // SignOut revokes the session of a verified token (servertoken.Ending), even if
 // keep_current or a password change has replaced the token by a newer one. A
 // session that has already ended is no error.
-func (s *Service) SignOut(ctx context.Context, sess *token.Session, from account.Origin) error {
+func (s *Service) SignOut(ctx context.Context, sess *token.Session, from authz.Origin) error {
 	return s.endSession(ctx, sess, &call{byToken: true, entries: []store.Audit{{
 		Actor:  userActor(sess.Subject, sess.Subject, from),
 		Action: wire.ActionSignOut,
@@ -39,9 +39,9 @@ func (s *Service) SignOut(ctx context.Context, sess *token.Session, from account
 }
 
 // EndToken is SignOut on behalf of a client (RFC 7009).
-func (s *Service) EndToken(ctx context.Context, c account.Caller, sess *token.Session) error {
+func (s *Service) EndToken(ctx context.Context, c authz.Caller, sess *token.Session) error {
 	return s.endSession(ctx, sess, &call{
-		caller: c, need: account.Caller.MayContinue,
+		caller: c, need: authz.Caller.MayContinue,
 		entries: []store.Audit{{Actor: c.Actor, Action: wire.ActionRevokeSession}},
 	})
 }
@@ -86,7 +86,7 @@ func (s *Service) leftToEnd(ctx context.Context, sess *token.Session) (left bool
 
 // RevokeSession revokes one session of a user. The error is store.ErrNotFound if
 // the user has no such session. A session that has already ended is no error.
-func (s *Service) RevokeSession(ctx context.Context, c account.Caller, userID, sid, reason string) (wire.Receipt, error) {
+func (s *Service) RevokeSession(ctx context.Context, c authz.Caller, userID, sid, reason string) (wire.Receipt, error) {
 	if err := c.MayRevoke(userID); err != nil {
 		return wire.Receipt{}, err
 	}
@@ -100,7 +100,7 @@ func (s *Service) RevokeSession(ctx context.Context, c account.Caller, userID, s
 		return wire.Receipt{}, err
 	}
 	cl := &call{
-		caller: c, need: authz.OnUser(account.Caller.MayRevoke, userID),
+		caller: c, need: authz.OnUser(authz.Caller.MayRevoke, userID),
 		users: []string{userID}, session: sid, end: sid,
 		scopes: []revocation.Scope{revocation.Session(sid)},
 		entries: []store.Audit{{
@@ -115,7 +115,7 @@ func (s *Service) RevokeSession(ctx context.Context, c account.Caller, userID, s
 // own sessions: the current one continues, and the receipt carries its token, in
 // which only the epoch has changed. wait is the maximum time to wait until every
 // validator has confirmed.
-func (s *Service) RevokeUser(ctx context.Context, c account.Caller, userID, reason string, keepCurrent bool, wait time.Duration) (wire.Receipt, error) {
+func (s *Service) RevokeUser(ctx context.Context, c authz.Caller, userID, reason string, keepCurrent bool, wait time.Duration) (wire.Receipt, error) {
 	if err := c.MayRevoke(userID); err != nil {
 		return wire.Receipt{}, err
 	}
@@ -132,7 +132,7 @@ func (s *Service) RevokeUser(ctx context.Context, c account.Caller, userID, reas
 		return s.revokeOthers(ctx, c, reason, wait)
 	}
 	cl := &call{
-		caller: c, need: authz.OnUser(account.Caller.MayRevoke, userID),
+		caller: c, need: authz.OnUser(authz.Caller.MayRevoke, userID),
 		users:  []string{userID},
 		scopes: []revocation.Scope{revocation.User(userID)},
 		entries: []store.Audit{{
@@ -155,7 +155,7 @@ const ScopeUsers = "users"
 
 // RevokeMany revokes everyone, all remember-me sessions, or up to 10 000 users by
 // id: all of them or, if one does not exist, none (see [UnknownUsers]).
-func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what Many, wait time.Duration) (wire.Receipt, error) {
+func (s *Service) RevokeMany(ctx context.Context, c authz.Caller, what Many, wait time.Duration) (wire.Receipt, error) {
 	if err := c.MayAdminister(); err != nil {
 		return wire.Receipt{}, err
 	}
@@ -165,7 +165,7 @@ func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what Many, w
 	if what.Scope != ScopeUsers && len(what.Users) > 0 {
 		return wire.Receipt{}, account.InvalidField("users", "is allowed only with scope users")
 	}
-	cl := &call{caller: c, need: account.Caller.MayAdminister}
+	cl := &call{caller: c, need: authz.Caller.MayAdminister}
 	add := func(action, kind, id string, scope revocation.Scope) {
 		cl.scopes = append(cl.scopes, scope)
 		cl.entries = append(cl.entries, store.Audit{
@@ -199,7 +199,7 @@ func (s *Service) RevokeMany(ctx context.Context, c account.Caller, what Many, w
 
 // RevokeFor revokes all sessions of the users that a client with the capability
 // revoke names (Global Token Revocation).
-func (s *Service) RevokeFor(ctx context.Context, c account.Caller, ids []string, reason string) error {
+func (s *Service) RevokeFor(ctx context.Context, c authz.Caller, ids []string, reason string) error {
 	need := authz.Using(store.Revoke)
 	if err := need(c); err != nil {
 		return err
@@ -214,7 +214,7 @@ func (s *Service) RevokeFor(ctx context.Context, c account.Caller, ids []string,
 }
 
 // commit commits a call and returns its receipt, as c may see it.
-func (s *Service) commit(ctx context.Context, c account.Caller, cl *call, scope, id, reason string, wait time.Duration) (wire.Receipt, error) {
+func (s *Service) commit(ctx context.Context, c authz.Caller, cl *call, scope, id, reason string, wait time.Duration) (wire.Receipt, error) {
 	if err := s.group.commit(ctx, cl); err != nil {
 		return wire.Receipt{}, err
 	}
@@ -224,10 +224,10 @@ func (s *Service) commit(ctx context.Context, c account.Caller, cl *call, scope,
 // revokeOthers is RevokeUser with keep_current. It checks the session inside the
 // transaction, after it has taken the clock. No revocation can come in between, so
 // the new epoch never overtakes one. It shares the transaction with no other call.
-func (s *Service) revokeOthers(ctx context.Context, c account.Caller, reason string, wait time.Duration) (wire.Receipt, error) {
+func (s *Service) revokeOthers(ctx context.Context, c authz.Caller, reason string, wait time.Duration) (wire.Receipt, error) {
 	var issued Issued
 	var epoch revocation.Epoch
-	err := s.store.Update(ctx, c, account.Caller.MayContinue, func(tx authz.Tx) (err error) {
+	err := s.store.Update(ctx, c, authz.Caller.MayContinue, func(tx authz.Tx) (err error) {
 		epoch = tx.Epoch
 		if issued, err = s.moveOn(ctx, tx); err != nil {
 			return err
@@ -263,7 +263,7 @@ func (s *Service) moveOn(ctx context.Context, tx authz.Tx) (Issued, error) {
 }
 
 // kept applies the commit of moveOn and returns its receipt.
-func (s *Service) kept(ctx context.Context, c account.Caller, issued Issued, epoch revocation.Epoch, reason string, wait time.Duration) wire.Receipt {
+func (s *Service) kept(ctx context.Context, c authz.Caller, issued Issued, epoch revocation.Epoch, reason string, wait time.Duration) wire.Receipt {
 	committed := s.now()
 	s.config.View.Applied(revocation.Revocation{Scope: revocation.User(issued.User.ID), Epoch: epoch})
 	r := s.receipt(ctx, c, string(revocation.KindUser), issued.User.ID, reason, epoch, committed, wait)

@@ -177,6 +177,6 @@ func (s *Service) subject(ctx context.Context, r store.Reader, sess *token.Sessi
 }
 
 // userActor returns the audit actor for a user who is not a Caller yet.
-func userActor(id, name string, from account.Origin) store.Actor {
+func userActor(id, name string, from authz.Origin) store.Actor {
 	return store.Actor{Kind: store.ActorUser, ID: id, Name: name, Address: from.Address, RequestID: from.RequestID}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
@@ -34,7 +33,7 @@ func (s *Service) Settings(ctx context.Context) (settings.InForce, string, error
 // otherwise the error wraps [ErrLostRace]. An error that wraps settings.ErrInvalid
 // reports all values out of bounds. Disabling remember me revokes every remember-me
 // session.
-func (s *Service) ChangeSettings(ctx context.Context, c account.Caller, to settings.Settings, ifMatch string) (settings.InForce, string, error) {
+func (s *Service) ChangeSettings(ctx context.Context, c authz.Caller, to settings.Settings, ifMatch string) (settings.InForce, string, error) {
 	fail := func(err error) (settings.InForce, string, error) { return settings.InForce{}, "", err }
 	if err := c.MayAdminister(); err != nil {
 		return fail(err)
@@ -44,7 +43,7 @@ func (s *Service) ChangeSettings(ctx context.Context, c account.Caller, to setti
 	}
 	var after settings.InForce
 	var revoked []revocation.Revocation
-	err := s.store.Update(ctx, c, account.Caller.MayAdminister, func(tx authz.Tx) error {
+	err := s.store.Update(ctx, c, authz.Caller.MayAdminister, func(tx authz.Tx) error {
 		now := s.now()
 		row, err := tx.Settings(ctx)
 		if err != nil {
@@ -93,7 +92,7 @@ func changeDetail(from, to settings.Settings) string {
 
 // PreviewSettings reports what ChangeSettings would do: how many live sessions of
 // how many users it would end, and whether it would end the caller's own.
-func (s *Service) PreviewSettings(ctx context.Context, c account.Caller, to settings.Settings) (wire.SettingsPreview, error) {
+func (s *Service) PreviewSettings(ctx context.Context, c authz.Caller, to settings.Settings) (wire.SettingsPreview, error) {
 	var none wire.SettingsPreview
 	if err := c.MayAdminister(); err != nil {
 		return none, err

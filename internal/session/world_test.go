@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/keyring"
@@ -55,7 +56,7 @@ type node struct {
 	configure    func(*session.Config)
 }
 
-var cli = account.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: "test"}, Trusted: true}
+var cli = authz.Caller{Actor: store.Actor{Kind: store.ActorCLI, Name: "test"}, Trusted: true}
 
 func newTestDatabase(t testing.TB, url string) *testDatabase {
 	return &testDatabase{t: t, url: url}
@@ -159,7 +160,7 @@ func (n *node) restart() {
 
 // begin begins a session of a user without a password.
 func (n *node) begin(user string, rememberMe bool) (session.Issued, error) {
-	return n.sessions.Issue(context.Background(), cli, user, rememberMe, account.Origin{Address: "192.0.2.1"})
+	return n.sessions.Issue(context.Background(), cli, user, rememberMe, authz.Origin{Address: "192.0.2.1"})
 }
 
 func (n *node) mustBegin(user string, rememberMe bool) session.Issued {
