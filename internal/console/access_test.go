@@ -22,7 +22,7 @@ func fitting(pattern string, other store.User) (method, address string) {
 func TestWhoMayWhat(t *testing.T) {
 	s := open(t)
 	ordinary, editor, other := s.user("ordinary"), s.user("editor", store.UserEdit), s.user("other")
-	for _, rt := range s.console.routes() {
+	for _, rt := range routes(s.config) {
 		method, address := fitting(rt.pattern, other)
 		for _, who := range []struct {
 			name   string
@@ -106,7 +106,7 @@ func TestPermissionsAreThoseOfNow(t *testing.T) {
 func TestCrossSite(t *testing.T) {
 	s := open(t)
 	other := s.user("other")
-	for _, rt := range s.console.routes() {
+	for _, rt := range routes(s.config) {
 		method, address := fitting(rt.pattern, other)
 		if method != http.MethodPost {
 			continue
@@ -210,7 +210,7 @@ func TestHeaders(t *testing.T) {
 			}
 		}
 	}
-	for _, rt := range s.console.routes() {
+	for _, rt := range routes(s.config) {
 		method, address := fitting(rt.pattern, s.admin)
 		if method == http.MethodGet {
 			check(admin.get(address), rt.pattern)

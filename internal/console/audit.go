@@ -6,10 +6,18 @@ import (
 	"strconv"
 	"time"
 
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 )
+
+// auditPages are the audit log and its exports.
+type auditPages struct {
+	accounts *account.Service
+	sessions *session.Service
+}
 
 type auditView struct {
 	frame
@@ -79,7 +87,7 @@ func (x *exchange) auditFilter() (form auditForm, f store.AuditFilter, wrong map
 	return form, f, wrong
 }
 
-func (c *console) audit(x *exchange) error {
+func (p *auditPages) audit(x *exchange) error {
 	form, f, wrong := x.auditFilter()
 	view := auditView{frame: x.frame("Audit", "/audit", "Configuration"), Filter: form, Errors: wrong, Actions: actions}
 	if len(wrong) > 0 {
@@ -93,7 +101,7 @@ func (c *console) audit(x *exchange) error {
 		f.Before = n
 		view.Newest = address("/audit", form.query())
 	}
-	entries, err := c.config.Sessions.Audit(x.ctx, x.caller, f, entriesPerPage+1)
+	entries, err := p.sessions.Audit(x.ctx, x.caller, f, entriesPerPage+1)
 	if err != nil {
 		return err
 	}

@@ -19,13 +19,15 @@ import (
 // when the caller has been authenticated.
 func (s *site) meddled(meanwhile func(x *exchange)) *site {
 	s.Helper()
-	c, err := newConsole(s.console.config)
+	assets, err := loadAssets()
+	s.must(err)
+	b, err := newBase(s.config, assets)
 	s.must(err)
 	mux := http.NewServeMux()
-	for _, rt := range c.routes() {
+	for _, rt := range routes(s.config) {
 		serve := rt.serve
 		rt.serve = func(x *exchange) error { meanwhile(x); return serve(x) }
-		mux.Handle(rt.pattern, c.handler(rt))
+		mux.Handle(rt.pattern, b.handler(rt))
 	}
 	return &site{T: s.T, handler: inbound.Wrap(inbound.Config{}, mux)}
 }
@@ -71,7 +73,7 @@ func TestHeldBackForm(t *testing.T) {
 		_, err := s.sessions.RevokeSession(context.Background(), trusted, x.session.Subject, x.session.ID, "")
 		s.must(err)
 	})
-	for _, rt := range s.console.routes() {
+	for _, rt := range routes(s.config) {
 		method, address, _ := strings.Cut(rt.pattern, " ")
 		form, known := forms[rt.pattern]
 		switch {
@@ -169,7 +171,7 @@ func TestClientSessionInTheConsole(t *testing.T) {
 			t.Error("the page names a permission that the session does not carry")
 		}
 	}
-	for _, rt := range s.console.routes() {
+	for _, rt := range routes(s.config) {
 		method, address := fitting(rt.pattern, second)
 		if rt.needs != editUsers && rt.needs != administering {
 			continue

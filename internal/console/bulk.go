@@ -12,6 +12,12 @@ import (
 	"example.com/curfew/revocation"
 )
 
+// revocationPages revoke the sessions of many users.
+type revocationPages struct {
+	accounts *account.Service
+	sessions *session.Service
+}
+
 // maxNames is how many users one revocation may name.
 const maxNames = 10_000
 
@@ -56,11 +62,11 @@ func (x *exchange) bulkView() bulkView {
 	}
 }
 
-func (c *console) bulk(x *exchange) error { return x.ok("bulk", x.bulkView()) }
+func (p *revocationPages) form(x *exchange) error { return x.ok("bulk", x.bulkView()) }
 
-// checkBulk shows which users the names stand for, and which names no user has,
+// check shows which users the names stand for, and which names no user has,
 // before it changes anything.
-func (c *console) checkBulk(x *exchange) error {
+func (p *revocationPages) check(x *exchange) error {
 	view := x.bulkView()
 	view.Scope, view.Reason, view.Note = x.value("scope"), x.value("reason"), x.value("note")
 	names, headings, err := x.names()
@@ -73,9 +79,9 @@ func (c *console) checkBulk(x *exchange) error {
 	}
 	switch view.Scope {
 	case "users":
-		err = x.checkNames(names, headings, &view)
+		err = p.checkNames(x, names, headings, &view)
 	case string(revocation.KindEveryone), string(revocation.KindRemembered):
-		n, countErr := x.config.Sessions.CountLive(x.ctx, x.caller, "", "")
+		n, countErr := p.sessions.CountLive(x.ctx, x.caller, "", "")
 		err = countErr
 		view.Sessions, view.Found = n.Sessions, n.Users
 		view.Own = view.Scope == string(revocation.KindEveryone) || x.session.RememberMe
@@ -95,7 +101,7 @@ func (c *console) checkBulk(x *exchange) error {
 }
 
 // checkNames finds the users. A heading that names no user is not reported as unknown.
-func (x *exchange) checkNames(names, headings []string, view *bulkView) error {
+func (p *revocationPages) checkNames(x *exchange, names, headings []string, view *bulkView) error {
 	if len(names) == 0 {
 		view.Errors["names"] = "Enter at least one name, one per line."
 		return nil
@@ -104,7 +110,7 @@ func (x *exchange) checkNames(names, headings []string, view *bulkView) error {
 		view.Errors["names"] = "The list has " + count(int64(len(names)), "name") + ". One revocation can have at most " + group(maxNames) + "."
 		return nil
 	}
-	found, unknown, err := x.config.Accounts.FindUsers(x.ctx, x.caller, names)
+	found, unknown, err := p.accounts.FindUsers(x.ctx, x.caller, names)
 	if ambiguous, ok := errors.AsType[*account.Ambiguous](err); ok {
 		view.Errors["names"] = sentence(ambiguous)
 		return nil
@@ -126,7 +132,7 @@ func (x *exchange) checkNames(names, headings []string, view *bulkView) error {
 	if len(found) == 0 {
 		view.Errors["names"] = "No user has " + map[bool]string{true: "this name", false: "any of these names"}[len(names) == 1] + "."
 	}
-	live, err := x.config.Sessions.CountLiveByUser(x.ctx, x.caller, ids)
+	live, err := p.sessions.CountLiveByUser(x.ctx, x.caller, ids)
 	for _, n := range live {
 		view.Sessions += n
 	}
@@ -165,8 +171,8 @@ func (x *exchange) names() (names, headings []string, err error) {
 	return names, headings, nil
 }
 
-// revokeBulk makes the confirmed revocations: in one transaction, with one receipt.
-func (c *console) revokeBulk(x *exchange) error {
+// revoke makes the confirmed revocations: in one transaction, with one receipt.
+func (p *revocationPages) revoke(x *exchange) error {
 	reason, _ := x.reason()
 	what := session.Many{Scope: x.value("scope"), Reason: reason}
 	own := what.Scope == string(revocation.KindEveryone) || what.Scope == string(revocation.KindRemembered) && x.session.RememberMe
@@ -176,7 +182,7 @@ func (c *console) revokeBulk(x *exchange) error {
 			own = own || x.caller.IsSelf(id)
 		}
 	}
-	r, err := c.config.Sessions.RevokeMany(x.ctx, x.caller, what, 0)
+	r, err := p.sessions.RevokeMany(x.ctx, x.caller, what, 0)
 	if err != nil {
 		return x.bulkFailed(err)
 	}

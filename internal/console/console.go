@@ -4,13 +4,13 @@
 package console
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"example.com/curfew/internal/account"
@@ -21,6 +21,7 @@ import (
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/webcookie"
+	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
 )
@@ -63,20 +64,6 @@ type Config struct {
 	Logger  *slog.Logger     // nil discards
 }
 
-func (c Config) now() func() time.Time {
-	if c.Now == nil {
-		return time.Now
-	}
-	return c.Now
-}
-
-func (c Config) logger() *slog.Logger {
-	if c.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return c.Logger
-}
-
 func (c Config) minimumTimeout() time.Duration {
 	if c.MinimumTimeout == 0 {
 		return settings.MinimumSessionTimeout
@@ -91,15 +78,32 @@ func (c Config) timeout() time.Duration {
 	return c.Timeout
 }
 
-type console struct {
-	config Config
-	now    func() time.Time
-	log    *slog.Logger
-	assets assets
-	pages  pages
-	links  *strings.Replacer // see below
+// base is what every page stands on: who calls, and how to answer.
+type base struct {
+	identity
+	inForce func() settings.Settings // as this node knows them
+	prefix  string                   // see [Config]
+	version string                   // see [Config]
+	timeout time.Duration            // see [Config]
+	now     func() time.Time
+	log     *slog.Logger
+	pages   pages
+	links   *strings.Replacer // see below
+}
 
-	toldPlain sync.Once // see warnPlain
+// identity is what tells the caller of a request by its cookie, and keeps that
+// cookie.
+type identity struct {
+	jar       webcookie.Jar
+	validator *token.Validator
+	callers   interface {
+		UserCaller(ctx context.Context, s *token.Session, from authz.Origin) (authz.Caller, error)
+	}
+	own interface { // what happens to the session of the request itself
+		Refresh(ctx context.Context, s *token.Session) (session.Issued, error)
+		SignOut(ctx context.Context, s *token.Session, from authz.Origin) error
+		RevokedBy(ctx context.Context, epoch revocation.Epoch) (string, error)
+	}
 }
 
 // A route is one way into the console.
@@ -141,66 +145,84 @@ func (n need) met(c authz.Caller) bool {
 	return true
 }
 
-func (c *console) routes() []route {
-	return []route{
-		{pattern: "GET /{$}", needs: signedIn, serve: c.home, slow: true},
-		{pattern: "GET /sign-in", needs: anyone, serve: c.signInPage},
-		{pattern: "POST /sign-in", needs: anyone, serve: c.signIn, slow: true},
-		{pattern: "GET /continue", needs: anyone, serve: c.continuePage},
-		{pattern: "POST /sign-out", needs: anyone, serve: c.signOut},
-		{pattern: "GET /signed-in", needs: signedIn, serve: c.signedInAgain},
+// routes are all ways into the console. Each group of pages gets what it uses of c.
+func routes(c Config) []route {
+	receipts := &receiptPages{c.Sessions}
+	signIn := &signInPages{sessions: c.Sessions, issuer: c.Issuer, mayReturn: c.ReturnTo}
+	profile := &profilePages{c.Sessions, receipts}
+	overview := &overviewPage{c.Sessions, c.Node, c.UnknownProxy, c.Refusals}
+	authentication := &settingsPages{c.Sessions, c.minimumTimeout()}
+	users := &userPages{c.Accounts, c.Sessions, receipts}
+	revocations := &revocationPages{c.Accounts, c.Sessions}
+	audit := &auditPages{c.Accounts, c.Sessions}
+	keys := &keyPages{c.Ring, c.Sessions}
+	services := &servicePages{c.Accounts}
 
-		{pattern: "GET /profile", needs: signedIn, serve: c.profile},
-		{pattern: "GET /profile/session", needs: anyone, serve: c.sessionState, machine: true},
-		{pattern: "POST /profile/session", needs: signedIn, serve: c.staySignedIn},
-		{pattern: "GET /profile/revoke", needs: signedIn, serve: c.confirmRevokeOwn},
-		{pattern: "POST /profile/revoke", needs: signedIn, serve: c.revokeOwn},
-		{pattern: "GET /profile/elsewhere", needs: signedIn, serve: c.confirmElsewhere},
-		{pattern: "POST /profile/elsewhere", needs: signedIn, serve: c.signOutElsewhere},
-		{pattern: "POST /profile/password", needs: signedIn, serve: c.changeOwnPassword, slow: true},
+	all := []route{
+		{pattern: "GET /{$}", needs: signedIn, serve: home(overview, profile), slow: true},
+		{pattern: "GET /sign-in", needs: anyone, serve: signIn.page},
+		{pattern: "POST /sign-in", needs: anyone, serve: signIn.signIn, slow: true},
+		{pattern: "GET /continue", needs: anyone, serve: signIn.continuePage},
+		{pattern: "POST /sign-out", needs: anyone, serve: signOut},
+		{pattern: "GET /signed-in", needs: signedIn, serve: signedInAgain},
 
-		{pattern: "GET /settings/authentication", needs: administering, serve: c.settings},
-		{pattern: "GET /settings/authentication/preview", needs: administering, serve: c.previewSettings, slow: true},
-		{pattern: "POST /settings/authentication", needs: administering, serve: c.saveSettings, slow: true},
+		{pattern: "GET /profile", needs: signedIn, serve: profile.profile},
+		{pattern: "GET /profile/session", needs: anyone, serve: sessionState, machine: true},
+		{pattern: "POST /profile/session", needs: signedIn, serve: staySignedIn},
+		{pattern: "POST /profile/password", needs: signedIn, serve: profile.changePassword, slow: true},
 
-		{pattern: "GET /users", needs: editUsers, serve: c.users},
-		{pattern: "POST /users", needs: editUsers, serve: c.createUser, slow: true},
-		{pattern: "GET /new-user", needs: editUsers, serve: c.newUser},
-		{pattern: "GET /users/{id}", needs: editUsers, serve: c.user},
-		{pattern: "POST /users/{id}", needs: editUsers, serve: c.renameUser},
-		{pattern: "POST /users/{id}/permissions", needs: editUsers, serve: c.changePermissions},
-		{pattern: "POST /users/{id}/groups", needs: editUsers, serve: c.changeGroups},
-		{pattern: "POST /users/{id}/password", needs: editUsers, serve: c.setPassword, slow: true},
-		{pattern: "GET /users/{id}/disable", needs: editUsers, serve: c.confirmDisable},
-		{pattern: "POST /users/{id}/disable", needs: editUsers, serve: c.disableUser},
-		{pattern: "POST /users/{id}/enable", needs: editUsers, serve: c.enableUser},
-		{pattern: "GET /users/{id}/revoke", needs: editUsers, serve: c.confirmRevokeUser},
-		{pattern: "POST /users/{id}/revoke", needs: editUsers, serve: c.revokeUser},
+		{pattern: "GET /settings/authentication", needs: administering, serve: authentication.settings},
+		{pattern: "GET /settings/authentication/preview", needs: administering, serve: authentication.preview, slow: true},
+		{pattern: "POST /settings/authentication", needs: administering, serve: authentication.save, slow: true},
+
+		{pattern: "GET /users", needs: editUsers, serve: users.list},
+		{pattern: "POST /users", needs: editUsers, serve: users.create, slow: true},
+		{pattern: "GET /new-user", needs: editUsers, serve: users.newUser},
+		{pattern: "GET /users/{id}", needs: editUsers, serve: users.show},
+		{pattern: "POST /users/{id}", needs: editUsers, serve: users.rename},
+		{pattern: "POST /users/{id}/permissions", needs: editUsers, serve: users.changePermissions},
+		{pattern: "POST /users/{id}/groups", needs: editUsers, serve: users.changeGroups},
+		{pattern: "POST /users/{id}/password", needs: editUsers, serve: users.setPassword, slow: true},
+		{pattern: "POST /users/{id}/enable", needs: editUsers, serve: users.enable},
+
+		{pattern: "GET /revocations", needs: administering, serve: revocations.form},
+		{pattern: "POST /revocations", needs: administering, serve: revocations.check, large: true, slow: true},
+		{pattern: "POST /revocations/confirmed", needs: administering, serve: revocations.revoke, large: true, slow: true},
+		{pattern: "GET /revocations/{epoch}", needs: signedIn, serve: receipts.page},
+		{pattern: "GET /revocations/{epoch}/state", needs: signedIn, serve: receipts.state, machine: true},
+
+		{pattern: "GET /audit", needs: administering, serve: audit.audit},
+		{pattern: "GET /audit/export", needs: administering, serve: audit.export},
+
+		{pattern: "GET /keys", needs: administering, serve: keys.keys},
+
+		{pattern: "GET /services", needs: administering, serve: services.services},
+		{pattern: "POST /services", needs: administering, serve: services.create},
+	}
+	for _, action := range []confirmed{
+		{path: "/profile/revoke", needs: signedIn, ask: profile.askRevoke, do: profile.revoke},
+		{path: "/profile/elsewhere", needs: signedIn, ask: profile.askElsewhere, do: profile.signOutElsewhere},
+		{path: "/users/{id}/disable", needs: editUsers, ask: users.askDisable, do: users.disable},
+		{path: "/users/{id}/revoke", needs: editUsers, ask: users.askRevoke, do: users.revoke, reasons: reasonsOffered},
 		// One's own sessions are revoked here as well: whose they are decides.
-		{pattern: "GET /users/{id}/sessions/{sid}/revoke", needs: signedIn, serve: c.confirmRevokeSession},
-		{pattern: "POST /users/{id}/sessions/{sid}/revoke", needs: signedIn, serve: c.revokeSession},
+		{path: "/users/{id}/sessions/{sid}/revoke", needs: signedIn, ask: users.askRevokeSession, do: users.revokeSession},
+		{path: "/keys/rotate", needs: administering, ask: keys.askRotate, do: keys.rotate},
+		{path: "/keys/retire", needs: administering, ask: keys.askRetire, do: keys.retire, reasons: []string{"Key compromised", "Key lost", other}},
+		{path: "/services/{id}/secret", needs: administering, ask: services.askSecret, do: services.newSecret},
+		{path: "/services/{id}/remove", needs: administering, ask: services.askRemove, do: services.remove},
+	} {
+		all = append(all, action.routes()...)
+	}
+	return all
+}
 
-		{pattern: "GET /revocations", needs: administering, serve: c.bulk},
-		{pattern: "POST /revocations", needs: administering, serve: c.checkBulk, large: true, slow: true},
-		{pattern: "POST /revocations/confirmed", needs: administering, serve: c.revokeBulk, large: true, slow: true},
-		{pattern: "GET /revocations/{epoch}", needs: signedIn, serve: c.receipt},
-		{pattern: "GET /revocations/{epoch}/state", needs: signedIn, serve: c.receiptState, machine: true},
-
-		{pattern: "GET /audit", needs: administering, serve: c.audit},
-		{pattern: "GET /audit/export", needs: administering, serve: c.exportAudit},
-
-		{pattern: "GET /keys", needs: administering, serve: c.keys},
-		{pattern: "GET /keys/rotate", needs: administering, serve: c.confirmRotate},
-		{pattern: "POST /keys/rotate", needs: administering, serve: c.rotate},
-		{pattern: "GET /keys/retire", needs: administering, serve: c.confirmRetire},
-		{pattern: "POST /keys/retire", needs: administering, serve: c.retire},
-
-		{pattern: "GET /services", needs: administering, serve: c.services},
-		{pattern: "POST /services", needs: administering, serve: c.createService},
-		{pattern: "GET /services/{id}/secret", needs: administering, serve: c.confirmSecret},
-		{pattern: "POST /services/{id}/secret", needs: administering, serve: c.newSecret},
-		{pattern: "GET /services/{id}/remove", needs: administering, serve: c.confirmRemove},
-		{pattern: "POST /services/{id}/remove", needs: administering, serve: c.removeService},
+// home is the overview for administrators, and the profile for other users.
+func home(overview *overviewPage, profile *profilePages) func(*exchange) error {
+	return func(x *exchange) error {
+		if administering.met(x.caller) {
+			return overview.show(x)
+		}
+		return profile.profile(x)
 	}
 }
 
@@ -208,7 +230,7 @@ func (c *console) routes() []route {
 // has them: method and path.
 func Patterns() []string {
 	var patterns []string
-	for _, r := range new(console).routes() {
+	for _, r := range routes(Config{}) {
 		patterns = append(patterns, r.pattern)
 	}
 	return patterns
@@ -228,34 +250,44 @@ func New(config Config) (http.Handler, error) {
 			return nil, errors.New("console: Config." + required.name + " is required")
 		}
 	}
-	c, err := newConsole(config)
+	assets, err := loadAssets()
+	if err != nil {
+		return nil, err
+	}
+	b, err := newBase(config, assets)
 	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	for _, r := range c.routes() {
-		mux.Handle(r.pattern, c.handler(r))
+	for _, r := range routes(config) {
+		mux.Handle(r.pattern, b.handler(r))
 	}
-	mux.Handle("GET /assets/{name}", quiet(c.assets))
-	mux.Handle("/", c.handler(route{pattern: "/", needs: anyone, serve: c.nowhere(mux)}))
+	mux.Handle("GET /assets/{name}", quiet(assets))
+	mux.Handle("/", b.handler(route{pattern: "/", needs: anyone, serve: nowhere(mux)}))
 
 	// Browsers say themselves where a request comes from: no hidden fields are
 	// needed to refuse what another site sends in a person's name.
 	crossOrigin := http.NewCrossOriginProtection()
-	crossOrigin.SetDenyHandler(c.handler(route{needs: anyone, serve: c.foreign}))
+	crossOrigin.SetDenyHandler(b.handler(route{needs: anyone, serve: foreign}))
 	tidied := tidy(config.Prefix, mux)
 	return guard(fromIssuer(originOf(config.Issuer), tidied, crossOrigin.Handler(tidied))), nil
 }
 
-// newConsole returns a console with its pages, without the mux in front.
-func newConsole(config Config) (*console, error) {
-	c := &console{config: config, now: config.now(), log: config.logger(), links: below(config.Prefix)}
-	var err error
-	if c.assets, err = loadAssets(); err != nil {
-		return nil, err
+func newBase(c Config, a assets) (*base, error) {
+	pages, err := parsePages(a)
+	b := &base{
+		identity: identity{jar: c.Jar, validator: c.Validator, callers: c.Accounts, own: c.Sessions},
+		inForce:  func() settings.Settings { return c.Node.Settings().Current().Settings },
+		prefix:   c.Prefix, version: c.Version, timeout: c.timeout(),
+		now: c.Now, log: c.Logger, pages: pages, links: below(c.Prefix),
 	}
-	c.pages, err = parsePages(c.assets)
-	return c, err
+	if b.now == nil {
+		b.now = time.Now
+	}
+	if b.log == nil {
+		b.log = slog.New(slog.DiscardHandler)
+	}
+	return b, err
 }
 
 // fromIssuer passes requests from pages of the issuer's origin to own, others to

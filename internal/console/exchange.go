@@ -12,14 +12,13 @@ import (
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/internal/wire"
-	"example.com/curfew/settings"
 	"example.com/curfew/token"
 )
 
 // An exchange is a request, the caller as far as known, and the answer under
 // construction.
 type exchange struct {
-	*console
+	*base
 	w   http.ResponseWriter
 	r   *http.Request
 	ctx context.Context // of this one request; it ends with it
@@ -45,9 +44,9 @@ const (
 )
 
 // handler makes an http.Handler of a route.
-func (c *console) handler(rt route) http.Handler {
+func (b *base) handler(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		within := c.config.timeout()
+		within := b.timeout
 		switch {
 		case rt.large:
 			within = max(within, bulkWithin)
@@ -60,7 +59,7 @@ func (c *console) handler(rt route) http.Handler {
 		_, path, _ := strings.Cut(rt.pattern, " ")
 		seen.Route, seen.Quiet = path, rt.machine
 		x := &exchange{
-			console: c, w: w, r: r, ctx: ctx,
+			base: b, w: w, r: r, ctx: ctx,
 			origin: authz.Origin{Address: seen.Text(), RequestID: seen.ID, Device: seen.Device},
 		}
 		if err := x.serve(rt); err != nil {
@@ -121,15 +120,15 @@ func (x *exchange) readForm(rt route) error {
 
 // authenticate identifies the caller.
 func (x *exchange) authenticate() error {
-	raw, err := x.config.Jar.Read(x.ctx, x.r, x.config.Validator.Validate)
+	raw, err := x.jar.Read(x.ctx, x.r, x.validator.Validate)
 	if err != nil {
 		return err
 	}
-	s, err := x.config.Validator.Validate(x.ctx, raw)
+	s, err := x.validator.Validate(x.ctx, raw)
 	if err != nil {
 		return err
 	}
-	caller, err := x.config.Accounts.UserCaller(x.ctx, s, x.origin)
+	caller, err := x.callers.UserCaller(x.ctx, s, x.origin)
 	if err != nil {
 		return err
 	}
@@ -156,7 +155,7 @@ func (x *exchange) refresh() error {
 	if !webcookie.Due(x.session, x.inForce(), x.now()) {
 		return nil
 	}
-	issued, err := x.config.Sessions.Refresh(x.ctx, x.session)
+	issued, err := x.own.Refresh(x.ctx, x.session)
 	switch {
 	case err == nil:
 		x.keep(issued.Token, issued.Session)
@@ -173,7 +172,7 @@ func (x *exchange) refresh() error {
 // keep gives the browser a token with the answer.
 func (x *exchange) keep(raw string, s token.Session) {
 	in, now := x.inForce(), x.now()
-	x.cookie = func(w http.ResponseWriter) { x.config.Jar.Set(w, raw, s, in, now) }
+	x.cookie = func(w http.ResponseWriter) { x.jar.Set(w, raw, s, in, now) }
 }
 
 // keepAlone is keep for a sign-in, which replaces every cookie of the name.
@@ -181,7 +180,7 @@ func (x *exchange) keepAlone(raw string, s token.Session) {
 	x.keep(raw, s)
 	set := x.cookie
 	x.cookie = func(w http.ResponseWriter) {
-		x.config.Jar.ClearOthers(w, x.host())
+		x.jar.ClearOthers(w, x.host())
 		set(w)
 	}
 }
@@ -189,12 +188,12 @@ func (x *exchange) keepAlone(raw string, s token.Session) {
 // endPresented ends every session that the browser presented: the session of the
 // request or, if there are several cookies, those of all.
 func (x *exchange) endPresented() error {
-	presented, err := x.config.Jar.Sessions(x.ctx, x.r, x.config.Validator.Validate)
+	presented, err := x.jar.Sessions(x.ctx, x.r, x.validator.Validate)
 	if err != nil {
 		return err
 	}
 	for _, s := range presented {
-		if err := x.config.Sessions.SignOut(x.ctx, s, x.origin); err != nil {
+		if err := x.own.SignOut(x.ctx, s, x.origin); err != nil {
 			return err
 		}
 	}
@@ -215,14 +214,11 @@ func (x *exchange) keepOf(r wire.Receipt) {
 // spite of no-store.
 func (x *exchange) forget() {
 	x.cookie = func(w http.ResponseWriter) {
-		x.config.Jar.ClearOthers(w, x.host())
-		x.config.Jar.Clear(w)
+		x.jar.ClearOthers(w, x.host())
+		x.jar.Clear(w)
 		w.Header().Set("Clear-Site-Data", `"cache"`)
 	}
 }
-
-// inForce returns the settings in force as this node knows them.
-func (x *exchange) inForce() settings.Settings { return x.config.Node.Settings().Current().Settings }
 
 // value returns a field of the form, or of the address for GET.
 func (x *exchange) value(name string) string {
@@ -235,6 +231,17 @@ func (x *exchange) value(name string) string {
 // posted returns the fields of the form that was sent; nil if none was.
 func (x *exchange) posted() url.Values {
 	return x.r.PostForm //nolint:forbidigo // the field, not http.PostForm
+}
+
+// chosen returns those of the checkboxes that are checked.
+func (x *exchange) chosen(names []string) []string {
+	held := []string{}
+	for _, name := range names {
+		if x.value(name) != "" {
+			held = append(held, name)
+		}
+	}
+	return held
 }
 
 func (x *exchange) text(name string) string { return strings.TrimSpace(x.value(name)) }
@@ -255,7 +262,7 @@ func (x *exchange) redirect(path string, query ...string) error {
 		path += "?" + q.Encode()
 	}
 	x.begin()
-	x.w.Header().Set("Location", x.config.Prefix+path)
+	x.w.Header().Set("Location", x.prefix+path)
 	x.w.WriteHeader(http.StatusSeeOther)
 	return nil
 }

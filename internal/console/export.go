@@ -23,10 +23,10 @@ const (
 	exportPatience = 30 * time.Second // for a reader that is slow to take one page of them
 )
 
-// exportAudit sends the entries that are selected, newest first, as they are read:
+// export sends the entries that are selected, newest first, as they are read:
 // there may be more than fit into memory. The connection is cut off where reading
 // fails, so that half an export does not look like one.
-func (c *console) exportAudit(x *exchange) error {
+func (p *auditPages) export(x *exchange) error {
 	_, f, wrong := x.auditFilter()
 	if len(wrong) > 0 {
 		return errBadForm
@@ -48,7 +48,7 @@ func (c *console) exportAudit(x *exchange) error {
 	}
 	control := http.NewResponseController(x.w)
 	for {
-		entries, err := x.page(f)
+		entries, err := p.page(x, f)
 		if err != nil {
 			return err
 		}
@@ -72,13 +72,13 @@ func (c *console) exportAudit(x *exchange) error {
 
 // page reads the next entries, each page with a time of its own, and decides the
 // caller again for each: the export stops when the session has ended.
-func (x *exchange) page(f store.AuditFilter) ([]store.Audit, error) {
-	ctx, cancel := context.WithTimeout(x.r.Context(), x.config.timeout())
+func (p *auditPages) page(x *exchange, f store.AuditFilter) ([]store.Audit, error) {
+	ctx, cancel := context.WithTimeout(x.r.Context(), x.timeout)
 	defer cancel()
-	if err := x.config.Accounts.Again(ctx, x.caller, authz.Caller.MayAdminister); err != nil {
+	if err := p.accounts.Again(ctx, x.caller, authz.Caller.MayAdminister); err != nil {
 		return nil, err
 	}
-	return x.config.Sessions.Audit(ctx, x.caller, f, exportPage)
+	return p.sessions.Audit(ctx, x.caller, f, exportPage)
 }
 
 type exporter interface {

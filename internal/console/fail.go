@@ -179,7 +179,7 @@ func (x *exchange) pendingForm() *pendingForm {
 }
 
 // nowhere answers requests that match no route.
-func (c *console) nowhere(mux *http.ServeMux) func(*exchange) error {
+func nowhere(mux *http.ServeMux) func(*exchange) error {
 	return func(x *exchange) error {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			other := x.r.Clone(x.ctx)
@@ -193,7 +193,7 @@ func (c *console) nowhere(mux *http.ServeMux) func(*exchange) error {
 	}
 }
 
-func (c *console) foreign(*exchange) error { return errForeign }
+func foreign(*exchange) error { return errForeign }
 
 func permissionWords(permission string) string {
 	if permission == store.UserEdit {

@@ -3,14 +3,19 @@ package console
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"net/http"
 	"net/url"
 	"slices"
 
 	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 )
+
+// keyPages are the signing keys.
+type keyPages struct {
+	ring     *keyring.Ring
+	sessions *session.Service
+}
 
 type keysView struct {
 	frame
@@ -36,8 +41,8 @@ var keyMeanings = map[string]string{
 	store.KeyRetired:  "No longer trusted.",
 }
 
-func (c *console) keys(x *exchange) error {
-	all, err := c.config.Ring.List(x.ctx, x.caller)
+func (p *keyPages) keys(x *exchange) error {
+	all, err := p.ring.List(x.ctx, x.caller)
 	if err != nil {
 		return err
 	}
@@ -71,23 +76,18 @@ func indented(document string) string {
 	return b.String()
 }
 
-func (c *console) confirmRotate(x *exchange) error { return x.showRotate(http.StatusOK, "") }
-
-func (x *exchange) showRotate(status int, wrong string) error {
-	return x.render(status, "confirm", confirmView{
+func (p *keyPages) askRotate(x *exchange) (confirmView, error) {
+	return confirmView{
 		frame: x.frame("Rotate the signing keys?", "/keys", "Configuration", "Signing keys"),
 		Lines: []string{
 			"The next key becomes active and signs from then on. The current key stays trusted until the last session that it signed has ended, so no user is signed out.",
 		},
-		Action: "/keys/rotate", Button: "Rotate", Cancel: "/keys", Error: wrong,
-	})
+		Button: "Rotate", Cancel: "/keys",
+	}, nil
 }
 
-func (c *console) rotate(x *exchange) error {
-	k, from, err := c.config.Ring.Rotate(x.ctx, x.caller, "", "")
-	if errors.Is(err, keyring.ErrNotNow) {
-		return x.showRotate(http.StatusConflict, sentence(err))
-	}
+func (p *keyPages) rotate(x *exchange, _ string) error {
+	k, from, err := p.ring.Rotate(x.ctx, x.caller, "", "")
 	if err != nil {
 		return err
 	}
@@ -97,8 +97,8 @@ func (c *console) rotate(x *exchange) error {
 	return x.redirect("/keys", "done", "rotated")
 }
 
-func (x *exchange) keyAsked() (store.Key, error) {
-	all, err := x.config.Ring.List(x.ctx, x.caller)
+func (p *keyPages) keyAsked(x *exchange) (store.Key, error) {
+	all, err := p.ring.List(x.ctx, x.caller)
 	if err != nil {
 		return store.Key{}, err
 	}
@@ -110,16 +110,14 @@ func (x *exchange) keyAsked() (store.Key, error) {
 	return store.Key{}, store.ErrNotFound
 }
 
-func (c *console) confirmRetire(x *exchange) error { return x.showRetire(http.StatusOK, "") }
-
-func (x *exchange) showRetire(status int, wrong string) error {
-	k, err := x.keyAsked()
+func (p *keyPages) askRetire(x *exchange) (confirmView, error) {
+	k, err := p.keyAsked(x)
 	if err != nil {
-		return err
+		return confirmView{}, err
 	}
-	n, err := x.config.Sessions.CountLive(x.ctx, x.caller, "", k.ID)
+	n, err := p.sessions.CountLive(x.ctx, x.caller, "", k.ID)
 	if err != nil {
-		return err
+		return confirmView{}, err
 	}
 	lines := []string{
 		"Key " + clip(k.ID, 100) + ". Use this if the key may be compromised. All sessions signed with it end immediately.",
@@ -135,29 +133,20 @@ func (x *exchange) showRetire(status int, wrong string) error {
 	if k.State == store.KeyActive {
 		lines = append(lines, "This is the active key. If no next key is ready on every validator, users can’t sign in for a few seconds until one is.")
 	}
-	return x.render(status, "confirm", confirmView{
+	return confirmView{
 		frame:  x.frame("Retire key "+clip(k.ID, 12)+" now?", "/keys", "Configuration", "Signing keys"),
 		Lines:  lines,
-		Action: "/keys/retire", Button: "Retire now", Cancel: "/keys", Harmful: true, Error: wrong,
-		Fields:  []heldField{{Name: "kid", Value: k.ID}},
-		Reasons: []string{"Key compromised", "Key lost", other}, Reason: x.text("reason"), Note: x.text("note"),
-	})
+		Button: "Retire now", Cancel: "/keys", Harmful: true,
+		Fields: []heldField{{Name: "kid", Value: k.ID}},
+	}, nil
 }
 
-func (c *console) retire(x *exchange) error {
-	k, err := x.keyAsked()
+func (p *keyPages) retire(x *exchange, reason string) error {
+	k, err := p.keyAsked(x)
 	if err != nil {
 		return err
 	}
-	reason, ok := x.reason()
-	if !ok {
-		return x.showRetire(http.StatusUnprocessableEntity, sayWhy)
-	}
-	_, err = c.config.Ring.Retire(x.ctx, x.caller, k.ID, reason)
-	if errors.Is(err, keyring.ErrNotNow) {
-		return x.showRetire(http.StatusConflict, sentence(err))
-	}
-	if err != nil {
+	if _, err = p.ring.Retire(x.ctx, x.caller, k.ID, reason); err != nil {
 		return err
 	}
 	if x.session.KeyID == k.ID {

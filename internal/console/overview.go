@@ -3,14 +3,25 @@ package console
 import (
 	"context"
 	"math"
+	"net/netip"
 	"slices"
 	"time"
 
 	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
 )
+
+// overviewPage is the start page of administrators.
+type overviewPage struct {
+	sessions *session.Service
+	node     *feed.Node
+	// See [Config].
+	unknownProxy func() netip.Addr
+	refusals     func() map[token.Reason]uint64
+}
 
 type overviewView struct {
 	frame
@@ -84,43 +95,43 @@ var plotted = []struct {
 	{"Revocations", []string{wire.ActionRevokeUser, wire.ActionRevokeSession, wire.ActionRevokeEveryone, wire.ActionRevokeRemembered, wire.ActionUserDisable, wire.ActionUserPassword}},
 }
 
-func (c *console) overview(x *exchange) error {
+func (p *overviewPage) show(x *exchange) error {
 	view := overviewView{frame: x.frame("Overview", "/")}
 	var err error
-	if view.Live, err = c.config.Sessions.CountLive(x.ctx, x.caller, "", ""); err != nil {
+	if view.Live, err = p.sessions.CountLive(x.ctx, x.caller, "", ""); err != nil {
 		return err
 	}
 	var all []string
-	for _, p := range plotted {
-		all = append(all, p.actions...)
+	for _, of := range plotted {
+		all = append(all, of.actions...)
 	}
 	for _, s := range spans {
 		until := x.now().Truncate(s.width).Add(s.width)
 		from := until.Add(-s.width * time.Duration(s.bars))
-		buckets, err := c.config.Sessions.AuditBuckets(x.ctx, x.caller, from, s.width, all...)
+		buckets, err := p.sessions.AuditBuckets(x.ctx, x.caller, from, s.width, all...)
 		if err != nil {
 			return err
 		}
-		w := window{Name: s.name, Plots: []plot{x.liveOver(s, view.Live.Sessions)}}
-		for _, p := range plotted {
+		w := window{Name: s.name, Plots: []plot{p.liveOver(x, s, view.Live.Sessions)}}
+		for _, of := range plotted {
 			counts := stretches(s.bars, from, s.width, func(yield func(time.Time, int64)) {
 				for _, b := range buckets {
-					if slices.Contains(p.actions, b.Action) {
+					if slices.Contains(of.actions, b.Action) {
 						yield(time.UnixMicro(b.Start), b.Count)
 					}
 				}
 			})
-			w.Plots = append(w.Plots, happened(p.title, s, counts))
+			w.Plots = append(w.Plots, happened(of.title, s, counts))
 		}
 		view.Windows = append(view.Windows, w)
 	}
-	if c.config.UnknownProxy != nil {
-		if a := c.config.UnknownProxy(); a.IsValid() {
+	if p.unknownProxy != nil {
+		if a := p.unknownProxy(); a.IsValid() {
 			view.UnknownProxy = a.String()
 		}
 	}
-	view.Refusals, view.RefusalsKnown = x.refusals(), x.config.Refusals != nil
-	view.Status = x.config.Node.Status()
+	view.Refusals, view.RefusalsKnown = p.refused(), p.refusals != nil
+	view.Status = p.node.Status()
 	view.Changed, view.Nodes = x.micro(int64(view.Status.Epoch)), x.nodes(view.Status)
 	return x.ok("overview", view)
 }
@@ -131,21 +142,21 @@ const drawWithin = time.Second
 
 // liveOver is the plot of live sessions, of which there are now this many. A plot
 // that takes too long is not drawn: the rest of the page does not wait for it.
-func (x *exchange) liveOver(s span, now int64) plot {
+func (p *overviewPage) liveOver(x *exchange, s span, now int64) plot {
 	ctx, cancel := context.WithTimeout(x.ctx, drawWithin)
 	defer cancel()
-	live, err := x.config.Sessions.LiveOver(ctx, x.caller, x.now().Add(-s.width*time.Duration(s.bars-1)), s.width, s.bars)
+	live, err := p.sessions.LiveOver(ctx, x.caller, x.now().Add(-s.width*time.Duration(s.bars-1)), s.width, s.bars)
 	if err != nil {
 		return undrawn("Live sessions", s, now)
 	}
 	return stood("Live sessions", s, live)
 }
 
-func (x *exchange) refusals() []refusalRow {
-	if x.config.Refusals == nil {
+func (p *overviewPage) refused() []refusalRow {
+	if p.refusals == nil {
 		return nil
 	}
-	counts := x.config.Refusals()
+	counts := p.refusals()
 	var rows []refusalRow
 	for _, reason := range token.Reasons() {
 		if n := counts[reason]; n > 0 {
@@ -173,7 +184,7 @@ const behindAfter = 10 * time.Second
 // nodes returns this node, then the others.
 func (x *exchange) nodes(s feed.Status) []nodeRow {
 	own := nodeRow{
-		Name: s.Name, Version: x.config.Version, Own: true, Followers: s.Followers, Waiting: s.Waiting,
+		Name: s.Name, Version: x.version, Own: true, Followers: s.Followers, Waiting: s.Waiting,
 		State: "up to date", Words: "last read the database " + x.when(x.now().Add(-s.Age)).Ago(),
 	}
 	if !s.Trusted {

@@ -103,7 +103,7 @@ var menu = []struct {
 
 // frame returns the frame of a page that belongs to the menu's entry here.
 func (x *exchange) frame(title, here string, trail ...string) frame {
-	f := frame{Title: title, Trail: trail, Here: here, Notice: notices[x.r.URL.Query().Get("done")], Now: x.when(x.now()), Version: x.config.Version}
+	f := frame{Title: title, Trail: trail, Here: here, Notice: notices[x.r.URL.Query().Get("done")], Now: x.when(x.now()), Version: x.version}
 	if x.session == nil {
 		return f
 	}

@@ -25,7 +25,7 @@ type plainView struct {
 //
 // None of the headers that it reads has to be true: they decide what a page says, and
 // a client could deceive only itself.
-func (x *exchange) plain() *plainView {
+func (p *signInPages) plain(x *exchange) *plainView {
 	h := x.r.Header
 	host := x.host()
 	local := isLocal(host)
@@ -40,9 +40,9 @@ func (x *exchange) plain() *plainView {
 	if _, port, err := net.SplitHostPort(host); err == nil {
 		view.Local += ":" + port
 	}
-	view.Local += x.config.Prefix
-	if strings.HasPrefix(x.config.Issuer, "https://") {
-		view.Encrypted = strings.TrimSuffix(x.config.Issuer, "/") + "/sign-in"
+	view.Local += x.prefix
+	if strings.HasPrefix(p.issuer, "https://") {
+		view.Encrypted = strings.TrimSuffix(p.issuer, "/") + "/sign-in"
 	}
 	return view
 }
@@ -71,8 +71,8 @@ func isSafari(agent string) bool {
 }
 
 // warnPlain logs, once, that browsers cannot sign in at an address without TLS.
-func (x *exchange) warnPlain() {
-	x.toldPlain.Do(func() {
+func (p *signInPages) warnPlain(x *exchange) {
+	p.toldPlain.Do(func() {
 		x.log.WarnContext(x.ctx, "the sign-in page was opened over plain HTTP, where browsers do not keep the session cookie; "+
 			"use HTTPS (--tls-cert and --tls-key, or a proxy with TLS that sends X-Forwarded-Proto), or http://localhost on this machine",
 			"host", clip(x.r.Host, 100))
@@ -81,14 +81,14 @@ func (x *exchange) warnPlain() {
 
 // continuePage is where a sign-in goes on if the browser may have dropped the cookie:
 // it looks whether the cookie has come back.
-func (c *console) continuePage(x *exchange) error {
+func (p *signInPages) continuePage(x *exchange) error {
 	switch {
 	case x.session != nil:
-		return x.goOn(x.returnTo())
+		return x.goOn(p.returnTo(x))
 	case token.ReasonOf(x.refused) != token.ErrMissing:
 		return x.refused
 	}
-	view := x.signInView()
+	view := p.view(x)
 	view.CookieLost = true
 	return x.ok("sign-in", view)
 }

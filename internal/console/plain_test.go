@@ -54,8 +54,8 @@ func TestPlain(t *testing.T) {
 			if tt.tls {
 				r.TLS = &tls.ConnectionState{}
 			}
-			x := &exchange{console: &console{}, r: r}
-			if got := x.plain() != nil; got != tt.want {
+			x := &exchange{base: &base{}, r: r}
+			if got := new(signInPages).plain(x) != nil; got != tt.want {
 				t.Errorf("plain: %v, want %v", got, tt.want)
 			}
 		})
@@ -110,8 +110,8 @@ func TestSignInOverPlainHTTP(t *testing.T) {
 // Where the issuer is encrypted, the page leads there.
 func TestPlainHTTPLeadsToIssuer(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "http://nas.lan/sign-in", nil)
-	x := &exchange{console: &console{config: Config{Issuer: "https://curfew.example/"}}, r: r}
-	if view := x.plain(); view == nil || view.Encrypted != "https://curfew.example/sign-in" {
+	p := &signInPages{issuer: "https://curfew.example/"}
+	if view := p.plain(&exchange{base: &base{}, r: r}); view == nil || view.Encrypted != "https://curfew.example/sign-in" {
 		t.Errorf("%+v", view)
 	}
 }

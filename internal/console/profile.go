@@ -6,8 +6,15 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 )
+
+// profilePages are a user's own account and sessions.
+type profilePages struct {
+	sessions *session.Service
+	receipts *receiptPages
+}
 
 type profileView struct {
 	frame
@@ -51,19 +58,13 @@ type passwordForm struct {
 	Errors map[string]string // by field
 }
 
-// home is the overview for administrators, and the profile for other users.
-func (c *console) home(x *exchange) error {
-	if administering.met(x.caller) {
-		return c.overview(x)
-	}
-	return x.showProfile(http.StatusOK, passwordForm{})
+func (p *profilePages) profile(x *exchange) error {
+	return p.show(x, http.StatusOK, passwordForm{})
 }
 
-func (c *console) profile(x *exchange) error { return x.showProfile(http.StatusOK, passwordForm{}) }
-
-func (x *exchange) showProfile(status int, form passwordForm) error {
+func (p *profilePages) show(x *exchange, status int, form passwordForm) error {
 	id := x.session.Subject
-	sessions, err := x.sessionsOf(id)
+	sessions, err := sessionsOf(x, p.sessions, id)
 	if err != nil {
 		return err
 	}
@@ -83,14 +84,14 @@ func (x *exchange) showProfile(status int, form passwordForm) error {
 	if !x.session.RememberMe {
 		view.Session.Idle, view.Session.IdleLeft = x.when(end.idle), end.idle.Sub(end.now)
 	}
-	if view.Receipt, err = x.receiptAsked(); err != nil {
+	if view.Receipt, err = p.receipts.asked(x); err != nil {
 		return err
 	}
 	return x.render(status, "profile", view)
 }
 
-func (x *exchange) sessionsOf(user string) ([]sessionView, error) {
-	live, err := x.config.Sessions.List(x.ctx, x.caller, user)
+func sessionsOf(x *exchange, from *session.Service, user string) ([]sessionView, error) {
+	live, err := from.List(x.ctx, x.caller, user)
 	if err != nil {
 		return nil, err
 	}
@@ -106,90 +107,39 @@ func (x *exchange) sessionsOf(user string) ([]sessionView, error) {
 	return views, nil
 }
 
-// A confirmView is the step before something that cannot be undone.
-type confirmView struct {
-	frame
-	Lines   []string
-	Action  string // where the form goes
-	Button  string
-	Cancel  string // address of the page to go back to
-	Harmful bool
-	Fields  []heldField // sent along
-	Choice  heldField   // a checkbox: Value is its label; zero: none
-	Reasons []string    // offered; nil: none is asked for
-	Reason  string      // as chosen
-	Note    string      // as typed
-	Error   string
-}
-
-// whyPart is the question why.
-type whyPart struct {
-	Reasons             []string
-	Reason, Note, Wrong string
-}
-
-// Why returns the question why.
-func (v confirmView) Why() whyPart { return whyPart{v.Reasons, v.Reason, v.Note, v.Error} }
-
-// reasonsOffered are those that a person can choose from.
-var reasonsOffered = []string{
-	"Suspicious activity reported", "Malicious activity", "Offboarding", "Role change", "Lost device", other,
-}
-
-const other = "Other"
-
-// reason returns the reason that was chosen, with what was added to it. ok is
-// false if "Other" is all there is: the audit should say why.
-func (x *exchange) reason() (reason string, ok bool) {
-	choice, note := x.text("reason"), x.text("note")
-	switch {
-	case choice == other || choice == "":
-		return note, note != ""
-	case note == "":
-		return choice, true
-	}
-	return choice + ": " + note, true
-}
-
-func (c *console) confirmRevokeOwn(x *exchange) error {
-	n, err := x.config.Sessions.CountLive(x.ctx, x.caller, x.session.Subject, "")
-	if err != nil {
-		return err
-	}
-	return x.ok("confirm", confirmView{
+func (p *profilePages) askRevoke(x *exchange) (confirmView, error) {
+	n, err := p.sessions.CountLive(x.ctx, x.caller, x.session.Subject, "")
+	return confirmView{
 		frame: x.frame("Revoke all my sessions?", "/profile", "Account menu", "Profile"),
 		Lines: []string{
 			"This ends " + count(n.Sessions, "session") + " of yours, on every device, including this one. You are signed out here too.",
 			"You can sign in again afterwards. If another person may know your password, change it instead: that also ends your other sessions.",
 		},
-		Action: "/profile/revoke", Button: "Revoke Sessions", Cancel: "/profile", Harmful: true,
-	})
+		Button: "Revoke Sessions", Cancel: "/profile", Harmful: true,
+	}, err
 }
 
-// revokeOwn revokes all sessions of the caller, this one included. The answer
-// takes the cookie away, whatever a refresh had meant to put there.
-func (c *console) revokeOwn(x *exchange) error {
-	if _, err := c.config.Sessions.RevokeUser(x.ctx, x.caller, x.session.Subject, "revoked by the user", false, 0); err != nil {
+// revoke revokes all sessions of the caller, this one included. The answer takes the
+// cookie away, whatever a refresh had meant to put there.
+func (p *profilePages) revoke(x *exchange, _ string) error {
+	if _, err := p.sessions.RevokeUser(x.ctx, x.caller, x.session.Subject, "revoked by the user", false, 0); err != nil {
 		return err
 	}
 	x.forget()
 	return x.redirect("/sign-in", "why", "signed_out_everywhere")
 }
 
-func (c *console) confirmElsewhere(x *exchange) error {
-	n, err := x.config.Sessions.CountLive(x.ctx, x.caller, x.session.Subject, "")
-	if err != nil {
-		return err
-	}
-	return x.ok("confirm", confirmView{
+func (p *profilePages) askElsewhere(x *exchange) (confirmView, error) {
+	n, err := p.sessions.CountLive(x.ctx, x.caller, x.session.Subject, "")
+	return confirmView{
 		frame:  x.frame("Sign out everywhere else?", "/profile", "Account menu", "Profile"),
 		Lines:  []string{"This ends " + count(max(0, n.Sessions-1), "other session") + " of yours. The session that you are using now continues."},
-		Action: "/profile/elsewhere", Button: "Sign out everywhere else", Cancel: "/profile", Harmful: true,
-	})
+		Button: "Sign out everywhere else", Cancel: "/profile", Harmful: true,
+	}, err
 }
 
-func (c *console) signOutElsewhere(x *exchange) error {
-	r, err := c.config.Sessions.RevokeUser(x.ctx, x.caller, x.session.Subject, "signed out everywhere else", true, 0)
+func (p *profilePages) signOutElsewhere(x *exchange, _ string) error {
+	r, err := p.sessions.RevokeUser(x.ctx, x.caller, x.session.Subject, "signed out everywhere else", true, 0)
 	if err != nil {
 		return err
 	}
@@ -197,19 +147,19 @@ func (c *console) signOutElsewhere(x *exchange) error {
 	return x.redirect("/profile", "done", "elsewhere", "receipt", epochText(r.Epoch))
 }
 
-func (c *console) changeOwnPassword(x *exchange) error {
+func (p *profilePages) changePassword(x *exchange) error {
 	current := x.value("current")
 	change := account.NewPassword{Current: &current, New: x.value("new")}
 	if change.New != x.value("again") {
-		return x.showProfile(http.StatusUnprocessableEntity, passwordForm{Errors: map[string]string{"again": "The two new passwords differ."}})
+		return p.show(x, http.StatusUnprocessableEntity, passwordForm{Errors: map[string]string{"again": "The two new passwords differ."}})
 	}
-	r, err := c.config.Sessions.ChangePassword(x.ctx, x.caller, x.session.Subject, change, x.origin)
+	r, err := p.sessions.ChangePassword(x.ctx, x.caller, x.session.Subject, change, x.origin)
 	if err != nil {
 		fields, status, known := x.passwordErrors(err)
 		if !known {
 			return err
 		}
-		return x.showProfile(status, passwordForm{Errors: fields})
+		return p.show(x, status, passwordForm{Errors: fields})
 	}
 	x.keepOf(r)
 	return x.redirect("/profile", "done", "own")

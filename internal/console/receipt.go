@@ -6,10 +6,14 @@ import (
 	"strconv"
 	"time"
 
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 )
+
+// receiptPages are the receipts of revocations, on pages of their own and on others.
+type receiptPages struct{ sessions *session.Service }
 
 // A receiptView is the receipt of a revocation as it stands now.
 type receiptView struct {
@@ -37,26 +41,26 @@ type receiptPage struct {
 
 func epochText(epoch int64) string { return strconv.FormatInt(epoch, 10) }
 
-// receiptAsked returns the receipt that the address asks for, if it asks for one.
-func (x *exchange) receiptAsked() (*receiptView, error) {
+// asked returns the receipt that the address asks for, if it asks for one.
+func (p *receiptPages) asked(x *exchange) (*receiptView, error) {
 	text := x.r.URL.Query().Get("receipt")
 	if text == "" {
 		return nil, nil
 	}
-	r, err := x.receiptOf(text)
+	r, err := p.at(x, text)
 	if r != nil {
 		r.Heading = "Receipt"
 	}
 	return r, err
 }
 
-// receiptOf returns the receipt of the revocation that was made at an epoch.
-func (x *exchange) receiptOf(text string) (*receiptView, error) {
+// at returns the receipt of the revocation that was made at an epoch.
+func (p *receiptPages) at(x *exchange, text string) (*receiptView, error) {
 	epoch, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || epoch <= 0 {
 		return nil, fmt.Errorf("%w: %q is no epoch", store.ErrNotFound, text)
 	}
-	r, by, err := x.config.Sessions.ReceiptBy(x.ctx, x.caller, revocation.Epoch(epoch))
+	r, by, err := p.sessions.ReceiptBy(x.ctx, x.caller, revocation.Epoch(epoch))
 	if err != nil {
 		return nil, err
 	}
@@ -118,10 +122,10 @@ func firstOf(texts ...string) string {
 	return ""
 }
 
-// receipt is the page of a receipt. Without a script it fetches itself anew while
+// page is the page of a receipt. Without a script it fetches itself anew while
 // some have not confirmed: there is nothing on it that this could take away.
-func (c *console) receipt(x *exchange) error {
-	r, err := x.receiptOf(x.r.PathValue("epoch"))
+func (p *receiptPages) page(x *exchange) error {
+	r, err := p.at(x, x.r.PathValue("epoch"))
 	if err != nil {
 		return err
 	}
@@ -135,9 +139,9 @@ func (c *console) receipt(x *exchange) error {
 	return x.ok("receipt", view)
 }
 
-// receiptState is the part of the page that changes, for the script.
-func (c *console) receiptState(x *exchange) error {
-	r, err := x.receiptOf(x.r.PathValue("epoch"))
+// state is the part of the page that changes, for the script.
+func (p *receiptPages) state(x *exchange) error {
+	r, err := p.at(x, x.r.PathValue("epoch"))
 	if err != nil {
 		return err
 	}

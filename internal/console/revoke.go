@@ -2,50 +2,46 @@ package console
 
 import (
 	"errors"
-	"net/http"
 
 	"example.com/curfew/internal/store"
 )
 
-// lastReceipt returns the receipt of the last time that all sessions of a user
+// last returns the receipt of the last time that all sessions of a user
 // were revoked; nil if that never happened.
-func (x *exchange) lastReceipt(user string) (*receiptView, error) {
-	epoch, err := x.config.Sessions.LastRevocation(x.ctx, x.caller, user)
+func (p *receiptPages) last(x *exchange, user string) (*receiptView, error) {
+	epoch, err := p.sessions.LastRevocation(x.ctx, x.caller, user)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	r, err := x.receiptOf(epochText(int64(epoch)))
+	r, err := p.at(x, epochText(int64(epoch)))
 	if r != nil {
 		r.Heading = "Last revocation"
 	}
 	return r, err
 }
 
-func (c *console) confirmRevokeUser(x *exchange) error { return x.showRevokeUser(http.StatusOK, "") }
-
-func (x *exchange) showRevokeUser(status int, wrong string) error {
-	u, err := x.subject()
+func (p *userPages) askRevoke(x *exchange) (confirmView, error) {
+	u, err := p.subject(x)
 	if err != nil {
-		return err
+		return confirmView{}, err
 	}
-	n, err := x.config.Sessions.CountLive(x.ctx, x.caller, u.ID, "")
+	n, err := p.sessions.CountLive(x.ctx, x.caller, u.ID, "")
 	if err != nil {
-		return err
+		return confirmView{}, err
 	}
 	name := clip(u.Name, 80)
 	view := confirmView{
 		frame:  x.frame("Revoke the sessions of "+name+"?", "/users", "Configuration", "Users", name),
 		Lines:  []string{ending(n.Sessions, name) + " " + name + " can sign in again. To prevent that, disable the account instead."},
-		Action: userPath(u.ID, "/revoke"), Button: "Revoke Sessions", Cancel: userPath(u.ID), Harmful: true,
-		Reasons: reasonsOffered, Reason: x.text("reason"), Note: x.text("note"), Error: wrong,
+		Button: "Revoke Sessions", Cancel: userPath(u.ID), Harmful: true,
 	}
 	if x.caller.IsSelf(u.ID) {
 		view.Lines = append(view.Lines, "These are your own sessions. You are signed out here too.")
 	}
-	return x.render(status, "confirm", view)
+	return view, nil
 }
 
 // ending returns the sentence that says what revoking a user's sessions does.
@@ -56,19 +52,12 @@ func ending(sessions int64, name string) string {
 	return "This ends " + count(sessions, "live session") + " of " + name + " on every device, immediately."
 }
 
-func (c *console) revokeUser(x *exchange) error {
-	u, err := x.subject()
+func (p *userPages) revoke(x *exchange, reason string) error {
+	u, err := p.subject(x)
 	if err != nil {
 		return err
 	}
-	reason, ok := x.reason()
-	if !ok {
-		return x.showRevokeUser(http.StatusUnprocessableEntity, sayWhy)
-	}
-	r, err := c.config.Sessions.RevokeUser(x.ctx, x.caller, u.ID, reason, false, 0)
-	if fields, known := fieldErrors(err); err != nil && known {
-		return x.showRevokeUser(http.StatusUnprocessableEntity, fields["reason"])
-	}
+	r, err := p.sessions.RevokeUser(x.ctx, x.caller, u.ID, reason, false, 0)
 	if err != nil {
 		return err
 	}
@@ -88,11 +77,11 @@ func (x *exchange) afterSession(user string) string {
 	return userPath(user)
 }
 
-func (c *console) confirmRevokeSession(x *exchange) error {
+func (p *userPages) askRevokeSession(x *exchange) (confirmView, error) {
 	user, sid := x.r.PathValue("id"), x.r.PathValue("sid")
-	sessions, err := x.sessionsOf(user)
+	sessions, err := sessionsOf(x, p.sessions, user)
 	if err != nil {
-		return err
+		return confirmView{}, err
 	}
 	for _, s := range sessions {
 		if s.ID != sid {
@@ -102,7 +91,7 @@ func (c *console) confirmRevokeSession(x *exchange) error {
 		view := confirmView{
 			frame:  x.frame("Revoke this session?", "/users", "Configuration", "Users"),
 			Lines:  []string{line},
-			Action: userPath(user, "/sessions/", sid, "/revoke"), Button: "Revoke", Cancel: x.afterSession(user), Harmful: true,
+			Button: "Revoke", Cancel: x.afterSession(user), Harmful: true,
 		}
 		if x.caller.IsSelf(user) {
 			view.Here, view.Trail = "/profile", []string{"Account menu", "Profile"}
@@ -110,14 +99,14 @@ func (c *console) confirmRevokeSession(x *exchange) error {
 		if s.Current {
 			view.Lines = append(view.Lines, "This is the session that you are using now. You are signed out here.")
 		}
-		return x.ok("confirm", view)
+		return view, nil
 	}
-	return store.ErrNotFound
+	return confirmView{}, store.ErrNotFound
 }
 
-func (c *console) revokeSession(x *exchange) error {
+func (p *userPages) revokeSession(x *exchange, reason string) error {
 	user, sid := x.r.PathValue("id"), x.r.PathValue("sid")
-	r, err := c.config.Sessions.RevokeSession(x.ctx, x.caller, user, sid, "")
+	r, err := p.sessions.RevokeSession(x.ctx, x.caller, user, sid, reason)
 	if err != nil {
 		return err
 	}

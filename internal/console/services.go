@@ -9,6 +9,9 @@ import (
 	"example.com/curfew/internal/store"
 )
 
+// servicePages are the services that may call the API.
+type servicePages struct{ accounts *account.Service }
+
 type servicesView struct {
 	frame
 	Services     []serviceRow
@@ -46,10 +49,10 @@ func capabilities(held []string) []capabilityChoice {
 	return all
 }
 
-func (c *console) services(x *exchange) error { return x.showServices(http.StatusOK, "", nil, nil) }
+func (p *servicePages) services(x *exchange) error { return p.show(x, http.StatusOK, "", nil, nil) }
 
-func (x *exchange) showServices(status int, name string, held []string, wrong map[string]string) error {
-	clients, err := x.config.Accounts.Clients(x.ctx, x.caller)
+func (p *servicePages) show(x *exchange, status int, name string, held []string, wrong map[string]string) error {
+	clients, err := p.accounts.Clients(x.ctx, x.caller)
 	if err != nil {
 		return err
 	}
@@ -82,21 +85,16 @@ type secretView struct {
 	Old     string // what happens to the secret it had before; "" if it had none
 }
 
-func (c *console) createService(x *exchange) error {
+func (p *servicePages) create(x *exchange) error {
 	name := x.value("name")
-	held := []string{}
-	for _, capability := range store.Capabilities() {
-		if x.value(capability) != "" {
-			held = append(held, capability)
-		}
-	}
-	s, secret, err := c.config.Accounts.CreateClient(x.ctx, x.caller, account.NewClient{Name: name, Capabilities: held})
+	held := x.chosen(store.Capabilities())
+	s, secret, err := p.accounts.CreateClient(x.ctx, x.caller, account.NewClient{Name: name, Capabilities: held})
 	if err != nil {
 		fields, known := fieldErrors(err)
 		if !known {
 			return err
 		}
-		return x.showServices(http.StatusUnprocessableEntity, name, held, fields)
+		return p.show(x, http.StatusUnprocessableEntity, name, held, fields)
 	}
 	return x.showSecret(s, secret, "")
 }
@@ -109,8 +107,8 @@ func (x *exchange) showSecret(s store.Client, secret, old string) error {
 }
 
 // serviceAsked returns the service that the address names.
-func (x *exchange) serviceAsked() (store.Client, error) {
-	clients, err := x.config.Accounts.Clients(x.ctx, x.caller)
+func (p *servicePages) serviceAsked(x *exchange) (store.Client, error) {
+	clients, err := p.accounts.Clients(x.ctx, x.caller)
 	if err != nil {
 		return store.Client{}, err
 	}
@@ -122,22 +120,19 @@ func (x *exchange) serviceAsked() (store.Client, error) {
 	return store.Client{}, store.ErrNotFound
 }
 
-func (c *console) confirmSecret(x *exchange) error {
-	s, err := x.serviceAsked()
-	if err != nil {
-		return err
-	}
-	return x.ok("confirm", confirmView{
+func (p *servicePages) askSecret(x *exchange) (confirmView, error) {
+	s, err := p.serviceAsked(x)
+	return confirmView{
 		frame:  x.frame("Create a new secret for "+clip(s.Name, 80)+"?", "/services", "Configuration", "Services"),
 		Lines:  []string{"The current secret works for another 24 hours, or until you create the next one. Configure the service with the new secret within that time."},
-		Action: servicePath(s.ID, "/secret"), Button: "Create a new secret", Cancel: "/services",
+		Button: "Create a new secret", Cancel: "/services",
 		Choice: heldField{Name: "revoke_old", Value: "Revoke the old secret immediately. Use this if it may be compromised. The service fails until it has the new one."},
-	})
+	}, err
 }
 
-func (c *console) newSecret(x *exchange) error {
+func (p *servicePages) newSecret(x *exchange, _ string) error {
 	revokeOld := x.value("revoke_old") != ""
-	s, secret, err := c.config.Accounts.NewSecret(x.ctx, x.caller, x.r.PathValue("id"), revokeOld)
+	s, secret, err := p.accounts.NewSecret(x.ctx, x.caller, x.r.PathValue("id"), revokeOld)
 	if err != nil {
 		return err
 	}
@@ -147,20 +142,17 @@ func (c *console) newSecret(x *exchange) error {
 	return x.showSecret(s, secret, "The previous secret works for another 24 hours, or until you create the next one.")
 }
 
-func (c *console) confirmRemove(x *exchange) error {
-	s, err := x.serviceAsked()
-	if err != nil {
-		return err
-	}
-	return x.ok("confirm", confirmView{
+func (p *servicePages) askRemove(x *exchange) (confirmView, error) {
+	s, err := p.serviceAsked(x)
+	return confirmView{
 		frame:  x.frame("Remove "+clip(s.Name, 80)+"?", "/services", "Configuration", "Services"),
 		Lines:  []string{"Its secret stops working immediately. A validator that uses it answers 503 when its lease expires."},
-		Action: servicePath(s.ID, "/remove"), Button: "Remove", Cancel: "/services", Harmful: true,
-	})
+		Button: "Remove", Cancel: "/services", Harmful: true,
+	}, err
 }
 
-func (c *console) removeService(x *exchange) error {
-	if err := c.config.Accounts.DeleteClient(x.ctx, x.caller, x.r.PathValue("id")); err != nil {
+func (p *servicePages) remove(x *exchange, _ string) error {
+	if err := p.accounts.DeleteClient(x.ctx, x.caller, x.r.PathValue("id")); err != nil {
 		return err
 	}
 	return x.redirect("/services", "done", "removed")

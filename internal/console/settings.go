@@ -6,10 +6,17 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"example.com/curfew/internal/session"
 	"example.com/curfew/settings"
 )
+
+// settingsPages are the settings that bind all sessions.
+type settingsPages struct {
+	sessions *session.Service
+	minimum  time.Duration // the shortest session timeout that may be set
+}
 
 type settingsView struct {
 	frame
@@ -56,22 +63,22 @@ type settingsPreview struct {
 
 var presetWords = map[string]string{"default": "Default", "aal2": "AAL2", "aal3": "AAL3"}
 
-func (x *exchange) settingsView(form settingsForm, tag string) (settingsView, error) {
+func (p *settingsPages) view(x *exchange, form settingsForm, tag string) (settingsView, error) {
 	view := settingsView{
 		frame:  x.frame("Authentication", "/settings/authentication", "Configuration", "Settings"),
 		Form:   form,
 		Tag:    tag,
-		Bounds: settingsBounds{settings.Seconds(x.config.minimumTimeout()), settings.Seconds(settings.MaxDuration)},
+		Bounds: settingsBounds{settings.Seconds(p.minimum), settings.Seconds(settings.MaxDuration)},
 	}
-	for _, p := range settings.Presets() {
+	for _, preset := range settings.Presets() {
 		view.Presets = append(view.Presets, presetView{
-			Name: p.Name, Words: firstOf(presetWords[p.Name], p.Name), Source: p.Source,
-			Figures: duration(p.Settings.SessionTimeout) + ", " + duration(p.Settings.MaximumSessionDuration),
-			Chosen:  form == formOf(p.Settings),
+			Name: preset.Name, Words: firstOf(presetWords[preset.Name], preset.Name), Source: preset.Source,
+			Figures: duration(preset.Settings.SessionTimeout) + ", " + duration(preset.Settings.MaximumSessionDuration),
+			Chosen:  form == formOf(preset.Settings),
 		})
 	}
 	var err error
-	view.History, err = x.settingsHistory(0)
+	view.History, err = p.history(x, 0)
 	return view, err
 }
 
@@ -85,28 +92,28 @@ func formOf(s settings.Settings) settingsForm {
 
 // settings is the page as it is opened; ?preset= fills the form from a preset,
 // and nothing is changed yet.
-func (c *console) settings(x *exchange) error {
-	in, tag, err := c.config.Sessions.Settings(x.ctx)
+func (p *settingsPages) settings(x *exchange) error {
+	in, tag, err := p.sessions.Settings(x.ctx)
 	if err != nil {
 		return err
 	}
 	form := formOf(in.Settings)
 	if x.r.URL.Query().Has(settings.FieldSessionTimeout) {
-		form, _, _ = x.settingsTyped() // back from the preview
+		form, _, _ = p.typed(x) // back from the preview
 	}
-	if p, ok := settings.PresetNamed(x.r.URL.Query().Get("preset")); ok {
-		form = formOf(p.Settings)
+	if preset, ok := settings.PresetNamed(x.r.URL.Query().Get("preset")); ok {
+		form = formOf(preset.Settings)
 	}
-	view, err := x.settingsView(form, tag)
+	view, err := p.view(x, form, tag)
 	if err != nil {
 		return err
 	}
 	return x.ok("settings", view)
 }
 
-// settingsTyped reads the form. It reports values that are no whole numbers, by
+// typed reads the form. It reports values that are no whole numbers, by
 // field; package settings checks the rest.
-func (x *exchange) settingsTyped() (form settingsForm, to settings.Settings, wrong map[string]string) {
+func (p *settingsPages) typed(x *exchange) (form settingsForm, to settings.Settings, wrong map[string]string) {
 	form = settingsForm{
 		Timeout:    x.text(settings.FieldSessionTimeout),
 		Maximum:    x.text(settings.FieldMaximumSessionDuration),
@@ -125,7 +132,7 @@ func (x *exchange) settingsTyped() (form settingsForm, to settings.Settings, wro
 		MaximumSessionDuration: settings.FromSeconds(number(settings.FieldMaximumSessionDuration, form.Maximum)),
 		RememberMeEnabled:      form.RememberMe,
 	}
-	for _, v := range to.Violations(x.config.minimumTimeout()) {
+	for _, v := range to.Violations(p.minimum) {
 		if wrong[v.Field] == "" {
 			wrong[v.Field] = upper(v.Problem) + "."
 		}
@@ -133,11 +140,11 @@ func (x *exchange) settingsTyped() (form settingsForm, to settings.Settings, wro
 	return form, to, wrong
 }
 
-// previewSettings shows what saving would do. It changes nothing: it may be
+// preview shows what saving would do. It changes nothing: it may be
 // loaded as often as one likes.
-func (c *console) previewSettings(x *exchange) error {
-	return x.decideSettings(func(form settingsForm, to settings.Settings, in settings.InForce, tag string) error {
-		p, err := c.config.Sessions.PreviewSettings(x.ctx, x.caller, to)
+func (p *settingsPages) preview(x *exchange) error {
+	return p.decide(x, func(form settingsForm, to settings.Settings, in settings.InForce, tag string) error {
+		effect, err := p.sessions.PreviewSettings(x.ctx, x.caller, to)
 		if err != nil {
 			return err
 		}
@@ -149,19 +156,19 @@ func (c *console) previewSettings(x *exchange) error {
 			frame:   x.frame("Save these settings?", "/settings/authentication", "Configuration", "Settings", "Authentication"),
 			Form:    form,
 			Tag:     tag,
-			Preview: &settingsPreview{Lines: lines, Sessions: p.Sessions, Users: p.Users, Own: p.Own},
+			Preview: &settingsPreview{Lines: lines, Sessions: effect.Sessions, Users: effect.Users, Own: effect.Own},
 		}
 		return x.ok("settings-preview", view)
 	})
 }
 
-// saveSettings saves the previewed settings, unless another user saved a change
+// save saves the previewed settings, unless another user saved a change
 // meanwhile.
-func (c *console) saveSettings(x *exchange) error {
-	return x.decideSettings(func(form settingsForm, to settings.Settings, _ settings.InForce, tag string) error {
-		_, _, err := c.config.Sessions.ChangeSettings(x.ctx, x.caller, to, tag)
+func (p *settingsPages) save(x *exchange) error {
+	return p.decide(x, func(form settingsForm, to settings.Settings, _ settings.InForce, tag string) error {
+		_, _, err := p.sessions.ChangeSettings(x.ctx, x.caller, to, tag)
 		if errors.Is(err, session.ErrLostRace) {
-			return x.lostRace(form, tag)
+			return p.lostRace(x, form, tag)
 		}
 		if err != nil {
 			return err
@@ -170,17 +177,17 @@ func (c *console) saveSettings(x *exchange) error {
 	})
 }
 
-// decideSettings reads the form, and continues if it is valid and was filled from
+// decide reads the form, and continues if it is valid and was filled from
 // the settings now in force.
-func (x *exchange) decideSettings(next func(form settingsForm, to settings.Settings, in settings.InForce, tag string) error) error {
-	form, to, wrong := x.settingsTyped()
-	in, now, err := x.config.Sessions.Settings(x.ctx)
+func (p *settingsPages) decide(x *exchange, next func(form settingsForm, to settings.Settings, in settings.InForce, tag string) error) error {
+	form, to, wrong := p.typed(x)
+	in, now, err := p.sessions.Settings(x.ctx)
 	if err != nil {
 		return err
 	}
 	tag := firstOf(x.value("tag"), now)
 	if len(wrong) > 0 {
-		view, err := x.settingsView(form, tag)
+		view, err := p.view(x, form, tag)
 		if err != nil {
 			return err
 		}
@@ -188,24 +195,24 @@ func (x *exchange) decideSettings(next func(form settingsForm, to settings.Setti
 		return x.refusedForm("settings", view)
 	}
 	if tag != now {
-		return x.lostRace(form, tag)
+		return p.lostRace(x, form, tag)
 	}
 	return next(form, to, in, tag)
 }
 
 // lostRace shows who changed which settings since the form was filled, keeps the
 // values typed, and lets the user decide again with the settings now in force.
-func (x *exchange) lostRace(form settingsForm, tag string) error {
-	_, now, err := x.config.Sessions.Settings(x.ctx)
+func (p *settingsPages) lostRace(x *exchange, form settingsForm, tag string) error {
+	_, now, err := p.sessions.Settings(x.ctx)
 	if err != nil {
 		return err
 	}
-	view, err := x.settingsView(form, now)
+	view, err := p.view(x, form, now)
 	if err != nil {
 		return err
 	}
 	epoch, _ := strconv.ParseInt(strings.Trim(tag, `"`), 10, 64)
-	since, err := x.settingsHistory(epoch)
+	since, err := p.history(x, epoch)
 	if err != nil {
 		return err
 	}

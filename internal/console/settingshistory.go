@@ -20,10 +20,10 @@ type settingsChange struct {
 
 const shownChanges = 20
 
-// settingsHistory returns the latest changes of the settings, the latest first;
+// history returns the latest changes of the settings, the latest first;
 // only those after an epoch, unless it is zero.
-func (x *exchange) settingsHistory(after int64) ([]settingsChange, error) {
-	entries, err := x.config.Sessions.Audit(x.ctx, x.caller, store.AuditFilter{Action: wire.ActionSettingsChange}, shownChanges)
+func (p *settingsPages) history(x *exchange, after int64) ([]settingsChange, error) {
+	entries, err := p.sessions.Audit(x.ctx, x.caller, store.AuditFilter{Action: wire.ActionSettingsChange}, shownChanges)
 	if err != nil {
 		return nil, err
 	}

@@ -4,15 +4,26 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/servertoken"
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
 )
+
+// signInPages begin sessions.
+type signInPages struct {
+	sessions  *session.Service
+	issuer    string                    // see [Config]
+	mayReturn func(address string) bool // see [Config]; nil: to no other host
+
+	toldPlain sync.Once // see warnPlain
+}
 
 type signInView struct {
 	frame
@@ -31,18 +42,18 @@ type signInView struct {
 	Maximum           time.Duration
 }
 
-func (x *exchange) signInView() signInView {
+func (p *signInPages) view(x *exchange) signInView {
 	in := x.inForce()
 	view := signInView{
 		frame:             x.frame("Sign in", ""),
-		Return:            x.returnTo(),
-		Plain:             x.plain(),
+		Return:            p.returnTo(x),
+		Plain:             p.plain(x),
 		RememberMeOffered: in.RememberMeEnabled,
 		Timeout:           in.SessionTimeout,
 		Maximum:           in.MaximumSessionDuration,
 	}
 	if view.Plain != nil {
-		x.warnPlain()
+		p.warnPlain(x)
 	}
 	if isElsewhere(view.Return) {
 		view.For = webcookie.Host(view.Return)
@@ -53,9 +64,9 @@ func (x *exchange) signInView() signInView {
 
 // returnTo returns where to go afterwards: a path of this host, or an address
 // that forward auth has been told to trust.
-func (x *exchange) returnTo() string {
+func (p *signInPages) returnTo(x *exchange) string {
 	raw := x.r.FormValue("return")
-	if address := webcookie.Escape(raw); x.config.ReturnTo != nil && x.config.ReturnTo(address) {
+	if address := webcookie.Escape(raw); p.mayReturn != nil && p.mayReturn(address) {
 		return address
 	}
 	return back(raw)
@@ -65,8 +76,8 @@ func (x *exchange) returnTo() string {
 // host, and not a path of this one.
 func isElsewhere(to string) bool { return !strings.HasPrefix(to, "/") }
 
-func (c *console) signInPage(x *exchange) error {
-	view := x.signInView()
+func (p *signInPages) page(x *exchange) error {
+	view := p.view(x)
 	in := x.inForce()
 	why := x.r.FormValue("why")
 	if x.session != nil && why != "" {
@@ -80,14 +91,14 @@ func (c *console) signInPage(x *exchange) error {
 
 // signIn begins a new session. It ends the browser's previous session, so that no
 // session stays behind on a shared machine.
-func (c *console) signIn(x *exchange) error {
+func (p *signInPages) signIn(x *exchange) error {
 	name, password := x.value("username"), x.value("password")
 	remember := x.value("remember_me") != ""
 	from := x.origin
 	from.Presented = x.presented()
-	issued, err := c.config.Sessions.SignIn(x.ctx, name, password, remember, from)
+	issued, err := p.sessions.SignIn(x.ctx, name, password, remember, from)
 	if err != nil {
-		return x.signInFailed(err, name, remember)
+		return p.failed(x, err, name, remember)
 	}
 	if err := x.endPresented(); err != nil && token.ReasonOf(x.refused) != token.ErrUnavailable {
 		// The user asked for one session, not two. The new token is not sent to the
@@ -96,29 +107,29 @@ func (c *console) signIn(x *exchange) error {
 	}
 	inbound.Of(x.r).User = issued.User.ID
 	x.keepAlone(issued.Token, issued.Session)
-	if x.plain() != nil {
-		return x.redirect("/continue", "return", x.returnTo())
+	if p.plain(x) != nil {
+		return x.redirect("/continue", "return", p.returnTo(x))
 	}
-	return x.goOn(x.returnTo())
+	return x.goOn(p.returnTo(x))
 }
 
 // presented returns the session of the cookie that the browser still has, if it is
 // not revoked; it may have timed out.
 func (x *exchange) presented() *token.Session {
-	raw, err := x.config.Jar.Read(x.ctx, x.r, servertoken.EndingOf(x.config.Validator))
+	raw, err := x.jar.Read(x.ctx, x.r, servertoken.EndingOf(x.validator))
 	if err != nil {
 		return nil
 	}
-	s, err := servertoken.Ending(x.ctx, x.config.Validator, raw)
+	s, err := servertoken.Ending(x.ctx, x.validator, raw)
 	if err != nil {
 		return nil
 	}
 	return s
 }
 
-// signInFailed shows the form again with the values typed, except the password.
-func (x *exchange) signInFailed(err error, name string, remember bool) error {
-	view := x.signInView()
+// failed shows the form again with the values typed, except the password.
+func (p *signInPages) failed(x *exchange, err error, name string, remember bool) error {
+	view := p.view(x)
 	view.Username, view.RememberMe = name, remember
 	limited := (*account.RateLimited)(nil)
 	status := http.StatusUnauthorized
@@ -172,7 +183,7 @@ func (x *exchange) continueTo(to string) error {
 
 // signedInAgain is where one arrives who has signed in again beside a page that
 // is still open.
-func (c *console) signedInAgain(x *exchange) error {
+func signedInAgain(x *exchange) error {
 	x.message("", messageView{
 		frame:  frame{Title: "You are signed in again"},
 		Status: http.StatusOK,
@@ -183,7 +194,7 @@ func (c *console) signedInAgain(x *exchange) error {
 }
 
 // signOut ends the session, and takes the cookie away once that is on disk.
-func (c *console) signOut(x *exchange) error {
+func signOut(x *exchange) error {
 	if token.ReasonOf(x.refused) == token.ErrUnavailable {
 		return x.refused
 	}
@@ -206,7 +217,7 @@ func (x *exchange) whyRefused(err error) string {
 	if !errors.As(err, &revoked) {
 		return string(reason)
 	}
-	by, lookupErr := x.config.Sessions.RevokedBy(x.ctx, revoked.Before)
+	by, lookupErr := x.own.RevokedBy(x.ctx, revoked.Before)
 	if lookupErr != nil {
 		return string(reason) // the page is worth more than the detail
 	}

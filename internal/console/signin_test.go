@@ -194,7 +194,7 @@ func TestSignInOverSession(t *testing.T) {
 // ends both and takes away what the browser has for the host and its domains.
 func TestTwoSessionsInCookies(t *testing.T) {
 	s := open(t)
-	config := s.console.config
+	config := s.config
 	config.Jar = webcookie.Jar{Domain: "console.test"}
 	handler, err := New(config)
 	s.must(err)

@@ -11,7 +11,7 @@ func TestSignOutIsOnEveryPage(t *testing.T) {
 	s := open(t)
 	p := s.as(s.admin)
 	pages := 0
-	for _, rt := range s.console.routes() {
+	for _, rt := range routes(s.config) {
 		method, address := fitting(rt.pattern, s.admin)
 		if method != http.MethodGet || rt.needs == anyone {
 			continue

@@ -46,7 +46,7 @@ var trusted = authz.Caller{Trusted: true, Actor: store.Actor{Kind: store.ActorCL
 type site struct {
 	*testing.T
 	handler   http.Handler
-	console   *console
+	config    Config
 	store     store.Store
 	file      string // of the store
 	accounts  *account.Service
@@ -130,7 +130,7 @@ func open(t *testing.T) *site {
 	}
 	handler, err := New(config)
 	s.must(err)
-	s.console = &console{config: config}
+	s.config = config
 	s.handler = inbound.Wrap(inbound.Config{}, handler)
 	t.Cleanup(func() {
 		if strings.Contains(s.logged.String(), "level=ERROR") {

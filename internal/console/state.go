@@ -50,8 +50,8 @@ func (x *exchange) answerState() error {
 }
 
 // sessionState answers the script that watches over an open page.
-func (c *console) sessionState(x *exchange) error { return x.answerState() }
+func sessionState(x *exchange) error { return x.answerState() }
 
 // staySignedIn is for the person who says, by a button, that they are still
 // there. That alone has renewed the session, if it was due.
-func (c *console) staySignedIn(x *exchange) error { return x.answerState() }
+func staySignedIn(x *exchange) error { return x.answerState() }

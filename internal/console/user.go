@@ -51,27 +51,27 @@ func choices(held []string) []permissionChoice {
 	return all
 }
 
-func (c *console) user(x *exchange) error {
-	u, err := x.subject()
+func (p *userPages) show(x *exchange) error {
+	u, err := p.subject(x)
 	if err != nil {
 		return err
 	}
-	return x.showUser(http.StatusOK, u, nil)
+	return p.showUser(x, http.StatusOK, u, nil)
 }
 
 // subject returns the user that the address names.
-func (x *exchange) subject() (store.User, error) {
+func (p *userPages) subject(x *exchange) (store.User, error) {
 	id := x.r.PathValue("id")
 	if !token.ValidSubject(id) {
 		return store.User{}, store.ErrNotFound
 	}
-	return x.config.Accounts.User(x.ctx, x.caller, id)
+	return p.accounts.User(x.ctx, x.caller, id)
 }
 
 // showUser answers with the page of a user, after change has been applied to the
 // values of its forms.
-func (x *exchange) showUser(status int, u store.User, change func(*userView)) error {
-	sessions, err := x.sessionsOf(u.ID)
+func (p *userPages) showUser(x *exchange, status int, u store.User, change func(*userView)) error {
+	sessions, err := sessionsOf(x, p.sessions, u.ID)
 	if err != nil {
 		return err
 	}
@@ -84,11 +84,11 @@ func (x *exchange) showUser(status int, u store.User, change func(*userView)) er
 		Permissions: choices(u.Permissions), MayPermissions: x.caller.MayAdminister() == nil,
 		Path: userPath(u.ID), FormName: u.Name, FormEmail: u.Email, FormGroups: groupsText(u.Groups),
 	}
-	if view.Receipt, err = x.receiptAsked(); err != nil {
+	if view.Receipt, err = p.receipts.asked(x); err != nil {
 		return err
 	}
 	if view.Receipt == nil {
-		if view.Last, err = x.lastReceipt(u.ID); err != nil {
+		if view.Last, err = p.receipts.last(x, u.ID); err != nil {
 			return err
 		}
 	}
@@ -114,67 +114,59 @@ func groupsTyped(text string) []string {
 	return groups
 }
 
-func (c *console) renameUser(x *exchange) error {
+func (p *userPages) rename(x *exchange) error {
 	name, email := x.value("name"), x.text("email")
 	change := account.UserChange{Name: &name}
 	if self := x.caller.User; !x.caller.IsSelf(x.r.PathValue("id")) || email != self.Email {
 		change.Email = &email
 	}
-	return x.changeUser(change, "saved", func(v *userView) { v.FormName, v.FormEmail = name, email })
+	return p.change(x, change, "saved", func(v *userView) { v.FormName, v.FormEmail = name, email })
 }
 
-func (c *console) changePermissions(x *exchange) error {
-	held := []string{}
-	for _, p := range store.Permissions() {
-		if x.value(p) != "" {
-			held = append(held, p)
-		}
-	}
-	return x.changeUser(account.UserChange{Permissions: &held}, "permissions", func(v *userView) { v.Permissions = choices(held) })
+func (p *userPages) changePermissions(x *exchange) error {
+	held := x.chosen(store.Permissions())
+	return p.change(x, account.UserChange{Permissions: &held}, "permissions", func(v *userView) { v.Permissions = choices(held) })
 }
 
-func (c *console) changeGroups(x *exchange) error {
+func (p *userPages) changeGroups(x *exchange) error {
 	typed := x.text("groups")
 	groups := groupsTyped(typed)
-	return x.changeUser(account.UserChange{Groups: &groups}, "groups", func(v *userView) { v.FormGroups = typed })
+	return p.change(x, account.UserChange{Groups: &groups}, "groups", func(v *userView) { v.FormGroups = typed })
 }
 
-func (c *console) enableUser(x *exchange) error {
+func (p *userPages) enable(x *exchange) error {
 	no := false
-	return x.changeUser(account.UserChange{Disabled: &no}, "enabled", nil)
+	return p.change(x, account.UserChange{Disabled: &no}, "enabled", nil)
 }
 
-func (c *console) confirmDisable(x *exchange) error {
-	u, err := x.subject()
+func (p *userPages) askDisable(x *exchange) (confirmView, error) {
+	u, err := p.subject(x)
 	if err != nil {
-		return err
+		return confirmView{}, err
 	}
-	n, err := x.config.Sessions.CountLive(x.ctx, x.caller, u.ID, "")
-	if err != nil {
-		return err
-	}
-	return x.ok("confirm", confirmView{
+	n, err := p.sessions.CountLive(x.ctx, x.caller, u.ID, "")
+	return confirmView{
 		frame:  x.frame("Disable "+clip(u.Name, 80)+"?", "/users", "Configuration", "Users"),
 		Lines:  []string{ending(n.Sessions, clip(u.Name, 80)) + " " + clip(u.Name, 80) + " can no longer sign in. The account and its audit entries are kept, and you can enable it again."},
-		Action: userPath(u.ID, "/disable"), Button: "Disable the account", Cancel: userPath(u.ID), Harmful: true,
-	})
+		Button: "Disable the account", Cancel: userPath(u.ID), Harmful: true,
+	}, err
 }
 
-func (c *console) disableUser(x *exchange) error {
+func (p *userPages) disable(x *exchange, _ string) error {
 	yes := true
-	return x.changeUser(account.UserChange{Disabled: &yes}, "disabled", nil)
+	return p.change(x, account.UserChange{Disabled: &yes}, "disabled", nil)
 }
 
-// changeUser changes the user that the address names, and shows the page again:
+// change changes the user that the address names, and shows the page again:
 // with the values typed and their faults, or anew.
-func (x *exchange) changeUser(change account.UserChange, done string, typed func(*userView)) error {
-	u, err := x.subject()
+func (p *userPages) change(x *exchange, change account.UserChange, done string, typed func(*userView)) error {
+	u, err := p.subject(x)
 	if err != nil {
 		return err
 	}
-	_, revoked, err := x.config.Accounts.ChangeUser(x.ctx, x.caller, u.ID, change, "")
+	_, revoked, err := p.accounts.ChangeUser(x.ctx, x.caller, u.ID, change, "")
 	if err != nil {
-		return x.showChange(err, u, typed)
+		return p.showChange(x, err, u, typed)
 	}
 	if revoked != nil && x.caller.IsSelf(u.ID) {
 		x.forget()
@@ -189,12 +181,12 @@ func (x *exchange) changeUser(change account.UserChange, done string, typed func
 
 // showChange shows a change that was refused beside its fields, if that is what
 // err is about.
-func (x *exchange) showChange(err error, u store.User, typed func(*userView)) error {
+func (p *userPages) showChange(x *exchange, err error, u store.User, typed func(*userView)) error {
 	fields, known := fieldErrors(err)
 	if !known {
 		return err
 	}
-	return x.showUser(http.StatusUnprocessableEntity, u, func(v *userView) {
+	return p.showUser(x, http.StatusUnprocessableEntity, u, func(v *userView) {
 		v.Errors = fields
 		if typed != nil {
 			typed(v)
@@ -221,17 +213,17 @@ func fieldErrors(err error) (fields map[string]string, known bool) {
 	return nil, false
 }
 
-func (c *console) setPassword(x *exchange) error {
-	u, err := x.subject()
+func (p *userPages) setPassword(x *exchange) error {
+	u, err := p.subject(x)
 	if err != nil {
 		return err
 	}
 	if x.caller.IsSelf(u.ID) {
 		return x.redirect("/profile")
 	}
-	r, err := c.config.Sessions.ChangePassword(x.ctx, x.caller, u.ID, account.NewPassword{New: x.value("new")}, x.origin)
+	r, err := p.sessions.ChangePassword(x.ctx, x.caller, u.ID, account.NewPassword{New: x.value("new")}, x.origin)
 	if err != nil {
-		return x.showChange(err, u, nil)
+		return p.showChange(x, err, u, nil)
 	}
 	return x.redirect(userPath(u.ID), "done", "password", "receipt", epochText(r.Epoch))
 }

@@ -5,8 +5,16 @@ import (
 	"net/url"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 )
+
+// userPages are the users, their sessions and their accounts.
+type userPages struct {
+	accounts *account.Service
+	sessions *session.Service
+	receipts *receiptPages
+}
 
 type usersView struct {
 	frame
@@ -28,9 +36,9 @@ type userRow struct {
 
 const usersPerPage = 50
 
-func (c *console) users(x *exchange) error {
+func (p *userPages) list(x *exchange) error {
 	search, cursor := x.text("search"), x.text("cursor")
-	users, next, err := c.config.Accounts.Users(x.ctx, x.caller, search, cursor, usersPerPage)
+	users, next, err := p.accounts.Users(x.ctx, x.caller, search, cursor, usersPerPage)
 	if err != nil {
 		return err
 	}
@@ -38,7 +46,7 @@ func (c *console) users(x *exchange) error {
 	for i, u := range users {
 		ids[i] = u.ID
 	}
-	live, err := c.config.Sessions.CountLiveByUser(x.ctx, x.caller, ids)
+	live, err := p.sessions.CountLiveByUser(x.ctx, x.caller, ids)
 	if err != nil {
 		return err
 	}
@@ -88,9 +96,9 @@ func (x *exchange) newUserView() newUserView {
 	}
 }
 
-func (c *console) newUser(x *exchange) error { return x.ok("new-user", x.newUserView()) }
+func (p *userPages) newUser(x *exchange) error { return x.ok("new-user", x.newUserView()) }
 
-func (c *console) createUser(x *exchange) error {
+func (p *userPages) create(x *exchange) error {
 	name, email, password := x.value("name"), x.text("email"), x.value("password")
 	change := account.UserChange{Name: &name}
 	if email != "" {
@@ -103,16 +111,11 @@ func (c *console) createUser(x *exchange) error {
 	if groups := groupsTyped(typed); len(groups) > 0 {
 		change.Groups = &groups
 	}
-	held := []string{}
-	for _, p := range store.Permissions() {
-		if x.value(p) != "" {
-			held = append(held, p)
-		}
-	}
+	held := x.chosen(store.Permissions())
 	if len(held) > 0 {
 		change.Permissions = &held
 	}
-	u, err := c.config.Accounts.CreateUser(x.ctx, x.caller, change)
+	u, err := p.accounts.CreateUser(x.ctx, x.caller, change)
 	if err != nil {
 		fields, known := fieldErrors(err)
 		if !known {
