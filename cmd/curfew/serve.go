@@ -34,6 +34,10 @@ func (c *cli) serveCommand() *cobra.Command {
 		log := app.NewLogger(c.stderr, cfg.LogFormat, cfg.LogLevel)
 		return untilSignal(cmd.Context(), c, func(ctx context.Context, reload <-chan os.Signal) (err error) {
 			server, err := app.Open(ctx, cfg, app.Options{Logger: log, Terminal: c.stdout, Reload: reload})
+			if errors.Is(err, app.ErrStopped) {
+				log.InfoContext(ctx, "shut down before the database was available")
+				return nil
+			}
 			if err != nil {
 				return err
 			}

@@ -117,7 +117,7 @@ func (a *App) openStore(ctx context.Context) (err error) {
 		}
 		a.closing(a.lock.unlock)
 	}
-	a.store, err = openStore(ctx, a.config.Store, true, a.log)
+	a.store, err = a.waitForStore(ctx)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,9 @@ type host struct {
 	connections               *connections
 	bodies                    *inbound.Bodies
 	unknownProxy              *inbound.UnknownProxy
+	handler                   swapped // of server
 	server, metricsServer     *http.Server
+	serving                   serving
 	readiness                 *readiness
 	certificate               *certificate // nil without TLS
 	reload                    <-chan os.Signal
@@ -78,7 +80,7 @@ func (h *host) Close() error {
 	return errors.Join(errs...)
 }
 
-// listen takes the addresses. Connections wait until run.
+// listen takes the addresses. Connections wait until begin or run.
 func (h *host) listen(ctx context.Context) error {
 	var err error
 	if h.certificate, err = newCertificate(h.settings.Certificate, h.log); err != nil {
@@ -100,10 +102,17 @@ func (h *host) listen(ctx context.Context) error {
 		Back: func(conn net.Conn) { h.connections.comesBack(conn) },
 	})
 	h.closing(h.parking.Close)
+	h.connections = newConnections(maxNewConns, maxFresh, maxIdle)
+	h.handler.set(http.HandlerFunc(starting))
+	h.server = newServer(h.readiness.closing(&h.handler), h.connections, h.settings.H2C, h.log)
 	if h.settings.MetricsListen != "" {
-		h.metricsListener, err = h.take(ctx, "--metrics-listen", h.settings.MetricsListen)
+		if h.metricsListener, err = h.take(ctx, "--metrics-listen", h.settings.MetricsListen); err != nil {
+			return err
+		}
+		h.metricsServer = newServer(metricsHandler(h.registry), newConnections(64, 64, 64), false, h.log)
 	}
-	return err
+	h.closing(h.serving.end)
+	return nil
 }
 
 func (h *host) take(ctx context.Context, flag, address string) (net.Listener, error) {
@@ -131,17 +140,12 @@ func cause(err error) error {
 	return err
 }
 
-// mount puts the servers in front of a handler.
+// mount makes the server answer with a handler from the next request on.
 func (h *host) mount(handler http.Handler) {
-	h.connections = newConnections(maxNewConns, maxFresh, maxIdle)
 	if h.settings.TLSCert != "" {
 		handler = withHSTS(handler)
 	}
-	handler = inbound.Below(h.prefix, handler)
-	h.server = newServer(h.readiness.closing(handler), h.connections, h.settings.H2C, h.log)
-	if h.metricsListener != nil {
-		h.metricsServer = newServer(metricsHandler(h.registry), newConnections(64, 64, 64), false, h.log)
-	}
+	h.handler.set(inbound.Below(h.prefix, handler))
 }
 
 // run serves, and does the tasks beside it, until ctx ends; then it takes
@@ -153,11 +157,12 @@ func (h *host) run(ctx context.Context, drain func(), tasks ...func(context.Cont
 	taskContext, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, failed := errgroup.WithContext(taskContext)
-	group.Go(func() error { return serve(h.server, h.listener) })
-	group.Go(func() error { return serve(h.server, h.parking) })
+	h.begin()
+	for _, result := range h.serving.results {
+		group.Go(func() error { return <-result })
+	}
 	servers := []*http.Server{h.server}
 	if h.metricsServer != nil {
-		group.Go(func() error { return serve(h.metricsServer, h.metricsListener) })
 		servers = append(servers, h.metricsServer)
 	}
 	if h.certificate != nil {

@@ -28,7 +28,7 @@ func TestHSTS(t *testing.T) {
 			}
 			d.mount(http.NotFoundHandler())
 			w := httptest.NewRecorder()
-			d.server.Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", tt.url, http.NoBody))
+			d.handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", tt.url, http.NoBody))
 			if got := w.Header().Get("Strict-Transport-Security"); got != tt.want {
 				t.Errorf("%q, want %q", got, tt.want)
 			}

@@ -46,6 +46,7 @@ func TestServerWithoutConfiguration(t *testing.T) {
 		},
 		Store:          config.Store{Database: "sqlite:curfew.db"},
 		Lease:          15 * time.Second,
+		DatabaseWait:   time.Minute,
 		AuditRetention: 400 * 24 * time.Hour,
 		MaxSessions:    100,
 		IdentityClaims: []string{"name", "email", "groups"},

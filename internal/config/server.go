@@ -24,6 +24,9 @@ type Server struct {
 	// was last confirmed, and so how long at most a revocation takes to hold
 	// everywhere when something fails. 2 s to 1 h.
 	Lease time.Duration
+	// DatabaseWait is how long a start waits for a PostgreSQL server that is not
+	// there yet. Zero: not at all.
+	DatabaseWait time.Duration
 	// AuditRetention is how long audit entries are kept.
 	AuditRetention time.Duration
 	// MaxSessions is how many sessions of a user may be live. Zero means 100;
@@ -75,6 +78,11 @@ func ServerOptions() []Option[Server] {
 		{Name: "lease", Value: "DURATION", Default: "15s", Usage: "how long a node and its followers accept sessions without contact: the maximum delay of a revocation if something fails",
 			set: func(s *Server, values []string) (err error) {
 				s.Lease, err = parseWithin(last(values), 2*time.Second, time.Hour)
+				return err
+			}},
+		{Name: "database-wait", Value: "DURATION", Default: "60s", Usage: "how long a start waits for a PostgreSQL server that is down, starting or full; 0 for not at all",
+			set: func(s *Server, values []string) (err error) {
+				s.DatabaseWait, err = parseWithin(last(values), 0, 24*time.Hour)
 				return err
 			}},
 		{Name: "audit-retention", Value: "DURATION", Default: "400d", Usage: "how long to keep audit entries",

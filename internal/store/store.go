@@ -15,6 +15,13 @@ var (
 	// ErrUnavailable: the store could not be asked, or did not answer in time. A
 	// write that ends so may have happened or not.
 	ErrUnavailable = errors.New("the store is unavailable")
+	// ErrNotReady: the database was not reached for a reason that can pass by itself:
+	// its server is not up yet, starts, or has no connection left. Comes with
+	// ErrUnavailable, and only from opening a store.
+	ErrNotReady = errors.New("not ready")
+	// ErrNoDatabase: the server has no database of that name. Comes with
+	// ErrUnavailable, and only from opening a store.
+	ErrNoDatabase  = errors.New("no such database")
 	ErrNewerSchema = errors.New("the database was written by a newer version of Curfew")
 	ErrOlderSchema = errors.New("the database must be migrated")
 	ErrForeign     = errors.New("the database is not Curfew's")

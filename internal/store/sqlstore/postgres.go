@@ -261,7 +261,9 @@ func preparePostgres(ctx context.Context, a pgAddress, create bool) error {
 		err = cerr
 	}
 	if err != nil {
-		err, _ = postgresDialect.explain(ctx, "open", err)
+		cause := err
+		err, _ = postgresDialect.explain(ctx, "open", cause)
+		err = markReady(err, cause)
 	}
 	return err
 }
@@ -279,6 +281,9 @@ const preludePostgres = `
 
 // errToDo means that the schema must be created or migrated.
 var errToDo = errors.New("the schema does not exist yet")
+
+// errStandby is no reason to give up: a failover may be under way.
+var errStandby = errors.New("the server is a read-only standby; use the primary, or all servers with ?target_session_attrs=read-write")
 
 // checkPostgres checks whether a database is Curfew's and has the newest schema.
 func checkPostgres(ctx context.Context, db *sql.DB, create bool) error {
@@ -299,7 +304,7 @@ func checkPostgres(ctx context.Context, db *sql.DB, create bool) error {
 	case !ours && !create:
 		return fmt.Errorf("%w: the database is empty; start `curfew serve` first, which creates the tables", store.ErrNotFound)
 	case standby && create:
-		return fmt.Errorf("%w: the server is a read-only standby; use the primary, or all servers with ?target_session_attrs=read-write", store.ErrUnavailable)
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, errStandby)
 	case !ours:
 		return errToDo
 	}
