@@ -103,7 +103,7 @@ cover: deps ## coverage by all tests of all packages, written to .cache/coverage
 	go tool cover -func=.cache/coverage.out | tail -n 1
 
 .PHONY: screenshots
-screenshots: deps ## a picture of every page, narrow and wide, light and dark, into .cache/screenshots
+screenshots: deps ## a picture of every page, at four widths, light and dark, into .cache/screenshots
 	mkdir -p .cache/screenshots
 	CURFEW_SCREENSHOTS='$(CURDIR)/.cache/screenshots' \
 		go test -tags screenshots -count=1 -timeout $(TIMEOUT) -run '^TestScreenshots$$' $(TESTFLAGS) ./internal/console

@@ -23,7 +23,7 @@ import (
 	"example.com/curfew/token"
 )
 
-// TestScreenshots writes a picture of every page, narrow and wide, light and
+// TestScreenshots writes a picture of every page, at four widths, light and
 // dark, into the directory CURFEW_SCREENSHOTS: `make screenshots`.
 func TestScreenshots(t *testing.T) {
 	directory := os.Getenv("CURFEW_SCREENSHOTS")
@@ -35,7 +35,7 @@ func TestScreenshots(t *testing.T) {
 	p.fillServer()
 	p.remember(database)
 	for _, scheme := range []string{"light", "dark"} {
-		for _, width := range []int64{360, 1280} {
+		for _, width := range []int64{360, 820, 1280, 1920} {
 			w := p.open(t, look{width: width, height: 800, dark: scheme == "dark"})
 			save := func(name string, of chromedp.Action[[]byte]) {
 				picture, err := chromedp.Run(w.context, of)
@@ -75,7 +75,7 @@ func TestScreenshots(t *testing.T) {
 			p.shootEnded(w, shoot, shootWindow)
 		}
 	}
-	if entries, _ := os.ReadDir(directory); len(entries) < 40 {
+	if entries, _ := os.ReadDir(directory); len(entries) < 240 {
 		t.Errorf("only %d pictures: %s", len(entries), strings.TrimSpace(fmt.Sprint(entries)))
 	}
 }

@@ -1,0 +1,100 @@
+package console_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// widths are those of a phone, a tablet, a laptop and a desktop, in CSS pixels.
+var widths = []int64{360, 820, 1280, 1920}
+
+// brokenWords returns the words in table cells that are on two lines. A word may be
+// divided after a hyphen or a slash; an address with @ may not.
+const brokenWords = `(() => {
+	const broken = [];
+	for (const cell of document.querySelectorAll("th, td")) {
+		const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+		for (let text; text = texts.nextNode();) {
+			if (text.parentElement.closest(".sr, pre, details:not([open]) > :not(summary)")) continue;
+			for (const word of text.data.matchAll(/\S*@\S*|[^\s\-–—\/]+/g)) {
+				const range = document.createRange();
+				range.setStart(text, word.index);
+				range.setEnd(text, word.index + word[0].length);
+				if (new Set([...range.getClientRects()].map((r) => Math.round(r.top))).size > 1) broken.push(word[0]);
+			}
+		}
+	}
+	return broken;
+})()`
+
+// At each width no page scrolls sideways, and no table breaks a word or an email
+// address, whatever names and addresses users have.
+func TestWidths(t *testing.T) {
+	t.Parallel()
+	h := newFilledServer(t)
+	long := h.createUser(map[string]any{
+		"name": "Maximiliane Wolfeschlegelsteinhausenbergerdorff", "email": "maximiliane.wolfeschlegelsteinhausen@accounting.example.com",
+		"groups": []string{"accounting", "administrators-of-accounting", "everything-else"}, "permissions": []string{"UserEdit", "AdministerSystem"},
+	})
+	h.api(h.admin, http.MethodPost, "/v1/users/"+long+"/revocations", map[string]any{"reason": "Suspicious activity reported: " + strings.Repeat("a very long story, ", 40), "keep_current": false}, nil)
+	h.api(h.admin, http.MethodPost, "/v1/clients", map[string]any{"name": "The accounting department’s monthly reports", "capabilities": []string{"follow", "introspect", "issue", "revoke"}}, nil)
+	paths := append(h.paths(t), place{"long-user", "/users/" + url.PathEscape(long)}, place{"long-audit", "/audit?person=" + url.QueryEscape(long)})
+	for _, width := range widths {
+		w := h.open(t, look{width: width, height: 800})
+		w.as("admin")
+		for _, p := range paths {
+			w.visit(p.path)
+			w.wellMade(p.path)
+			for _, word := range eval[[]string](w, brokenWords) {
+				t.Errorf("%s at %d px: the word %q is on two lines", p.path, width, word)
+			}
+		}
+	}
+}
+
+// On a narrow screen the menu is behind one button, with a script and without. It lies
+// over the page, which does not move.
+func TestMenuButton(t *testing.T) {
+	t.Parallel()
+	h := newFilledServer(t)
+	const link = "nav a[href='/users']"
+	visible := func(w *window) bool {
+		return eval[bool](w, `document.querySelector("`+link+`").checkVisibility()`)
+	}
+	for _, l := range []look{{width: 360, height: 740}, {width: 360, height: 740, noScript: true}, {width: 820, height: 1000}} {
+		w := h.open(t, l)
+		w.as("admin")
+		if visible(w) {
+			t.Errorf("%+v: the menu is open before the button is pressed", l)
+		}
+		const top = `document.querySelector("h1").getBoundingClientRect().top + " " + document.documentElement.scrollHeight`
+		before := w.brief(top)
+		w.click(".opener")
+		if !visible(w) {
+			t.Errorf("%+v: the button does not open the menu", l)
+		}
+		if after := w.brief(top); after != before {
+			t.Errorf("%+v: the page moves from %s to %s", l, before, after)
+		}
+		if !l.noScript {
+			w.accessible()
+		}
+		w.do(chromedp.KeyEvent("\x1b"))
+		if visible(w) {
+			t.Errorf("%+v: Escape does not close the menu", l)
+		}
+		w.click(".opener")
+		w.follow(link)
+		w.at("/users")
+	}
+	w := h.open(t, look{width: 1280, height: 800})
+	w.as("admin")
+	if !visible(w) || eval[bool](w, `document.querySelector(".opener").checkVisibility()`) {
+		t.Error("on a wide screen the menu is not there, or its button is")
+	}
+	w.follow(link)
+}
