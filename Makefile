@@ -89,6 +89,11 @@ torture: deps ## break everything under load for DURATION=10m and check what mus
 	go test -race -tags torture -count=1 -v -timeout 0 -run '^TestTorture$$' $(TESTFLAGS) ./internal/torture \
 		-args -torture.duration=$(DURATION) -torture.seed=$(SEED)
 
+.PHONY: fixture
+fixture: deps ## make databases of this version for the tests of later ones (NAME=v1.4): with each release, once
+	mkdir -p internal/app/testdata/databases
+	go test -count=1 -run '^TestMakeFixture$$' ./internal/app -args -fixture='$(or $(NAME),$(error make fixture needs NAME=VERSION))'
+
 ##@ Measure it
 
 .PHONY: bench

@@ -18,6 +18,9 @@ package pgtest
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -69,4 +72,34 @@ func sharedServer() (*Server, error) {
 		})
 	}
 	return shared.server, shared.err
+}
+
+// Dump returns a database of [DSN] as SQL, without what belongs to its server.
+func Dump(tb testing.TB, dsn string) string {
+	tb.Helper()
+	server, err := sharedServer()
+	if err == nil {
+		var dump string
+		if dump, err = server.run(nil, "pg_dump", "--no-owner", "--no-privileges", "--inserts", dsn); err == nil {
+			// Commands of psql that only newer ones know.
+			return regexp.MustCompile(`(?m)^\\.*\n`).ReplaceAllString(dump, "") + "\n"
+		}
+	}
+	tb.Fatalf("pgtest: %v", err)
+	return ""
+}
+
+// Load runs SQL as [Dump] returns it, whatever its length, in a database of [DSN].
+func Load(tb testing.TB, dsn, sql string) {
+	tb.Helper()
+	server, err := sharedServer()
+	if err == nil {
+		file := filepath.Join(tb.TempDir(), "load.sql")
+		if err = os.WriteFile(file, []byte(sql), 0o600); err == nil {
+			_, err = server.run(nil, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", os.DevNull, "-f", file, dsn)
+		}
+	}
+	if err != nil {
+		tb.Fatalf("pgtest: %v", err)
+	}
 }

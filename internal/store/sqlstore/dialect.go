@@ -39,6 +39,10 @@ type dialect struct {
 	// processes at the commit. Its parameter is the sender.
 	wake string
 
+	// countTables is a SELECT of the number of tables with the name that is its
+	// parameter.
+	countTables string
+
 	// auditID is an expression for the id of the k-th (from 1) of the rows that
 	// one INSERT appends to the audit.
 	auditID func(k int) string
@@ -59,10 +63,11 @@ var sqliteDialect = &dialect{
 	bind:   sqlx.QUESTION,
 	// Much longer than busy_timeout: the error should say that another process has
 	// locked the database, and there is one writer at a time.
-	budget: 6 * busyTimeout,
-	long:   5 * time.Minute,
-	least:  "min",
-	wake:   "?", // PRAGMA data_version does it
+	budget:      6 * busyTimeout,
+	long:        5 * time.Minute,
+	least:       "min",
+	wake:        "?", // PRAGMA data_version does it
+	countTables: "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?",
 	// The database has one writer at a time, so no other transaction counts at the
 	// same time.
 	auditID:  func(k int) string { return fmt.Sprintf("(SELECT COALESCE(max(id), 0) FROM audit) + %d", k) },
@@ -82,9 +87,10 @@ var postgresDialect = &dialect{
 	// In this mode the transactions that hold the clock do not wait for each other,
 	// but later ones wait for a transaction that waits to advance the clock. A
 	// stream of holders therefore cannot delay a revocation without end.
-	holdClock: "LOCK TABLE clock IN SHARE MODE",
-	lockNames: fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", namesLock),
-	wake:      "pg_notify('" + notifyChannel + "', ?)::text",
-	auditID:   func(int) string { return "nextval('audit_ids')" },
-	diagnose:  diagnosePostgres,
+	holdClock:   "LOCK TABLE clock IN SHARE MODE",
+	lockNames:   fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", namesLock),
+	countTables: "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace(current_schema()) AND relkind = 'r' AND relname = $1",
+	wake:        "pg_notify('" + notifyChannel + "', ?)::text",
+	auditID:     func(int) string { return "nextval('audit_ids')" },
+	diagnose:    diagnosePostgres,
 }

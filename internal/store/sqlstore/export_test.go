@@ -60,3 +60,13 @@ func ForgetNetworks(tb testing.TB, s any) {
 		tb.Fatal(err)
 	}
 }
+
+// NewestSchema returns the version of the newest migration.
+func NewestSchema() (int64, error) { return newestSchema() }
+
+// OpenWithin sets how long opening waits for the schema, until the end of the test.
+func OpenWithin(tb testing.TB, d time.Duration) {
+	before := openTimeout
+	openTimeout = d
+	tb.Cleanup(func() { openTimeout = before })
+}

@@ -30,20 +30,35 @@ func provider(dialect goose.Dialect, db *sql.DB) (*goose.Provider, error) {
 		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true), goose.WithSlog(slog.New(slog.DiscardHandler)))
 }
 
-// checkSchema compares the schema version of a database with the program's.
-func checkSchema(version int64) error {
+// checkSchema compares the schema version of a database with the program's. It
+// returns the version.
+//
+// A newer schema is accepted unless it says otherwise: migrations expand the schema,
+// and an older program leaves alone what it does not know. So programs of two
+// versions work side by side, and the older one can start again. A migration that
+// takes away what older programs use makes the table oldest_schema, with the version
+// of the oldest schema that a program must know.
+func checkSchema(ctx context.Context, db *sql.DB, d *dialect) (version int64, err error) {
 	newest, err := newestSchema()
 	if err != nil {
-		return err
+		return 0, err
+	}
+	if version, err = schemaVersion(ctx, db); err != nil {
+		return 0, err
 	}
 	switch {
 	case version > newest:
-		return fmt.Errorf("%w: its schema version is %d, and this program supports up to %d; use the newer version of Curfew", store.ErrNewerSchema, version, newest)
+		oldest, err := oldestSchema(ctx, db, d)
+		if err == nil && oldest > newest {
+			err = fmt.Errorf("%w: its schema has version %d, which requires a program that supports version %d, and this program supports up to %d; use the newer version of Curfew",
+				store.ErrNewerSchema, version, oldest, newest)
+		}
+		return version, err
 	case version < newest:
-		return fmt.Errorf("%w: its schema version is %d, and this program requires %d; start `curfew serve` of this version first, which migrates it",
+		return version, fmt.Errorf("%w: its schema version is %d, and this program requires %d; start `curfew serve` of this version first, which migrates it",
 			store.ErrOlderSchema, version, newest)
 	}
-	return nil
+	return version, nil
 }
 
 // schemaVersion returns the version of a database that has a version table.
@@ -51,6 +66,17 @@ func schemaVersion(ctx context.Context, db *sql.DB) (int64, error) {
 	var version int64
 	err := db.QueryRowContext(ctx, `SELECT COALESCE(max(version_id), 0) FROM `+versionTable).Scan(&version)
 	return version, err
+}
+
+// oldestSchema returns the version of the oldest schema that a program must know to
+// use a database; 0 if any will do.
+func oldestSchema(ctx context.Context, db *sql.DB, d *dialect) (int64, error) {
+	var tables, oldest int64
+	err := db.QueryRowContext(ctx, d.countTables, "oldest_schema").Scan(&tables)
+	if err == nil && tables > 0 {
+		err = db.QueryRowContext(ctx, `SELECT COALESCE(max(version), 0) FROM oldest_schema`).Scan(&oldest)
+	}
+	return oldest, err
 }
 
 // newestSchema returns the version of the newest migration.
@@ -74,6 +100,24 @@ func migrate(ctx context.Context, dialect goose.Dialect, db *sql.DB) error {
 			return fmt.Errorf("migrate the schema to version %d: %w", partial.Failed.Source.Version, partial.Err)
 		}
 		return fmt.Errorf("migrate the schema: %w", err)
+	}
+	return nil
+}
+
+// tellSchema logs that a newer version of Curfew has migrated the database.
+func (s *Store) tellSchema(ctx context.Context, log *slog.Logger) error {
+	newest, err := newestSchema()
+	if err != nil {
+		return err
+	}
+	version, err := schemaVersion(ctx, s.read.DB)
+	if err != nil {
+		err, _ = s.d.explain(ctx, "read the schema version", err)
+		return err
+	}
+	if version > newest {
+		log.WarnContext(ctx, "a newer version of Curfew has migrated this database; this version works with it, without the new features",
+			"schema", version, "supported", newest)
 	}
 	return nil
 }

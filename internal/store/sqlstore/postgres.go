@@ -29,8 +29,14 @@ const (
 	// idleConnections is how long an unused connection is kept.
 	idleConnections = 5 * time.Minute
 
-	openTimeout = 30 * time.Second // for the schema, which another node may be creating
+	// migrateTimeout is the maximum time to create or migrate the schema: an index of
+	// a large table takes minutes.
+	migrateTimeout = time.Hour
 )
+
+// openTimeout is the maximum time to look at the schema, and to wait for another
+// node that is creating it.
+var openTimeout = 30 * time.Second
 
 // A pooler in transaction mode gives each transaction any connection: a SET for a
 // session is lost, or affects another client. Every transaction therefore sets its
@@ -217,9 +223,9 @@ func place(c pq.Config) string {
 // nodes that start at the same time take turns.
 const schemaLock = 0x4375726665770001 // "Curfew", 1
 
-// setPatience lets the transaction wait for the lock, and hold it, as long as
-// openTimeout allows. The lock ends with the transaction, or a little later if its
-// node is lost.
+// setPatience lets the transaction wait for the lock as long as openTimeout allows.
+// keepAlive holds it for longer. The lock ends with the transaction, or a little
+// later if its node is lost.
 const setPatience = `set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true),
 	set_config('idle_in_transaction_session_timeout', '35s', true)`
 
@@ -229,6 +235,8 @@ const namesLock = 0x4375726665770002 // "Curfew", 2
 // preparePostgres checks the contents of a database. With create it also creates or
 // migrates the schema.
 func preparePostgres(ctx context.Context, a pgAddress, create bool) error {
+	long, cancelLong := context.WithTimeoutCause(ctx, migrateTimeout, errBudget)
+	defer cancelLong()
 	ctx, cancel := context.WithTimeoutCause(ctx, openTimeout, errBudget)
 	defer cancel()
 	db := sql.OpenDB(&pgConnector{config: a.config, server: a.server, backends: newBackends(2), local: setDurable})
@@ -237,7 +245,7 @@ func preparePostgres(ctx context.Context, a pgAddress, create bool) error {
 		if err := checkPostgres(ctx, db, create); err == nil || !create || !errors.Is(err, errToDo) {
 			return err
 		}
-		locked, err := db.BeginTx(ctx, nil)
+		locked, err := db.BeginTx(long, nil)
 		if err != nil {
 			return err
 		}
@@ -255,7 +263,8 @@ func preparePostgres(ctx context.Context, a pgAddress, create bool) error {
 		if _, err := db.ExecContext(ctx, preludePostgres); err != nil {
 			return err
 		}
-		return migrate(ctx, goose.DialectPostgres, db)
+		ctx = long
+		return keepAlive(ctx, locked, func() error { return migrate(ctx, goose.DialectPostgres, db) })
 	}()
 	if cerr := db.Close(); err == nil {
 		err = cerr
@@ -266,6 +275,28 @@ func preparePostgres(ctx context.Context, a pgAddress, create bool) error {
 		err = markReady(err, cause)
 	}
 	return err
+}
+
+// keepAlive does something while a transaction is idle, and keeps the server from
+// ending the transaction.
+func keepAlive(ctx context.Context, tx *sql.Tx, do func() error) error {
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() { // ends with do
+		defer close(stopped)
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(openTimeout / 3):
+				_, _ = tx.ExecContext(ctx, `SELECT`) // if it fails, the lock is lost
+			}
+		}
+	}()
+	defer func() {
+		close(done)
+		<-stopped
+	}()
+	return do()
 }
 
 // preludePostgres provides what the schema needs of PostgreSQL and SQLite has built
@@ -308,11 +339,7 @@ func checkPostgres(ctx context.Context, db *sql.DB, create bool) error {
 	case !ours:
 		return errToDo
 	}
-	version, err := schemaVersion(ctx, db)
-	if err != nil {
-		return err
-	}
-	err = checkSchema(version)
+	_, err = checkSchema(ctx, db, postgresDialect)
 	if create && errors.Is(err, store.ErrOlderSchema) {
 		return errToDo
 	}

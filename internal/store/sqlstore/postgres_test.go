@@ -34,7 +34,7 @@ func TestPostgresRefuses(t *testing.T) {
 	do("foreign", `CREATE TABLE users (id text)`)
 	do("postgres", `CREATE DATABASE ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`)
 	for database, change := range map[string]string{
-		"newer": `INSERT INTO curfew_schema (version_id, is_applied) VALUES (999, true)`,
+		"newer": contracted,
 		"older": `DELETE FROM curfew_schema WHERE version_id > 0`,
 	} {
 		noErr(t, open(t, server.DSN(database)).Close())
@@ -55,8 +55,8 @@ func TestPostgresRefuses(t *testing.T) {
 		{"tables of another program", server.DSN("foreign"), true, store.ErrForeign, "another program"},
 		{"tables of another program", server.DSN("foreign"), false, store.ErrForeign, "another program"},
 		{"another encoding", server.DSN("ascii"), true, store.ErrForeign, "UTF8"},
-		{"a newer schema", server.DSN("newer"), true, store.ErrNewerSchema, "999"},
-		{"a newer schema", server.DSN("newer"), false, store.ErrNewerSchema, "999"},
+		{"a newer schema", server.DSN("newer"), true, store.ErrNewerSchema, "998"},
+		{"a newer schema", server.DSN("newer"), false, store.ErrNewerSchema, "998"},
 		{"an older schema", server.DSN("older"), false, store.ErrOlderSchema, "curfew serve"},
 		{"no such database", server.DSN("none"), true, store.ErrUnavailable, "createdb"},
 		{"no server", nobody, true, store.ErrUnavailable, "refused"},

@@ -245,7 +245,7 @@ func TestRestoreRefuses(t *testing.T) {
 	noErr(t, os.WriteFile(damaged, spoilt, 0o600))
 	newer := filepath.Join(dir, "newer")
 	noErr(t, os.WriteFile(newer, content, 0o600))
-	execRaw(t, newer, `INSERT INTO curfew_schema (version_id, is_applied) VALUES (999, 1)`)
+	execRaw(t, newer, contracted)
 	foreign := filepath.Join(dir, "foreign")
 	noErr(t, os.WriteFile(foreign, []byte("not a backup"), 0o600))
 

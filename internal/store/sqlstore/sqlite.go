@@ -159,8 +159,7 @@ func (s *Store) prepareSQLite(ctx context.Context, create bool) error {
 		if err := tx.Rollback(); err != nil || !create {
 			return err
 		}
-		version, err := schemaVersion(ctx, s.read.DB)
-		if err != nil || checkSchema(version) == nil {
+		if _, err := checkSchema(ctx, s.read.DB, s.d); !errors.Is(err, store.ErrOlderSchema) {
 			return err
 		}
 		return migrate(ctx, goose.DialectSQLite3, s.write.DB)

@@ -171,9 +171,9 @@ func TestSQLiteRefuses(t *testing.T) {
 		}, both, store.ErrForeign, "another program"},
 		{"a newer schema", func(t *testing.T) string {
 			path := newSQLite(t)
-			execRaw(t, path, `INSERT INTO curfew_schema (version_id, is_applied) VALUES (999, 1)`)
+			execRaw(t, path, contracted)
 			return path
-		}, both, store.ErrNewerSchema, "999"},
+		}, both, store.ErrNewerSchema, "998"},
 		{"an older schema", func(t *testing.T) string {
 			path := newSQLite(t)
 			execRaw(t, path, `DELETE FROM curfew_schema WHERE version_id > 0`)

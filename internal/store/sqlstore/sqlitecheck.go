@@ -97,14 +97,14 @@ func checkSQLite(ctx context.Context, path string, depth int) error {
 			return fmt.Errorf("%w: %s; restore a backup with `curfew restore`", store.ErrCorrupt, lines[len(lines)-1])
 		}
 	}
-	version, err := schemaVersion(ctx, db.DB)
-	if err != nil {
+	_, err = checkSchema(ctx, db.DB, sqliteDialect)
+	if depth != checkHeader && errors.Is(err, store.ErrOlderSchema) {
+		return nil
+	}
+	if err != nil && !isOurs(err) {
 		return fail(err)
 	}
-	if err := checkSchema(version); err != nil && !(depth != checkHeader && errors.Is(err, store.ErrOlderSchema)) {
-		return err
-	}
-	return nil
+	return err
 }
 
 // wholePages returns an error if a file ends within a page. SQLite treats missing

@@ -57,7 +57,7 @@ func (c Config) logger() *slog.Logger {
 //
 //	store.ErrNotFound     there is no database, and Create is not set
 //	store.ErrForeign      it is not a database of Curfew
-//	store.ErrNewerSchema  a newer version of Curfew has migrated it
+//	store.ErrNewerSchema  a newer version of Curfew has migrated it, and taken away what this one uses
 //	store.ErrOlderSchema  it must be migrated, and Create is not set
 //	store.ErrCorrupt      it is damaged
 //	store.ErrLocked       another process has locked it
@@ -72,6 +72,9 @@ func Open(ctx context.Context, c Config) (store.Store, error) {
 	}
 	if err != nil || !c.Create {
 		return s, err
+	}
+	if err := s.(*Store).tellSchema(ctx, c.logger()); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	if err := s.(*Store).checkNames(ctx, c.logger()); err != nil {
 		return nil, errors.Join(fmt.Errorf("compare the names of users: %w", err), s.Close())
