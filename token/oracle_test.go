@@ -280,10 +280,5 @@ func halfSurrogates(text []byte) bool {
 		kept = append(kept, text[at[0]:at[1]]...)
 		last = at[1]
 	}
-	for _, e := range escapes.FindAll(pairs.ReplaceAll(kept, []byte(" ")), -1) {
-		if half.Match(e) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(escapes.FindAll(pairs.ReplaceAll(kept, []byte(" ")), -1), half.Match)
 }

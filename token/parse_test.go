@@ -88,12 +88,12 @@ func TestParseAccepts(t *testing.T) {
 	v := issuer.Validator()
 	header := string(token.WriteHeader(&issuer.Key(token.ES256).Key))
 	claims := string(must(token.WriteClaims(issuer.Session("ann"))))
-	in := func(text, old, new string) string {
+	in := func(text, old, replacement string) string {
 		t.Helper()
 		if !strings.Contains(text, old) {
 			t.Fatalf("no %s in %s", old, text)
 		}
-		return strings.Replace(text, old, new, 1)
+		return strings.Replace(text, old, replacement, 1)
 	}
 	members := func(n int) string {
 		var b strings.Builder

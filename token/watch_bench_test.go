@@ -39,8 +39,7 @@ func BenchmarkWatch(b *testing.B) {
 	raw := issuer.Token("ann")
 	for _, looks := range []bool{false, true} {
 		b.Run(fmt.Sprintf("looks=%v", looks), func(b *testing.B) {
-			ctx, cancel := context.WithCancel(context.Background())
-			defer cancel()
+			ctx := b.Context()
 			b.ReportAllocs()
 			for b.Loop() {
 				w, err := v.Watch(ctx, raw, 0)

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"example.com/curfew/internal/authz"
@@ -44,11 +46,12 @@ type Invalid struct {
 }
 
 func (e *Invalid) Error() string {
-	text := "invalid request"
+	var text strings.Builder
+	text.WriteString("invalid request")
 	for i, f := range e.Fields {
-		text += ":;"[min(i, 1):][:1] + " " + f.Field + " " + f.Detail
+		text.WriteString(":;"[min(i, 1):][:1] + " " + f.Field + " " + f.Detail)
 	}
-	return text
+	return text.String()
 }
 
 // InvalidField returns an [Invalid] about one member.
@@ -79,12 +82,7 @@ func (e *RateLimited) Text() string {
 }
 
 func isAdministrator(u store.User) bool {
-	for _, p := range u.Permissions {
-		if p == store.AdministerSystem {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(u.Permissions, store.AdministerSystem)
 }
 
 // Config configures a [Service]. Store is required.

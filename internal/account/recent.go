@@ -1,6 +1,7 @@
 package account
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -47,7 +48,7 @@ func (r *recent) failed(limits []limit, at int64) {
 	defer r.mu.Unlock()
 	for _, l := range limits {
 		before, _ := r.failures.Get(l.key)
-		before = append(before[:len(before):len(before)], at)
+		before = append(slices.Clip(before), at)
 		r.failures.Add(l.key, before[max(0, int64(len(before))-l.most):])
 	}
 }

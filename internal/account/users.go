@@ -92,8 +92,7 @@ func (s *Service) read(ctx context.Context, change UserChange, before store.User
 	d := draft{change: change}
 	var wrong Invalid
 	note := func(err error) {
-		var i *Invalid
-		if errors.As(err, &i) {
+		if i, ok := errors.AsType[*Invalid](err); ok {
 			wrong.Fields = append(wrong.Fields, i.Fields...)
 		}
 	}

@@ -20,7 +20,7 @@ type greeting struct {
 	Unused   bool          // an earlier start made it, and it was never used to sign in
 }
 
-const passwordIgnored = "CURFEW_ADMIN_PASSWORD is set and was not used: an earlier start created the account admin. To set a new password: curfew user password admin"
+const adminIgnored = "CURFEW_ADMIN_PASSWORD is set and was not used: an earlier start created the account admin. To set a new password: curfew user password admin"
 
 // greet writes to the terminal. This is the one place where the password is ever
 // shown, on a terminal only: it goes into no log.
@@ -49,7 +49,7 @@ func greet(w io.Writer, g greeting) error {
 		fmt.Fprintf(&b, "\n  account    admin, with the password from CURFEW_ADMIN_PASSWORD\n")
 	}
 	if g.Ignored {
-		fmt.Fprintf(&b, "\n  %s\n", passwordIgnored)
+		fmt.Fprintf(&b, "\n  %s\n", adminIgnored)
 	}
 	if g.Unused {
 		b.WriteString("\n  No user has signed in yet. If the password of the account admin is lost, set a new one with\n  curfew user password admin\n")

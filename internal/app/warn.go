@@ -86,7 +86,7 @@ func (a *App) greeting(ctx context.Context, made bool, password firstPassword) (
 		return g, nil
 	}
 	if g.Ignored = a.config.AdminPassword != ""; g.Ignored {
-		a.log.InfoContext(ctx, passwordIgnored)
+		a.log.InfoContext(ctx, adminIgnored)
 	}
 	// A first start that was killed may have made the account, and never shown
 	// its password.

@@ -3,7 +3,10 @@
 
 package feed
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // proc is a process: a node (has the store), a follower (asks servers), or an
 // edge (asks servers, and is one).
@@ -152,10 +155,8 @@ func (p *proc) knows(u int) (epoch int, held bool) {
 	if !p.partial {
 		return p.known[u], true
 	}
-	for _, h := range p.holds {
-		if h == u {
-			return p.known[u], true
-		}
+	if slices.Contains(p.holds, u) {
+		return p.known[u], true
 	}
 	return 0, false
 }

@@ -5,6 +5,7 @@ package feed
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 )
@@ -194,9 +195,7 @@ type modelRow struct {
 func (m *modelStore) copied() *modelStore {
 	c := *m
 	c.rows = map[int]modelRow{}
-	for id, r := range m.rows {
-		c.rows[id] = r
-	}
+	maps.Copy(c.rows, m.rows)
 	c.backup = nil
 	return &c
 }

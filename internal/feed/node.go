@@ -135,7 +135,7 @@ func Open(ctx context.Context, config Config) (*Node, error) {
 	}
 	if err != nil {
 		n.replica.Close()
-		n.deleteRow()
+		_ = n.deleteRow() // if it stays, it lapses like that of a node that was killed
 		return nil, err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))

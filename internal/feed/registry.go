@@ -280,8 +280,7 @@ func (e *entry) enforced(now time.Time) revocation.Epoch {
 // they cannot get a full lease by coming again.
 func (r *registry) sweep(now time.Time, remember time.Duration) bool {
 	swept := false
-	for i := len(r.list) - 1; i >= 0; i-- {
-		e := r.list[i]
+	for _, e := range slices.Backward(r.list) {
 		if now.Before(e.until) {
 			continue
 		}

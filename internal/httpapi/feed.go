@@ -88,7 +88,7 @@ const (
 
 // recoverPanic answers a request whose handler has panicked. Deferred.
 func (w *waiting) recoverPanic() {
-	if cause := recover(); cause != nil {
+	if cause := recover(); cause != nil { //nolint:revive // the method is what is deferred
 		w.Answer(smallTimeout, func(http.ResponseWriter, *http.Request) { panic(cause) })
 		w.Parked.Release()
 	}

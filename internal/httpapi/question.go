@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 
@@ -80,7 +81,7 @@ func (q *questions) of(r *http.Request) *question {
 		return &noQuestion
 	}
 	if known, ok := q.known.Load(r.URL.RawQuery); ok {
-		return known.(*question) //nolint:forcetypeassert // nothing else is stored
+		return known.(*question) //nolint:errcheck // nothing else is stored
 	}
 	read := readQuestion(r.URL.RawQuery)
 	q.mu.Lock()
@@ -121,7 +122,7 @@ func (c *call) isPreflight() bool {
 	if uri := h["X-Forwarded-Uri"]; len(uri) > 0 && strings.HasSuffix(uri[0], "?"+c.r.URL.RawQuery) {
 		return false // the proxy passes on the user's query: preflight=1 is not its own
 	}
-	named := append(h["X-Forwarded-Method"][:len(h["X-Forwarded-Method"]):len(h["X-Forwarded-Method"])], h["X-Original-Method"]...)
+	named := append(slices.Clip(h["X-Forwarded-Method"]), h["X-Original-Method"]...)
 	if len(named) == 0 {
 		return c.r.Method == http.MethodOptions
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -234,12 +235,7 @@ func TestAppendedDuringCompaction(t *testing.T) {
 }
 
 func contains(all []revocation.Revocation, r revocation.Revocation) bool {
-	for _, one := range all {
-		if one == r {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(all, r)
 }
 
 // Callers share a round that begins after their calls. A caller during a round waits

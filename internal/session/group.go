@@ -136,8 +136,7 @@ func UnknownUsersError(ids []string) error { return &errUnknownUsers{ids} }
 // UnknownUsers returns the ids of the missing users if err is an error of
 // [UnknownUsersError], else nil.
 func UnknownUsers(err error) []string {
-	var e *errUnknownUsers
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*errUnknownUsers](err); ok {
 		return e.ids
 	}
 	return nil

@@ -84,6 +84,7 @@ func (s *Service) userOf(ctx context.Context, e store.Audit) (string, error) {
 			return "", nil
 		}
 		return row.UserID, err
+	default:
+		return "", nil
 	}
-	return "", nil
 }

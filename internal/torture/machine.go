@@ -75,7 +75,10 @@ func (m *Machine) Stop() {
 
 // work uses so much time of a processor.
 func work(cpu time.Duration) {
-	for until := threadTime() + cpu; threadTime() < until; {
+	for until := threadTime() + cpu; ; {
+		if threadTime() >= until {
+			return
+		}
 	}
 }
 

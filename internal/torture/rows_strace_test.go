@@ -138,7 +138,7 @@ func (w *diskTest) fail(inject string, files []string) (mend func()) {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			w.t.Error(err)
 		}
-		<-ended
+		<-ended //nolint:errcheck // strace ends as the server does: by the signal
 		text := must[[]byte](w.t)(os.ReadFile(trace))
 		n := bytes.Count(text, []byte("(INJECTED)"))
 		w.t.Logf("%d system calls failed", n)

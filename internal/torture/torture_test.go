@@ -73,12 +73,12 @@ func newBench(t *testing.T, seed uint64, config Config) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.cluster.Close)
-	history, err := os.CreateTemp("", "curfew-history-*.jsonl")
+	history, err := os.CreateTemp("", "curfew-history-*.jsonl") //nolint:usetesting // it is kept when the test fails
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		history.Close()
+		_ = history.Close()
 		if t.Failed() {
 			t.Logf("seed %d; the history is in %s", seed, history.Name())
 		} else {
@@ -351,11 +351,11 @@ func TestPlantedBugs(t *testing.T) {
 			go func() { defer close(done); test.load(b.load, ctx) }()
 			looked := 0
 			found := await.Holds(await.Limit, func() bool {
-				if n := len(b.record.Events()); n < looked+200 {
+				n := len(b.record.Events())
+				if n < looked+200 {
 					return false // a check of a long history takes a while
-				} else {
-					looked = n
 				}
+				looked = n
 				return slices.ContainsFunc(Check(b.record.Events()), func(v Violation) bool { return slices.Contains(test.rules, v.Rule) })
 			})
 			cancel()

@@ -148,8 +148,8 @@ func (m Middleware) Wrap(next http.Handler) http.Handler {
 			}
 			defer watch.Stop()
 			live := WithWatch(watch)
-			next.ServeHTTP(w, withLive(r, live))
-			closeStream(w, r, live)
+			next.ServeHTTP(w, withLive(live, r))
+			closeStream(live, w, r)
 			return
 		}
 		session, err := m.Validator.Validate(r.Context(), raw)

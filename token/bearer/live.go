@@ -16,7 +16,7 @@ var ErrNotWatched = errors.New("bearer: the context has no session that is watch
 // closeStream closes the connection of an event stream whose session has ended and
 // whose handler has returned. The stream has no end marker: a client that keeps the
 // connection alive would continue to wait for events.
-func closeStream(w http.ResponseWriter, r *http.Request, live context.Context) {
+func closeStream(live context.Context, w http.ResponseWriter, r *http.Request) {
 	// The type comes first: Err begins to watch the session, and other answers
 	// don't pay for that.
 	if !strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream") || live.Err() == nil || r.Context().Err() != nil {
@@ -49,7 +49,7 @@ func (b *liveBody) Read(p []byte) (int, error) {
 
 // withLive returns the request with the context and, if it has a body, with a body
 // that ends with it.
-func withLive(r *http.Request, live context.Context) *http.Request {
+func withLive(live context.Context, r *http.Request) *http.Request {
 	next := r.WithContext(live)
 	if r.Body != nil && r.Body != http.NoBody {
 		next.Body = &liveBody{r.Body, live}

@@ -109,7 +109,7 @@ func WriteError(w http.ResponseWriter, realm string, err error) {
 		realm = DefaultRealm
 	}
 	status := Status(reason)
-	body, _ := json.Marshal(problem{"about:blank", http.StatusText(status), status, Describe(reason), reason}) // strings and an int cannot fail
+	body, _ := json.Marshal(problem{"about:blank", http.StatusText(status), status, Describe(reason), reason}) //nolint:errchkjson // strings and an int cannot fail
 	h := w.Header()
 	h.Del("Content-Length")
 	h.Set("Content-Type", "application/problem+json")

@@ -136,7 +136,7 @@ func serve(t *testing.T, guard grpcbearer.Interceptor, s *service) *grpc.ClientC
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		client.Close()
+		_ = client.Close()
 		server.Stop()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -362,7 +362,7 @@ func TestClientEndsTheStream(t *testing.T) {
 	if err := closing.RecvMsg(new(wrapperspb.StringValue)); !errors.Is(err, io.EOF) {
 		t.Errorf("after CloseSend the stream ends with %v, want EOF", err)
 	}
-	<-s.left
+	<-s.left //nolint:errcheck // any cause: only that the method is left matters here
 }
 
 func TestForgottenValidatorPanics(t *testing.T) {

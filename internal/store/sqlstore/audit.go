@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/jmoiron/sqlx"
@@ -120,7 +121,7 @@ func (q *queries) Audits(ctx context.Context, f store.AuditFilter, limit int) ([
 		var next []conditions
 		for _, b := range branches {
 			for _, column := range name.columns {
-				c := conditions{parts: b.parts[:len(b.parts):len(b.parts)], args: b.args[:len(b.args):len(b.args)]}
+				c := conditions{parts: slices.Clip(b.parts), args: slices.Clip(b.args)}
 				c.add(indexed(column), name.value, name.value)
 				next = append(next, c)
 			}

@@ -15,7 +15,7 @@ func (q *queries) failed(ctx context.Context, what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	mapped, again := q.d.explain(ctx, what, err)
+	again, mapped := q.d.explain(ctx, what, err)
 	if again && q.again != nil {
 		*q.again = true
 	}
@@ -24,25 +24,25 @@ func (q *queries) failed(ctx context.Context, what string, err error) error {
 
 // explain maps an error of database/sql, of a driver or of a context to the
 // sentinels of package store.
-func (d *dialect) explain(ctx context.Context, what string, err error) (mapped error, again bool) {
+func (d *dialect) explain(ctx context.Context, what string, err error) (again bool, mapped error) {
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return fmt.Errorf("%s: %w", what, store.ErrNotFound), false
+		return false, fmt.Errorf("%s: %w", what, store.ErrNotFound)
 	case isOurs(err):
-		return fmt.Errorf("%s: %w", what, err), false
+		return false, fmt.Errorf("%s: %w", what, err)
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), errBudget):
-		return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, errBudget), false
+		return false, fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, errBudget)
 	case ctx.Err() != nil:
-		return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, context.Cause(ctx)), false
+		return false, fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, context.Cause(ctx))
 	}
 	if m := d.diagnose(err); m.sentinel != nil {
 		if errors.Is(m.sentinel, store.ErrLocked) || errors.Is(m.sentinel, store.ErrDisk) {
 			// The caller can only try again later.
-			return fmt.Errorf("%s: %w: %w: %s", what, store.ErrUnavailable, m.sentinel, m.text), m.again
+			return m.again, fmt.Errorf("%s: %w: %w: %s", what, store.ErrUnavailable, m.sentinel, m.text)
 		}
-		return fmt.Errorf("%s: %w: %s", what, m.sentinel, m.text), m.again
+		return m.again, fmt.Errorf("%s: %w: %s", what, m.sentinel, m.text)
 	}
-	return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, err), false
+	return false, fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, err)
 }
 
 // isOurs reports whether err already wraps a sentinel of package store.

@@ -38,7 +38,7 @@ func createSQLite(ctx context.Context, path string) error {
 			return err
 		}()
 		if err = errors.Join(err, db.Close()); err != nil {
-			err, _ = sqliteDialect.explain(ctx, "make a database", err)
+			_, err = sqliteDialect.explain(ctx, "make a database", err)
 		}
 		return err
 	})
@@ -124,7 +124,7 @@ func vacuumInto(ctx context.Context, path, into string) error {
 	}
 	_, err = db.ExecContext(ctx, `VACUUM INTO ?`, into)
 	if err = errors.Join(err, db.Close()); err != nil {
-		err, _ = sqliteDialect.explain(ctx, "copy", err)
+		_, err = sqliteDialect.explain(ctx, "copy", err)
 	}
 	return err
 }

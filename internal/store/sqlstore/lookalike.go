@@ -76,7 +76,7 @@ func (s *Store) checkNames(ctx context.Context, logger *slog.Logger) error {
 		var batch []store.User
 		var alike [][2]store.User
 		err := s.Update(ctx, func(into store.Tx) (err error) {
-			batch, alike, err = into.(*tx).checkNames(ctx, after)
+			batch, alike, err = into.(*tx).checkNames(ctx, after) //nolint:errcheck // Update has no other
 			return err
 		})
 		if err != nil || len(batch) == 0 {

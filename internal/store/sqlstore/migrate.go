@@ -95,8 +95,7 @@ func migrate(ctx context.Context, dialect goose.Dialect, db *sql.DB) error {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	if _, err := p.Up(ctx); err != nil {
-		var partial *goose.PartialError
-		if errors.As(err, &partial) {
+		if partial, ok := errors.AsType[*goose.PartialError](err); ok {
 			return fmt.Errorf("migrate the schema to version %d: %w", partial.Failed.Source.Version, partial.Err)
 		}
 		return fmt.Errorf("migrate the schema: %w", err)
@@ -112,7 +111,7 @@ func (s *Store) tellSchema(ctx context.Context, log *slog.Logger) error {
 	}
 	version, err := schemaVersion(ctx, s.read.DB)
 	if err != nil {
-		err, _ = s.d.explain(ctx, "read the schema version", err)
+		_, err = s.d.explain(ctx, "read the schema version", err)
 		return err
 	}
 	if version > newest {

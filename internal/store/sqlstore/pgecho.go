@@ -93,7 +93,7 @@ func (l *pgListener) watchEchoes(ctx context.Context) {
 			}
 			pause = echoAgain
 			if l.echoes.setMissed(true) {
-				l.logger.Warn("PostgreSQL's notifications do not come back to this node: changes by other nodes are noticed by polling, up to a second later; "+l.advice(), "waited", echoTime)
+				l.logger.Warn("PostgreSQL's notifications do not come back to this node: changes by other nodes are noticed by polling, up to a second later", "advice", l.advice(), "waited", echoTime)
 			}
 		}
 		select {

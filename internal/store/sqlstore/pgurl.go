@@ -45,10 +45,10 @@ type parameter struct {
 }
 
 var parameters = []parameter{
-	{"pgbouncer", foreign("Prisma")},
-	{"connection_limit", foreign("Prisma")},
-	{"pool_timeout", foreign("Prisma")},
-	{"schema", foreign("Prisma")},
+	{"pgbouncer", foreign},
+	{"connection_limit", foreign},
+	{"pool_timeout", foreign},
+	{"schema", foreign},
 	{"channel_binding", accept("disable", "prefer", "require")},
 	{"gssencmode", accept("disable", "prefer")}, // without GSSAPI, prefer is TLS
 	{"gssdelegation", accept("0")},
@@ -86,10 +86,8 @@ func accept(values ...string) func(string, *serverDialer) error {
 }
 
 // foreign refuses a parameter of another program.
-func foreign(program string) func(string, *serverDialer) error {
-	return func(string, *serverDialer) error {
-		return fmt.Errorf("this is a parameter of %s; remove it", program)
-	}
+func foreign(string, *serverDialer) error {
+	return errors.New("this is a parameter of Prisma; remove it")
 }
 
 func seconds(field func(*serverDialer) *time.Duration) func(string, *serverDialer) error {

@@ -69,7 +69,7 @@ const (
 		SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '12s'`
 )
 
-func openPostgres(ctx context.Context, c Config) (store.Store, error) {
+func openPostgres(ctx context.Context, c Config) (*Store, error) {
 	address, err := parsePostgres(c.URL)
 	if err != nil {
 		return nil, err
@@ -207,8 +207,9 @@ func (a pgAddress) warnTLS() string {
 		return fmt.Sprintf("sslmode=%s: the connection to PostgreSQL may be unencrypted, so an attacker on the network can read and change what passes, password hashes included", c.SSLMode) + remedy
 	case pq.SSLModeRequire:
 		return "sslmode=require: the certificate of PostgreSQL is not checked against its name, so an attacker on the network can stand in for the server" + remedy
+	default:
+		return ""
 	}
-	return ""
 }
 
 // place is the location of a server, for display.
@@ -271,7 +272,7 @@ func preparePostgres(ctx context.Context, a pgAddress, create bool) error {
 	}
 	if err != nil {
 		cause := err
-		err, _ = postgresDialect.explain(ctx, "open", cause)
+		_, err = postgresDialect.explain(ctx, "open", cause)
 		err = markReady(err, cause)
 	}
 	return err

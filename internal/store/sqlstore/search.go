@@ -184,7 +184,7 @@ func (s *Store) indexUsers(ctx context.Context) error {
 	for after := ""; ; {
 		var batch []store.User
 		err := s.Update(ctx, func(into store.Tx) (err error) {
-			batch, err = into.(*tx).indexUsers(ctx, after)
+			batch, err = into.(*tx).indexUsers(ctx, after) //nolint:errcheck // Update has no other
 			return err
 		})
 		if err != nil || len(batch) == 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -40,9 +41,7 @@ func sqliteDSN(path, mode string, options url.Values) string {
 		path = abs
 	}
 	query := url.Values{"mode": {mode}, "_error_rc": {"1"}}
-	for name, values := range options {
-		query[name] = values
-	}
+	maps.Copy(query, options)
 	if !query.Has("_busy_timeout") {
 		query.Set("_busy_timeout", strconv.FormatInt(busyTimeout.Milliseconds(), 10))
 	}
@@ -71,7 +70,7 @@ func durable() url.Values {
 	}
 }
 
-func openSQLite(ctx context.Context, path string, c Config) (store.Store, error) {
+func openSQLite(ctx context.Context, path string, c Config) (*Store, error) {
 	opened := func(err error) error { return fmt.Errorf("%s: %w", path, err) }
 	if path == "" {
 		return nil, errors.New("sqlite: requires the path of a file, such as sqlite:curfew.db")
@@ -165,7 +164,7 @@ func (s *Store) prepareSQLite(ctx context.Context, create bool) error {
 		return migrate(ctx, goose.DialectSQLite3, s.write.DB)
 	}()
 	if err != nil {
-		err, _ = s.d.explain(ctx, "open", err)
+		_, err = s.d.explain(ctx, "open", err)
 	}
 	return err
 }

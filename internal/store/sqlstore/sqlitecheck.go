@@ -63,7 +63,7 @@ func checkSQLite(ctx context.Context, path string, depth int) error {
 	}
 	defer func() { _ = db.Close() }()
 	fail := func(err error) error {
-		err, _ = sqliteDialect.explain(ctx, "open", err)
+		_, err = sqliteDialect.explain(ctx, "open", err)
 		return err
 	}
 	var id int64
@@ -116,7 +116,7 @@ func wholePages(ctx context.Context, db *sqlx.DB, path string) error {
 	}
 	var size int64
 	if err := db.GetContext(ctx, &size, `PRAGMA page_size`); err != nil {
-		err, _ = sqliteDialect.explain(ctx, "open", err)
+		_, err = sqliteDialect.explain(ctx, "open", err)
 		return err
 	}
 	if info, err := os.Stat(path); err == nil && info.Size()%size != 0 {
@@ -127,8 +127,7 @@ func wholePages(ctx context.Context, db *sqlx.DB, path string) error {
 
 // code returns the primary result code of SQLite that err holds, or 0.
 func code(err error) int {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return e.Code() & 0xff
 	}
 	return 0

@@ -67,25 +67,28 @@ func (c Config) logger() *slog.Logger {
 // ctx ends.
 func Open(ctx context.Context, c Config) (store.Store, error) {
 	s, err := open(ctx, c)
-	if err == nil && c.Budget > 0 {
-		s.(*Store).setBudget(c.Budget)
+	if err != nil {
+		return nil, err
 	}
-	if err != nil || !c.Create {
-		return s, err
+	if c.Budget > 0 {
+		s.setBudget(c.Budget)
 	}
-	if err := s.(*Store).tellSchema(ctx, c.logger()); err != nil {
+	if !c.Create {
+		return s, nil
+	}
+	if err := s.tellSchema(ctx, c.logger()); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	if err := s.(*Store).checkNames(ctx, c.logger()); err != nil {
+	if err := s.checkNames(ctx, c.logger()); err != nil {
 		return nil, errors.Join(fmt.Errorf("compare the names of users: %w", err), s.Close())
 	}
-	if err := s.(*Store).indexUsers(ctx); err != nil {
+	if err := s.indexUsers(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("index the names of users: %w", err), s.Close())
 	}
 	return s, nil
 }
 
-func open(ctx context.Context, c Config) (store.Store, error) {
+func open(ctx context.Context, c Config) (*Store, error) {
 	if path, ok := strings.CutPrefix(c.URL, "sqlite:"); ok {
 		return openSQLite(ctx, path, c)
 	}

@@ -63,7 +63,7 @@ func (s *Store) Update(ctx context.Context, write func(store.Tx) error) error {
 func (s *Store) try(b *budget, write func(store.Tx) error) (again bool, err error) {
 	sqlTx, err := s.write.BeginTxx(b.ctx, s.d.transaction)
 	if err != nil {
-		err, again = s.d.explain(b.ctx, "begin a transaction", err)
+		again, err = s.d.explain(b.ctx, "begin a transaction", err)
 		return again, err
 	}
 	over := false
@@ -84,7 +84,7 @@ func (s *Store) try(b *budget, write func(store.Tx) error) (again bool, err erro
 	}
 	if err != nil {
 		var definite bool
-		err, definite = s.d.explain(b.ctx, "commit", err)
+		definite, err = s.d.explain(b.ctx, "commit", err)
 		return again || definite, err
 	}
 	return false, nil

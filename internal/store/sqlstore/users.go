@@ -272,8 +272,8 @@ func prefixAfter(column, text, columns string, after ...string) (where string, a
 // order of bytes, which is the order of code points.
 func following(text string) (string, bool) {
 	runes := []rune(text)
-	for i := len(runes) - 1; i >= 0; i-- {
-		switch r := runes[i]; r {
+	for i, r := range slices.Backward(runes) {
+		switch r {
 		case 0x10FFFF:
 			continue
 		case 0xD7FF: // the surrogates that come next are no characters

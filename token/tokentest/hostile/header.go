@@ -7,6 +7,7 @@ import (
 	_ "crypto/sha512" // for HS384 and HS512
 	"crypto/x509"
 	"encoding/pem"
+	"slices"
 	"strings"
 
 	"example.com/curfew/token"
@@ -118,7 +119,7 @@ func (f *forge) headers() {
 		{"jwk", `{"kty":"oct","k":"AA"}`}, {"jwk", `{}`}, {"x5c", `["MIIB"]`}, {"x5c", `[]`},
 		{"b64", "false"}, {"b64", "true"}, {"zip", `"DEF"`}, {"enc", `"A128GCM"`}, {"cty", `"JWT"`}, {"cty", `"session+jwt"`},
 	} {
-		bad(append(f.header[:len(f.header):len(f.header)], m), "%s is %s", m.name, m.value)
+		bad(append(slices.Clip(f.header), m), "%s is %s", m.name, m.value)
 	}
 	bad(f.header.with("b64", "false").with("crit", `["b64"]`), "b64 that is critical (RFC 7797)")
 	f.add(token.ErrMalformed, f.withHeader(strings.Replace(f.header.String(), "{", `{"\u006aku":"https://attacker.example/",`, 1)),
