@@ -25,9 +25,13 @@ func (c *cli) edgeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		docs, err := documentation()
+		if err != nil {
+			return err
+		}
 		log := app.NewLogger(c.stderr, cfg.LogFormat, cfg.LogLevel)
 		return untilSignal(cmd.Context(), c, func(ctx context.Context, reload <-chan os.Signal) (err error) {
-			edge, err := app.OpenEdge(ctx, cfg, app.Options{Logger: log, Terminal: c.stdout, Reload: reload})
+			edge, err := app.OpenEdge(ctx, cfg, app.Options{Logger: log, Terminal: c.stdout, Reload: reload, Docs: docs})
 			if err != nil {
 				return err
 			}

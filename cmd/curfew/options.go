@@ -26,6 +26,9 @@ func addOptions[T any](command *cobra.Command, options []config.Option[T]) *give
 		if o.Default != "" && !o.Switch() {
 			usage = fmt.Sprintf("%s (default %s) [%s]", o.Usage, o.Default, o.Env())
 		}
+		if o.Development {
+			defer func() { _ = g.set.MarkHidden(o.Name) }() // the flag is there by then
+		}
 		if o.Switch() {
 			value := g.set.Bool(o.Name, false, usage)
 			g.values[o.Name] = func() []string { return []string{fmt.Sprint(*value)} }

@@ -154,12 +154,12 @@ func (p *serverProcess) read(file string) string {
 	return string(data)
 }
 
-var bannerLine = regexp.MustCompile(`(?m)^  (open|metrics|password) +(?:in the file )?(\S+)$`)
+var bannerLine = regexp.MustCompile(`(?m)^  (open|address|metrics|password) +(?:in the file )?(\S+)$`)
 
 // banner returns what the server has shown, and the password from the file that it
 // has named.
 func (p *serverProcess) banner() map[string]string {
-	names := map[string]string{"open": "URL", "metrics": "METRICS", "password": "PASSWORD"}
+	names := map[string]string{"open": "URL", "address": "URL", "metrics": "METRICS", "password": "PASSWORD"}
 	found := map[string]string{}
 	for _, m := range bannerLine.FindAllStringSubmatch(p.read(p.out), -1) {
 		found[names[m[1]]] = m[2]

@@ -31,9 +31,13 @@ func (c *cli) serveCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		docs, err := documentation()
+		if err != nil {
+			return err
+		}
 		log := app.NewLogger(c.stderr, cfg.LogFormat, cfg.LogLevel)
 		return untilSignal(cmd.Context(), c, func(ctx context.Context, reload <-chan os.Signal) (err error) {
-			server, err := app.Open(ctx, cfg, app.Options{Logger: log, Terminal: c.stdout, Reload: reload})
+			server, err := app.Open(ctx, cfg, app.Options{Logger: log, Terminal: c.stdout, Reload: reload, Docs: docs})
 			if errors.Is(err, app.ErrStopped) {
 				log.InfoContext(ctx, "shut down before the database was available")
 				return nil

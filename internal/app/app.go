@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"time"
 
@@ -33,6 +34,8 @@ type Options struct {
 	// file. Nil: nothing is shown.
 	Terminal io.Writer
 	Now      func() time.Time // nil means time.Now
+	// Docs answers /docs and the paths below it: the documentation. Nil: there is none.
+	Docs http.Handler
 	// Reload makes Run read the TLS certificate again at once. Nil: it is read
 	// again at intervals only.
 	Reload <-chan os.Signal
@@ -157,7 +160,7 @@ func (a *App) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	reading, err := newReading(a.registry, "store")
+	reading, err := newReading(a.registry)
 	if err != nil {
 		return err
 	}

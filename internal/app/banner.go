@@ -27,7 +27,11 @@ const adminIgnored = "CURFEW_ADMIN_PASSWORD is set and was not used: an earlier 
 func greet(w io.Writer, g greeting) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n  Curfew %s\n\n", g.Version)
-	fmt.Fprintf(&b, "  open       %s\n", g.URL)
+	if g.Upstream == nil {
+		fmt.Fprintf(&b, "  open       %s\n", g.URL)
+	} else { // an edge has no pages but the documentation
+		fmt.Fprintf(&b, "  address    %s\n", g.URL)
+	}
 	if g.Issuer != "" {
 		fmt.Fprintf(&b, "  issuer     %s\n", g.Issuer)
 	}

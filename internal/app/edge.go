@@ -43,7 +43,7 @@ func (e *Edge) open(ctx context.Context) error {
 	if err := e.listen(ctx); err != nil {
 		return err
 	}
-	reading, err := newReading(e.registry, "upstream")
+	reading, err := newReading(e.registry)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (e *Edge) open(ctx context.Context) error {
 	e.serveBelow(ctx, issuer)
 	handler, err := httpapi.NewEdge(httpapi.Config{
 		Clients: clients, Feed: e.feed, Validator: e.feed.Validator(), Keys: e.feed.Keys(), Settings: e.feed.Settings(),
-		Issuer: issuer, Prefix: e.prefix, Ready: e.readiness.watch(e.usable), TrustedProxies: e.config.TrustedProxies, UnknownProxy: e.unknownProxy, Bodies: e.bodies,
+		Issuer: issuer, Prefix: e.prefix, Docs: e.docs, Ready: e.readiness.watch(e.usable), TrustedProxies: e.config.TrustedProxies, UnknownProxy: e.unknownProxy, Bodies: e.bodies,
 		Jar:         webcookie.Jar{Domain: e.config.CookieDomain, CookieName: e.config.CookieName},
 		Returns:     webcookie.Returns{Issuer: issuer, Hosts: e.config.ReturnHosts},
 		Lease:       func() time.Duration { return e.feed.Status().LeaseLeft },

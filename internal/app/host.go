@@ -26,7 +26,8 @@ type host struct {
 	settings *config.Listener
 	log      *slog.Logger
 	now      func() time.Time
-	prefix   string // path of the issuer; "" is the root
+	docs     http.Handler // nil: there is no documentation
+	prefix   string       // path of the issuer; "" is the root
 
 	registry *prometheus.Registry
 	metrics  *metrics.Metrics
@@ -48,7 +49,7 @@ type host struct {
 
 func newHost(settings *config.Listener, options Options) (*host, error) {
 	h := &host{
-		settings: settings, log: options.Logger, now: options.Now, reload: options.Reload,
+		settings: settings, log: options.Logger, now: options.Now, reload: options.Reload, docs: options.Docs,
 		bodies: inbound.NewBodies(maxNewConns, maxFresh), unknownProxy: &inbound.UnknownProxy{},
 	}
 	if h.log == nil {

@@ -22,7 +22,7 @@ func (a *App) mount() error {
 	pages, err := console.New(console.Config{
 		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Node: a.node, Validator: a.validator,
 		Issuer: a.installed.Issuer, Prefix: a.prefix, Jar: jar, ReturnTo: returns.Allow, MinimumTimeout: a.config.MinimumTimeout(),
-		UnknownProxy: a.unknownProxy.Address, Refusals: a.metrics.Refusals, Version: Version(), Now: a.now, Logger: a.log,
+		UnknownProxy: a.unknownProxy.Address, Refusals: a.metrics.Refusals, Version: Version(), Docs: a.docs != nil, Now: a.now, Logger: a.log,
 	})
 	if err != nil {
 		return err
@@ -30,7 +30,7 @@ func (a *App) mount() error {
 	handler, err := httpapi.New(httpapi.Config{
 		Sessions: a.sessions, Accounts: a.accounts, Feed: a.node, Validator: a.validator,
 		Keys: a.node.Keys(), Settings: a.node.Settings(), Issuer: a.installed.Issuer, Prefix: a.prefix,
-		Rest: pages, Ready: a.readiness.watch(a.usable), Warnings: a.warnings, TrustedProxies: a.config.TrustedProxies,
+		Rest: pages, Docs: a.docs, Ready: a.readiness.watch(a.usable), Warnings: a.warnings, TrustedProxies: a.config.TrustedProxies,
 		UnknownProxy: a.unknownProxy, Bodies: a.bodies, Jar: jar, Returns: returns,
 		TokensLackEmail: a.config.IdentityClaims != nil && !slices.Contains(a.config.IdentityClaims, session.ClaimEmail),
 		KeyCache:        a.config.Lease, Lease: func() time.Duration { return a.config.Lease }, CORSOrigins: a.config.CORSOrigins, Parking: a.parking, Metrics: a.metrics, Now: a.now, Logger: a.log,

@@ -71,10 +71,10 @@ type reading struct {
 	lag   prometheus.Histogram
 }
 
-func newReading(registry prometheus.Registerer, from string) (*reading, error) {
+func newReading(registry prometheus.Registerer) (*reading, error) {
 	r := &reading{
 		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "curfew_feed_reads_total", Help: "Reads of changes from the " + from + ", by outcome: good or failed.",
+			Name: "curfew_feed_reads_total", Help: "Reads of changes from the database or, at an edge, from its upstream, by outcome: good or failed.",
 		}, []string{"outcome"}),
 		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "curfew_feed_lag_seconds",

@@ -18,7 +18,7 @@ func prefixOf(issuer string) (string, error) {
 	if err != nil || prefix == "" {
 		return "", err
 	}
-	patterns := append(console.Patterns(), "/assets/")
+	patterns := append(console.Patterns(), "/assets/", httpapi.DocsPath)
 	for _, route := range httpapi.Routes() {
 		patterns = append(patterns, route.Pattern)
 	}

@@ -46,7 +46,7 @@ func EdgeOptions() []Option[Edge] {
 				e.ClientSecret = last(values)
 				return nil
 			}},
-		{Name: "insecure-upstream-http", Usage: "allow http:// to another machine; an eavesdropper learns the client's secret, and an attacker on the network can keep revoked sessions alive",
+		{Name: "insecure-upstream-http", Development: true, Usage: "allow http:// to another machine; an eavesdropper learns the client's secret, and an attacker on the network can keep revoked sessions alive",
 			set: func(e *Edge, values []string) (err error) {
 				e.InsecureUpstreamHTTP, err = parseSwitch(last(values))
 				return err

@@ -36,6 +36,9 @@ type Option[T any] struct {
 	Blank bool
 	// Environment: there is no flag. Command lines are seen by other users.
 	Environment bool
+	// Development: for development and tests. Help leaves it out, the reference of the
+	// configuration lists it apart.
+	Development bool
 
 	set func(into *T, values []string) error
 }

@@ -98,7 +98,7 @@ func ServerOptions() []Option[Server] {
 				return err
 			}},
 		identityOption(func(s *Server) *[]string { return &s.IdentityClaims }),
-		{Name: "insecure-short-timeouts", Usage: "allow session timeouts down to 1 second, for development and tests",
+		{Name: "insecure-short-timeouts", Development: true, Usage: "allow session timeouts down to 1 second, for development and tests",
 			set: func(s *Server, values []string) (err error) {
 				s.InsecureShortTimeouts, err = parseSwitch(last(values))
 				return err

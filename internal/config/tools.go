@@ -20,7 +20,7 @@ func (t *Tools) MinimumTimeout() time.Duration { return minimumTimeout(t.Insecur
 func ToolOptions() []Option[Tools] {
 	options := storeOptions(func(t *Tools) *Store { return &t.Store })
 	options = append(options, identityOption(func(t *Tools) *[]string { return &t.IdentityClaims }))
-	return append(options, Option[Tools]{Name: "insecure-short-timeouts", Usage: "allow session timeouts down to 1 second, for development and tests",
+	return append(options, Option[Tools]{Name: "insecure-short-timeouts", Development: true, Usage: "allow session timeouts down to 1 second, for development and tests",
 		set: func(t *Tools, values []string) (err error) {
 			t.InsecureShortTimeouts, err = parseSwitch(last(values))
 			return err

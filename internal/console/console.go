@@ -58,6 +58,9 @@ type Config struct {
 	// Timeout is how long a page may take that does nothing but ask the store.
 	// Zero: 2 s. Pages that hash passwords or read many rows may take longer.
 	Timeout time.Duration
+	// Docs says that the documentation is at /docs, to which each page links. False: no
+	// page does.
+	Docs bool
 	// Version is that of the program; "" if it is not known.
 	Version string
 	Now     func() time.Time // nil means time.Now
@@ -84,6 +87,7 @@ type base struct {
 	inForce func() settings.Settings // as this node knows them
 	prefix  string                   // see [Config]
 	version string                   // see [Config]
+	docs    bool                     // see [Config]
 	timeout time.Duration            // see [Config]
 	now     func() time.Time
 	log     *slog.Logger
@@ -278,7 +282,7 @@ func newBase(c Config, a assets) (*base, error) {
 	b := &base{
 		identity: identity{jar: c.Jar, validator: c.Validator, callers: c.Accounts, own: c.Sessions},
 		inForce:  func() settings.Settings { return c.Node.Settings().Current().Settings },
-		prefix:   c.Prefix, version: c.Version, timeout: c.timeout(),
+		prefix:   c.Prefix, version: c.Version, docs: c.Docs, timeout: c.timeout(),
 		now: c.Now, log: c.Logger, pages: pages, links: below(c.Prefix),
 	}
 	if b.now == nil {

@@ -71,6 +71,7 @@ type frame struct {
 	Clocks  *clocks
 	Now     when
 	Version string
+	Docs    bool // there is documentation to link to
 }
 
 // An entry is one of the menu.
@@ -103,7 +104,7 @@ var menu = []struct {
 
 // frame returns the frame of a page that belongs to the menu's entry here.
 func (x *exchange) frame(title, here string, trail ...string) frame {
-	f := frame{Title: title, Trail: trail, Here: here, Notice: notices[x.r.URL.Query().Get("done")], Now: x.when(x.now()), Version: x.version}
+	f := frame{Title: title, Trail: trail, Here: here, Notice: notices[x.r.URL.Query().Get("done")], Now: x.when(x.now()), Version: x.version, Docs: x.docs}
 	if x.session == nil {
 		return f
 	}

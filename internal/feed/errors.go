@@ -5,7 +5,7 @@ import (
 )
 
 // ErrLimited is wrapped by errors about a client that exceeds a limit: see the
-// limits in README.md.
+// limits in cmd/curfew/docs/many-nodes.md.
 var ErrLimited = errors.New("feed: limit exceeded")
 
 var (

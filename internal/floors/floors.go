@@ -21,10 +21,12 @@ var plan = map[string]int{
 	"revocation":        -1, // below settings, which its Epoch dates
 	"internal/fileperm": -1, // a leaf: files that hold secrets
 
-	"settings":            0,
-	"internal/wire":       0,
-	"internal/strictjson": 0,
-	"internal/tokenhook":  0,
+	"settings":                   0,
+	"internal/wire":              0,
+	"internal/strictjson":        0,
+	"internal/tokenhook":         0,
+	"internal/manual":            0, // a leaf: the documentation as pages
+	"internal/manual/manualtest": 0, // for tests: the documentation against the code
 
 	"internal/await":   0, // for tests: waits for events that send no signal
 	"internal/testnet": 0, // for tests: free addresses, a proxy

@@ -60,6 +60,9 @@ type Config struct {
 
 	// Rest answers all other paths: it is the console. Nil: 404.
 	Rest http.Handler
+	// Docs answers [DocsPath] and the paths below it: the documentation. Nil: Rest
+	// answers them.
+	Docs http.Handler
 	// Ready says why no request should be sent here (nil: all is well): the store
 	// cannot be reached, the view is stale, the server is about to end. Nil: always
 	// ready.

@@ -44,6 +44,10 @@ func (a *api) mux(routes []Route) http.Handler {
 			mux.ServeHTTP(w, r)
 		case Owns(r.URL.Path) || !strings.HasPrefix(r.URL.Path, "/"):
 			notFound(w, r)
+		case a.Docs != nil && isDocs(r.URL.Path):
+			of := inbound.Of(r)
+			of.Route, of.Quiet = DocsPath, true
+			a.Docs.ServeHTTP(w, r)
 		default:
 			inbound.Of(r).Route = "console"
 			rest.ServeHTTP(w, r)
@@ -60,6 +64,12 @@ func Owns(path string) bool {
 	}
 	return path == "/livez" || path == "/readyz" || path == "/openapi.yaml"
 }
+
+// DocsPath is the path of the documentation.
+const DocsPath = "/docs"
+
+// isDocs reports whether a path is that of the documentation or below it.
+func isDocs(path string) bool { return path == DocsPath || strings.HasPrefix(path, DocsPath+"/") }
 
 // isClean reports whether a path has no empty segment, no "." and no "..": two
 // programs never disagree about what a clean path means.

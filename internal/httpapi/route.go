@@ -114,6 +114,6 @@ func Routes() []Route {
 		{Method: "GET", Pattern: "/.well-known/oauth-authorization-server", Who: Anyone, AnyQuery: true, quiet: true, handle: metadata},
 		{Method: "GET", Pattern: "/livez", Who: Anyone, AnyQuery: true, Edge: true, quiet: true, handle: live},
 		{Method: "GET", Pattern: "/readyz", Who: Anyone, AnyQuery: true, Edge: true, quiet: true, handle: ready},
-		{Method: "GET", Pattern: "/openapi.yaml", Who: Anyone, AnyQuery: true, quiet: true, handle: openAPI},
+		{Method: "GET", Pattern: "/openapi.yaml", Who: Anyone, AnyQuery: true, Edge: true, quiet: true, handle: openAPI},
 	}
 }

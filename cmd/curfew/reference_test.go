@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/manual/manualtest"
+)
+
+// documentedOption is an option as the reference lists it.
+type documentedOption struct {
+	name        string
+	row         []string
+	development bool
+}
+
+func documentedOptions[T any](options []config.Option[T]) []documentedOption {
+	var all []documentedOption
+	for _, o := range options {
+		flag := "`--" + strings.TrimSuffix(o.Name+" "+o.Value, " ") + "`"
+		if o.Environment {
+			flag = "none"
+		}
+		env := "`" + o.Env() + "`"
+		if o.Secret {
+			env += ", `" + o.Env() + "_FILE`"
+		}
+		preset := ""
+		switch {
+		case o.Switch():
+			preset = "off"
+		case o.Default != "":
+			preset = "`" + o.Default + "`"
+		}
+		all = append(all, documentedOption{o.Name, []string{flag, env, preset, o.Usage}, o.Development})
+	}
+	slices.SortFunc(all, func(a, b documentedOption) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// The reference of the configuration lists every option with its environment
+// variable, default and meaning.
+func TestConfigurationReference(t *testing.T) {
+	server, edge := documentedOptions(config.ServerOptions()), documentedOptions(config.EdgeOptions())
+	has := func(list []documentedOption, o documentedOption) bool {
+		return slices.ContainsFunc(list, func(other documentedOption) bool { return slices.Equal(o.row, other.row) })
+	}
+	table := func(heading string, list []documentedOption, keep func(documentedOption) bool) {
+		rows := [][]string{{"flag", "environment", "default", "meaning"}}
+		for _, o := range list {
+			if keep(o) {
+				rows = append(rows, o.row)
+			}
+		}
+		manualtest.Table(t, "docs/configuration.md", heading, rows)
+	}
+	table("## Servers and edges", server, func(o documentedOption) bool { return has(edge, o) && !o.development })
+	table("## Servers", server, func(o documentedOption) bool { return !has(edge, o) && !o.development })
+	table("## Edges", edge, func(o documentedOption) bool { return !has(server, o) && !o.development })
+	tools := documentedOptions(config.ToolOptions())
+	table("## Commands on the database", tools, func(o documentedOption) bool { return !o.development })
+	all := slices.Concat(server, edge, tools)
+	slices.SortFunc(all, func(a, b documentedOption) int { return strings.Compare(a.name, b.name) })
+	all = slices.CompactFunc(all, func(a, b documentedOption) bool { return slices.Equal(a.row, b.row) })
+	table("## Development and tests", all, func(o documentedOption) bool { return o.development })
+}
+
+// The reference of commands is the help of each, without the flags that the
+// configuration reference explains.
+func TestCommandReference(t *testing.T) {
+	shared := map[string]bool{"help": true, "json": true}
+	for _, o := range config.ServerOptions() {
+		shared[o.Name] = true
+	}
+	for _, o := range config.EdgeOptions() {
+		shared[o.Name] = true
+	}
+	for _, o := range config.ToolOptions() {
+		shared[o.Name] = true
+	}
+	var b strings.Builder
+	var describe func(command *cobra.Command)
+	describe = func(command *cobra.Command) {
+		for _, sub := range command.Commands() {
+			if sub.Hidden || sub.Name() == "completion" || sub.Name() == "help" {
+				continue
+			}
+			if sub.HasSubCommands() {
+				describe(sub)
+				continue
+			}
+			describeCommand(&b, sub, shared)
+		}
+	}
+	c := &cli{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard}
+	describe(c.root())
+	manualtest.Text(t, "docs/commands.md", "## Reference", "\n"+strings.TrimSpace(b.String())+"\n", func(string) bool { return true })
+}
+
+func describeCommand(b *strings.Builder, command *cobra.Command, shared map[string]bool) {
+	long := command.Long
+	if long == "" {
+		long = command.Short + "."
+	}
+	fmt.Fprintf(b, "### %s\n\n```\n%s\n```\n\n%s", command.CommandPath(), command.UseLine(), inMarkdown(long))
+	if command.Example != "" {
+		fmt.Fprintf(b, "```sh\n%s\n```\n\n", strings.ReplaceAll(strings.TrimSpace(command.Example), "\n  ", "\n"))
+	}
+	rows := ""
+	command.Flags().VisitAll(func(f *pflag.Flag) {
+		if shared[f.Name] || f.Hidden {
+			return
+		}
+		kind, usage := pflag.UnquoteUsage(f)
+		rows += fmt.Sprintf("| `--%s` | %s |\n", strings.ReplaceAll(strings.TrimSuffix(f.Name+" "+kind, " "), "|", `\|`), usage)
+	})
+	if rows != "" {
+		b.WriteString("| flag | meaning |\n|---|---|\n" + rows + "\n")
+	}
+}
+
+// inMarkdown returns a help text with its tables as code.
+func inMarkdown(help string) string {
+	var b strings.Builder
+	for paragraph := range strings.SplitSeq(strings.TrimSpace(help), "\n\n") {
+		if strings.Contains(paragraph, "  ") {
+			paragraph = "```\n" + paragraph + "\n```"
+		}
+		b.WriteString(paragraph + "\n\n")
+	}
+	return b.String()
+}
