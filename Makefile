@@ -32,11 +32,12 @@ SOURCES    = cmd internal revocation settings token
 ##@ Use it
 
 .PHONY: run
-run: ## start a server: SQLite in this directory, http://127.0.0.1:8420 (ARGS='--listen :9000')
-	go run ./cmd/curfew serve $(ARGS)
+run: build ## compile, and start a server: SQLite in this directory, http://127.0.0.1:8420 (ARGS='--listen :9000')
+	@bin/curfew serve $(ARGS)
 
 .PHONY: build
 build: ## build bin/curfew
+	@echo 'make build: compiling bin/curfew. The first time it takes a minute or more.'
 	go build -trimpath -o bin/curfew ./cmd/curfew
 
 ##@ Try it

@@ -1,82 +1,55 @@
 package main
 
 import (
-	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
-
-	"example.com/curfew/internal/await"
-	"example.com/curfew/internal/testnet"
 )
 
-// The commands of the README's first section do what it says, in order and in an
-// empty directory.
+// All commands of the README do what it says, in order and in an empty directory.
 func TestREADME(t *testing.T) {
+	walkDocument(t, "README.md", readme(t))
+}
+
+func readme(t *testing.T) string {
+	t.Helper()
 	data, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, ok := strings.Cut(string(data), "\n## Start\n")
-	section, _, more := strings.Cut(section, "\n## ")
-	if !ok || !more {
-		t.Fatal("the README has no section Start")
-	}
-	var script strings.Builder
-	// make run compiles the checkout; here it runs what was compiled for this test.
-	script.WriteString("set -u\nmake() { [ \"$1\" = build ] || exec curfew serve --listen \"$ADDRESS\" --metrics-listen ''; }\n")
-	blocks := 0
-	for {
-		_, rest, found := strings.Cut(section, "\n```sh\n")
-		if !found {
-			break
+	return string(data)
+}
+
+// The README leads to every topic of the documentation and to nothing that does not
+// exist. Its program is the one that the documentation builds and runs.
+func TestREADMELinks(t *testing.T) {
+	source := readme(t)
+	for _, link := range regexp.MustCompile(`\]\(([^)#]+)`).FindAllStringSubmatch(source, -1) {
+		if _, err := os.Stat(filepath.Join("../..", link[1])); err != nil && !strings.Contains(link[1], "://") {
+			t.Errorf("the README links to %s: %v", link[1], err)
 		}
-		block, after, _ := strings.Cut(rest, "\n```")
-		script.WriteString(block + "\n")
-		section, blocks = after, blocks+1
 	}
-	if blocks < 2 {
-		t.Fatalf("the section has %d blocks of commands, want 2 or more", blocks)
-	}
-	address := testnet.Address(t)
-	ctx, cancel := context.WithTimeout(t.Context(), await.Limit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-c", strings.ReplaceAll(script.String(), "127.0.0.1:8420", address))
-	// In files: the server that the script leaves behind would hold pipes open.
-	files := map[string]*os.File{}
-	for _, name := range []string{"out", "errors"} {
-		if files[name], err = os.Create(filepath.Join(t.TempDir(), name)); err != nil {
-			t.Fatal(err)
-		}
-		defer files[name].Close()
-	}
-	cmd.Dir, cmd.Stdout, cmd.Stderr = t.TempDir(), files["out"], files["errors"]
-	cmd.Env = append(curfewEnvironment(func(string) string { return "" }), "ADDRESS="+address, "PATH="+filepath.Dir(program(t))+":"+os.Getenv("PATH"))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	err = cmd.Run()
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the server
-	said := map[string]string{}
-	for name, file := range files {
-		data, err := os.ReadFile(file.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		said[name] = string(data)
-	}
+	m, err := documentation()
 	if err != nil {
-		t.Fatalf("%v\n%s\n%s", err, said["out"], said["errors"])
+		t.Fatal(err)
 	}
-	if complaint := regexp.MustCompile(`(?m)^(curfew: |bash: |jq: ).*`).FindString(said["errors"]); complaint != "" {
-		t.Errorf("a command fails: %s\n%s", complaint, said["out"])
+	for _, topic := range m.Topics() {
+		if !strings.Contains(source, "(cmd/curfew/docs/"+topic.Name+".md") {
+			t.Errorf("the README does not link to %s", topic.Name)
+		}
 	}
-	// What the section promises of its last two answers.
-	receipt := strings.Index(said["out"], `"effective_everywhere":true`)
-	revoked := strings.LastIndex(said["out"], `"code":"revoked"`)
-	if receipt < 0 || revoked < receipt {
-		t.Errorf("no receipt that says effective everywhere, and then a refusal of the revoked token:\n%s\n%s", said["out"], said["errors"])
+	applications, _ := m.Topic("applications")
+	programs := map[string]bool{}
+	for _, text := range []string{source, applications.Text} {
+		for _, b := range blocksOf(text) {
+			if b.kind == "go" && strings.HasPrefix(b.text, "package main\n") {
+				programs[b.text] = true
+			}
+		}
+	}
+	if len(programs) != 1 {
+		t.Errorf("the README and applications.md show %d different programs, want the same one", len(programs))
 	}
 }

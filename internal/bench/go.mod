@@ -1,6 +1,8 @@
 module example.com/curfew/internal/bench
 
-go 1.26.8
+go 1.26.0
+
+toolchain go1.26.8
 
 require (
 	example.com/curfew v0.0.0

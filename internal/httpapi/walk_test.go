@@ -6,7 +6,7 @@ import (
 	"example.com/curfew/internal/wire"
 )
 
-// The walk of the README, by way of the API.
+// The walk of cmd/curfew/docs/api.md.
 func TestWalk(t *testing.T) {
 	for name, options := range engines(t) {
 		t.Run(name, func(t *testing.T) { walkThrough(t, start(t, options(t)...)) })

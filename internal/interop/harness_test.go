@@ -259,7 +259,7 @@ func backend(t *testing.T) string {
 }
 
 // config writes a file of testdata with the addresses of this run in the places of
-// those that the README shows.
+// those that the documentation shows.
 func (s *server) config(name, front, back string) string {
 	s.t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", name))

@@ -127,7 +127,7 @@ func TestREADME(t *testing.T) {
 	for name, page := range map[string]string{
 		"testdata/nginx.conf": "cmd/curfew/docs/forward-auth.md", "testdata/Caddyfile": "cmd/curfew/docs/forward-auth.md",
 		"testdata/haproxy-forward-auth.cfg": "cmd/curfew/docs/forward-auth.md", "testdata/curfew.lua": "cmd/curfew/docs/forward-auth.md",
-		"testdata/jose.mjs":       "README.md",
+		"testdata/jose.mjs":       "cmd/curfew/docs/applications.md",
 		"testdata/websockets.mjs": "cmd/curfew/docs/open-connections.md",
 	} {
 		if !strings.Contains(read(t, filepath.Join(root, page)), read(t, name)) {

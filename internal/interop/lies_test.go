@@ -43,7 +43,7 @@ func told(t *testing.T) string {
 }
 
 // What a client says of who it is never reaches the service, in whatever spelling:
-// with the configurations that the README shows, and those that were tried.
+// with the configurations that the documentation shows, and those that were tried.
 func TestIdentityLies(t *testing.T) {
 	const lie = "somebody-else"
 	for name, proxy := range map[string]func(s *server, service, back string){

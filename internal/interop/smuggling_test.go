@@ -19,7 +19,7 @@ import (
 )
 
 // proxies are put before Curfew itself, at door, with connections that they keep,
-// and before a service that Curfew protects, at service, as the README says.
+// and before a service that Curfew protects, at service, as the documentation says.
 var proxies = map[string]func(s *server, door, service, back string){
 	"nginx": func(s *server, door, service, back string) {
 		s.nginx("upstream curfew_nodes { server " + s.addr + "; keepalive 4; }\n" +

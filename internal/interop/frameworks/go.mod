@@ -1,6 +1,8 @@
 module example.com/curfew/internal/interop/frameworks
 
-go 1.26.8
+go 1.26.0
+
+toolchain go1.26.8
 
 require (
 	connectrpc.com/connect v1.21.1
