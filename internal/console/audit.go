@@ -22,7 +22,6 @@ type auditPages struct {
 type auditView struct {
 	frame
 	Filter   auditForm
-	Errors   map[string]string
 	Actions  []action
 	Entries  []auditEntry
 	Older    string // address of the next page; "" if this is the last
@@ -89,7 +88,8 @@ func (x *exchange) auditFilter() (form auditForm, f store.AuditFilter, wrong map
 
 func (p *auditPages) audit(x *exchange) error {
 	form, f, wrong := x.auditFilter()
-	view := auditView{frame: x.frame("Audit", "/audit", "Configuration"), Filter: form, Errors: wrong, Actions: actions}
+	view := auditView{frame: x.frame("Audit", "/audit", "Configuration"), Filter: form, Actions: actions}
+	view.Errors = wrong
 	if len(wrong) > 0 {
 		return x.refusedForm("audit", view)
 	}

@@ -29,7 +29,6 @@ type bulkView struct {
 	Reasons []string
 	Reason  string
 	Note    string
-	Errors  map[string]string
 
 	// The second step.
 	Checked  bool
@@ -54,12 +53,13 @@ func (v bulkView) More() int64 { return v.Found - int64(len(v.Sample)) }
 func (v bulkView) MoreUnknown() int64 { return v.Unknowns - int64(len(v.Unknown)) }
 
 func (x *exchange) bulkView() bulkView {
-	return bulkView{
+	view := bulkView{
 		frame:   x.frame("Revoke sessions of many users", "/revocations", "Configuration"),
 		Scope:   "users",
 		Reasons: reasonsOffered,
-		Errors:  map[string]string{},
 	}
+	view.Errors = map[string]string{}
+	return view
 }
 
 func (p *revocationPages) form(x *exchange) error { return x.ok("bulk", x.bulkView()) }
@@ -74,8 +74,8 @@ func (p *revocationPages) check(x *exchange) error {
 		return err
 	}
 	view.Names = strings.Join(names, "\n")
-	if _, ok := x.reason(); !ok {
-		view.Errors["note"] = sayWhy
+	if _, wrong := x.reason(); wrong != "" {
+		view.Errors["note"] = wrong
 	}
 	switch view.Scope {
 	case "users":
@@ -197,7 +197,7 @@ func (p *revocationPages) revoke(x *exchange) error {
 // deleted in between.
 func (x *exchange) bulkFailed(err error) error {
 	unknown := session.UnknownUsers(err)
-	fields, known := fieldErrors(err)
+	wrong, known := fieldErrors(err)
 	if unknown == nil && !known {
 		return err
 	}
@@ -206,7 +206,7 @@ func (x *exchange) bulkFailed(err error) error {
 	if unknown != nil {
 		view.Errors["names"] = "Nothing was revoked: " + count(int64(len(unknown)), "user") + " of the list no longer " + existExists(len(unknown)) + ". The first is " + clip(unknown[0], 80) + "."
 	}
-	for field, problem := range fields {
+	for field, problem := range wrong {
 		if field == "users" {
 			field = "names"
 		}

@@ -100,7 +100,7 @@ func (w *window) buttonsOfUsers(name string) {
 	w.says("Password changed", "password changed")
 	w.confirmed("a[href$='/disable']", func(string) { w.says("Disable " + name + "?") })
 	w.says("Account disabled", "Enable the account")
-	w.follow("#disable ~ form button")
+	w.follow("#disabled ~ form button")
 	w.says("Account enabled.")
 	w.confirmed("a.danger[href$='/revoke']", because(w, "Offboarding"))
 	w.says("Sessions revoked.", "Offboarding")

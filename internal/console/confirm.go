@@ -2,10 +2,7 @@ package console
 
 import (
 	"errors"
-	"maps"
 	"net/http"
-	"slices"
-	"strings"
 
 	"example.com/curfew/internal/keyring"
 )
@@ -27,17 +24,17 @@ type confirmed struct {
 
 func (c confirmed) routes() []route {
 	return []route{
-		{pattern: "GET " + c.path, needs: c.needs, serve: func(x *exchange) error { return c.show(x, http.StatusOK, "") }},
+		{pattern: "GET " + c.path, needs: c.needs, serve: func(x *exchange) error { return c.show(x, http.StatusOK, nil) }},
 		{pattern: "POST " + c.path, needs: c.needs, serve: c.act},
 	}
 }
 
-func (c confirmed) show(x *exchange, status int, wrong string) error {
+func (c confirmed) show(x *exchange, status int, wrong map[string]string) error {
 	view, err := c.ask(x)
 	if err != nil {
 		return err
 	}
-	view.Action, view.Error = x.r.URL.EscapedPath(), wrong
+	view.Action, view.Errors = x.r.URL.EscapedPath(), wrong
 	view.Reasons, view.Reason, view.Note = c.reasons, x.text("reason"), x.text("note")
 	return x.render(status, "confirm", view)
 }
@@ -45,17 +42,21 @@ func (c confirmed) show(x *exchange, status int, wrong string) error {
 func (c confirmed) act(x *exchange) error {
 	reason := ""
 	if c.reasons != nil {
-		var ok bool
-		if reason, ok = x.reason(); !ok {
-			return c.show(x, http.StatusUnprocessableEntity, sayWhy)
+		var wrong string
+		if reason, wrong = x.reason(); wrong != "" {
+			return c.show(x, http.StatusUnprocessableEntity, map[string]string{"note": wrong})
 		}
 	}
 	err := c.do(x, reason)
 	if errors.Is(err, keyring.ErrNotNow) {
-		return c.show(x, http.StatusConflict, sentence(err))
+		return c.show(x, http.StatusConflict, map[string]string{whole: sentence(err)})
 	}
-	if fields, known := fieldErrors(err); known {
-		return c.show(x, http.StatusUnprocessableEntity, strings.Join(slices.Sorted(maps.Values(fields)), " "))
+	if wrong, known := fieldErrors(err); known {
+		if about, ok := wrong["reason"]; ok {
+			delete(wrong, "reason")
+			wrong["note"] = about
+		}
+		return c.show(x, http.StatusUnprocessableEntity, wrong)
 	}
 	return err
 }
@@ -73,7 +74,6 @@ type confirmView struct {
 	Reasons []string    // offered; nil: none is asked for
 	Reason  string      // as chosen
 	Note    string      // as typed
-	Error   string
 }
 
 // whyPart is the question why.
@@ -83,7 +83,7 @@ type whyPart struct {
 }
 
 // Why returns the question why.
-func (v confirmView) Why() whyPart { return whyPart{v.Reasons, v.Reason, v.Note, v.Error} }
+func (v confirmView) Why() whyPart { return whyPart{v.Reasons, v.Reason, v.Note, v.Errors["note"]} }
 
 // reasonsOffered are those that a person can choose from.
 var reasonsOffered = []string{
@@ -92,15 +92,22 @@ var reasonsOffered = []string{
 
 const other = "Other"
 
-// reason returns the reason that was chosen, with what was added to it. ok is
-// false if "Other" is all there is: the audit should say why.
-func (x *exchange) reason() (reason string, ok bool) {
+// reason returns the reason that was chosen, with what was added to it; or what is
+// wrong with it. "Other" alone is wrong: the audit should say why.
+func (x *exchange) reason() (reason, wrong string) {
 	choice, note := x.text("reason"), x.text("note")
 	switch {
+	case note == "" && (choice == "" || choice == other):
+		return "", "Enter a short reason for the audit log."
+	case len(note) > maxNote:
+		return "", "Shorten the details to " + group(maxNote) + " characters."
 	case choice == other || choice == "":
-		return note, note != ""
+		return note, ""
 	case note == "":
-		return choice, true
+		return choice, ""
 	}
-	return choice + ": " + note, true
+	return choice + ": " + note, ""
 }
+
+// maxNote is the size of the details of a reason, in bytes. The form has the same.
+const maxNote = 900

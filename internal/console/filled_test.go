@@ -23,6 +23,7 @@ type filledServer struct {
 	*program
 	engine     string
 	ada, grace string   // users' ids
+	disabled   string   // that of one who is disabled
 	people     []string // those of the others
 	session    string   // of one of Ada's sessions
 	epoch      int64    // of a revocation
@@ -46,8 +47,8 @@ func (h *filledServer) fillServer() {
 	for _, name := range []string{"Donald Knuth", "Edsger Dijkstra", "Frances Allen", "Katherine Johnson", "Margaret Hamilton", "Radia Perlman"} {
 		h.people = append(h.people, h.addPassive(name))
 	}
-	disabled := h.addPassive("Charles Babbage")
-	h.api(h.admin, http.MethodPatch, "/v1/users/"+disabled, map[string]any{"disabled": true}, nil)
+	h.disabled = h.addPassive("Charles Babbage")
+	h.api(h.admin, http.MethodPatch, "/v1/users/"+h.disabled, map[string]any{"disabled": true}, nil)
 	h.api(h.admin, http.MethodPatch, "/v1/users/"+h.ada, map[string]any{"email": "ada@example.com"}, nil)
 	h.signIn("Ada Lovelace", edge, false)
 	var receipt struct{ Epoch int64 }

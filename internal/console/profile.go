@@ -24,7 +24,6 @@ type profileView struct {
 	Session     ownSession
 	Sessions    []sessionView
 	Receipt     *receiptView
-	Password    passwordForm
 }
 
 // ownSession is how long the session has left, on both clocks.
@@ -52,17 +51,11 @@ type sessionView struct {
 	Revoke     string // address of the page that revokes it
 }
 
-// passwordForm is the form for the user's own password, or an administrator's for
-// another user.
-type passwordForm struct {
-	Errors map[string]string // by field
-}
-
 func (p *profilePages) profile(x *exchange) error {
-	return p.show(x, http.StatusOK, passwordForm{})
+	return p.show(x, http.StatusOK, nil)
 }
 
-func (p *profilePages) show(x *exchange, status int, form passwordForm) error {
+func (p *profilePages) show(x *exchange, status int, wrong map[string]string) error {
 	id := x.session.Subject
 	sessions, err := sessionsOf(x, p.sessions, id)
 	if err != nil {
@@ -79,8 +72,8 @@ func (p *profilePages) show(x *exchange, status int, form passwordForm) error {
 			Timeout: in.SessionTimeout, Longest: in.MaximumSessionDuration,
 		},
 		Sessions: sessions,
-		Password: form,
 	}
+	view.Errors = wrong
 	if !x.session.RememberMe {
 		view.Session.Idle, view.Session.IdleLeft = x.when(end.idle), end.idle.Sub(end.now)
 	}
@@ -151,7 +144,7 @@ func (p *profilePages) changePassword(x *exchange) error {
 	current := x.value("current")
 	change := account.NewPassword{Current: &current, New: x.value("new")}
 	if change.New != x.value("again") {
-		return p.show(x, http.StatusUnprocessableEntity, passwordForm{Errors: map[string]string{"again": "The two new passwords differ."}})
+		return p.show(x, http.StatusUnprocessableEntity, map[string]string{"again": "The two new passwords differ."})
 	}
 	r, err := p.sessions.ChangePassword(x.ctx, x.caller, x.session.Subject, change, x.origin)
 	if err != nil {
@@ -159,7 +152,7 @@ func (p *profilePages) changePassword(x *exchange) error {
 		if !known {
 			return err
 		}
-		return p.show(x, status, passwordForm{Errors: fields})
+		return p.show(x, status, fields)
 	}
 	x.keepOf(r)
 	return x.redirect("/profile", "done", "own")

@@ -214,7 +214,7 @@ func TestRenderStates(t *testing.T) {
 			userView{Last: &receiptView{Heading: "Last revocation"}},
 		},
 		"bulk": {
-			bulkView{Scope: "users", Errors: map[string]string{"names": "x"}},
+			bulkView{Scope: "users", frame: frame{Errors: map[string]string{"names": "x"}}},
 			bulkView{Scope: "users", Checked: true, Found: 3, Unknowns: 1, Unknown: []string{"x"}},
 			bulkView{Scope: "users", Checked: true, Found: 3, Unknowns: 200, Unknown: []string{"x"}},
 			bulkView{Scope: "everyone", Checked: true, Own: true},

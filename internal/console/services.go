@@ -17,7 +17,6 @@ type servicesView struct {
 	Services     []serviceRow
 	FormName     string // as typed
 	Capabilities []capabilityChoice
-	Errors       map[string]string
 }
 
 type serviceRow struct {
@@ -58,8 +57,9 @@ func (p *servicePages) show(x *exchange, status int, name string, held []string,
 	}
 	view := servicesView{
 		frame:    x.frame("Services", "/services", "Configuration"),
-		FormName: name, Capabilities: capabilities(held), Errors: wrong,
+		FormName: name, Capabilities: capabilities(held),
 	}
+	view.Errors = wrong
 	for _, s := range clients {
 		row := serviceRow{
 			ID: s.ID, Name: s.Name, Capabilities: s.Capabilities, Made: x.micro(s.CreatedAt),

@@ -21,8 +21,7 @@ type settingsPages struct {
 type settingsView struct {
 	frame
 	Form    settingsForm
-	Tag     string // of the settings that the form was filled from
-	Errors  map[string]string
+	Tag     string          // of the settings that the form was filled from
 	Lost    *settingsChange // the change that another user saved meanwhile; nil if none
 	Bounds  settingsBounds
 	Presets []presetView

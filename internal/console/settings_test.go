@@ -102,7 +102,7 @@ func TestSettingsWrong(t *testing.T) {
 			p.get("/settings/authentication/preview" + query(fields)),
 			p.post("/settings/authentication", fields...),
 		} {
-			a.is(http.StatusUnprocessableEntity).says(tt.says...).says("Nothing was saved")
+			a.is(http.StatusUnprocessableEntity).says(tt.says...).says("Nothing was changed")
 			if a.input("session_timeout_seconds") != tt.timeout || a.input("maximum_session_duration_seconds") != tt.maximum || strings.Contains(a.body, `name="remember_me_enabled" value="on" checked`) {
 				t.Errorf("%q, %q came back as %q, %q", tt.timeout, tt.maximum, a.input("session_timeout_seconds"), a.input("maximum_session_duration_seconds"))
 			}

@@ -30,7 +30,6 @@ type userView struct {
 	Path string // of the page
 	// As typed, or as they are.
 	FormName, FormEmail, FormGroups string
-	Errors                          map[string]string
 }
 
 type permissionChoice struct {
@@ -227,5 +226,3 @@ func (p *userPages) setPassword(x *exchange) error {
 	}
 	return x.redirect(userPath(u.ID), "done", "password", "receipt", epochText(r.Epoch))
 }
-
-const sayWhy = "Enter a short reason for the audit log."

@@ -85,7 +85,6 @@ type newUserView struct {
 	Groups         string // as typed
 	Permissions    []permissionChoice
 	MayPermissions bool
-	Errors         map[string]string
 }
 
 func (x *exchange) newUserView() newUserView {

@@ -1,0 +1,51 @@
+package console
+
+import (
+	"maps"
+	"slices"
+)
+
+// A problem is what is wrong with a form that was sent: with one of its fields, or
+// with the whole.
+type problem struct {
+	Words string
+	At    string // id of the field; "" if it is about the whole form
+}
+
+// formField is a field of a form that can be wrong.
+type formField struct{ name, words, id string }
+
+// formFields are all of them, in the order in which forms have them. A page has an
+// element with the id where it has the field.
+var formFields = []formField{
+	{"name", "Name", "name"}, {"email", "Email", "email"}, {"password", "Password", "password"},
+	{"current", "Current password", "current"}, {"new", "New password", "new"}, {"again", "New password, again", "again"},
+	{"groups", "Groups", "groups"}, {"permissions", "Permissions", "permissions"}, {"disabled", "Account", "disabled"},
+	{"scope", "Which sessions", "scope"}, {"names", "Names", "names"}, {"note", "Reason", "note"},
+	{"capabilities", "Capabilities", "capabilities"},
+	{"session_timeout_seconds", "Session Timeout", "timeout"}, {"maximum_session_duration_seconds", "Maximum Session Duration", "maximum"},
+	{"from", "From", "from"}, {"to", "To", "to"},
+}
+
+// whole is the name of what is wrong with a form and not with one of its fields.
+const whole = ""
+
+// Problems returns what is wrong with the form, in the order of its fields, for the
+// summary at the top of the page.
+func (f frame) Problems() []problem {
+	var all []problem
+	if words := f.Errors[whole]; words != "" {
+		all = append(all, problem{Words: words})
+	}
+	for _, known := range formFields {
+		if words := f.Errors[known.name]; words != "" {
+			all = append(all, problem{Words: known.words + ": " + words, At: known.id})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Errors)) {
+		if name != whole && !slices.ContainsFunc(formFields, func(known formField) bool { return known.name == name }) {
+			all = append(all, problem{Words: name + ": " + f.Errors[name]})
+		}
+	}
+	return all
+}
