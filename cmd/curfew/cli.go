@@ -66,7 +66,7 @@ func (c *cli) root() *cobra.Command {
 		c.serveCommand(), c.edgeCommand(),
 		c.revokeCommand(), c.userCommand(), c.clientCommand(), c.settingsCommand(),
 		c.keyCommand(), c.tokenCommand(), c.auditCommand(),
-		c.backupCommand(), c.restoreCommand(), c.docsCommand(), c.versionCommand(),
+		c.backupCommand(), c.restoreCommand(), c.copyCommand(), c.docsCommand(), c.versionCommand(),
 	)
 	root.SetHelpCommand(c.helpCommand(root))
 	root.InitDefaultCompletionCmd()

@@ -33,3 +33,31 @@ func ResolveTools(source Source) (Tools, error) {
 	var t Tools
 	return t, errors.Join(resolve(&t, ToolOptions(), source)...)
 }
+
+// Copy is the configuration of `curfew copy`.
+type Copy struct {
+	Tools
+	// To is the database that is written. // Required.
+	To Database
+}
+
+// CopyOptions are the options of `curfew copy`.
+func CopyOptions() []Option[Copy] {
+	return append(storeOptions(func(c *Copy) *Store { return &c.Store }), Option[Copy]{
+		Name: "to", Value: "ADDRESS", Secret: true, Usage: "the new database: sqlite:PATH, or postgres://… of an empty database",
+		set: func(c *Copy, values []string) (err error) {
+			c.To, err = ParseDatabase(last(values))
+			return err
+		},
+	})
+}
+
+// ResolveCopy is to [Copy] what [ResolveTools] is to [Tools].
+func ResolveCopy(source Source) (Copy, error) {
+	var c Copy
+	errs := resolve(&c, CopyOptions(), source)
+	if c.To == "" && len(errs) == 0 {
+		errs = append(errs, invalid("--to", "is required: sqlite:PATH or postgres://…"))
+	}
+	return c, errors.Join(errs...)
+}

@@ -170,6 +170,7 @@ var actions = []action{
 	{wire.ActionKeyRetired, "Retired a signing key as scheduled"},
 	{wire.ActionInstall, "Installed Curfew"},
 	{wire.ActionRestore, "Restored a backup"},
+	{wire.ActionCopy, "Copied the database"},
 	{wire.ActionPrune, "Deleted expired records"},
 }
 

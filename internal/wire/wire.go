@@ -324,5 +324,6 @@ const (
 	ActionKeyRetired       = "key.retired" // a retiring key's time was up
 	ActionInstall          = "installation.create"
 	ActionRestore          = "installation.restore"
+	ActionCopy             = "installation.copy"
 	ActionPrune            = "installation.prune"
 )

@@ -43,6 +43,10 @@ type dialect struct {
 	// parameter.
 	countTables string
 
+	// columns is a SELECT of all columns of all tables, as "table" and "column", sorted
+	// by name.
+	columns string
+
 	// auditID is an expression for the id of the k-th (from 1) of the rows that
 	// one INSERT appends to the audit.
 	auditID func(k int) string
@@ -68,6 +72,8 @@ var sqliteDialect = &dialect{
 	least:       "min",
 	wake:        "?", // PRAGMA data_version does it
 	countTables: "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?",
+	columns: `SELECT t.name AS "table", c.name AS "column" FROM sqlite_master t JOIN pragma_table_info(t.name) c
+		WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%' ORDER BY 1, 2`,
 	// The database has one writer at a time, so no other transaction counts at the
 	// same time.
 	auditID:  func(k int) string { return fmt.Sprintf("(SELECT COALESCE(max(id), 0) FROM audit) + %d", k) },
@@ -90,7 +96,10 @@ var postgresDialect = &dialect{
 	holdClock:   "LOCK TABLE clock IN SHARE MODE",
 	lockNames:   fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", namesLock),
 	countTables: "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace(current_schema()) AND relkind = 'r' AND relname = $1",
-	wake:        "pg_notify('" + notifyChannel + "', ?)::text",
-	auditID:     func(int) string { return "nextval('audit_ids')" },
-	diagnose:    diagnosePostgres,
+	columns: `SELECT c.relname::text AS "table", a.attname::text AS "column" FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+		WHERE c.relnamespace = to_regnamespace(current_schema()) AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+		ORDER BY c.relname::text COLLATE "C", a.attname::text COLLATE "C"`,
+	wake:     "pg_notify('" + notifyChannel + "', ?)::text",
+	auditID:  func(int) string { return "nextval('audit_ids')" },
+	diagnose: diagnosePostgres,
 }

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,29 +20,37 @@ import (
 // complete and on disk. A crash leaves no partial database, and two processes that
 // create one at the same time both continue with the same.
 func createSQLite(ctx context.Context, path string) error {
-	return inPlace(path, false, func(temporary string) error {
-		// The file needs no sync before it is in place; then it is synced.
-		db, err := openSQLitePool(sqliteDSN(temporary, "rw", url.Values{
-			"_synchronous": {"OFF"}, "_pragma": {"journal_mode(MEMORY)"},
-		}), 1)
-		if err != nil {
-			return err
-		}
-		err = func() error {
-			if _, err := db.ExecContext(ctx, setApplicationID); err != nil {
-				return err
-			}
-			if err := migrate(ctx, goose.DialectSQLite3, db.DB); err != nil {
-				return err
-			}
-			_, err := db.ExecContext(ctx, `PRAGMA journal_mode = WAL`)
-			return err
-		}()
-		if err = errors.Join(err, db.Close()); err != nil {
-			_, err = sqliteDialect.explain(ctx, "make a database", err)
-		}
+	return inPlace(path, false, func(temporary string) error { return initSQLite(ctx, temporary, nil) })
+}
+
+// initSQLite makes the schema in an empty file, and has it filled unless fill is nil.
+// The file is complete when it returns, and not yet on disk.
+func initSQLite(ctx context.Context, path string, fill func(*sql.DB) error) error {
+	db, err := openSQLitePool(sqliteDSN(path, "rw", url.Values{
+		"_synchronous": {"OFF"}, "_pragma": {"journal_mode(MEMORY)"},
+	}), 1)
+	if err != nil {
 		return err
-	})
+	}
+	err = func() error {
+		if _, err := db.ExecContext(ctx, setApplicationID); err != nil {
+			return err
+		}
+		if err := migrate(ctx, goose.DialectSQLite3, db.DB); err != nil {
+			return err
+		}
+		if fill != nil {
+			if err := fill(db.DB); err != nil {
+				return err
+			}
+		}
+		_, err := db.ExecContext(ctx, `PRAGMA journal_mode = WAL`)
+		return err
+	}()
+	if err = errors.Join(err, db.Close()); err != nil {
+		_, err = sqliteDialect.explain(ctx, "make a database", err)
+	}
+	return err
 }
 
 // inPlace writes a file under a temporary name, syncs it, and moves it to path.
