@@ -15,6 +15,7 @@ import (
 // Names that an earlier release wrote are compared at the next start; those that
 // pass for another are kept, and logged until one of the two is renamed.
 func TestNamesOfAnEarlierRelease(t *testing.T) {
+	t.Parallel()
 	for engine, url := range map[string]string{
 		"sqlite": "sqlite:" + filepath.Join(t.TempDir(), "curfew.db"), "postgres": pgtest.DSN(t),
 	} {

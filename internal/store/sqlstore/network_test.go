@@ -10,6 +10,7 @@ import (
 // Sessions that began before there was a column for the network, or that a node of
 // the version before begins, make their networks known all the same.
 func TestNetworksOfOldRows(t *testing.T) {
+	t.Parallel()
 	for _, engine := range engines {
 		t.Run(engine.name, func(t *testing.T) {
 			s := open(t, engine.url(t))

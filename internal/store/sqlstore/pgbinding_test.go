@@ -71,6 +71,7 @@ func acceptTLS(t *testing.T, pair tls.Certificate, serve func(conn *tls.Conn)) (
 // works, pools, notifications and cancellations included; a server in the middle
 // that relays every message is refused.
 func TestChannelBinding(t *testing.T) {
+	t.Parallel()
 	certificate, key, _ := selfSigned(t)
 	server := pgtest.Start(t, pgtest.Options{TCP: true, Certificate: certificate, PrivateKey: key})
 	bound := func(address, more string) string {

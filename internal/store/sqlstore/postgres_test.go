@@ -26,6 +26,7 @@ func must(tb testing.TB) func(string, error) string {
 }
 
 func TestPostgresRefuses(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{})
 	for _, name := range []string{"foreign", "newer", "older", "empty"} {
 		noErr(t, server.CreateDatabase(name))
@@ -91,6 +92,7 @@ func TestPostgresRefuses(t *testing.T) {
 // TestPostgresStartsTogether: of several first starts at the same time, all go on
 // with one schema.
 func TestPostgresStartsTogether(t *testing.T) {
+	t.Parallel()
 	eachWay(t, pgtest.Options{}, func(t *testing.T, p *pooled, url func(string) string) {
 		startsTogether(t, url(p.database(t)))
 	})
@@ -123,6 +125,7 @@ func startsTogether(t *testing.T, url string) {
 // TestPostgresSeveralHosts: the first host that answers is used, whatever the
 // others do, and a read-only one is skipped.
 func TestPostgresSeveralHosts(t *testing.T) {
+	t.Parallel()
 	primary := pgtest.Start(t, pgtest.Options{TCP: true})
 	standby := primary.Standby(t, pgtest.Options{TCP: true})
 	noErr(t, primary.CreateDatabase("curfew"))
@@ -156,6 +159,7 @@ func TestPostgresSeveralHosts(t *testing.T) {
 }
 
 func TestPostgresWarnings(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{Fsync: true, Settings: map[string]string{"full_page_writes": "on"}})
 	noErr(t, server.CreateDatabase("curfew"))
 	s := open(t, server.DSN("curfew"))
@@ -199,6 +203,7 @@ func TestPostgresWarnings(t *testing.T) {
 // another level, a transaction that waited for the epoch clock would have to begin
 // anew.
 func TestPostgresIsolation(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"default_transaction_isolation": "serializable"}})
 	noErr(t, server.CreateDatabase("curfew"))
 	s := open(t, server.DSN("curfew"))
@@ -231,6 +236,7 @@ func TestPostgresIsolation(t *testing.T) {
 // TestPostgresLogsNoPassword: log lines about a lost connection, and all errors,
 // leave the password out.
 func TestPostgresLogsNoPassword(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{TCP: true})
 	noErr(t, server.CreateDatabase("curfew"))
 	address, err := url.Parse(server.DSNVia(server.Addr(), "curfew"))

@@ -43,6 +43,7 @@ func newBackup(t *testing.T) (path, backup string) {
 }
 
 func TestRestore(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		clock  time.Duration // to which the database that is replaced came, from noon
@@ -160,6 +161,7 @@ func restored(t *testing.T, path string, epoch revocation.Epoch, now time.Time) 
 // TestRestoreKeeps: what was there is all there still, under another name, and
 // nothing that is there is written over.
 func TestRestoreKeeps(t *testing.T) {
+	t.Parallel()
 	read := func(t *testing.T, path string) []byte {
 		t.Helper()
 		content, err := os.ReadFile(path)
@@ -233,6 +235,7 @@ func TestRestoreKeeps(t *testing.T) {
 }
 
 func TestRestoreRefuses(t *testing.T) {
+	t.Parallel()
 	path, backup := newBackup(t)
 	dir := t.TempDir()
 	damaged := filepath.Join(dir, "damaged")
@@ -289,6 +292,7 @@ func TestRestoreRefuses(t *testing.T) {
 // TestRestoreWhileServed: a database that a server has open stays where it is,
 // sound or damaged.
 func TestRestoreWhileServed(t *testing.T) {
+	t.Parallel()
 	path, backup := newBackup(t)
 	restore := func() error {
 		return sqlstore.Restore(context.Background(), sqlstore.Restoring{From: backup, To: "sqlite:" + path, Replace: true, Now: noon, Audit: cli})
@@ -332,6 +336,7 @@ func TestRestoreWhileServed(t *testing.T) {
 // of its database, one of them gives way, or the server has what was restored.
 // What it acknowledges is never in a file that is gone.
 func TestRestoreMeetsStart(t *testing.T) {
+	t.Parallel()
 	path, backup := newBackup(t)
 	var restored, refused int
 	for i := range 30 {

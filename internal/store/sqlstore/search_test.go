@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/sqlstore"
 )
@@ -12,10 +13,12 @@ import (
 // Users that an earlier release has added, or has renamed, are found after the next
 // start, and by nothing that they were.
 func TestSearchFindsUsersOfAnEarlierRelease(t *testing.T) {
+	t.Parallel()
 	for _, engine := range engines {
 		t.Run(engine.name, func(t *testing.T) {
 			url := engine.url(t)
-			s := open(t, url)
+			patiently := sqlstore.Config{URL: url, Budget: await.Limit}
+			s := openWith(t, patiently)
 			const users = 1203 // more than two batches
 			noErr(t, s.Update(t.Context(), func(tx store.Tx) error {
 				for i := range users {
@@ -42,7 +45,7 @@ func TestSearchFindsUsersOfAnEarlierRelease(t *testing.T) {
 				t.Errorf("a renamed user is found by the name from before: %q", got)
 			}
 			for range 2 { // the second start finds nothing to do
-				s = open(t, url)
+				s = openWith(t, patiently)
 				for prefix, want := range map[string][]string{
 					"jones": {"id-0007"}, "smith1202": {"id-1202"}, "mail0@": {"id-0000"}, "smith700": {"id-0700"}, "mail7@": {"id-0007"},
 				} {

@@ -109,6 +109,7 @@ func TestSQLiteRelativePath(t *testing.T) {
 // TestSQLiteStartsTogether: of several first starts at the same time, all go on
 // with one database.
 func TestSQLiteStartsTogether(t *testing.T) {
+	t.Parallel()
 	for range 5 {
 		url := "sqlite:" + filepath.Join(t.TempDir(), "curfew.db")
 		const starts = 4
@@ -143,6 +144,7 @@ func TestSQLiteStartsTogether(t *testing.T) {
 // TestSQLiteRefuses: files that are no intact database of Curfew are refused, with
 // the remedy, and are not changed.
 func TestSQLiteRefuses(t *testing.T) {
+	t.Parallel()
 	write := func(t *testing.T, content []byte) string {
 		path := filepath.Join(t.TempDir(), "file")
 		noErr(t, os.WriteFile(path, content, 0o600))
@@ -213,6 +215,7 @@ func refused(t *testing.T, path string, create bool, want error, says string) {
 }
 
 func TestSQLiteDamagedPages(t *testing.T) {
+	t.Parallel()
 	path := newSQLite(t)
 	sound, err := os.ReadFile(path)
 	noErr(t, err)
@@ -294,6 +297,7 @@ func TestSQLiteDiskFull(t *testing.T) {
 }
 
 func TestSQLiteCutShort(t *testing.T) {
+	t.Parallel()
 	path := newSQLite(t)
 	sound, err := os.ReadFile(path)
 	noErr(t, err)
@@ -397,6 +401,7 @@ func TestSQLiteReadOnly(t *testing.T) {
 }
 
 func TestSQLiteLockedElsewhere(t *testing.T) {
+	t.Parallel()
 	path := newSQLite(t)
 	s := open(t, "sqlite:"+path)
 	other := startChild(t, "lock", "sqlite:"+path, nil)
@@ -436,6 +441,7 @@ func TestSQLiteLockedElsewhere(t *testing.T) {
 // TestSQLiteOtherProcess: what another process commits is noticed soon, and is
 // read as it was committed.
 func TestSQLiteOtherProcess(t *testing.T) {
+	t.Parallel()
 	path := newSQLite(t)
 	s := open(t, "sqlite:"+path)
 	other := startChild(t, "revoke", "sqlite:"+path, nil)
@@ -469,6 +475,7 @@ func TestSQLiteOtherProcess(t *testing.T) {
 }
 
 func TestSQLiteBackup(t *testing.T) {
+	t.Parallel()
 	path := newSQLite(t)
 	s := open(t, "sqlite:"+path)
 	dir := t.TempDir()

@@ -49,6 +49,7 @@ func Run(t *testing.T, database func(t *testing.T) Open) {
 		{"Watch", watchCases},
 	} {
 		t.Run(group.name, func(t *testing.T) {
+			t.Parallel() // the cases wait more than they work
 			for _, c := range group.cases {
 				t.Run(c.name, func(t *testing.T) { c.run(t, database(t)) })
 			}
