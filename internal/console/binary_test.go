@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/curfewtest"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/internal/testnet"
 )
@@ -43,54 +43,20 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
-	closeBrowser()
+	browser.Close()
 	_ = os.RemoveAll(scratch)
 	os.Exit(code)
 }
 
-// binary builds curfew, once. It looks at the directories of the sources first: as
-// long as nothing has changed that a test has read, `go test` repeats what came out
-// of it the last time, and what a build reads it does not see.
-var binary = sync.OnceValues(func() (string, error) {
-	for _, dir := range []string{"cmd", "internal", "revocation", "settings", "token"} {
-		err := filepath.WalkDir(filepath.Join("..", "..", dir), func(string, fs.DirEntry, error) error { return nil })
-		if err != nil {
-			return "", err
-		}
-	}
-	file := filepath.Join(scratch, "curfew")
-	out, err := exec.CommandContext(context.Background(), "go", "build", "-race=false", "-o", file, "example.com/curfew/cmd/curfew").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return file, nil
-})
+// binary builds curfew, once.
+var binary = sync.OnceValues(func() (string, error) { return curfewtest.Build(curfewtest.Module(), scratch, "curfew") })
 
 // program is a running curfew.
 type program struct {
 	testing.TB
 	url     string
-	process *exec.Cmd
-	ended   chan struct{} // closed when it has
-	output  *output
+	process *curfewtest.Process
 	admin   string // a token of the account admin
-}
-
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 // engines are the databases that every walk is made on.
@@ -109,20 +75,15 @@ func run(t testing.TB, database string, flags ...string) *program {
 		t.Fatal(err)
 	}
 	address := testnet.Address(t)
-	p := &program{TB: t, url: "http://" + address, output: &output{}, ended: make(chan struct{})}
-	p.process = exec.CommandContext(context.Background(), file, append([]string{"serve", "--listen", address, "--metrics-listen", "", "--log-format", "json"}, flags...)...)
-	p.process.Dir = t.TempDir()
-	p.process.Env = append(os.Environ(),
+	p := &program{TB: t, url: "http://" + address}
+	command := exec.CommandContext(context.Background(), file, append([]string{"serve", "--listen", address, "--metrics-listen", "", "--log-format", "json"}, flags...)...)
+	command.Dir = t.TempDir()
+	command.Env = append(os.Environ(),
 		"CURFEW_DATABASE="+database, "CURFEW_ADMIN_PASSWORD="+adminPassword,
 		"CURFEW_KEY_ENCRYPTION_KEY="+base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32)))
-	p.process.Stdout, p.process.Stderr = p.output, p.output
-	if err := p.process.Start(); err != nil {
+	if p.process, err = curfewtest.Spawn(command); err != nil {
 		t.Fatal(err)
 	}
-	go func() { // ends with the process
-		_ = p.process.Wait()
-		close(p.ended)
-	}()
 	t.Cleanup(p.end)
 	p.waitReady()
 	p.signInAdmin()
@@ -137,8 +98,8 @@ func (p *program) waitReady() {
 	p.Helper()
 	ready := await.Holds(patience, func() bool {
 		select {
-		case <-p.ended:
-			p.Fatalf("curfew ended:\n%s", p.output)
+		case <-p.process.Ended:
+			p.Fatalf("curfew ended:\n%s", p.process)
 		default:
 		}
 		request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, p.url+"/readyz", nil)
@@ -153,28 +114,27 @@ func (p *program) waitReady() {
 		return response.StatusCode == http.StatusOK
 	})
 	if !ready {
-		p.Fatalf("curfew does not get ready:\n%s", p.output)
+		p.Fatalf("curfew does not get ready:\n%s", p.process)
 	}
 }
 
 func (p *program) end() {
-	_ = p.process.Process.Signal(syscall.SIGCONT) // a test may have stopped it
-	_ = p.process.Process.Signal(syscall.SIGTERM)
+	_ = p.process.Signal(syscall.SIGCONT) // a test may have stopped it
+	_ = p.process.Signal(syscall.SIGTERM)
 	select {
-	case <-p.ended:
+	case <-p.process.Ended:
 	case <-time.After(patience):
-		_ = p.process.Process.Kill()
-		<-p.ended
+		p.process.Kill()
 		p.Error("curfew did not end by itself")
 	}
 	// A defect of ours is in the log even where no test looks.
-	for line := range strings.Lines(p.output.String()) {
+	for line := range strings.Lines(p.process.String()) {
 		if strings.Contains(line, `"level":"ERROR"`) {
 			p.Errorf("in the log: %s", line)
 		}
 	}
 	if p.Failed() {
-		p.Logf("the log of curfew:\n%s", p.output)
+		p.Logf("the log of curfew:\n%s", p.process)
 	}
 }
 

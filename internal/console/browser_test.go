@@ -2,10 +2,8 @@ package console_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -21,51 +19,14 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/curfewtest/chromium"
 )
 
-// chromium is the one browser of the test process. Tests open windows in it that
-// share no cookies.
-var chromium struct {
-	sync.Once
-	context context.Context
-	cancel  context.CancelFunc
-	err     error
-}
+// browser is the one of the test process. Tests open windows in it that share no
+// cookies.
+var browser chromium.Browser
 
-func startBrowser() {
-	program := ""
-	// The headless shell is the same engine without a desktop's browser around it, and
-	// takes half the processor time.
-	for _, name := range []string{"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			program = path
-			break
-		}
-	}
-	if program == "" {
-		chromium.err = errors.New("these tests drive a browser: install chromium-headless-shell (make deps does)")
-		return
-	}
-	profile, err := os.MkdirTemp(scratch, "profile-")
-	if err != nil {
-		chromium.err = err
-		return
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(program), chromedp.UserDataDir(profile), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("host-resolver-rules", "MAP nas.test 127.0.0.1"), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("no-proxy-server", true))
-	allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), options...)
-	window, closeWindow := chromedp.NewContext(allocator)
-	chromium.context = window // it is the browser's, and ends with it
-	chromium.cancel = func() { closeWindow(); endAllocator() }
-	chromium.err = chromedp.Do(window)
-}
-
-func closeBrowser() {
-	if chromium.cancel != nil {
-		chromium.cancel()
-	}
-}
+func profile() (string, error) { return os.MkdirTemp(scratch, "profile-") }
 
 // patience is how long a test waits for an event. It is far longer than any event
 // takes on a machine with ten times the load: only an event that never comes fails.
@@ -92,11 +53,10 @@ type look struct {
 
 func (p *program) open(t testing.TB, l look) *window {
 	t.Helper()
-	chromium.Do(startBrowser)
-	if chromium.err != nil {
-		t.Fatal(chromium.err)
+	ctx, cancel, err := browser.Tab(profile, chromedp.Flag("host-resolver-rules", "MAP nas.test 127.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	ctx, cancel := chromedp.NewContext(chromium.context, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
 	w := &window{TB: t, url: p.url, look: l, context: ctx}
 	w.prepare(l)

@@ -180,7 +180,7 @@ func TestBelowPath(t *testing.T) {
 			if to := made.Header.Get("Location"); made.StatusCode != http.StatusCreated || !strings.HasPrefix(to, "/curfew/v1/users/") {
 				t.Errorf("a new user: %d, at %s", made.StatusCode, to)
 			}
-			if at := b.filledServer.url + "/curfew/"; !strings.Contains(b.output.String(), strings.TrimSuffix(at, "/")) {
+			if at := b.filledServer.url + "/curfew/"; !strings.Contains(b.process.String(), strings.TrimSuffix(at, "/")) {
 				t.Errorf("the start does not name %s", at)
 			}
 		})

@@ -43,7 +43,7 @@ func TestReceiptUpdatesItself(t *testing.T) {
 
 func (p *program) signal(s syscall.Signal) {
 	p.Helper()
-	if err := p.process.Process.Signal(s); err != nil {
+	if err := p.process.Signal(s); err != nil {
 		p.Fatal(err)
 	}
 }

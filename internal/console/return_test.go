@@ -106,7 +106,7 @@ func TestBrowserOverPlainHTTP(t *testing.T) {
 		w.visit("/sign-in")
 		w.saysNot("This page is not encrypted")
 	}
-	if n := strings.Count(p.output.String(), "over plain HTTP"); n != 1 {
+	if n := strings.Count(p.process.String(), "over plain HTTP"); n != 1 {
 		t.Errorf("the log says it %d times", n)
 	}
 }

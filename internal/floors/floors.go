@@ -31,6 +31,9 @@ var plan = map[string]int{
 	"internal/await":   0, // for tests: waits for events that send no signal
 	"internal/testnet": 0, // for tests: free addresses, a proxy
 
+	"internal/curfewtest":          0, // for tests: builds and starts the program
+	"internal/curfewtest/chromium": 0, // for tests: the browser
+
 	"token":             1,
 	"internal/store":    1,
 	"internal/throttle": 1,

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,37 +22,12 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/curfewtest/chromium"
 	"example.com/curfew/internal/testnet"
 )
 
-// chromium is the browser of all tests of this process.
-var chromium struct {
-	sync.Once
-	context context.Context
-	cancel  context.CancelFunc
-	err     error
-}
-
-func startChromium(profile string) error {
-	program := ""
-	for _, name := range []string{"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			program = path
-			break
-		}
-	}
-	if program == "" {
-		return fmt.Errorf("there is no Chromium: `make interop` installs it")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(program), chromedp.UserDataDir(profile), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("no-proxy-server", true))
-	allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), options...)
-	window, closeWindow := chromedp.NewContext(allocator)
-	chromium.context = window
-	chromium.cancel = func() { closeWindow(); endAllocator() }
-	return chromedp.Do(window)
-}
+// browser is the one of all tests of this process.
+var browser chromium.Browser
 
 // tab is a browser window with cookies of its own.
 type tab struct {
@@ -63,11 +37,10 @@ type tab struct {
 
 func openTab(t *testing.T) *tab {
 	t.Helper()
-	chromium.Do(func() { chromium.err = startChromium(filepath.Join(filepath.Dir(binary), "profile")) })
-	if chromium.err != nil {
-		t.Fatal(chromium.err)
+	ctx, cancel, err := browser.Tab(func() (string, error) { return filepath.Join(filepath.Dir(binary), "profile"), nil })
+	if err != nil {
+		t.Fatal(err)
 	}
-	ctx, cancel := chromedp.NewContext(chromium.context, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
 	b := &tab{t, ctx}
 	if err := chromedp.Do(ctx); err != nil {

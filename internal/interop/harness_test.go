@@ -21,12 +21,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/curfewtest"
 	"example.com/curfew/internal/testnet"
 	"example.com/curfew/token"
 )
@@ -37,10 +36,7 @@ const (
 	userName = "admin"
 )
 
-var (
-	binary string // curfew, built once
-	root   string // of the checkout
-)
+var binary string // curfew, built once
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
@@ -55,19 +51,11 @@ func run(m *testing.M) int {
 	if err := os.Chmod(dir, 0o755); err != nil { // servers that drop root must find their files
 		panic(err)
 	}
-	if root, err = filepath.Abs("../.."); err != nil {
-		panic(err)
-	}
-	binary = filepath.Join(dir, "curfew")
-	if out, err := exec.Command("go", "build", "-o", binary, "example.com/curfew/cmd/curfew").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building curfew: %v\n%s", err, out)
+	if binary, err = curfewtest.Build(curfewtest.Module(), dir, "curfew"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer func() {
-		if chromium.cancel != nil {
-			chromium.cancel()
-		}
-	}()
+	defer browser.Close()
 	return m.Run()
 }
 
@@ -81,7 +69,7 @@ type server struct {
 	client struct{ id, secret string }
 	issuer struct{ id, secret string } // a client that begins sessions, once begin has made it
 	user   string                      // the id of admin
-	log    *printed
+	log    *curfewtest.Process
 }
 
 func start(t *testing.T, flags ...string) *server {
@@ -124,50 +112,29 @@ func start(t *testing.T, flags ...string) *server {
 	return s
 }
 
-func (s *server) spawn(cmd *exec.Cmd) *printed {
+func (s *server) spawn(cmd *exec.Cmd) *curfewtest.Process {
 	s.t.Helper()
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), "CURFEW_ADMIN_PASSWORD="+password)
 	return spawn(s.t, cmd)
 }
 
-// printed is what a program has printed so far.
-type printed struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (p *printed) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.text.Write(b)
-}
-
-func (p *printed) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.text.String()
-}
-
 // spawn runs a program until the test ends. The end of what it prints is shown if
 // the test fails.
-func spawn(t *testing.T, cmd *exec.Cmd) *printed {
+func spawn(t *testing.T, cmd *exec.Cmd) *curfewtest.Process {
 	t.Helper()
-	out := new(printed)
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	p, err := curfewtest.Spawn(cmd)
+	if err != nil {
 		t.Fatalf("%v: `make interop` installs what these tests need", err)
 	}
 	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it may have ended
-		_ = cmd.Wait()
+		p.Kill()
 		if t.Failed() {
-			text := out.String()
+			text := p.String()
 			t.Logf("%s printed:\n%s", cmd.Path, text[max(0, len(text)-5000):])
 		}
 	})
-	return out
+	return p
 }
 
 func (s *server) curfew(args ...string) []byte {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/curfew/internal/curfewtest"
 	"example.com/curfew/internal/testnet"
 )
 
@@ -104,7 +105,7 @@ func node(t *testing.T, script string) {
 	s := start(t)
 	front := testnet.Address(t)
 	file := s.config(script, front, "")
-	modules := filepath.Join(root, ".cache/npm/interop/node_modules")
+	modules := filepath.Join(curfewtest.Module(), ".cache/npm/interop/node_modules")
 	if _, err := os.Stat(modules); err != nil {
 		t.Fatalf("%v: `make interop` installs it", err)
 	}
@@ -130,12 +131,12 @@ func TestREADME(t *testing.T) {
 		"testdata/jose.mjs":       "cmd/curfew/docs/applications.md",
 		"testdata/websockets.mjs": "cmd/curfew/docs/open-connections.md",
 	} {
-		if !strings.Contains(read(t, filepath.Join(root, page)), read(t, name)) {
+		if !strings.Contains(read(t, filepath.Join(curfewtest.Module(), page)), read(t, name)) {
 			t.Errorf("%s does not show %s as it is", page, name)
 		}
 	}
 	// The guards of the frameworks, apart from white space.
-	page := strings.Join(strings.Fields(read(t, filepath.Join(root, "cmd/curfew/docs/open-connections.md"))), " ")
+	page := strings.Join(strings.Fields(read(t, filepath.Join(curfewtest.Module(), "cmd/curfew/docs/open-connections.md"))), " ")
 	tried := strings.Join(strings.Fields(read(t, "frameworks/frameworks_test.go")), " ")
 	for _, guard := range []string{
 		"bearer.Require(v)", "e.Use(echo.WrapMiddleware(bearer.Require(v)))",

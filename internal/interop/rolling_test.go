@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/curfewtest"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/internal/testnet"
 )
@@ -27,7 +28,7 @@ type nodeProcess struct {
 	addr string
 	args []string
 	cmd  *exec.Cmd
-	log  printed
+	log  curfewtest.Output
 }
 
 func (n *nodeProcess) start() {

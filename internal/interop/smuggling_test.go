@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/curfewtest"
 	"example.com/curfew/internal/testnet"
 )
 
@@ -132,7 +133,7 @@ func TestSmuggling(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, "--trusted-proxies", "127.0.0.1/32", "--log-format", "json", "--log-level", "debug")
 			door, service := testnet.Address(t), testnet.Address(t)
-			saw := new(printed) // by the service, of the hidden request
+			saw := new(curfewtest.Output) // by the service, of the hidden request
 			back := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if strings.Contains(r.URL.Path, "hidden") {
 					fmt.Fprintf(saw, "%s for %q\n", r.URL.Path, r.Header["Remote-User"])

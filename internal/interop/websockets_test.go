@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/curfewtest"
 	"example.com/curfew/internal/testnet"
 )
 
@@ -28,7 +29,7 @@ func TestWebSocketsOnNode(t *testing.T) {
 	}
 	front := testnet.Address(t)
 	file := s.config("websockets.mjs", front, "")
-	if err := os.Symlink(filepath.Join(root, ".cache/npm/interop/node_modules"), filepath.Join(s.dir, "node_modules")); err != nil {
+	if err := os.Symlink(filepath.Join(curfewtest.Module(), ".cache/npm/interop/node_modules"), filepath.Join(s.dir, "node_modules")); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(find(t, "node"), file)

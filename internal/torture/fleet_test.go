@@ -6,13 +6,15 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"example.com/curfew/internal/curfewtest"
 )
 
 // A revocation with Prefer: wait=5 against two nodes, an edge and five followers
 // says that it holds everywhere, and it does: in milliseconds, where nothing else
 // keeps the machine busy.
 func TestReceiptFromEverywhere(t *testing.T) {
-	binary, err := Build(module, t.TempDir(), "curfew")
+	binary, err := curfewtest.Build(curfewtest.Module(), t.TempDir(), "curfew")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/curfewtest"
+
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/testnet"
 	"example.com/curfew/token"
@@ -25,10 +27,10 @@ import (
 // clock: by how many seconds wall time is off. As on a machine whose clock is set,
 // the monotonic reading does not move, hence the reach into time.Time.
 var withClocks = sync.OnceValues(func() (string, error) {
-	return Build(module, builds, "curfew-clocks",
-		Patch{"internal/app/host.go", "		h.now = time.Now\n", "		h.now = shifted\n"},
-		Patch{"internal/app/host.go", "	\"slices\"\n	\"time\"\n", "	\"slices\"\n	\"strconv\"\n	\"time\"\n	\"unsafe\"\n"},
-		Patch{"internal/app/host.go", "func newHost(", `func shifted() time.Time {
+	return curfewtest.Build(curfewtest.Module(), builds, "curfew-clocks",
+		curfewtest.Patch{File: "internal/app/host.go", Old: "		h.now = time.Now\n", New: "		h.now = shifted\n"},
+		curfewtest.Patch{File: "internal/app/host.go", Old: "	\"slices\"\n	\"time\"\n", New: "	\"slices\"\n	\"strconv\"\n	\"time\"\n	\"unsafe\"\n"},
+		curfewtest.Patch{File: "internal/app/host.go", Old: "func newHost(", New: `func shifted() time.Time {
 	now := time.Now()
 	if text, err := os.ReadFile(os.Getenv("TEST_CLOCK")); err == nil {
 		seconds, err := strconv.ParseInt(string(text), 10, 64)

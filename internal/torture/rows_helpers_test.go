@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/curfewtest"
+
 	"go.uber.org/goleak"
 
 	"example.com/curfew/internal/await"
@@ -20,7 +22,7 @@ import (
 )
 
 // asShipped builds curfew as it is, once.
-var asShipped = sync.OnceValues(func() (string, error) { return Build(module, builds, "curfew") })
+var asShipped = sync.OnceValues(func() (string, error) { return curfewtest.Build(curfewtest.Module(), builds, "curfew") })
 
 // builds is where binaries are kept that several tests use.
 var builds string

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/curfewtest"
 	"example.com/curfew/internal/testnet"
 )
 
@@ -140,7 +141,7 @@ func doingNothing(t *testing.T, c *Cluster) *Process {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "nothing")
 	build := exec.Command("go", "build", "-o", binary, "./internal/torture/cmd/nothing")
-	build.Dir = module
+	build.Dir = curfewtest.Module()
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

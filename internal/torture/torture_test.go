@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/curfewtest"
+
 	_ "modernc.org/sqlite" // to lock a file as another program might
 
 	"example.com/curfew/internal/await"
@@ -297,39 +299,39 @@ func (b *bench) report(violations []Violation) {
 func TestPlantedBugs(t *testing.T) {
 	for name, test := range map[string]struct {
 		cacheSize int
-		patches   []Patch
+		patches   []curfewtest.Patch
 		load      func(*Load, context.Context) // under which it shows
 		rules     []string                     // any of them finds it
 	}{
 		"a late look-up overwrites what was revoked": {
 			cacheSize: 16,
-			patches: []Patch{
+			patches: []curfewtest.Patch{
 				// A look-up that is slow in coming back: harmless by itself.
-				{"revocation/lookup.go", "	answer, err := c.config.Source.RevokedBefore(ctx, key.user, key.session)\n", "	answer, err := c.config.Source.RevokedBefore(ctx, key.user, key.session)\n	time.Sleep(200 * time.Millisecond)\n"},
-				{"revocation/lookup.go", "	\"fmt\"\n", "	\"fmt\"\n	\"time\"\n"},
-				{"revocation/lookup.go", "	if f.detached {\n		return\n	}\n	delete", "	f.detached = false\n	delete"},
-				{"revocation/lookup.go", "max(user, a.User)", "max(0*user, a.User)"},
-				{"revocation/lookup.go", "max(session, a.Session)", "max(0*session, a.Session)"},
+				{File: "revocation/lookup.go", Old: "	answer, err := c.config.Source.RevokedBefore(ctx, key.user, key.session)\n", New: "	answer, err := c.config.Source.RevokedBefore(ctx, key.user, key.session)\n	time.Sleep(200 * time.Millisecond)\n"},
+				{File: "revocation/lookup.go", Old: "	\"fmt\"\n", New: "	\"fmt\"\n	\"time\"\n"},
+				{File: "revocation/lookup.go", Old: "	if f.detached {\n		return\n	}\n	delete", New: "	f.detached = false\n	delete"},
+				{File: "revocation/lookup.go", Old: "max(user, a.User)", New: "max(0*user, a.User)"},
+				{File: "revocation/lookup.go", Old: "max(session, a.Session)", New: "max(0*session, a.Session)"},
 			},
 			load:  (*Load).Race,
 			rules: []string{"I1", "I3"},
 		},
 		"a session that began with the revocation is refused": {
-			patches: []Patch{{"token/validator.go", "	case s.Epoch < before:\n", "	case s.Epoch <= before:\n"}},
+			patches: []curfewtest.Patch{{File: "token/validator.go", Old: "	case s.Epoch < before:\n", New: "	case s.Epoch <= before:\n"}},
 			load:    (*Load).Run,
 			rules:   []string{"I2"},
 		},
 		"the others are woken before the commit": {
-			patches: []Patch{
-				{"internal/store/sqlstore/dialect.go", `"pg_notify('" + notifyChannel + "', ?)::text"`, `"?"`},
-				{"internal/store/sqlstore/update.go", "	over = true\n	err = sqlTx.Commit()", "	over = true\n	if t.wake && s.d.engine == \"postgres\" {\n		_, _ = s.write.ExecContext(b.ctx, \"SELECT pg_notify('\"+notifyChannel+\"', 'early')\")\n		time.Sleep(20 * time.Millisecond)\n	}\n	err = sqlTx.Commit()"},
+			patches: []curfewtest.Patch{
+				{File: "internal/store/sqlstore/dialect.go", Old: `"pg_notify('" + notifyChannel + "', ?)::text"`, New: `"?"`},
+				{File: "internal/store/sqlstore/update.go", Old: "	over = true\n	err = sqlTx.Commit()", New: "	over = true\n	if t.wake && s.d.engine == \"postgres\" {\n		_, _ = s.write.ExecContext(b.ctx, \"SELECT pg_notify('\"+notifyChannel+\"', 'early')\")\n		time.Sleep(20 * time.Millisecond)\n	}\n	err = sqlTx.Commit()"},
 			},
 			load:  (*Load).Calm,
 			rules: []string{"I7"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			binary, err := Build(module, t.TempDir(), "curfew", test.patches...)
+			binary, err := curfewtest.Build(curfewtest.Module(), t.TempDir(), "curfew", test.patches...)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/curfewtest"
 )
 
 // firstExpanding is the first commit whose program starts again on a database that a
@@ -26,7 +27,7 @@ func buildCommit(t *testing.T, commit string) string {
 	t.Helper()
 	source := t.TempDir()
 	archive := exec.Command("git", "archive", "--output", filepath.Join(source, "source.tar"), commit, "--", "go.mod", "go.sum", "cmd", "internal", "revocation", "settings", "token")
-	archive.Dir = module
+	archive.Dir = curfewtest.Module()
 	if out, err := archive.CombinedOutput(); err != nil {
 		t.Fatalf("the program of commit %.12s is needed, and this repository does not have it (%v: %s).\n"+
 			"In a shallow clone, fetch the history first: git fetch --unshallow", commit, err, out)
@@ -54,7 +55,7 @@ func buildNext(t *testing.T) string {
 	text := "-- +goose Up\nALTER TABLE users ADD COLUMN fresh ctext NOT NULL DEFAULT 'x';\n" +
 		"CREATE TABLE fresh (id bigint NOT NULL PRIMARY KEY);\nALTER TABLE sessions ADD COLUMN fresh bigint NOT NULL DEFAULT 0;\n"
 	list, err := json.Marshal(map[string]any{"Replace": map[string]string{
-		filepath.Join(module, "internal/store/sqlstore/migrations/99999_next.sql"): migration,
+		filepath.Join(curfewtest.Module(), "internal/store/sqlstore/migrations/99999_next.sql"): migration,
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +67,7 @@ func buildNext(t *testing.T) string {
 	}
 	binary := filepath.Join(dir, "curfew-next")
 	cmd := exec.Command("go", "build", "-buildvcs=false", "-overlay", overlay, "-o", binary, "./cmd/curfew")
-	cmd.Dir = module
+	cmd.Dir = curfewtest.Module()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

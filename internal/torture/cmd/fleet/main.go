@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/curfewtest"
+
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/internal/torture"
 )
@@ -65,7 +67,7 @@ func run() (err error) {
 		return err
 	}
 	fmt.Println("building curfew")
-	binary, err := torture.Build(module, dir, "curfew")
+	binary, err := curfewtest.Build(module, dir, "curfew")
 	if err != nil {
 		return fmt.Errorf("%w (run this at the top of the checkout)", err)
 	}
