@@ -41,6 +41,7 @@ func listAudit(c *call) error {
 func auditFilter(q url.Values) (store.AuditFilter, error) {
 	f := store.AuditFilter{
 		Person: q.Get("person"), Actor: q.Get("actor"), Target: q.Get("target"), Action: q.Get("action"),
+		Reason: q.Get("reason"), Address: q.Get("address"),
 	}
 	after, err := position(q, "audit")
 	if err != nil {

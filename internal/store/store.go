@@ -276,6 +276,8 @@ type AuditFilter struct {
 	Target   string // target's id or name
 	Person   string // actor's or target's id or name
 	Action   string // exactly, or a prefix that ends in "."
+	Reason   string // a part of the reason; the case of ASCII letters does not matter
+	Address  string // exactly, or a prefix that ends in "." or ":"
 	From, To int64  // µs; From ≤ at < To
 	Epoch    revocation.Epoch
 	Scoped   bool // only those that revoked something

@@ -65,6 +65,19 @@ func (c *conditions) add(part string, args ...any) {
 	c.args = append(c.args, args...)
 }
 
+// addName selects a column that is name, or begins with it if name ends in one of the
+// separators. "" selects all.
+func (c *conditions) addName(column, name, separators string) {
+	switch {
+	case name == "":
+	case strings.ContainsRune(separators, rune(name[len(name)-1])):
+		part, args := prefix(column, name)
+		c.add(part, args...)
+	default:
+		c.add(column+` = ?`, name)
+	}
+}
+
 func (c *conditions) where() string {
 	if len(c.parts) == 0 {
 		return ""
@@ -99,12 +112,10 @@ func (q *queries) Audits(ctx context.Context, f store.AuditFilter, limit int) ([
 	if f.Scoped {
 		common.add(`scope <> ''`)
 	}
-	switch {
-	case strings.HasSuffix(f.Action, "."):
-		part, args := prefix("action", f.Action)
-		common.add(part, args...)
-	case f.Action != "":
-		common.add(`action = ?`, f.Action)
+	common.addName("action", f.Action, ".")
+	common.addName("address", f.Address, ".:")
+	if f.Reason != "" {
+		common.add(q.d.find+`(lower(reason), lower(?)) > 0`, f.Reason)
 	}
 	actor := []string{"actor_id", "actor_name"}
 	target := []string{"target_id", "target_name"}

@@ -24,6 +24,10 @@ type dialect struct {
 	// least is the SQL function that returns the minimum of its arguments.
 	least string
 
+	// find is the SQL function that returns the position of its second argument in its
+	// first; 0 if it is not there.
+	find string
+
 	// lockRow is the end of a SELECT that locks the row until the transaction ends.
 	lockRow string
 
@@ -70,6 +74,7 @@ var sqliteDialect = &dialect{
 	budget:      6 * busyTimeout,
 	long:        5 * time.Minute,
 	least:       "min",
+	find:        "instr",
 	wake:        "?", // PRAGMA data_version does it
 	countTables: "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?",
 	columns: `SELECT t.name AS "table", c.name AS "column" FROM sqlite_master t JOIN pragma_table_info(t.name) c
@@ -89,6 +94,7 @@ var postgresDialect = &dialect{
 	// needs its own snapshot, whatever the server's default is.
 	transaction: &sql.TxOptions{Isolation: sql.LevelReadCommitted},
 	least:       "least",
+	find:        "strpos",
 	lockRow:     " FOR UPDATE",
 	// In this mode the transactions that hold the clock do not wait for each other,
 	// but later ones wait for a transaction that waits to advance the clock. A

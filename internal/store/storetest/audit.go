@@ -101,6 +101,8 @@ func matches(e store.Audit, f store.AuditFilter) bool {
 		(f.Actor == "" || actor(f.Actor)) && (f.Target == "" || target(f.Target)) &&
 		(f.Person == "" || actor(f.Person) || target(f.Person)) &&
 		(f.Action == "" || e.Action == f.Action || strings.HasSuffix(f.Action, ".") && strings.HasPrefix(e.Action, f.Action)) &&
+		(f.Reason == "" || strings.Contains(strings.ToLower(e.Reason), strings.ToLower(f.Reason))) &&
+		(f.Address == "" || e.Actor.Address == f.Address || strings.HasSuffix(f.Address, ".") && strings.HasPrefix(e.Actor.Address, f.Address)) &&
 		(f.From == 0 || e.At >= f.From) && (f.To == 0 || e.At < f.To) &&
 		(f.Epoch == 0 || e.Epoch == f.Epoch) && (!f.Scoped || e.Scope != "")
 }
@@ -113,7 +115,8 @@ func filtersAgree(t *testing.T, open Open) {
 	for range 300 {
 		entries = append(entries, store.Audit{
 			At:     int64(1 + random.IntN(20)),
-			Actor:  store.Actor{ID: pick("", "ann", "bob"), Name: pick("", "Ann", "bob")},
+			Actor:  store.Actor{ID: pick("", "ann", "bob"), Name: pick("", "Ann", "bob"), Address: pick("", "192.0.2.1", "192.0.2.17", "192.0.20.1")},
+			Reason: pick("", "Lost device", "lost 100% of it_all", `back\slash`),
 			Action: pick("user.disable", "user.enable", "user", "users.x", "key.rotate"), TargetID: pick("", "ann", "bob", "cay"), TargetName: pick("", "Ann", "cay"),
 			Epoch: revocation.Epoch(random.IntN(5)), Scope: revocation.Kind(pick("", "", "user", "everyone")),
 		})
@@ -126,6 +129,7 @@ func filtersAgree(t *testing.T, open Open) {
 		f := store.AuditFilter{
 			Actor: pick("", "", "ann", "Ann", "bob", "zed"), Target: pick("", "", "ann", "cay", "zed"), Person: pick("", "", "ann", "bob", "Ann"),
 			Action: pick("", "", "user.", "user", "user.disable", "none"), Scoped: random.IntN(4) == 0,
+			Reason: pick("", "", "", "LOST", "0%", "%", "_", `\`, "none"), Address: pick("", "", "", "192.0.2.1", "192.0.2.", "192.0.2"),
 		}
 		if random.IntN(2) == 0 {
 			f.From, f.To = int64(random.IntN(10)), int64(random.IntN(22))
