@@ -20,8 +20,10 @@ func (c *cli) auditCommand() *cobra.Command {
 	var from, to string
 	command := &cobra.Command{
 		Use: "audit", Short: "Show the audit log", Args: arguments(),
-		Long: "Shows the audit log: actor, action, target, time, address and reason. The newest entries come first; with --json, one entry per line.",
-		Example: "  curfew audit --person alice --from 2d\n" +
+		Long: "Shows the audit log: actor, action, target, time, address and reason. The newest entries come first; with --json, one entry per line. " +
+			"Times are UTC.",
+		Example: "  curfew audit --person alice@example.com --from 2d\n" +
+			"  curfew audit --action session.refused --address 192.0.2.\n" +
 			"  curfew audit --action sessions. --from 2026-11-01 --json",
 	}
 	c.tool(command, func(ctx context.Context, t *app.Tools, _ []string) error {
@@ -36,13 +38,15 @@ func (c *cli) auditCommand() *cobra.Command {
 		if f.To, err = instant(to, now); err != nil {
 			return usagef("--to: %w", err)
 		}
-		return c.printAudit(ctx, t, f, limit)
+		return c.findAudit(ctx, t, f, limit)
 	})
 	flags := command.Flags()
-	flags.StringVar(&f.Person, "person", "", "only entries with this user or client as actor or target, by name or id")
-	flags.StringVar(&f.Actor, "actor", "", "only entries with this actor, by name or id")
-	flags.StringVar(&f.Target, "target", "", "only entries with this target, by name or id")
+	flags.StringVar(&f.Person, "person", "", "only entries with this user or client as actor or target, by name, id or email address")
+	flags.StringVar(&f.Actor, "actor", "", "only entries with this actor, by name, id or email address")
+	flags.StringVar(&f.Target, "target", "", "only entries with this target, by name, id or email address")
 	flags.StringVar(&f.Action, "action", "", "only this action, such as user.disable, or a prefix, such as user.")
+	flags.StringVar(&f.Reason, "reason", "", "only entries with this text in the reason, in upper or lower case")
+	flags.StringVar(&f.Address, "address", "", "only entries from this address, or from addresses that begin with it if it ends in a dot or colon: 192.0.2.")
 	flags.StringVar(&from, "from", "", "only entries since this time: a date, a time (RFC 3339), or an age (2d, 12h)")
 	flags.StringVar(&to, "to", "", "only entries before this time, as --from")
 	flags.IntVar(&limit, "limit", 100, "maximum number of entries")
@@ -66,18 +70,45 @@ func instant(text string, now time.Time) (int64, error) {
 	return 0, fmt.Errorf("%q is not a date (2026-11-23), a time (2026-11-23T17:00:00Z) or an age (2d, 12h)", text)
 }
 
-func (c *cli) printAudit(ctx context.Context, t *app.Tools, f store.AuditFilter, limit int) error {
+// findAudit prints the entries of a filter whose names are as they were typed. If there
+// is no entry because a name is wrong, the error says so.
+func (c *cli) findAudit(ctx context.Context, t *app.Tools, f store.AuditFilter, limit int) error {
+	unknown := ""
+	for _, name := range []*string{&f.Person, &f.Actor, &f.Target} {
+		if *name == "" {
+			continue
+		}
+		found, user, err := t.Sessions.FindPerson(ctx, t.Caller, *name)
+		if err != nil {
+			return err
+		}
+		if !user {
+			unknown = found
+		}
+		*name = found
+	}
+	n, err := c.printAudit(ctx, t, f, limit)
+	if err == nil && n == 0 && unknown != "" {
+		return fmt.Errorf("%w: no user has the name, id or email address %q, and no entry of the audit log that the other flags select has it as actor or target", store.ErrNotFound, unknown)
+	}
+	return err
+}
+
+// printAudit prints entries, and returns how many.
+func (c *cli) printAudit(ctx context.Context, t *app.Tools, f store.AuditFilter, limit int) (int, error) {
+	printed := 0
 	out := newTable(c.stdout, "WHEN", "WHO", "DID", "TO", "FROM", "WHY")
 	for limit > 0 {
 		page := min(limit, 500)
 		entries, err := t.Sessions.Audit(ctx, t.Caller, f, page)
 		if err != nil {
-			return err
+			return printed, err
 		}
+		printed += len(entries)
 		for _, a := range entries {
 			if c.json {
 				if err := json.NewEncoder(c.stdout).Encode(wireform.Audit(a)); err != nil {
-					return err
+					return printed, err
 				}
 				continue
 			}
@@ -90,13 +121,15 @@ func (c *cli) printAudit(ctx context.Context, t *app.Tools, f store.AuditFilter,
 		f.Before = entries[len(entries)-1].ID
 	}
 	if c.json {
-		return nil
+		return printed, nil
 	}
-	return out.flush()
+	return printed, out.flush()
 }
 
 func who(a store.Actor) string {
 	switch {
+	case a.Kind == store.ActorUser && a.Name == "" && a.ID == "":
+		return "(not signed in)"
 	case a.Kind == store.ActorUser || a.Name == "":
 		return first(a.Name, a.ID, a.Kind)
 	default:
