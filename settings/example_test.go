@@ -26,5 +26,5 @@ func Example() {
 	// Output:
 	// session timeout: 20m0s idle: true
 	// session timeout: 1h0m0s idle: true
-	// true session_timeout_seconds: 1 is too short; the minimum is 60
+	// true session_timeout_seconds: 1 second is too short; the minimum is 60 seconds
 }

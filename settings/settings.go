@@ -126,18 +126,26 @@ func (s Settings) Violations(minimum time.Duration) []Violation {
 		case d%time.Second != 0:
 			add(field, "%v is not a whole number of seconds", d)
 		case d < minimum:
-			add(field, "%d is too short; the minimum is %d", Seconds(d), Seconds(minimum))
+			add(field, "%s is too short; the minimum is %s", inSeconds(d), inSeconds(minimum))
 		case d > MaxDuration:
-			add(field, "%d is too long; the maximum is %d (400 days)", Seconds(d), Seconds(MaxDuration))
+			add(field, "%s is too long; the maximum is %s (400 days)", inSeconds(d), inSeconds(MaxDuration))
 		}
 	}
 	check(FieldSessionTimeout, s.SessionTimeout)
 	check(FieldMaximumSessionDuration, s.MaximumSessionDuration)
 	if s.MaximumSessionDuration < s.SessionTimeout {
-		add(FieldMaximumSessionDuration, "%d is shorter than the session timeout of %d; make it at least as long",
-			Seconds(s.MaximumSessionDuration), Seconds(s.SessionTimeout))
+		add(FieldMaximumSessionDuration, "%s is shorter than the session timeout of %s; make it at least as long",
+			inSeconds(s.MaximumSessionDuration), inSeconds(s.SessionTimeout))
 	}
 	return vs
+}
+
+// inSeconds writes d with its unit.
+func inSeconds(d time.Duration) string {
+	if n := Seconds(d); n != 1 {
+		return fmt.Sprint(n, " seconds")
+	}
+	return "1 second"
 }
 
 // Validate returns nil or all violations joined. Each wraps [ErrInvalid]; use

@@ -84,7 +84,7 @@ func (c *cli) settingsSet() *cobra.Command {
 			return err
 		}
 		if f.dryRun {
-			return c.previewSettings(ctx, t, next)
+			return f.named(c.previewSettings(ctx, t, next), command)
 		}
 		if next == in.Settings {
 			c.notef("no change: these settings are already in force")
@@ -95,7 +95,7 @@ func (c *cli) settingsSet() *cobra.Command {
 			return fmt.Errorf("the settings were changed at the same time; nothing was changed by this command; check `curfew settings show` and try again")
 		}
 		if err != nil {
-			return err
+			return f.named(err, command)
 		}
 		return c.printSettings(after.Settings)
 	})
@@ -155,6 +155,35 @@ func (f *settingsFlags) apply(command *cobra.Command, s settings.Settings) (sett
 		}
 	}
 	return s, nil
+}
+
+// named returns an error about settings out of bounds with the flags that were typed, in
+// place of the names that the API has for them. Other errors stay as they are.
+func (f *settingsFlags) named(err error, command *cobra.Command) error {
+	all, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // it is about the joined errors themselves
+	if !ok || !errors.Is(err, settings.ErrInvalid) {
+		return err
+	}
+	var named []error
+	for _, one := range all.Unwrap() {
+		var v settings.Violation
+		if !errors.As(one, &v) {
+			named = append(named, one)
+			continue
+		}
+		flag := "--session-timeout"
+		if v.Field == settings.FieldMaximumSessionDuration {
+			flag = "--maximum-session-duration"
+			if !command.Flags().Changed("maximum-session-duration") {
+				// Only the other flag can have made the maximum the shorter one.
+				named = append(named, fmt.Errorf("--session-timeout: %s is longer than the maximum session duration; raise that too, with --maximum-session-duration",
+					config.FormatDuration(f.timeout)))
+				continue
+			}
+		}
+		named = append(named, fmt.Errorf("%s: %s", flag, v.Problem))
+	}
+	return errors.Join(named...)
 }
 
 func (c *cli) previewSettings(ctx context.Context, t *app.Tools, next settings.Settings) error {
