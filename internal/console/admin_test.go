@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
@@ -18,8 +19,13 @@ import (
 func TestAudit(t *testing.T) {
 	s := open(t)
 	ada, bob := s.user("Ada"), s.user("Bob")
+	email := "ada@example.com"
+	_, _, err := s.accounts.ChangeUser(context.Background(), trusted, ada.ID, account.UserChange{Email: &email}, "")
+	s.must(err)
 	p := s.as(s.admin)
-	p.post("/users/"+ada.ID+"/revoke", "reason", "Lost device").to("/users/" + ada.ID)
+	p.post("/users/"+ada.ID+"/revoke", "reason", "Lost device", "note", "100% sure").to("/users/" + ada.ID)
+	s.signedOut().post("/sign-in", "username", "Ada", "password", "not the password")
+	s.signedOut().post("/sign-in", "username", "Zoe", "password", "not the password")
 	p.post("/users/" + bob.ID + "/disable").to("/users/" + bob.ID)
 	s.wait(48 * time.Hour)
 	p = s.as(s.admin)
@@ -41,12 +47,32 @@ func TestAudit(t *testing.T) {
 		"/audit?action=user.disable&from=" + before + "&to=" + before: 1,
 		"/audit?action=user.disable&from=" + today:                    0,
 		"/audit?person=nobody":                                        0,
+		"/audit?person=ada%40example.com&action=sessions.revoke":      1,
+		"/audit?person=id%3A" + ada.ID + "&action=session.refused":    1,
+		"/audit?action=session.refused":                               2,
+		"/audit?reason=LOST":                                          1,
+		"/audit?reason=100%25":                                        1,
+		"/audit?reason=%25":                                           1,
+		"/audit?reason=stolen":                                        0,
+		"/audit?action=session.refused&address=192.0.2.7":             2,
+		"/audit?action=session.refused&address=192.0.2.":              2,
+		"/audit?action=session.refused&address=192.0.2":               0,
 	} {
 		if got := rows(path); got != want {
 			t.Errorf("%s: %d rows, want %d", path, got, want)
 		}
 	}
-	a := p.get("/audit?action=sessions.revoke").says("Revoked all sessions of a user", "Lost device", "from 192.0.2.7", "Receipt")
+	p.get("/audit?action=sessions.revoke").says("Revoked a user’s sessions", "Lost device", "192.0.2.7", "Receipt", s.now().Add(-48*time.Hour).UTC().Format("2006-01-02 "), "times on this page are UTC").saysNot("Times are")
+	p.get("/audit?action=session.refused").says("not signed in Sign-in refused Ada 192.0.2.7", "not signed in Sign-in refused unknown name 192.0.2.7")
+	p.get("/audit?person=nobody").says("No user has the name, email or ID", "and no entry found has it")
+	p.get("/audit?person=Ada&action=key.rotate").says("No entry matches.").saysNot("No user has")
+	same, another := "same@example.com", s.user("Another")
+	for _, u := range []store.User{another, bob} {
+		_, _, err := s.accounts.ChangeUser(context.Background(), trusted, u.ID, account.UserChange{Email: &same}, "")
+		s.must(err)
+	}
+	p.get("/audit?person="+same).is(http.StatusUnprocessableEntity).says("is ambiguous", "id:"+bob.ID)
+	a := p.get("/audit?action=sessions.revoke")
 	for _, href := range a.hrefs() {
 		if strings.HasPrefix(href, "/users/") || strings.HasPrefix(href, "/revocations/") || strings.HasPrefix(href, "/audit/") {
 			p.get(href).is(http.StatusOK)

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -23,6 +24,8 @@ type auditView struct {
 	frame
 	Filter   auditForm
 	Actions  []action
+	Reasons  []string // offered
+	Unknown  bool     // the filter's person is no user, and no entry has the name
 	Entries  []auditEntry
 	Older    string // address of the next page; "" if this is the last
 	Newest   string // address of the first page; "" if this is it
@@ -32,14 +35,14 @@ type auditView struct {
 }
 
 // auditForm holds the values typed.
-type auditForm struct{ Person, Action, From, To string }
+type auditForm struct{ Person, Action, Reason, Address, From, To string }
 
 // Any reports whether anything is selected.
 func (f auditForm) Any() bool { return f != auditForm{} }
 
 func (f auditForm) query() url.Values {
 	q := url.Values{}
-	for name, value := range map[string]string{"person": f.Person, "action": f.Action, "from": f.From, "to": f.To} {
+	for name, value := range map[string]string{"person": f.Person, "action": f.Action, "reason": f.Reason, "address": f.Address, "from": f.From, "to": f.To} {
 		if value != "" {
 			q.Set(name, value)
 		}
@@ -52,21 +55,28 @@ type auditEntry struct {
 	At          when
 	Actor       string
 	ActorPath   string
+	SignedOut   bool // the actor had no session: a refused sign-in
+	Action      string
 	Words       string
 	Subject     string // the user that it was done to; "" if there is none
 	SubjectPath string
 	Receipt     string // address of the receipt; "" if nothing was revoked
 	Reason      string
 	Address     string
-	Detail      string
+	RequestID   string
+	Detail      string // indented
 }
 
 const entriesPerPage = 50
 
-// auditFilter reads the form. Days are those of UTC, both included.
-func (x *exchange) auditFilter() (form auditForm, f store.AuditFilter, wrong map[string]string) {
-	form = auditForm{Person: x.text("person"), Action: x.text("action"), From: x.text("from"), To: x.text("to")}
-	f = store.AuditFilter{Person: form.Person, Action: form.Action}
+// filter reads the form. Days are those of UTC, both included. unknown is set if the
+// person is no user now: the audit may have the name of a client, or of a user of the
+// past.
+func (p *auditPages) filter(x *exchange) (form auditForm, f store.AuditFilter, unknown bool, wrong map[string]string, err error) {
+	form = auditForm{
+		Person: x.text("person"), Action: x.text("action"), Reason: x.text("reason"), Address: x.text("address"), From: x.text("from"), To: x.text("to"),
+	}
+	f = store.AuditFilter{Action: form.Action, Reason: form.Reason, Address: form.Address}
 	wrong = map[string]string{}
 	day := func(field, typed string, add int) int64 {
 		if typed == "" {
@@ -83,13 +93,24 @@ func (x *exchange) auditFilter() (form auditForm, f store.AuditFilter, wrong map
 	if len(wrong) == 0 && f.From != 0 && f.To != 0 && f.From >= f.To {
 		wrong["to"] = "The end date is before the start date."
 	}
-	return form, f, wrong
+	if form.Person != "" {
+		var user bool
+		f.Person, user, err = p.sessions.FindPerson(x.ctx, x.caller, form.Person)
+		unknown = !user
+		if errors.Is(err, account.ErrAmbiguous) {
+			wrong["person"], err = sentence(err), nil
+		}
+	}
+	return form, f, unknown, wrong, err
 }
 
 func (p *auditPages) audit(x *exchange) error {
-	form, f, wrong := x.auditFilter()
-	view := auditView{frame: x.frame("Audit", "/audit", "Configuration"), Filter: form, Actions: actions}
-	view.Errors = wrong
+	form, f, unknown, wrong, err := p.filter(x)
+	if err != nil {
+		return err
+	}
+	view := auditView{frame: x.frame("Audit", "/audit", "Configuration"), Filter: form, Actions: actions, Reasons: reasonsOffered}
+	view.UTC, view.Errors = true, wrong
 	if len(wrong) > 0 {
 		return x.refusedForm("audit", view)
 	}
@@ -114,6 +135,7 @@ func (p *auditPages) audit(x *exchange) error {
 	for _, e := range entries {
 		view.Entries = append(view.Entries, x.auditEntry(e))
 	}
+	view.Unknown = unknown && len(entries) == 0
 	q := form.query()
 	q.Set("format", "jsonl")
 	view.JSON = address("/audit/export", q)
@@ -133,8 +155,9 @@ func address(path string, q url.Values) string {
 
 func (x *exchange) auditEntry(e store.Audit) auditEntry {
 	entry := auditEntry{
-		ID: e.ID, At: x.micro(e.At), Actor: actorName(e.Actor), Words: actionWords(e.Action),
-		Reason: e.Reason, Address: e.Actor.Address, Detail: e.Detail,
+		ID: e.ID, At: x.micro(e.At), Actor: actorName(e.Actor), Action: e.Action, Words: actionWords(e.Action),
+		SignedOut: e.Actor.Kind == store.ActorUser && e.Actor.ID == "" && e.Actor.Name == "",
+		Reason:    e.Reason, Address: e.Actor.Address, RequestID: e.Actor.RequestID, Detail: indented(e.Detail),
 		Subject: firstOf(e.TargetName, e.TargetID),
 	}
 	if e.Actor.Kind == store.ActorUser && e.Actor.ID != "" {

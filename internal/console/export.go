@@ -27,7 +27,10 @@ const (
 // there may be more than fit into memory. The connection is cut off where reading
 // fails, so that half an export does not look like one.
 func (p *auditPages) export(x *exchange) error {
-	_, f, wrong := x.auditFilter()
+	_, f, _, wrong, err := p.filter(x)
+	if err != nil {
+		return err
+	}
 	if len(wrong) > 0 {
 		return errBadForm
 	}

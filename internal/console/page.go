@@ -71,6 +71,7 @@ type frame struct {
 	// see whole. Nil: nothing.
 	Errors  map[string]string
 	Renew   string // address of this page when it should fetch itself anew where there is no script; "" if not
+	UTC     bool   // the page's times are UTC, and it says so itself
 	Clocks  *clocks
 	Now     when
 	Version string

@@ -29,26 +29,28 @@ type settingsView struct {
 	Preview *settingsPreview
 }
 
-// settingsForm holds the values typed, or those in force, in seconds.
+// settingsForm holds the values typed (see durationTyped), or those in force, in
+// seconds.
 type settingsForm struct {
 	Timeout    string
 	Maximum    string
 	RememberMe bool
 }
 
-// Words returns the human reading of one of the fields; "" if it is no number.
+// Words returns the human reading of one of the fields; "" if it is no duration.
 func (settingsForm) Words(typed string) string {
-	n, err := strconv.ParseInt(strings.TrimSpace(typed), 10, 64)
-	if err != nil || n < 0 {
+	d, ok := durationTyped(typed)
+	if !ok {
 		return ""
 	}
-	return seconds(n)
+	return duration(d)
 }
 
-type settingsBounds struct{ Least, Most int64 }
+type settingsBounds struct{ Min, Max string }
 
 type presetView struct {
-	Name, Words, Figures, Source string
+	Name, Words, Source          string
+	Timeout, Maximum, RememberMe string
 	Chosen                       bool
 }
 
@@ -67,13 +69,13 @@ func (p *settingsPages) view(x *exchange, form settingsForm, tag string) (settin
 		frame:  x.frame("Authentication", "/settings/authentication", "Configuration", "Settings"),
 		Form:   form,
 		Tag:    tag,
-		Bounds: settingsBounds{settings.Seconds(p.minimum), settings.Seconds(settings.MaxDuration)},
+		Bounds: settingsBounds{duration(p.minimum), duration(settings.MaxDuration)},
 	}
 	for _, preset := range settings.Presets() {
 		view.Presets = append(view.Presets, presetView{
 			Name: preset.Name, Words: firstOf(presetWords[preset.Name], preset.Name), Source: preset.Source,
-			Figures: duration(preset.Settings.SessionTimeout) + ", " + duration(preset.Settings.MaximumSessionDuration),
-			Chosen:  form == formOf(preset.Settings),
+			Timeout: duration(preset.Settings.SessionTimeout), Maximum: duration(preset.Settings.MaximumSessionDuration),
+			RememberMe: onOff(preset.Settings.RememberMeEnabled), Chosen: form == formOf(preset.Settings),
 		})
 	}
 	var err error
@@ -119,16 +121,16 @@ func (p *settingsPages) typed(x *exchange) (form settingsForm, to settings.Setti
 		RememberMe: x.value(settings.FieldRememberMeEnabled) != "",
 	}
 	wrong = map[string]string{}
-	number := func(field, typed string) int64 {
-		n, err := strconv.ParseInt(typed, 10, 64)
-		if err != nil {
-			wrong[field] = "Enter a whole number of seconds, in digits."
+	read := func(field, typed string) time.Duration {
+		d, ok := durationTyped(typed)
+		if !ok {
+			wrong[field] = "Enter a duration such as 20m, 12h or 20d, or a number of seconds."
 		}
-		return n
+		return d
 	}
 	to = settings.Settings{
-		SessionTimeout:         settings.FromSeconds(number(settings.FieldSessionTimeout, form.Timeout)),
-		MaximumSessionDuration: settings.FromSeconds(number(settings.FieldMaximumSessionDuration, form.Maximum)),
+		SessionTimeout:         read(settings.FieldSessionTimeout, form.Timeout),
+		MaximumSessionDuration: read(settings.FieldMaximumSessionDuration, form.Maximum),
 		RememberMeEnabled:      form.RememberMe,
 	}
 	for _, v := range to.Violations(p.minimum) {

@@ -50,6 +50,20 @@ func TestSettings(t *testing.T) {
 	p.get("/settings/authentication/preview" + query(typed("1800", "1728000", true))).to("/settings/authentication")
 }
 
+// Durations are understood as people type them.
+func TestSettingsWithUnits(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	fields := typed("20m 30s", "1 day 2 hours", true)
+	preview := p.get("/settings/authentication/preview" + query(fields)).is(http.StatusOK)
+	preview.says("Session Timeout: 20 minutes → 20 minutes 30 seconds", "Maximum Session Duration: 20 days → 1 day 2 hours")
+	p.post("/settings/authentication", append(fields, "tag", preview.input("tag"))...).to("/settings/authentication")
+	if got := s.node.Settings().Current(); got.SessionTimeout != 20*time.Minute+30*time.Second || got.MaximumSessionDuration != 26*time.Hour {
+		t.Errorf("in force: %v", got.Settings)
+	}
+	p.get("/settings/authentication?session_timeout_seconds=90m&maximum_session_duration_seconds=12h").says("— 1 hour 30 minutes", "— 12 hours")
+}
+
 // The preview counts what would end, and says whether one's own session does.
 func TestSettingsPreview(t *testing.T) {
 	s := open(t)
@@ -89,13 +103,15 @@ func TestSettingsWrong(t *testing.T) {
 		timeout, maximum string
 		says             []string
 	}{
-		{"59", "34560001", []string{"59 is too short", "34560001 is too long"}},
-		{"x", "", []string{"Enter a whole number of seconds, in digits."}},
-		{"1e3", "1728000", []string{"Enter a whole number"}},
-		{"99999999999999999999", "-5", []string{"Enter a whole number"}},
-		{"1200.5", "1728000", []string{"Enter a whole number"}},
+		{"59", "34560001", []string{"59 seconds is too short", "34560001 seconds is too long"}},
+		{"59s", "401d", []string{"59 seconds is too short", "34646400 seconds is too long"}},
+		{"x", "", []string{"Enter a duration such as 20m, 12h or 20d, or a number of seconds."}},
+		{"20m20m", "20 dogs", []string{"Enter a duration"}},
+		{"1e3", "1728000", []string{"Enter a duration"}},
+		{"99999999999999999999", "-5", []string{"Enter a duration"}},
+		{"1200.5", "1728000", []string{"Enter a duration"}},
 		{"3600", "600", []string{"3600"}},
-		{"<script>alert(1)</script>", `"><b>`, []string{"Enter a whole number"}},
+		{"<script>alert(1)</script>", `"><b>`, []string{"Enter a duration"}},
 	} {
 		fields := typed(tt.timeout, tt.maximum, false)
 		for _, a := range []answer{
@@ -144,6 +160,7 @@ func TestSettingsLostRace(t *testing.T) {
 func TestPresets(t *testing.T) {
 	s := open(t)
 	p := s.as(s.admin)
+	p.get("/settings/authentication").says("Timeout 1 hour", "Maximum 1 day", "Remember me off", "NIST SP 800-63B-4 AAL2")
 	for name, want := range map[string][3]string{
 		"default": {"1200", "1728000", "checked"}, "aal2": {"3600", "86400", ""}, "aal3": {"900", "43200", ""}, "nonsense": {"1200", "1728000", "checked"},
 	} {

@@ -49,6 +49,9 @@ func TestWidths(t *testing.T) {
 		for _, p := range paths {
 			w.visit(p.path)
 			w.wellMade(p.path)
+			if tall := eval[int](w, `[...document.querySelectorAll(".log tbody tr")].filter((row) => row.offsetHeight > 45).length`); tall > 0 && width >= 1280 {
+				t.Errorf("%s at %d px: %d entries take more than one line", p.path, width, tall)
+			}
 			for _, word := range eval[[]string](w, brokenWords) {
 				t.Errorf("%s at %d px: the word %q is on two lines", p.path, width, word)
 			}

@@ -2,12 +2,15 @@ package console
 
 import (
 	"fmt"
+	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/settings"
 	"example.com/curfew/token"
 	"example.com/curfew/token/bearer"
 )
@@ -29,6 +32,43 @@ func duration(d time.Duration) string {
 	}
 	return strings.Join(parts, " ")
 }
+
+// durationTyped reads a duration as people type it: a number of seconds, or numbers
+// with units, each unit once, such as "20m", "1h 30m" or "20 days". false if the text is
+// nothing of the kind. A duration that is too long for the type is cut to
+// the maximum of the type.
+func durationTyped(text string) (time.Duration, bool) {
+	const most = math.MaxInt64 / int64(time.Second)
+	rest := strings.ToLower(strings.TrimSpace(text))
+	if typedDigits.MatchString(rest) {
+		n, err := strconv.ParseInt(rest, 10, 64)
+		return settings.FromSeconds(n), err == nil
+	}
+	var total int64
+	used := map[string]bool{} // units, by their first letter
+	for rest != "" {
+		m := typedPart.FindStringSubmatch(rest)
+		if m == nil || used[m[2][:1]] {
+			return 0, false
+		}
+		n, err := strconv.ParseInt(m[1], 10, 64)
+		unit := map[string]int64{"s": 1, "m": 60, "h": 3600, "d": 86400}[m[2][:1]]
+		if err != nil {
+			return 0, false
+		}
+		if n > (most-total)/unit {
+			n = (most - total) / unit
+		}
+		total += n * unit
+		used[m[2][:1]], rest = true, rest[len(m[0]):]
+	}
+	return settings.FromSeconds(total), len(used) > 0
+}
+
+var (
+	typedDigits = regexp.MustCompile(`^[0-9]+$`)
+	typedPart   = regexp.MustCompile(`^([0-9]+) ?(seconds?|secs?|s|minutes?|mins?|m|hours?|h|days?|d),? *`)
+)
 
 // about says d in its largest unit alone: "3 minutes".
 func about(d time.Duration) string {
@@ -83,6 +123,9 @@ func (w when) ISO() string { return w.at.UTC().Format("2006-01-02T15:04:05.00000
 
 // Exact returns the instant to the second.
 func (w when) Exact() string { return w.at.UTC().Format("2 January 2006, 15:04:05 UTC") }
+
+// UTC returns the instant to the second, as short as it sorts.
+func (w when) UTC() string { return w.at.UTC().Format(time.DateTime) }
 
 // Micro returns the instant to the microsecond.
 func (w when) Micro() string { return w.at.UTC().Format("2 January 2006, 15:04:05.000000 UTC") }
@@ -147,7 +190,7 @@ var actions = []action{
 	{wire.ActionSignIn, "Signed in"},
 	{wire.ActionSignInFailed, "Sign-in refused"},
 	{wire.ActionSignOut, "Signed out"},
-	{wire.ActionRevokeUser, "Revoked all sessions of a user"},
+	{wire.ActionRevokeUser, "Revoked a user’s sessions"},
 	{wire.ActionRevokeSession, "Revoked a session"},
 	{wire.ActionRevokeEveryone, "Revoked everyone’s sessions"},
 	{wire.ActionRevokeRemembered, "Revoked all remember-me sessions"},

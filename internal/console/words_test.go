@@ -87,6 +87,28 @@ func TestWords(t *testing.T) {
 	}
 }
 
+func TestDurationTyped(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"0": 0, "1200": 20 * time.Minute, " 20m ": 20 * time.Minute, "20 Minutes": 20 * time.Minute, "1h30m": 90 * time.Minute, "1h 30 min": 90 * time.Minute,
+		"1 day, 2 hours": 26 * time.Hour, "20d": 20 * 24 * time.Hour, "90 secs": 90 * time.Second,
+		"9223372036": 9223372036 * time.Second, "9223372037": 9223372036 * time.Second, "9999999999999d": 106751 * 24 * time.Hour,
+	} {
+		if got, ok := durationTyped(text); got != want || !ok {
+			t.Errorf("%q: %v, %v; want %v", text, got, ok, want)
+		}
+	}
+	for _, text := range []string{"", "x", "m", "-5", "+5", "1e3", "1.5h", "1h1h", "20 mm", "20m5", "20 dogs", "١", "99999999999999999999", "99999999999999999999d", "1h\n30m"} {
+		if got, ok := durationTyped(text); ok {
+			t.Errorf("%q: %v, and should be refused", text, got)
+		}
+	}
+	for _, d := range []time.Duration{time.Second, 61 * time.Second, 20 * time.Minute, 25*time.Hour + time.Second, 400 * 24 * time.Hour} {
+		if got, ok := durationTyped(duration(d)); got != d || !ok {
+			t.Errorf("%q is read as %v", duration(d), got)
+		}
+	}
+}
+
 func TestDevice(t *testing.T) {
 	for agent, want := range map[string]string{
 		"": "Unknown device",

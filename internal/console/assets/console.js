@@ -49,7 +49,9 @@
 		for (const t of all("time[datetime]", root)) {
 			const then = Date.parse(t.dateTime);
 			if (Number.isNaN(then)) continue;
-			if ("ago" in t.dataset) {
+			if ("utc" in t.dataset) {
+				t.title = ago(then) + ": " + exact(t.dateTime);
+			} else if ("ago" in t.dataset) {
 				t.textContent = ago(then);
 				t.title = exact(t.dateTime);
 			} else {
@@ -275,11 +277,26 @@
 			setTimeout(() => { b.textContent = before; }, 2000);
 		});
 	}
+	// A duration as the server reads it: 1200, 20m, 1h 30m, 20 days.
+	const typedSeconds = (text) => {
+		let rest = text.trim().toLowerCase();
+		if (/^[0-9]{1,15}$/.test(rest)) return Number(rest);
+		let total = 0;
+		const used = new Set();
+		while (rest) {
+			const m = /^([0-9]{1,15}) ?(seconds?|secs?|s|minutes?|mins?|m|hours?|h|days?|d),? */.exec(rest);
+			if (!m || used.has(m[2][0])) return null;
+			total += Number(m[1]) * { s: 1, m: 60, h: 3600, d: 86400 }[m[2][0]];
+			used.add(m[2][0]);
+			rest = rest.slice(m[0].length);
+		}
+		return used.size ? total : null;
+	};
 	for (const output of all("[data-words]")) {
 		const input = document.getElementById(output.dataset.words);
 		input.addEventListener("input", () => {
-			const typed = input.value.trim();
-			output.textContent = /^[0-9]{1,15}$/.test(typed) ? "— " + duration(Number(typed)) : "";
+			const seconds = typedSeconds(input.value);
+			output.textContent = seconds === null ? "" : "— " + duration(seconds);
 		});
 	}
 	for (const menu of all("details.account")) {
