@@ -122,7 +122,7 @@ func TestCrossSite(t *testing.T) {
 		} {
 			p := s.as(s.admin)
 			before := s.audits("")
-			a := p.do(http.MethodPost, address, url.Values{"scope": {"everyone"}, "reason": {"Offboarding"}, "name": {"x"}}, header...)
+			a := p.do(http.MethodPost, address, url.Values{"scope": {"everyone"}, "reason": {"Offboarding"}, "word": {"everyone"}, "name": {"x"}}, header...)
 			a.is(http.StatusForbidden).says("Request from another site")
 			if len(a.cookies) != 0 {
 				t.Errorf("%s %v: sets a cookie", rt.pattern, header)

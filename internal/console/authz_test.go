@@ -62,9 +62,9 @@ func TestHeldBackForm(t *testing.T) {
 		"POST /users/{id}/revoke":                {"reason": {"Offboarding"}},
 		"POST /users/{id}/sessions/{sid}/revoke": {},
 		"POST /revocations":                      nil, // shows the second step, and writes nothing
-		"POST /revocations/confirmed":            {"scope": {"everyone"}, "reason": {"Offboarding"}},
+		"POST /revocations/confirmed":            {"scope": {"everyone"}, "reason": {"Offboarding"}, "word": {"everyone"}},
 		"POST /keys/rotate":                      {},
-		"POST /keys/retire":                      {"kid": {keys[0].ID}, "reason": {"Key lost"}},
+		"POST /keys/retire":                      {"kid": {keys[0].ID}, "reason": {"Key lost"}, "word": {"retire"}},
 		"POST /services":                         {"name": {"evil"}, "issue": {"on"}},
 		"POST /services/{id}/secret":             {},
 		"POST /services/{id}/remove":             {},

@@ -46,6 +46,20 @@ const shownNames = 100
 // Why returns the question why.
 func (v bulkView) Why() whyPart { return whyPart{v.Reasons, v.Reason, v.Note, v.Errors["note"]} }
 
+// Typed returns the field for the word that confirms what ends the sessions of all
+// users.
+func (v bulkView) Typed() wordPart { return wordPart{bulkWord(v.Scope), v.Errors["word"]} }
+
+func bulkWord(scope string) string {
+	switch scope {
+	case string(revocation.KindEveryone):
+		return "everyone"
+	case string(revocation.KindRemembered):
+		return "remember me"
+	}
+	return ""
+}
+
 // More returns how many users there are that Sample leaves out.
 func (v bulkView) More() int64 { return v.Found - int64(len(v.Sample)) }
 
@@ -66,7 +80,10 @@ func (p *revocationPages) form(x *exchange) error { return x.ok("bulk", x.bulkVi
 
 // check shows which users the names stand for, and which names no user has,
 // before it changes anything.
-func (p *revocationPages) check(x *exchange) error {
+func (p *revocationPages) check(x *exchange) error { return p.ask(x, nil) }
+
+// ask shows the second step, with what is wrong with it; nil if it was not sent yet.
+func (p *revocationPages) ask(x *exchange, wrong map[string]string) error {
 	view := x.bulkView()
 	view.Scope, view.Reason, view.Note = x.value("scope"), x.value("reason"), x.value("note")
 	names, headings, err := x.names()
@@ -95,8 +112,12 @@ func (p *revocationPages) check(x *exchange) error {
 		return x.refusedForm("bulk", view)
 	}
 	view.Checked = true
+	view.Errors = wrong
 	view.Title = "Revoke these sessions?"
 	view.Trail = append(view.Trail, "Revoke many")
+	if len(wrong) > 0 {
+		return x.refusedForm("bulk", view)
+	}
 	return x.ok("bulk", view)
 }
 
@@ -173,6 +194,9 @@ func (x *exchange) names() (names, headings []string, err error) {
 
 // revoke makes the confirmed revocations: in one transaction, with one receipt.
 func (p *revocationPages) revoke(x *exchange) error {
+	if wrong := x.wordErrors(bulkWord(x.value("scope"))); len(wrong) > 0 {
+		return p.ask(x, wrong)
+	}
 	reason, _ := x.reason()
 	what := session.Many{Scope: x.value("scope"), Reason: reason}
 	own := what.Scope == string(revocation.KindEveryone) || what.Scope == string(revocation.KindRemembered) && x.session.RememberMe

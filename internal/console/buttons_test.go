@@ -176,7 +176,10 @@ func (w *window) buttonsOfKeys(h *filledServer) {
 	}
 	next := "li.key:not(:has(.tag.on)) a.danger"
 	before := len(h.retired(w))
-	w.confirmed(next, because(w, "Key compromised"))
+	w.confirmed(next, func(step string) {
+		because(w, "Key compromised")(step)
+		w.fill(step+"#word", "retire")
+	})
 	w.at("/keys")
 	w.says("Key retired.", "Retired keys")
 	if after := len(h.retired(w)); after != before+1 {

@@ -3,6 +3,7 @@ package console
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"example.com/curfew/internal/keyring"
 )
@@ -15,6 +16,8 @@ type confirmed struct {
 	// reasons are offered for the audit log, and one of them or a text is required;
 	// nil: the action asks for none.
 	reasons []string
+	// word is to be typed, for what ends the sessions of many users at once; "": none.
+	word string
 	// ask returns the question.
 	ask func(*exchange) (confirmView, error)
 	// do acts. An error that is about what was typed, or about the moment, is shown
@@ -35,17 +38,22 @@ func (c confirmed) show(x *exchange, status int, wrong map[string]string) error 
 		return err
 	}
 	view.Action, view.Errors = x.r.URL.EscapedPath(), wrong
+	view.Word = c.word
 	view.Reasons, view.Reason, view.Note = c.reasons, x.text("reason"), x.text("note")
 	return x.render(status, "confirm", view)
 }
 
 func (c confirmed) act(x *exchange) error {
+	wrong := x.wordErrors(c.word)
 	reason := ""
 	if c.reasons != nil {
-		var wrong string
-		if reason, wrong = x.reason(); wrong != "" {
-			return c.show(x, http.StatusUnprocessableEntity, map[string]string{"note": wrong})
+		var about string
+		if reason, about = x.reason(); about != "" {
+			wrong["note"] = about
 		}
+	}
+	if len(wrong) > 0 {
+		return c.show(x, http.StatusUnprocessableEntity, wrong)
 	}
 	err := c.do(x, reason)
 	if errors.Is(err, keyring.ErrNotNow) {
@@ -74,6 +82,22 @@ type confirmView struct {
 	Reasons []string    // offered; nil: none is asked for
 	Reason  string      // as chosen
 	Note    string      // as typed
+	Word    string      // to be typed; "": none
+}
+
+// wordPart is the field for a word to be typed.
+type wordPart struct{ Word, Wrong string }
+
+// Typed returns the field for the word.
+func (v confirmView) Typed() wordPart { return wordPart{v.Word, v.Errors["word"]} }
+
+// wordErrors returns what is wrong with the word that was typed; word "" asks for
+// none.
+func (x *exchange) wordErrors(word string) map[string]string {
+	if word == "" || strings.EqualFold(x.text("word"), word) {
+		return map[string]string{}
+	}
+	return map[string]string{"word": "Type “" + word + "” to confirm."}
 }
 
 // whyPart is the question why.

@@ -211,7 +211,7 @@ func routes(c Config) []route {
 		// One's own sessions are revoked here as well: whose they are decides.
 		{path: "/users/{id}/sessions/{sid}/revoke", needs: signedIn, ask: users.askRevokeSession, do: users.revokeSession},
 		{path: "/keys/rotate", needs: administering, ask: keys.askRotate, do: keys.rotate},
-		{path: "/keys/retire", needs: administering, ask: keys.askRetire, do: keys.retire, reasons: []string{"Key compromised", "Key lost", other}},
+		{path: "/keys/retire", needs: administering, ask: keys.askRetire, do: keys.retire, reasons: []string{"Key compromised", "Key lost", other}, word: "retire"},
 		{path: "/services/{id}/secret", needs: administering, ask: services.askSecret, do: services.newSecret},
 		{path: "/services/{id}/remove", needs: administering, ask: services.askRemove, do: services.remove},
 	} {

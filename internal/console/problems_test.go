@@ -153,19 +153,26 @@ func (w *window) refuses(path string, n int, refused, harmless map[string]bool) 
 	}
 }
 
-// refusesConfirmation sends the second step of revoking the sessions of many when a
-// user of the list has been deleted meanwhile.
+// refusesConfirmation sends the second step of revoking the sessions of many: when a
+// user of the list has been deleted meanwhile, and with another word than the one
+// that confirms what ends all sessions.
 func (w *window) refusesConfirmation(refused map[string]bool) {
 	w.Helper()
-	w.visit("/revocations")
-	w.fill("#names", "Alan Turing")
-	w.click("input[value='Role change']")
-	w.follow("form[action='/revocations'] button")
-	eval[string](w, `document.querySelector("form.confirm [name=ids]").value = "no-such-user"`)
-	w.follow("form.confirm .actions button")
-	w.soon(func() bool { return w.brief("document.activeElement.className") != "" })
-	if got := w.brief(`String(document.activeElement.matches(".problems") && document.activeElement.getBoundingClientRect().bottom <= innerHeight)`); got != "true" {
-		w.Errorf("the second step of a revocation, at %s:\n%s", w.address(), w.text())
+	for scope, spoil := range map[string]string{
+		"users":    `document.querySelector("form.confirm [name=ids]").value = "no-such-user"`,
+		"everyone": `document.querySelector("form.confirm [name=word]").value = "no"`,
+	} {
+		w.visit("/revocations")
+		w.click("input[name=scope][value=" + scope + "]")
+		w.fill("#names", "Alan Turing")
+		w.click("input[value='Role change']")
+		w.follow("form[action='/revocations'] button")
+		eval[string](w, spoil)
+		w.follow("form.confirm .actions button")
+		w.soon(func() bool { return w.brief("document.activeElement.className") != "" })
+		if got := w.brief(`String(document.activeElement.matches(".problems") && document.activeElement.getBoundingClientRect().bottom <= innerHeight)`); got != "true" {
+			w.Errorf("the second step of a revocation, scope %s, at %s:\n%s", scope, w.address(), w.text())
+		}
 	}
 	refused["POST /revocations/confirmed"] = true
 }

@@ -220,13 +220,17 @@ func TestRevokeEveryone(t *testing.T) {
 	ordinary, remembered := s.issue(other, false), s.issue(other, true)
 	p := s.as(s.admin)
 	p.upload("", "scope", "remembered", "reason", "Malicious activity").is(http.StatusOK).says("the “Remember me” sessions of all users").saysNot("This includes your own session")
-	done := p.post("/revocations/confirmed", "scope", "remembered", "reason", "Malicious activity").is(http.StatusSeeOther)
+	for _, word := range []string{"", "everyone", "remember"} {
+		p.post("/revocations/confirmed", "scope", "remembered", "reason", "Malicious activity", "word", word).is(http.StatusUnprocessableEntity).says("Type “remember me” to confirm.", "the “Remember me” sessions of all users")
+	}
+	done := p.post("/revocations/confirmed", "scope", "remembered", "reason", "Malicious activity", "word", "remember me").is(http.StatusSeeOther)
 	p.get(done.location).is(http.StatusOK).says("All remember-me sessions")
 	if s.reason(ordinary) != "" || s.reason(remembered) != token.ErrRevoked {
 		t.Errorf("ordinary: %q, remembered: %q", s.reason(ordinary), s.reason(remembered))
 	}
 	p.upload("", "scope", "everyone", "reason", "Malicious activity").is(http.StatusOK).says("All users must sign in again", "This includes your own session")
-	p.post("/revocations/confirmed", "scope", "everyone", "reason", "Malicious activity").to("/sign-in")
+	p.post("/revocations/confirmed", "scope", "everyone", "reason", "Malicious activity").is(http.StatusUnprocessableEntity).says("Type “everyone” to confirm.")
+	p.post("/revocations/confirmed", "scope", "everyone", "reason", "Malicious activity", "word", "Everyone").to("/sign-in")
 	if s.reason(ordinary) != token.ErrRevoked {
 		t.Errorf("ordinary: %q", s.reason(ordinary))
 	}

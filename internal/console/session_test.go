@@ -185,7 +185,7 @@ func TestAnswersToRevocations(t *testing.T) {
 				return p.post("/users/"+p.user.ID+"/revoke", "reason", "Offboarding")
 			}, "/sign-in"},
 			{"everyone", func(p *person, _ store.User) answer {
-				return p.post("/revocations/confirmed", "scope", "everyone", "reason", "Malicious activity")
+				return p.post("/revocations/confirmed", "scope", "everyone", "reason", "Malicious activity", "word", "everyone")
 			}, "/sign-in"},
 			{"many, oneself among them", func(p *person, other store.User) answer {
 				return p.post("/revocations/confirmed", "scope", "users", "ids", other.ID+"\n"+p.user.ID, "reason", "Malicious activity")
@@ -194,7 +194,7 @@ func TestAnswersToRevocations(t *testing.T) {
 			{"retiring the key", func(p *person, _ store.User) answer {
 				s, err := p.validator.Validate(context.Background(), p.token)
 				p.must(err)
-				return p.post("/keys/retire", "kid", s.KeyID, "reason", "Key lost")
+				return p.post("/keys/retire", "kid", s.KeyID, "reason", "Key lost", "word", "retire")
 			}, "/sign-in"},
 		} {
 			t.Run(tt.what, func(t *testing.T) {
