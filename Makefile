@@ -30,6 +30,10 @@ export GORACE ?= atexit_sleep_ms=20
 # else, its driver too, is instrumented.
 RACE       = -race -gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/libc/...=-race=false
 
+# The version of the program: VERSION=1.2.3, else the tag or the commit that it is built from.
+VERSION   ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || git describe --always --exclude '*' --dirty 2>/dev/null | sed 's/^/devel-/')
+BUILDFLAGS = -trimpath $(if $(VERSION),-ldflags '-X example.com/curfew/internal/app.version=$(VERSION)')
+
 SOURCES    = cmd internal revocation settings token
 
 .DEFAULT_GOAL := help
@@ -42,9 +46,9 @@ run: build ## compile, and start a server: SQLite in this directory, http://127.
 	@bin/curfew serve $(ARGS)
 
 .PHONY: build
-build: ## build bin/curfew
+build: ## build bin/curfew (VERSION=1.2.3)
 	@echo 'make build: compiling bin/curfew. The first time it takes a minute or more.'
-	go build -trimpath -o bin/curfew ./cmd/curfew
+	go build $(BUILDFLAGS) -o bin/curfew ./cmd/curfew
 
 ##@ Try it
 

@@ -264,6 +264,11 @@ func (x *explainer) revoked(e *entry, err error) {
 		if before > 0 {
 			f.Detail = fmt.Sprintf("the session's epoch is %s, and sessions before %s are revoked", s.Epoch, before)
 		}
+		// A store that forgets revocations ends every session from before them: no
+		// user did that.
+		if scope.Kind == revocation.KindEveryone && s.Epoch < before && before.Time().Before(x.at.now.Add(-x.at.in.MaximumSessionDuration)) {
+			f.Detail = fmt.Sprintf("the session's epoch is %s, which is older than any session can be", s.Epoch)
+		}
 		if s.Epoch < before {
 			f.Outcome, f.Reason = Fails, ErrRevoked
 		}

@@ -191,6 +191,34 @@ func TestExplainWhatIsLeft(t *testing.T) {
 	}
 }
 
+// A store that forgets revocations raises that of everyone, long after the last
+// session from before it has ended. No user did that, and the explanation does not say
+// so. The boundary is the maximum session duration before now.
+func TestExplainTellsForgottenFromRevoked(t *testing.T) {
+	const forgotten, revoked = "older than any session can be", "are revoked"
+	for _, tt := range []struct {
+		name string
+		ago  time.Duration // of the revocation
+		want string
+	}{
+		{"just within", settings.DefaultMaximumSessionDuration - time.Second, revoked},
+		{"at the boundary", settings.DefaultMaximumSessionDuration, revoked},
+		{"just beyond", settings.DefaultMaximumSessionDuration + time.Second, forgotten},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			issuer := tokentest.New(t)
+			raw := issuer.Token("ann")
+			before := issuer.Revoke(revocation.Everyone())
+			issuer.SetNow(before.Time().Add(tt.ago))
+			for _, f := range issuer.Validator().Explain(t.Context(), raw).Findings {
+				if f.Rule == "revoked everyone" && (f.Outcome != token.Fails || !strings.Contains(f.Detail, tt.want)) {
+					t.Errorf("%+v, want a failure that says %q", f, tt.want)
+				}
+			}
+		})
+	}
+}
+
 // With a partial cache, the source is asked for a token that is proven, and for no
 // other.
 func TestExplainWithAPartialCache(t *testing.T) {

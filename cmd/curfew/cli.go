@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/config"
@@ -61,13 +64,22 @@ func (c *cli) root() *cobra.Command {
 		"Curfew signs users in and ends their sessions: by session timeout, maximum session duration, sign-out or revocation.\n\n"+
 			"All commands except serve and edge work on the database directly, whether a server runs or not.")
 	root.SilenceErrors, root.SilenceUsage = true, true
+	root.Version = app.Version()
+	root.SetVersionTemplate(versionLine() + "\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(
-		c.serveCommand(), c.edgeCommand(),
-		c.revokeCommand(), c.userCommand(), c.clientCommand(), c.settingsCommand(),
-		c.keyCommand(), c.tokenCommand(), c.auditCommand(),
-		c.backupCommand(), c.restoreCommand(), c.copyCommand(), c.docsCommand(), c.versionCommand(),
-	)
+	add := func(id, title string, commands ...*cobra.Command) {
+		root.AddGroup(&cobra.Group{ID: id, Title: title})
+		for _, command := range commands {
+			command.GroupID = id
+		}
+		root.AddCommand(commands...)
+	}
+	add("run", "Run:", c.serveCommand(), c.edgeCommand())
+	add("sessions", "Sessions and users:", c.revokeCommand(), c.userCommand(), c.settingsCommand(), c.tokenCommand(), c.auditCommand())
+	add("installation", "Installation:", c.clientCommand(), c.keyCommand(), c.backupCommand(), c.restoreCommand(), c.copyCommand())
+	add("help", "Help:", c.docsCommand(), c.versionCommand())
+	root.SetHelpCommandGroupID("help")
+	root.SetCompletionCommandGroupID("help")
 	root.SetHelpCommand(c.helpCommand(root))
 	root.InitDefaultCompletionCmd()
 	for _, command := range root.Commands() {
@@ -84,8 +96,12 @@ func (c *cli) root() *cobra.Command {
 // helpCommand is cobra's, but for its success where there is nothing to help with.
 func (c *cli) helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
-		Use: "help [COMMAND]", Short: "Show help for a command",
+		Use: "help [COMMAND]", Short: "Show help for a command", GroupID: "help",
+		Long: "Shows help for a command. `curfew help development` shows the flags that are for development and tests.",
 		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 && args[0] == "development" {
+				return c.helpDevelopment(root)
+			}
 			command, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {
 				return usagef("there is no command %q", strings.Join(args, " "))
@@ -93,6 +109,33 @@ func (c *cli) helpCommand(root *cobra.Command) *cobra.Command {
 			return command.Help()
 		},
 	}
+}
+
+// helpDevelopment shows the flags that the help of the commands leaves out.
+func (c *cli) helpDevelopment(root *cobra.Command) error {
+	c.printf("These flags are for development and tests. Do not use them in production.\n\n")
+	of := map[string][]string{} // commands, by flag
+	usages := map[string]string{}
+	var visit func(*cobra.Command)
+	visit = func(command *cobra.Command) {
+		command.Flags().VisitAll(func(f *pflag.Flag) {
+			if f.Annotations[developmentFlag] != nil {
+				of[f.Name], usages[f.Name] = append(of[f.Name], command.CommandPath()), f.Usage
+			}
+		})
+		for _, sub := range command.Commands() {
+			visit(sub)
+		}
+	}
+	visit(root)
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		where := strings.Join(of[name], ", ")
+		if len(of[name]) > 3 {
+			where = "curfew serve, and commands on the database"
+		}
+		c.printf("  --%s\n      %s\n      of %s\n", name, usages[name], where)
+	}
+	return nil
 }
 
 // group returns a command that does nothing but hold others. Cobra would answer a
@@ -157,7 +200,9 @@ func (c *cli) tool(command *cobra.Command, do func(ctx context.Context, t *app.T
 		if err != nil {
 			return err
 		}
-		t, err := app.OpenTools(cmd.Context(), cfg, c.logger())
+		log := c.logger()
+		warnOfUnknownVariables(cmd.Context(), log)
+		t, err := app.OpenTools(cmd.Context(), cfg, log)
 		if err != nil {
 			return err
 		}

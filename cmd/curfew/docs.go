@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/manual"
 )
 
@@ -66,7 +67,7 @@ func (c *cli) printTopic(m *manual.Manual, name string) error {
 			names = append(names, t.Name)
 		}
 		err := fmt.Errorf("there is no topic %q; the topics are %s", name, strings.Join(names, ", "))
-		if near := closest(name, names); near != "" {
+		if near := config.Nearest(name, names); near != "" {
 			err = fmt.Errorf("there is no topic %q; did you mean %s?", name, near)
 		}
 		return usageError{err}

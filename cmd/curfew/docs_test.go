@@ -149,3 +149,13 @@ func fetchPage(t *testing.T, address string) string {
 	}
 	return string(body)
 }
+
+// Each command stands in a group of the help.
+func TestCommandsHaveGroups(t *testing.T) {
+	c := &cli{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard}
+	for _, command := range c.root().Commands() {
+		if command.GroupID == "" && command.IsAvailableCommand() {
+			t.Errorf("%s is in no group", command.Name())
+		}
+	}
+}

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -15,6 +18,10 @@ type given struct {
 	values map[string]func() []string
 }
 
+// developmentFlag is the annotation of a flag that only `curfew help development`
+// shows.
+const developmentFlag = "development"
+
 // addOptions makes flags of options.
 func addOptions[T any](command *cobra.Command, options []config.Option[T]) *given {
 	g := &given{set: command.Flags(), values: map[string]func() []string{}}
@@ -27,7 +34,10 @@ func addOptions[T any](command *cobra.Command, options []config.Option[T]) *give
 			usage = fmt.Sprintf("%s (default %s) [%s]", o.Usage, o.Default, o.Env())
 		}
 		if o.Development {
-			defer func() { _ = g.set.MarkHidden(o.Name) }() // the flag is there by then
+			defer func() { // the flag is there by then
+				_ = g.set.MarkHidden(o.Name)
+				_ = g.set.SetAnnotation(o.Name, developmentFlag, []string{"true"})
+			}()
 		}
 		if o.Switch() {
 			value := g.set.Bool(o.Name, false, usage)
@@ -61,3 +71,15 @@ type texts struct {
 func (t *texts) Set(text string) error { t.all = append(t.all, text); return nil }
 func (t *texts) Type() string          { return t.kind }
 func (t *texts) String() string        { return "" }
+
+// warnOfUnknownVariables logs the environment variables that look like Curfew's and
+// are none.
+func warnOfUnknownVariables(ctx context.Context, log *slog.Logger) {
+	for _, u := range config.UnknownVariables(os.Environ()) {
+		if u.Nearest == "" {
+			log.WarnContext(ctx, "unknown environment variable ignored; `curfew docs configuration` lists all", "variable", u.Name)
+			continue
+		}
+		log.WarnContext(ctx, "unknown environment variable ignored; did you mean the nearest name?", "variable", u.Name, "nearest", u.Nearest)
+	}
+}

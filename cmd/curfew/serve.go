@@ -36,6 +36,7 @@ func (c *cli) serveCommand() *cobra.Command {
 			return err
 		}
 		log := app.NewLogger(c.stderr, cfg.LogFormat, cfg.LogLevel)
+		warnOfUnknownVariables(cmd.Context(), log)
 		return untilSignal(cmd.Context(), c, func(ctx context.Context, reload <-chan os.Signal) (err error) {
 			server, err := app.Open(ctx, cfg, app.Options{Logger: log, Terminal: c.stdout, Reload: reload, Docs: docs})
 			if errors.Is(err, app.ErrStopped) {

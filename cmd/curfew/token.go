@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -124,7 +125,7 @@ func (c *cli) tokenInspect() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if scheme, rest, ok := strings.Cut(raw, " "); ok && strings.EqualFold(scheme, "bearer") {
+		if scheme, rest, _ := strings.Cut(raw, " "); strings.EqualFold(scheme, "bearer") {
 			raw = strings.TrimSpace(rest) // copied with its header
 		}
 		e, err := t.Explain(ctx, raw, audience)
@@ -134,7 +135,7 @@ func (c *cli) tokenInspect() *cobra.Command {
 		if c.json {
 			err = c.printJSON(wireExplanationOf(e))
 		} else {
-			err = c.printExplanation(ctx, t, e)
+			err = c.printExplanation(ctx, t, raw, e)
 		}
 		if err == nil && e.Verdict != "" {
 			return errSilent
@@ -145,7 +146,7 @@ func (c *cli) tokenInspect() *cobra.Command {
 	return command
 }
 
-func (c *cli) printExplanation(ctx context.Context, t *app.Tools, e token.Explanation) error {
+func (c *cli) printExplanation(ctx context.Context, t *app.Tools, raw string, e token.Explanation) error {
 	out := newTable(c.stdout)
 	if e.Verdict == "" {
 		out.row("verdict", "valid for another "+left(e.Left()))
@@ -165,22 +166,56 @@ func (c *cli) printExplanation(ctx context.Context, t *app.Tools, e token.Explan
 		out.row("started", date(s.IssuedAt.Time()))
 		out.row("last refresh", date(s.LastRefresh.Time()))
 		out.row("remember me", yesNo(s.RememberMe))
-		out.row("expires", date(s.ExpiresAt.Time()))
+		if e.Verdict == "" {
+			out.row("ends", date(e.At.Add(e.Left()).Round(time.Second))+endedBy(e))
+		}
 		printIdentity(out, s)
 	}
 	if err := out.flush(); err != nil {
 		return err
 	}
 	c.printf("\n")
-	out = newTable(c.stdout, "RULE", "OUTCOME", "LEFT", "BECAUSE")
+	if why := notAToken(raw); why != "" {
+		c.printf("%s\n", why)
+		return nil
+	}
+	out = newTable(c.stdout, "RULE", "OUTCOME", "BECAUSE")
 	for _, f := range e.Findings {
-		remaining := ""
-		if f.Left > 0 {
-			remaining = left(f.Left)
-		}
-		out.row(strings.ReplaceAll(f.Rule, "_", " "), string(f.Outcome), remaining, f.Detail)
+		out.row(strings.ReplaceAll(f.Rule, "_", " "), string(f.Outcome), f.Detail)
 	}
 	return out.flush()
+}
+
+// endedBy says what ends a valid session if nothing changes. A refresh puts off the
+// session timeout and the end that is written in the token.
+func endedBy(e token.Explanation) string {
+	for _, f := range e.Findings {
+		if f.Left != e.Left() {
+			continue
+		}
+		switch f.Rule {
+		case string(token.ErrMaximumDuration):
+			return ", by the maximum session duration"
+		case string(token.ErrIdleTimeout):
+			return ", by the session timeout, unless it is refreshed"
+		case string(token.ErrExpired):
+			return ", by the end in the token, unless it is refreshed"
+		}
+	}
+	return ""
+}
+
+// notAToken explains what programs send in place of a token that they do not have.
+// It returns "" for everything else.
+func notAToken(raw string) string {
+	switch word := strings.Trim(raw, `"'`); word {
+	case "":
+		return "There is no token: the text is empty. Check how the program reads the token, and whether the sign-in succeeded."
+	case "null", "undefined", "None", "nil", "NaN", "[object Object]", "[object Promise]":
+		return fmt.Sprintf("This is the text %s, not a token: the program had no token when it built the request. "+
+			"Check how the program reads the token, and whether the sign-in succeeded.", word)
+	}
+	return ""
 }
 
 // printIdentity adds the optional claims that the token carries. They are what the

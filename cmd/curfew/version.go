@@ -1,12 +1,18 @@
 package main
 
 import (
+	"fmt"
 	"runtime"
 
 	"github.com/spf13/cobra"
 
 	"example.com/curfew/internal/app"
 )
+
+// versionLine is what `curfew version` and `curfew --version` print.
+func versionLine() string {
+	return fmt.Sprintf("curfew %s (%s, %s/%s)", app.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
 
 func (c *cli) versionCommand() *cobra.Command {
 	command := &cobra.Command{
@@ -15,7 +21,7 @@ func (c *cli) versionCommand() *cobra.Command {
 			if c.json {
 				return c.printJSON(map[string]string{"version": app.Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
 			}
-			c.printf("curfew %s (%s, %s/%s)\n", app.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			c.printf("%s\n", versionLine())
 			return nil
 		},
 	}

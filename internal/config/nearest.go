@@ -1,8 +1,8 @@
-package main
+package config
 
-// closest returns the word that differs least from a mistyped one: "" if even that
+// Nearest returns the word that differs least from a mistyped one: "" if even that
 // differs in more than a third of its letters.
-func closest(typed string, words []string) string {
+func Nearest(typed string, words []string) string {
 	best, least := "", len(typed)/3+1
 	for _, word := range words {
 		if d := distance(typed, word); d < least {
