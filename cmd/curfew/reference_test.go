@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -66,10 +68,44 @@ func TestConfigurationReference(t *testing.T) {
 	table("## Edges", edge, func(o documentedOption) bool { return !has(server, o) && !o.development })
 	tools := documentedOptions(config.ToolOptions())
 	table("## Commands on the database", tools, func(o documentedOption) bool { return !o.development })
-	all := slices.Concat(server, edge, tools)
+	copying := documentedOptions(config.CopyOptions())
+	table("## Copying a database", copying, func(o documentedOption) bool { return !has(tools, o) })
+	all := slices.Concat(server, edge, tools, copying)
 	slices.SortFunc(all, func(a, b documentedOption) int { return strings.Compare(a.name, b.name) })
 	all = slices.CompactFunc(all, func(a, b documentedOption) bool { return slices.Equal(a.row, b.row) })
 	table("## Development and tests", all, func(o documentedOption) bool { return o.development })
+}
+
+// Every variable that the help of a command names is in the reference, and is not
+// reported as unknown.
+func TestEveryVariableIsKnown(t *testing.T) {
+	reference, err := os.ReadFile("docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	var visit func(*cobra.Command)
+	visit = func(command *cobra.Command) {
+		command.Flags().VisitAll(func(f *pflag.Flag) {
+			for _, name := range regexp.MustCompile(`CURFEW_[A-Z0-9_]+`).FindAllString(f.Usage, -1) {
+				seen++
+				if !strings.Contains(string(reference), "`"+name+"`") {
+					t.Errorf("docs/configuration.md lacks %s", name)
+				}
+				if unknown := config.UnknownVariables([]string{name + "=x"}); len(unknown) > 0 {
+					t.Errorf("%s is reported as unknown", name)
+				}
+			}
+		})
+		for _, sub := range command.Commands() {
+			visit(sub)
+		}
+	}
+	c := &cli{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard}
+	visit(c.root())
+	if seen < 20 {
+		t.Errorf("%d variables are in the help", seen)
+	}
 }
 
 // The reference of commands is the help of each, without the flags that the

@@ -30,6 +30,7 @@ func UnknownVariables(environment []string, others ...string) []Unknown {
 	addVariables(known, ServerOptions())
 	addVariables(known, EdgeOptions())
 	addVariables(known, ToolOptions())
+	addVariables(known, CopyOptions())
 	names := slices.Sorted(maps.Keys(known))
 	var unknown []Unknown
 	for _, variable := range environment {
