@@ -188,7 +188,7 @@ func (t Topic) html() (string, error) {
 	}
 	// Wide tables and code scroll on their own, also by keyboard.
 	return strings.NewReplacer(
-		"<table>", `<div class="wide" tabindex="0" role="region" aria-label="Table"><table>`, "</table>", "</table></div>",
+		"<table>", `<div class="wide" tabindex="0" role="group" aria-label="Table"><table>`, "</table>", "</table></div>",
 		"<pre>", `<pre tabindex="0">`,
 	).Replace(b.String()), nil
 }

@@ -51,7 +51,7 @@ func TestPages(t *testing.T) {
 		{"HEAD", "/docs", 200, nil, nil},
 		{"GET", "/docs/keys", 200, []string{
 			"<h1 ", `href="backup#restore"`, `href="../docs"`, `href="../openapi.yaml"`, `<li><a href="keys" aria-current="page">`,
-			`<div class="wide" tabindex="0" role="region" aria-label="Table"><table>`, `<pre tabindex="0"><code class="language-sh">curfew &lt;x&gt;`,
+			`<div class="wide" tabindex="0" role="group" aria-label="Table"><table>`, `<pre tabindex="0"><code class="language-sh">curfew &lt;x&gt;`,
 		}, []string{"<script", "javascript:"}},
 		{"GET", "/docs/backup", 200, []string{`id="restore"`}, nil},
 		{"GET", "/docs/nothing", 404, []string{"no such topic"}, nil},
