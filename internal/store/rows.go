@@ -196,6 +196,72 @@ type Node struct {
 	// write their rows when they have confirmed it.
 	Asks revocation.Epoch
 	Left bool // the node has said goodbye: its lease and those it granted are given up
+	// Lapsed are followers whose leases ran out before they had confirmed the view,
+	// the latest last; at most 20.
+	Lapsed []LapsedFollower
+}
+
+// LapsedFollower is a follower whose leases ran out at a node. It had confirmed
+// Confirmed when they did, and the node's view was at View. It therefore never
+// confirmed the epochs between: above Confirmed, up to View.
+type LapsedFollower struct {
+	Name       string           `json:"name"`
+	Validators int64            `json:"validators"` // the follower, and those behind it
+	Confirmed  revocation.Epoch `json:"confirmed"`
+	View       revocation.Epoch `json:"view"`
+	At         int64            `json:"at"` // µs; the end of the last lease, margin included
+}
+
+// The scopes of receipts besides those of package revocation.
+const (
+	ScopeUsers    = "users"    // several users
+	ScopeSettings = "settings" // sessions that shorter settings ended
+	ScopeKey      = "key"      // sessions whose signing key was retired
+)
+
+// Receipt is the record of a revocation.
+type Receipt struct {
+	Epoch revocation.Epoch
+	Scope string // a revocation.Kind, or one of the scopes above
+	// ScopeID is the id of the user, the session or the key; "" for other scopes.
+	ScopeID string
+	// UserID and UserName are the user whose sessions ended; "" if it is not one
+	// user's. The name is that of the time.
+	UserID, UserName string
+	Actor            Actor // without address and request
+	Reason           string
+	// Users and Sessions are the numbers of live sessions that ended, and of their
+	// users; NotCounted if unknown.
+	Users, Sessions int64
+	// Named is how many users a receipt of ScopeUsers names, with live sessions or not.
+	Named       int64
+	CommittedAt int64 // µs
+	Closing           // zero while the receipt is open
+}
+
+// NotCounted is a number in a [Receipt] that is not known.
+const NotCounted = -1
+
+// The ways in which a receipt closes.
+const (
+	ByConfirmation = "confirmation" // every validator has confirmed
+	ByLease        = "lease"        // the leases of some ran out before they confirmed
+)
+
+// Closing is what is known of a revocation when it is in force everywhere.
+type Closing struct {
+	ClosedAt    int64  // µs
+	ClosedBy    string // ByConfirmation or ByLease
+	Validators  int64  // with a lease at the commit, or since
+	Confirmed   int64
+	Lapsed      []Lapse
+	EffectiveBy int64 // µs; the latest instant that the receipt could close at
+}
+
+// Lapse is a validator whose lease ran out before it confirmed.
+type Lapse struct {
+	Name string `json:"name"`
+	At   int64  `json:"at"` // µs; margin included
 }
 
 // Changes is everything that changed after an epoch.

@@ -85,6 +85,7 @@ type Reader interface {
 	SettingsReader
 	KeyReader
 	AuditReader
+	ReceiptReader
 	NodeReader
 }
 
@@ -104,7 +105,7 @@ type Writer interface {
 	// Prune removes rows that can no longer affect a decision: revocations of users
 	// and sessions at or below upTo (the caller raises everyone to upTo in the same
 	// transaction), session rows that ended or expired before sessions, audit
-	// entries before audit (both µs), failed sign-ins after a day, streaks of them
+	// entries and receipts before audit (both µs), failed sign-ins after a day, streaks of them
 	// after 30 days without one, and nodes that have not moved since an earlier
 	// Prune a week ago. The caller has called Advance.
 	Prune(ctx context.Context, upTo revocation.Epoch, sessions, audit int64) error
@@ -115,6 +116,7 @@ type Writer interface {
 	SettingsWriter
 	KeyWriter
 	AuditWriter
+	ReceiptWriter
 	NodeWriter
 }
 
@@ -301,6 +303,36 @@ type AuditReader interface {
 // AuditWriter appends to the audit; IDs are given by the store.
 type AuditWriter interface {
 	AppendAudit(ctx context.Context, entries ...Audit) error
+}
+
+// ReceiptFilter selects receipts; zero fields do not select.
+type ReceiptFilter struct {
+	Before   revocation.Epoch // receipts of lower epochs: the cursor
+	User     string           // id or name of a user whose sessions it revoked, alone or among others
+	By       string           // actor's id or name
+	Text     string           // a part of the reason, in any ASCII case
+	From, To int64            // µs; From ≤ committed at < To
+}
+
+// ReceiptReader reads receipts.
+type ReceiptReader interface {
+	// Receipt returns the receipt of a revocation. The error is ErrNotFound if there
+	// is none: for the sign-out of one session, and for revocations of releases that
+	// stored none.
+	Receipt(ctx context.Context, epoch revocation.Epoch) (Receipt, error)
+	// Receipts returns receipts, newest first.
+	Receipts(ctx context.Context, f ReceiptFilter, limit int) ([]Receipt, error)
+	// OpenReceipts returns receipts that are not closed, the oldest first.
+	OpenReceipts(ctx context.Context, limit int) ([]Receipt, error)
+}
+
+// ReceiptWriter writes receipts.
+type ReceiptWriter interface {
+	// AddReceipts adds open receipts. The error is ErrConflict if an epoch has one.
+	AddReceipts(ctx context.Context, receipts ...Receipt) error
+	// CloseReceipt closes a receipt unless it is closed. It returns the receipt as it
+	// is stored then. ErrNotFound.
+	CloseReceipt(ctx context.Context, epoch revocation.Epoch, c Closing) (Receipt, error)
 }
 
 // NodeReader reads the nodes.

@@ -7,7 +7,7 @@ import (
 	"example.com/curfew/revocation"
 )
 
-const nodeColumns = `id, name, version, started_at, beat, lease_ms, view_epoch, confirmed, followers, waiting, asks, gone`
+const nodeColumns = `id, name, version, started_at, beat, lease_ms, view_epoch, confirmed, followers, waiting, asks, gone, lapsed`
 
 type nodeRow struct {
 	ID        string           `db:"id"`
@@ -22,6 +22,7 @@ type nodeRow struct {
 	Waiting   string           `db:"waiting"`
 	Asks      revocation.Epoch `db:"asks"`
 	Gone      int64            `db:"gone"`
+	Lapsed    string           `db:"lapsed"`
 }
 
 // Nodes returns all nodes in the order of their start.
@@ -37,9 +38,13 @@ func (q *queries) Nodes(ctx context.Context) ([]store.Node, error) {
 		if err != nil {
 			return nil, err
 		}
+		lapsed, err := ungroup[store.LapsedFollower](r.Lapsed)
+		if err != nil {
+			return nil, err
+		}
 		nodes[i] = store.Node{
 			ID: r.ID, Name: r.Name, Version: r.Version, StartedAt: r.StartedAt, Beat: r.Beat, LeaseMS: r.LeaseMS,
-			ViewEpoch: r.ViewEpoch, Confirmed: r.Confirmed, Followers: r.Followers, Waiting: waiting, Asks: r.Asks, Left: r.Gone != 0,
+			ViewEpoch: r.ViewEpoch, Confirmed: r.Confirmed, Followers: r.Followers, Waiting: waiting, Asks: r.Asks, Left: r.Gone != 0, Lapsed: lapsed,
 		}
 	}
 	return nodes, nil
@@ -52,15 +57,15 @@ func (t *tx) PutNode(ctx context.Context, n store.Node, wake bool) error {
 		return err
 	}
 	const query = `
-		INSERT INTO nodes (` + nodeColumns + `, marked_beat, marked_epoch) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,-1,0)
+		INSERT INTO nodes (` + nodeColumns + `, marked_beat, marked_epoch) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,-1,0)
 		ON CONFLICT (id) DO UPDATE SET name = excluded.name, version = excluded.version,
 			started_at = excluded.started_at, beat = excluded.beat, lease_ms = excluded.lease_ms,
 			view_epoch = excluded.view_epoch, confirmed = excluded.confirmed,
 			followers = excluded.followers, waiting = excluded.waiting,
-			asks = excluded.asks, gone = excluded.gone`
+			asks = excluded.asks, gone = excluded.gone, lapsed = excluded.lapsed`
 	args := []any{
 		n.ID, n.Name, n.Version, n.StartedAt, n.Beat, n.LeaseMS,
-		int64(n.ViewEpoch), int64(n.Confirmed), n.Followers, list(n.Waiting), int64(n.Asks), bit(n.Left),
+		int64(n.ViewEpoch), int64(n.Confirmed), n.Followers, list(n.Waiting), int64(n.Asks), bit(n.Left), group(n.Lapsed),
 	}
 	if !wake {
 		_, err := t.exec(ctx, what, query, args...)

@@ -35,6 +35,8 @@ func (t *tx) Prune(ctx context.Context, upTo revocation.Epoch, sessions, audit i
 			`DELETE FROM sessions WHERE ended_at > 0 AND ended_at < ?`, []any{sessions}},
 		{"prune the audit",
 			`DELETE FROM audit WHERE at < ?`, []any{audit}},
+		{"prune receipts",
+			`DELETE FROM receipts WHERE committed_at < ?`, []any{audit}},
 		{"prune failed sign-ins",
 			`DELETE FROM failures WHERE at < (SELECT epoch FROM clock WHERE id = 1) - ?`, []any{failuresKeptFor}},
 		{"prune failed sign-ins",

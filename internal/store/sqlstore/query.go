@@ -216,11 +216,22 @@ func list(values []string) string {
 }
 
 // unlist is the inverse of list. An empty list is nil.
-func unlist(text string) ([]string, error) {
+func unlist(text string) ([]string, error) { return ungroup[string](text) }
+
+// group returns values as a JSON array, "[]" for none.
+func group[T any](values []T) string {
+	b, err := json.Marshal(append([]T{}, values...))
+	if err != nil {
+		panic(err) // texts and numbers cannot fail
+	}
+	return storableText(string(b))
+}
+
+// ungroup is the inverse of group; nil for none.
+func ungroup[T any](text string) (values []T, err error) {
 	if text == "[]" {
 		return nil, nil
 	}
-	var values []string
 	if err := json.Unmarshal([]byte(text), &values); err != nil {
 		return nil, fmt.Errorf("%w: a list is not JSON: %w", store.ErrCorrupt, err)
 	}

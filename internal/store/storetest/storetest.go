@@ -43,6 +43,7 @@ func Run(t *testing.T, database func(t *testing.T) Open) {
 		{"Sessions", sessionCases},
 		{"Live", liveCases},
 		{"Audit", auditCases},
+		{"Receipts", receiptCases},
 		{"Nodes", nodeCases},
 		{"Prune", pruneCases},
 		{"Text", textCases},
