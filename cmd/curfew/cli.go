@@ -75,7 +75,7 @@ func (c *cli) root() *cobra.Command {
 		root.AddCommand(commands...)
 	}
 	add("run", "Run:", c.serveCommand(), c.edgeCommand())
-	add("sessions", "Sessions and users:", c.revokeCommand(), c.userCommand(), c.settingsCommand(), c.tokenCommand(), c.auditCommand())
+	add("sessions", "Sessions and users:", c.revokeCommand(), c.revocationsCommand(), c.userCommand(), c.settingsCommand(), c.tokenCommand(), c.auditCommand())
 	add("installation", "Installation:", c.clientCommand(), c.keyCommand(), c.backupCommand(), c.restoreCommand(), c.copyCommand())
 	add("help", "Help:", c.docsCommand(), c.versionCommand())
 	root.SetHelpCommandGroupID("help")

@@ -12,7 +12,7 @@ import (
 	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 	"example.com/curfew/revocation"
 )
 
@@ -21,7 +21,6 @@ type revoking struct {
 	*cli
 	reason string
 	wait   time.Duration
-	whose  string // the user's name, for the receipt
 }
 
 func (c *cli) revokeCommand() *cobra.Command {
@@ -42,19 +41,19 @@ func (c *cli) revokeCommand() *cobra.Command {
 		r.command(&cobra.Command{
 			Use: "everyone", Short: "End all sessions of all users", Args: arguments(),
 			Long: "Ends all sessions of all users, including your own.",
-		}, func(ctx context.Context, t *app.Tools, _ []string) (wire.Receipt, error) {
+		}, func(ctx context.Context, t *app.Tools, _ []string) (session.Receipt, error) {
 			return t.Sessions.RevokeMany(ctx, t.Caller, session.Many{Scope: string(revocation.KindEveryone), Reason: r.reason}, 0)
 		}),
 		r.command(&cobra.Command{
 			Use: "remembered", Short: "End all remember-me sessions", Args: arguments(),
-		}, func(ctx context.Context, t *app.Tools, _ []string) (wire.Receipt, error) {
+		}, func(ctx context.Context, t *app.Tools, _ []string) (session.Receipt, error) {
 			return t.Sessions.RevokeMany(ctx, t.Caller, session.Many{Scope: string(revocation.KindRemembered), Reason: r.reason}, 0)
 		}),
 	)
 	return command
 }
 
-func (r *revoking) command(command *cobra.Command, revoke func(context.Context, *app.Tools, []string) (wire.Receipt, error)) *cobra.Command {
+func (r *revoking) command(command *cobra.Command, revoke func(context.Context, *app.Tools, []string) (session.Receipt, error)) *cobra.Command {
 	r.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
 		receipt, err := revoke(ctx, t, args)
 		if err != nil {
@@ -67,15 +66,15 @@ func (r *revoking) command(command *cobra.Command, revoke func(context.Context, 
 	return command
 }
 
-func (r *revoking) users(ctx context.Context, t *app.Tools, names []string) (wire.Receipt, error) {
+func (r *revoking) users(ctx context.Context, t *app.Tools, names []string) (session.Receipt, error) {
 	var ids []string
 	var errs []error
 	for _, name := range names {
 		u, err := t.Accounts.FindUser(ctx, name)
-		ids, errs, r.whose = append(ids, u.ID), append(errs, err), u.Name
+		ids, errs = append(ids, u.ID), append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
-		return wire.Receipt{}, err
+		return session.Receipt{}, err
 	}
 	if len(ids) == 1 {
 		return t.Sessions.RevokeUser(ctx, t.Caller, ids[0], r.reason, false, 0)
@@ -83,13 +82,13 @@ func (r *revoking) users(ctx context.Context, t *app.Tools, names []string) (wir
 	return t.Sessions.RevokeMany(ctx, t.Caller, session.Many{Scope: session.ScopeUsers, Users: ids, Reason: r.reason}, 0)
 }
 
-func (r *revoking) session(ctx context.Context, t *app.Tools, args []string) (wire.Receipt, error) {
+func (r *revoking) session(ctx context.Context, t *app.Tools, args []string) (session.Receipt, error) {
 	row, err := t.Store.Session(ctx, args[0])
 	if errors.Is(err, store.ErrNotFound) {
-		return wire.Receipt{}, fmt.Errorf("no session has the id %q; `curfew user show NAME` lists the sessions of a user", args[0])
+		return session.Receipt{}, fmt.Errorf("no session has the id %q; `curfew user show NAME` lists the sessions of a user", args[0])
 	}
 	if err != nil {
-		return wire.Receipt{}, err
+		return session.Receipt{}, err
 	}
 	return t.Sessions.RevokeSession(ctx, t.Caller, row.UserID, row.ID, r.reason)
 }
@@ -97,47 +96,50 @@ func (r *revoking) session(ctx context.Context, t *app.Tools, args []string) (wi
 // step is how long is waited between two lines of progress.
 const step = 500 * time.Millisecond
 
-// follow waits until a revocation holds everywhere, if that was asked for, says on
-// the way the validators that it waits for, and prints the receipt.
-func (r *revoking) follow(ctx context.Context, t *app.Tools, receipt wire.Receipt) error {
-	committed := time.Now()
+// follow waits until a revocation is in force everywhere, if that was asked for, prints
+// on the way the validators that it waits for, and prints the receipt.
+func (r *revoking) follow(ctx context.Context, t *app.Tools, receipt session.Receipt) error {
 	said := ""
 	for left := r.wait; left > 0 && !receipt.Enforcement.EffectiveEverywhere; left -= step {
-		e, err := t.Enforcement(ctx, revocation.Epoch(receipt.Epoch), committed, min(step, left))
-		if err != nil {
-			return fmt.Errorf("the sessions are revoked, but the validators' confirmations could not be read: %w", err)
+		receipt = t.Sessions.Await(ctx, t.Caller, receipt, min(step, left))
+		e := receipt.Enforcement
+		if e.Unreadable {
+			return errors.New("the sessions are revoked, but the validators' confirmations could not be read")
 		}
-		receipt.Enforcement = e
 		progress := fmt.Sprintf("%d of %d validators have confirmed; waiting for %s", e.Confirmed, e.Validators, strings.Join(e.Waiting, ", "))
 		if !e.EffectiveEverywhere && progress != said {
 			r.notef("%s", progress)
 			said = progress
 		}
 	}
-	if r.json {
-		return r.printJSON(receipt)
-	}
 	return r.printReceipt(receipt)
 }
 
-func (r *revoking) printReceipt(receipt wire.Receipt) error {
-	what := map[string]string{
-		"everyone":   "all sessions of all users",
-		"remembered": "all remember-me sessions",
-		"user":       fmt.Sprintf("all sessions of user %s (%s)", r.whose, receipt.ID),
-		"users":      fmt.Sprintf("all sessions of %d users", receipt.Users),
-		"session":    "session " + receipt.ID,
-	}[receipt.Scope]
+// printReceipt prints a receipt.
+func (c *cli) printReceipt(receipt session.Receipt) error {
+	if c.json {
+		return c.printJSON(wireform.Receipt(receipt))
+	}
 	e := receipt.Enforcement
-	t := newTable(r.stdout)
-	t.row("revoked", what)
-	t.row("started before", receipt.RevokedBefore)
-	t.row("epoch", fmt.Sprint(receipt.Epoch))
+	t := newTable(c.stdout)
+	t.row("revoked", revokedText(receipt.Receipt))
+	if receipt.Scope == string(revocation.KindSession) {
+		t.row("user", userText(receipt.Receipt))
+	}
+	if n := receipt.Sessions; n != store.NotCounted {
+		t.row("ended", endedText(receipt.Receipt))
+	}
+	t.row("started before", receipt.Epoch.String())
+	t.row("epoch", fmt.Sprint(int64(receipt.Epoch)))
+	t.row("by", who(receipt.Actor))
+	t.row("committed", exactDate(receipt.CommittedAt))
 	if receipt.Reason != "" {
 		t.row("reason", receipt.Reason)
 	}
 	switch {
-	case e.Validators == 0:
+	case e.Unreadable:
+		t.row("holds", "not known: the servers could not be read")
+	case e.EffectiveEverywhere && e.Validators == 0:
 		t.row("holds", "no server is running: enforced as soon as one starts")
 	case e.EffectiveEverywhere:
 		t.row("holds", fmt.Sprintf("everywhere: %d of %d validators have confirmed", e.Confirmed, e.Validators))
@@ -145,5 +147,50 @@ func (r *revoking) printReceipt(receipt wire.Receipt) error {
 		t.row("holds", fmt.Sprintf("on %d of %d validators; everywhere by %s at the latest", e.Confirmed, e.Validators, date(e.EffectiveBy)))
 		t.row("waiting for", strings.Join(e.Waiting, ", "))
 	}
+	if receipt.Closed() {
+		t.row("everywhere at", fmt.Sprintf("%s, %d ms after the commit", exactDate(receipt.ClosedAt), (receipt.ClosedAt-receipt.CommittedAt)/1000))
+	}
+	for _, l := range e.Lapsed {
+		t.row("lease ran out", fmt.Sprintf("%s at %s", l.Name, exactDate(l.At)))
+	}
 	return t.flush()
+}
+
+// revokedText says which sessions a receipt is about.
+func revokedText(r store.Receipt) string {
+	switch r.Scope {
+	case string(revocation.KindEveryone):
+		return "all sessions of all users"
+	case string(revocation.KindRemembered):
+		return "all remember-me sessions"
+	case string(revocation.KindUser):
+		return "all sessions of user " + userText(r)
+	case store.ScopeUsers:
+		return fmt.Sprintf("all sessions of %d users", r.Named)
+	case store.ScopeSettings:
+		return "sessions past the new settings"
+	case store.ScopeKey:
+		return "sessions signed with key " + r.ScopeID
+	}
+	return "session " + r.ScopeID
+}
+
+func userText(r store.Receipt) string { return r.UserName + " (" + r.UserID + ")" }
+
+// endedText says how many sessions a revocation ended.
+func endedText(r store.Receipt) string {
+	switch {
+	case r.Sessions == store.NotCounted:
+		return ""
+	case r.Sessions == 1:
+		return "1 live session"
+	case r.Users == 1:
+		return fmt.Sprintf("%d live sessions", r.Sessions)
+	}
+	return fmt.Sprintf("%d live sessions of %d users", r.Sessions, r.Users)
+}
+
+// exactDate is date for microseconds, with all of them.
+func exactDate(micros int64) string {
+	return time.UnixMicro(micros).UTC().Format("2006-01-02T15:04:05.000000Z")
 }

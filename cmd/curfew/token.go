@@ -11,6 +11,7 @@ import (
 	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/wireform"
 	"example.com/curfew/token"
 )
 
@@ -44,7 +45,7 @@ func (c *cli) tokenIssue() *cobra.Command {
 			c.notef("remember me is off: this is an ordinary session")
 		}
 		if c.json {
-			return c.printJSON(issued.Wire())
+			return c.printJSON(wireform.Issued(issued))
 		}
 		c.printf("%s\n", issued.Token)
 		return nil

@@ -136,7 +136,7 @@ func (c *cli) userShow() *cobra.Command {
 			return c.printJSON(struct {
 				wire.User
 				Sessions []wire.LiveSession `json:"sessions"`
-			}{w, append([]wire.LiveSession{}, sessions...)})
+			}{w, wireform.LiveSessions(sessions)})
 		}
 		out := newTable(c.stdout)
 		out.row("name", w.Name)
@@ -158,7 +158,7 @@ func (c *cli) userShow() *cobra.Command {
 		c.printf("\n")
 		out = newTable(c.stdout, "SESSION", "BEGAN", "LAST SEEN", "REMEMBERED", "ADDRESS", "DEVICE")
 		for _, s := range sessions {
-			out.row(s.ID, date(s.BeganAt), date(s.LastSeenAt), yesNo(s.RememberMe), s.Address, s.Device)
+			out.row(s.ID, micro(s.BeganAt), micro(s.LastSeenAt), yesNo(s.RememberMe), s.Address, s.Device)
 		}
 		return out.flush()
 	})

@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -81,6 +82,18 @@ func (s *Service) FindUser(ctx context.Context, text string) (store.User, error)
 		return store.User{}, err
 	}
 	return found[0], nil
+}
+
+// IDOf returns the id of the user that a text names, as FindUser does, or the text
+// without prefix if it names none: the user may have been deleted. The error may be an
+// [*Ambiguous].
+func (s *Service) IDOf(ctx context.Context, text string) (string, error) {
+	u, err := s.FindUser(ctx, text)
+	if errors.Is(err, store.ErrNotFound) {
+		handle, _, _ := parseHandle(text)
+		return handle, nil
+	}
+	return u.ID, err
 }
 
 // FindUsers returns the users that the texts name (see [Service.FindUser]), each

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -270,6 +271,9 @@ func (s *Service) ChangeUser(ctx context.Context, c authz.Caller, id string, cha
 		revoked = nil
 		if u.Disabled && !old.Disabled || d.password != "" || leaves(old.Groups, u.Groups) {
 			revoked = &revocation.Revocation{Scope: revocation.User(id), Epoch: tx.Epoch}
+			if _, err := tx.AddUserReceipt(ctx, s.now(), u, 0, cmp.Or(reason, cause(old, u))); err != nil {
+				return err
+			}
 			if err := tx.PutRevocations(ctx, *revoked); err != nil {
 				return err
 			}
@@ -288,6 +292,17 @@ func (s *Service) ChangeUser(ctx context.Context, c authz.Caller, id string, cha
 		s.applied(*revoked)
 	}
 	return u, revoked, nil
+}
+
+// cause says why a change ends the sessions of a user, for a receipt without a reason.
+func cause(old, u store.User) string {
+	switch {
+	case u.Disabled && !old.Disabled:
+		return "account disabled"
+	case u.PasswordHash != old.PasswordHash:
+		return "password changed"
+	}
+	return "left a group"
 }
 
 // notOwn refuses changes that users cannot make to their own account this way. With

@@ -140,6 +140,9 @@ func (a *App) openServices(ctx context.Context) error {
 			if a.node == nil {
 				return nil // the node will read it when it opens
 			}
+			if a.sessions != nil {
+				a.sessions.WakeReceipts()
+			}
 			return a.node.AppliedUpTo(ctx, epoch)
 		},
 	})
@@ -154,6 +157,9 @@ func (a *App) openServices(ctx context.Context) error {
 		Applied: func(revocations ...revocation.Revocation) {
 			if a.node != nil {
 				counted{a.node, a.metrics}.Applied(revocations...)
+			}
+			if a.sessions != nil {
+				a.sessions.WakeReceipts()
 			}
 		},
 	})

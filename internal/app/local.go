@@ -108,12 +108,6 @@ func (t *Tools) Issuer(ctx context.Context) (*session.Service, error) {
 	}), nil
 }
 
-// Enforcement says on how many validators a revocation holds that was committed
-// by now, after waiting at most wait for all of them.
-func (t *Tools) Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error) {
-	return t.view.Enforcement(ctx, epoch, committed, wait)
-}
-
 // Close closes the database.
 func (t *Tools) Close() error {
 	t.Sessions.Close()
@@ -142,8 +136,8 @@ func (*noView) Applied(...revocation.Revocation) {}
 func (*noView) AppliedUpTo(context.Context, revocation.Epoch) error { return nil }
 
 // Enforcement asks the nodes that are running.
-func (o *noView) Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error) {
-	return feed.Enforcement(ctx, o.store, epoch, committed, wait, o.now)
+func (o *noView) Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (feed.Enforcement, error) {
+	return feed.Observe(ctx, o.store, epoch, committed, wait, o.now)
 }
 
 // KeyFile returns the file that holds the key-encryption key; "" if it is given

@@ -26,6 +26,7 @@ func (a *App) Run(ctx context.Context) error {
 		a.node.Drain()
 	},
 		func(ctx context.Context) error { return a.every(ctx, "keys", keysEvery, a.ring.Maintain) },
+		a.sessions.CloseReceipts,
 		func(ctx context.Context) error { return a.every(ctx, "prune", pruneEvery, a.sessions.Maintain) },
 		func(ctx context.Context) error { return a.every(ctx, "clock", clockEvery, a.watchClock) },
 	)

@@ -10,8 +10,8 @@ import (
 
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/webcookie"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
 )
 
@@ -202,11 +202,11 @@ func (x *exchange) endPresented() error {
 
 // keepOf is keep for the token that a receipt carries: that of the caller's
 // session, with nothing changed but its epoch.
-func (x *exchange) keepOf(r wire.Receipt) {
+func (x *exchange) keepOf(r session.Receipt) {
 	if r.Issued == nil {
 		return
 	}
-	x.keep(r.Token, *x.session)
+	x.keep(r.Issued.Token, *x.session)
 }
 
 // forget takes the cookie away with the answer, and whatever the browser still

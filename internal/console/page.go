@@ -23,15 +23,16 @@ type pages map[string]*template.Template
 
 func parsePages(a assets) (pages, error) {
 	funcs := template.FuncMap{
-		"asset":    a.address,
-		"count":    plural,
-		"group":    group,
-		"seconds":  seconds,
-		"duration": duration,
-		"clip":     clip,
-		"words":    actionWords,
-		"percent":  percent,
-		"join":     strings.Join,
+		"asset":        a.address,
+		"count":        plural,
+		"group":        group,
+		"seconds":      seconds,
+		"duration":     duration,
+		"clip":         clip,
+		"words":        actionWords,
+		"percent":      percent,
+		"milliseconds": milliseconds,
+		"join":         strings.Join,
 	}
 	shared, err := template.New("").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
 	if err != nil {

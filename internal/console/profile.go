@@ -92,7 +92,7 @@ func sessionsOf(x *exchange, from *session.Service, user string) ([]sessionView,
 	for i, s := range live {
 		views[i] = sessionView{
 			ID: s.ID, Device: device(s.Device), Agent: s.Device, Address: s.Address,
-			Began: x.when(s.BeganAt), Seen: x.when(s.LastSeenAt),
+			Began: x.micro(s.BeganAt), Seen: x.micro(s.LastSeenAt),
 			RememberMe: s.RememberMe, Current: s.Current,
 			Revoke: userPath(user, "/sessions/", s.ID, "/revoke"),
 		}

@@ -8,7 +8,6 @@ import (
 
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 )
 
@@ -17,21 +16,33 @@ type receiptPages struct{ sessions *session.Service }
 
 // A receiptView is the receipt of a revocation as it stands now.
 type receiptView struct {
-	Heading  string // "" on a page of its own
-	Epoch    int64
-	What     string
-	Subject  string // address of the page of the user whose sessions were revoked; "" if there is none
-	Before   when   // revoked before
-	By       string
-	ByPath   string
-	Why      string
-	Everyone bool
+	Heading   string // "" on a page of its own
+	Epoch     int64
+	What      string
+	User      string // name of the user whose sessions were revoked; "" if there is none
+	Subject   string // address of the user's page; "" if there is none
+	Ended     string // how many sessions of how many users; "" if that was not counted
+	Before    when   // revoked before
+	Committed when
+	By        string
+	ByPath    string
+	Why       string
 
 	Validators, Confirmed int64
 	Waiting               []string
-	Done                  bool // holds everywhere
+	Lapsed                []lapseView
+	Done                  bool // in force everywhere
+	Since                 when // when it was found to be; zero if that is not stored
+	After                 time.Duration
+	Unreadable            bool // the other servers could not be read
 	EffectiveBy           when
 	Overdue               bool // no validator can still accept, confirmed or not
+}
+
+// lapseView is a validator whose lease ran out before it confirmed.
+type lapseView struct {
+	Name string
+	At   when
 }
 
 type receiptPage struct {
@@ -39,7 +50,7 @@ type receiptPage struct {
 	Receipt receiptView
 }
 
-func epochText(epoch int64) string { return strconv.FormatInt(epoch, 10) }
+func epochText[T ~int64](epoch T) string { return strconv.FormatInt(int64(epoch), 10) }
 
 // asked returns the receipt that the address asks for, if it asks for one.
 func (p *receiptPages) asked(x *exchange) (*receiptView, error) {
@@ -60,44 +71,71 @@ func (p *receiptPages) at(x *exchange, text string) (*receiptView, error) {
 	if err != nil || epoch <= 0 {
 		return nil, fmt.Errorf("%w: %q is no epoch", store.ErrNotFound, text)
 	}
-	r, by, err := p.sessions.ReceiptBy(x.ctx, x.caller, revocation.Epoch(epoch))
+	r, err := p.sessions.Receipt(x.ctx, x.caller, revocation.Epoch(epoch), 0)
 	if err != nil {
 		return nil, err
 	}
-	view := x.receiptView(r, by)
+	view := x.receiptView(r)
 	return &view, nil
 }
 
-func (x *exchange) receiptView(r wire.Receipt, by store.Actor) receiptView {
+func (x *exchange) receiptView(r session.Receipt) receiptView {
 	e := r.Enforcement
 	view := receiptView{
-		Epoch: r.Epoch, Before: x.micro(r.Epoch), Why: r.Reason, By: actorName(by),
+		Epoch: int64(r.Epoch), Before: x.micro(int64(r.Epoch)), Committed: x.micro(r.CommittedAt), Why: r.Reason, By: actorName(r.Actor),
+		What: x.revoked(r), User: r.UserName, Ended: ended(r.Receipt),
 		Validators: e.Validators, Confirmed: e.Confirmed, Waiting: e.Waiting,
-		Done: e.EffectiveEverywhere, EffectiveBy: x.when(e.EffectiveBy),
+		Done: e.EffectiveEverywhere, Unreadable: e.Unreadable, EffectiveBy: x.when(e.EffectiveBy),
 		Overdue: !e.EffectiveBy.IsZero() && !x.now().Before(e.EffectiveBy),
 	}
-	if by.Kind == store.ActorUser && editUsers.met(x.caller) {
-		view.ByPath = userPath(by.ID)
+	if r.Closed() {
+		view.Since, view.After = x.micro(r.ClosedAt), time.Duration(r.ClosedAt-r.CommittedAt)*time.Microsecond
 	}
-	switch r.Scope {
-	case string(revocation.KindEveryone):
-		view.What = "All sessions of all users"
-	case string(revocation.KindRemembered):
-		view.What = "All remember-me sessions"
-	case string(revocation.KindUser):
-		view.What = "All sessions of one user"
-		if r.ID == x.session.Subject {
-			view.What = "All your sessions"
+	for _, l := range e.Lapsed {
+		view.Lapsed = append(view.Lapsed, lapseView{l.Name, x.micro(l.At)})
+	}
+	if editUsers.met(x.caller) {
+		if r.Actor.Kind == store.ActorUser {
+			view.ByPath = userPath(r.Actor.ID)
 		}
-		if editUsers.met(x.caller) {
-			view.Subject = userPath(r.ID)
+		if r.UserID != "" {
+			view.Subject = userPath(r.UserID)
 		}
-	case "users":
-		view.What = "The sessions of " + count(int64(r.Users), "person")
-	case string(revocation.KindSession):
-		view.What = "One session"
 	}
 	return view
+}
+
+// revoked says which sessions a receipt is about.
+func (x *exchange) revoked(r session.Receipt) string {
+	switch r.Scope {
+	case string(revocation.KindEveryone):
+		return "All sessions of all users"
+	case string(revocation.KindRemembered):
+		return "All remember-me sessions"
+	case string(revocation.KindUser):
+		if r.UserID == x.session.Subject {
+			return "All your sessions"
+		}
+		return "All sessions of one user"
+	case store.ScopeUsers:
+		return "The sessions of " + count(r.Named, "person")
+	case store.ScopeSettings:
+		return "Sessions past the new limits"
+	case store.ScopeKey:
+		return "Sessions signed with one key"
+	}
+	return "One session"
+}
+
+// ended says how many sessions a revocation ended.
+func ended(r store.Receipt) string {
+	switch {
+	case r.Sessions == store.NotCounted:
+		return ""
+	case r.Users <= 1:
+		return count(r.Sessions, "session")
+	}
+	return count(r.Sessions, "session") + " of " + count(r.Users, "user")
 }
 
 // actorName says who did something.

@@ -16,7 +16,7 @@ func (p *receiptPages) last(x *exchange, user string) (*receiptView, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := p.at(x, epochText(int64(epoch)))
+	r, err := p.at(x, epochText(epoch))
 	if r != nil {
 		r.Heading = "Last revocation"
 	}

@@ -83,6 +83,14 @@ func about(d time.Duration) string {
 	return count(int64(d/(24*time.Hour)), "day")
 }
 
+// milliseconds says d in milliseconds, or in words if it is ten seconds or more.
+func milliseconds(d time.Duration) string {
+	if d >= 10*time.Second {
+		return duration(d)
+	}
+	return group(d.Milliseconds()) + " ms"
+}
+
 // count says n things: "1 session", "12 345 sessions". Grouped with a narrow
 // space that does not break (ISO 31-0), since commas and points mean different
 // things to different people.

@@ -57,7 +57,7 @@ func TestDiskThatTakesNoWrites(t *testing.T) {
 	command := &world{tb: t, url: w.url, Store: openStore(t, w.url), key: w.key}
 	r := command.revoke(revocation.User("bob"))[0]
 	committed := time.Now()
-	said, err := feed.Enforcement(t.Context(), command.Store, r.Epoch, committed, 0, nil)
+	said, err := feed.Observe(t.Context(), command.Store, r.Epoch, committed, 0, nil)
 	if err != nil || said.EffectiveEverywhere {
 		t.Errorf("a command that does not wait: %+v, %v", said, err)
 	}
@@ -66,7 +66,7 @@ func TestDiskThatTakesNoWrites(t *testing.T) {
 		_, too := there.Validate(t.Context(), bob)
 		return errors.Is(err, token.ErrRevoked) && errors.Is(too, token.ErrRevoked)
 	})
-	said, err = feed.Enforcement(t.Context(), command.Store, r.Epoch, committed, await.Limit, nil)
+	said, err = feed.Observe(t.Context(), command.Store, r.Epoch, committed, await.Limit, nil)
 	if err != nil || !said.EffectiveEverywhere {
 		t.Errorf("a command that waits: %+v, %v", said, err)
 	}
@@ -76,7 +76,7 @@ func TestDiskThatTakesNoWrites(t *testing.T) {
 
 	s.why.Store(nil)
 	eventually(t, "the server confirms", func() bool {
-		said, err := feed.Enforcement(t.Context(), command.Store, r.Epoch, time.Now(), 0, nil)
+		said, err := feed.Observe(t.Context(), command.Store, r.Epoch, time.Now(), 0, nil)
 		return err == nil && said.EffectiveEverywhere
 	})
 }

@@ -136,8 +136,14 @@ func TestFollowersMove(t *testing.T) {
 	})
 	r := w.revoke(revocation.User("ann"))
 	stays.Applied(r...)
-	if e, err := stays.Enforcement(t.Context(), r[0].Epoch, time.Now(), await.Limit); err != nil || !e.EffectiveEverywhere || e.Validators != 2 {
+	e, err := stays.Enforcement(t.Context(), r[0].Epoch, time.Now(), await.Limit)
+	if err != nil || !e.EffectiveEverywhere || e.Confirmed != 2 {
 		t.Errorf("%+v, %v", e, err)
+	}
+	for _, l := range e.Lapsed { // within the margin of its lease
+		if l.Name != "leaves" {
+			t.Errorf("%+v: lapsed %q, want at most the node that left", e, l.Name)
+		}
 	}
 	expect(t, f.Validator(), ann, token.ErrRevoked)
 }

@@ -5,9 +5,39 @@ import (
 	"time"
 
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 )
+
+// Enforcement says on how many validators a revocation is in force.
+type Enforcement struct {
+	// Validators are the nodes and followers with a lease, and those in Lapsed.
+	// Confirmed is how many of them have confirmed.
+	Validators, Confirmed int64
+	// Waiting names those with a lease that have not confirmed; at most 20, never nil.
+	Waiting []string
+	// Lapsed are those whose leases ran out before they confirmed: at most 20 of the
+	// followers of each node.
+	Lapsed []store.Lapse
+	// EffectiveEverywhere means that no validator accepts what was revoked, as was
+	// found at the time At.
+	EffectiveEverywhere bool
+	At                  time.Time
+	// EffectiveBy is the instant after which no validator can still accept what was
+	// revoked, whatever fails.
+	EffectiveBy time.Time
+	// Unreadable means that the other nodes could not be read: they are counted as
+	// they were last read, if ever, and EffectiveEverywhere is false.
+	Unreadable bool
+}
+
+// ClosedBy returns what put the revocation in force everywhere: store.ByConfirmation
+// or store.ByLease.
+func (e Enforcement) ClosedBy() string {
+	if len(e.Lapsed) > 0 {
+		return store.ByLease
+	}
+	return store.ByConfirmation
+}
 
 // Enforcement reports how many validators enforce everything up to epoch, after
 // waiting at most wait for all of them. committed is the time at which the commit
@@ -17,7 +47,7 @@ import (
 //
 // An error means that the nodes could not be read. The results so far are returned
 // with it.
-func (n *Node) Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error) {
+func (n *Node) Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (Enforcement, error) {
 	later := committed.IsZero()
 	if later {
 		committed = n.committedBy(epoch)
@@ -73,7 +103,7 @@ const rereadEvery = 250 * time.Millisecond
 
 func (p *peers) enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration,
 	own func() summary, moved <-chan struct{}, ask, read func(context.Context) error,
-) (wire.Enforcement, error) {
+) (Enforcement, error) {
 	began := p.now()
 	// The nodes are read after the commit. A node that registers later reads the
 	// commit before it trusts its view.
@@ -89,12 +119,17 @@ func (p *peers) enforcement(ctx context.Context, epoch revocation.Epoch, committ
 			by, known = committed.Add(maxLease(nodes, own())), err == nil
 		}
 		e := enforcement(epoch, nodes, own())
-		e.EffectiveBy = by.UTC()
+		e.addLapsed(p.lapsed(now, epoch, committed))
+		e.EffectiveBy, e.At = by.UTC(), now.UTC()
 		if err != nil {
-			e.EffectiveEverywhere = false // there may be unknown nodes
+			e.EffectiveEverywhere, e.Unreadable = false, true // there may be unknown nodes
 		}
 		if !e.EffectiveEverywhere && err == nil && now.After(by) {
-			e.EffectiveEverywhere, e.Waiting = true, []string{} // every earlier lease has run out
+			// Every earlier lease has run out.
+			for _, name := range e.Waiting {
+				e.Lapsed = append(e.Lapsed, store.Lapse{Name: name, At: by.UnixMicro()})
+			}
+			e.EffectiveEverywhere, e.Waiting = true, []string{}
 		}
 		left := wait - now.Sub(began)
 		if e.EffectiveEverywhere || left <= 0 || ctx.Err() != nil {
@@ -139,8 +174,15 @@ func maxLease(nodes []peer, own summary) time.Duration {
 }
 
 // enforcement adds up the states of the nodes for the epoch.
-func enforcement(epoch revocation.Epoch, nodes []peer, own summary) wire.Enforcement {
-	e := wire.Enforcement{Waiting: []string{}}
+func enforcement(epoch revocation.Epoch, nodes []peer, own summary) Enforcement {
+	e := Enforcement{Waiting: []string{}}
+	lapsed := func(followers []store.LapsedFollower) {
+		for _, f := range followers {
+			if f.Confirmed < epoch && epoch <= f.View {
+				e.addLapsed([]lapse{{store.Lapse{Name: f.Name, At: f.At}, f.Validators}})
+			}
+		}
+	}
 	add := func(followers, confirmed int64, waiting ...string) {
 		e.Validators += followers
 		e.Confirmed += confirmed
@@ -153,8 +195,10 @@ func enforcement(epoch revocation.Epoch, nodes []peer, own summary) wire.Enforce
 			add(1, 0, own.name)
 		}
 		add(own.counts.followers, own.counts.confirmed, own.counts.waiting...)
+		lapsed(own.counts.lapsed)
 	}
 	for _, n := range nodes {
+		lapsed(n.Lapsed)
 		switch {
 		case n.Confirmed >= epoch:
 			add(1+n.Followers, 1+n.Followers)
@@ -175,9 +219,23 @@ func enforcement(epoch revocation.Epoch, nodes []peer, own summary) wire.Enforce
 	return e
 }
 
-// Enforcement is [Node.Enforcement] for a process without a view: a command that
+func (e *Enforcement) addLapsed(lapsed []lapse) {
+	for _, l := range lapsed {
+		e.Lapsed = append(e.Lapsed, l.Lapse)
+		e.Validators += l.validators
+	}
+}
+
+// lapse is a validator whose lease ran out before it confirmed. validators is how
+// many it stands for.
+type lapse struct {
+	store.Lapse
+	validators int64
+}
+
+// Observe is [Node.Enforcement] for a process without a view: a command that
 // has committed to the store itself.
-func Enforcement(ctx context.Context, s store.Store, epoch revocation.Epoch, committed time.Time, wait time.Duration, now func() time.Time) (wire.Enforcement, error) {
+func Observe(ctx context.Context, s store.Store, epoch revocation.Epoch, committed time.Time, wait time.Duration, now func() time.Time) (Enforcement, error) {
 	observer := newObserver(s, now)
 	defer observer.close()
 	return observer.enforcement(ctx, epoch, committed, wait)

@@ -41,7 +41,7 @@ func (n *Node) writeRow(ctx context.Context, wake bool) error {
 	row.Beat++
 	epoch, t := n.summary()
 	row.ViewEpoch, row.Confirmed = epoch, t.enforced
-	row.Followers, row.Waiting = t.followers, t.waiting
+	row.Followers, row.Waiting, row.Lapsed = t.followers, t.waiting, t.lapsed
 	row.Asks = max(row.Asks, n.peers.asking())
 	if err := n.putRow(ctx, row, wake); err != nil {
 		return err

@@ -53,6 +53,7 @@ func (h *hub) publish(view replica.State) {
 	defer h.mu.Unlock()
 	restored := view.History != h.view.History
 	moved := view.Epoch != h.view.Epoch || restored
+	h.followed.moveTo(view.Epoch, h.now())
 	h.view = view
 	if restored {
 		h.followed.forget()

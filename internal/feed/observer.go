@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 )
 
@@ -30,7 +29,7 @@ func newObserver(s store.Store, now func() time.Time) *observer {
 		row: store.Node{ID: id, Name: "a command", StartedAt: now().UnixMicro(), Left: true}}
 }
 
-func (a *observer) enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error) {
+func (a *observer) enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (Enforcement, error) {
 	if committed.IsZero() {
 		committed = a.now()
 	}

@@ -31,11 +31,17 @@ type peer struct {
 	moved time.Time
 }
 
+// leaseEnd returns when the leases of the node, and those that it granted, have run
+// out if its row does not change again.
+func (p *peer) leaseEnd() time.Time {
+	lease := time.Duration(p.LeaseMS) * time.Millisecond
+	return p.moved.Add(lease + Margin(lease))
+}
+
 // dead reports whether the row has not changed for so long that neither its node
 // nor any follower of the node can still have a lease.
 func (p *peer) dead(now time.Time) bool {
-	lease := time.Duration(p.LeaseMS) * time.Millisecond
-	return p.Left || now.Sub(p.moved) > lease+Margin(lease)
+	return p.Left || now.After(p.leaseEnd())
 }
 
 func newPeers(s store.NodeReader, now func() time.Time, self string) *peers {
@@ -96,6 +102,21 @@ func (p *peers) live(now time.Time) (nodes []peer, changed <-chan struct{}) {
 		}
 	}
 	return nodes, p.changed
+}
+
+// lapsed returns the nodes that had a lease when epoch was committed, and whose
+// leases ran out before they confirmed it.
+func (p *peers) lapsed(now time.Time, epoch revocation.Epoch, committed time.Time) []lapse {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []lapse
+	for i := range p.nodes {
+		n := &p.nodes[i]
+		if end := n.leaseEnd(); n.dead(now) && !n.Left && n.Confirmed < epoch && end.After(committed) {
+			out = append(out, lapse{store.Lapse{Name: n.Name, At: end.UnixMicro()}, 1 + n.Followers})
+		}
+	}
+	return out
 }
 
 // ask requests that the other nodes report when they have the epoch. It returns

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 )
 
@@ -74,17 +73,17 @@ func TestEnforcementAddsUp(t *testing.T) {
 		name  string
 		own   summary
 		nodes []peer
-		want  wire.Enforcement
+		want  Enforcement
 	}{
-		{"alone", self, nil, wire.Enforcement{Validators: 1, Confirmed: 1, EffectiveEverywhere: true}},
-		{"alone and behind", summary{name: "self", lease: testLease}, nil, wire.Enforcement{Validators: 1, Waiting: []string{"self"}}},
-		{"a command without nodes", summary{}, nil, wire.Enforcement{EffectiveEverywhere: true}},
+		{"alone", self, nil, Enforcement{Validators: 1, Confirmed: 1, EffectiveEverywhere: true}},
+		{"alone and behind", summary{name: "self", lease: testLease}, nil, Enforcement{Validators: 1, Waiting: []string{"self"}}},
+		{"a command without nodes", summary{}, nil, Enforcement{EffectiveEverywhere: true}},
 		{"a follower has not", summary{name: "self", lease: testLease, has: true, counts: counts{followers: 3, confirmed: 2, waiting: []string{"f"}}}, nil,
-			wire.Enforcement{Validators: 4, Confirmed: 3, Waiting: []string{"f"}}},
-		{"another node has it", self, []peer{node("n", e, e, 4)}, wire.Enforcement{Validators: 6, Confirmed: 6, EffectiveEverywhere: true}},
-		{"another node has less", self, []peer{node("n", e-1, e-1, 4)}, wire.Enforcement{Validators: 6, Confirmed: 1, Waiting: []string{"n"}}},
-		{"its followers have less", self, []peer{node("n", e, e-1, 4, "x", "y")}, wire.Enforcement{Validators: 6, Confirmed: 4, Waiting: []string{"x", "y"}}},
-		{"it does not say which", self, []peer{node("n", e, e-1, 4)}, wire.Enforcement{Validators: 6, Confirmed: 5, Waiting: []string{"n"}}},
+			Enforcement{Validators: 4, Confirmed: 3, Waiting: []string{"f"}}},
+		{"another node has it", self, []peer{node("n", e, e, 4)}, Enforcement{Validators: 6, Confirmed: 6, EffectiveEverywhere: true}},
+		{"another node has less", self, []peer{node("n", e-1, e-1, 4)}, Enforcement{Validators: 6, Confirmed: 1, Waiting: []string{"n"}}},
+		{"its followers have less", self, []peer{node("n", e, e-1, 4, "x", "y")}, Enforcement{Validators: 6, Confirmed: 4, Waiting: []string{"x", "y"}}},
+		{"it does not say which", self, []peer{node("n", e, e-1, 4)}, Enforcement{Validators: 6, Confirmed: 5, Waiting: []string{"n"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := enforcement(e, test.nodes, test.own)

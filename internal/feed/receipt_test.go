@@ -10,6 +10,7 @@ import (
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
@@ -71,7 +72,7 @@ func TestEffectiveEverywhere(t *testing.T) {
 	}
 	// A process without a view may ask, too.
 	r := w.revoke(revocation.Everyone())
-	e, err := feed.Enforcement(t.Context(), w.Store, r[0].Epoch, time.Now(), await.Limit, nil)
+	e, err := feed.Observe(t.Context(), w.Store, r[0].Epoch, time.Now(), await.Limit, nil)
 	if err != nil || !e.EffectiveEverywhere || e.Validators != 9 {
 		t.Errorf("from a command: %+v, %v", e, err)
 	}
@@ -96,14 +97,62 @@ func TestReceiptNamesWhoIsSilent(t *testing.T) {
 	}
 	e, err = n.Enforcement(t.Context(), r[0].Epoch, committed, await.Limit)
 	took := time.Since(committed)
-	if err != nil || !e.EffectiveEverywhere || len(e.Waiting) != 0 {
-		t.Fatalf("%+v, %v; want it closed", e, err)
+	if err != nil || !e.EffectiveEverywhere || len(e.Waiting) != 0 || e.Validators != 2 || e.Confirmed != 1 || e.ClosedBy() != store.ByLease || !lapsed(e, "silent") {
+		t.Fatalf("%+v, %v; want it closed by the lease of silent", e, err)
 	}
 	if most := lease + feed.Margin(lease); took > slowness*most || e.EffectiveBy.Sub(committed) > most {
 		t.Errorf("closed after %v, promised by %v; the bound is %v", took, e.EffectiveBy.Sub(committed), most)
 	}
 	if ran := time.Since(asked).Milliseconds(); ran < granted.LeaseMS {
 		t.Errorf("closed %d ms after the follower asked for its lease of %d ms", ran, granted.LeaseMS)
+	}
+}
+
+// lapsed reports whether exactly the validators named have lapsed.
+func lapsed(e feed.Enforcement, names ...string) bool {
+	return slices.EqualFunc(e.Lapsed, names, func(l store.Lapse, name string) bool { return l.Name == name && l.At > 0 })
+}
+
+// A follower whose leases run out is named also by a node that it did not follow, and
+// whenever it is asked. Revocations before and after its leases are not concerned.
+func TestLapsedFollowersOfOtherNodes(t *testing.T) {
+	w := newWorld(t, pgtest.DSN(t))
+	const lease = 2 * time.Second
+	n := w.node(feed.Config{Name: "asked", Lease: lease})
+	other := (&world{tb: t, Store: openStore(t, w.url)}).node(feed.Config{Name: "followed", Lease: lease})
+	before := w.revoke(revocation.User("ann"))[0].Epoch
+	if err := other.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	at := other.Epoch()
+	ask(t, other, feed.Query{Follower: "f", FollowerName: "silent"})
+	if _, err := other.Changes(t.Context(), feed.Query{Follower: "f", FollowerName: "silent", After: at, Confirmed: at, Wait: time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	r := w.revoke(revocation.User("ann"))
+	committed := time.Now()
+	n.Applied(r...)
+	enforcement := func(epoch revocation.Epoch, wait time.Duration) feed.Enforcement {
+		t.Helper()
+		e, err := n.Enforcement(t.Context(), epoch, committed, wait)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	if e := enforcement(r[0].Epoch, await.Limit); !e.EffectiveEverywhere || e.Validators != 3 || e.Confirmed != 2 || !lapsed(e, "silent") {
+		t.Errorf("%+v; want it closed by the lease of silent", e)
+	}
+	if e := enforcement(r[0].Epoch, 0); !e.EffectiveEverywhere || e.Validators != 3 || !lapsed(e, "silent") {
+		t.Errorf("asked again: %+v", e)
+	}
+	later := w.revoke(revocation.User("ann"))
+	committed = time.Now()
+	n.Applied(later...)
+	for what, epoch := range map[string]revocation.Epoch{"before": before, "after": later[0].Epoch} {
+		if e := enforcement(epoch, await.Limit); !e.EffectiveEverywhere || e.Validators != 2 || !lapsed(e) {
+			t.Errorf("a revocation %s: %+v", what, e)
+		}
 	}
 }
 
@@ -172,6 +221,9 @@ func TestReceiptAndNodesThatGo(t *testing.T) {
 		t.Fatalf("after a node has died: %+v, %v; want to wait for it", e, err)
 	}
 	e, err = n.Enforcement(t.Context(), r[0].Epoch, committed, await.Limit)
+	if !lapsed(e, "dies") || e.Validators != 2 || e.Confirmed != 1 {
+		t.Errorf("%+v; want it closed by the lease of the node that died", e)
+	}
 	if took := time.Since(committed); err != nil || !e.EffectiveEverywhere || took > slowness*(lease+feed.Margin(lease)) || took < lease {
 		t.Errorf("%+v, %v after %v", e, err, took)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
 )
 
@@ -16,6 +17,9 @@ type registry struct {
 	list    []*entry // the same entries, for iteration
 	clients map[string]*usage
 	swept   time.Time // when lapsed entries were last dropped for space
+	view    revocation.Epoch
+	// lapses are the last maxNamed followers whose leases ran out unconfirmed.
+	lapses []store.LapsedFollower
 }
 
 // limits are the limits of one client.
@@ -76,6 +80,7 @@ type entry struct {
 	settled     time.Time
 	unconfirmed []grant
 	lapsed      bool // its leases have run out; only its state is kept
+	recorded    bool // recordLapse has seen it
 }
 
 // grant is a lease that came with an unconfirmed epoch.
@@ -210,7 +215,7 @@ func (r *registry) enter(q *Query, epoch, confirmed revocation.Epoch, now time.T
 		u.followers++
 	}
 	u.behind += q.Behind - e.behind
-	e.behind, e.lapsed = q.Behind, false
+	e.behind, e.lapsed, e.recorded = q.Behind, false, false
 	e.confirm(confirmed)
 	end, until := now.Add(lease), now.Add(lease+margin)
 	e.end, e.until = later(e.end, end), later(e.until, until)
@@ -284,6 +289,7 @@ func (r *registry) sweep(now time.Time, remember time.Duration) bool {
 		if now.Before(e.until) {
 			continue
 		}
+		r.recordLapse(e)
 		u := r.usageOf(e.client)
 		u.behind -= e.behind
 		swept = swept || !e.lapsed
@@ -302,8 +308,41 @@ func (r *registry) sweep(now time.Time, remember time.Duration) bool {
 	return swept
 }
 
+// moveTo sets the epoch of the view. Followers whose leases had run out before count
+// as lapsed for the epoch before.
+func (r *registry) moveTo(epoch revocation.Epoch, now time.Time) {
+	if epoch == r.view {
+		return
+	}
+	for _, e := range r.list {
+		if !now.Before(e.until) {
+			r.recordLapse(e)
+		}
+	}
+	r.view = epoch
+}
+
+// recordLapse stores a follower whose leases have run out, if it has not confirmed the
+// view.
+func (r *registry) recordLapse(e *entry) {
+	if e.recorded {
+		return
+	}
+	e.recorded = true
+	if e.confirmed >= r.view {
+		return
+	}
+	r.lapses = append(r.lapses, store.LapsedFollower{
+		Name: e.name, Validators: 1 + e.behind, Confirmed: e.confirmed, View: r.view, At: e.until.UnixMicro(),
+	})
+	if len(r.lapses) > maxNamed {
+		r.lapses = slices.Delete(r.lapses, 0, len(r.lapses)-maxNamed)
+	}
+}
+
 // forget voids all confirmations: the store began another history.
 func (r *registry) forget() {
+	r.lapses = nil
 	for _, e := range r.list {
 		e.confirmed, e.settled, e.unconfirmed = 0, e.until, nil
 	}
@@ -320,6 +359,7 @@ type counts struct {
 	enforced  revocation.Epoch // the epoch that all live followers enforce
 	until     time.Time        // when the last lease has run out
 	overdue   int64            // live followers that should have confirmed by now
+	lapsed    []store.LapsedFollower
 }
 
 // count counts the followers. high is the view's own epoch: no follower enforces
@@ -328,6 +368,7 @@ func (r *registry) count(epoch, high revocation.Epoch, now time.Time) counts {
 	t := counts{enforced: high}
 	for _, e := range r.list {
 		if !now.Before(e.until) {
+			r.recordLapse(e)
 			continue
 		}
 		enforced := e.enforced(now)
@@ -343,5 +384,6 @@ func (r *registry) count(epoch, high revocation.Epoch, now time.Time) counts {
 		}
 		t.until = later(t.until, e.until)
 	}
+	t.lapsed = slices.Clone(r.lapses)
 	return t
 }

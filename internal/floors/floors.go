@@ -42,7 +42,6 @@ var plan = map[string]int{
 	"token/jwks":           2,
 	"token/bearer":         2,
 	"internal/authz":       2,
-	"internal/wireform":    2,
 	"internal/config":      2,
 	"internal/replica":     2,
 
@@ -63,6 +62,7 @@ var plan = map[string]int{
 
 	"internal/fault":     6,
 	"internal/webcookie": 6,
+	"internal/wireform":  6,
 	"internal/inbound":   6,
 	"internal/longpoll":  6,
 	"internal/metrics":   6,

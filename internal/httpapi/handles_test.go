@@ -40,8 +40,8 @@ func TestNamesAndIDs(t *testing.T) {
 		a := s.do("POST", "/v1/revocations", wire.RevokeMany{Scope: "users", Users: tt.users, Reason: "test"}, me)
 		if tt.status == 201 {
 			var receipt wire.Receipt
-			if a.must(201, &receipt); receipt.Users != 1 {
-				t.Errorf("%q: %d users", tt.users, receipt.Users)
+			if a.must(201, &receipt); receipt.Users == nil || *receipt.Users != 1 || receipt.Target == nil {
+				t.Errorf("%q: %+v", tt.users, receipt)
 			}
 		} else {
 			a.problem(tt.status, tt.code)

@@ -67,6 +67,7 @@ var expectations = []expectation{
 	{route: "POST /v1/revocations", status: 201, own: "a", body: `{"scope":"remembered"}`},
 	{route: "POST /v1/revocations", status: 201, own: "a", body: `{"scope":"everyone"}`},
 	{route: "POST /v1/revocations", status: 201, own: "a", other: "a", admin: "a", body: `{"scope":"users","users":["{id}"]}`},
+	{route: "GET /v1/revocations", status: 200, own: "a"},
 	{route: "GET /v1/revocations/{epoch}", status: 200, own: "uea", other: "ea", admin: "ea", prepare: ofReceipt},
 	{route: "GET /v1/revocations/{epoch}", status: 200, own: "a", prepare: ofReceiptForEveryone},
 
@@ -132,7 +133,7 @@ func ofReceipt(c *cell) {
 	if err != nil {
 		c.Fatal(err)
 	}
-	c.path = strings.Replace(c.path, "{epoch}", fmt.Sprint(r.Epoch), 1)
+	c.path = strings.Replace(c.path, "{epoch}", fmt.Sprint(int64(r.Epoch)), 1)
 }
 
 func ofReceiptForEveryone(c *cell) {
@@ -140,7 +141,7 @@ func ofReceiptForEveryone(c *cell) {
 	if err != nil {
 		c.Fatal(err)
 	}
-	c.path = strings.Replace(c.path, "{epoch}", fmt.Sprint(r.Epoch), 1)
+	c.path = strings.Replace(c.path, "{epoch}", fmt.Sprint(int64(r.Epoch)), 1)
 }
 
 func ofClient(c *cell) {

@@ -3,12 +3,16 @@ package httpapi
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/fault"
 	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 	"example.com/curfew/revocation"
 )
 
@@ -98,15 +102,69 @@ func (c *call) wait() (wait time.Duration, done func()) {
 	return wait, c.hold(wait)
 }
 
-// receipt answers with a receipt. If the caller waited for it and it does not hold
-// everywhere yet, the status is 202: it is stored and will hold by the instant that
-// it names.
-func (c *call) receipt(status int, r wire.Receipt, wait time.Duration) error {
+// receipt answers with a receipt. If the caller waited for it and it is not in force
+// everywhere yet, the status is 202: it is stored, and will be in force by the instant
+// that it names.
+func (c *call) receipt(status int, r session.Receipt, wait time.Duration) error {
 	if status == http.StatusCreated {
-		c.w.Header().Set("Location", c.Prefix+"/v1/revocations/"+strconv.FormatInt(r.Epoch, 10))
-		if wait > 0 && !r.Enforcement.EffectiveEverywhere {
-			status = http.StatusAccepted
+		c.w.Header().Set("Location", c.Prefix+"/v1/revocations/"+strconv.FormatInt(int64(r.Epoch), 10))
+	}
+	if wait > 0 && !r.Enforcement.EffectiveEverywhere {
+		status = http.StatusAccepted
+	}
+	return c.json(status, wireform.Receipt(r))
+}
+
+// listReceipts is GET /v1/revocations.
+func listReceipts(c *call) error {
+	n, err := limit(c.query)
+	if err != nil {
+		return err
+	}
+	filter, err := receiptFilter(c.query)
+	if err != nil {
+		return err
+	}
+	if err := c.caller.MayAdminister(); err != nil {
+		return err
+	}
+	if filter.User != "" {
+		if filter.User, err = c.Accounts.IDOf(c.ctx, filter.User); err != nil {
+			return err
 		}
 	}
-	return c.json(status, r)
+	receipts, err := c.Sessions.Receipts(c.ctx, c.caller, filter, n+1) // one more, to know whether there is a next page
+	if err != nil {
+		return err
+	}
+	var answer wire.Receipts
+	if len(receipts) > n {
+		receipts = receipts[:n]
+		answer.NextCursor = cursor("revocations", strconv.FormatInt(int64(receipts[n-1].Epoch), 10))
+	}
+	answer.Revocations = make([]wire.Receipt, len(receipts))
+	for i, r := range receipts {
+		answer.Revocations[i] = wireform.Receipt(r)
+	}
+	return c.json(http.StatusOK, answer)
+}
+
+func receiptFilter(q url.Values) (store.ReceiptFilter, error) {
+	f := store.ReceiptFilter{User: q.Get("user"), By: q.Get("by")}
+	after, err := position(q, "revocations")
+	if err != nil {
+		return f, err
+	}
+	if after != "" {
+		before, err := strconv.ParseUint(after, 10, 63)
+		if err != nil || before == 0 {
+			return f, account.InvalidField("cursor", "is not a cursor of this list")
+		}
+		f.Before = revocation.Epoch(before) // #nosec G115 -- 63 bits
+	}
+	if f.From, err = instant(q, "from"); err != nil {
+		return f, err
+	}
+	f.To, err = instant(q, "to")
+	return f, err
 }

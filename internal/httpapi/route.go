@@ -76,11 +76,13 @@ func Routes() []Route {
 
 		{Method: "POST", Pattern: "/v1/users/{id}/sessions", Who: Client, Capability: store.Issue, body: ordinaryBody, handle: issue},
 		{Method: "GET", Pattern: "/v1/users/{id}/sessions", Who: Bearer, Permissions: either, Self: true, Query: page, handle: listSessions},
-		{Method: "DELETE", Pattern: "/v1/users/{id}/sessions/{sid}", Who: Bearer, Permissions: either, Self: true, handle: revokeSession},
+		{Method: "DELETE", Pattern: "/v1/users/{id}/sessions/{sid}", Who: Bearer, Permissions: either, Self: true, Query: []string{"reason"}, handle: revokeSession},
 		{Method: "POST", Pattern: "/v1/users/{id}/revocations", Who: Bearer, Permissions: either, Self: true, body: ordinaryBody, handle: revokeUser},
 		{Method: "PUT", Pattern: "/v1/users/{id}/password", Who: Bearer, Permissions: either, Self: true, body: ordinaryBody, timeout: slow, handle: changePassword},
 
 		{Method: "POST", Pattern: "/v1/revocations", Who: Bearer, Permissions: administrator, body: largeBody, timeout: bulk, handle: revokeMany},
+		{Method: "GET", Pattern: "/v1/revocations", Who: Bearer, Permissions: administrator,
+			Query: []string{"user", "by", "from", "to", "limit", "cursor"}, timeout: slow, handle: listReceipts},
 		{Method: "GET", Pattern: "/v1/revocations/{epoch}", Who: Bearer, Permissions: either, Self: true, handle: receipt},
 
 		{Method: "GET", Pattern: "/v1/users", Who: Bearer, Permissions: either, Query: []string{"search", "limit", "cursor"}, handle: listUsers},

@@ -7,6 +7,7 @@ import (
 	"example.com/curfew/internal/servertoken"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 	"example.com/curfew/token"
 	"example.com/curfew/token/bearer"
 )
@@ -60,7 +61,7 @@ func issue(c *call) error {
 }
 
 func (c *call) issued(status int, issued session.Issued) error {
-	return c.json(status, issued.Wire())
+	return c.json(status, wireform.Issued(issued))
 }
 
 // describe is GET /v1/session.
@@ -69,7 +70,7 @@ func describe(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, s)
+	return c.json(http.StatusOK, wireform.Session(s))
 }
 
 // refresh is POST /v1/session/refresh.
@@ -124,8 +125,8 @@ func listSessions(c *call) error {
 	if err != nil {
 		return err
 	}
-	page, next := pageAfter(all, after, n, func(s wire.LiveSession) string { return s.ID })
-	answer := wire.LiveSessions{Sessions: page}
+	page, next := pageAfter(all, after, n, func(s session.Live) string { return s.ID })
+	answer := wire.LiveSessions{Sessions: wireform.LiveSessions(page)}
 	if next != "" {
 		answer.NextCursor = cursor("sessions", next)
 	}
@@ -155,7 +156,7 @@ func revokeSession(c *call) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.Sessions.RevokeSession(c.ctx, c.caller, id, c.r.PathValue("sid"), ""); err != nil {
+	if _, err := c.Sessions.RevokeSession(c.ctx, c.caller, id, c.r.PathValue("sid"), c.query.Get("reason")); err != nil {
 		return err
 	}
 	return c.nothing()

@@ -43,7 +43,7 @@ func changeSettings(c *call) error {
 		if err != nil {
 			return err
 		}
-		return c.json(http.StatusOK, preview)
+		return c.json(http.StatusOK, wire.SettingsPreview{Sessions: preview.Sessions, Users: preview.Users, Own: preview.Own})
 	}
 	tag, err := c.ifMatch()
 	if err != nil {

@@ -211,13 +211,13 @@ func TestFeed(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := <-answer // a poll held to the end of its time would be empty
-	if len(r.Revocations) != 1 || r.Revocations[0].Scope != "user" || r.Revocations[0].ID != ann.ID || r.Revocations[0].Epoch != receipt.Epoch || r.Issuer != "" {
+	if len(r.Revocations) != 1 || r.Revocations[0].Scope != "user" || r.Revocations[0].ID != ann.ID || r.Revocations[0].Epoch != int64(receipt.Epoch) || r.Issuer != "" {
 		t.Errorf("%+v", r)
 	}
 
 	var before struct{ User, Session, Epoch int64 }
 	s.do("GET", "/v1/revoked-before?user="+ann.ID+"&session="+token.NewSessionID(), nil, client).must(200, &before)
-	if before.User != receipt.Epoch || before.Session != 0 || before.Epoch < receipt.Epoch {
+	if before.User != int64(receipt.Epoch) || before.Session != 0 || before.Epoch < int64(receipt.Epoch) {
 		t.Errorf("%+v", before)
 	}
 	s.do("GET", path("/v1/changes?after=%d", r.Epoch+1_000_000_000), nil, client).problem(410, "start_over")

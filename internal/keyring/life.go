@@ -52,7 +52,7 @@ func named(kid string, private crypto.Signer) (*token.SigningKey, error) {
 type change struct {
 	ctx   context.Context
 	ring  *Ring
-	tx    store.Tx
+	tx    authz.Tx
 	actor store.Actor
 	now   time.Time
 	epoch revocation.Epoch
@@ -312,6 +312,9 @@ func sameKey(row store.Key, key *token.SigningKey) bool {
 // every token that it signed is over. If it was the active key, the standby key
 // takes over, at once if every validator knows it, else as soon as they do.
 func (r *Ring) Retire(ctx context.Context, caller authz.Caller, kid, reason string) (revocation.Epoch, error) {
+	ending := r.store.CountForReceipt(ctx, func(ctx context.Context, live store.Live) (store.Counts, error) {
+		return r.store.CountLive(ctx, live, "", kid)
+	})
 	return r.update(ctx, caller, func(c *change) error {
 		k, err := find(c.rows, kid)
 		if err != nil {
@@ -319,6 +322,11 @@ func (r *Ring) Retire(ctx context.Context, caller authz.Caller, kid, reason stri
 		}
 		if k.State == store.KeyRetired {
 			return fmt.Errorf("%w %s is already retired", ErrNotNow, kid)
+		}
+		receipt := c.tx.NewReceipt(c.now, store.ScopeKey, reason)
+		receipt.ScopeID, receipt.Sessions, receipt.Users = kid, ending.Sessions, ending.Users
+		if err := c.tx.AddReceipts(c.ctx, receipt); err != nil {
+			return err
 		}
 		wasActive := k.State == store.KeyActive
 		if err := c.retire(k, wire.ActionKeyRetire, reason); err != nil {

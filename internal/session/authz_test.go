@@ -14,7 +14,6 @@ import (
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/pgtest"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
@@ -164,7 +163,11 @@ func TestBatchDecidesEachCall(t *testing.T) {
 		var got []string
 		var epochs []revocation.Epoch
 		for _, e := range slices.Backward(entries[:len(entries)-len(before)]) {
-			got = append(got, e.TargetID)
+			if e.Scope == revocation.KindSession {
+				got = append(got, session.SessionOf(e))
+			} else {
+				got = append(got, e.TargetID)
+			}
 			epochs = append(epochs, e.Epoch)
 		}
 		want := []string{targets[0], targets[1], ann.User.ID, targets[3], ben.Session.ID, targets[4]}
@@ -326,11 +329,11 @@ func TestReplacedTokenEndsItsSession(t *testing.T) {
 		ctx := t.Context()
 		shop := n.client("shop")
 		current := password
-		replace := map[string]func(c authz.Caller) (wire.Receipt, error){
-			"keep_current": func(c authz.Caller) (wire.Receipt, error) {
+		replace := map[string]func(c authz.Caller) (session.Receipt, error){
+			"keep_current": func(c authz.Caller) (session.Receipt, error) {
 				return n.sessions.RevokeUser(ctx, c, c.User.ID, "", true, 0)
 			},
-			"password": func(c authz.Caller) (wire.Receipt, error) {
+			"password": func(c authz.Caller) (session.Receipt, error) {
 				return n.sessions.ChangePassword(ctx, c, c.User.ID, account.NewPassword{Current: &current, New: password}, authz.Origin{})
 			},
 		}
@@ -346,13 +349,13 @@ func TestReplacedTokenEndsItsSession(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s: %v", what, err)
 				}
-				if got := n.check(kept.Token); got != "" {
+				if got := n.check(kept.Issued.Token); got != "" {
 					t.Fatalf("%s: the newer token is refused: %s", what, got)
 				}
 				if err := end(c.Session); err != nil {
 					t.Errorf("%s: %v", what, err)
 				}
-				if got := n.check(kept.Token); got != token.ErrRevoked {
+				if got := n.check(kept.Issued.Token); got != token.ErrRevoked {
 					t.Errorf("%s: the newer token: %q, want %q", what, got, token.ErrRevoked)
 				}
 				before := n.snapshot()

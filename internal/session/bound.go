@@ -117,10 +117,10 @@ func (s *Service) keepWithin(ctx context.Context, tx store.Tx, epoch revocation.
 	for i, old := range surplus {
 		ended[i] = revocation.Revocation{Scope: revocation.Session(old.ID), Epoch: epoch}
 		entries[i] = store.Audit{
-			At: at, Actor: by, Action: wire.ActionRevokeSession, Epoch: epoch, Scope: revocation.KindSession,
-			TargetKind: "session", TargetID: old.ID, TargetName: old.UserID,
+			At: at, Actor: by, Action: wire.ActionRevokeSession, Epoch: epoch,
 			Reason: fmt.Sprintf("a user has at most %d sessions; the oldest ends when a new one starts", s.config.maxSessions()),
 		}
+		aboutSession(&entries[i], old, first.user.Name)
 		if err := tx.EndSession(ctx, old.ID, at); err != nil {
 			return Issued{}, nil, err
 		}

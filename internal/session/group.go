@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"example.com/curfew/internal/authz"
@@ -26,6 +25,9 @@ type call struct {
 	end     string   // id of a session whose row is marked as ended; "" for none
 	scopes  []revocation.Scope
 	entries []store.Audit // Epoch and At are filled in, and TargetName for users
+	// receipt is stored with the call, unless it is nil. Epoch and CommittedAt are
+	// filled in, and what ended if scopes are of users or of one session.
+	receipt *store.Receipt
 
 	done      chan struct{}
 	epoch     revocation.Epoch
@@ -34,54 +36,25 @@ type call struct {
 }
 
 // group commits concurrent calls in one transaction, with one fsync and one NOTIFY
-// for all of them. A call never waits for others to join it: calls that arrive
-// during a commit go into the next one.
+// for all of them.
 type group struct {
 	service *Service
-	running sync.WaitGroup
-
-	mu      sync.Mutex
-	waiting []*call
-	busy    bool // a goroutine is committing; it takes all waiting calls before it ends
+	batches batches[*call]
 }
 
-const (
-	maxCalls      = 256              // in one transaction
-	commitTimeout = 30 * time.Second // of one transaction; callers wait no longer than their context
-)
+// commitTimeout is that of one transaction; callers wait no longer than their context.
+const commitTimeout = 30 * time.Second
 
 // commit returns when the call is on disk and applied to this node's view. If ctx
 // ends first, the outcome is unknown.
 func (g *group) commit(ctx context.Context, c *call) error {
 	c.done = make(chan struct{})
-	g.mu.Lock()
-	g.waiting = append(g.waiting, c)
-	if !g.busy {
-		g.busy = true
-		g.running.Go(g.run) // ends when no call waits
-	}
-	g.mu.Unlock()
+	g.batches.add(c, g.write)
 	select {
 	case <-c.done:
 		return c.err
 	case <-ctx.Done():
 		return fmt.Errorf("%w: commit not confirmed in time; it may or may not have happened: %w", store.ErrUnavailable, ctx.Err())
-	}
-}
-
-func (g *group) run() {
-	for {
-		g.mu.Lock()
-		n := min(len(g.waiting), maxCalls)
-		if n == 0 {
-			g.busy = false
-			g.mu.Unlock()
-			return
-		}
-		batch := g.waiting[:n:n]
-		g.waiting = g.waiting[n:]
-		g.mu.Unlock()
-		g.write(batch)
 	}
 }
 
@@ -160,7 +133,8 @@ func (s *Service) writeCalls(ctx context.Context, b *authz.Batch, batch []*call)
 		if c.err = decide(b, c); c.err != nil {
 			continue
 		}
-		if c.err = check(ctx, b, c); isNotFound(c.err) {
+		var ended store.Session
+		if ended, c.err = check(ctx, b, c); isNotFound(c.err) {
 			continue
 		} else if c.err != nil {
 			return nil, c.err
@@ -173,7 +147,10 @@ func (s *Service) writeCalls(ctx context.Context, b *authz.Batch, batch []*call)
 		b.Revoke(revoked[len(revoked)-len(c.scopes):]...)
 		for _, e := range c.entries {
 			e.At, e.Epoch = now.UnixMicro(), c.epoch
-			if u, ok := b.Found(e.TargetID); ok && e.TargetKind == "user" {
+			if c.session != "" {
+				aboutSession(&e, ended, "")
+			}
+			if u, ok := b.Found(e.TargetID); ok && e.TargetKind == targetUser {
 				e.TargetName = u.Name
 			}
 			entries = append(entries, e)
@@ -187,6 +164,9 @@ func (s *Service) writeCalls(ctx context.Context, b *authz.Batch, batch []*call)
 		if _, err := b.Advance(ctx, last.Time()); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.addReceipts(ctx, b, batch, now); err != nil {
+		return nil, err
 	}
 	if err := b.PutRevocations(ctx, revoked...); err != nil {
 		return nil, err
@@ -210,8 +190,9 @@ func decide(b *authz.Batch, c *call) error {
 	return err
 }
 
-// check returns an error if a row that the call requires does not exist.
-func check(ctx context.Context, b *authz.Batch, c *call) error {
+// check returns an error if a row that the call requires does not exist, and the
+// session's row if it requires one.
+func check(ctx context.Context, b *authz.Batch, c *call) (store.Session, error) {
 	var unknown []string
 	for _, id := range c.users {
 		if _, ok := b.Found(id); !ok {
@@ -219,17 +200,17 @@ func check(ctx context.Context, b *authz.Batch, c *call) error {
 		}
 	}
 	if len(unknown) > 0 {
-		return &errUnknownUsers{unknown}
+		return store.Session{}, &errUnknownUsers{unknown}
 	}
 	if c.session == "" {
-		return nil
+		return store.Session{}, nil
 	}
 	row, err := b.Session(ctx, c.session)
 	if err == nil && row.UserID != c.users[0] {
 		err = store.ErrNotFound
 	}
 	if isNotFound(err) {
-		return fmt.Errorf("%w: the user has no session with that id", store.ErrNotFound)
+		err = fmt.Errorf("%w: the user has no session with that id", store.ErrNotFound)
 	}
-	return err
+	return row, err
 }

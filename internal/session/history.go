@@ -10,20 +10,6 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// ReceiptBy is [Service.Receipt] without waiting, and also returns the actor.
-// Revocations of two kinds of scope at the same epoch are reported as one.
-func (s *Service) ReceiptBy(ctx context.Context, c authz.Caller, epoch revocation.Epoch) (wire.Receipt, store.Actor, error) {
-	r, err := s.Receipt(ctx, c, epoch, 0)
-	if err != nil {
-		return r, store.Actor{}, err
-	}
-	entries, err := s.store.Audits(ctx, store.AuditFilter{Epoch: epoch, Scoped: true}, 1)
-	if err != nil || len(entries) == 0 {
-		return r, store.Actor{}, err
-	}
-	return r, entries[0].Actor, nil
-}
-
 // LastRevocation returns the epoch of the last revocation of all sessions of a user
 // by name. The caller must be allowed to revoke them. The error is
 // store.ErrNotFound if the audit has none.

@@ -48,7 +48,7 @@ func (n *node) identityOf(what string, issued session.Issued, name, email string
 		email  string
 		groups []string
 	}{
-		"the answer": {issued.Wire().Session.User.Email, issued.Wire().Session.User.Groups},
+		"the answer": {issued.Session.Email, issued.Session.Groups},
 		"Describe":   n.described(s),
 	} {
 		if user.email != email || !slices.Equal(user.groups, groups) {
@@ -67,7 +67,7 @@ func (n *node) described(s *token.Session) (user struct {
 	if err != nil {
 		t.Fatal(err)
 	}
-	user.email, user.groups = w.User.Email, w.User.Groups
+	user.email, user.groups = w.Session.Email, w.Session.Groups
 	return user
 }
 

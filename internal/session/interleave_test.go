@@ -168,8 +168,8 @@ func sequence(t *rapid.T, w *testDatabase) {
 			sess := s.tokens[len(s.tokens)-1].Session
 			sess.Epoch = 0
 			kept := &begun{user: s.user, sid: s.sid, rememberMe: s.rememberMe}
-			i := session.Issued{Token: r.Token}
-			got, err := n.validator.Validate(ctx, r.Token)
+			i := session.Issued{Token: r.Issued.Token}
+			got, err := n.validator.Validate(ctx, r.Issued.Token)
 			done(err)
 			i.Session = *got
 			kept.tokens = []session.Issued{i}

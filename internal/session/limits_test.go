@@ -62,7 +62,7 @@ func TestWritesAreLimited(t *testing.T) {
 	if got := untilLimited(t, "keep_current", session.LimitOwn, func() error {
 		r, err := n.sessions.RevokeUser(ctx, asAnn, ann.ID, "", true, 0)
 		if err == nil {
-			s, err := n.validator.Validate(ctx, r.Token)
+			s, err := n.validator.Validate(ctx, r.Issued.Token)
 			if err != nil {
 				t.Fatal(err)
 			}

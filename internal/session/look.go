@@ -6,18 +6,22 @@ import (
 
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 )
 
 // live returns the conditions of a live session now, under the settings in the
 // store.
 func (s *Service) live(ctx context.Context) (store.Live, error) {
-	in, err := s.store.Settings(ctx)
-	return store.Live{Now: s.now().UnixMicro(), Settings: in.InForce}, err
+	return authz.LiveAt(ctx, s.store, s.now())
+}
+
+// Live is a live session of a user.
+type Live struct {
+	store.Session
+	Current bool // it is the caller's own
 }
 
 // List returns the live sessions of a user, the latest first.
-func (s *Service) List(ctx context.Context, c authz.Caller, userID string) ([]wire.LiveSession, error) {
+func (s *Service) List(ctx context.Context, c authz.Caller, userID string) ([]Live, error) {
 	if err := c.MayRevoke(userID); err != nil {
 		return nil, err
 	}
@@ -32,15 +36,9 @@ func (s *Service) List(ctx context.Context, c authz.Caller, userID string) ([]wi
 	if err != nil {
 		return nil, err
 	}
-	out := make([]wire.LiveSession, len(rows))
+	out := make([]Live, len(rows))
 	for i, r := range rows {
-		out[i] = wire.LiveSession{
-			ID: r.ID, Device: r.Device, Address: r.Address,
-			BeganAt:    time.UnixMicro(r.BeganAt).UTC(),
-			LastSeenAt: time.UnixMicro(r.LastSeenAt).UTC(),
-			RememberMe: r.RememberMe,
-			Current:    c.Session != nil && c.Session.ID == r.ID,
-		}
+		out[i] = Live{Session: r, Current: c.Session != nil && c.Session.ID == r.ID}
 	}
 	return out, nil
 }

@@ -35,7 +35,7 @@ func TestRevokeTenThousand(t *testing.T) {
 		began := time.Now()
 		r, err := n.sessions.RevokeMany(t.Context(), cli, session.Many{Scope: "users", Users: ids, Reason: "test"}, 0)
 		t.Logf("took %v", time.Since(began))
-		if err != nil || r.Users != len(ids) || r.Scope != "users" {
+		if err != nil || r.Named != int64(len(ids)) || r.Scope != "users" {
 			t.Fatalf("%+v, %v", r, err)
 		}
 	})

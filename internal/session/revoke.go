@@ -32,7 +32,7 @@ func checkReason(reason string) error {
 // keep_current or a password change has replaced the token by a newer one. A
 // session that has already ended is no error.
 func (s *Service) SignOut(ctx context.Context, sess *token.Session, from authz.Origin) error {
-	return s.endSession(ctx, sess, &call{byToken: true, entries: []store.Audit{{
+	return s.endSession(ctx, sess, from.Device, &call{byToken: true, entries: []store.Audit{{
 		Actor:  userActor(sess.Subject, sess.Subject, from),
 		Action: wire.ActionSignOut,
 	}}})
@@ -40,13 +40,19 @@ func (s *Service) SignOut(ctx context.Context, sess *token.Session, from authz.O
 
 // EndToken is SignOut on behalf of a client (RFC 7009).
 func (s *Service) EndToken(ctx context.Context, c authz.Caller, sess *token.Session) error {
-	return s.endSession(ctx, sess, &call{
+	row, err := s.store.Session(ctx, sess.ID)
+	if err != nil && !isNotFound(err) {
+		return err
+	}
+	return s.endSession(ctx, sess, row.Device, &call{
 		caller: c, need: authz.Caller.MayContinue,
 		entries: []store.Audit{{Actor: c.Actor, Action: wire.ActionRevokeSession}},
 	})
 }
 
-func (s *Service) endSession(ctx context.Context, sess *token.Session, c *call) error {
+// endSession ends the session of a verified token. device is that of the session, as
+// far as it is known.
+func (s *Service) endSession(ctx context.Context, sess *token.Session, device string, c *call) error {
 	left, name, err := s.leftToEnd(ctx, sess)
 	if err != nil || !left {
 		return err
@@ -54,7 +60,7 @@ func (s *Service) endSession(ctx context.Context, sess *token.Session, c *call) 
 	c.end = sess.ID
 	c.scopes = []revocation.Scope{revocation.Session(sess.ID)}
 	e := &c.entries[0]
-	e.TargetKind, e.TargetID, e.Scope = "session", sess.ID, revocation.KindSession
+	aboutSession(e, store.Session{ID: sess.ID, UserID: sess.Subject, Device: device}, name)
 	if e.Actor.Kind == store.ActorUser {
 		e.Actor.Name = name
 	}
@@ -86,47 +92,45 @@ func (s *Service) leftToEnd(ctx context.Context, sess *token.Session) (left bool
 
 // RevokeSession revokes one session of a user. The error is store.ErrNotFound if
 // the user has no such session. A session that has already ended is no error.
-func (s *Service) RevokeSession(ctx context.Context, c authz.Caller, userID, sid, reason string) (wire.Receipt, error) {
+func (s *Service) RevokeSession(ctx context.Context, c authz.Caller, userID, sid, reason string) (Receipt, error) {
 	if err := c.MayRevoke(userID); err != nil {
-		return wire.Receipt{}, err
+		return Receipt{}, err
 	}
 	if err := checkReason(reason); err != nil {
-		return wire.Receipt{}, err
+		return Receipt{}, err
 	}
 	if !token.ValidSessionID(sid) {
-		return wire.Receipt{}, fmt.Errorf("%w: the session id is malformed", store.ErrNotFound)
+		return Receipt{}, fmt.Errorf("%w: the session id is malformed", store.ErrNotFound)
 	}
 	if err := s.limitRevoking(ctx, c, userID, true); err != nil {
-		return wire.Receipt{}, err
+		return Receipt{}, err
 	}
 	cl := &call{
 		caller: c, need: authz.OnUser(authz.Caller.MayRevoke, userID),
 		users: []string{userID}, session: sid, end: sid,
-		scopes: []revocation.Scope{revocation.Session(sid)},
-		entries: []store.Audit{{
-			Actor: c.Actor, Action: wire.ActionRevokeSession, Reason: reason,
-			TargetKind: "session", TargetID: sid, TargetName: userID, Scope: revocation.KindSession,
-		}},
+		scopes:  []revocation.Scope{revocation.Session(sid)},
+		entries: []store.Audit{{Actor: c.Actor, Action: wire.ActionRevokeSession, Reason: reason, TargetID: userID}},
+		receipt: &store.Receipt{Scope: string(revocation.KindSession), ScopeID: sid, UserID: userID},
 	}
-	return s.commit(ctx, c, cl, string(revocation.KindSession), sid, reason, 0)
+	return s.commit(ctx, c, cl, reason, 0)
 }
 
 // RevokeUser revokes all sessions of a user. keepCurrent is only for the caller's
 // own sessions: the current one continues, and the receipt carries its token, in
 // which only the epoch has changed. wait is the maximum time to wait until every
 // validator has confirmed.
-func (s *Service) RevokeUser(ctx context.Context, c authz.Caller, userID, reason string, keepCurrent bool, wait time.Duration) (wire.Receipt, error) {
+func (s *Service) RevokeUser(ctx context.Context, c authz.Caller, userID, reason string, keepCurrent bool, wait time.Duration) (Receipt, error) {
 	if err := c.MayRevoke(userID); err != nil {
-		return wire.Receipt{}, err
+		return Receipt{}, err
 	}
 	if err := checkReason(reason); err != nil {
-		return wire.Receipt{}, err
+		return Receipt{}, err
 	}
 	if keepCurrent && (!c.IsSelf(userID) || c.Session == nil) {
-		return wire.Receipt{}, account.InvalidField("keep_current", "is allowed only when you revoke your own sessions")
+		return Receipt{}, account.InvalidField("keep_current", "is allowed only when you revoke your own sessions")
 	}
 	if err := s.limitRevoking(ctx, c, userID, false); err != nil {
-		return wire.Receipt{}, err
+		return Receipt{}, err
 	}
 	if keepCurrent {
 		return s.revokeOthers(ctx, c, reason, wait)
@@ -139,8 +143,9 @@ func (s *Service) RevokeUser(ctx context.Context, c authz.Caller, userID, reason
 			Actor: c.Actor, Action: wire.ActionRevokeUser, Reason: reason,
 			TargetKind: "user", TargetID: userID, Scope: revocation.KindUser,
 		}},
+		receipt: &store.Receipt{Scope: string(revocation.KindUser), ScopeID: userID, UserID: userID},
 	}
-	return s.commit(ctx, c, cl, string(revocation.KindUser), userID, reason, wait)
+	return s.commit(ctx, c, cl, reason, wait)
 }
 
 // Many names the sessions that RevokeMany revokes.
@@ -151,21 +156,21 @@ type Many struct {
 }
 
 // ScopeUsers is the scope of a list of users, in [Many] and in receipts.
-const ScopeUsers = "users"
+const ScopeUsers = store.ScopeUsers
 
 // RevokeMany revokes everyone, all remember-me sessions, or up to 10 000 users by
 // id: all of them or, if one does not exist, none (see [UnknownUsers]).
-func (s *Service) RevokeMany(ctx context.Context, c authz.Caller, what Many, wait time.Duration) (wire.Receipt, error) {
+func (s *Service) RevokeMany(ctx context.Context, c authz.Caller, what Many, wait time.Duration) (Receipt, error) {
 	if err := c.MayAdminister(); err != nil {
-		return wire.Receipt{}, err
+		return Receipt{}, err
 	}
 	if err := checkReason(what.Reason); err != nil {
-		return wire.Receipt{}, err
+		return Receipt{}, err
 	}
 	if what.Scope != ScopeUsers && len(what.Users) > 0 {
-		return wire.Receipt{}, account.InvalidField("users", "is allowed only with scope users")
+		return Receipt{}, account.InvalidField("users", "is allowed only with scope users")
 	}
-	cl := &call{caller: c, need: authz.Caller.MayAdminister}
+	cl := &call{caller: c, need: authz.Caller.MayAdminister, receipt: &store.Receipt{Scope: what.Scope}}
 	add := func(action, kind, id string, scope revocation.Scope) {
 		cl.scopes = append(cl.scopes, scope)
 		cl.entries = append(cl.entries, store.Audit{
@@ -181,20 +186,27 @@ func (s *Service) RevokeMany(ctx context.Context, c authz.Caller, what Many, wai
 		slices.Sort(cl.users)
 		cl.users = slices.Compact(cl.users)
 		if n := len(cl.users); n < 1 || n > MaxUsers {
-			return wire.Receipt{}, account.InvalidField("users", "must contain 1 to %d users, but has %d", MaxUsers, n)
+			return Receipt{}, account.InvalidField("users", "must contain 1 to %d users, but has %d", MaxUsers, n)
 		}
 		for _, id := range cl.users {
 			add(wire.ActionRevokeUser, "user", id, revocation.User(id))
 		}
 	default:
-		return wire.Receipt{}, account.InvalidField("scope", "must be everyone, remembered or users")
+		return Receipt{}, account.InvalidField("scope", "must be everyone, remembered or users")
 	}
 	if err := s.limitMany(ctx, c); err != nil {
-		return wire.Receipt{}, err
+		return Receipt{}, err
 	}
-	r, err := s.commit(ctx, c, cl, what.Scope, "", what.Reason, wait)
-	r.Users = len(cl.users)
-	return r, err
+	switch what.Scope {
+	case ScopeUsers:
+		cl.receipt.Named = int64(len(cl.users))
+		if len(cl.users) == 1 {
+			cl.receipt.UserID = cl.users[0]
+		}
+	default:
+		setCounts(cl.receipt, s.countEnding(ctx, what.Scope))
+	}
+	return s.commit(ctx, c, cl, what.Reason, wait)
 }
 
 // RevokeFor revokes all sessions of the users that a client with the capability
@@ -204,70 +216,76 @@ func (s *Service) RevokeFor(ctx context.Context, c authz.Caller, ids []string, r
 	if err := need(c); err != nil {
 		return err
 	}
-	cl := &call{caller: c, need: need, users: ids}
+	cl := &call{caller: c, need: need, users: ids, receipt: receiptOfUsers(ids)}
+	cl.receipt.Reason = reason
 	for _, id := range ids {
 		cl.scopes = append(cl.scopes, revocation.User(id))
 		cl.entries = append(cl.entries, store.Audit{
 			Actor: c.Actor, Action: wire.ActionRevokeUser, Reason: reason, TargetKind: "user", TargetID: id, Scope: revocation.KindUser})
 	}
-	return s.group.commit(ctx, cl)
+	err := s.group.commit(ctx, cl)
+	s.WakeReceipts()
+	return err
 }
 
 // commit commits a call and returns its receipt, as c may see it.
-func (s *Service) commit(ctx context.Context, c authz.Caller, cl *call, scope, id, reason string, wait time.Duration) (wire.Receipt, error) {
+func (s *Service) commit(ctx context.Context, c authz.Caller, cl *call, reason string, wait time.Duration) (Receipt, error) {
+	cl.receipt.Reason = reason
 	if err := s.group.commit(ctx, cl); err != nil {
-		return wire.Receipt{}, err
+		return Receipt{}, err
 	}
-	return s.receipt(ctx, c, scope, id, reason, cl.epoch, cl.committed, wait), nil
+	return s.committed(ctx, c, *cl.receipt, cl.committed, wait), nil
 }
 
 // revokeOthers is RevokeUser with keep_current. It checks the session inside the
 // transaction, after it has taken the clock. No revocation can come in between, so
 // the new epoch never overtakes one. It shares the transaction with no other call.
-func (s *Service) revokeOthers(ctx context.Context, c authz.Caller, reason string, wait time.Duration) (wire.Receipt, error) {
+func (s *Service) revokeOthers(ctx context.Context, c authz.Caller, reason string, wait time.Duration) (Receipt, error) {
 	var issued Issued
-	var epoch revocation.Epoch
+	var receipt store.Receipt
 	err := s.store.Update(ctx, c, authz.Caller.MayContinue, func(tx authz.Tx) (err error) {
-		epoch = tx.Epoch
-		if issued, err = s.moveOn(ctx, tx); err != nil {
+		if issued, receipt, err = s.moveOn(ctx, tx, reason); err != nil {
 			return err
 		}
 		return tx.AppendAudit(ctx, store.Audit{
 			At: s.now().UnixMicro(), Actor: tx.Caller.Actor, Action: wire.ActionRevokeUser, Reason: reason,
 			TargetKind: "user", TargetID: issued.User.ID, TargetName: issued.User.Name,
-			Epoch: epoch, Scope: revocation.KindUser, Detail: `{"keep_current":true}`,
+			Epoch: tx.Epoch, Scope: revocation.KindUser, Detail: `{"keep_current":true}`,
 		})
 	})
 	if err != nil {
-		return wire.Receipt{}, err
+		return Receipt{}, err
 	}
-	return s.kept(ctx, c, issued, epoch, reason, wait), nil
+	return s.kept(ctx, c, issued, receipt, wait), nil
 }
 
 // moveOn revokes all sessions of the caller at the transaction's epoch, and mints
 // the token with which the caller's session continues.
-func (s *Service) moveOn(ctx context.Context, tx authz.Tx) (Issued, error) {
+func (s *Service) moveOn(ctx context.Context, tx authz.Tx, reason string) (Issued, store.Receipt, error) {
 	if err := s.config.Ring.Sync(ctx, tx.SigningKeys); err != nil {
-		return Issued{}, err
+		return Issued{}, store.Receipt{}, err
 	}
 	next := *tx.Caller.Session
 	next.Epoch = tx.Epoch
 	issued, err := s.mint(ctx, next, *tx.Caller.User, tx.InForce)
 	if err != nil {
-		return Issued{}, err
+		return Issued{}, store.Receipt{}, err
+	}
+	receipt, err := tx.AddUserReceipt(ctx, s.now(), *tx.Caller.User, 1, reason)
+	if err != nil {
+		return Issued{}, store.Receipt{}, err
 	}
 	if err := tx.PutRevocations(ctx, revocation.Revocation{Scope: revocation.User(next.Subject), Epoch: tx.Epoch}); err != nil {
-		return Issued{}, err
+		return Issued{}, store.Receipt{}, err
 	}
-	return issued, tx.MoveSession(ctx, next.ID, tx.Epoch)
+	return issued, receipt, tx.MoveSession(ctx, next.ID, tx.Epoch)
 }
 
 // kept applies the commit of moveOn and returns its receipt.
-func (s *Service) kept(ctx context.Context, c authz.Caller, issued Issued, epoch revocation.Epoch, reason string, wait time.Duration) wire.Receipt {
+func (s *Service) kept(ctx context.Context, c authz.Caller, issued Issued, row store.Receipt, wait time.Duration) Receipt {
 	committed := s.now()
-	s.config.View.Applied(revocation.Revocation{Scope: revocation.User(issued.User.ID), Epoch: epoch})
-	r := s.receipt(ctx, c, string(revocation.KindUser), issued.User.ID, reason, epoch, committed, wait)
-	w := issued.Wire()
-	r.Issued = &w
+	s.config.View.Applied(revocation.Revocation{Scope: revocation.User(issued.User.ID), Epoch: row.Epoch})
+	r := s.committed(ctx, c, row, committed, wait)
+	r.Issued = &issued
 	return r
 }

@@ -14,7 +14,6 @@ import (
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
@@ -35,7 +34,7 @@ type View interface {
 	// Enforcement reports how many validators enforce epoch, after waiting at most
 	// wait for all of them. committed is the time at which the commit returned;
 	// zero if not known.
-	Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (wire.Enforcement, error)
+	Enforcement(ctx context.Context, epoch revocation.Epoch, committed time.Time, wait time.Duration) (feed.Enforcement, error)
 }
 
 var _ View = (*feed.Node)(nil)
@@ -88,12 +87,15 @@ type Service struct {
 	limits limits
 	group  group
 
+	closings batches[*closing]
+	wake     chan struct{} // has a value when there may be open receipts of this process
+
 	identity identity
 }
 
 // New returns a service. Close it after use.
 func New(config Config) *Service {
-	s := &Service{config: config, now: config.Now, log: config.Logger, limits: newLimits(config.Limits), identity: config.identity()}
+	s := &Service{config: config, now: config.Now, log: config.Logger, limits: newLimits(config.Limits), identity: config.identity(), wake: make(chan struct{}, 1)}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -106,60 +108,31 @@ func New(config Config) *Service {
 }
 
 // Close waits for pending commits.
-func (s *Service) Close() { s.group.running.Wait() }
+func (s *Service) Close() {
+	s.group.batches.running.Wait()
+	s.closings.running.Wait()
+}
 
-// Issued is a newly minted token with its contents.
+// Issued is a session with its newly minted token.
 type Issued struct {
-	Token   string
+	Token   string // "" if none was minted: see Describe
 	Session token.Session
 	User    store.User
 	InForce settings.InForce
 }
 
-// Wire returns the answer that carries the token.
-func (i Issued) Wire() wire.Issued {
-	return wire.Issued{
-		Token:     i.Token,
-		TokenType: "Bearer",
-		ExpiresAt: i.Session.ExpiresAt.Time(),
-		Session:   describe(&i.Session, i.User, i.InForce.Settings),
-	}
-}
-
-// describe returns the remaining time of a session. No displayed end is later than
-// the token's exp, except for a session that a refresh could still extend.
-func describe(s *token.Session, u store.User, in settings.Settings) wire.Session {
-	w := wire.Session{
-		ID:          s.ID,
-		User:        wire.UserRef{ID: s.Subject, Name: u.Name, Email: s.Email, Groups: s.Groups},
-		IssuedAt:    s.IssuedAt.Time(),
-		LastRefresh: s.LastRefresh.Time(),
-		RememberMe:  s.RememberMe,
-		Epoch:       int64(s.Epoch),
-		ExpiresAt:   s.MaximumEnd(in).Time(),
-	}
-	if s.RememberMe {
-		w.ExpiresAt = min(s.MaximumEnd(in), s.ExpiresAt).Time()
-		return w
-	}
-	idle := min(s.IdleEnd(in), s.ExpiresAt, s.MaximumEnd(in)).Time()
-	w.IdleExpiresAt = &idle
-	return w
-}
-
-// Describe returns the caller's session and its remaining time, with the claims about
-// the user that a refresh would put into its token. It extends nothing.
-func (s *Service) Describe(ctx context.Context, sess *token.Session) (wire.Session, error) {
+// Describe returns the caller's session, without a token, with the claims about the
+// user that a refresh would put into its token. It extends nothing.
+func (s *Service) Describe(ctx context.Context, sess *token.Session) (Issued, error) {
 	in, err := s.store.Settings(ctx)
 	if err != nil {
-		return wire.Session{}, err
+		return Issued{}, err
 	}
 	u, err := s.subject(ctx, s.store, sess)
 	if err != nil {
-		return wire.Session{}, err
+		return Issued{}, err
 	}
-	now := s.identity.identify(*sess, u)
-	return describe(&now, u, in.Settings), nil
+	return Issued{Session: s.identity.identify(*sess, u), User: u, InForce: in.InForce}, nil
 }
 
 // subject returns the user of a session as the store has it now. A user who was

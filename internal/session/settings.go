@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
-	"example.com/curfew/internal/wireform"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 )
@@ -41,6 +41,9 @@ func (s *Service) ChangeSettings(ctx context.Context, c authz.Caller, to setting
 	if err := to.Validate(s.config.MinimumTimeout); err != nil {
 		return fail(err)
 	}
+	ending := s.store.CountForReceipt(ctx, func(ctx context.Context, live store.Live) (store.Counts, error) {
+		return s.store.CountEnding(ctx, live, changed(live, to, s.now()))
+	})
 	var after settings.InForce
 	var revoked []revocation.Revocation
 	err := s.store.Update(ctx, c, authz.Caller.MayAdminister, func(tx authz.Tx) error {
@@ -61,6 +64,16 @@ func (s *Service) ChangeSettings(ctx context.Context, c authz.Caller, to setting
 			entry.Scope = revocation.KindRemembered
 			revoked = append(revoked, revocation.Revocation{Scope: revocation.Remembered(), Epoch: tx.Epoch})
 		}
+		if shortens(row.Settings, to) || len(revoked) > 0 {
+			receipt := tx.NewReceipt(now, store.ScopeSettings, "authentication settings changed")
+			if len(revoked) > 0 {
+				receipt.Scope = string(revocation.KindRemembered)
+			}
+			setCounts(&receipt, ending)
+			if err := tx.AddReceipts(ctx, receipt); err != nil {
+				return err
+			}
+		}
 		row.InForce = row.Change(to, now, tx.Epoch)
 		row.LongestMaximum = max(row.LongestMaximum, settings.Seconds(to.MaximumSessionDuration))
 		after = row.InForce
@@ -75,6 +88,7 @@ func (s *Service) ChangeSettings(ctx context.Context, c authz.Caller, to setting
 	if err != nil {
 		return fail(err)
 	}
+	s.WakeReceipts()
 	s.config.View.Applied(revoked...)
 	if err := s.config.View.AppliedUpTo(ctx, after.Epoch); err != nil {
 		return fail(fmt.Errorf("%w: settings saved, but this node could not read them back: %w", store.ErrUnavailable, err))
@@ -82,18 +96,39 @@ func (s *Service) ChangeSettings(ctx context.Context, c authz.Caller, to setting
 	return after, tag(after), nil
 }
 
+// shortens reports whether a change may end sessions by time.
+func shortens(from, to settings.Settings) bool {
+	return to.SessionTimeout < from.SessionTimeout || to.MaximumSessionDuration < from.MaximumSessionDuration
+}
+
+// changeDetail returns the detail of the audit entry of a change. The members are those
+// of the API.
 func changeDetail(from, to settings.Settings) string {
-	b, err := json.Marshal(map[string]wire.Settings{"from": wireform.Settings(from), "to": wireform.Settings(to)})
+	type values struct {
+		Timeout    int64 `json:"session_timeout_seconds"`
+		Maximum    int64 `json:"maximum_session_duration_seconds"`
+		RememberMe bool  `json:"remember_me_enabled"`
+	}
+	of := func(s settings.Settings) values {
+		return values{settings.Seconds(s.SessionTimeout), settings.Seconds(s.MaximumSessionDuration), s.RememberMeEnabled}
+	}
+	b, err := json.Marshal(map[string]values{"from": of(from), "to": of(to)})
 	if err != nil {
 		panic(err) // numbers and booleans
 	}
 	return string(b)
 }
 
+// Preview is what a change of settings would end.
+type Preview struct {
+	store.Counts
+	Own bool // the caller's own session is among them
+}
+
 // PreviewSettings reports what ChangeSettings would do: how many live sessions of
 // how many users it would end, and whether it would end the caller's own.
-func (s *Service) PreviewSettings(ctx context.Context, c authz.Caller, to settings.Settings) (wire.SettingsPreview, error) {
-	var none wire.SettingsPreview
+func (s *Service) PreviewSettings(ctx context.Context, c authz.Caller, to settings.Settings) (Preview, error) {
+	var none Preview
 	if err := c.MayAdminister(); err != nil {
 		return none, err
 	}
@@ -106,18 +141,21 @@ func (s *Service) PreviewSettings(ctx context.Context, c authz.Caller, to settin
 	}
 	now := s.now()
 	before := store.Live{Now: now.UnixMicro(), Settings: row.InForce}
-	after := store.Live{
-		Now:               now.UnixMicro(),
-		Settings:          row.Change(to, now, row.Epoch+1),
-		WithoutRemembered: row.RememberMeEnabled && !to.RememberMeEnabled,
-	}
+	after := changed(before, to, now)
 	counts, err := s.store.CountEnding(ctx, before, after)
 	if err != nil {
 		return none, err
 	}
-	preview := wire.SettingsPreview{Sessions: counts.Sessions, Users: counts.Users}
+	preview := Preview{Counts: counts}
 	if c.Session != nil {
 		preview.Own = c.Session.CheckTime(&after.Settings, now) != nil || after.WithoutRemembered && c.Session.RememberMe
 	}
 	return preview, nil
+}
+
+// changed returns live with the settings changed at now.
+func changed(live store.Live, to settings.Settings, now time.Time) store.Live {
+	live.WithoutRemembered = live.Settings.RememberMeEnabled && !to.RememberMeEnabled
+	live.Settings = live.Settings.Change(to, now, live.Settings.Epoch+1)
+	return live
 }

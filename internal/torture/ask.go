@@ -76,7 +76,13 @@ func (c *Cluster) State(at *Process, what, user string) (items []string, err err
 	case StateAudit:
 		for action, kind := range map[string]string{wire.ActionRevokeUser: "user", wire.ActionRevokeSession: "session"} {
 			some, err := all(c, at, "/v1/audit", url.Values{"action": {action}}, func(page *wire.AuditEntries) ([]wire.AuditEntry, string) { return page.Entries, page.NextCursor },
-				func(e wire.AuditEntry) string { return fmt.Sprintf("%s %s %d", kind, e.Target.ID, e.Epoch) })
+				func(e wire.AuditEntry) string {
+					var about struct{ Session string }
+					if id := e.Target.ID; kind == "user" || json.Unmarshal(e.Detail, &about) != nil {
+						return fmt.Sprintf("%s %s %d", kind, id, e.Epoch)
+					}
+					return fmt.Sprintf("%s %s %d", kind, about.Session, e.Epoch)
+				})
 			if err != nil {
 				return nil, err
 			}

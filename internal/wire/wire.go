@@ -80,10 +80,17 @@ type RevokeMany struct {
 
 // Receipt says what was revoked, and whether it holds everywhere.
 type Receipt struct {
-	Scope         string      `json:"scope"` // "everyone", "remembered", "user", "session", "users"
-	ID            string      `json:"id"`
-	Users         int         `json:"users,omitempty"` // scope "users": how many
-	RevokedBefore string      `json:"revoked_before"`  // RFC 3339, microseconds
+	Scope string `json:"scope"` // "everyone", "remembered", "user", "session", "users", "settings", "key"
+	ID    string `json:"id"`
+	// Target is the user whose sessions ended; nil if it is not one user's.
+	Target *UserRef   `json:"target"`
+	By     AuditActor `json:"by"`
+	// Users and Sessions are the numbers of live sessions that ended, and of their
+	// users; nil if they were not counted.
+	Users         *int64      `json:"users"`
+	Sessions      *int64      `json:"sessions"`
+	CommittedAt   time.Time   `json:"committed_at"`
+	RevokedBefore string      `json:"revoked_before"` // RFC 3339, microseconds
 	Epoch         int64       `json:"epoch"`
 	Reason        string      `json:"reason"`
 	Enforcement   Enforcement `json:"enforcement"`
@@ -100,6 +107,28 @@ type Enforcement struct {
 	// EffectiveBy is the instant after which no validator can still accept what
 	// was revoked, whatever fails.
 	EffectiveBy time.Time `json:"effective_by"`
+	// ClosedAt is when the revocation was found to be in force everywhere; nil while
+	// the receipt is open. A closed receipt is stored, and does not change.
+	ClosedAt *time.Time `json:"closed_at"`
+	ClosedBy *string    `json:"closed_by"` // "confirmation" or "lease"; nil while it is open
+	// Lapsed are validators whose leases ran out before they confirmed; never null.
+	// They count in Validators. Names are for holders of a permission.
+	Lapsed []Lapse `json:"lapsed"`
+	// Unreadable means that the other servers' state could not be read: Validators
+	// and Confirmed are then what this server knows.
+	Unreadable bool `json:"unreadable,omitempty"`
+}
+
+// Lapse is a validator whose lease ran out, and when.
+type Lapse struct {
+	Name string    `json:"name"`
+	At   time.Time `json:"at"`
+}
+
+// Receipts is the answer to GET /v1/revocations.
+type Receipts struct {
+	Revocations []Receipt `json:"revocations"`
+	NextCursor  string    `json:"next_cursor,omitempty"`
 }
 
 // ChangePassword is the body of PUT /v1/users/{id}/password.

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.com/curfew/internal/app"
+	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wireform"
+	"example.com/curfew/revocation"
+)
+
+func (c *cli) revocationsCommand() *cobra.Command {
+	var f store.ReceiptFilter
+	var limit int
+	var from, to string
+	command := &cobra.Command{
+		Use: "revocations [EPOCH]", Short: "Show the receipts of revocations", Args: cobra.MaximumNArgs(1),
+		Long: "Shows revocations, the newest first: what was revoked, how many live sessions ended, by whom, why, and when it was in force everywhere. With --json, one receipt per line. " +
+			"With EPOCH, shows the receipt of one revocation.",
+		Example: "  curfew revocations --user alice --from 30d\n" +
+			"  curfew revocations 1795453200123456",
+	}
+	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+		if len(args) == 1 {
+			return c.showReceipt(ctx, t, args[0])
+		}
+		if limit < 1 {
+			return usagef("--limit is %d; it must be at least 1", limit)
+		}
+		now := time.Now()
+		var err error
+		if f.From, err = instant(from, now); err != nil {
+			return usagef("--from: %w", err)
+		}
+		if f.To, err = instant(to, now); err != nil {
+			return usagef("--to: %w", err)
+		}
+		if f.User != "" {
+			if f.User, err = t.Accounts.IDOf(ctx, f.User); err != nil {
+				return err
+			}
+		}
+		return c.printReceipts(ctx, t, f, limit)
+	})
+	flags := command.Flags()
+	flags.StringVar(&f.User, "user", "", "only revocations of this user's sessions, by name or id")
+	flags.StringVar(&f.By, "by", "", "only revocations by this user, client or operator, by name or id")
+	flags.StringVar(&from, "from", "", "only revocations since this time: a date, a time (RFC 3339), or an age (2d, 12h)")
+	flags.StringVar(&to, "to", "", "only revocations before this time, as --from")
+	flags.IntVar(&limit, "limit", 100, "maximum number of revocations")
+	return command
+}
+
+func (c *cli) showReceipt(ctx context.Context, t *app.Tools, text string) error {
+	epoch, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || epoch < 1 {
+		return usagef("EPOCH is %q; it must be the number that `curfew revocations` shows", text)
+	}
+	r, err := t.Sessions.Receipt(ctx, t.Caller, revocation.Epoch(epoch), 0)
+	if err != nil {
+		return err
+	}
+	return c.printReceipt(r)
+}
+
+func (c *cli) printReceipts(ctx context.Context, t *app.Tools, f store.ReceiptFilter, limit int) error {
+	out := newTable(c.stdout, "COMMITTED", "EPOCH", "REVOKED", "USER", "ENDED", "BY", "IN FORCE EVERYWHERE", "WHY")
+	for limit > 0 {
+		page := min(limit, 500)
+		receipts, err := t.Sessions.Receipts(ctx, t.Caller, f, page)
+		if err != nil {
+			return err
+		}
+		for _, r := range receipts {
+			if c.json {
+				if err := json.NewEncoder(c.stdout).Encode(wireform.Receipt(r)); err != nil {
+					return err
+				}
+				continue
+			}
+			out.row(micro(r.CommittedAt), fmt.Sprint(int64(r.Epoch)), revokedText(r.Receipt), r.UserName, endedText(r.Receipt), who(r.Actor), everywhere(r), r.Reason)
+		}
+		if len(receipts) < page {
+			break
+		}
+		limit -= len(receipts)
+		f.Before = receipts[len(receipts)-1].Epoch
+	}
+	if c.json {
+		return nil
+	}
+	return out.flush()
+}
+
+// everywhere says in one cell since when a revocation is in force everywhere.
+func everywhere(r session.Receipt) string {
+	if !r.Closed() {
+		return fmt.Sprintf("not yet: %d of %d", r.Enforcement.Confirmed, r.Enforcement.Validators)
+	}
+	text := fmt.Sprintf("after %d ms", (r.ClosedAt-r.CommittedAt)/1000)
+	if r.ClosedBy == store.ByLease {
+		text += fmt.Sprintf(" (%d of %d)", r.Confirmed, r.Validators)
+	}
+	return text
+}
