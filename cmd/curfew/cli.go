@@ -21,7 +21,8 @@ import (
 type cli struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	json           bool // --json: programs read the output
+	json           bool         // --json: programs read the output
+	log            *slog.Logger // --log-format json: what goes wrong is a line of the log; nil otherwise
 }
 
 // The exit codes.
@@ -43,14 +44,20 @@ var errSilent = errors.New("")
 // complain says what went wrong, one line for each thing, and returns the exit code.
 func (c *cli) complain(command *cobra.Command, err error) int {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		if line != "" {
+		switch {
+		case line == "":
+		case c.log != nil:
+			c.log.ErrorContext(command.Context(), "failed", "command", command.CommandPath(), "error", line)
+		default:
 			c.notef("curfew: %s", line)
 		}
 	}
 	var usage usageError
 	switch {
 	case errors.As(err, &usage):
-		c.notef("See '%s --help'.", command.CommandPath())
+		if c.log == nil {
+			c.notef("See '%s --help'.", command.CommandPath())
+		}
 		return exitUsage
 	case errors.Is(err, config.ErrInvalid):
 		return exitUsage
@@ -74,7 +81,7 @@ func (c *cli) root() *cobra.Command {
 		}
 		root.AddCommand(commands...)
 	}
-	add("run", "Run:", c.serveCommand(), c.edgeCommand())
+	add("run", "Run:", c.serveCommand(), c.edgeCommand(), c.healthcheckCommand())
 	add("sessions", "Sessions and users:", c.revokeCommand(), c.revocationsCommand(), c.userCommand(), c.settingsCommand(), c.tokenCommand(), c.auditCommand())
 	add("installation", "Installation:", c.clientCommand(), c.keyCommand(), c.backupCommand(), c.restoreCommand(), c.copyCommand())
 	add("help", "Help:", c.docsCommand(), c.versionCommand())
@@ -210,6 +217,24 @@ func (c *cli) tool(command *cobra.Command, do func(ctx context.Context, t *app.T
 		return do(cmd.Context(), t, args)
 	}
 	return command
+}
+
+// wantsJSON reports whether the arguments or the environment say that a server's
+// log is JSON. It is for errors in the arguments themselves, after which no
+// configuration exists.
+func wantsJSON(args []string, lookup func(string) (string, bool)) bool {
+	if len(args) == 0 || args[0] != "serve" && args[0] != "edge" {
+		return false
+	}
+	format, _ := lookup("CURFEW_LOG_FORMAT")
+	for i, arg := range args {
+		if value, ok := strings.CutPrefix(arg, "--log-format="); ok {
+			format = value
+		} else if arg == "--log-format" && i+1 < len(args) {
+			format = args[i+1]
+		}
+	}
+	return format == "json"
 }
 
 // logger returns what services log to when they work for the command line: what

@@ -32,7 +32,7 @@ func (c *cli) edgeCommand() *cobra.Command {
 		log := app.NewLogger(c.stderr, cfg.LogFormat, cfg.LogLevel)
 		warnOfUnknownVariables(cmd.Context(), log)
 		return untilSignal(cmd.Context(), c, func(ctx context.Context, reload <-chan os.Signal) (err error) {
-			edge, err := app.OpenEdge(ctx, cfg, app.Options{Logger: log, Terminal: c.stdout, Reload: reload, Docs: docs})
+			edge, err := app.OpenEdge(ctx, cfg, app.Options{Logger: log, Terminal: c.terminal(), Reload: reload, Docs: docs})
 			if err != nil {
 				return err
 			}

@@ -6,7 +6,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
+
+	"example.com/curfew/internal/app"
 )
 
 func main() {
@@ -18,6 +21,9 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	out := &output{Writer: stdout}
 	c := &cli{stdin: stdin, stdout: out, stderr: stderr}
+	if wantsJSON(args, os.LookupEnv) {
+		c.log = app.NewLogger(stderr, "json", slog.LevelInfo)
+	}
 	root := c.root() //nolint:contextcheck // commands get theirs when they are run
 	root.SetArgs(args)
 	root.SetIn(stdin)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/signal"
 	"runtime"
@@ -38,7 +39,7 @@ func (c *cli) serveCommand() *cobra.Command {
 		log := app.NewLogger(c.stderr, cfg.LogFormat, cfg.LogLevel)
 		warnOfUnknownVariables(cmd.Context(), log)
 		return untilSignal(cmd.Context(), c, func(ctx context.Context, reload <-chan os.Signal) (err error) {
-			server, err := app.Open(ctx, cfg, app.Options{Logger: log, Terminal: c.stdout, Reload: reload, Docs: docs})
+			server, err := app.Open(ctx, cfg, app.Options{Logger: log, Terminal: c.terminal(), Reload: reload, Docs: docs})
 			if errors.Is(err, app.ErrStopped) {
 				log.InfoContext(ctx, "shut down before the database was available")
 				return nil
@@ -51,6 +52,15 @@ func (c *cli) serveCommand() *cobra.Command {
 		})
 	}
 	return command
+}
+
+// terminal returns where a start prints what people read: nowhere if everything that
+// the program prints is to be JSON.
+func (c *cli) terminal() io.Writer {
+	if c.log != nil {
+		return nil
+	}
+	return c.stdout
 }
 
 // untilSignal runs something until SIGINT or SIGTERM, at which its context ends.
@@ -76,7 +86,11 @@ func untilSignal(ctx context.Context, c *cli, do func(ctx context.Context, reloa
 		}
 		select {
 		case <-signals:
-			c.notef("curfew: second signal: stopping immediately")
+			if c.log != nil {
+				c.log.WarnContext(ctx, "second signal: stopping immediately")
+			} else {
+				c.notef("curfew: second signal: stopping immediately")
+			}
 			os.Exit(exitFailed) //nolint:forbidigo // what the signal asks for
 		case <-done:
 		}

@@ -104,6 +104,7 @@ func (a *App) open(ctx context.Context, terminal bool) (greeting, error) {
 	if err := a.mount(); err != nil {
 		return greeting{}, err
 	}
+	a.about = []any{"issuer", a.installed.Issuer, "database", a.config.Database.Kind(), "lease", a.config.Lease.String()}
 	a.warn(ctx, first)
 	return a.greeting(ctx, made, password)
 }

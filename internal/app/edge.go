@@ -66,6 +66,7 @@ func (e *Edge) open(ctx context.Context) error {
 	e.closing(clients.close)
 	issuer := e.feed.Installation().Issuer
 	e.serveBelow(ctx, issuer)
+	e.about = []any{"issuer", issuer, "upstream", e.config.Upstream}
 	handler, err := httpapi.NewEdge(httpapi.Config{
 		Clients: clients, Feed: e.feed, Validator: e.feed.Validator(), Keys: e.feed.Keys(), Settings: e.feed.Settings(),
 		Issuer: issuer, Prefix: e.prefix, Docs: e.docs, Ready: e.readiness.watch(e.usable), TrustedProxies: e.config.TrustedProxies, UnknownProxy: e.unknownProxy, Bodies: e.bodies,

@@ -25,9 +25,11 @@ import (
 type host struct {
 	settings *config.Listener
 	log      *slog.Logger
+	manager  manager
 	now      func() time.Time
 	docs     http.Handler // nil: there is no documentation
 	prefix   string       // path of the issuer; "" is the root
+	about    []any        // of this server, for the log: keys and values
 
 	registry *prometheus.Registry
 	metrics  *metrics.Metrics
@@ -58,6 +60,7 @@ func newHost(settings *config.Listener, options Options) (*host, error) {
 	if h.now == nil {
 		h.now = time.Now
 	}
+	h.manager = manager{h.log}
 	h.readiness = &readiness{now: h.now}
 	var err error
 	if h.registry, err = newRegistry(); err != nil {
@@ -169,16 +172,18 @@ func (h *host) run(ctx context.Context, drain func(), tasks ...func(context.Cont
 	if h.certificate != nil {
 		tasks = append(tasks, h.certificate.follow)
 	}
-	for _, task := range append(tasks, h.reloadOnSignal) {
+	for _, task := range append(tasks, h.reloadOnSignal, h.manager.watchdog(h.server.Handler)) {
 		group.Go(func() error { return task(failed) })
 	}
-	h.log.InfoContext(ctx, "ready", "version", Version(), "address", h.listener.Addr().String())
+	h.log.InfoContext(ctx, "ready", append([]any{"version", Version(), "address", h.listener.Addr().String(), "url", h.url(), "metrics", h.metricsURL(), "trusted_proxies", texts(h.settings.TrustedProxies)}, h.about...)...)
+	h.manager.ready(ctx)
 
 	select {
 	case <-ctx.Done():
 		h.log.InfoContext(ctx, "shutting down; requests in progress are finished first")
 	case <-failed.Done(): // a listener broke
 	}
+	h.manager.stopping(ctx)
 	h.readiness.draining.Store(true)
 	shutdownContext, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.shutdownTimeout())
 	defer cancel()
@@ -219,12 +224,14 @@ func (h *host) reloadOnSignal(ctx context.Context) error {
 			return nil
 		case <-h.reload:
 		}
+		h.manager.reloading(ctx)
 		if h.certificate == nil {
 			h.log.InfoContext(ctx, "asked to reload; without TLS there is nothing to read again")
-			continue
+		} else {
+			h.log.InfoContext(ctx, "asked to reload; reading the TLS certificate")
+			h.certificate.reload(ctx, true)
 		}
-		h.log.InfoContext(ctx, "asked to reload; reading the TLS certificate")
-		h.certificate.reload(ctx, true)
+		h.manager.ready(ctx)
 	}
 }
 
@@ -246,4 +253,13 @@ func (h *host) metricsURL() string {
 		return ""
 	}
 	return "http://" + reachable(h.metricsListener.Addr().String()) + "/metrics"
+}
+
+// texts returns values as they are written, for the log.
+func texts[T fmt.Stringer](values []T) []string {
+	out := []string{}
+	for _, v := range values {
+		out = append(out, v.String())
+	}
+	return out
 }

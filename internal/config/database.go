@@ -127,6 +127,14 @@ func (d Database) SQLitePath() (path string, ok bool) {
 	return strings.CutPrefix(string(d), "sqlite:")
 }
 
+// Kind returns "sqlite" or "postgres".
+func (d Database) Kind() string {
+	if _, ok := d.SQLitePath(); ok {
+		return "sqlite"
+	}
+	return "postgres"
+}
+
 // String returns the address without a password.
 func (d Database) String() string {
 	if _, ok := d.SQLitePath(); ok {
