@@ -87,17 +87,27 @@ func (c *certificate) follow(ctx context.Context) error {
 	}
 }
 
-// notAfter returns the end of the certificate in force.
-func (c *certificate) notAfter() time.Time {
+// period returns the beginning and the end of the certificate in force; zero without a
+// certificate.
+func (c *certificate) period() (begins, ends time.Time) {
+	if c == nil {
+		return begins, ends
+	}
 	pair := c.current.Load()
 	leaf := pair.Leaf
 	if leaf == nil {
 		var err error
 		if leaf, err = x509.ParseCertificate(pair.Certificate[0]); err != nil {
-			return time.Time{}
+			return begins, ends
 		}
 	}
-	return leaf.NotAfter
+	return leaf.NotBefore, leaf.NotAfter
+}
+
+// notAfter returns the end of the certificate in force.
+func (c *certificate) notAfter() time.Time {
+	_, ends := c.period()
+	return ends
 }
 
 // gauge returns the metric of the end.

@@ -22,7 +22,7 @@ func (a *App) mount() error {
 	pages, err := console.New(console.Config{
 		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Node: a.node, Validator: a.validator,
 		Issuer: a.installed.Issuer, Prefix: a.prefix, Jar: jar, ReturnTo: returns.Allow, MinimumTimeout: a.config.MinimumTimeout(),
-		UnknownProxy: a.unknownProxy.Address, Refusals: a.metrics.Refusals, Version: Version(), Docs: a.docs != nil, Now: a.now, Logger: a.log,
+		UnknownProxy: a.unknownProxy.Address, Certificate: a.host.certificate.period, Warnings: a.warnings, Refusals: a.metrics.Refusals, Version: Version(), Docs: a.docs != nil, Now: a.now, Logger: a.log,
 	})
 	if err != nil {
 		return err

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 )
 
@@ -274,30 +276,115 @@ func TestOverview(t *testing.T) {
 	s.issue(other, false)
 	s.issue(other, true)
 	a := p.get("/").is(http.StatusOK)
-	a.says("3 live sessions", "2 people signed in", "0 followers", "node.test:1", "This one", "up to date", "last read the database just now", "This node’s view", "revoked", "The session was revoked.", "12"+"\u202f"+"345",
-		"Requests arrive through 10.1.2.3, which is not in --trusted-proxies", "start the server with --trusted-proxies 10.1.2.3")
-	for _, want := range []string{
-		`aria-label="Sign-ins in the last hour: 4 in all, at most 4 in one minute."`,
-		`aria-label="Revocations in the last week: 1 in all, at most 1 in one 3 hours."`,
-		`aria-label="Sign-ins refused in the last day: none."`,
-		`aria-label="Live sessions in the last hour: 3 now, at most 3."`,
-	} {
-		if !strings.Contains(a.body, want) {
-			t.Errorf("no %s", want)
+	a.says("3 live sessions", "2 people signed in", "1 validator: 1 node, 0 followers", "node.test:1", "This one", "up to date", "last read the database just now", "revoked", "The session was revoked.", "12"+"\u202f"+"345",
+		"Needs attention Requests arrive through 10.1.2.3, which is not a trusted proxy.", "start the server with --trusted-proxies 10.1.2.3.",
+		"Live sessions in the last day", "Recent revocations", "Revoked a user’s sessions other admin Offboarding Receipt")
+	charts := func(by *person, want map[string]string) {
+		t.Helper()
+		for query, words := range want {
+			if body := by.get("/?" + query).is(http.StatusOK).body; !strings.Contains(body, `aria-label="`+words+`"`) {
+				t.Errorf("?%s does not say %q", query, words)
+			}
+		}
+	}
+	charts(p, map[string]string{
+		"show=sign-ins&span=hour":     "Sign-ins in the last hour: 4 in all, at most 4 in a minute.",
+		"show=revocations&span=week":  "Revocations in the last week: 1 in all, at most 1 in 3 hours.",
+		"show=refused":                "Sign-ins refused in the last day: none.",
+		"span=hour":                   "Live sessions in the last hour: 3 now, at most 3.",
+		"show=nonsense&span=nonsense": "Live sessions in the last day: 3 now, at most 3.",
+	})
+	// Each number links to what it counts.
+	for _, href := range a.hrefs() {
+		if !strings.HasPrefix(href, "#") && !strings.HasPrefix(href, "/docs") {
+			p.get(href).is(http.StatusOK)
 		}
 	}
 	// It is drawn from the audit: an hour later the hour is empty, the day is not.
 	s.wait(2 * time.Hour)
-	a = s.as(s.admin).get("/").is(http.StatusOK)
-	for _, want := range []string{
-		`aria-label="Sign-ins in the last hour: 1 in all, at most 1 in one minute."`,
-		`aria-label="Revocations in the last hour: none."`,
-		`aria-label="Live sessions in the last hour: 2 now, at most 2."`,
-		`aria-label="Live sessions in the last day: 2 now, at most 3."`,
-		`aria-label="Revocations in the last day: 1 in all, at most 1 in one half hour."`,
+	charts(s.as(s.admin), map[string]string{
+		"show=sign-ins&span=hour":    "Sign-ins in the last hour: 1 in all, at most 1 in a minute.",
+		"show=revocations&span=hour": "Revocations in the last hour: none.",
+		"show=live&span=hour":        "Live sessions in the last hour: 2 now, at most 2.",
+		"show=live&span=day":         "Live sessions in the last day: 2 now, at most 3.",
+		"show=revocations&span=day":  "Revocations in the last day: 1 in all, at most 1 in half an hour.",
+	})
+}
+
+// Points that need attention come first, urgent ones before others; things in order are
+// not mentioned. Bounds: just before, at, just after.
+func TestAttention(t *testing.T) {
+	s := open(t)
+	now := time.Now().Truncate(time.Microsecond)
+	day := 24 * time.Hour
+	inOrder := func() *overviewPage { return &overviewPage{ring: s.ring} }
+	x := &exchange{base: &base{now: func() time.Time { return now }}, ctx: context.Background(), caller: trusted}
+	status := feed.Status{Name: "one", Trusted: true, Epoch: revocation.Epoch(now.Add(-time.Minute).UnixMicro())}
+	certificate := func(lasts, left time.Duration) *overviewPage {
+		p := inOrder()
+		p.certificate = func() (begins, ends time.Time) { return now.Add(left - lasts), now.Add(left) }
+		return p
+	}
+	with := func(change func(*feed.Status)) feed.Status {
+		changed := status
+		change(&changed)
+		return changed
+	}
+	for _, tt := range []struct {
+		what   string
+		page   *overviewPage
+		status feed.Status
+		urgent bool
+		says   string // "" for nothing
+	}{
+		{"all in order", inOrder(), status, false, ""},
+		{"no contact with the database", inOrder(), with(func(s *feed.Status) { s.Trusted = false }), true, "This node has not reached the database"},
+		{"the last read failed", inOrder(), with(func(s *feed.Status) { s.Error = store.ErrUnavailable }), true, "The last read of the database failed."},
+		{"a node is silent", inOrder(), with(func(s *feed.Status) { s.Nodes = []feed.NodeState{{Name: "two", Dead: true, Waiting: []string{"x"}}} }), true, "two has not reported for a whole lease."},
+		{"a node is behind", inOrder(), with(func(s *feed.Status) { s.Nodes = []feed.NodeState{{Name: "two", ViewEpoch: s.Epoch - 1}} }), false, "two is not up to date"},
+		{"a node is behind by a change of this moment", inOrder(), with(func(s *feed.Status) {
+			s.Epoch = revocation.Epoch(now.Add(-behindAfter).UnixMicro())
+			s.Nodes = []feed.NodeState{{Name: "two", ViewEpoch: s.Epoch - 1}}
+		}), false, ""},
+		{"followers wait", inOrder(), with(func(s *feed.Status) { s.Waiting = []string{"billing", "shop"} }), false, "Followers of one have not confirmed the last change."},
+		{"followers of another node wait", inOrder(), with(func(s *feed.Status) {
+			s.Nodes = []feed.NodeState{{Name: "two", ViewEpoch: s.Epoch, Waiting: []string{"shop"}}}
+		}), false, "Followers of two have not confirmed"},
+		{"clocks are a little apart", inOrder(), with(func(s *feed.Status) { s.Epoch = revocation.Epoch(now.Add(clocksApart).UnixMicro()) }), false, ""},
+		{"clocks are apart", inOrder(), with(func(s *feed.Status) { s.Epoch = revocation.Epoch(now.Add(clocksApart + time.Second).UnixMicro()) }), true, "Clocks are apart: the last change is dated"},
+		{"a certificate", certificate(90*day, 15*day), status, false, ""},
+		{"a certificate near its end", certificate(90*day, 14*day-time.Second), status, false, "The TLS certificate of this node ends in 13 days."},
+		{"a certificate of six days", certificate(6*day, 2*day), status, false, ""},
+		{"a certificate of six days, near its end", certificate(6*day, day), status, false, "The TLS certificate of this node ends in 24 hours."},
+		{"a certificate at its end", certificate(90*day, 0), status, true, "The TLS certificate of this node ended just now."},
+		{"no certificate", &overviewPage{ring: s.ring, certificate: func() (begins, ends time.Time) { return }}, status, false, ""},
+		{"a warning", &overviewPage{ring: s.ring, warnings: func() []string { return []string{"no notifications"} }}, status, false, "No notifications."},
 	} {
-		if !strings.Contains(a.body, want) {
-			t.Errorf("two hours later: no %s", want)
+		found, err := tt.page.attention(x, tt.status, x.nodes(tt.status))
+		s.must(err)
+		switch {
+		case tt.says == "" && len(found) > 0:
+			t.Errorf("%s: %+v", tt.what, found)
+		case tt.says != "" && (len(found) != 1 || found[0].Urgent != tt.urgent || !strings.HasPrefix(found[0].Words, tt.says)):
+			t.Errorf("%s: %+v, want %q, urgent %v", tt.what, found, tt.says, tt.urgent)
+		}
+	}
+	key := func(state string, age time.Duration) store.Key {
+		return store.Key{State: state, CreatedAt: 1, ActivatedAt: now.Add(-age).UnixMicro()}
+	}
+	for _, tt := range []struct {
+		what string
+		keys []store.Key
+		says string
+	}{
+		{"no key yet", nil, ""},
+		{"in order", []store.Key{key(store.KeyActive, keyAge), key(store.KeyNext, 0), key(store.KeyRetired, 3*keyAge)}, ""},
+		{"an old key", []store.Key{key(store.KeyActive, keyAge+time.Second), key(store.KeyNext, 0)}, "The active signing key has signed for more than a year."},
+		{"no next key", []store.Key{key(store.KeyActive, 0)}, "No next signing key stands by"},
+	} {
+		found := x.keysToReplace(tt.keys)
+		if tt.says == "" && len(found) > 0 || tt.says != "" && (len(found) != 1 || !strings.HasPrefix(found[0].Words, tt.says)) {
+			t.Errorf("%s: %+v, want %q", tt.what, found, tt.says)
 		}
 	}
 }

@@ -52,6 +52,11 @@ type Config struct {
 	// configured as one; the zero Addr if there is none. Nil: the overview does not
 	// say.
 	UnknownProxy func() netip.Addr
+	// Certificate returns when the TLS certificate of this node begins and ends. Nil, or
+	// a zero end: it has none.
+	Certificate func() (begins, ends time.Time)
+	// Warnings returns faults that do not stop requests from being answered. Nil: none.
+	Warnings func() []string
 	// Refusals returns how many tokens this node has refused since it started, by
 	// reason. Nil: the overview does not say.
 	Refusals func() map[token.Reason]uint64
@@ -154,7 +159,7 @@ func routes(c Config) []route {
 	receipts := &receiptPages{c.Sessions}
 	signIn := &signInPages{sessions: c.Sessions, issuer: c.Issuer, mayReturn: c.ReturnTo}
 	profile := &profilePages{c.Sessions, receipts}
-	overview := &overviewPage{c.Sessions, c.Node, c.UnknownProxy, c.Refusals}
+	overview := &overviewPage{c.Sessions, c.Ring, c.Node, c.UnknownProxy, c.Certificate, c.Warnings, c.Refusals}
 	authentication := &settingsPages{c.Sessions, c.minimumTimeout()}
 	users := &userPages{c.Accounts, c.Sessions, receipts}
 	revocations := &revocationPages{c.Accounts, c.Sessions}

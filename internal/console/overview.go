@@ -2,12 +2,14 @@ package console
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"net/netip"
 	"slices"
 	"time"
 
 	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
@@ -17,31 +19,46 @@ import (
 // overviewPage is the start page of administrators.
 type overviewPage struct {
 	sessions *session.Service
+	ring     *keyring.Ring
 	node     *feed.Node
 	// See [Config].
 	unknownProxy func() netip.Addr
+	certificate  func() (begins, ends time.Time)
+	warnings     func() []string
 	refusals     func() map[token.Reason]uint64
 }
 
 type overviewView struct {
 	frame
-	Live     store.Counts
-	Windows  []window
-	Refusals []refusalRow // nil: not known
+	Attention []attention
+	Live      store.Counts
+	// Validators are those that a receipt of now would count: nodes that are not
+	// silent, and all that follow them.
+	Validators, Nodes, Followers int64
+	Chart                        chart
+	Revocations                  []auditEntry
+	NodeRows                     []nodeRow
+	Status                       feed.Status
+	Changed                      when // the last change that the view has
+	Refusals                     []refusalRow
 	// RefusalsKnown: this node counts them.
 	RefusalsKnown bool
-	Status        feed.Status
-	Changed       when // the last change that the view has
-	Nodes         []nodeRow
-	// UnknownProxy is the address of a proxy that is not configured; "" if there is
-	// none.
-	UnknownProxy string
 }
 
-// A window is a stretch of time with what happened in it.
-type window struct {
-	Name  string
-	Plots []plot
+// A chart is one series over one span, with links to the others.
+type chart struct {
+	plot
+	Title  string
+	Spans  []choice
+	Series []choice
+	List   string // address of the list of the things counted
+}
+
+// A choice is a link that changes the chart.
+type choice struct {
+	Path, Words string
+	Figure      int64
+	Chosen      bool
 }
 
 type refusalRow struct {
@@ -53,46 +70,31 @@ type refusalRow struct {
 // Figure returns the count as people read it.
 func (r refusalRow) Figure() string { return group(int64(min(r.Count, math.MaxInt64))) }
 
-// Following returns how many validators follow, behind all nodes that are there.
-func (v overviewView) Following() int64 {
-	var n int64
-	for _, row := range v.Nodes {
-		if row.State != "silent" {
-			n += row.Followers
-		}
-	}
-	return n
-}
-
 // Entries is how many revocations there are in this node's cache of revocations.
 func (v overviewView) Entries() int64 { return int64(v.Status.Cache.Entries) }
 
 // Capacity is how many it may hold: see Entries.
 func (v overviewView) Capacity() int64 { return int64(v.Status.Cache.Capacity) }
 
-// spans are the stretches that are plotted. The widths divide an hour or a day,
-// so that bars stand for stretches of the clock, and do not move as time goes on.
-var spans = []span{
-	{"the last hour", "an hour ago", "minute", time.Minute, 60},
-	{"the last day", "a day ago", "half hour", 30 * time.Minute, 48},
-	{"the last week", "a week ago", "3 hours", 3 * time.Hour, 56},
-}
-
-type span struct {
-	name, since string
-	each        string // stretch that a bar stands for
-	width       time.Duration
-	bars        int
-}
-
-// plotted are the lines of the audit that a plot counts.
-var plotted = []struct {
+// A series is something that the chart can show.
+type series struct {
+	name    string // in addresses
 	title   string
-	actions []string
-}{
-	{"Sign-ins", []string{wire.ActionSignIn}},
-	{"Sign-ins refused", []string{wire.ActionSignInFailed}},
-	{"Revocations", []string{wire.ActionRevokeUser, wire.ActionRevokeSession, wire.ActionRevokeEveryone, wire.ActionRevokeRemembered, wire.ActionUserDisable, wire.ActionUserPassword}},
+	thing   string   // one of it
+	actions []string // entries of the audit that it counts; nil: sessions that were live
+	list    string   // address of the list of what it counts
+}
+
+var allSeries = []series{
+	{name: "live", title: "Live sessions", thing: "live session", list: "/users"},
+	{name: "sign-ins", title: "Sign-ins", thing: "sign-in", actions: []string{wire.ActionSignIn}, list: "/audit?action=" + wire.ActionSignIn},
+	{name: "refused", title: "Sign-ins refused", thing: "refused sign-in", actions: []string{wire.ActionSignInFailed}, list: "/audit?action=" + wire.ActionSignInFailed},
+	{name: "revocations", title: "Revocations", thing: "revocation", actions: revoking, list: "/revocations"},
+}
+
+// revoking are the actions that the overview counts as revocations.
+var revoking = []string{
+	wire.ActionRevokeUser, wire.ActionRevokeSession, wire.ActionRevokeEveryone, wire.ActionRevokeRemembered, wire.ActionUserDisable, wire.ActionUserPassword,
 }
 
 func (p *overviewPage) show(x *exchange) error {
@@ -101,55 +103,118 @@ func (p *overviewPage) show(x *exchange) error {
 	if view.Live, err = p.sessions.CountLive(x.ctx, x.caller, "", ""); err != nil {
 		return err
 	}
-	var all []string
-	for _, of := range plotted {
-		all = append(all, of.actions...)
+	if view.Chart, err = p.chart(x, view.Live.Sessions); err != nil {
+		return err
 	}
-	for _, s := range spans {
-		until := x.now().Truncate(s.width).Add(s.width)
-		from := until.Add(-s.width * time.Duration(s.bars))
-		buckets, err := p.sessions.AuditBuckets(x.ctx, x.caller, from, s.width, all...)
-		if err != nil {
-			return err
+	if view.Revocations, err = p.recent(x); err != nil {
+		return err
+	}
+	view.Status = p.node.Status()
+	view.Changed, view.NodeRows = x.micro(int64(view.Status.Epoch)), x.nodes(view.Status)
+	for _, row := range view.NodeRows {
+		if row.State != silent {
+			view.Nodes++
+			view.Followers += row.Followers
 		}
-		w := window{Name: s.name, Plots: []plot{p.liveOver(x, s, view.Live.Sessions)}}
-		for _, of := range plotted {
+	}
+	view.Validators = view.Nodes + view.Followers
+	if view.Attention, err = p.attention(x, view.Status, view.NodeRows); err != nil {
+		return err
+	}
+	view.Refusals, view.RefusalsKnown = p.refused(), p.refusals != nil
+	return x.ok("overview", view)
+}
+
+// chart returns the chart that the address asks for. live is the number of sessions
+// that are live now.
+func (p *overviewPage) chart(x *exchange, live int64) (chart, error) {
+	s, show := spans[1], allSeries[0]
+	for _, one := range spans {
+		if one.name == x.text("span") {
+			s = one
+		}
+	}
+	var counted []string
+	for _, one := range allSeries {
+		if one.name == x.text("show") {
+			show = one
+		}
+		counted = append(counted, one.actions...)
+	}
+	from := s.from(x.now())
+	buckets, err := p.sessions.AuditBuckets(x.ctx, x.caller, from, s.width, counted...)
+	if err != nil {
+		return chart{}, err
+	}
+	c := chart{Title: show.title + " in " + s.words, List: show.list}
+	for _, one := range spans {
+		c.Spans = append(c.Spans, choice{Path: chartPath(one, show), Words: upper(one.name), Chosen: one.name == s.name})
+	}
+	for _, one := range allSeries {
+		figure := live
+		if one.actions != nil {
 			counts := stretches(s.bars, from, s.width, func(yield func(time.Time, int64)) {
 				for _, b := range buckets {
-					if slices.Contains(of.actions, b.Action) {
+					if slices.Contains(one.actions, b.Action) {
 						yield(time.UnixMicro(b.Start), b.Count)
 					}
 				}
 			})
-			w.Plots = append(w.Plots, happened(of.title, s, counts))
+			figure = 0
+			for _, n := range counts {
+				figure += n
+			}
+			if one.name == show.name {
+				c.plot = draw(s, from, counts, one.thing, false)
+				c.Words = happened(one.title, s, counts)
+			}
 		}
-		view.Windows = append(view.Windows, w)
+		c.Series = append(c.Series, choice{Path: chartPath(s, one), Words: one.title, Figure: figure, Chosen: one.name == show.name})
 	}
-	if p.unknownProxy != nil {
-		if a := p.unknownProxy(); a.IsValid() {
-			view.UnknownProxy = a.String()
-		}
+	if show.actions == nil {
+		c.plot = p.liveOver(x, s, show, live)
 	}
-	view.Refusals, view.RefusalsKnown = p.refused(), p.refusals != nil
-	view.Status = p.node.Status()
-	view.Changed, view.Nodes = x.micro(int64(view.Status.Epoch)), x.nodes(view.Status)
-	return x.ok("overview", view)
+	return c, nil
 }
 
-// drawWithin is how long the page waits for one plot of live sessions: it looks
+// chartPath returns the address of the overview with a chart.
+func chartPath(s span, show series) string { return "/?show=" + show.name + "&span=" + s.name }
+
+// drawWithin is how long the page waits for the plot of live sessions: it looks
 // at every session of its time, and there may be millions.
 const drawWithin = time.Second
 
 // liveOver is the plot of live sessions, of which there are now this many. A plot
 // that takes too long is not drawn: the rest of the page does not wait for it.
-func (p *overviewPage) liveOver(x *exchange, s span, now int64) plot {
+func (p *overviewPage) liveOver(x *exchange, s span, show series, now int64) plot {
 	ctx, cancel := context.WithTimeout(x.ctx, drawWithin)
 	defer cancel()
-	live, err := p.sessions.LiveOver(ctx, x.caller, x.now().Add(-s.width*time.Duration(s.bars-1)), s.width, s.bars)
+	from := x.now().Add(-s.width * time.Duration(s.bars))
+	counts, err := p.sessions.LiveOver(ctx, x.caller, from.Add(s.width), s.width, s.bars)
 	if err != nil {
-		return undrawn("Live sessions", s, now)
+		return plot{Undrawn: true, Words: fmt.Sprintf("%s in %s: %s now; too many to draw.", show.title, s.words, group(now))}
 	}
-	return stood("Live sessions", s, live)
+	drawn := draw(s, from, counts, show.thing, true)
+	drawn.Words = stood(show.title, s, counts)
+	return drawn
+}
+
+// recentRevocations is how many the overview shows.
+const recentRevocations = 6
+
+// recent returns the latest revocations. Sign-outs are none.
+func (p *overviewPage) recent(x *exchange) ([]auditEntry, error) {
+	entries, err := p.sessions.Audit(x.ctx, x.caller, store.AuditFilter{Scoped: true}, entriesPerPage)
+	if err != nil {
+		return nil, err
+	}
+	var rows []auditEntry
+	for _, e := range entries {
+		if e.Action != wire.ActionSignOut && len(rows) < recentRevocations {
+			rows = append(rows, x.auditEntry(e))
+		}
+	}
+	return rows, nil
 }
 
 func (p *overviewPage) refused() []refusalRow {
@@ -170,11 +235,20 @@ func (p *overviewPage) refused() []refusalRow {
 type nodeRow struct {
 	Name, Version string
 	Own           bool
-	State         string // "up to date", "catching up", "cut off", "silent"
+	State         nodeState
 	Words         string // what the state means
 	Followers     int64
 	Waiting       []string
 }
+
+type nodeState string
+
+const (
+	upToDate   nodeState = "up to date"
+	catchingUp nodeState = "catching up"
+	cutOff     nodeState = "cut off"
+	silent     nodeState = "silent"
+)
 
 // behindAfter is the age of a change after which a node that has not acknowledged
 // it is shown as behind. Nodes acknowledge at once when a caller waits for it, else
@@ -185,21 +259,24 @@ const behindAfter = 10 * time.Second
 func (x *exchange) nodes(s feed.Status) []nodeRow {
 	own := nodeRow{
 		Name: s.Name, Version: x.version, Own: true, Followers: s.Followers, Waiting: s.Waiting,
-		State: "up to date", Words: "last read the database " + x.when(x.now().Add(-s.Age)).Ago(),
+		State: upToDate, Words: "last read the database " + x.when(x.now().Add(-s.Age)).Ago(),
 	}
 	if !s.Trusted {
-		own.State, own.Words = "cut off", "has not reached the database for a whole lease; accepts no session until it does"
+		own.State, own.Words = cutOff, "has not reached the database for a whole lease; accepts no session until it does"
 	}
 	rows := []nodeRow{own}
 	for _, n := range s.Nodes {
-		row := nodeRow{Name: n.Name, Version: n.Version, Followers: n.Followers, Waiting: n.Waiting, State: "up to date"}
+		row := nodeRow{Name: n.Name, Version: n.Version, Followers: n.Followers, Waiting: n.Waiting, State: upToDate}
 		switch {
 		case n.Dead:
-			row.State, row.Words = "silent", "no contact for a whole lease; accepts no session any more"
-		case n.ViewEpoch < s.Epoch && x.now().Sub(s.Epoch.Time()) > behindAfter:
-			row.State, row.Words = "catching up", "last reported all changes up to "+x.micro(int64(n.ViewEpoch)).Ago()
+			row.State, row.Words = silent, "no contact for a whole lease; accepts no session any more"
+		case n.ViewEpoch < s.Epoch && x.old(s):
+			row.State, row.Words = catchingUp, "last reported all changes up to "+x.micro(int64(n.ViewEpoch)).Ago()
 		}
 		rows = append(rows, row)
 	}
 	return rows
 }
+
+// old reports whether the last change is so old that all validators should have it.
+func (x *exchange) old(s feed.Status) bool { return x.now().Sub(s.Epoch.Time()) > behindAfter }

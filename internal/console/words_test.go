@@ -128,23 +128,41 @@ func TestDevice(t *testing.T) {
 }
 
 func TestPlot(t *testing.T) {
-	in := span{name: "the last hour", each: "minute", since: "an hour ago"}
-	p := happened("Sign-ins", in, []int64{0, 1, 1000, 500})
-	if p.Figure != 1501 || p.Width != 24 || len(p.Bars) != 3 || p.Words != "Sign-ins in the last hour: 1501 in all, at most 1000 in one minute." {
-		t.Errorf("%+v", p)
+	in := span{words: "the last hour", each: "a minute", width: time.Minute, bars: 4, tick: 2, labels: timeOfDay}
+	counts := []int64{0, 1, 1000, 500}
+	if got := happened("Sign-ins", in, counts); got != "Sign-ins in the last hour: 1501 in all, at most 1000 in a minute." {
+		t.Error(got)
 	}
-	if s := stood("Live sessions", in, []int64{3, 7, 5}); s.Figure != 5 || s.Words != "Live sessions in the last hour: 5 now, at most 7." {
-		t.Errorf("%+v", s)
+	if got := stood("Live sessions", in, []int64{3, 7, 5}); got != "Live sessions in the last hour: 5 now, at most 7." {
+		t.Error(got)
 	}
-	if s := stood("Live sessions", in, nil); s.Figure != 0 || len(s.Bars) != 0 {
-		t.Errorf("%+v", s)
-	}
-	if s := undrawn("Live sessions", in, 12_345); s.Figure != 12_345 || len(s.Bars) != 0 || s.Words != "Live sessions in the last hour: 12\u202f345 now; too many to draw." {
-		t.Errorf("%+v", s)
-	}
-	for i, want := range []bar{{6, 62, 5, 2, 1}, {12, 0, 5, 64, 1000}, {18, 32, 5, 32, 500}} {
+	begin := time.Date(2026, 11, 23, 17, 1, 0, 0, time.UTC)
+	p := draw(in, begin, counts, "sign-in", false)
+	for i, want := range []bar{
+		{X: "2.000%", Y: "100.000%", Width: "21.000%", Height: "0.000%", Count: "0 sign-ins", At: begin},
+		{X: "27.000%", Y: "98.500%", Width: "21.000%", Height: "1.500%", Count: "1 sign-in", At: begin.Add(time.Minute)}, // seen, however small
+		{X: "52.000%", Y: "0.000%", Width: "21.000%", Height: "100.000%", Count: "1000 sign-ins", At: begin.Add(2 * time.Minute)},
+		{X: "77.000%", Y: "50.000%", Width: "21.000%", Height: "50.000%", Count: "500 sign-ins", At: begin.Add(3 * time.Minute)},
+	} {
 		if p.Bars[i] != want {
 			t.Errorf("bar %d: %+v, want %+v", i, p.Bars[i], want)
+		}
+	}
+	if want := []level{{"0%", 1000}, {"50%", 500}, {"100%", 0}}; !slices.Equal(p.Levels, want) {
+		t.Errorf("levels %v, want %v", p.Levels, want)
+	}
+	if want := []tick{{X: "25.000%", Label: "17:02", At: begin.Add(time.Minute)}, {X: "75.000%", Label: "17:04", At: begin.Add(3 * time.Minute)}}; !slices.Equal(p.Ticks, want) {
+		t.Errorf("ticks %v, want %v", p.Ticks, want)
+	}
+	if p := draw(in, begin, counts, "sign-in", true); !p.Bars[0].At.Equal(begin.Add(time.Minute)) {
+		t.Errorf("a count of the end of its part is dated %v", p.Bars[0].At)
+	}
+	if p := draw(in, begin.Add(-time.Minute), counts, "sign-in", false); len(p.Ticks) != 2 || p.Ticks[0].X != "0.000%" {
+		t.Errorf("ticks of a span that begins at one: %v", p.Ticks)
+	}
+	for most, want := range map[int64]int64{0: 2, 1: 2, 2: 2, 3: 4, 5: 6, 7: 10, 11: 12, 13: 16, 17: 20, 999: 1000, 1001: 1200, 123_456: 160_000} {
+		if got := roundUp([]int64{0, most}); got != want {
+			t.Errorf("the axis for %d ends at %d, want %d", most, got, want)
 		}
 	}
 	from := time.Unix(0, 0)

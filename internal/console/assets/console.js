@@ -60,6 +60,14 @@
 			}
 		}
 	};
+	// The chart: its labels and what a bar says.
+	const timeOfDay = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+	const day = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short" });
+	const partFormat = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "long", hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
+	for (const label of all("[data-time]")) label.textContent = timeOfDay.format(new Date(label.dataset.time));
+	// A day of UTC is named after the day here that most of it belongs to.
+	for (const label of all("[data-day]")) label.textContent = day.format(Date.parse(label.dataset.day) + 12 * 3600000);
+	for (const bar of all("title[data-at]")) bar.textContent = partFormat.format(new Date(bar.dataset.at)) + ": " + bar.dataset.count;
 	for (const note of all(".utc")) {
 		note.textContent = "Times are in " + Intl.DateTimeFormat().resolvedOptions().timeZone + ".";
 	}
