@@ -185,6 +185,11 @@ func (x *explainer) decide(rules []rule, e *entry) {
 	default:
 		if err != nil {
 			x.refused(x.finding(r.name), err)
+			return
+		}
+		if until := x.at.issuers.Until(e.session.Issuer); r.state == theIssuer && until < latestDate {
+			f := x.finding(r.name)
+			f.Detail, f.Left = fmt.Sprintf("%s, a former issuer", e.session.Issuer), until.Time().Sub(x.at.now)
 		}
 	}
 }

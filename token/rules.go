@@ -40,6 +40,7 @@ const (
 	theTime state = iota + 1 // the clock and the settings in force
 	theView
 	theTrust // in the key
+	theIssuer
 	theRevocations
 )
 
@@ -55,8 +56,8 @@ const (
 	theSigner                       // a key that fits alg
 )
 
-// proofRules prove that a token was issued by the configured issuer for the
-// configured audience. The cheap rules come first.
+// proofRules prove that a token was issued by an accepted issuer for the configured
+// audience. The cheap rules come first.
 var proofRules = []rule{
 	{name: "form", prove: readForm, gives: theForm, values: func(_ *Validator, p *parsed) string {
 		return fmt.Sprintf("%d bytes in three parts", len(p.raw))
@@ -98,6 +99,7 @@ var stateRules = slices.Concat(
 	[]rule{
 		{name: "view", state: theView},
 		{name: "key", state: theTrust, needs: theSigner},
+		{name: "issuer", state: theIssuer, needs: theClaims},
 	},
 	timeRules,
 	[]rule{{name: "revoked", state: theRevocations, needs: theValues}},
@@ -106,8 +108,8 @@ var stateRules = slices.Concat(
 // The state rules that a watch checks. It observes the lease itself, because a lease
 // may be over for a while: see watches.look.
 var (
-	beginRules  = stateRules[1:]                 // when it begins: key, time, revocations
-	reviewRules = beginRules[:len(beginRules)-1] // later: key, time; the cache reports revocations
+	beginRules  = stateRules[1:]                 // when it begins: key, issuer, time, revocations
+	reviewRules = beginRules[:len(beginRules)-1] // later: key, issuer, time; the cache reports revocations
 )
 
 // A moment is the state with which the rules are checked.
@@ -118,8 +120,9 @@ type moment struct {
 
 	// Read after the view was found current: the view may become current at any
 	// time, and is so only with what it then holds.
-	in   *settings.InForce
-	keys *KeySet
+	in      *settings.InForce
+	keys    *KeySet
+	issuers *IssuerSet
 }
 
 func (at *moment) readClock(v *Validator) {
@@ -128,7 +131,7 @@ func (at *moment) readClock(v *Validator) {
 }
 
 func (at *moment) readState(v *Validator) {
-	at.in, at.keys = v.config.Settings.Current(), v.config.Keys.Current()
+	at.in, at.keys, at.issuers = v.config.Settings.Current(), v.config.Keys.Current(), v.issuers.Current()
 }
 
 // walk checks state rules in their order and returns the first refusal. It does no
@@ -149,6 +152,10 @@ func (v *Validator) walk(rules []rule, e *entry, at *moment) error {
 		case theTrust:
 			if !e.trustedBy(at.keys) {
 				return errKeyNotTrusted
+			}
+		case theIssuer:
+			if at.issuers.Until(e.session.Issuer) <= at.seconds {
+				return v.wrongIssuer()
 			}
 		case theRevocations:
 			if err := e.revoked.Load(); err != nil {

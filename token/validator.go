@@ -17,10 +17,14 @@ import (
 // differ. The end of a session has no leeway.
 const Leeway = 60 * time.Second
 
-// Config configures a [Validator]. The first six fields are required.
+// Config configures a [Validator]. The fields up to View are required, except that
+// one of Issuer and Issuers is enough.
 type Config struct {
-	// Issuer is the value that iss must equal. Required.
+	// Issuer is the value that iss must equal. Required, unless Issuers is set.
 	Issuer string
+	// Issuers supplies the issuers of which iss must equal one. Nil: only Issuer.
+	// Else Issuer is not used.
+	Issuers IssuerSource
 	// Audience is the value that aud must contain. Required.
 	Audience string
 	// Keys supplies the keys that are trusted now. Required.
@@ -73,12 +77,14 @@ func (c Config) now() func() time.Time {
 // all apply the same rules. It is safe for concurrent use.
 type Validator struct {
 	config   Config
+	issuers  IssuerSource
 	now      func() time.Time
 	seen     *seen
 	checking chan struct{} // has room for the maximum number of concurrent signature checks
 
-	asked atomic.Int64 // when an unknown key last caused a catch-up: ns since start
-	start time.Time
+	asked       atomic.Int64 // when an unknown key last caused a catch-up: ns since start
+	askedIssuer atomic.Int64 // the same of an issuer that is not accepted
+	start       time.Time
 
 	watches watches
 }
@@ -90,7 +96,7 @@ func NewValidator(config Config) (*Validator, error) {
 		name  string
 		empty bool
 	}{
-		{"Issuer", config.Issuer == ""},
+		{"Issuer", config.Issuer == "" && config.Issuers == nil},
 		{"Audience", config.Audience == ""},
 		{"Keys", config.Keys == nil},
 		{"Settings", config.Settings == nil},
@@ -101,13 +107,17 @@ func NewValidator(config Config) (*Validator, error) {
 			return nil, fmt.Errorf("token: Config.%s is required", missing.name)
 		}
 	}
-	v := &Validator{config: config, now: config.now()}
+	v := &Validator{config: config, now: config.now(), issuers: config.Issuers}
+	if v.issuers == nil {
+		v.issuers = fixedIssuer{&IssuerSet{issuer: config.Issuer}}
+	}
 	// One processor stays free for tokens that are in the cache, so that a flood of
 	// forged tokens does not delay them.
 	v.checking = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
 	v.seen = newSeen(config.rememberedBytes())
 	v.start = v.now()
 	v.asked.Store(-int64(config.unknownKeyInterval()))
+	v.askedIssuer.Store(-int64(config.unknownKeyInterval()))
 	v.watches.init(v)
 	return v, nil
 }
@@ -176,7 +186,7 @@ func (v *Validator) verify(ctx context.Context, raw string) (*entry, error) {
 		return nil, err
 	}
 	p.session.KeyID = p.key.id
-	p.session.Issuer = v.config.Issuer // equal, and kept once
+	p.session.Issuer = v.issuers.Current().kept(p.session.Issuer)
 	return &entry{session: p.session, key: p.key}, nil
 }
 
@@ -217,13 +227,6 @@ func checkSignature(ctx context.Context, v *Validator, p *parsed) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	}
 	return p.key.verify(p.signed, p.signature)
-}
-
-func checkIssuer(_ context.Context, v *Validator, p *parsed) error {
-	if p.session.Issuer != v.config.Issuer {
-		return fmt.Errorf("%w: want %q", ErrWrongIssuer, v.config.Issuer)
-	}
-	return nil
 }
 
 func checkAudience(_ context.Context, v *Validator, p *parsed) error {

@@ -15,7 +15,7 @@ import (
 
 const (
 	// watchInterval is the maximum time between two checks of the lease, and of
-	// settings and keys whose sources do not report changes.
+	// settings, keys and issuers whose sources do not report changes.
 	watchInterval = 100 * time.Millisecond
 	// clockInterval is the maximum time between two checks if the view says when
 	// its lease ends and all sources report their changes. A check then finds only a
@@ -45,6 +45,7 @@ type watches struct {
 	remembered *Watch
 	inForce    *settings.InForce // the settings from which the ends were computed
 	keys       *KeySet           // the keys with which the watches were last checked
+	issuers    *IssuerSet        // the same of the issuers
 	distrusted time.Time         // when the view lost its trust; zero if it is trusted
 	planned    time.Time         // when the goroutine checks next; zero while it is checking
 	looking    bool              // the goroutine runs
@@ -70,7 +71,21 @@ type link struct{ previous, next *Watch }
 func (ws *watches) init(v *Validator) {
 	ws.v, ws.wake = v, make(chan struct{}, 1)
 	ws.users, ws.sessions = map[string]*Watch{}, map[string]*Watch{}
-	ws.inForce, ws.keys = v.config.Settings.Current(), v.config.Keys.Current()
+	ws.current()
+}
+
+// current reads the state with which watches are checked.
+func (ws *watches) current() {
+	ws.inForce, ws.keys, ws.issuers = ws.v.config.Settings.Current(), ws.v.config.Keys.Current(), ws.v.issuers.Current()
+}
+
+func (ws *watches) moment(now time.Time) *moment {
+	return &moment{now: now, seconds: UnixTime(now.Unix()), in: ws.inForce, keys: ws.keys, issuers: ws.issuers}
+}
+
+// endOf returns the second at which time alone ends the session.
+func (ws *watches) endOf(s *Session) UnixTime {
+	return min(s.endsAt(ws.inForce), ws.issuers.Until(s.Issuer))
 }
 
 // observer is a source that reports its changes. Other sources are checked every
@@ -91,7 +106,7 @@ func (ws *watches) subscribeLocked() {
 	}
 	ws.cancels = append(ws.cancels, ws.v.config.Revocations.Subscribe(ws.revoke))
 	ws.lease, _ = ws.v.config.View.(leased)
-	for _, source := range []any{ws.v.config.Settings, ws.v.config.Keys} {
+	for _, source := range []any{ws.v.config.Settings, ws.v.config.Keys, ws.v.issuers} {
 		if o, ok := source.(observer); ok {
 			ws.cancels = append(ws.cancels, o.Subscribe(func() { ws.review() }))
 		} else {
@@ -116,10 +131,10 @@ func (ws *watches) add(w *Watch) error {
 	}
 	ws.subscribeLocked()
 	if len(ws.ends) == 0 { // changes were not tracked without a watch
-		ws.inForce, ws.keys = ws.v.config.Settings.Current(), ws.v.config.Keys.Current()
+		ws.current()
 	}
 	w.state = watched
-	w.end = e.session.endsAt(ws.inForce)
+	w.end = ws.endOf(&e.session)
 	heap.Push(&ws.ends, w)
 	ws.count.Store(int64(len(ws.ends)))
 	ws.link(w)
@@ -191,7 +206,7 @@ func (ws *watches) renew(w *Watch, e *entry) error {
 	}
 	w.latest.Store(e)
 	if w.state == watched {
-		w.end = next.endsAt(ws.inForce)
+		w.end = ws.endOf(next)
 		heap.Fix(&ws.ends, w.place)
 		ws.planLocked(w.end)
 	}
@@ -336,8 +351,8 @@ func (ws *watches) scopeLocked(s revocation.Scope) func(yield func(*Watch) bool)
 	return chain(first, index)
 }
 
-// review ends the watches that the current settings and keys no longer allow, if
-// settings or keys have changed.
+// review ends the watches that the current settings, keys and issuers no longer
+// allow, if any of them has changed.
 func (ws *watches) review() {
 	if ws.count.Load() == 0 {
 		return // the next watch uses the state at that time: see add
@@ -351,15 +366,14 @@ func (ws *watches) review() {
 }
 
 func (ws *watches) reviewLocked(to *endings, now time.Time) {
-	in, keys := ws.v.config.Settings.Current(), ws.v.config.Keys.Current()
-	if in == ws.inForce && keys == ws.keys {
+	in, keys, issuers := ws.inForce, ws.keys, ws.issuers
+	if ws.current(); in == ws.inForce && keys == ws.keys && issuers == ws.issuers {
 		return
 	}
-	ws.inForce, ws.keys = in, keys
 	ws.sweepLocked(to, ws.all, func(w *Watch) error {
 		e := w.latest.Load()
-		w.end = e.session.endsAt(in)
-		return ws.v.walk(reviewRules, e, &moment{now: now, seconds: UnixTime(now.Unix()), in: in, keys: keys})
+		w.end = ws.endOf(&e.session)
+		return ws.v.walk(reviewRules, e, ws.moment(now))
 	})
 	heap.Init(&ws.ends)
 	if len(ws.ends) > 0 {
@@ -400,7 +414,7 @@ func (ws *watches) look() (wait time.Duration, more bool) {
 	}
 	ws.reviewLocked(&over, now)
 	ws.sweepLocked(&over, ws.dueLocked(now), func(w *Watch) error {
-		return ws.v.walk(reviewRules, w.latest.Load(), &moment{now: now, seconds: UnixTime(now.Unix()), in: ws.inForce, keys: ws.keys})
+		return ws.v.walk(reviewRules, w.latest.Load(), ws.moment(now))
 	})
 	if ws.v.config.View.Trusted(now) {
 		ws.distrusted = time.Time{}

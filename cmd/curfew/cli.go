@@ -83,7 +83,7 @@ func (c *cli) root() *cobra.Command {
 	}
 	add("run", "Run:", c.serveCommand(), c.edgeCommand(), c.healthcheckCommand())
 	add("sessions", "Sessions and users:", c.revokeCommand(), c.revocationsCommand(), c.userCommand(), c.settingsCommand(), c.tokenCommand(), c.auditCommand())
-	add("installation", "Installation:", c.clientCommand(), c.keyCommand(), c.backupCommand(), c.restoreCommand(), c.copyCommand())
+	add("installation", "Installation:", c.clientCommand(), c.keyCommand(), c.issuerCommand(), c.backupCommand(), c.restoreCommand(), c.copyCommand())
 	add("help", "Help:", c.docsCommand(), c.versionCommand())
 	root.SetHelpCommandGroupID("help")
 	root.SetCompletionCommandGroupID("help")

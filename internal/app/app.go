@@ -185,7 +185,7 @@ func (a *App) openServices(ctx context.Context) error {
 	}
 	a.closing(func() error { a.validator.Close(); return nil })
 	a.sessions = session.New(session.Config{
-		Store: a.store, Accounts: a.accounts, Ring: a.ring, View: counted{a.node, a.metrics}, Installation: a.installed,
+		Store: a.store, Accounts: a.accounts, Ring: a.ring, View: counted{a.node, a.metrics}, Installation: a.installed, Installed: a.node.Installation,
 		MinimumTimeout: a.config.MinimumTimeout(), AuditRetention: a.config.AuditRetention,
 		MaxSessions: a.config.MaxSessions, IdentityClaims: a.config.IdentityClaims, Limited: a.metrics.Limited,
 		SignedIn: counted{metrics: a.metrics}.signedIn,

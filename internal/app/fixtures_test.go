@@ -35,7 +35,7 @@ var makeFixture = flag.String("fixture", "", "make the databases of a release, u
 
 const fixtures = "testdata/databases"
 
-// fixture is what is known of a database of an earlier release. Its SQLite database
+// fixture holds the facts about a database of an earlier release. Its SQLite database
 // is in NAME.db.gz, that of PostgreSQL in NAME.sql.
 type fixture struct {
 	Now      time.Time `json:"now"` // when it was made
@@ -72,7 +72,7 @@ func (c *fixtureClock) now() time.Time {
 	return c.start.Add(time.Since(c.began) + time.Duration(c.ahead.Load()))
 }
 
-// fixtureServer is a server on a database of an earlier release, or of one that
+// fixtureServer is a server on a database of an earlier release, or on a database that
 // becomes a fixture.
 type fixtureServer struct {
 	*testing.T
@@ -267,7 +267,7 @@ func fillFixture(t *testing.T, database string) fixture {
 		"/v1/audit?limit=500", "/v1/revocations/" + epoch, "/.well-known/jwks.json",
 	} {
 		answer := s.call("GET", path, f.Admin, "", http.StatusOK)
-		delete(answer, "enforcement") // of a receipt: what is enforced now
+		delete(answer, "enforcement") // of a receipt: present state
 		f.Answers[path] = answer
 	}
 	f.Now = clock.now().UTC().Truncate(time.Second)

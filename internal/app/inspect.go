@@ -82,9 +82,13 @@ func (t *Tools) snapshotView(ctx context.Context, audience string) (*snapshotVie
 	keys.Set(set)
 	var values settings.Value
 	values.Set(in.InForce)
+	issuers, err := issuersOf(t.Installed)
+	if err != nil {
+		return nil, err
+	}
 	p := &snapshotView{cache: revocation.NewCache(revocation.CacheConfig{Capacity: 16}), epoch: clock}
 	p.validator, err = token.NewValidator(token.Config{
-		Issuer: t.Installed.Issuer, Audience: audience, Keys: &keys, Settings: &values,
+		Issuers: issuers, Audience: audience, Keys: &keys, Settings: &values,
 		Revocations: p.cache, View: p, Now: t.now,
 	})
 	if err != nil {

@@ -25,8 +25,8 @@ var system = store.Actor{Kind: store.ActorSystem}
 // Every start advances the epoch clock (a store that was restored from a backup
 // comes back above what it was).
 //
-// Issuer and audience cannot be changed later: every session and every validator
-// has them. A configuration that differs is refused.
+// Issuer and audience are changed later by `curfew issuer set` alone: every session
+// and every validator has them. A configuration that differs is refused.
 func install(ctx context.Context, s store.Store, now time.Time, cfg config.Server, address string) (store.Installation, bool, error) {
 	var installed store.Installation
 	var first bool
@@ -90,7 +90,7 @@ func usablePassword(password string) error {
 func agree(installed store.Installation, cfg config.Server) error {
 	var errs []error
 	differs := func(flag, want, got string) {
-		errs = append(errs, fmt.Errorf("--%s is %s, but the database was created with %s; leave the flag out, or use another database (the value cannot be changed: sessions and validators depend on it)", flag, want, got))
+		errs = append(errs, fmt.Errorf("--%s is %s, but the database was created with %s; leave the flag out, or use another database; sessions and validators depend on the value, and `curfew issuer set` changes it", flag, want, got))
 	}
 	if cfg.Issuer != "" && cfg.Issuer != installed.Issuer {
 		differs("issuer", fmt.Sprintf("%q", cfg.Issuer), fmt.Sprintf("%q", installed.Issuer))

@@ -23,7 +23,7 @@ func (a *App) warn(ctx context.Context, first bool) {
 		a.log.WarnContext(ctx, "listening on a public address without TLS: passwords and tokens are sent unencrypted; use --tls-cert and --tls-key, or a proxy with TLS", "address", a.config.Listen)
 	}
 	if host, _, err := net.SplitHostPort(a.config.Listen); err == nil && first && a.config.Issuer == "" && isAnyAddress(host) {
-		a.log.WarnContext(ctx, "the issuer is a local address and cannot be changed later; if other machines use this server, delete the database and start with --issuer", "issuer", a.installed.Issuer)
+		a.log.WarnContext(ctx, "the issuer is a local address; if other machines use this server, change it with: curfew issuer set URL", "issuer", a.installed.Issuer)
 	}
 	if domain := strings.ToLower(strings.TrimPrefix(a.config.CookieDomain, ".")); domain != "" {
 		issuer, err := url.Parse(a.installed.Issuer)

@@ -237,3 +237,9 @@ func checkCookieName(name, domain string) error {
 	}
 	return nil
 }
+
+// CheckIssuer returns an error if a text cannot be an issuer.
+func CheckIssuer(text string) error { return checkIssuer(text) }
+
+// CheckAudience returns an error if a text cannot be an audience.
+func CheckAudience(text string) error { return checkAudience(text) }

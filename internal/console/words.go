@@ -222,6 +222,7 @@ var actions = []action{
 	{wire.ActionInstall, "Installed Curfew"},
 	{wire.ActionRestore, "Restored a backup"},
 	{wire.ActionCopy, "Copied the database"},
+	{wire.ActionIssuer, "Changed the issuer"},
 	{wire.ActionPrune, "Deleted expired records"},
 }
 

@@ -120,7 +120,7 @@ func (e *Edge) report(ctx context.Context) {
 func (e *Edge) Validator() *token.Validator { return e.up.Validator() }
 
 // Installation returns the server's issuer and audiences.
-func (e *Edge) Installation() store.Installation { return store.Installation(e.State().Installation) }
+func (e *Edge) Installation() store.Installation { return rowOf(e.State().Installation) }
 
 // RevokedBefore forwards the request upstream.
 func (e *Edge) RevokedBefore(ctx context.Context, user, session string) (wire.RevokedBefore, error) {

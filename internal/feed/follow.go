@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"example.com/curfew/internal/keyring"
@@ -158,10 +160,11 @@ func (r *storeReader) changes(ctx context.Context, after, view revocation.Epoch)
 	r.revocations += len(c.Revocations)
 	page := replica.Changes{Epoch: c.Epoch, More: c.More, Lease: r.lease, Clients: c.Clients, Revocations: c.Revocations}
 	if in := c.Installation; in != nil {
-		if was := n.State().Installation.Issuer; was != "" && was != in.Issuer {
+		page.Installation = installationOf(in)
+		if was := n.State().Installation.Issuer; !page.Installation.Continues(was) {
+			n.Cache().Apply(c.Revocations...) // what the change has revoked is over here too
 			return replica.Changes{}, fmt.Errorf("the database's issuer is now %q, but this node was started for %q; restart this node", in.Issuer, was)
 		}
-		page.Installation = &replica.Installation{Issuer: in.Issuer, Audience: in.Audience, Epoch: in.Epoch}
 	}
 	if c.Settings != nil {
 		page.Settings = &c.Settings.InForce
@@ -212,4 +215,26 @@ func (r *storeReader) RevokedBefore(ctx context.Context, user, session string) (
 // yet.
 func answerOf(r store.RevokedBefore) revocation.Answer {
 	return revocation.Answer{User: max(r.User, r.Everyone), Session: max(r.Session, r.Everyone), AsOf: r.Clock}
+}
+
+// installationOf returns the row in the form of the replica. Issuers that are over
+// stay in it: validators compare them with their own clocks.
+func installationOf(in *store.Installation) *replica.Installation {
+	i := &replica.Installation{Issuer: in.Issuer, Audience: in.Audience, Epoch: in.Epoch}
+	for _, f := range in.Former {
+		if i.Former == nil {
+			i.Former = map[string]token.UnixTime{}
+		}
+		i.Former[f.Issuer] = token.UnixTime(f.Until)
+	}
+	return i
+}
+
+// rowOf is the reverse of installationOf.
+func rowOf(i replica.Installation) store.Installation {
+	in := store.Installation{Issuer: i.Issuer, Audience: i.Audience, Epoch: i.Epoch}
+	for _, name := range slices.Sorted(maps.Keys(i.Former)) {
+		in.Former = append(in.Former, store.FormerIssuer{Issuer: name, Until: int64(i.Former[name])})
+	}
+	return in
 }

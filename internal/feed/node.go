@@ -163,7 +163,7 @@ func (n *Node) Close() error {
 func (n *Node) ID() string { return n.id }
 
 // Installation returns issuer and audience.
-func (n *Node) Installation() store.Installation { return store.Installation(n.State().Installation) }
+func (n *Node) Installation() store.Installation { return rowOf(n.State().Installation) }
 
 // Validator returns a validator on this view. audience must be one of the
 // installation's; "" means its first. observe may be nil. The caller must close the

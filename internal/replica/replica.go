@@ -210,7 +210,9 @@ func (r *Replica) apply(u *update, c *Changes) error {
 	case u.history != r.next.History:
 		return ErrStartOver // the answer belongs to an earlier history
 	}
-	r.applySharedLocked(c)
+	if err := r.applySharedLocked(c); err != nil {
+		return err
+	}
 	if !c.More { // otherwise a row that has moved may be on a later page
 		r.publishLocked(u, c)
 	}
@@ -219,12 +221,17 @@ func (r *Replica) apply(u *update, c *Changes) error {
 
 // applySharedLocked applies everything but the revocations, unless a newer answer
 // was published before.
-func (r *Replica) applySharedLocked(c *Changes) {
+func (r *Replica) applySharedLocked(c *Changes) error {
 	if c.Epoch < r.next.Epoch {
-		return
+		return nil
 	}
 	if c.Installation != nil {
+		issuers, err := token.NewIssuerSet(c.Installation.Issuer, c.Installation.Former)
+		if err != nil {
+			return err
+		}
 		r.next.Installation = *c.Installation
+		r.issuers.Set(issuers)
 	}
 	if c.Settings != nil {
 		r.settings.Set(*c.Settings)
@@ -237,6 +244,7 @@ func (r *Replica) applySharedLocked(c *Changes) {
 	if c.Clients != 0 {
 		r.next.Clients = c.Clients
 	}
+	return nil
 }
 
 func (r *Replica) publishLocked(u *update, c *Changes) {

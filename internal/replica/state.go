@@ -2,6 +2,9 @@ package replica
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
+	"time"
 
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -35,7 +38,16 @@ type State struct {
 type Installation struct {
 	Issuer   string // "" if not known yet
 	Audience []string
-	Epoch    revocation.Epoch // no change is later
+	// Former are the issuers of earlier that are accepted, each until a second.
+	Former map[string]token.UnixTime
+	Epoch  revocation.Epoch // no change is later
+}
+
+// Continues reports whether validators that know the issuer before may accept the
+// installation: its issuer is the same, or it vouches for the one before.
+func (i *Installation) Continues(before string) bool {
+	_, vouched := i.Former[before]
+	return before == "" || before == i.Issuer || vouched
 }
 
 // Keys are the trusted keys.
@@ -62,6 +74,14 @@ func (s *State) AppendJSON(b []byte, after revocation.Epoch) []byte {
 	if s.Installation.Epoch > after {
 		member("issuer", s.Installation.Issuer)
 		member("audience", s.Installation.Audience)
+		issuers, until := []string{s.Installation.Issuer}, map[string]time.Time{}
+		for _, name := range slices.Sorted(maps.Keys(s.Installation.Former)) {
+			issuers, until[name] = append(issuers, name), s.Installation.Former[name].Time()
+		}
+		member("issuers", issuers)
+		if len(until) > 0 {
+			member("issuers_until", until)
+		}
 	}
 	if s.Settings != nil && (after == 0 || s.Settings.Epoch > after) {
 		member("settings", SettingsToWire(s.Settings))

@@ -26,6 +26,7 @@ type View struct {
 	now      func() time.Time
 	settings settings.Value
 	keys     token.Keys
+	issuers  token.Issuers
 	cache    *revocation.Cache
 	state    atomic.Pointer[State] // as published
 	rounds   *Coalescer
@@ -91,7 +92,10 @@ func (v *View) Failure() error {
 // close the validator.
 func (v *View) NewValidator(c token.Config) (*token.Validator, error) {
 	in := v.State().Installation
-	c.Issuer, c.Keys, c.Settings, c.Revocations, c.View = in.Issuer, &v.keys, &v.settings, v.cache, v
+	c.Issuers, c.Keys, c.Settings, c.Revocations, c.View = &v.issuers, &v.keys, &v.settings, v.cache, v
+	if v.issuers.Current() == nil {
+		return nil, errors.New("the view has no issuer yet")
+	}
 	if c.Audience == "" && len(in.Audience) > 0 {
 		c.Audience = in.Audience[0]
 	}

@@ -111,9 +111,10 @@ func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.Use
 		return beginning{}, err
 	}
 	now := s.now()
+	issuer, audience := s.config.issuer()
 	sess := token.Session{
-		Issuer:     s.config.Installation.Issuer,
-		Audience:   s.config.Installation.Audience,
+		Issuer:     issuer,
+		Audience:   audience,
 		Subject:    u.ID,
 		ID:         token.NewSessionID(),
 		IssuedAt:   token.UnixTime(now.Unix()),
@@ -183,7 +184,9 @@ func (s *Service) Refresh(ctx context.Context, sess *token.Session) (Issued, err
 			return err
 		}
 		u := *tx.Caller.User
-		next := s.identity.identify(sess.Refreshed(s.now(), tx.InForce.Settings), u)
+		next := sess.Refreshed(s.now(), tx.InForce.Settings)
+		next.Issuer, next.Audience = s.config.issuer()
+		next = s.identity.identify(next, u)
 		if issued, err = s.mint(ctx, next, u, tx.InForce); err != nil {
 			return err
 		}

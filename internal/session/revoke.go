@@ -267,6 +267,7 @@ func (s *Service) moveOn(ctx context.Context, tx authz.Tx, reason string) (Issue
 	}
 	next := *tx.Caller.Session
 	next.Epoch = tx.Epoch
+	next.Issuer, next.Audience = s.config.issuer()
 	issued, err := s.mint(ctx, next, *tx.Caller.User, tx.InForce)
 	if err != nil {
 		return Issued{}, store.Receipt{}, err

@@ -47,6 +47,9 @@ type Config struct {
 	View     View
 	// Installation holds issuer and audience.
 	Installation store.Installation
+	// Installed, if not nil, returns the installation as it is now, for a process that
+	// outlives a change of the issuer. Nil: Installation.
+	Installed func() store.Installation
 	// MinimumTimeout is the minimum session timeout that may be set. Zero means
 	// settings.MinimumSessionTimeout.
 	MinimumTimeout time.Duration
@@ -69,6 +72,15 @@ type Config struct {
 	SignedIn func(error)
 	Now      func() time.Time // nil means time.Now
 	Logger   *slog.Logger     // nil discards
+}
+
+// issuer returns the issuer and the audiences of new tokens.
+func (c Config) issuer() (issuer string, audience []string) {
+	in := c.Installation
+	if c.Installed != nil {
+		in = c.Installed()
+	}
+	return in.Issuer, in.Audience
 }
 
 func (c Config) auditRetention() time.Duration {

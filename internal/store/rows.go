@@ -136,11 +136,20 @@ type Settings struct {
 	LongestMaximum int64
 }
 
-// Installation holds the values that are set on the first start and never change.
+// Installation holds the values that are set on the first start. Only `curfew issuer
+// set` changes them.
 type Installation struct {
 	Issuer   string
 	Audience []string
-	Epoch    revocation.Epoch
+	// Former are the issuers of earlier that are accepted too. Some may be over.
+	Former []FormerIssuer
+	Epoch  revocation.Epoch
+}
+
+// FormerIssuer is an issuer of earlier, whose sessions are accepted until an instant.
+type FormerIssuer struct {
+	Issuer string `json:"issuer"`
+	Until  int64  `json:"until"` // seconds since the Unix epoch
 }
 
 // The kinds of actors in the audit.

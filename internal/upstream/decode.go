@@ -40,6 +40,9 @@ func decode(body []byte) (*answer, error) {
 	// its epoch, unless there are more pages; then the next one has them again.
 	if doc.Issuer != "" {
 		a.Installation = &replica.Installation{Issuer: doc.Issuer, Audience: doc.Audience, Epoch: a.Epoch}
+		if a.Installation.Former, err = formerIssuers(doc); err != nil {
+			return nil, err
+		}
 	}
 	if doc.Settings != nil {
 		if a.Settings, err = replica.SettingsFromWire(doc.Settings); err != nil {
@@ -58,6 +61,29 @@ func decode(body []byte) (*answer, error) {
 		a.Keys = &replica.Keys{Set: set, JSON: doc.Keys, Epoch: a.Epoch}
 	}
 	return a, nil
+}
+
+// formerIssuers returns the issuers besides the present one. A server of an earlier
+// release sends none. An issuer without an end would be accepted forever.
+func formerIssuers(doc *wire.Changes) (map[string]token.UnixTime, error) {
+	if len(doc.Issuers) == 0 && len(doc.IssuersUntil) == 0 {
+		return nil, nil
+	}
+	if len(doc.Issuers) != len(doc.IssuersUntil)+1 || doc.Issuers[0] != doc.Issuer {
+		return nil, fmt.Errorf("issuers and issuers_until do not agree with issuer %q", doc.Issuer)
+	}
+	var former map[string]token.UnixTime
+	for _, name := range doc.Issuers[1:] {
+		until, ok := doc.IssuersUntil[name]
+		if _, twice := former[name]; !ok || twice || name == "" || name == doc.Issuer || until.Unix() <= 0 {
+			return nil, fmt.Errorf("the former issuer %q is listed twice or without a valid end", name)
+		}
+		if former == nil {
+			former = map[string]token.UnixTime{}
+		}
+		former[name] = token.UnixTime(until.Unix())
+	}
+	return former, nil
 }
 
 // opening begins the list of revocations. A quote within a JSON string is escaped,

@@ -146,7 +146,7 @@ func (f *Follower) round(ctx context.Context, server *url.URL, wait, readTimeout
 // checkInstallation returns an error, and ends the lease, if the server is not the
 // installation of the validator.
 func (f *Follower) checkInstallation(in *replica.Installation) error {
-	if was := f.State().Installation.Issuer; was != "" && was != in.Issuer {
+	if was := f.State().Installation.Issuer; !in.Continues(was) {
 		f.replica.Distrust()
 		return fmt.Errorf("%w: to %q from %q; if this is intended, restart the program", ErrIssuer, in.Issuer, was)
 	}

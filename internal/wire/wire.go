@@ -231,15 +231,18 @@ type Revocation struct {
 
 // Changes is the answer to GET /v1/changes.
 type Changes struct {
-	Epoch    int64           `json:"epoch"`
-	More     bool            `json:"more"`
-	HeldMS   int64           `json:"held_ms"`
-	LeaseMS  int64           `json:"lease_ms"`
-	Now      time.Time       `json:"now"`
-	Issuer   string          `json:"issuer,omitempty"`
-	Audience []string        `json:"audience,omitempty"`
-	Settings *FeedSettings   `json:"settings,omitempty"`
-	Keys     json.RawMessage `json:"keys,omitempty"` // a JWK Set
+	Epoch    int64     `json:"epoch"`
+	More     bool      `json:"more"`
+	HeldMS   int64     `json:"held_ms"`
+	LeaseMS  int64     `json:"lease_ms"`
+	Now      time.Time `json:"now"`
+	Issuer   string    `json:"issuer,omitempty"`
+	Audience []string  `json:"audience,omitempty"`
+	// Issuers are all issuers that are accepted: Issuer, and those of IssuersUntil.
+	Issuers      []string             `json:"issuers,omitempty"`
+	IssuersUntil map[string]time.Time `json:"issuers_until,omitempty"`
+	Settings     *FeedSettings        `json:"settings,omitempty"`
+	Keys         json.RawMessage      `json:"keys,omitempty"` // a JWK Set
 	// ClientsEpoch is the epoch of the last change of a client: what an edge has
 	// found out about its callers before is outdated.
 	ClientsEpoch int64        `json:"clients_epoch,omitempty"`
@@ -354,5 +357,6 @@ const (
 	ActionInstall          = "installation.create"
 	ActionRestore          = "installation.restore"
 	ActionCopy             = "installation.copy"
+	ActionIssuer           = "installation.issuer"
 	ActionPrune            = "installation.prune"
 )

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 
 	"github.com/pressly/goose/v3"
 
@@ -27,7 +28,7 @@ func provider(dialect goose.Dialect, db *sql.DB) (*goose.Provider, error) {
 		return nil, err
 	}
 	return goose.NewProvider(dialect, db, files,
-		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true), goose.WithSlog(slog.New(slog.DiscardHandler)))
+		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true), goose.WithAllowOutofOrder(true), goose.WithSlog(slog.New(slog.DiscardHandler)))
 }
 
 // checkSchema compares the schema version of a database with the program's. It
@@ -39,33 +40,49 @@ func provider(dialect goose.Dialect, db *sql.DB) (*goose.Provider, error) {
 // takes away what older programs use makes the table oldest_schema, with the version
 // of the oldest schema that a program must know.
 func checkSchema(ctx context.Context, db *sql.DB, d *dialect) (version int64, err error) {
-	newest, err := newestSchema()
+	known, err := knownSchema()
 	if err != nil {
 		return 0, err
 	}
-	if version, err = schemaVersion(ctx, db); err != nil {
+	newest := known[len(known)-1]
+	applied, err := appliedSchema(ctx, db)
+	if err != nil {
 		return 0, err
 	}
+	if len(applied) > 0 {
+		version = slices.Max(applied)
+	}
+	missing := slices.ContainsFunc(known, func(v int64) bool { return !slices.Contains(applied, v) })
 	switch {
-	case version > newest:
+	case version > newest && !missing:
 		oldest, err := oldestSchema(ctx, db, d)
 		if err == nil && oldest > newest {
 			err = fmt.Errorf("%w: its schema has version %d, which requires a program that supports version %d, and this program supports up to %d; use the newer version of Curfew",
 				store.ErrNewerSchema, version, oldest, newest)
 		}
 		return version, err
-	case version < newest:
-		return version, fmt.Errorf("%w: its schema version is %d, and this program requires %d; start `curfew serve` of this version first, which migrates it",
+	case missing:
+		return version, fmt.Errorf("%w: its schema version is %d, and this program requires all up to %d; start `curfew serve` of this version first, which migrates it",
 			store.ErrOlderSchema, version, newest)
 	}
 	return version, nil
 }
 
-// schemaVersion returns the version of a database that has a version table.
-func schemaVersion(ctx context.Context, db *sql.DB) (int64, error) {
-	var version int64
-	err := db.QueryRowContext(ctx, `SELECT COALESCE(max(version_id), 0) FROM `+versionTable).Scan(&version)
-	return version, err
+// appliedSchema returns the versions of the migrations that have run, in no order.
+func appliedSchema(ctx context.Context, db *sql.DB) (versions []int64, err error) {
+	rows, err := db.QueryContext(ctx, `SELECT version_id FROM `+versionTable)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var version int64
+		if err := rows.Scan(&version); err != nil {
+			return nil, err
+		}
+		versions = append(versions, version)
+	}
+	return versions, rows.Err()
 }
 
 // oldestSchema returns the version of the oldest schema that a program must know to
@@ -79,13 +96,29 @@ func oldestSchema(ctx context.Context, db *sql.DB, d *dialect) (int64, error) {
 	return oldest, err
 }
 
+// knownSchema returns the versions of the migrations in this program, ascending.
+func knownSchema() (versions []int64, err error) {
+	entries, err := fs.ReadDir(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range entries { // sorted by name, which begins with the number
+		version, err := goose.NumericComponent(entry.Name())
+		if err != nil {
+			return nil, err
+		}
+		versions = append(versions, version)
+	}
+	return versions, nil
+}
+
 // newestSchema returns the version of the newest migration.
 func newestSchema() (int64, error) {
-	entries, err := fs.ReadDir(migrations, "migrations")
+	known, err := knownSchema()
 	if err != nil {
 		return 0, err
 	}
-	return goose.NumericComponent(entries[len(entries)-1].Name())
+	return known[len(known)-1], nil
 }
 
 // migrate migrates a database to the newest schema.
@@ -109,7 +142,7 @@ func (s *Store) tellSchema(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	version, err := schemaVersion(ctx, s.read.DB)
+	version, err := checkSchema(ctx, s.read.DB, s.d)
 	if err != nil {
 		_, err = s.d.explain(ctx, "read the schema version", err)
 		return err

@@ -2,6 +2,8 @@ package sqlstore
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"example.com/curfew/internal/store"
@@ -66,21 +68,39 @@ func (q *queries) Installation(ctx context.Context) (store.Installation, error) 
 	var r struct {
 		Issuer   string           `db:"issuer"`
 		Audience string           `db:"audience"`
+		Former   string           `db:"former"`
 		Epoch    revocation.Epoch `db:"epoch"`
 	}
 	if err := q.get(ctx, "read the installation", &r,
-		`SELECT issuer, audience, epoch FROM installation WHERE id = 1`); err != nil {
+		`SELECT issuer, audience, former, epoch FROM installation WHERE id = 1`); err != nil {
 		return store.Installation{}, err
 	}
-	audience, err := unlist(r.Audience)
-	return store.Installation{Issuer: r.Issuer, Audience: audience, Epoch: r.Epoch}, err
+	in := store.Installation{Issuer: r.Issuer, Epoch: r.Epoch}
+	var err error
+	if in.Audience, err = unlist(r.Audience); err != nil {
+		return in, err
+	}
+	if err := json.Unmarshal([]byte(r.Former), &in.Former); err != nil {
+		return in, fmt.Errorf("%w: the list of former issuers is not JSON: %w", store.ErrCorrupt, err)
+	}
+	if len(in.Former) == 0 {
+		in.Former = nil
+	}
+	return in, nil
 }
 
 // PutInstallation replaces the installation.
 func (t *tx) PutInstallation(ctx context.Context, i store.Installation) error {
-	_, err := t.exec(ctx, "store the installation", `
-		INSERT INTO installation (id, issuer, audience, epoch) VALUES (1,?,?,?)
-		ON CONFLICT (id) DO UPDATE SET issuer = excluded.issuer, audience = excluded.audience, epoch = excluded.epoch`,
-		i.Issuer, list(i.Audience), int64(i.Epoch))
+	former, err := json.Marshal(i.Former)
+	if err != nil {
+		return err
+	}
+	if i.Former == nil {
+		former = []byte("[]")
+	}
+	_, err = t.exec(ctx, "store the installation", `
+		INSERT INTO installation (id, issuer, audience, former, epoch) VALUES (1,?,?,?,?)
+		ON CONFLICT (id) DO UPDATE SET issuer = excluded.issuer, audience = excluded.audience, former = excluded.former, epoch = excluded.epoch`,
+		i.Issuer, list(i.Audience), string(former), int64(i.Epoch))
 	return err
 }

@@ -74,6 +74,8 @@ var settingsCases = []testCase{
 		for _, want := range []store.Installation{
 			{Issuer: "https://a.example", Audience: []string{"https://a.example"}, Epoch: 1},
 			{Issuer: "b", Audience: []string{"x, y", `"`, ""}, Epoch: 2},
+			{Issuer: "c", Audience: []string{"c"}, Former: []store.FormerIssuer{{Issuer: `"b"`, Until: 3}, {Issuer: "https://a.example", Until: 4}}, Epoch: 5},
+			{Issuer: "d", Audience: []string{"c"}, Epoch: 6},
 		} {
 			update(t, s, func(tx store.Tx) error { return tx.PutInstallation(t.Context(), want) })
 			got, err := s.Installation(t.Context())

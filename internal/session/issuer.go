@@ -1,0 +1,119 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/revocation"
+)
+
+// MaxKeep is the maximum time for which the issuer before is accepted: no session
+// lives longer.
+const MaxKeep = 400 * 24 * time.Hour
+
+// IssuerChange is a change of the issuer.
+type IssuerChange struct {
+	Issuer string // checked by the caller
+	// Audience are the new audiences. Nil: the old issuer among them is replaced by
+	// the new one; with KeepUntil, the new one is added.
+	Audience []string
+	// KeepUntil is the instant until which sessions of the issuer before are accepted.
+	// Zero: all sessions end now.
+	KeepUntil time.Time
+	Reason    string
+}
+
+// SetIssuer changes the issuer of all tokens to come. Users, services, sessions'
+// records and the audit stay. Without KeepUntil it revokes everyone in the same
+// transaction, and returns the receipt; otherwise receipt is nil. Servers go on, and
+// should be restarted: they serve at the path of the issuer that they were started
+// with.
+func (s *Service) SetIssuer(ctx context.Context, c authz.Caller, change IssuerChange) (in store.Installation, receipt *Receipt, err error) {
+	if err := checkReason(change.Reason); err != nil {
+		return in, nil, err
+	}
+	keep := !change.KeepUntil.IsZero()
+	if left := change.KeepUntil.Sub(s.now()); keep && (left <= 0 || left > MaxKeep) {
+		return in, nil, account.InvalidField("keep_sessions_until", "must be in the future, at most %d days ahead", MaxKeep/(24*time.Hour))
+	}
+	ending := s.store.CountForReceipt(ctx, func(ctx context.Context, live store.Live) (store.Counts, error) {
+		return s.store.CountLive(ctx, live, "", "")
+	})
+	var row store.Receipt
+	err = s.store.Update(ctx, c, authz.Caller.MayAdminister, func(tx authz.Tx) error {
+		before, err := tx.Installation(ctx)
+		if err != nil {
+			return err
+		}
+		if before.Issuer == change.Issuer {
+			return account.InvalidField("issuer", "is already %q", change.Issuer)
+		}
+		in = change.apply(before, s.now())
+		in.Epoch = tx.Epoch
+		if err := tx.PutInstallation(ctx, in); err != nil {
+			return err
+		}
+		members := map[string]any{"from": before.Issuer, "to": in.Issuer, "audience": in.Audience}
+		if keep {
+			members["keep_sessions_until"] = change.KeepUntil.UTC().Truncate(time.Second)
+		}
+		detail, err := json.Marshal(members)
+		if err != nil {
+			return err
+		}
+		entry := store.Audit{
+			At: s.now().UnixMicro(), Actor: tx.Caller.Actor, Action: wire.ActionIssuer, Reason: change.Reason,
+			TargetKind: "settings", Epoch: tx.Epoch, Detail: string(detail),
+		}
+		if !keep {
+			entry.TargetKind, entry.Scope = string(revocation.KindEveryone), revocation.KindEveryone
+			row = tx.NewReceipt(s.now(), entry.TargetKind, change.Reason)
+			setCounts(&row, ending)
+			if err := tx.AddReceipts(ctx, row); err != nil {
+				return err
+			}
+			if err := tx.PutRevocations(ctx, revocation.Revocation{Scope: revocation.Everyone(), Epoch: tx.Epoch}); err != nil {
+				return err
+			}
+		}
+		return tx.AppendAudit(ctx, entry)
+	})
+	if err != nil || keep {
+		return in, nil, err
+	}
+	committed := s.now()
+	s.config.View.Applied(revocation.Revocation{Scope: revocation.Everyone(), Epoch: in.Epoch})
+	r := s.committed(ctx, c, row, committed, 0)
+	return in, &r, nil
+}
+
+// apply returns the installation after the change.
+func (c IssuerChange) apply(before store.Installation, now time.Time) store.Installation {
+	after := store.Installation{Issuer: c.Issuer, Audience: c.Audience}
+	keep := !c.KeepUntil.IsZero()
+	if after.Audience == nil {
+		after.Audience = slices.Clone(before.Audience)
+		switch i := slices.Index(after.Audience, before.Issuer); {
+		case i < 0 || slices.Contains(after.Audience, c.Issuer):
+		case keep: // sessions that go on name the old one
+			after.Audience = append(after.Audience, c.Issuer)
+		default:
+			after.Audience[i] = c.Issuer
+		}
+	}
+	if !keep {
+		return after
+	}
+	for _, f := range append(before.Former, store.FormerIssuer{Issuer: before.Issuer, Until: c.KeepUntil.Unix()}) {
+		if f.Issuer != c.Issuer && f.Until > now.Unix() {
+			after.Former = append(after.Former, f)
+		}
+	}
+	return after
+}
