@@ -2,12 +2,19 @@ package main
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
-	"example.com/curfew/token"
+	curfewtoken "example.com/curfew/token"
 	"example.com/curfew/token/bearer"
 )
 
@@ -19,7 +26,7 @@ func TestTroubleshootingIsComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := string(data)
-	for _, reason := range token.Reasons() {
+	for _, reason := range curfewtoken.Reasons() {
 		if row := fmt.Sprintf("\n| `%s` | %d | ", reason, bearer.Status(reason)); !strings.Contains(page, row) {
 			t.Errorf("no row begins with%s", row)
 		}
@@ -42,4 +49,99 @@ func TestTroubleshootingIsComplete(t *testing.T) {
 			t.Errorf("no row explains the exit code %d", code)
 		}
 	}
+}
+
+// Troubleshooting explains every message that Curfew logs as a warning or an error.
+func TestTroubleshootingExplainsTheLog(t *testing.T) {
+	data, err := os.ReadFile("docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, messages := map[string]bool{}, map[string]string{}
+	_, section, _ := strings.Cut(string(data), "\n## A line in the log\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` ").FindAllStringSubmatch(section, -1) {
+		rows[row[1]] = true
+	}
+	for _, root := range []string{"../../internal", "../../token", "."} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && slices.Contains([]string{"bench", "torture", "interop", "curfewtest", "testdata"}, d.Name()):
+				return filepath.SkipDir
+			case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
+				return loggedIn(path, messages)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(messages) < 30 {
+		t.Fatalf("only %d messages were found: logging looks different now", len(messages))
+	}
+	for message, where := range messages {
+		if !rows[message] {
+			t.Errorf("%s logs %q, and no row explains it", where, message)
+		}
+		delete(rows, message)
+	}
+	for row := range rows {
+		t.Errorf("%q is explained, and nothing logs it", row)
+	}
+}
+
+// loggedIn collects the messages that a file logs as warnings or errors, up to the
+// first semicolon, with where they are.
+func loggedIn(path string, messages map[string]string) error {
+	files := token.NewFileSet()
+	file, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
+	if err != nil {
+		return err
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		function, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok || !slices.Contains([]string{"Warn", "WarnContext", "Error", "ErrorContext"}, function.Sel.Name) {
+			return true
+		}
+		var logger string // what the method is called on
+		switch x := function.X.(type) {
+		case *ast.Ident:
+			logger = x.Name
+		case *ast.SelectorExpr:
+			logger = x.Sel.Name
+		}
+		if !slices.Contains([]string{"log", "logger", "Logger"}, logger) {
+			return true
+		}
+		for _, argument := range call.Args[:min(2, len(call.Args))] {
+			if message := literal(argument); message != "" {
+				message, _, _ = strings.Cut(message, ";")
+				messages[message] = files.Position(call.Pos()).String()
+				break
+			}
+		}
+		return true
+	})
+	return nil
+}
+
+// literal returns the text of a string, or of the sum of several; "" if it is no
+// constant text.
+func literal(x ast.Expr) string {
+	switch x := x.(type) {
+	case *ast.BasicLit:
+		if text, err := strconv.Unquote(x.Value); err == nil {
+			return text
+		}
+	case *ast.BinaryExpr:
+		return literal(x.X) + literal(x.Y)
+	}
+	return ""
 }
