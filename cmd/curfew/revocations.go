@@ -43,7 +43,7 @@ func (c *cli) revocationsCommand() *cobra.Command {
 			return usagef("--to: %w", err)
 		}
 		if f.User != "" {
-			if f.User, err = t.Accounts.IDOf(ctx, f.User); err != nil {
+			if f.User, _, err = t.Sessions.FindPerson(ctx, t.Caller, f.User); err != nil {
 				return err
 			}
 		}
@@ -52,6 +52,7 @@ func (c *cli) revocationsCommand() *cobra.Command {
 	flags := command.Flags()
 	flags.StringVar(&f.User, "user", "", "only revocations of this user's sessions, by name or id")
 	flags.StringVar(&f.By, "by", "", "only revocations by this user, client or operator, by name or id")
+	flags.StringVar(&f.Text, "reason", "", "only revocations with this text in the reason, in upper or lower case")
 	flags.StringVar(&from, "from", "", "only revocations since this time: a date, a time (RFC 3339), or an age (2d, 12h)")
 	flags.StringVar(&to, "to", "", "only revocations before this time, as --from")
 	flags.IntVar(&limit, "limit", 100, "maximum number of revocations")

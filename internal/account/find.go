@@ -2,7 +2,6 @@ package account
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,6 +27,12 @@ func parseHandle(text string) (handle string, byID, byName bool) {
 		return name, false, true
 	}
 	return text, true, true
+}
+
+// Handle returns a text that names a user without its prefix.
+func Handle(text string) string {
+	handle, _, _ := parseHandle(text)
+	return handle
 }
 
 // Ambiguous is the error for a text that names several users: it is the name, the id
@@ -82,18 +87,6 @@ func (s *Service) FindUser(ctx context.Context, text string) (store.User, error)
 		return store.User{}, err
 	}
 	return found[0], nil
-}
-
-// IDOf returns the id of the user that a text names, as FindUser does, or the text
-// without prefix if it names none: the user may have been deleted. The error may be an
-// [*Ambiguous].
-func (s *Service) IDOf(ctx context.Context, text string) (string, error) {
-	u, err := s.FindUser(ctx, text)
-	if errors.Is(err, store.ErrNotFound) {
-		handle, _, _ := parseHandle(text)
-		return handle, nil
-	}
-	return u.ID, err
 }
 
 // FindUsers returns the users that the texts name (see [Service.FindUser]), each

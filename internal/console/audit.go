@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 	"example.com/curfew/revocation"
 )
 
@@ -22,16 +24,14 @@ type auditPages struct {
 
 type auditView struct {
 	frame
-	Filter   auditForm
-	Actions  []action
-	Reasons  []string // offered
-	Unknown  bool     // the filter's person is no user, and no entry has the name
-	Entries  []auditEntry
-	Older    string // address of the next page; "" if this is the last
-	Newest   string // address of the first page; "" if this is it
-	JSON     string // addresses of the exports of the selection
-	CSV      string // for spreadsheets
-	PlainCSV string // without a byte order mark
+	Filter  auditForm
+	Actions []action
+	Reasons []string // offered
+	Unknown bool     // the filter's person is no user, and no entry has the name
+	Entries []auditEntry
+	Older   string // address of the next page; "" if this is the last
+	Newest  string // address of the first page; "" if this is it
+	exports
 }
 
 // auditForm holds the values typed.
@@ -77,8 +77,24 @@ func (p *auditPages) filter(x *exchange) (form auditForm, f store.AuditFilter, u
 		Person: x.text("person"), Action: x.text("action"), Reason: x.text("reason"), Address: x.text("address"), From: x.text("from"), To: x.text("to"),
 	}
 	f = store.AuditFilter{Action: form.Action, Reason: form.Reason, Address: form.Address}
+	f.From, f.To, wrong = x.days()
+	if form.Person != "" {
+		var user bool
+		f.Person, user, err = p.sessions.FindPerson(x.ctx, x.caller, form.Person)
+		unknown = !user
+		if errors.Is(err, account.ErrAmbiguous) {
+			wrong["person"], err = sentence(err), nil
+		}
+	}
+	return form, f, unknown, wrong, err
+}
+
+// days reads the days "from" and "to" of a form, in µs. Both are included, so the end
+// is the start of the next day.
+func (x *exchange) days() (from, to int64, wrong map[string]string) {
 	wrong = map[string]string{}
-	day := func(field, typed string, add int) int64 {
+	day := func(field string, add int) int64 {
+		typed := x.text(field)
 		if typed == "" {
 			return 0
 		}
@@ -89,19 +105,59 @@ func (p *auditPages) filter(x *exchange) (form auditForm, f store.AuditFilter, u
 		}
 		return t.AddDate(0, 0, add).UnixMicro()
 	}
-	f.From, f.To = day("from", form.From, 0), day("to", form.To, 1)
-	if len(wrong) == 0 && f.From != 0 && f.To != 0 && f.From >= f.To {
+	from, to = day("from", 0), day("to", 1)
+	if len(wrong) == 0 && from != 0 && to != 0 && from >= to {
 		wrong["to"] = "The end date is before the start date."
 	}
-	if form.Person != "" {
-		var user bool
-		f.Person, user, err = p.sessions.FindPerson(x.ctx, x.caller, form.Person)
-		unknown = !user
-		if errors.Is(err, account.ErrAmbiguous) {
-			wrong["person"], err = sentence(err), nil
-		}
+	return from, to, wrong
+}
+
+// export sends the entries that are selected, newest first.
+func (p *auditPages) export(x *exchange) error {
+	_, f, _, wrong, err := p.filter(x)
+	if err != nil {
+		return err
 	}
-	return form, f, unknown, wrong, err
+	if len(wrong) > 0 {
+		return errBadForm
+	}
+	return export[store.Audit]{
+		name: "audit",
+		page: func(ctx context.Context, limit int) ([]store.Audit, error) {
+			entries, err := p.sessions.Audit(ctx, x.caller, f, limit)
+			if len(entries) > 0 {
+				f.Before = entries[len(entries)-1].ID
+			}
+			return entries, err
+		},
+		json: func(e store.Audit) any { return wireform.Audit(e) },
+		header: []string{"id", "at", "actor_kind", "actor_id", "actor_name", "action",
+			"target_kind", "target_id", "target_name", "reason", "address", "request_id", "epoch", "detail"},
+		row: func(e store.Audit) []string {
+			return []string{
+				strconv.FormatInt(e.ID, 10), tableTime(e.At),
+				e.Actor.Kind, e.Actor.ID, e.Actor.Name, e.Action, e.TargetKind, e.TargetID, e.TargetName,
+				e.Reason, e.Actor.Address, e.Actor.RequestID, strconv.FormatInt(int64(e.Epoch), 10), e.Detail,
+			}
+		},
+	}.send(x, p.accounts)
+}
+
+// add sets the addresses of the exports of a selection.
+func (e *exports) add(path string, q url.Values) {
+	q.Set("format", "jsonl")
+	e.JSON = address(path, q)
+	q.Set("format", "csv")
+	e.CSV = address(path, q)
+	q.Set("bom", "no")
+	e.PlainCSV = address(path, q)
+}
+
+// exports are the addresses of the exports of a selection.
+type exports struct {
+	JSON     string
+	CSV      string // for spreadsheets
+	PlainCSV string // without a byte order mark
 }
 
 func (p *auditPages) audit(x *exchange) error {
@@ -136,13 +192,7 @@ func (p *auditPages) audit(x *exchange) error {
 		view.Entries = append(view.Entries, x.auditEntry(e))
 	}
 	view.Unknown = unknown && len(entries) == 0
-	q := form.query()
-	q.Set("format", "jsonl")
-	view.JSON = address("/audit/export", q)
-	q.Set("format", "csv")
-	view.CSV = address("/audit/export", q)
-	q.Set("bom", "no")
-	view.PlainCSV = address("/audit/export", q)
+	view.add("/audit/export", form.query())
 	return x.render(http.StatusOK, "audit", view)
 }
 

@@ -68,7 +68,7 @@ func (v bulkView) MoreUnknown() int64 { return v.Unknowns - int64(len(v.Unknown)
 
 func (x *exchange) bulkView() bulkView {
 	view := bulkView{
-		frame:   x.frame("Revoke sessions of many users", "/revocations", "Configuration"),
+		frame:   x.frame("Revoke sessions of many users", "/revocations", "Configuration", "Revocations"),
 		Scope:   "users",
 		Reasons: reasonsOffered,
 	}

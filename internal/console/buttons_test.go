@@ -198,6 +198,7 @@ func (w *window) buttonsOfBulk(t *testing.T, h *filledServer) {
 	list := filepath.Join(t.TempDir(), "names.txt")
 	w.must(os.WriteFile(list, []byte("barbara liskov\nNobody Known\n"), 0o600))
 	w.follow("nav a[href='/revocations']")
+	w.follow("a[href='/revocations/new']")
 	w.fill("#names", "Alan Turing")
 	w.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{list}))
 	w.click("input[value='Role change']")
@@ -239,7 +240,7 @@ func TestTenThousandNames(t *testing.T) {
 	}
 	w := p.open(t, look{})
 	w.as("admin")
-	w.visit("/revocations")
+	w.visit("/revocations/new")
 	w.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{list}))
 	w.click("input[value='Offboarding']")
 	w.follow("form[action='/revocations'] button")

@@ -156,7 +156,7 @@ func (n need) met(c authz.Caller) bool {
 
 // routes are all ways into the console. Each group of pages gets what it uses of c.
 func routes(c Config) []route {
-	receipts := &receiptPages{c.Sessions}
+	receipts := &receiptPages{c.Accounts, c.Sessions}
 	signIn := &signInPages{sessions: c.Sessions, issuer: c.Issuer, mayReturn: c.ReturnTo}
 	profile := &profilePages{c.Sessions, receipts}
 	overview := &overviewPage{c.Sessions, c.Ring, c.Node, c.UnknownProxy, c.Certificate, c.Warnings, c.Refusals}
@@ -194,10 +194,13 @@ func routes(c Config) []route {
 		{pattern: "POST /users/{id}/password", needs: editUsers, serve: users.setPassword, slow: true},
 		{pattern: "POST /users/{id}/enable", needs: editUsers, serve: users.enable},
 
-		{pattern: "GET /revocations", needs: administering, serve: revocations.form},
+		{pattern: "GET /revocations", needs: administering, serve: receipts.list, slow: true},
+		{pattern: "GET /revocations/export", needs: administering, serve: receipts.exportList},
+		{pattern: "GET /revocations/new", needs: administering, serve: revocations.form},
 		{pattern: "POST /revocations", needs: administering, serve: revocations.check, large: true, slow: true},
 		{pattern: "POST /revocations/confirmed", needs: administering, serve: revocations.revoke, large: true, slow: true},
 		{pattern: "GET /revocations/{epoch}", needs: signedIn, serve: receipts.page},
+		{pattern: "GET /revocations/{epoch}/export", needs: administering, serve: receipts.exportOne},
 		{pattern: "GET /revocations/{epoch}/state", needs: signedIn, serve: receipts.state, machine: true},
 
 		{pattern: "GET /audit", needs: administering, serve: audit.audit},

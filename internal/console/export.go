@@ -7,51 +7,52 @@ import (
 	"io"
 	"net/http"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
-	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/wireform"
 )
 
 const (
-	exportPage     = 500              // entries read at a time
+	exportPage     = 500              // rows read at a time
 	exportPatience = 30 * time.Second // for a reader that is slow to take one page of them
 )
 
-// export sends the entries that are selected, newest first, as they are read:
-// there may be more than fit into memory. The connection is cut off where reading
-// fails, so that half an export does not look like one.
-func (p *auditPages) export(x *exchange) error {
-	_, f, _, wrong, err := p.filter(x)
-	if err != nil {
-		return err
-	}
-	if len(wrong) > 0 {
-		return errBadForm
-	}
-	var out exporter
+// An export is a list that is sent as a file, of rows of the type T.
+type export[T any] struct {
+	name   string                                            // of the file, without ending
+	page   func(ctx context.Context, limit int) ([]T, error) // the next rows; fewer than limit at the end
+	json   func(T) any
+	header []string
+	row    func(T) []string
+}
+
+// send sends the rows as they are read: there may be more than fit into memory. Each
+// page has a time of its own, and the caller is decided again for each: the export
+// stops when the session has ended. The connection is cut off where reading fails, so
+// that half an export does not look like one.
+func (e export[T]) send(x *exchange, accounts *account.Service) error {
+	var write func([]T) error
 	var kind string
-	name := "audit-" + x.now().UTC().Format(time.DateOnly)
+	name := e.name + "-" + x.now().UTC().Format(time.DateOnly)
 	switch x.text("format") {
 	case "jsonl":
-		out, kind, name = newLines(x.w), "application/jsonl", name+".jsonl"
+		write, kind, name = e.lines(x.w), "application/jsonl", name+".jsonl"
 	case "csv":
 		mark, ok := map[string]bool{"": true, "yes": true, "no": false}[x.text("bom")]
 		if !ok {
 			return errBadForm
 		}
-		out, kind, name = newTable(x.w, mark), "text/csv; charset=utf-8; header=present", name+".csv"
+		write, kind, name = e.table(x.w, mark), "text/csv; charset=utf-8; header=present", name+".csv"
 	default:
 		return errBadForm
 	}
 	control := http.NewResponseController(x.w)
 	for {
-		entries, err := p.page(x, f)
+		rows, err := e.next(x, accounts)
 		if err != nil {
 			return err
 		}
@@ -63,93 +64,76 @@ func (p *auditPages) export(x *exchange) error {
 		}
 		// What cannot be set has no deadline that could be in the way.
 		_ = control.SetWriteDeadline(time.Now().Add(exportPatience))
-		if err := out.write(entries); err != nil {
+		if err := write(rows); err != nil {
 			return err
 		}
-		if len(entries) < exportPage {
+		if len(rows) < exportPage {
 			return nil
 		}
-		f.Before = entries[len(entries)-1].ID
 	}
 }
 
-// page reads the next entries, each page with a time of its own, and decides the
-// caller again for each: the export stops when the session has ended.
-func (p *auditPages) page(x *exchange, f store.AuditFilter) ([]store.Audit, error) {
+func (e export[T]) next(x *exchange, accounts *account.Service) ([]T, error) {
 	ctx, cancel := context.WithTimeout(x.r.Context(), x.timeout)
 	defer cancel()
-	if err := p.accounts.Again(ctx, x.caller, authz.Caller.MayAdminister); err != nil {
+	if err := accounts.Again(ctx, x.caller, authz.Caller.MayAdminister); err != nil {
 		return nil, err
 	}
-	return p.sessions.Audit(ctx, x.caller, f, exportPage)
+	return e.page(ctx, exportPage)
 }
 
-type exporter interface {
-	write(entries []store.Audit) error
-}
-
-// lines is an export as JSON lines: an entry each, as the API has them.
-type lines struct{ encoder *json.Encoder }
-
-func newLines(w io.Writer) lines {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	return lines{e}
-}
-
-func (l lines) write(entries []store.Audit) error {
-	for _, e := range entries {
-		if err := l.encoder.Encode(wireform.Audit(e)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// table is an export as comma-separated values (RFC 4180) for spreadsheets.
-type table struct {
-	out    io.Writer
-	writer *csv.Writer
-	mark   bool // begin with a byte order mark
-	begun  bool
-}
-
-// newTable returns an export that begins with a byte order mark if mark is set: without
-// one Excel reads it in the code page of the machine.
-func newTable(w io.Writer, mark bool) *table {
-	c := csv.NewWriter(w)
-	c.UseCRLF = true
-	return &table{out: w, writer: c, mark: mark}
-}
-
-func (t *table) write(entries []store.Audit) error {
-	if !t.begun {
-		t.begun = true
-		if t.mark {
-			if _, err := io.WriteString(t.out, "\ufeff"); err != nil {
+// lines writes JSON lines, each a row as the API has it.
+func (e export[T]) lines(w io.Writer) func([]T) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return func(rows []T) error {
+		for _, row := range rows {
+			if err := encoder.Encode(e.json(row)); err != nil {
 				return err
 			}
 		}
-		if err := t.writer.Write([]string{"id", "at", "actor_kind", "actor_id", "actor_name", "action",
-			"target_kind", "target_id", "target_name", "reason", "address", "request_id", "epoch", "detail"}); err != nil {
-			return err
-		}
+		return nil
 	}
-	for _, e := range entries {
-		row := []string{
-			strconv.FormatInt(e.ID, 10), time.UnixMicro(e.At).UTC().Format("2006-01-02T15:04:05.000000Z"),
-			e.Actor.Kind, e.Actor.ID, e.Actor.Name, e.Action, e.TargetKind, e.TargetID, e.TargetName,
-			e.Reason, e.Actor.Address, e.Actor.RequestID, strconv.FormatInt(int64(e.Epoch), 10), e.Detail,
+}
+
+// table writes comma-separated values (RFC 4180) for spreadsheets. It begins with a byte
+// order mark if mark is set: without one Excel reads it in the code page of the machine.
+func (e export[T]) table(w io.Writer, mark bool) func([]T) error {
+	out := csv.NewWriter(w)
+	out.UseCRLF = true
+	begun := false
+	return func(rows []T) error {
+		if !begun {
+			begun = true
+			if mark {
+				if _, err := io.WriteString(w, "\ufeff"); err != nil {
+					return err
+				}
+			}
+			if err := out.Write(e.header); err != nil {
+				return err
+			}
 		}
-		for i := range row {
-			row[i] = harmless(row[i])
+		for _, row := range rows {
+			cells := e.row(row)
+			for i := range cells {
+				cells[i] = harmless(cells[i])
+			}
+			if err := out.Write(cells); err != nil {
+				return err
+			}
 		}
-		if err := t.writer.Write(row); err != nil {
-			return err
-		}
+		out.Flush()
+		return out.Error()
 	}
-	t.writer.Flush()
-	return t.writer.Error()
+}
+
+// tableTime is an instant in a table.
+func tableTime(micros int64) string {
+	if micros == 0 {
+		return ""
+	}
+	return time.UnixMicro(micros).UTC().Format("2006-01-02T15:04:05.000000Z")
 }
 
 // harmless puts an apostrophe before a text that a spreadsheet would not take for text.

@@ -107,6 +107,8 @@ func (h *filledServer) paths(testing.TB) []place {
 		{"user-disable", user + "/disable"},
 		{"user-session", user + "/sessions/" + h.session + "/revoke"},
 		{"revocations", "/revocations"},
+		{"revocations-none", "/revocations?person=nobody"},
+		{"revocations-new", "/revocations/new"},
 		{"receipt", "/revocations/" + strconv.FormatInt(h.epoch, 10)},
 		{"audit", "/audit"},
 		{"audit-none", "/audit?person=nobody"},

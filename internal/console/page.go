@@ -101,7 +101,7 @@ var menu = []struct {
 	{entry{Path: "/", Words: "Overview"}, administering},
 	{entry{Path: "/settings/authentication", Words: "Settings › Authentication", Group: "Configuration"}, administering},
 	{entry{Path: "/users", Words: "Users", Group: "Configuration"}, editUsers},
-	{entry{Path: "/revocations", Words: "Revoke many", Group: "Configuration"}, administering},
+	{entry{Path: "/revocations", Words: "Revocations", Group: "Configuration"}, administering},
 	{entry{Path: "/audit", Words: "Audit", Group: "Configuration"}, administering},
 	{entry{Path: "/keys", Words: "Signing keys", Group: "Configuration"}, administering},
 	{entry{Path: "/services", Words: "Services", Group: "Configuration"}, administering},

@@ -162,7 +162,7 @@ func (w *window) refusesConfirmation(refused map[string]bool) {
 		"users":    `document.querySelector("form.confirm [name=ids]").value = "no-such-user"`,
 		"everyone": `document.querySelector("form.confirm [name=word]").value = "no"`,
 	} {
-		w.visit("/revocations")
+		w.visit("/revocations/new")
 		w.click("input[name=scope][value=" + scope + "]")
 		w.fill("#names", "Alan Turing")
 		w.click("input[value='Role change']")

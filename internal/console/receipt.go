@@ -3,16 +3,21 @@ package console
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
 )
 
 // receiptPages are the receipts of revocations, on pages of their own and on others.
-type receiptPages struct{ sessions *session.Service }
+type receiptPages struct {
+	accounts *account.Service
+	sessions *session.Service
+}
 
 // A receiptView is the receipt of a revocation as it stands now.
 type receiptView struct {
@@ -48,9 +53,19 @@ type lapseView struct {
 type receiptPage struct {
 	frame
 	Receipt receiptView
+	Exports exports // zero for callers that may not export
 }
 
 func epochText[T ~int64](epoch T) string { return strconv.FormatInt(int64(epoch), 10) }
+
+// epochIn reads an epoch in an address.
+func epochIn(text string) (revocation.Epoch, error) {
+	epoch, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || epoch <= 0 {
+		return 0, fmt.Errorf("%w: %q is no epoch", store.ErrNotFound, text)
+	}
+	return revocation.Epoch(epoch), nil
+}
 
 // asked returns the receipt that the address asks for, if it asks for one.
 func (p *receiptPages) asked(x *exchange) (*receiptView, error) {
@@ -67,11 +82,11 @@ func (p *receiptPages) asked(x *exchange) (*receiptView, error) {
 
 // at returns the receipt of the revocation that was made at an epoch.
 func (p *receiptPages) at(x *exchange, text string) (*receiptView, error) {
-	epoch, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || epoch <= 0 {
-		return nil, fmt.Errorf("%w: %q is no epoch", store.ErrNotFound, text)
+	epoch, err := epochIn(text)
+	if err != nil {
+		return nil, err
 	}
-	r, err := p.sessions.Receipt(x.ctx, x.caller, revocation.Epoch(epoch), 0)
+	r, err := p.sessions.Receipt(x.ctx, x.caller, epoch, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +183,9 @@ func (p *receiptPages) page(x *exchange) error {
 		return err
 	}
 	view := receiptPage{frame: x.frame("Receipt", "/revocations", "Configuration", "Revocations"), Receipt: *r}
-	if !administering.met(x.caller) {
+	if administering.met(x.caller) {
+		view.Exports.add("/revocations/"+epochText(r.Epoch)+"/export", url.Values{})
+	} else {
 		view.Here, view.Trail = "", nil
 	}
 	if !r.Done {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"mime/multipart"
@@ -165,7 +166,7 @@ func TestRevokeMany(t *testing.T) {
 	ada, bob := s.user("Ada"), s.user("Bob")
 	sessions := []string{s.issue(ada, false), s.issue(ada, true), s.issue(bob, false)}
 	p := s.as(s.admin)
-	p.get("/revocations").is(http.StatusOK).says("Unknown names are shown before you confirm.")
+	p.get("/revocations/new").is(http.StatusOK).says("Unknown names are shown before you confirm.")
 	for _, tt := range []struct {
 		what   string
 		fields []string
@@ -234,6 +235,48 @@ func TestRevokeEveryone(t *testing.T) {
 	if s.reason(ordinary) != token.ErrRevoked {
 		t.Errorf("ordinary: %q", s.reason(ordinary))
 	}
+}
+
+// The list has every revocation with its receipt, newest first, by person, reason and
+// day, and is exported as it is selected.
+func TestRevocationsAreListed(t *testing.T) {
+	s := open(t)
+	ada, bob := s.user("Ada"), s.user("Bob")
+	s.issue(ada, false)
+	s.issue(ada, true)
+	p := s.as(s.admin)
+	epoch := p.post("/users/"+ada.ID+"/revoke", "reason", "Lost device", "note", "=1+1").query("receipt")
+	both := p.post("/revocations/confirmed", "scope", "users", "ids", ada.ID+"\n"+bob.ID, "reason", "Offboarding").is(http.StatusSeeOther)
+	p.get("/revocations").is(http.StatusOK).says("All sessions of one user", "Ada", "2 sessions", "The sessions of 2 people", "Lost device: =1+1", "admin", "after")
+	if a := p.get("/revocations").body; strings.Index(a, "/revocations/"+epoch) < strings.Index(a, strings.TrimSuffix(both.location, "?done=revoked")) {
+		t.Error("the list is not newest first")
+	}
+	p.get("/revocations?person=ada").is(http.StatusOK).says("Lost device", "The sessions of 2 people")
+	p.get("/revocations?person=bob").is(http.StatusOK).says("The sessions of 2 people").saysNot("Lost device: =1+1")
+	p.get("/revocations?reason=lost").is(http.StatusOK).says("Lost device").saysNot("The sessions of 2 people")
+	p.get("/revocations?to=2026-01-01").is(http.StatusOK).says("No revocation matches.")
+	p.get("/revocations?from=2026-02-02&to=2026-01-01").is(http.StatusUnprocessableEntity).says("The end date is before the start date.")
+	p.get("/revocations?before=x").is(http.StatusNotFound)
+	for path, want := range map[string]int{"/revocations/export?format=jsonl&reason=lost": 1, "/revocations/export?format=jsonl": 2, "/revocations/" + epoch + "/export?format=jsonl": 1} {
+		var receipts []wire.Receipt
+		for line := range strings.Lines(p.get(path).is(http.StatusOK).body) {
+			var r wire.Receipt
+			if err := json.Unmarshal([]byte(line), &r); err != nil {
+				t.Fatal(err)
+			}
+			receipts = append(receipts, r)
+		}
+		if len(receipts) != want || receipts[len(receipts)-1].Target.Name != "Ada" || *receipts[len(receipts)-1].Sessions != 2 || receipts[len(receipts)-1].Enforcement.ClosedAt == nil {
+			t.Errorf("%s: %+v, want %d", path, receipts, want)
+		}
+	}
+	table := p.get("/revocations/" + epoch + "/export?format=csv").is(http.StatusOK).body
+	for _, text := range []string{epoch, "'Lost", ",Ada,", ",confirmation,"} {
+		if strings.Contains(table, text) == (text == "'Lost") {
+			t.Errorf("the table and %q: %s", text, table)
+		}
+	}
+	p.get("/revocations/export?format=pdf").is(http.StatusBadRequest)
 }
 
 // A user who may revoke a scope may see its receipts.

@@ -67,7 +67,7 @@ func TestScreenshots(t *testing.T) {
 			w.click("input[name=introspect]")
 			w.follow("form[action='/services'] button")
 			shoot("secret")
-			w.visit("/revocations")
+			w.visit("/revocations/new")
 			w.fill("#names", "Alan Turing\nBarbara Liskov\nNobody Known")
 			w.click("input[value='Malicious activity']")
 			w.follow("form[action='/revocations'] button")

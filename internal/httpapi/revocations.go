@@ -125,11 +125,8 @@ func listReceipts(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.caller.MayAdminister(); err != nil {
-		return err
-	}
 	if filter.User != "" {
-		if filter.User, err = c.Accounts.IDOf(c.ctx, filter.User); err != nil {
+		if filter.User, _, err = c.Sessions.FindPerson(c.ctx, c.caller, filter.User); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 )
@@ -85,17 +86,18 @@ func (s *Service) LiveOver(ctx context.Context, c authz.Caller, from time.Time, 
 	return s.store.LiveOver(ctx, live, from.UnixMicro(), width.Microseconds(), n)
 }
 
-// FindPerson returns what to look for in the audit: the id of the user that a text
+// FindPerson returns what to look for in the audit and among receipts: the id of the user that a text
 // names (see [account.Service.FindUsers]), under which the audit has everything that
 // concerns the user, whatever the name was then. user is false if the text names no
-// user now: it is returned unchanged, and may be a client, or a user of the past.
+// user now: it is returned without a prefix, and may name a client, or a user of the
+// past.
 func (s *Service) FindPerson(ctx context.Context, c authz.Caller, text string) (person string, user bool, err error) {
 	if err := c.MayAdminister(); err != nil {
 		return "", false, err
 	}
 	found, _, err := s.config.Accounts.FindUsers(ctx, c, []string{text})
 	if err != nil || len(found) == 0 {
-		return text, false, err
+		return account.Handle(text), false, err
 	}
 	return found[0].ID, true, nil
 }

@@ -285,6 +285,10 @@
 			setTimeout(() => { b.textContent = before; }, 2000);
 		});
 	}
+	for (const b of all("[data-print]")) {
+		b.hidden = false;
+		b.addEventListener("click", () => print());
+	}
 	// A duration as the server reads it: 1200, 20m, 1h 30m, 20 days.
 	const typedSeconds = (text) => {
 		let rest = text.trim().toLowerCase();
