@@ -278,7 +278,7 @@ func TestOverview(t *testing.T) {
 	a := p.get("/").is(http.StatusOK)
 	a.says("3 live sessions", "2 people signed in", "1 validator: 1 node, 0 followers", "node.test:1", "This one", "up to date", "last read the database just now", "revoked", "The session was revoked.", "12"+"\u202f"+"345",
 		"Needs attention Requests arrive through 10.1.2.3, which is not a trusted proxy.", "start the server with --trusted-proxies 10.1.2.3.",
-		"Live sessions in the last day", "Recent revocations", "Revoked a user’s sessions other admin Offboarding Receipt")
+		"Live sessions in the last day", "Recent revocations", "All sessions of one user other admin Offboarding In force Receipt")
 	charts := func(by *person, want map[string]string) {
 		t.Helper()
 		for query, words := range want {

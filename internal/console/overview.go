@@ -36,7 +36,7 @@ type overviewView struct {
 	// silent, and all that follow them.
 	Validators, Nodes, Followers int64
 	Chart                        chart
-	Revocations                  []auditEntry
+	Revocations                  []receiptView
 	NodeRows                     []nodeRow
 	Status                       feed.Status
 	Changed                      when // the last change that the view has
@@ -202,19 +202,17 @@ func (p *overviewPage) liveOver(x *exchange, s span, show series, now int64) plo
 // recentRevocations is how many the overview shows.
 const recentRevocations = 6
 
-// recent returns the latest revocations. Sign-outs are none.
-func (p *overviewPage) recent(x *exchange) ([]auditEntry, error) {
-	entries, err := p.sessions.Audit(x.ctx, x.caller, store.AuditFilter{Scoped: true}, entriesPerPage)
+// recent returns the receipts of the latest revocations.
+func (p *overviewPage) recent(x *exchange) ([]receiptView, error) {
+	receipts, err := p.sessions.Receipts(x.ctx, x.caller, store.ReceiptFilter{}, recentRevocations)
 	if err != nil {
 		return nil, err
 	}
-	var rows []auditEntry
-	for _, e := range entries {
-		if e.Action != wire.ActionSignOut && len(rows) < recentRevocations {
-			rows = append(rows, x.auditEntry(e))
-		}
+	views := make([]receiptView, len(receipts))
+	for i, r := range receipts {
+		views[i] = x.receiptView(r)
 	}
-	return rows, nil
+	return views, nil
 }
 
 func (p *overviewPage) refused() []refusalRow {
