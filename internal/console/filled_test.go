@@ -92,6 +92,7 @@ func (h *filledServer) paths(testing.TB) []place {
 	user := "/users/" + url.PathEscape(h.ada)
 	return []place{
 		{"overview", "/"},
+		{"overview-week", "/?show=sign-ins&span=week"},
 		{"profile", "/profile"},
 		{"profile-revoke", "/profile/revoke"},
 		{"profile-elsewhere", "/profile/elsewhere"},

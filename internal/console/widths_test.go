@@ -104,3 +104,35 @@ func TestMenuButton(t *testing.T) {
 	}
 	w.follow(link)
 }
+
+// The chart's series and time span are links, with a script and without. Its axes have
+// values, and a bar says what it stands for: in the viewer's zone with a script.
+func TestChart(t *testing.T) {
+	t.Parallel()
+	h := newFilledServer(t)
+	for _, l := range []look{{}, {noScript: true}} {
+		w := h.open(t, l)
+		w.as("admin")
+		w.says("Live sessions in the last day")
+		w.follow(".series a[href*='show=sign-ins']")
+		w.says("Sign-ins in the last day")
+		w.follow(".switch a[href*='span=hour']")
+		w.says("Sign-ins in the last hour", "Each bar is a minute.")
+		if chosen := w.brief(`[...document.querySelectorAll(".chart [aria-current], .switch [aria-current]")].map((a) => a.firstChild.textContent.trim()).join()`); chosen != "Hour,Sign-ins" {
+			t.Errorf("%+v: chosen are %s", l, chosen)
+		}
+		top := eval[int](w, `Number(document.querySelector(".levels span").textContent)`)
+		highest := eval[int](w, `Math.max(...[...document.querySelectorAll(".plot title")].map((title) => parseInt(title.dataset.count)))`)
+		if highest < 1 || top < highest || top > 2*highest {
+			t.Errorf("%+v: the axis ends at %d, the highest bar is %d", l, top, highest)
+		}
+		tick := `(() => { const tick = document.querySelector(".ticks text"); return tick.textContent + " is " + tick.dataset.time.slice(11, 16) })()`
+		if said := w.brief(tick); (said[:5] == said[9:]) != l.noScript { // Kolkata is half an hour off
+			t.Errorf("%+v: a tick: %s", l, said)
+		}
+		bar := w.brief(`document.querySelector(".plot title").textContent`)
+		if want := map[bool]string{true: " UTC: ", false: " GMT+5:30: "}[l.noScript]; !strings.Contains(bar, want) || !strings.Contains(bar, "sign-in") {
+			t.Errorf("%+v: a bar says %q", l, bar)
+		}
+	}
+}
