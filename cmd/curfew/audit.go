@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wireform"
@@ -26,7 +25,7 @@ func (c *cli) auditCommand() *cobra.Command {
 			"  curfew audit --action session.refused --address 192.0.2.\n" +
 			"  curfew audit --action sessions. --from 2026-11-01 --json",
 	}
-	c.tool(command, func(ctx context.Context, t *app.Tools, _ []string) error {
+	c.admin(command, func(ctx context.Context, t admin, _ []string) error {
 		if limit < 1 {
 			return usagef("--limit is %d; it must be at least 1", limit)
 		}
@@ -72,13 +71,13 @@ func instant(text string, now time.Time) (int64, error) {
 
 // findAudit prints the entries of a filter whose names are as they were typed. If there
 // is no entry because a name is wrong, the error says so.
-func (c *cli) findAudit(ctx context.Context, t *app.Tools, f store.AuditFilter, limit int) error {
+func (c *cli) findAudit(ctx context.Context, t admin, f store.AuditFilter, limit int) error {
 	unknown := ""
 	for _, name := range []*string{&f.Person, &f.Actor, &f.Target} {
 		if *name == "" {
 			continue
 		}
-		found, user, err := t.Sessions.FindPerson(ctx, t.Caller, *name)
+		found, user, err := t.FindPerson(ctx, *name)
 		if err != nil {
 			return err
 		}
@@ -95,12 +94,12 @@ func (c *cli) findAudit(ctx context.Context, t *app.Tools, f store.AuditFilter, 
 }
 
 // printAudit prints entries, and returns how many.
-func (c *cli) printAudit(ctx context.Context, t *app.Tools, f store.AuditFilter, limit int) (int, error) {
+func (c *cli) printAudit(ctx context.Context, t admin, f store.AuditFilter, limit int) (int, error) {
 	printed := 0
 	out := newTable(c.stdout, "WHEN", "WHO", "DID", "TO", "FROM", "WHY")
 	for limit > 0 {
 		page := min(limit, 500)
-		entries, err := t.Sessions.Audit(ctx, t.Caller, f, page)
+		entries, err := t.Audit(ctx, f, page)
 		if err != nil {
 			return printed, err
 		}

@@ -59,7 +59,7 @@ func (c *cli) issuerSet() *cobra.Command {
 			c.printf("the issuer is now %s (was %s); restart all servers and edges\n", in.Issuer, before.Issuer)
 		}
 		if receipt != nil {
-			return r.follow(ctx, t, *receipt)
+			return r.follow(ctx, local{t}, *receipt)
 		}
 		return c.printInstallation(in)
 	})

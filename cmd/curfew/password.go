@@ -45,31 +45,50 @@ func (c *cli) newPassword(f passwordFlags) (password string, generated bool, err
 		password, err = c.askTwice(file)
 		return password, false, err
 	}
+	password, err = c.pipedPassword()
+	if err == nil && password == "" {
+		err = errors.New("read the password from standard input: it is empty; use --generate-password to generate one")
+	}
+	return password, false, err
+}
+
+// pipedPassword reads a password from standard input.
+func (c *cli) pipedPassword() (string, error) {
 	data, err := io.ReadAll(io.LimitReader(c.stdin, maxPassword))
 	if err != nil {
-		return "", false, fmt.Errorf("read the password from standard input: %w", err)
+		return "", fmt.Errorf("read the password from standard input: %w", err)
 	}
-	password = strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
-	if password == "" {
-		return "", false, errors.New("read the password from standard input: it is empty; use --generate-password to generate one")
+	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r"), nil
+}
+
+// signInPassword returns the password of a sign-in: typed at a terminal without being
+// shown, or read from standard input.
+func (c *cli) signInPassword() (string, error) {
+	if file, ok := c.stdin.(*os.File); ok && app.IsTerminal(file) {
+		return c.askHidden(file, "Password: ")
 	}
-	return password, false, nil
+	return c.pipedPassword()
+}
+
+// askHidden asks at a terminal for a text that is not shown.
+func (c *cli) askHidden(terminal *os.File, prompt string) (string, error) {
+	_, _ = fmt.Fprint(c.stderr, prompt)
+	answer, err := term.ReadPassword(int(terminal.Fd())) // #nosec G115 -- a file descriptor
+	_, _ = fmt.Fprintln(c.stderr)
+	if err != nil {
+		return "", fmt.Errorf("read the password: %w", err)
+	}
+	return string(answer), nil
 }
 
 func (c *cli) askTwice(terminal *os.File) (string, error) {
-	ask := func(prompt string) (string, error) {
-		_, _ = fmt.Fprint(c.stderr, prompt)
-		answer, err := term.ReadPassword(int(terminal.Fd())) // #nosec G115 -- a file descriptor
-		_, _ = fmt.Fprintln(c.stderr)
-		return string(answer), err
-	}
-	first, err := ask("New password: ")
+	first, err := c.askHidden(terminal, "New password: ")
 	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
+		return "", err
 	}
-	second, err := ask("Again: ")
+	second, err := c.askHidden(terminal, "Again: ")
 	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
+		return "", err
 	}
 	if first != second {
 		return "", errors.New("the two passwords differ; nothing was changed")

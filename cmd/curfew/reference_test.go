@@ -68,6 +68,7 @@ func TestConfigurationReference(t *testing.T) {
 	table("## Edges", edge, func(o documentedOption) bool { return !has(server, o) && !o.development })
 	tools := documentedOptions(config.ToolOptions())
 	table("## Commands on the database", tools, func(o documentedOption) bool { return !o.development })
+	table("## Commands on a server", documentedOptions(config.RemoteOptions()), func(documentedOption) bool { return true })
 	copying := documentedOptions(config.CopyOptions())
 	table("## Copying a database", copying, func(o documentedOption) bool { return !has(tools, o) })
 	all := slices.Concat(server, edge, tools, copying)
@@ -118,7 +119,7 @@ func TestCommandReference(t *testing.T) {
 	for _, o := range config.EdgeOptions() {
 		shared[o.Name] = true
 	}
-	for _, o := range config.ToolOptions() {
+	for _, o := range config.AdminOptions() {
 		shared[o.Name] = true
 	}
 	var b strings.Builder

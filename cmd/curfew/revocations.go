@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wireform"
@@ -27,7 +26,7 @@ func (c *cli) revocationsCommand() *cobra.Command {
 		Example: "  curfew revocations --user alice --from 30d\n" +
 			"  curfew revocations 1795453200123456",
 	}
-	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+	c.admin(command, func(ctx context.Context, t admin, args []string) error {
 		if len(args) == 1 {
 			return c.showReceipt(ctx, t, args[0])
 		}
@@ -43,7 +42,7 @@ func (c *cli) revocationsCommand() *cobra.Command {
 			return usagef("--to: %w", err)
 		}
 		if f.User != "" {
-			if f.User, _, err = t.Sessions.FindPerson(ctx, t.Caller, f.User); err != nil {
+			if f.User, _, err = t.FindPerson(ctx, f.User); err != nil {
 				return err
 			}
 		}
@@ -59,23 +58,23 @@ func (c *cli) revocationsCommand() *cobra.Command {
 	return command
 }
 
-func (c *cli) showReceipt(ctx context.Context, t *app.Tools, text string) error {
+func (c *cli) showReceipt(ctx context.Context, t admin, text string) error {
 	epoch, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || epoch < 1 {
 		return usagef("EPOCH is %q; it must be the number that `curfew revocations` shows", text)
 	}
-	r, err := t.Sessions.Receipt(ctx, t.Caller, revocation.Epoch(epoch), 0)
+	r, err := t.Receipt(ctx, revocation.Epoch(epoch))
 	if err != nil {
 		return err
 	}
 	return c.printReceipt(r)
 }
 
-func (c *cli) printReceipts(ctx context.Context, t *app.Tools, f store.ReceiptFilter, limit int) error {
+func (c *cli) printReceipts(ctx context.Context, t admin, f store.ReceiptFilter, limit int) error {
 	out := newTable(c.stdout, "COMMITTED", "EPOCH", "REVOKED", "USER", "ENDED", "BY", "IN FORCE EVERYWHERE", "WHY")
 	for limit > 0 {
 		page := min(limit, 500)
-		receipts, err := t.Sessions.Receipts(ctx, t.Caller, f, page)
+		receipts, err := t.Receipts(ctx, f, page)
 		if err != nil {
 			return err
 		}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wireform"
@@ -21,10 +20,16 @@ type revoking struct {
 	*cli
 	reason string
 	wait   time.Duration
+	user   string // of the session
 }
 
 func (c *cli) revokeCommand() *cobra.Command {
 	r := &revoking{cli: c}
+	one := r.command(&cobra.Command{
+		Use: "session SID", Short: "End one session", Args: arguments("SID"),
+		Long: "Ends one session. `curfew user show NAME` lists the sessions of a user.",
+	}, r.session)
+	one.Flags().StringVar(&r.user, "user", "", "user whose session it is, by name or id; required with --server")
 	command := c.group("revoke", "End sessions, immediately and everywhere",
 		"revoke ends existing sessions. Sessions that start afterwards are not affected.\n\n"+
 			"When the command returns, the revocation is on disk. Running servers and services receive it within milliseconds; --wait waits until all of them have confirmed it.")
@@ -34,27 +39,24 @@ func (c *cli) revokeCommand() *cobra.Command {
 			Long:    "Ends all sessions of the users, given by name or id (name:NAME or id:ID resolves ambiguity). If one user does not exist, nothing is revoked.",
 			Example: "  curfew revoke user alice --reason 'laptop stolen' --wait 10s",
 		}, r.users),
-		r.command(&cobra.Command{
-			Use: "session SID", Short: "End one session", Args: arguments("SID"),
-			Long: "Ends one session. `curfew user show NAME` lists the sessions of a user.",
-		}, r.session),
+		one,
 		r.command(&cobra.Command{
 			Use: "everyone", Short: "End all sessions of all users", Args: arguments(),
 			Long: "Ends all sessions of all users, including your own.",
-		}, func(ctx context.Context, t *app.Tools, _ []string) (session.Receipt, error) {
-			return t.Sessions.RevokeMany(ctx, t.Caller, session.Many{Scope: string(revocation.KindEveryone), Reason: r.reason}, 0)
+		}, func(ctx context.Context, t admin, _ []string) (session.Receipt, error) {
+			return t.RevokeMany(ctx, session.Many{Scope: string(revocation.KindEveryone), Reason: r.reason})
 		}),
 		r.command(&cobra.Command{
 			Use: "remembered", Short: "End all remember-me sessions", Args: arguments(),
-		}, func(ctx context.Context, t *app.Tools, _ []string) (session.Receipt, error) {
-			return t.Sessions.RevokeMany(ctx, t.Caller, session.Many{Scope: string(revocation.KindRemembered), Reason: r.reason}, 0)
+		}, func(ctx context.Context, t admin, _ []string) (session.Receipt, error) {
+			return t.RevokeMany(ctx, session.Many{Scope: string(revocation.KindRemembered), Reason: r.reason})
 		}),
 	)
 	return command
 }
 
-func (r *revoking) command(command *cobra.Command, revoke func(context.Context, *app.Tools, []string) (session.Receipt, error)) *cobra.Command {
-	r.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+func (r *revoking) command(command *cobra.Command, revoke func(context.Context, admin, []string) (session.Receipt, error)) *cobra.Command {
+	r.admin(command, func(ctx context.Context, t admin, args []string) error {
 		receipt, err := revoke(ctx, t, args)
 		if err != nil {
 			return err
@@ -66,31 +68,36 @@ func (r *revoking) command(command *cobra.Command, revoke func(context.Context, 
 	return command
 }
 
-func (r *revoking) users(ctx context.Context, t *app.Tools, names []string) (session.Receipt, error) {
+func (r *revoking) users(ctx context.Context, t admin, names []string) (session.Receipt, error) {
 	var ids []string
 	var errs []error
 	for _, name := range names {
-		u, err := t.Accounts.FindUser(ctx, name)
+		u, err := t.FindUser(ctx, name)
 		ids, errs = append(ids, u.ID), append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return session.Receipt{}, err
 	}
 	if len(ids) == 1 {
-		return t.Sessions.RevokeUser(ctx, t.Caller, ids[0], r.reason, false, 0)
+		return t.RevokeUser(ctx, ids[0], r.reason)
 	}
-	return t.Sessions.RevokeMany(ctx, t.Caller, session.Many{Scope: session.ScopeUsers, Users: ids, Reason: r.reason}, 0)
+	return t.RevokeMany(ctx, session.Many{Scope: session.ScopeUsers, Users: ids, Reason: r.reason})
 }
 
-func (r *revoking) session(ctx context.Context, t *app.Tools, args []string) (session.Receipt, error) {
-	row, err := t.Store.Session(ctx, args[0])
+func (r *revoking) session(ctx context.Context, t admin, args []string) (session.Receipt, error) {
+	id := ""
+	if r.user != "" {
+		u, err := t.FindUser(ctx, r.user)
+		if err != nil {
+			return session.Receipt{}, err
+		}
+		id = u.ID
+	}
+	receipt, err := t.RevokeSession(ctx, id, args[0], r.reason)
 	if errors.Is(err, store.ErrNotFound) {
-		return session.Receipt{}, fmt.Errorf("no session has the id %q; `curfew user show NAME` lists the sessions of a user", args[0])
+		return receipt, fmt.Errorf("no session has the id %q; `curfew user show NAME` lists the sessions of a user", args[0])
 	}
-	if err != nil {
-		return session.Receipt{}, err
-	}
-	return t.Sessions.RevokeSession(ctx, t.Caller, row.UserID, row.ID, r.reason)
+	return receipt, err
 }
 
 // step is how long is waited between two lines of progress.
@@ -98,12 +105,13 @@ const step = 500 * time.Millisecond
 
 // follow waits until a revocation is in force everywhere, if that was asked for, prints
 // on the way the validators that it waits for, and prints the receipt.
-func (r *revoking) follow(ctx context.Context, t *app.Tools, receipt session.Receipt) error {
+func (r *revoking) follow(ctx context.Context, t admin, receipt session.Receipt) error {
 	said := ""
 	for left := r.wait; left > 0 && !receipt.Enforcement.EffectiveEverywhere; left -= step {
-		receipt = t.Sessions.Await(ctx, t.Caller, receipt, min(step, left))
+		var err error
+		receipt, err = t.Await(ctx, receipt, min(step, left))
 		e := receipt.Enforcement
-		if e.Unreadable {
+		if err != nil || e.Unreadable {
 			return errors.New("the sessions are revoked, but the validators' confirmations could not be read")
 		}
 		progress := fmt.Sprintf("%d of %d validators have confirmed; waiting for %s", e.Confirmed, e.Validators, strings.Join(e.Waiting, ", "))

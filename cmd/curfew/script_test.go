@@ -31,6 +31,8 @@ import (
 //	                          in server.log (NAME.out, NAME.log).
 //	edge NAME [-- FLAG…]      the same with `curfew edge`
 //	halt [NAME]               end it with SIGTERM: it must exit with 0
+//	connect                   in testdata/both: from here on commands work on the
+//	                          database, or on the server
 //	http [-token T] [-basic ID:SECRET] [-form] METHOD URL [BODY]
 //	                          ask, with a body in JSON or a form: status on stderr, body on stdout, and success
 //	                          below 400
@@ -58,6 +60,27 @@ func TestScriptsOnPostgres(t *testing.T) {
 		e.Vars = append(e.Vars, "DATABASE="+pgtest.DSN(tbOf(e)))
 		return nil
 	}))
+}
+
+// TestScriptsBothWays runs scripts about administration twice: on the database, and
+// on a server over its API. Their command `connect` stands after serve.
+func TestScriptsBothWays(t *testing.T) {
+	connect := map[string]func(*testscript.TestScript){
+		"database": func(*testscript.TestScript) {},
+		"server": func(ts *testscript.TestScript) {
+			ts.Setenv("CURFEW_CREDENTIALS", ts.MkAbs("home/credentials.json"))
+			ts.Setenv("CURFEW_SERVER", ts.Getenv("URL"))
+			ts.Check(os.WriteFile(ts.MkAbs("admin-password"), []byte(ts.Getenv("PASSWORD")), 0o600))
+			ts.Check(ts.Exec("sh", "-c", "curfew login admin <admin-password"))
+		},
+	}
+	for name, do := range connect {
+		t.Run(name, func(t *testing.T) {
+			p := parameters("testdata/both", nil)
+			p.Cmds["connect"] = func(ts *testscript.TestScript, _ bool, _ []string) { do(ts) }
+			testscript.Run(t, p)
+		})
+	}
 }
 
 // tbOf returns the test that a script runs in.

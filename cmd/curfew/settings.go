@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/wire"
 	"example.com/curfew/internal/wireform"
 	"example.com/curfew/settings"
 )
@@ -48,12 +48,12 @@ func onOff(on bool) string {
 
 func (c *cli) settingsShow() *cobra.Command {
 	command := &cobra.Command{Use: "show", Short: "Show the settings in force", Args: arguments()}
-	return c.tool(command, func(ctx context.Context, t *app.Tools, _ []string) error {
-		in, _, err := t.Sessions.Settings(ctx)
+	return c.admin(command, func(ctx context.Context, t admin, _ []string) error {
+		in, _, err := t.Settings(ctx)
 		if err != nil {
 			return err
 		}
-		return c.printSettings(in.Settings)
+		return c.printSettings(in)
 	})
 }
 
@@ -74,30 +74,30 @@ func (c *cli) settingsSet() *cobra.Command {
 			"  curfew settings set --preset aal2\n" +
 			"  curfew settings set --maximum-session-duration 30d --remember-me on",
 	}
-	c.tool(command, func(ctx context.Context, t *app.Tools, _ []string) error {
-		in, tag, err := t.Sessions.Settings(ctx)
+	c.admin(command, func(ctx context.Context, t admin, _ []string) error {
+		in, tag, err := t.Settings(ctx)
 		if err != nil {
 			return err
 		}
-		next, err := f.apply(command, in.Settings)
+		next, err := f.apply(command, in)
 		if err != nil {
 			return err
 		}
 		if f.dryRun {
 			return f.named(c.previewSettings(ctx, t, next), command)
 		}
-		if next == in.Settings {
+		if next == in {
 			c.notef("no change: these settings are already in force")
 			return c.printSettings(next)
 		}
-		after, _, err := t.Sessions.ChangeSettings(ctx, t.Caller, next, tag)
+		after, err := t.ChangeSettings(ctx, next, tag)
 		if errors.Is(err, session.ErrLostRace) {
 			return fmt.Errorf("the settings were changed at the same time; nothing was changed by this command; check `curfew settings show` and try again")
 		}
 		if err != nil {
 			return f.named(err, command)
 		}
-		return c.printSettings(after.Settings)
+		return c.printSettings(after)
 	})
 	command.Flags().StringVar(&f.preset, "preset", "", "set all three: "+strings.Join(presetNames(), ", "))
 	durationVar(command, &f.timeout, "session-timeout", "session timeout: a session ends after this time without activity")
@@ -186,13 +186,13 @@ func (f *settingsFlags) named(err error, command *cobra.Command) error {
 	return errors.Join(named...)
 }
 
-func (c *cli) previewSettings(ctx context.Context, t *app.Tools, next settings.Settings) error {
-	preview, err := t.Sessions.PreviewSettings(ctx, t.Caller, next)
+func (c *cli) previewSettings(ctx context.Context, t admin, next settings.Settings) error {
+	preview, err := t.PreviewSettings(ctx, next)
 	if err != nil {
 		return err
 	}
 	if c.json {
-		return c.printJSON(preview)
+		return c.printJSON(wire.SettingsPreview{Sessions: preview.Sessions, Users: preview.Users, Own: preview.Own})
 	}
 	if err := c.printSettings(next); err != nil {
 		return err

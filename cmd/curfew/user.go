@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/curfew/internal/account"
-	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/internal/wireform"
@@ -40,7 +38,7 @@ func (c *cli) userAdd() *cobra.Command {
 			"  curfew user add alice --generate-password --permission UserEdit\n" +
 			"  pass alice | curfew user add alice",
 	}
-	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+	c.admin(command, func(ctx context.Context, t admin, args []string) error {
 		if strings.TrimSpace(args[0]) == "" {
 			return usagef("the name is empty")
 		}
@@ -61,7 +59,7 @@ func (c *cli) userAdd() *cobra.Command {
 		if len(groups) > 0 {
 			change.Groups = &groups
 		}
-		u, err := t.Accounts.CreateUser(ctx, t.Caller, change)
+		u, err := t.CreateUser(ctx, change)
 		if err != nil {
 			return err
 		}
@@ -86,10 +84,10 @@ func (c *cli) userAdd() *cobra.Command {
 func (c *cli) userList() *cobra.Command {
 	var search string
 	command := &cobra.Command{Use: "list", Short: "List accounts", Args: arguments()}
-	c.tool(command, func(ctx context.Context, t *app.Tools, _ []string) error {
+	c.admin(command, func(ctx context.Context, t admin, _ []string) error {
 		var all []wire.User
 		for cursor := ""; ; {
-			users, next, err := t.Accounts.Users(ctx, t.Caller, search, cursor, 500)
+			users, next, err := t.Users(ctx, search, cursor, 500)
 			if err != nil {
 				return err
 			}
@@ -122,12 +120,12 @@ func dateOf(t *time.Time) string {
 
 func (c *cli) userShow() *cobra.Command {
 	command := &cobra.Command{Use: "show NAME", Short: "Show an account and its live sessions", Args: arguments("NAME")}
-	return c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
-		u, err := t.Accounts.FindUser(ctx, args[0])
+	return c.admin(command, func(ctx context.Context, t admin, args []string) error {
+		u, err := t.FindUser(ctx, args[0])
 		if err != nil {
 			return err
 		}
-		sessions, err := t.Sessions.List(ctx, t.Caller, u.ID)
+		sessions, err := t.LiveSessions(ctx, u.ID)
 		if err != nil {
 			return err
 		}
@@ -145,7 +143,9 @@ func (c *cli) userShow() *cobra.Command {
 		out.row("permissions", strings.Join(w.Permissions, ", "))
 		out.row("groups", strings.Join(w.Groups, ", "))
 		out.row("disabled", yesNo(w.Disabled))
-		out.row("password", yesNo(u.PasswordHash != ""))
+		if _, overAPI := t.(*remote); !overAPI { // the API does not show it
+			out.row("password", yesNo(u.PasswordHash != ""))
+		}
 		out.row("created", date(w.CreatedAt))
 		out.row("last sign-in", dateOf(w.LastSignInAt))
 		if err := out.flush(); err != nil {
@@ -164,21 +164,33 @@ func (c *cli) userShow() *cobra.Command {
 	})
 }
 
-// change changes a user and says so.
-func (c *cli) change(ctx context.Context, t *app.Tools, u store.User, change account.UserChange, reason string, said func(store.User) string) error {
-	u, _, err := t.Accounts.ChangeUser(ctx, t.Caller, u.ID, change, reason)
-	if err != nil {
-		return err
-	}
-	if c.json {
-		return c.printJSON(wireform.User(u))
-	}
-	c.printf("%s\n", said(u))
-	return nil
+// userChange makes a command that changes the user of its first argument and says
+// so. change returns what to change and what to say about the user afterwards.
+func (c *cli) userChange(command *cobra.Command, change func(u store.User, args []string) (account.UserChange, func(store.User) string, error)) *cobra.Command {
+	reason := ""
+	c.admin(command, func(ctx context.Context, t admin, args []string) error {
+		u, err := t.FindUser(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		to, said, err := change(u, args[1:])
+		if err != nil {
+			return err
+		}
+		if u, err = t.ChangeUser(ctx, u.ID, to, reason); err != nil {
+			return err
+		}
+		if c.json {
+			return c.printJSON(wireform.User(u))
+		}
+		c.printf("%s\n", said(u))
+		return nil
+	})
+	command.Flags().StringVar(&reason, "reason", "", "reason, for the audit log")
+	return command
 }
 
 func (c *cli) userEnable(enable bool) *cobra.Command {
-	var reason string
 	command := &cobra.Command{
 		Use: "disable NAME", Short: "Disable an account and end its sessions", Args: arguments("NAME"),
 		Long: "Disables an account: the user can't sign in, and all sessions end immediately.",
@@ -190,16 +202,10 @@ func (c *cli) userEnable(enable bool) *cobra.Command {
 		command.Use, command.Short, command.Long = "enable NAME", "Enable an account again", ""
 		said = func(u store.User) string { return fmt.Sprintf("enabled user %s (%s)", u.Name, u.ID) }
 	}
-	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
-		u, err := t.Accounts.FindUser(ctx, args[0])
-		if err != nil {
-			return err
-		}
-		disabled := !enable
-		return c.change(ctx, t, u, account.UserChange{Disabled: &disabled}, reason, said)
+	disabled := !enable
+	return c.userChange(command, func(store.User, []string) (account.UserChange, func(store.User) string, error) {
+		return account.UserChange{Disabled: &disabled}, said, nil
 	})
-	command.Flags().StringVar(&reason, "reason", "", "reason, for the audit log")
-	return command
 }
 
 func (c *cli) userPassword() *cobra.Command {
@@ -208,8 +214,8 @@ func (c *cli) userPassword() *cobra.Command {
 		Use: "password NAME", Short: "Set the password of an account and end its sessions", Args: arguments("NAME"),
 		Long: "Sets a password. It is asked for, or read from standard input if that is not a terminal. All sessions of the user end.",
 	}
-	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
-		u, err := t.Accounts.FindUser(ctx, args[0]) // so that it asks for no password if the user is unknown
+	c.admin(command, func(ctx context.Context, t admin, args []string) error {
+		u, err := t.FindUser(ctx, args[0]) // so that it asks for no password if the user is unknown
 		if err != nil {
 			return err
 		}
@@ -217,7 +223,7 @@ func (c *cli) userPassword() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		u, _, err = t.Accounts.ChangeUser(ctx, t.Caller, u.ID, account.UserChange{Password: &password}, "")
+		u, err = t.ChangeUser(ctx, u.ID, account.UserChange{Password: &password}, "")
 		if err != nil {
 			return err
 		}
@@ -248,8 +254,8 @@ func (c *cli) userGrant() *cobra.Command {
 			return store.Permissions(), cobra.ShellCompDirectiveNoFileComp
 		},
 	}
-	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
-		var named []string
+	var named []string
+	command.PreRunE = func(_ *cobra.Command, args []string) error {
 		for _, word := range args[1:] {
 			permission, err := oneOf(word, store.Permissions())
 			if err != nil {
@@ -257,22 +263,21 @@ func (c *cli) userGrant() *cobra.Command {
 			}
 			named = append(named, permission)
 		}
-		u, err := t.Accounts.FindUser(ctx, args[0])
-		if err != nil {
-			return err
-		}
+		return nil
+	}
+	c.userChange(command, func(u store.User, _ []string) (account.UserChange, func(store.User) string, error) {
 		held := slices.DeleteFunc(slices.Clone(u.Permissions), func(p string) bool { return slices.Contains(named, p) })
 		if !remove {
 			held = append(held, named...)
 		}
 		slices.Sort(held)
 		held = slices.Compact(append([]string{}, held...))
-		return c.change(ctx, t, u, account.UserChange{Permissions: &held}, "", func(u store.User) string {
+		return account.UserChange{Permissions: &held}, func(u store.User) string {
 			if len(u.Permissions) == 0 {
 				return fmt.Sprintf("user %s (%s) has no permissions", u.Name, u.ID)
 			}
 			return fmt.Sprintf("user %s (%s) has %s", u.Name, u.ID, strings.Join(u.Permissions, ", "))
-		})
+		}, nil
 	})
 	command.Flags().BoolVar(&remove, "remove", false, "remove the permissions")
 	return command
@@ -280,39 +285,33 @@ func (c *cli) userGrant() *cobra.Command {
 
 func (c *cli) userGroup() *cobra.Command {
 	var remove bool
-	var reason string
 	command := &cobra.Command{
 		Use: "group NAME GROUP...", Short: "Add an account to groups, or remove it from them", Args: arguments("NAME", "GROUP..."),
 		Long: "Adds an account to groups, or removes it from them with --remove. Tokens carry the names of the groups; " +
 			"new ones apply at the next sign-in or refresh. Removing an account from a group ends all its sessions.",
 		Example: "  curfew user group alice ops 'on call'\n  curfew user group alice ops --remove --reason 'changed teams'",
 	}
-	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
-		u, err := t.Accounts.FindUser(ctx, args[0])
-		if err != nil {
-			return err
-		}
+	c.userChange(command, func(u store.User, named []string) (account.UserChange, func(store.User) string, error) {
 		groups, ended := append([]string{}, u.Groups...), ""
 		if remove {
 			groups, ended = nil, "; all sessions have ended"
 			for _, g := range u.Groups {
-				if !slices.Contains(args[1:], g) {
+				if !slices.Contains(named, g) {
 					groups = append(groups, g)
 				}
 			}
-			if len(groups)+len(args[1:]) > len(u.Groups) {
-				return fmt.Errorf("user %s (%s) is not in all of these groups; nothing was changed; the user's groups are: %s",
+			if len(groups)+len(named) > len(u.Groups) {
+				return account.UserChange{}, nil, fmt.Errorf("user %s (%s) is not in all of these groups; nothing was changed; the user's groups are: %s",
 					u.Name, u.ID, first(strings.Join(u.Groups, ", "), "none"))
 			}
 		} else {
-			groups = append(groups, args[1:]...)
+			groups = append(groups, named...)
 		}
-		return c.change(ctx, t, u, account.UserChange{Groups: &groups}, reason, func(u store.User) string {
+		return account.UserChange{Groups: &groups}, func(u store.User) string {
 			return fmt.Sprintf("user %s (%s) is in the groups: %s%s", u.Name, u.ID, first(strings.Join(u.Groups, ", "), "none"), ended)
-		})
+		}, nil
 	})
 	command.Flags().BoolVar(&remove, "remove", false, "remove from the groups")
-	command.Flags().StringVar(&reason, "reason", "", "reason, for the audit log")
 	return command
 }
 
@@ -321,16 +320,11 @@ func (c *cli) userRename() *cobra.Command {
 		Use: "rename NAME NEW-NAME", Short: "Change the sign-in name of an account", Args: arguments("NAME", "NEW-NAME"),
 		Long: "Changes the name with which the user signs in. The id stays. Tokens carry the new name from the next sign-in or refresh on.",
 	}
-	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
-		u, err := t.Accounts.FindUser(ctx, args[0])
-		if err != nil {
-			return err
-		}
-		return c.change(ctx, t, u, account.UserChange{Name: &args[1]}, "", func(renamed store.User) string {
+	return c.userChange(command, func(u store.User, names []string) (account.UserChange, func(store.User) string, error) {
+		return account.UserChange{Name: &names[0]}, func(renamed store.User) string {
 			return fmt.Sprintf("renamed user %s to %s (%s)", u.Name, renamed.Name, u.ID)
-		})
+		}, nil
 	})
-	return command
 }
 
 func (c *cli) userEmail() *cobra.Command {
@@ -341,23 +335,20 @@ func (c *cli) userEmail() *cobra.Command {
 			"Tokens carry it from the next sign-in or refresh on.",
 		Example: "  curfew user email alice alice@example.org\n  curfew user email alice --remove",
 	}
-	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
-		address := ""
+	command.PreRunE = func(_ *cobra.Command, args []string) error {
 		switch {
 		case remove == (len(args) == 2):
-			return usageError{errors.New("give an address, or --remove")}
-		case !remove:
-			if address = args[1]; address == "" {
-				return usageError{errors.New("the address is empty; use --remove to remove it")}
-			}
+			return usagef("give an address, or --remove")
+		case !remove && args[1] == "":
+			return usagef("the address is empty; use --remove to remove it")
 		}
-		u, err := t.Accounts.FindUser(ctx, args[0])
-		if err != nil {
-			return err
-		}
-		return c.change(ctx, t, u, account.UserChange{Email: &address}, "", func(u store.User) string {
+		return nil
+	}
+	c.userChange(command, func(_ store.User, addresses []string) (account.UserChange, func(store.User) string, error) {
+		address := strings.Join(addresses, "") // one, or none with --remove
+		return account.UserChange{Email: &address}, func(u store.User) string {
 			return fmt.Sprintf("user %s (%s) has the email address: %s", u.Name, u.ID, first(u.Email, "none"))
-		})
+		}, nil
 	})
 	command.Flags().BoolVar(&remove, "remove", false, "remove the address")
 	return command

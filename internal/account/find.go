@@ -79,14 +79,56 @@ func (e *Ambiguous) Unwrap() error { return ErrAmbiguous }
 // address; the prefixes "id:" and "name:" select one. The error wraps
 // store.ErrNotFound, or is an [*Ambiguous].
 func (s *Service) FindUser(ctx context.Context, text string) (store.User, error) {
-	found, unknown, err := s.find(ctx, []string{text})
-	if err == nil && len(unknown) > 0 {
-		err = fmt.Errorf("%w: no user has the name, id or email address %q", store.ErrNotFound, text)
-	}
+	named, err := s.named(ctx, []string{text})
 	if err != nil {
 		return store.User{}, err
 	}
-	return found[0], nil
+	return named.one(text)
+}
+
+// Match returns the user that a text names as FindUser does, for a program without a
+// store. Candidates are the user whose id the text is, and the users whose name or
+// email address begins with it: see [Searches].
+func Match(text string, candidates []store.User) (store.User, error) {
+	n := names{map[string]store.User{}, map[string]store.User{}, map[string][]store.User{}}
+	for _, u := range candidates {
+		if _, known := n.byID[u.ID]; known {
+			continue
+		}
+		n.byID[u.ID] = u
+		if _, key, err := NormalizeName(u.Name); err == nil {
+			n.byKey[key] = u
+		}
+		if u.Email != "" {
+			key := store.EmailKey(u.Email)
+			n.byEmail[key] = append(n.byEmail[key], u)
+		}
+	}
+	return n.one(text)
+}
+
+// Searches returns what to look for to have the candidates of [Match]: a user with
+// an id, and users whose name or email address begins with a text. "" means nothing.
+func Searches(text string) (id, beginning string) {
+	h := readHandle(text)
+	beginning = h.email
+	if h.key != "" {
+		rest, _, _ := parseHandle(text)
+		beginning, _, _ = NormalizeName(rest) // without an error, as there is a key
+	}
+	return h.id, beginning
+}
+
+// one returns the user that a text names.
+func (n names) one(text string) (store.User, error) {
+	switch meant := n.by(text); len(meant) {
+	case 0:
+		return store.User{}, fmt.Errorf("%w: no user has the name, id or email address %q", store.ErrNotFound, text)
+	case 1:
+		return meant[0].user, nil
+	default:
+		return store.User{}, &Ambiguous{Text: text, meanings: meant[:2]}
+	}
 }
 
 // FindUsers returns the users that the texts name (see [Service.FindUser]), each

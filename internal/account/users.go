@@ -226,6 +226,9 @@ func (s *Service) ChangeUser(ctx context.Context, c authz.Caller, id string, cha
 	if err := c.MayEditUsers(); err != nil {
 		return store.User{}, nil, err
 	}
+	if err := CheckReason(reason); err != nil {
+		return store.User{}, nil, err
+	}
 	if c.IsSelf(id) {
 		if err := notOwn(change); err != nil {
 			return store.User{}, nil, err

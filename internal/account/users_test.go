@@ -432,6 +432,9 @@ func TestFindUser(t *testing.T) {
 			if u.ID != alice.ID {
 				t.Errorf("%q is %s", text, u.Name)
 			}
+			if u, err := n.match(text); err != nil || u.ID != alice.ID {
+				t.Errorf("over the API %q is %s, %v", text, u.Name, err)
+			}
 		}
 		for _, text := range []string{"", "bob", "\x00", "\xff", strings.ToUpper(alice.ID) + "x"} {
 			_, err := n.FindUser(t.Context(), text)
@@ -443,6 +446,24 @@ func TestFindUser(t *testing.T) {
 			t.Errorf("found %v, unknown %q", found, unknown)
 		}
 	})
+}
+
+// match finds a user as a program does that has only what the API lists.
+func (n *node) match(text string) (store.User, error) {
+	var candidates []store.User
+	id, beginning := account.Searches(text)
+	if u, err := n.User(n.t.Context(), cli, id); err == nil {
+		candidates = append(candidates, u)
+	}
+	if beginning != "" {
+		users, _, err := n.Users(n.t.Context(), cli, beginning, "", 500)
+		noErr(n.t, err)
+		candidates = append(candidates, users...)
+	}
+	for i := range candidates { // the API shows no key
+		candidates[i].NameKey = ""
+	}
+	return account.Match(text, candidates)
 }
 
 func TestFindUserByEmail(t *testing.T) {
@@ -460,16 +481,23 @@ func TestFindUserByEmail(t *testing.T) {
 			if noErr(t, err); u.ID != want.ID {
 				t.Errorf("%q is %s, want %s", text, u.Name, want.Name)
 			}
+			if u, err := n.match(text); err != nil || u.ID != want.ID {
+				t.Errorf("over the API %q is %s, %v, want %s", text, u.Name, err, want.Name)
+			}
 		}
 		for _, text := range []string{"mira@example.or", "name:mira@example.org", "id:mira@example.org", "<mira@example.org>", "@example.org"} {
 			_, err := n.FindUser(t.Context(), text)
 			is(t, text, err, store.ErrNotFound)
+			_, err = n.match(text)
+			is(t, "over the API "+text, err, store.ErrNotFound)
 		}
 		for text, says := range map[string][]string{
 			"shared@example.org": {"id:" + one.ID, "id:" + two.ID, "email address"},
 			"Boss@example.org":   {"name:Boss@example.org", "id:" + owner.ID},
 		} {
-			_, err := n.FindUser(t.Context(), text)
+			_, err := n.match(text)
+			is(t, "over the API "+text, err, account.ErrAmbiguous)
+			_, err = n.FindUser(t.Context(), text)
 			is(t, text, err, account.ErrAmbiguous)
 			for _, word := range says {
 				if !strings.Contains(err.Error(), word) {

@@ -69,6 +69,12 @@ func (s Source) lookup(name string) (string, bool) {
 	return s.Lookup(name)
 }
 
+// has reports whether an environment variable is set, to a text that is not empty.
+func (s Source) has(name string) bool {
+	text, ok := s.lookup(name)
+	return ok && text != ""
+}
+
 func (s Source) readFile(name string) ([]byte, error) {
 	if s.ReadFile == nil {
 		return os.ReadFile(name) // #nosec G304 -- the file that the operator named

@@ -17,12 +17,14 @@ type Tools struct {
 func (t *Tools) MinimumTimeout() time.Duration { return minimumTimeout(t.InsecureShortTimeouts) }
 
 // ToolOptions are the options of every command that works on the database.
-func ToolOptions() []Option[Tools] {
-	options := storeOptions(func(t *Tools) *Store { return &t.Store })
-	options = append(options, identityOption(func(t *Tools) *[]string { return &t.IdentityClaims }))
-	return append(options, Option[Tools]{Name: "insecure-short-timeouts", Development: true, Usage: "allow session timeouts down to 1 second, for development and tests",
-		set: func(t *Tools, values []string) (err error) {
-			t.InsecureShortTimeouts, err = parseSwitch(last(values))
+func ToolOptions() []Option[Tools] { return toolOptions(func(t *Tools) *Tools { return t }) }
+
+func toolOptions[T any](of func(*T) *Tools) []Option[T] {
+	options := storeOptions(func(into *T) *Store { return &of(into).Store })
+	options = append(options, identityOption(func(into *T) *[]string { return &of(into).IdentityClaims }))
+	return append(options, Option[T]{Name: "insecure-short-timeouts", Development: true, Usage: "allow session timeouts down to 1 second, for development and tests",
+		set: func(into *T, values []string) (err error) {
+			of(into).InsecureShortTimeouts, err = parseSwitch(last(values))
 			return err
 		}})
 }
@@ -31,7 +33,12 @@ func ToolOptions() []Option[Tools] {
 // key-encryption key is no error here: few commands need one.
 func ResolveTools(source Source) (Tools, error) {
 	var t Tools
-	return t, errors.Join(resolve(&t, ToolOptions(), source)...)
+	err := errors.Join(resolve(&t, ToolOptions(), source)...)
+	_, database := source.Flags["database"]
+	if source.has("CURFEW_SERVER") && !database {
+		err = errors.Join(err, invalid("CURFEW_SERVER", "is set, but this command works only on a database; give --database, or unset the variable"))
+	}
+	return t, err
 }
 
 // Copy is the configuration of `curfew copy`.

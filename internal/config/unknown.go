@@ -31,6 +31,7 @@ func UnknownVariables(environment []string, others ...string) []Unknown {
 	addVariables(known, EdgeOptions())
 	addVariables(known, ToolOptions())
 	addVariables(known, CopyOptions())
+	addVariables(known, RemoteOptions())
 	names := slices.Sorted(maps.Keys(known))
 	var unknown []Unknown
 	for _, variable := range environment {

@@ -122,6 +122,8 @@ func users(t *testing.T, s *server) {
 	s.do("POST", "/v1/sessions", wire.SignIn{Username: "admin", Password: password}).must(201, nil)
 	s.do("GET", "/v1/users/nobody", nil, me).problem(404, "not_found")
 	s.do("PATCH", "/v1/users/nobody", `{"name":"x"}`, me).problem(404, "not_found")
+	s.do("PATCH", "/v1/users/nobody?reason="+strings.Repeat("x", 1001), `{"name":"x"}`, me).problem(400, "invalid_request")
+	s.do("PATCH", "/v1/users/nobody?why=x", `{"name":"x"}`, me).problem(400, "invalid_request")
 	s.do("POST", "/v1/users/nobody/revocations", nil, me).problem(404, "not_found")
 	s.do("GET", "/v1/users/nobody/sessions", nil, me).problem(404, "not_found")
 

@@ -78,7 +78,7 @@ func changeUser(c *call) error {
 	if err != nil {
 		return err
 	}
-	u, _, err := c.Accounts.ChangeUser(c.ctx, c.caller, id, change, "")
+	u, _, err := c.Accounts.ChangeUser(c.ctx, c.caller, id, change, c.query.Get("reason"))
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ type IssuerChange struct {
 // should be restarted: they serve at the path of the issuer that they were started
 // with.
 func (s *Service) SetIssuer(ctx context.Context, c authz.Caller, change IssuerChange) (in store.Installation, receipt *Receipt, err error) {
-	if err := checkReason(change.Reason); err != nil {
+	if err := account.CheckReason(change.Reason); err != nil {
 		return in, nil, err
 	}
 	keep := !change.KeepUntil.IsZero()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
@@ -17,16 +16,8 @@ import (
 
 const (
 	// MaxUsers is the maximum number of users in one revoking call.
-	MaxUsers  = 10_000
-	maxReason = 1000 // bytes
+	MaxUsers = 10_000
 )
-
-func checkReason(reason string) error {
-	if len(reason) > maxReason || !utf8.ValidString(reason) {
-		return account.InvalidField("reason", "must be UTF-8 text of at most %d bytes", maxReason)
-	}
-	return nil
-}
 
 // SignOut revokes the session of a verified token (servertoken.Ending), even if
 // keep_current or a password change has replaced the token by a newer one. A
@@ -96,7 +87,7 @@ func (s *Service) RevokeSession(ctx context.Context, c authz.Caller, userID, sid
 	if err := c.MayRevoke(userID); err != nil {
 		return Receipt{}, err
 	}
-	if err := checkReason(reason); err != nil {
+	if err := account.CheckReason(reason); err != nil {
 		return Receipt{}, err
 	}
 	if !token.ValidSessionID(sid) {
@@ -123,7 +114,7 @@ func (s *Service) RevokeUser(ctx context.Context, c authz.Caller, userID, reason
 	if err := c.MayRevoke(userID); err != nil {
 		return Receipt{}, err
 	}
-	if err := checkReason(reason); err != nil {
+	if err := account.CheckReason(reason); err != nil {
 		return Receipt{}, err
 	}
 	if keepCurrent && (!c.IsSelf(userID) || c.Session == nil) {
@@ -164,7 +155,7 @@ func (s *Service) RevokeMany(ctx context.Context, c authz.Caller, what Many, wai
 	if err := c.MayAdminister(); err != nil {
 		return Receipt{}, err
 	}
-	if err := checkReason(what.Reason); err != nil {
+	if err := account.CheckReason(what.Reason); err != nil {
 		return Receipt{}, err
 	}
 	if what.Scope != ScopeUsers && len(what.Users) > 0 {

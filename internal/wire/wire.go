@@ -87,9 +87,11 @@ type Receipt struct {
 	By     AuditActor `json:"by"`
 	// Users and Sessions are the numbers of live sessions that ended, and of their
 	// users; nil if they were not counted.
-	Users         *int64      `json:"users"`
-	Sessions      *int64      `json:"sessions"`
-	CommittedAt   time.Time   `json:"committed_at"`
+	Users       *int64    `json:"users"`
+	Sessions    *int64    `json:"sessions"`
+	CommittedAt time.Time `json:"committed_at"`
+	// Named is how many users were named, with the scope "users"; 0 otherwise.
+	Named         int64       `json:"named,omitempty"`
 	RevokedBefore string      `json:"revoked_before"` // RFC 3339, microseconds
 	Epoch         int64       `json:"epoch"`
 	Reason        string      `json:"reason"`

@@ -59,6 +59,7 @@ func Receipt(r session.Receipt) wire.Receipt {
 		By:          wire.AuditActor{Kind: r.Actor.Kind, ID: r.Actor.ID, Name: r.Actor.Name},
 		Users:       counted(r.Users),
 		Sessions:    counted(r.Sessions),
+		Named:       r.Named,
 		CommittedAt: instant(r.CommittedAt), RevokedBefore: r.Epoch.String(), Epoch: int64(r.Epoch), Reason: r.Reason,
 		Enforcement: wire.Enforcement{
 			Validators: e.Validators, Confirmed: e.Confirmed, Waiting: append([]string{}, e.Waiting...),

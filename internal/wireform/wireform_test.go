@@ -2,10 +2,13 @@ package wireform
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/settings"
@@ -41,5 +44,46 @@ func TestSettingsBackAndForth(t *testing.T) {
 	want := []string{settings.FieldSessionTimeout, settings.FieldMaximumSessionDuration, settings.FieldRememberMeEnabled}
 	if got != (settings.Settings{}) || !slices.Equal(missing, want) {
 		t.Errorf("of nothing: %+v, missing %q, want %q", got, missing, want)
+	}
+}
+
+// What the API shows can be read back without loss.
+func TestBackAndForth(t *testing.T) {
+	for _, u := range []store.User{
+		{ID: "u", Name: "Ann", Permissions: []string{}, Groups: []string{}, CreatedAt: 1_000_002},
+		{ID: "u", Name: "Ann", Email: "a@b.c", Permissions: []string{"UserEdit"}, Groups: []string{"ops"}, Disabled: true, CreatedAt: 1, LastSignInAt: 2},
+	} {
+		if got := ReadUser(User(u)); !reflect.DeepEqual(got, u) {
+			t.Errorf("%+v, want %+v", got, u)
+		}
+	}
+	live := session.Live{Session: store.Session{ID: "s", Device: "d", Address: "192.0.2.1", BeganAt: 1, LastSeenAt: 2, RememberMe: true}, Current: true}
+	if got := ReadLiveSession(LiveSession(live)); got != live {
+		t.Errorf("%+v, want %+v", got, live)
+	}
+	entry := store.Audit{
+		ID: 7, At: 1, Actor: store.Actor{Kind: "user", ID: "a", Name: "A", Address: "192.0.2.1", RequestID: "q"}, Action: "x",
+		TargetKind: "user", TargetID: "b", TargetName: "B", Reason: "r", Epoch: 9, Detail: `{"a":1}`,
+	}
+	if got := ReadAudit(Audit(entry)); got != entry {
+		t.Errorf("%+v, want %+v", got, entry)
+	}
+	lapsed := []store.Lapse{{Name: "n", At: 3}}
+	closed := store.Closing{ClosedAt: 5, ClosedBy: store.ByLease, Validators: 2, Confirmed: 1, Lapsed: lapsed, EffectiveBy: 6}
+	open := session.Receipt{
+		Receipt: store.Receipt{
+			Epoch: 9, Scope: store.ScopeUsers, Reason: "r", Actor: store.Actor{Kind: "cli", Name: "c"},
+			Users: store.NotCounted, Sessions: 0, Named: 2, CommittedAt: 4,
+		},
+		Enforcement: feed.Enforcement{Validators: 2, Confirmed: 1, Waiting: []string{"n"}, EffectiveBy: time.UnixMicro(6).UTC()},
+	}
+	whole := open
+	whole.Scope, whole.ScopeID, whole.UserID, whole.UserName, whole.Named = "user", "u", "u", "Ann", 0
+	whole.Closing = closed
+	whole.Enforcement.Waiting, whole.Enforcement.Lapsed, whole.Enforcement.EffectiveEverywhere = []string{}, lapsed, true
+	for _, r := range []session.Receipt{open, whole} {
+		if got := ReadReceipt(Receipt(r)); !reflect.DeepEqual(got, r) {
+			t.Errorf("%+v\nwant %+v", got, r)
+		}
 	}
 }

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/app"
+	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/store"
+	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
+)
+
+// admin is what commands administer an installation with: its database, or a server
+// over the API. Errors wrap the sentinels of packages store and session either way.
+type admin interface {
+	userAdmin
+	revoker
+
+	// Settings returns the settings and a tag, with which ChangeSettings changes
+	// them: session.ErrLostRace if another change came first.
+	Settings(ctx context.Context) (in settings.Settings, tag string, err error)
+	ChangeSettings(ctx context.Context, to settings.Settings, tag string) (settings.Settings, error)
+	PreviewSettings(ctx context.Context, to settings.Settings) (session.Preview, error)
+
+	// FindPerson is as [session.Service.FindPerson].
+	FindPerson(ctx context.Context, text string) (person string, user bool, err error)
+	Audit(ctx context.Context, f store.AuditFilter, limit int) ([]store.Audit, error)
+
+	Close() error
+}
+
+// userAdmin manages accounts.
+type userAdmin interface {
+	// FindUser is as [account.Service.FindUser].
+	FindUser(ctx context.Context, text string) (store.User, error)
+	Users(ctx context.Context, search, cursor string, limit int) (users []store.User, next string, err error)
+	LiveSessions(ctx context.Context, userID string) ([]session.Live, error)
+	CreateUser(ctx context.Context, change account.UserChange) (store.User, error)
+	ChangeUser(ctx context.Context, id string, change account.UserChange, reason string) (store.User, error)
+}
+
+// revoker ends sessions and has the receipts.
+type revoker interface {
+	RevokeUser(ctx context.Context, id, reason string) (session.Receipt, error)
+	RevokeMany(ctx context.Context, many session.Many) (session.Receipt, error)
+	// RevokeSession ends one session. userID may be empty where the session alone
+	// names the user.
+	RevokeSession(ctx context.Context, userID, id, reason string) (session.Receipt, error)
+	// Await is as [session.Service.Await].
+	Await(ctx context.Context, r session.Receipt, wait time.Duration) (session.Receipt, error)
+	Receipt(ctx context.Context, epoch revocation.Epoch) (session.Receipt, error)
+	Receipts(ctx context.Context, f store.ReceiptFilter, limit int) ([]session.Receipt, error)
+}
+
+// admin makes a command of a function that works on a database or, with --server,
+// on a server: it adds the flags, opens one of them, and closes it.
+func (c *cli) admin(command *cobra.Command, do func(ctx context.Context, a admin, args []string) error) *cobra.Command {
+	flags := addOptions(command, config.AdminOptions())
+	command.Flags().BoolVar(&c.json, "json", false, "print JSON, for programs")
+	command.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		cfg, err := config.ResolveAdmin(flags.source())
+		if err != nil {
+			return err
+		}
+		warnOfUnknownVariables(cmd.Context(), c.logger())
+		var a admin
+		if cfg.Server == "" {
+			a, err = openLocal(cmd.Context(), c, cfg.Tools)
+		} else {
+			a, err = openRemote(cmd.Context(), cfg.Remote)
+		}
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, a.Close()) }()
+		return do(cmd.Context(), a, args)
+	}
+	return command
+}
+
+// local administers the database.
+type local struct{ *app.Tools }
+
+func openLocal(ctx context.Context, c *cli, cfg config.Tools) (admin, error) {
+	t, err := app.OpenTools(ctx, cfg, c.logger())
+	if err != nil {
+		return nil, err
+	}
+	return local{t}, nil
+}
+
+func (l local) FindUser(ctx context.Context, text string) (store.User, error) {
+	return l.Accounts.FindUser(ctx, text)
+}
+
+func (l local) Users(ctx context.Context, search, cursor string, limit int) ([]store.User, string, error) {
+	return l.Accounts.Users(ctx, l.Caller, search, cursor, limit)
+}
+
+func (l local) LiveSessions(ctx context.Context, userID string) ([]session.Live, error) {
+	return l.Sessions.List(ctx, l.Caller, userID)
+}
+
+func (l local) CreateUser(ctx context.Context, change account.UserChange) (store.User, error) {
+	return l.Accounts.CreateUser(ctx, l.Caller, change)
+}
+
+func (l local) ChangeUser(ctx context.Context, id string, change account.UserChange, reason string) (store.User, error) {
+	u, _, err := l.Accounts.ChangeUser(ctx, l.Caller, id, change, reason)
+	return u, err
+}
+
+func (l local) RevokeUser(ctx context.Context, id, reason string) (session.Receipt, error) {
+	return l.Sessions.RevokeUser(ctx, l.Caller, id, reason, false, 0)
+}
+
+func (l local) RevokeMany(ctx context.Context, many session.Many) (session.Receipt, error) {
+	return l.Sessions.RevokeMany(ctx, l.Caller, many, 0)
+}
+
+func (l local) RevokeSession(ctx context.Context, userID, id, reason string) (session.Receipt, error) {
+	row, err := l.Store.Session(ctx, id)
+	if err == nil && userID != "" && row.UserID != userID {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return session.Receipt{}, err
+	}
+	return l.Sessions.RevokeSession(ctx, l.Caller, row.UserID, row.ID, reason)
+}
+
+func (l local) Await(ctx context.Context, r session.Receipt, wait time.Duration) (session.Receipt, error) {
+	return l.Sessions.Await(ctx, l.Caller, r, wait), nil
+}
+
+func (l local) Receipt(ctx context.Context, epoch revocation.Epoch) (session.Receipt, error) {
+	return l.Sessions.Receipt(ctx, l.Caller, epoch, 0)
+}
+
+func (l local) Receipts(ctx context.Context, f store.ReceiptFilter, limit int) ([]session.Receipt, error) {
+	return l.Sessions.Receipts(ctx, l.Caller, f, limit)
+}
+
+func (l local) Settings(ctx context.Context) (settings.Settings, string, error) {
+	in, tag, err := l.Sessions.Settings(ctx)
+	return in.Settings, tag, err
+}
+
+func (l local) ChangeSettings(ctx context.Context, to settings.Settings, tag string) (settings.Settings, error) {
+	in, _, err := l.Sessions.ChangeSettings(ctx, l.Caller, to, tag)
+	return in.Settings, err
+}
+
+func (l local) PreviewSettings(ctx context.Context, to settings.Settings) (session.Preview, error) {
+	return l.Sessions.PreviewSettings(ctx, l.Caller, to)
+}
+
+func (l local) FindPerson(ctx context.Context, text string) (string, bool, error) {
+	return l.Sessions.FindPerson(ctx, l.Caller, text)
+}
+
+func (l local) Audit(ctx context.Context, f store.AuditFilter, limit int) ([]store.Audit, error) {
+	return l.Sessions.Audit(ctx, l.Caller, f, limit)
+}

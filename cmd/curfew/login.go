@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/fileperm"
+	"example.com/curfew/internal/wire"
+)
+
+func (c *cli) loginCommand() *cobra.Command {
+	var rememberMe bool
+	command := &cobra.Command{
+		Use: "login NAME", Short: "Sign in to a server, for commands with --server", Args: arguments("NAME"),
+		Long: "Signs in to a server with a name and a password, and keeps the session's token in a file that only you can read. " +
+			"Commands with --server use and refresh it. The password is asked for, or read from standard input if that is not a terminal.\n\n" +
+			"The file is credentials.json in the directory curfew of your configuration (on Linux ~/.config/curfew), or the one that CURFEW_CREDENTIALS names.",
+		Example: "  curfew login admin --server https://curfew.example",
+	}
+	flags := addOptions(command, config.RemoteOptions())
+	command.Flags().BoolVar(&rememberMe, "remember-me", false, "start a remember-me session")
+	command.RunE = func(cmd *cobra.Command, args []string) error {
+		cfg, err := config.ResolveRemote(flags.source())
+		if err != nil {
+			return err
+		}
+		client, err := newAPI(cfg)
+		if err != nil {
+			return err
+		}
+		known, err := openCredentials(cfg.Credentials)
+		if err != nil {
+			return err
+		}
+		password, err := c.signInPassword()
+		if err != nil {
+			return err
+		}
+		var issued wire.Issued
+		if _, err := client.do(cmd.Context(), http.MethodPost, "/v1/sessions", nil, wire.SignIn{Username: args[0], Password: password, RememberMe: rememberMe}, &issued); err != nil {
+			return err
+		}
+		if err := known.put(cfg.Server, issued); err != nil {
+			return err
+		}
+		c.printf("signed in to %s as %s, until %s at the latest\n", cfg.Server, issued.Session.User.Name, date(issued.Session.ExpiresAt))
+		return nil
+	}
+	return command
+}
+
+func (c *cli) logoutCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use: "logout", Short: "Sign out of a server and forget the token", Args: arguments(),
+		Long: "Ends the session that `curfew login` started and removes its token from the file. " +
+			"If the server can't be reached, the token is kept, so that you can try again.",
+		Example: "  curfew logout --server https://curfew.example",
+	}
+	flags := addOptions(command, config.RemoteOptions())
+	command.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := config.ResolveRemote(flags.source())
+		if err != nil {
+			return err
+		}
+		client, err := newAPI(cfg)
+		if err != nil {
+			return err
+		}
+		known, err := openCredentials(cfg.Credentials)
+		if err != nil {
+			return err
+		}
+		entry, ok := known.entries[cfg.Server]
+		if !ok {
+			return notSignedIn(cfg.Server)
+		}
+		client.token = entry.Token
+		// The server answers with success for a session that has ended, too.
+		if _, err := client.do(cmd.Context(), http.MethodDelete, "/v1/session", nil, nil, nil); err != nil {
+			return err
+		}
+		delete(known.entries, cfg.Server)
+		if err := known.write(); err != nil {
+			return err
+		}
+		c.printf("signed out of %s\n", cfg.Server)
+		return nil
+	}
+	return command
+}
+
+func notSignedIn(server string) error {
+	return fmt.Errorf("you are not signed in to %s; run `curfew login NAME --server %s`, or set CURFEW_TOKEN", server, server)
+}
+
+// credentials are the tokens of servers, in a file that only their owner may read.
+type credentials struct {
+	file    string
+	entries map[string]credential // by address of the server
+}
+
+// credential is the latest token of a session.
+type credential struct {
+	Token    string    `json:"token"`
+	Received time.Time `json:"received"`
+}
+
+// openCredentials reads the file; "" means the user's own. If it does not exist there
+// are no credentials.
+func openCredentials(file string) (*credentials, error) {
+	if file == "" {
+		dir, err := os.UserConfigDir()
+		if err != nil {
+			return nil, fmt.Errorf("find the file of the credentials: %w; set CURFEW_CREDENTIALS to a file, or CURFEW_TOKEN to a token", err)
+		}
+		file = filepath.Join(dir, "curfew", "credentials.json")
+	}
+	c := &credentials{file: file, entries: map[string]credential{}}
+	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err == nil {
+		_, err = fileperm.Check(file, info)
+	}
+	if err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(file) // #nosec G304 -- the operator's own
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, &c.entries); err != nil {
+		return nil, fmt.Errorf("read %s: %w; delete it and sign in again", file, err)
+	}
+	return c, nil
+}
+
+func (c *credentials) put(server string, issued wire.Issued) error {
+	c.entries[server] = credential{issued.Token, time.Now().UTC()}
+	return c.write()
+}
+
+// write replaces the file in one step.
+func (c *credentials) write() error {
+	data, err := json.MarshalIndent(c.entries, "", "  ")
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(c.file)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, filepath.Base(c.file)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(data, '\n'))
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), c.file)
+	}
+	if err != nil {
+		err = errors.Join(err, os.Remove(f.Name()))
+	}
+	return err
+}
+
+// refreshAfter is the age from which on a token is refreshed: often enough that
+// the session timeout, a minute at least, does not end a session in use.
+const refreshAfter = 30 * time.Second
+
+// resume continues the session of the server: it takes the token from the file and
+// refreshes it if it is not fresh.
+func (r *remote) resume(ctx context.Context) error {
+	entry, ok := r.credentials.entries[r.server]
+	if !ok {
+		return notSignedIn(r.server)
+	}
+	r.token = entry.Token
+	if age := time.Since(entry.Received); age >= 0 && age < refreshAfter {
+		return nil
+	}
+	var issued wire.Issued
+	if _, err := r.do(ctx, http.MethodPost, "/v1/session/refresh", nil, nil, &issued); err != nil {
+		return err
+	}
+	r.token = issued.Token
+	return r.credentials.put(r.server, issued)
+}
