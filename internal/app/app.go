@@ -188,8 +188,8 @@ func (a *App) openServices(ctx context.Context) error {
 		Store: a.store, Accounts: a.accounts, Ring: a.ring, View: counted{a.node, a.metrics}, Installation: a.installed, Installed: a.node.Installation,
 		MinimumTimeout: a.config.MinimumTimeout(), AuditRetention: a.config.AuditRetention,
 		MaxSessions: a.config.MaxSessions, IdentityClaims: a.config.IdentityClaims, Limited: a.metrics.Limited,
-		SignedIn: counted{metrics: a.metrics}.signedIn,
-		Now:      a.now, Logger: a.log,
+		SignedIn: counted{metrics: a.metrics}.signedIn, Closed: a.metrics.ReceiptClosed,
+		Now: a.now, Logger: a.log,
 	})
 	a.closing(func() error { a.sessions.Close(); return nil })
 	return nil

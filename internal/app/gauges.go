@@ -99,9 +99,48 @@ func number(b bool) float64 {
 	return 0
 }
 
+// The metrics of other nodes, and of the followers of a service client. Operators name
+// nodes, and administrators create clients: no caller makes up a label.
+var (
+	nodeLease      = prometheus.NewDesc("curfew_node_lease_seconds", "Remaining lease of another node, if it does not report again.", []string{"node"}, nil)
+	nodeLag        = prometheus.NewDesc("curfew_node_lag_seconds", "Time for which another node has not confirmed a revocation; 0 if it has confirmed all. It compares the clocks of two machines.", []string{"node"}, nil)
+	clientCount    = prometheus.NewDesc("curfew_client_followers", "Followers of a service client with a lease from this node, without those behind them.", []string{"client"}, nil)
+	clientOverdue  = prometheus.NewDesc("curfew_client_followers_overdue", "Those of them that did not confirm a change in time, and get no new lease.", []string{"client"}, nil)
+	clientLease    = prometheus.NewDesc("curfew_client_lease_seconds", "Shortest remaining lease of the followers of a service client.", []string{"client"}, nil)
+	clientLag      = prometheus.NewDesc("curfew_client_lag_seconds", "Longest time for which a follower of a service client has not confirmed a revocation; 0 if all are confirmed.", []string{"client"}, nil)
+	labelledGauges = []*prometheus.Desc{nodeLease, nodeLag, clientCount, clientOverdue, clientLease, clientLag}
+)
+
+// collectLabelled sends the metrics of nodes and clients. Of two nodes with one name,
+// of which one has just ended, the one with the longer lease counts.
+func collectLabelled(s *snapshot, metrics chan<- prometheus.Metric) {
+	send := func(d *prometheus.Desc, value float64, label string) {
+		metrics <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, label)
+	}
+	nodes := map[string]feed.NodeState{}
+	for _, n := range s.Nodes {
+		if old, twice := nodes[n.Name]; !n.Dead && n.ID != s.ID && (!twice || old.LeaseLeft < n.LeaseLeft) {
+			nodes[n.Name] = n
+		}
+	}
+	for name, n := range nodes {
+		send(nodeLease, n.LeaseLeft.Seconds(), name)
+		send(nodeLag, n.Lag.Seconds(), name)
+	}
+	for _, c := range s.Clients {
+		send(clientCount, float64(c.Followers), c.Client)
+		send(clientOverdue, float64(c.Overdue), c.Client)
+		send(clientLease, c.LeaseLeft.Seconds(), c.Client)
+		send(clientLag, c.Lag.Seconds(), c.Client)
+	}
+}
+
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- g.nodes
+	for _, d := range labelledGauges {
+		descriptions <- d
+	}
 	for _, one := range g.all {
 		descriptions <- one.description
 	}
@@ -120,4 +159,5 @@ func (g *gauges) Collect(metrics chan<- prometheus.Metric) {
 		}
 	}
 	metrics <- prometheus.MustNewConstMetric(g.nodes, prometheus.GaugeValue, nodes)
+	collectLabelled(s, metrics)
 }

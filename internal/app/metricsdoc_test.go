@@ -48,6 +48,9 @@ func metricsOf(t *testing.T, registry *prometheus.Registry) map[string]documente
 		if kind == "" && strings.HasSuffix(name, "_total") {
 			kind = "counter" // no label has a value yet
 		}
+		if kind == "" && slices.Contains(labelledGauges, d) {
+			kind = "gauge" // of other nodes and followers
+		}
 		if kind == "" {
 			t.Errorf("the kind of %s is not known: let this test make one", name)
 		}

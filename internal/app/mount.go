@@ -41,6 +41,8 @@ func (a *App) mount() error {
 	a.host.mount(handler)
 	return errors.Join(
 		a.registerGauges(a.node.Status, a.accounts.HashQueue),
+		a.registry.Register(newInventory(a.store, a.now)),
+		registerPools(a.registry, a.store),
 		a.registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "curfew_store_notifications",
 			Help: "1 if the node receives the database's change notifications; at 0 it polls for changes every second.",

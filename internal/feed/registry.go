@@ -2,6 +2,7 @@ package feed
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -386,4 +387,32 @@ func (r *registry) count(epoch, high revocation.Epoch, now time.Time) counts {
 	}
 	t.lapsed = slices.Clone(r.lapses)
 	return t
+}
+
+// byClient returns the state of the live followers of each client. lag returns for how
+// long an epoch has been out of date.
+func (r *registry) byClient(now time.Time, lag func(revocation.Epoch, time.Time) time.Duration) []ClientState {
+	states := map[string]*ClientState{}
+	confirmed := map[string]revocation.Epoch{}
+	for _, e := range r.list {
+		if !now.Before(e.until) {
+			continue
+		}
+		s, left, enforced := states[e.client], max(0, e.end.Sub(now)), e.enforced(now)
+		if s == nil {
+			s = &ClientState{Client: e.client, LeaseLeft: left}
+			states[e.client], confirmed[e.client] = s, enforced
+		}
+		s.Followers++
+		if e.overdue(now) {
+			s.Overdue++
+		}
+		s.LeaseLeft, confirmed[e.client] = min(s.LeaseLeft, left), min(confirmed[e.client], enforced)
+	}
+	out := make([]ClientState, 0, len(states))
+	for _, client := range slices.Sorted(maps.Keys(states)) {
+		states[client].Lag = lag(confirmed[client], now)
+		out = append(out, *states[client])
+	}
+	return out
 }

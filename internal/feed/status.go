@@ -27,6 +27,17 @@ type Status struct {
 	LogLength          int         // revocations held for followers
 	Error              error       // the last error of the store; nil if the last read succeeded
 	Nodes              []NodeState // the other nodes
+	Clients            []ClientState
+}
+
+// ClientState is the state of the live followers of one service client.
+type ClientState struct {
+	Client    string // id
+	Followers int64  // without those behind them
+	Overdue   int64
+	// LeaseLeft is the shortest lease that is left, and Lag the longest time for which
+	// a follower has not confirmed a revocation of this view.
+	LeaseLeft, Lag time.Duration
 }
 
 // Polls are the requests of followers.
@@ -40,11 +51,29 @@ func (h *hub) status() Status {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	epoch := h.view.Epoch
-	t := h.followed.count(epoch, epoch, h.now())
+	now := h.now()
+	t := h.followed.count(epoch, epoch, now)
 	return Status{
-		Epoch: epoch, Confirmed: t.enforced, Followers: t.followers, Overdue: t.overdue, Waiting: t.waiting,
+		Clients: h.followed.byClient(now, h.lagLocked),
+		Epoch:   epoch, Confirmed: t.enforced, Followers: t.followers, Overdue: t.overdue, Waiting: t.waiting,
 		Polls: Polls{Pending: int64(len(h.waiting)), Refused: h.refused}, LogLength: h.view.Log.Len(),
 	}
+}
+
+// lagLocked returns the age of the oldest revocation of the view that is above an
+// epoch; zero if there is none.
+func (h *hub) lagLocked(confirmed revocation.Epoch, now time.Time) time.Duration {
+	if h.view.Log == nil {
+		return 0 // nothing is complete yet
+	}
+	page, _ := h.view.Log.After(confirmed)
+	for oldest := range page.All() {
+		if oldest.Epoch <= h.view.Epoch {
+			return max(0, now.Sub(oldest.Epoch.Time()))
+		}
+		break
+	}
+	return 0
 }
 
 // NodeState is the known state of another node.
@@ -54,6 +83,9 @@ type NodeState struct {
 	Followers            int64
 	Waiting              []string
 	Dead                 bool // its row has not changed for a lease and the margin
+	// LeaseLeft is the remaining lease if its row does not change again. Lag is the time
+	// for which it has not confirmed a revocation of this view.
+	LeaseLeft, Lag time.Duration
 }
 
 // Status returns the current state of the node.
@@ -63,16 +95,23 @@ func (n *Node) Status() Status {
 	s.Trusted, s.LeaseLeft, s.Cache, s.Error = n.Trusted(now), n.LeaseLeft(now), n.Cache().Stats(), n.Failure()
 	s.Age = max(0, n.lease-s.LeaseLeft)
 	n.peers.mu.Lock()
-	defer n.peers.mu.Unlock()
 	for i := range n.peers.nodes {
 		p := &n.peers.nodes[i]
 		if p.Left {
 			continue
 		}
+		left := p.moved.Add(time.Duration(p.LeaseMS) * time.Millisecond).Sub(now)
 		s.Nodes = append(s.Nodes, NodeState{
 			ID: p.ID, Name: p.Name, Version: p.Version, ViewEpoch: p.ViewEpoch, Confirmed: p.Confirmed,
 			Followers: p.Followers, Waiting: p.Waiting, Dead: p.dead(now),
+			LeaseLeft: max(0, left),
 		})
+	}
+	n.peers.mu.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := range s.Nodes {
+		s.Nodes[i].Lag = n.lagLocked(s.Nodes[i].Confirmed, now)
 	}
 	return s
 }

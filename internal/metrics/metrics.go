@@ -26,6 +26,7 @@ type Metrics struct {
 	validateTime prometheus.Histogram
 	signIns      *prometheus.CounterVec
 	revocations  *prometheus.CounterVec
+	receipts     *prometheus.HistogramVec
 	limited      *prometheus.CounterVec
 }
 
@@ -66,11 +67,19 @@ func New(registry prometheus.Registerer) (*Metrics, error) {
 			Name: "curfew_revocations_total",
 			Help: "Revocations made through this process, by scope.",
 		}, []string{"scope"}),
+		receipts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "curfew_receipt_close_seconds",
+			Help:    "Time from the commit of a revocation until it was in force everywhere, by what closed its receipt: confirmation, or lease if a lease ran out first.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15, 20, 30, 60},
+		}, []string{"closed_by"}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "curfew_limited_total",
 			Help: "Calls that a limit on their number refused, by limit.",
 		}, []string{"limit"}),
 		validations: map[token.Reason]*counter{},
+	}
+	for _, by := range []string{"confirmation", "lease"} {
+		m.receipts.WithLabelValues(by) // shown from the start
 	}
 	validations := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "curfew_validations_total",
@@ -83,7 +92,7 @@ func New(registry prometheus.Registerer) (*Metrics, error) {
 	if registry == nil {
 		return m, nil
 	}
-	return m, register(registry, m.requests, m.requestTime, m.validateTime, m.signIns, m.revocations, m.limited, validations)
+	return m, register(registry, m.requests, m.requestTime, m.validateTime, m.signIns, m.revocations, m.receipts, m.limited, validations)
 }
 
 func register(registry prometheus.Registerer, all ...prometheus.Collector) error {
@@ -167,6 +176,12 @@ func (m *Metrics) SignIn(code string) {
 // Revoked counts a revocation of a scope: everyone, remembered, user or
 // session.
 func (m *Metrics) Revoked(scope string) { m.revocations.WithLabelValues(scope).Inc() }
+
+// ReceiptClosed counts a receipt that this process has closed: by store.ByConfirmation
+// or store.ByLease.
+func (m *Metrics) ReceiptClosed(by string, took time.Duration) {
+	m.receipts.WithLabelValues(by).Observe(max(0, took).Seconds())
+}
 
 // Limited counts a call that a limit refused. The names of limits are constants of
 // the packages that have them.

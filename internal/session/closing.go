@@ -56,6 +56,9 @@ func (s *Service) closeReceipts(batch []*closing) {
 		if err != nil {
 			c.err = err
 		}
+		if c.err == nil && c.row.Closing.ClosedAt == c.what.ClosedAt && s.config.Closed != nil {
+			s.config.Closed(c.what.ClosedBy, time.Duration(c.what.ClosedAt-c.row.CommittedAt)*time.Microsecond)
+		}
 		close(c.done)
 	}
 }

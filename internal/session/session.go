@@ -70,8 +70,11 @@ type Config struct {
 	// SignedIn, if not nil, is called with the result of each sign-in with a
 	// password.
 	SignedIn func(error)
-	Now      func() time.Time // nil means time.Now
-	Logger   *slog.Logger     // nil discards
+	// Closed, if not nil, is called for each receipt that this process has closed, with
+	// store.ByConfirmation or store.ByLease and the time since the commit.
+	Closed func(by string, took time.Duration)
+	Now    func() time.Time // nil means time.Now
+	Logger *slog.Logger     // nil discards
 }
 
 // issuer returns the issuer and the audiences of new tokens.

@@ -7,6 +7,7 @@ package sqlstore
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -124,6 +125,11 @@ func (s *Store) setBudget(d time.Duration) {
 	changed.budget = d
 	s.d = &changed
 	s.queries.d, s.queries.within = &changed, timeout(d)
+}
+
+// Pools returns the pools of connections, for their metrics.
+func (s *Store) Pools() map[string]*sql.DB {
+	return map[string]*sql.DB{"read": s.read.DB, "write": s.write.DB}
 }
 
 // Engine returns "sqlite" or "postgres".
