@@ -16,11 +16,11 @@ const (
 	maxGroupsSize  = 1024 // bytes of all names together, as a JSON array
 )
 
-// normalizeGroups returns the names of groups as they are stored: each like the name
+// NormalizeGroups returns the names of groups as they are stored: each like the name
 // of a user (see [NormalizeName]), each once, sorted. A name has no comma, because
 // the header Remote-Groups separates names by commas. The error is an [*Invalid]
 // about the field groups.
-func normalizeGroups(names []string) ([]string, error) {
+func NormalizeGroups(names []string) ([]string, error) {
 	var wrong Invalid
 	note := func(format string, args ...any) {
 		if invalid, ok := errors.AsType[*Invalid](InvalidField("groups", format, args...)); ok {

@@ -43,6 +43,13 @@ func CheckPassword(field, password string, context ...string) error {
 	return nil
 }
 
+// GeneratePassword returns a password of 100 random bits, in groups that are easy to
+// read and type.
+func GeneratePassword() string {
+	t := rand.Text()
+	return t[0:5] + "-" + t[5:10] + "-" + t[10:15] + "-" + t[15:20]
+}
+
 // hashPassword returns the argon2id hash in the form of the PHC string format.
 func hashPassword(password string, memoryKiB uint32) string {
 	salt := make([]byte, saltLength)

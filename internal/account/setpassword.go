@@ -51,6 +51,9 @@ func (s *Service) PreparePassword(ctx context.Context, c authz.Caller, userID st
 	if err := CheckPassword("new", change.New, u.Name, u.Email); err != nil {
 		return nil, err
 	}
+	if change.Current != nil && *change.Current == change.New {
+		return nil, InvalidField("new", "must differ from the current password")
+	}
 	if c.IsSelf(userID) {
 		if u, err = s.verify(ctx, u, u.NameKey, *change.Current, from); err != nil {
 			// If the session has ended in the queue, the error says only that, and

@@ -3,7 +3,6 @@ package account
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -116,7 +115,7 @@ func (s *Service) read(ctx context.Context, change UserChange, before store.User
 	}
 	if change.Groups != nil {
 		var err error
-		d.groups, err = normalizeGroups(*change.Groups)
+		d.groups, err = NormalizeGroups(*change.Groups)
 		note(err)
 	}
 	if change.Password != nil {
@@ -175,11 +174,25 @@ func (s *Service) CreateUser(ctx context.Context, c authz.Caller, change UserCha
 	}
 	d, err := s.read(ctx, change, store.User{})
 	if err != nil {
-		return store.User{}, err
+		return store.User{}, s.alsoTaken(ctx, d, err)
 	}
 	u := store.User{ID: newID(), Permissions: []string{}, CreatedAt: s.now().UnixMicro()}
 	d.applyTo(&u)
 	return u, s.insert(ctx, c, need, u)
+}
+
+// alsoTaken adds to what is wrong with a new user that the name is taken. The insert
+// would say so, but only when all else is right.
+func (s *Service) alsoTaken(ctx context.Context, d draft, err error) error {
+	wrong, ok := errors.AsType[*Invalid](err)
+	if !ok || d.nameKey == "" {
+		return err
+	}
+	if _, lookupErr := s.store.UserByName(ctx, d.nameKey); lookupErr != nil {
+		return err // it is free, or the insert will tell
+	}
+	taken := wire.FieldError{Field: "name", Detail: "is the name of another user"}
+	return &Invalid{Fields: append([]wire.FieldError{taken}, wrong.Fields...)}
 }
 
 // mayIssue is the need of EnsureUser.
@@ -425,7 +438,7 @@ func (s *Service) Bootstrap(ctx context.Context, password string, keep func(gene
 		return false, err
 	}
 	if password == "" {
-		password = newPassword()
+		password = GeneratePassword()
 		if err := keep(password); err != nil {
 			return false, err
 		}
@@ -447,10 +460,4 @@ func (s *Service) Bootstrap(ctx context.Context, password string, keep func(gene
 		return false, nil // another node was quicker
 	}
 	return err == nil, err
-}
-
-// newPassword returns 100 random bits, in groups that are easy to read and type.
-func newPassword() string {
-	t := rand.Text()
-	return t[0:5] + "-" + t[5:10] + "-" + t[10:15] + "-" + t[15:20]
 }

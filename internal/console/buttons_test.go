@@ -64,7 +64,7 @@ func (w *window) buttonsOfSettings() {
 		w.says("— 5 seconds") // as one types
 		w.follow("form[action$='/preview'] button")
 	}
-	w.says("5 is too short")
+	w.says("5 seconds is too short")
 	w.fill("#timeout", "1800")
 	w.confirmed("form[action$='/preview'] button", func(string) {
 		w.says("Session Timeout: 20 minutes → 30 minutes", "This ends no live session.")
@@ -85,6 +85,7 @@ func (w *window) buttonsOfUsers(name string) {
 	w.says("Another user has this name or ID, or a similar-looking one.")
 	w.fill("#name", name)
 	w.fill("#email", "comer@example.com")
+	w.click("input[name=how][value=typed]")
 	w.fill("#password", userPassword)
 	w.follow("form[action='/users'] button.primary")
 	w.says(name, "Account created.", "Enabled")
@@ -100,7 +101,7 @@ func (w *window) buttonsOfUsers(name string) {
 	w.says("Password changed", "password changed")
 	w.confirmed("a[href$='/disable']", func(string) { w.says("Disable " + name + "?") })
 	w.says("Account disabled", "Enable the account")
-	w.follow("#disabled ~ form button")
+	w.follow("form[action$='/enable'] button")
 	w.says("Account enabled.")
 	w.confirmed("a.danger[href$='/revoke']", because(w, "Offboarding"))
 	w.says("Sessions revoked.", "Offboarding")

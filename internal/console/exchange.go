@@ -254,17 +254,19 @@ func (x *exchange) micro(us int64) when { return x.when(time.UnixMicro(us)) }
 // redirect sends the browser on after something was done, so that loading the
 // page again does not do it again. The path is one without the prefix.
 func (x *exchange) redirect(path string, query ...string) error {
-	if len(query) > 0 {
-		q := url.Values{}
-		for i := 0; i+1 < len(query); i += 2 {
-			q.Set(query[i], query[i+1])
-		}
-		path += "?" + q.Encode()
-	}
 	x.begin()
-	x.w.Header().Set("Location", x.prefix+path)
+	x.w.Header().Set("Location", x.prefix+withQuery(path, query...))
 	x.w.WriteHeader(http.StatusSeeOther)
 	return nil
+}
+
+// withQuery returns a path with a query of names and values.
+func withQuery(path string, query ...string) string {
+	q := url.Values{}
+	for i := 0; i+1 < len(query); i += 2 {
+		q.Set(query[i], query[i+1])
+	}
+	return address(path, q)
 }
 
 // begin writes the headers that every answer has.

@@ -141,8 +141,12 @@ func (x *exchange) signInFirst(err error) {
 	x.cookie = nil // a refresh may have put a token of the session there before it ended
 	why := x.whyRefused(err)
 	if x.r.Method == http.MethodGet || x.r.Method == http.MethodHead {
-		to := x.r.URL.RequestURI()
-		_ = x.redirect("/sign-in", "return", back(to), "why", why)
+		to := back(x.r.URL.RequestURI())
+		if to == start && token.ReasonOf(err) == token.ErrMissing {
+			_ = x.redirect("/sign-in") // a first visit: there is nothing to say
+			return
+		}
+		_ = x.redirect("/sign-in", "return", to, "why", why)
 		return
 	}
 	in := x.inForce()

@@ -45,7 +45,8 @@ type sessionView struct {
 	Agent      string // as it was sent
 	Address    string
 	Began      when
-	Seen       when
+	Seen       when // the last refresh, or the sign-in
+	Expires    when // unless it is refreshed
 	RememberMe bool
 	Current    bool
 	Revoke     string // address of the page that revokes it
@@ -88,6 +89,7 @@ func sessionsOf(x *exchange, from *session.Service, user string) ([]sessionView,
 	if err != nil {
 		return nil, err
 	}
+	in := x.inForce()
 	views := make([]sessionView, len(live))
 	for i, s := range live {
 		views[i] = sessionView{
@@ -96,6 +98,11 @@ func sessionsOf(x *exchange, from *session.Service, user string) ([]sessionView,
 			RememberMe: s.RememberMe, Current: s.Current,
 			Revoke: userPath(user, "/sessions/", s.ID, "/revoke"),
 		}
+		expires := min(s.ExpiresAt, s.BeganAt+in.MaximumSessionDuration.Microseconds())
+		if !s.RememberMe {
+			expires = min(expires, s.LastSeenAt+in.SessionTimeout.Microseconds())
+		}
+		views[i].Expires = x.micro(expires)
 	}
 	return views, nil
 }

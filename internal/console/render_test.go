@@ -36,7 +36,7 @@ func views() map[string]any {
 	return map[string]any{
 		"sign-in": signInView{}, "message": messageView{}, "confirm": confirmView{}, "profile": profileView{},
 		"settings": settingsView{}, "settings-preview": settingsView{Preview: &settingsPreview{}},
-		"users": usersView{}, "new-user": newUserView{}, "user": userView{}, "bulk": bulkView{}, "receipt": receiptPage{}, "receipts": receiptsView{},
+		"users": usersView{}, "new-user": newUserView{}, "password": passwordView{}, "user": userView{}, "bulk": bulkView{}, "receipt": receiptPage{}, "receipts": receiptsView{},
 		"audit": auditView{}, "keys": keysView{}, "services": servicesView{}, "secret": secretView{}, "overview": overviewView{},
 	}
 }

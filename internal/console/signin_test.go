@@ -47,7 +47,7 @@ func TestWhySignIn(t *testing.T) {
 		end  func() string // returns the token that is over
 		says string
 	}{
-		{"never signed in", func() string { return "" }, "Sign in to open that page."},
+		{"never signed in", func() string { return "" }, "Sign in to open this page."},
 		{"timed out", func() string {
 			raw := s.issue(other, false)
 			s.wait(20 * time.Minute)

@@ -27,7 +27,8 @@ type userView struct {
 	MayPermissions bool
 	Permissions    []permissionChoice
 
-	Path string // of the page
+	Path   string // of the page
+	Others string // who can change the email and the groups of the caller's own account
 	// As typed, or as they are.
 	FormName, FormEmail, FormGroups string
 }
@@ -81,7 +82,10 @@ func (p *userPages) showUser(x *exchange, status int, u store.User, change func(
 		Self:        x.caller.IsSelf(u.ID),
 		MayEdit:     x.caller.MayChange(u) == nil,
 		Permissions: choices(u.Permissions), MayPermissions: x.caller.MayAdminister() == nil,
-		Path: userPath(u.ID), FormName: u.Name, FormEmail: u.Email, FormGroups: groupsText(u.Groups),
+		Others: "Another user with " + permissionWords(store.UserEdit), Path: userPath(u.ID), FormName: u.Name, FormEmail: u.Email, FormGroups: groupsText(u.Groups),
+	}
+	if slices.Contains(u.Permissions, store.AdministerSystem) {
+		view.Others = "Another administrator"
 	}
 	if view.Receipt, err = p.receipts.asked(x); err != nil {
 		return err
@@ -127,9 +131,32 @@ func (p *userPages) changePermissions(x *exchange) error {
 	return p.change(x, account.UserChange{Permissions: &held}, "permissions", func(v *userView) { v.Permissions = choices(held) })
 }
 
+// changeGroups asks again if the user would leave a group: that ends the user's
+// sessions.
 func (p *userPages) changeGroups(x *exchange) error {
 	typed := x.text("groups")
 	groups := groupsTyped(typed)
+	u, err := p.subject(x)
+	if err != nil {
+		return err
+	}
+	normal, wrong := account.NormalizeGroups(groups)
+	left := slices.DeleteFunc(slices.Clone(u.Groups), func(group string) bool { return slices.Contains(normal, group) })
+	if wrong == nil && len(left) > 0 && x.value("confirmed") == "" && !x.caller.IsSelf(u.ID) && x.caller.MayChange(u) == nil {
+		n, err := p.sessions.CountLive(x.ctx, x.caller, u.ID, "")
+		if err != nil {
+			return err
+		}
+		name := clip(u.Name, 80)
+		return x.ok("confirm", confirmView{
+			frame: x.frame("Remove "+name+" from "+groupsText(left)+"?", "/users", "Configuration", "Users", name),
+			Lines: []string{
+				ending(n.Sessions, name), "Tokens name the groups of their user, so leaving a group ends all sessions. " + name + " can sign in again, without the access that the group gave.",
+			},
+			Fields: []heldField{{Name: "groups", Value: typed}, {Name: "confirmed", Value: "on"}},
+			Action: userPath(u.ID, "/groups"), Button: "Remove and revoke", Cancel: userPath(u.ID), Harmful: true,
+		})
+	}
 	return p.change(x, account.UserChange{Groups: &groups}, "groups", func(v *userView) { v.FormGroups = typed })
 }
 
@@ -220,9 +247,33 @@ func (p *userPages) setPassword(x *exchange) error {
 	if x.caller.IsSelf(u.ID) {
 		return x.redirect("/profile")
 	}
-	r, err := p.sessions.ChangePassword(x.ctx, x.caller, u.ID, account.NewPassword{New: x.value("new")}, x.origin)
+	password, generated := x.value("new"), x.value("generate") != ""
+	if generated {
+		password = account.GeneratePassword()
+	}
+	r, err := p.sessions.ChangePassword(x.ctx, x.caller, u.ID, account.NewPassword{New: password}, x.origin)
 	if err != nil {
 		return p.showChange(x, err, u, nil)
 	}
+	if generated {
+		return x.showPassword(u, password, notices["password"], "receipt", epochText(r.Epoch))
+	}
 	return x.redirect(userPath(u.ID), "done", "password", "receipt", epochText(r.Epoch))
+}
+
+// passwordView shows a password that was generated, once. Like a secret, it is in this
+// answer and nowhere else.
+type passwordView struct {
+	frame
+	User     store.User
+	Password string
+	Done     string // what has happened
+	Path     string // of the user's page
+}
+
+func (x *exchange) showPassword(u store.User, password, done string, query ...string) error {
+	return x.render(http.StatusCreated, "password", passwordView{
+		frame: x.frame("Password of "+clip(u.Name, 80), "/users", "Configuration", "Users"),
+		User:  u, Password: password, Done: done, Path: withQuery(userPath(u.ID), query...),
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -57,6 +58,7 @@ func TestNewUser(t *testing.T) {
 	}
 	p.post("/users", "name", "ZOË", "password", "twelve bytes or more").is(http.StatusUnprocessableEntity).says("Enter the password again")
 	p.get(p.post("/users", "name", "robot").is(http.StatusSeeOther).location).is(http.StatusOK).says("without a password: the user cannot sign in").saysNot("can sign in now")
+	p.post("/users", "name", "zoë", "email", "nonsense", "password", "short").is(http.StatusUnprocessableEntity).says("Name: Is the name of another user.", "Email: ", "Password: Must have at least 12")
 	a = p.post("/users", "name", "a\u202eb", "email", "nonsense", "password", "short").is(http.StatusUnprocessableEntity)
 	for _, field := range []string{"name", "email", "password"} {
 		if !strings.Contains(a.body, `id="`+field+`-wrong"`) {
@@ -112,7 +114,11 @@ func TestChangeUser(t *testing.T) {
 	if got := s.reason(raw); got != "" {
 		t.Errorf("after joining a group: %q", got)
 	}
-	groups(p.get(p.post(path+"/groups", "groups", "ops, staff").to(path).location).is(http.StatusOK).says("Receipt"), "ops, staff")
+	p.post(path+"/groups", "groups", "ops, staff").is(http.StatusOK).says("Remove Others from on call, sales?", "This ends 1 live session of Others")
+	if got := s.reason(raw); got != "" {
+		t.Errorf("before the removal is confirmed: %q", got)
+	}
+	groups(p.get(p.post(path+"/groups", "groups", "ops, staff", "confirmed", "on").to(path).location).is(http.StatusOK).says("Receipt"), "ops, staff")
 	if got := s.reason(raw); got != token.ErrRevoked {
 		t.Errorf("after leaving a group: %q", got)
 	}
@@ -128,11 +134,32 @@ func TestChangeUser(t *testing.T) {
 	p.post(own+"/password", "new", "twelve bytes or more").to("/profile")
 	p.post(own, "name", "admin", "email", "thief@example.com").is(http.StatusUnprocessableEntity).says("Can't be changed on your own account")
 	p.post(own+"/groups", "groups", "ops").is(http.StatusUnprocessableEntity).says("Can't be changed on your own account")
-	p.get(p.post(own, "name", "root", "email", "").to(own).location).is(http.StatusOK).says("Saved.", "Another administrator can change your email")
+	p.get(p.post(own, "name", "root", "email", "").to(own).location).is(http.StatusOK).says("Saved.", "Another administrator can, or curfew user email")
 	p.get("/users/nobody").is(http.StatusNotFound)
 	p.get("/users/..%2F..").is(http.StatusNotFound)
 	p.post("/users/nobody/revoke", "reason", "Offboarding").is(http.StatusNotFound)
 	_ = third
+}
+
+// A password that Curfew generates is shown once, and works.
+func TestGeneratedPasswords(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	shown := regexp.MustCompile(`<code id="password">([A-Z2-7-]{23})</code>`)
+	signsIn := func(name string, a answer) {
+		t.Helper()
+		m := shown.FindStringSubmatch(a.body)
+		if m == nil {
+			t.Fatalf("no password on the page:\n%s", a.text())
+		}
+		s.signedOut().post("/sign-in", "username", name, "password", m[1]).to("/")
+	}
+	signsIn("zoe", p.post("/users", "name", "zoe", "how", "generate", "password", "typed, and then not chosen").is(http.StatusCreated).says("it is shown only once", "Account created."))
+	u, err := s.accounts.FindUser(t.Context(), "zoe")
+	s.must(err)
+	signsIn("zoe", p.post("/users/"+u.ID+"/password", "generate", "on", "new", "").is(http.StatusCreated).says("All of the user’s sessions are revoked."))
+	p.post("/users", "name", "yan", "how", "typed", "password", "").is(http.StatusUnprocessableEntity).says("Must have at least 12")
+	p.get(p.post("/users", "name", "yan", "how", "none", "password", "typed, and then not chosen").is(http.StatusSeeOther).location).says("without a password")
 }
 
 // UserEdit cannot touch an administrator's account, but may revoke their sessions.

@@ -83,6 +83,7 @@ type newUserView struct {
 	frame
 	Name, Email    string // as typed
 	Groups         string // as typed
+	How            string // the password is to come about: "generate", "typed" or "none"
 	Permissions    []permissionChoice
 	MayPermissions bool
 }
@@ -92,18 +93,25 @@ func (x *exchange) newUserView() newUserView {
 		frame:          x.frame("New user", "/users", "Configuration", "Users"),
 		Permissions:    choices(nil),
 		MayPermissions: x.caller.MayAdminister() == nil,
+		How:            "generate",
 	}
 }
 
 func (p *userPages) newUser(x *exchange) error { return x.ok("new-user", x.newUserView()) }
 
 func (p *userPages) create(x *exchange) error {
-	name, email, password := x.value("name"), x.text("email"), x.value("password")
+	name, email, password, how := x.value("name"), x.text("email"), x.value("password"), x.value("how")
+	switch how {
+	case "generate":
+		password = account.GeneratePassword()
+	case "none":
+		password = ""
+	}
 	change := account.UserChange{Name: &name}
 	if email != "" {
 		change.Email = &email
 	}
-	if password != "" {
+	if password != "" || how == "typed" {
 		change.Password = &password
 	}
 	typed := x.text("groups")
@@ -122,12 +130,16 @@ func (p *userPages) create(x *exchange) error {
 		}
 		// The page does not repeat a password. An empty field would create an account
 		// without one.
-		if password != "" && fields["password"] == "" {
+		if how != "generate" && password != "" && fields["password"] == "" {
 			fields["password"] = "Enter the password again: it was not kept."
 		}
 		view := x.newUserView()
 		view.Name, view.Email, view.Groups, view.Permissions, view.Errors = name, email, typed, choices(held), fields
+		view.How = firstOf(how, "typed")
 		return x.render(http.StatusUnprocessableEntity, "new-user", view)
+	}
+	if how == "generate" {
+		return x.showPassword(u, password, notices["created"])
 	}
 	done := "created"
 	if password == "" {

@@ -109,7 +109,7 @@ func TestWalkRevokeMyOwn(t *testing.T) {
 
 		elsewhere = h.signIn("Grace Hopper", safari, true)
 		w.visit("/profile")
-		w.confirmed("li.session:not(.current) a.button", func(string) { w.says("Revoke this session?", "Safari on iPhone") })
+		w.confirmed("tr.session:not(.current) a.button", func(string) { w.says("Revoke this session?", "Safari on iPhone") })
 		w.at("/profile")
 		w.says("Session revoked.")
 		if h.accepts(elsewhere) {

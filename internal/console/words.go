@@ -172,7 +172,7 @@ func whyEnded(why string, timeout, maximum time.Duration) string {
 	case reason == token.ErrUnavailable || !slices.Contains(token.Reasons(), reason):
 		return "" // no end of a session
 	case reason == token.ErrMissing:
-		return "Sign in to open that page."
+		return "Sign in to open this page."
 	case reason == token.ErrIdleTimeout:
 		return "Your session timed out after " + duration(timeout) + " without activity."
 	case reason == token.ErrMaximumDuration:

@@ -317,6 +317,10 @@
 			if (e.key === "Escape" && menu.open) { menu.open = false; menu.querySelector("summary").focus(); }
 		});
 	}
+	for (const field of all("[data-chooses]")) {
+		const choice = field.form.querySelector("input[type=radio][value=" + field.dataset.chooses + "]");
+		field.addEventListener("input", () => { if (field.value) choice.checked = true; });
+	}
 	const note = document.getElementById("note");
 	if (note) note.addEventListener("input", () => {
 		const other = document.querySelector('input[name=reason][value=Other]');
