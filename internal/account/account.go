@@ -55,13 +55,13 @@ func (e *Invalid) Error() string {
 	return text.String()
 }
 
-const maxReason = 1000 // bytes
+const maxReason = 1000 // characters
 
 // CheckReason returns an [Invalid] if a reason cannot stand in the audit log: it is
 // too long, or no text.
 func CheckReason(reason string) error {
-	if len(reason) > maxReason || !utf8.ValidString(reason) {
-		return InvalidField("reason", "must be UTF-8 text of at most %d bytes", maxReason)
+	if utf8.RuneCountInString(reason) > maxReason || !utf8.ValidString(reason) {
+		return InvalidField("reason", "must be UTF-8 text of at most %d characters", maxReason)
 	}
 	return nil
 }

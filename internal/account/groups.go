@@ -60,7 +60,7 @@ func NormalizeGroups(names []string) ([]string, error) {
 		note("must have at most %d names, but has %d", maxGroups, len(groups))
 		return nil, &wrong
 	case len(size) > maxGroupsSize:
-		note("must have at most %d bytes as a JSON array, but has %d; use shorter names or fewer groups", maxGroupsSize, len(size))
+		note("are too long for a token, which has room for %d bytes of names and separators; these take %d; use shorter names or fewer groups", maxGroupsSize, len(size))
 		return nil, &wrong
 	}
 	return groups, nil

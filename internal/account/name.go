@@ -129,7 +129,7 @@ func checkEmail(text string) error {
 	a, err := mail.ParseAddress(text)
 	if err != nil || a.Address != text || a.Name != "" || len(text) > maxEmail ||
 		strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) }) {
-		return InvalidField("email", "must be an address like name@example.com, of at most %d bytes", maxEmail)
+		return InvalidField("email", "must be an address like name@example.com, of at most %d characters (fewer if some are not ASCII)", maxEmail)
 	}
 	return nil
 }

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// The bounds of a password, in bytes. It is never truncated.
+// The bounds of a password, in characters: each code point counts as one (SP 800-63B,
+// section 3.1.1.2). It is never truncated.
 const (
 	ShortestPassword = 12
 	LongestPassword  = 1024
@@ -32,11 +33,11 @@ const (
 // with knowledge of the user: context is the user's name, email and the like. The
 // error is an [*Invalid] about the field.
 func CheckPassword(field, password string, context ...string) error {
-	switch n := len(password); {
+	switch n := utf8.RuneCountInString(password); {
 	case n < ShortestPassword:
-		return InvalidField(field, "must have at least %d characters, but has %d", ShortestPassword, utf8.RuneCountInString(password))
+		return InvalidField(field, "must have at least %d characters, but has %d", ShortestPassword, n)
 	case n > LongestPassword:
-		return InvalidField(field, "must have at most %d bytes, but has %d", LongestPassword, n)
+		return InvalidField(field, "must have at most %d characters, but has %d", LongestPassword, n)
 	case guessable(password, context...):
 		return InvalidField(field, "is easy to guess: it is common, a sequence, a repetition, or based on a name; use several unrelated words, or a password manager")
 	}

@@ -202,7 +202,7 @@ func TestKeys(t *testing.T) {
 	if s.reason(raw) != "" {
 		t.Error("a rotation has ended a session")
 	}
-	p.get("/keys/retire?kid="+old.ID()).is(http.StatusOK).says("This ends 2 live sessions of 2 people.", "This includes your own session")
+	p.get("/keys/retire?kid="+old.ID()).is(http.StatusOK).says("This ends 2 live sessions of 2 users.", "This includes your own session")
 	p.post("/keys/retire", "kid", old.ID()).is(http.StatusUnprocessableEntity).says("Enter a short reason", "Type “retire” to confirm.")
 	p.post("/keys/retire", "kid", "none", "reason", "Key lost", "word", "retire").is(http.StatusNotFound)
 	for _, word := range []string{"", "x", "retire it"} {
@@ -276,7 +276,7 @@ func TestOverview(t *testing.T) {
 	s.issue(other, false)
 	s.issue(other, true)
 	a := p.get("/").is(http.StatusOK)
-	a.says("3 live sessions", "2 people signed in", "1 validator: 1 node, 0 followers", "node.test:1", "This one", "up to date", "last read the database just now", "revoked", "The session was revoked.", "12"+"\u202f"+"345",
+	a.says("3 live sessions", "2 users signed in", "1 validator: 1 node, 0 followers", "node.test:1", "This one", "up to date", "last read the database just now", "revoked", "The session was revoked.", "12"+"\u202f"+"345",
 		"Needs attention Requests arrive through 10.1.2.3, which is not a trusted proxy.", "start the server with --trusted-proxies 10.1.2.3.",
 		"Live sessions in the last day", "Recent revocations", "All sessions of one user other admin Offboarding In force Receipt")
 	charts := func(by *person, want map[string]string) {

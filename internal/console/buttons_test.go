@@ -204,12 +204,12 @@ func (w *window) buttonsOfBulk(t *testing.T, h *filledServer) {
 	w.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{list}))
 	w.click("input[value='Role change']")
 	w.follow("form[action='/revocations'] button")
-	w.says("1 name of the list belongs to no user", "Nobody Known", "of 2 people", "Correct the list")
+	w.says("1 name of the list belongs to no user", "Nobody Known", "of 2 users", "Correct the list")
 	if !h.accepts(one) || !h.accepts(two) {
 		t.Error("checking has revoked")
 	}
 	w.follow("form.confirm .actions button")
-	w.says("The sessions of 2 people", "Role change", "In force everywhere")
+	w.says("The sessions of 2 users", "Role change", "In force everywhere")
 	if h.accepts(one) || h.accepts(two) {
 		t.Error("a session that was revoked is accepted")
 	}
@@ -252,9 +252,9 @@ func TestTenThousandNames(t *testing.T) {
 	w.fill("#names", " ")
 	w.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{list}))
 	w.follow("form[action='/revocations'] button")
-	w.says("of 10\u202f000 people, in one step: all or none.")
+	w.says("of 10\u202f000 users, in one step: all or none.")
 	w.follow("form.confirm .actions button")
-	w.says("The sessions of 10\u202f000 people", "In force everywhere")
+	w.says("The sessions of 10\u202f000 users", "In force everywhere")
 	var epochs, users int
 	if err := db.QueryRowContext(t.Context(), `SELECT count(DISTINCT epoch), count(*) FROM revocations WHERE kind = 'user'`).Scan(&epochs, &users); err != nil {
 		t.Fatal(err)

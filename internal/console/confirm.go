@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"example.com/curfew/internal/keyring"
 )
@@ -123,7 +124,7 @@ func (x *exchange) reason() (reason, wrong string) {
 	switch {
 	case note == "" && (choice == "" || choice == other):
 		return "", "Enter a short reason for the audit log."
-	case len(note) > maxNote:
+	case utf8.RuneCountInString(note) > maxNote:
 		return "", "Shorten the details to " + group(maxNote) + " characters."
 	case choice == other || choice == "":
 		return note, ""
@@ -133,5 +134,6 @@ func (x *exchange) reason() (reason, wrong string) {
 	return choice + ": " + note, ""
 }
 
-// maxNote is the size of the details of a reason, in bytes. The form has the same.
+// maxNote is the maximum length of the details of a reason, in characters. The form has
+// the same.
 const maxNote = 900

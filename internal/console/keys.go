@@ -125,7 +125,7 @@ func (p *keyPages) askRetire(x *exchange) (confirmView, error) {
 	if n.Sessions == 0 {
 		lines = append(lines, "It signed none of the live sessions.")
 	} else {
-		lines = append(lines, "This ends "+count(n.Sessions, "live session")+" of "+count(n.Users, "person")+".")
+		lines = append(lines, "This ends "+count(n.Sessions, "live session")+" of "+count(n.Users, "user")+".")
 	}
 	if x.session.KeyID == k.ID {
 		lines = append(lines, "This includes your own session: you are signed out here.")

@@ -24,7 +24,7 @@ var formFields = []formField{
 	{"scope", "Which sessions", "scope"}, {"names", "Names", "names"}, {"note", "Reason", "note"}, {"word", "Confirmation", "word"},
 	{"capabilities", "Capabilities", "capabilities"},
 	{"session_timeout_seconds", "Session Timeout", "timeout"}, {"maximum_session_duration_seconds", "Maximum Session Duration", "maximum"},
-	{"from", "From", "from"}, {"to", "To", "to"},
+	{"person", "Person", "person"}, {"from", "From", "from"}, {"to", "To", "to"},
 }
 
 // whole is the name of what is wrong with a form and not with one of its fields.

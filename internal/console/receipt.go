@@ -133,7 +133,7 @@ func (x *exchange) revoked(r session.Receipt) string {
 		}
 		return "All sessions of one user"
 	case store.ScopeUsers:
-		return "The sessions of " + count(r.Named, "person")
+		return "The sessions of " + count(r.Named, "user")
 	case store.ScopeSettings:
 		return "Sessions past the new limits"
 	case store.ScopeKey:

@@ -94,6 +94,9 @@ func (p *servicePages) create(x *exchange) error {
 		if !known {
 			return err
 		}
+		if len(held) == 0 {
+			fields["capabilities"] = "Choose at least one."
+		}
 		return p.show(x, http.StatusUnprocessableEntity, name, held, fields)
 	}
 	return x.showSecret(s, secret, "")

@@ -80,14 +80,14 @@ func TestSettingsPreview(t *testing.T) {
 		says             []string
 	}{
 		{"nothing ends", "1100", "1728000", true, []string{"This ends no live session."}},
-		{"two have been idle for longer", "540", "1728000", true, []string{"This ends 2 live sessions of 1 person. Your own session is not affected."}},
-		{"all of the other are too old", "540", "540", true, []string{"This ends 3 live sessions of 1 person"}},
-		{"remembered ones end when it is switched off", "1200", "1728000", false, []string{"Remember Me: on → off", "This ends 1 live session of 1 person"}},
+		{"two have been idle for longer", "540", "1728000", true, []string{"This ends 2 live sessions of 1 user. Your own session is not affected."}},
+		{"all of the other are too old", "540", "540", true, []string{"This ends 3 live sessions of 1 user"}},
+		{"remembered ones end when it is switched off", "1200", "1728000", false, []string{"Remember Me: on → off", "This ends 1 live session of 1 user"}},
 	} {
 		p.get("/settings/authentication/preview" + query(typed(tt.timeout, tt.longest, tt.remember))).is(http.StatusOK).says(tt.says...)
 	}
 	s.wait(4 * time.Minute)
-	p.get("/settings/authentication/preview" + query(typed("120", "1728000", true))).is(http.StatusOK).says("This ends 3 live sessions of 2 people. This includes your own session: you are signed out here.")
+	p.get("/settings/authentication/preview" + query(typed("120", "1728000", true))).is(http.StatusOK).says("This ends 3 live sessions of 2 users. This includes your own session: you are signed out here.")
 	old := p.token
 	p.post("/settings/authentication", typed("120", "1728000", true)...).to("/settings/authentication")
 	if got := s.reason(old); got != token.ErrIdleTimeout {

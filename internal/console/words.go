@@ -98,9 +98,6 @@ func count(n int64, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}
-	if thing == "person" {
-		return group(n) + " people"
-	}
 	return group(n) + " " + thing + "s"
 }
 

@@ -313,6 +313,8 @@ func TestReceipts(t *testing.T) {
 	}
 	s.do("POST", one, `{"keep_current":true}`, me).problem(400, "invalid_request")
 	s.do("POST", one, `{"reason":"`+strings.Repeat("x", 1001)+`"}`, me).problem(400, "invalid_request")
+	s.do("POST", one, `{"reason":"`+strings.Repeat("é", 1001)+`"}`, me).problem(400, "invalid_request")
+	s.do("POST", one, `{"reason":"`+strings.Repeat("é", 1000)+`"}`, me).must(201, nil)
 	s.do("POST", one, `{"reason":"a\u0000b"}`, me).problem(400, "invalid_request")
 }
 
