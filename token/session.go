@@ -89,11 +89,16 @@ func (s Session) IdleEnd(in settings.Settings) UnixTime {
 	return s.LastRefresh.Add(in.SessionTimeout)
 }
 
-// NewSessionID returns 128 random bits in base64url: 22 characters.
+// NewSessionID returns 128 random bits in base64url: 22 characters. The first is no
+// hyphen, so that a command line does not take the id for a flag.
 func NewSessionID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(b[:])
+	for {
+		var b [16]byte
+		rand.Read(b[:]) // never fails
+		if id := base64.RawURLEncoding.EncodeToString(b[:]); id[0] != '-' {
+			return id
+		}
+	}
 }
 
 // ValidSubject reports whether id is a valid user id: 1 to 128 bytes of ASCII

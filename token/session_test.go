@@ -31,8 +31,8 @@ func TestSessionID(t *testing.T) {
 	last := map[byte]bool{}
 	for range 1000 {
 		id := token.NewSessionID()
-		if !token.ValidSessionID(id) || seen[id] {
-			t.Fatalf("NewSessionID = %q: not valid, or for the second time", id)
+		if !token.ValidSessionID(id) || id[0] == '-' || seen[id] {
+			t.Fatalf("NewSessionID = %q: not valid, begins with a hyphen, or for the second time", id)
 		}
 		seen[id] = true
 		last[id[21]] = true

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
@@ -53,17 +52,6 @@ func (e *Invalid) Error() string {
 		text.WriteString(":;"[min(i, 1):][:1] + " " + f.Field + " " + f.Detail)
 	}
 	return text.String()
-}
-
-const maxReason = 1000 // characters
-
-// CheckReason returns an [Invalid] if a reason cannot stand in the audit log: it is
-// too long, or no text.
-func CheckReason(reason string) error {
-	if utf8.RuneCountInString(reason) > maxReason || !utf8.ValidString(reason) {
-		return InvalidField("reason", "must be UTF-8 text of at most %d characters", maxReason)
-	}
-	return nil
 }
 
 // InvalidField returns an [Invalid] about one member.
@@ -219,9 +207,14 @@ func (s *Service) Again(ctx context.Context, c authz.Caller, need authz.Need) er
 	return err
 }
 
-// newID returns 128 random bits in base64url.
+// newID returns 128 random bits in base64url, which do not begin with the hyphen of
+// a command line's flag.
 func newID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(b[:])
+	for {
+		var b [16]byte
+		rand.Read(b[:]) // never fails
+		if id := base64.RawURLEncoding.EncodeToString(b[:]); id[0] != '-' {
+			return id
+		}
+	}
 }

@@ -28,13 +28,19 @@ const overlap = 24 * time.Hour
 // system is the caller of automatic actions.
 var system = authz.Caller{Actor: store.Actor{Kind: store.ActorSystem, Name: "curfew"}, Trusted: true}
 
-// generate makes an ES256 key, named by its thumbprint (RFC 7638).
+// generate makes an ES256 key, named by its thumbprint (RFC 7638), which does not
+// begin with the hyphen of a command line's flag.
 func generate() (*token.SigningKey, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
+	for {
+		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		key, err := named("", private)
+		if err != nil || key.ID()[0] != '-' {
+			return key, err
+		}
 	}
-	return named("", private)
 }
 
 // named returns a signing key with the ID given, or its thumbprint.
