@@ -69,7 +69,7 @@ func (c *cli) complain(command *cobra.Command, err error) int {
 func (c *cli) root() *cobra.Command {
 	root := c.group("curfew", "Sessions that end when they should",
 		"Curfew signs users in and ends their sessions: by session timeout, maximum session duration, sign-out or revocation.\n\n"+
-			"All commands except serve and edge work on the database directly, whether a server runs or not.")
+			"The commands for sessions and users work on the database directly, whether a server runs or not, or on a server with --server.")
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = app.Version()
 	root.SetVersionTemplate(versionLine() + "\n")
@@ -87,7 +87,7 @@ func (c *cli) root() *cobra.Command {
 		root.AddCommand(commands...)
 	}
 	add("run", "Run:", c.serveCommand(), c.edgeCommand(), c.healthcheckCommand())
-	add("sessions", "Sessions and users:", c.revokeCommand(), c.revocationsCommand(), c.userCommand(), c.settingsCommand(), c.tokenCommand(), c.auditCommand())
+	add("sessions", "Sessions and users:", c.revokeCommand(), c.revocationsCommand(), c.userCommand(), c.settingsCommand(), c.tokenCommand(), c.auditCommand(), c.loginCommand(), c.logoutCommand())
 	add("installation", "Installation:", c.clientCommand(), c.keyCommand(), c.issuerCommand(), c.backupCommand(), c.restoreCommand(), c.copyCommand())
 	add("help", "Help:", c.docsCommand(), c.versionCommand())
 	root.SetHelpCommandGroupID("help")

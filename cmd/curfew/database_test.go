@@ -26,7 +26,7 @@ func TestDatabaseThatDoesNotAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	commands := [][]string{
-		{"serve", "--listen", "127.0.0.1:0", "--metrics-listen", ""},
+		{"serve", "--database-wait", "0", "--listen", "127.0.0.1:0", "--metrics-listen", ""},
 		{"revoke", "everyone"},
 		{"user", "list"},
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
@@ -52,6 +53,17 @@ func (e *Invalid) Error() string {
 		text.WriteString(":;"[min(i, 1):][:1] + " " + f.Field + " " + f.Detail)
 	}
 	return text.String()
+}
+
+const maxReason = 1000 // characters
+
+// CheckReason returns an [Invalid] if a reason cannot stand in the audit log: it is
+// too long, or no text.
+func CheckReason(reason string) error {
+	if utf8.RuneCountInString(reason) > maxReason || !utf8.ValidString(reason) {
+		return InvalidField("reason", "must be UTF-8 text of at most %d characters", maxReason)
+	}
+	return nil
 }
 
 // InvalidField returns an [Invalid] about one member.

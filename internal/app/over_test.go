@@ -145,7 +145,7 @@ func endings() []ending {
 			d.everywhere()
 		}},
 		{name: "key retired", outlived: true, ownKey: true, status: 401, code: string(token.ErrUnknownKey), end: func(d *deployment, c *caller) {
-			a := d.ending.send(formRequest("/keys/retire", d.administrator(), form("kid", c.key.ID(), "reason", "Key compromised")))
+			a := d.ending.send(formRequest("/keys/retire", d.administrator(), form("kid", c.key.ID(), "reason", "Key compromised", "word", "retire")))
 			if a.status != http.StatusSeeOther {
 				d.Fatalf("retiring a key: %d %s", a.status, a.body)
 			}

@@ -136,7 +136,7 @@ func (w *window) buttonsOfAudit(t *testing.T) {
 	w.fill("#person", "Ada Lovelace")
 	w.do(chromedp.SetValue(chromedp.CSS("#action"), "sessions.revoke"))
 	w.follow("form[action='/audit'] button")
-	w.says("Revoked all sessions of a user", "Lost device: left in a train")
+	w.says("Revoked a user’s sessions", "Lost device: left in a train")
 	if n := w.brief("document.querySelectorAll('tbody tr').length + ''"); n != "1" {
 		t.Errorf("the audit shows %s entries, want 1", n)
 	}
@@ -156,7 +156,7 @@ func (w *window) buttonsOfAudit(t *testing.T) {
 			t.Errorf("%s: %d, %q", export, response.StatusCode, response.Header.Get("Content-Disposition"))
 		}
 	}
-	w.follow("main td a.quiet")
+	w.follow("main td.actions a")
 	w.says("Receipt", "Lost device: left in a train")
 	w.visit("/audit?person=Ada+Lovelace")
 	w.follow("form[action='/audit'] a[href='/audit']")

@@ -150,6 +150,8 @@ func TestOf(t *testing.T) {
 var neverAnswered = map[string]string{
 	"store.ErrNewerSchema":  "opening",
 	"store.ErrForeign":      "opening",
+	"store.ErrNoDatabase":   "opening",
+	"store.ErrNotReady":     "opening",
 	"store.ErrOlderSchema":  "opening",
 	"keyring.ErrWrongKEK":   "opening",
 	"keyring.ErrInvalidKEK": "reading the configuration",

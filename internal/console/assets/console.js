@@ -81,7 +81,7 @@
 
 	const bar = document.getElementById("session");
 	// The bar covers neither the end of the page nor what has the focus.
-	const makeRoom = () => document.documentElement.style.setProperty("--bar", bar.offsetHeight + "px");
+	const makeRoom = () => document.documentElement.style.setProperty("--bar", Math.ceil(bar.getBoundingClientRect().height) + "px");
 	new ResizeObserver(makeRoom).observe(bar); // when the window changes
 	let state = "idle" in body.dataset ? "live" : "none";
 	let idleEnd = made + Number(body.dataset.idle);
