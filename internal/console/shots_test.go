@@ -60,6 +60,9 @@ func TestScreenshots(t *testing.T) {
 				w.do(chromedp.Click(chromedp.CSS(d.open)), chromedp.WaitVisible(chromedp.CSS("dialog[open]")))
 				shootWindow("dialog-" + d.name)
 			}
+			w.visit("/audit")
+			w.do(chromedp.Click(chromedp.CSS(".log tr:nth-child(2) .more summary")))
+			shootWindow("audit-details")
 			w.visit("/settings/authentication/preview?session_timeout_seconds=900&maximum_session_duration_seconds=43200&tag=%221%22")
 			shoot("settings-lost-race")
 			w.visit("/services")

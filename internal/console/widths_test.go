@@ -136,3 +136,24 @@ func TestChart(t *testing.T) {
 		}
 	}
 }
+
+// What does not fit in the line of an audit entry is behind its button: within the
+// window, accessible, and without a script.
+func TestAuditDetails(t *testing.T) {
+	t.Parallel()
+	h := newFilledServer(t)
+	h.api(h.admin, http.MethodPost, "/v1/users/"+h.ada+"/revocations", map[string]any{"reason": strings.Repeat("a very long story, ", 40) + "the end", "keep_current": false}, nil)
+	for _, l := range []look{{width: 360, height: 740}, {width: 1280, height: 900}, {width: 1280, height: 900, noScript: true}} {
+		w := h.open(t, l)
+		w.as("admin")
+		w.visit("/audit?action=sessions.revoke&person=ada%40example.com")
+		w.click(".log .more summary")
+		w.says("sessions.revoke", "the end", "Request ID")
+		if box := eval[[]float64](w, `(() => { const box = document.querySelector(".more[open] .box").getBoundingClientRect(); return [box.left, box.right, innerWidth] })()`); box[0] < 0 || box[1] > box[2] {
+			t.Errorf("%+v: the details are from %v to %v px of %v", l, box[0], box[1], box[2])
+		}
+		if !l.noScript {
+			w.accessible()
+		}
+	}
+}
