@@ -16,6 +16,7 @@ import (
 
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/trace"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
@@ -181,6 +182,7 @@ func (u *upstreamClients) askServer(ctx context.Context, server *url.URL, id, se
 		return store.Client{}, err
 	}
 	r.SetBasicAuth(id, secret)
+	trace.Pass(ctx, r.Header)
 	answer, err := u.client.Do(r)
 	if err != nil {
 		return store.Client{}, err

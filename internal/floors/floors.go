@@ -24,6 +24,7 @@ var plan = map[string]int{
 	"settings":                   0,
 	"internal/wire":              0,
 	"internal/strictjson":        0,
+	"internal/trace":             0,
 	"internal/tokenhook":         0,
 	"internal/manual":            0, // a leaf: the documentation as pages
 	"internal/manual/manualtest": 0, // for tests: the documentation against the code

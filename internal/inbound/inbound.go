@@ -13,6 +13,8 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"time"
+
+	"example.com/curfew/internal/trace"
 )
 
 // Config configures [Wrap]. The zero Config trusts no proxy, logs nothing and
@@ -65,6 +67,7 @@ type Request struct {
 	Address netip.Addr // of the client, as far as proxies can be trusted
 	Device  string     // the User-Agent, made safe to keep and to show
 	Trusted bool       // the peer is a trusted proxy: its X-Forwarded-* may be believed
+	Trace   trace.Parent
 
 	Route  string // pattern of the route, without a method; "" if there is none
 	Code   string // code word of the problem that was answered
@@ -122,7 +125,7 @@ func Wrap(config Config, next http.Handler) http.Handler {
 			w.Header().Set("Connection", "close")
 		}
 		rec := &recorder{ResponseWriter: w}
-		r = r.WithContext(context.WithValue(r.Context(), contextKey{}, q))
+		r = r.WithContext(q.Trace.With(context.WithValue(r.Context(), contextKey{}, q)))
 		finish := config.Bodies.watch(w, r)
 		q.over = func(status int, bytes int64) {
 			record := Record{Request: q, Method: r.Method, Status: status, Bytes: bytes, Took: now().Sub(began)}
@@ -157,7 +160,7 @@ func Wrap(config Config, next http.Handler) http.Handler {
 }
 
 func identify(r *http.Request, proxies []netip.Prefix) *Request {
-	q := &Request{Device: device(r.UserAgent())}
+	q := &Request{Device: device(r.UserAgent()), Trace: trace.From(r.Header)}
 	q.Address, q.Trusted = clientAddress(r, proxies)
 	if id := r.Header.Get("X-Request-Id"); q.Trusted && saneID(id) {
 		q.ID = id

@@ -40,6 +40,7 @@ func log(logger *slog.Logger, r *http.Request, record Record) {
 	}
 	for _, optional := range []struct{ name, value string }{
 		{"code", record.Code}, {"user", record.User}, {"client", record.Client},
+		{"trace_id", record.Trace.ID()}, {"span_id", record.Trace.Span()},
 	} {
 		if optional.value != "" {
 			attrs = append(attrs, slog.String(optional.name, optional.value))
