@@ -69,7 +69,8 @@ func (c *cli) complain(command *cobra.Command, err error) int {
 func (c *cli) root() *cobra.Command {
 	root := c.group("curfew", "Sessions that end when they should",
 		"Curfew signs users in and ends their sessions: by session timeout, maximum session duration, sign-out or revocation.\n\n"+
-			"The commands for sessions and users work on the database directly, whether a server runs or not, or on a server with --server.")
+			"The commands for sessions and users work on the database directly, whether a server runs or not, or on a server with --server.\n\n"+
+			"Documentation: curfew docs, or /docs of a running server.")
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = app.Version()
 	root.SetVersionTemplate(versionLine() + "\n")

@@ -63,22 +63,7 @@ func TestTroubleshootingExplainsTheLog(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` ").FindAllStringSubmatch(section, -1) {
 		rows[row[1]] = true
 	}
-	for _, root := range []string{"../../internal", "../../token", "."} {
-		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			switch {
-			case err != nil:
-				return err
-			case d.IsDir() && slices.Contains([]string{"bench", "torture", "interop", "curfewtest", "testdata"}, d.Name()):
-				return filepath.SkipDir
-			case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
-				return loggedIn(path, messages)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	eachSource(t, func(files *token.FileSet, file *ast.File) { loggedIn(files, file, messages) })
 	if len(messages) < 30 {
 		t.Fatalf("only %d messages were found: logging looks different now", len(messages))
 	}
@@ -93,14 +78,65 @@ func TestTroubleshootingExplainsTheLog(t *testing.T) {
 	}
 }
 
+// The messages of failed commands in Troubleshooting are those of the program.
+func TestTroubleshootingQuotesRealMessages(t *testing.T) {
+	data, err := os.ReadFile("docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	eachSource(t, func(_ *token.FileSet, file *ast.File) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			if x, ok := n.(ast.Expr); ok {
+				said.WriteString(literal(x) + "\n")
+			}
+			return true
+		})
+	})
+	_, table, _ := strings.Cut(string(data), "\n| message | cause | remedy |\n|---|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	rows := regexp.MustCompile("(?m)^\\| `+(.+?)`+ \\| ").FindAllStringSubmatch(table, -1)
+	if len(rows) < 5 {
+		t.Fatalf("%d messages are in the table", len(rows))
+	}
+	for _, row := range rows {
+		for part := range strings.SplitSeq(row[1], "…") {
+			if part = strings.Trim(part, " :"); !strings.Contains(said.String(), part) {
+				t.Errorf("nothing says %q", part)
+			}
+		}
+	}
+}
+
+// eachSource calls a function with each file of the program.
+func eachSource(t *testing.T, do func(*token.FileSet, *ast.File)) {
+	t.Helper()
+	files := token.NewFileSet()
+	for _, root := range []string{"../../internal", "../../token", "."} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && slices.Contains([]string{"bench", "torture", "interop", "curfewtest", "testdata"}, d.Name()):
+				return filepath.SkipDir
+			case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
+				file, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
+				if err != nil {
+					return err
+				}
+				do(files, file)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // loggedIn collects the messages that a file logs as warnings or errors, up to the
 // first semicolon, with where they are.
-func loggedIn(path string, messages map[string]string) error {
-	files := token.NewFileSet()
-	file, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
-	if err != nil {
-		return err
-	}
+func loggedIn(files *token.FileSet, file *ast.File, messages map[string]string) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
 		if !ok {
@@ -129,7 +165,6 @@ func loggedIn(path string, messages map[string]string) error {
 		}
 		return true
 	})
-	return nil
 }
 
 // literal returns the text of a string, or of the sum of several; "" if it is no

@@ -10,6 +10,7 @@ import (
 type greeting struct {
 	Version  string
 	URL      string        // to open in a browser
+	Docs     string        // URL of the documentation; "" if there is none
 	Issuer   string        // the address that users open; "" if it is URL
 	Database string        // "" for an edge
 	Upstream []string      // of an edge
@@ -31,6 +32,9 @@ func greet(w io.Writer, g greeting) error {
 		fmt.Fprintf(&b, "  open       %s\n", g.URL)
 	} else { // an edge has no pages but the documentation
 		fmt.Fprintf(&b, "  address    %s\n", g.URL)
+	}
+	if g.Docs != "" {
+		fmt.Fprintf(&b, "  docs       %s\n", g.Docs)
 	}
 	if g.Issuer != "" {
 		fmt.Fprintf(&b, "  issuer     %s\n", g.Issuer)

@@ -86,7 +86,7 @@ func (e *Edge) open(ctx context.Context) error {
 }
 
 func (e *Edge) greet(w io.Writer) error {
-	return greet(w, greeting{Version: Version(), URL: e.url(), Metrics: e.metricsURL(), Upstream: e.config.Upstream})
+	return greet(w, greeting{Version: Version(), URL: e.url(), Docs: e.docsURL(), Metrics: e.metricsURL(), Upstream: e.config.Upstream})
 }
 
 // Run serves until ctx ends: see [App.Run].

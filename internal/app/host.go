@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/httpapi"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/longpoll"
 	"example.com/curfew/internal/metrics"
@@ -245,6 +246,14 @@ func (h *host) shutdownTimeout() time.Duration {
 // url returns the address at which a person on this machine reaches the server.
 func (h *host) url() string {
 	return defaultIssuer(h.listener.Addr().String(), h.settings.TLSCert != "") + h.prefix
+}
+
+// docsURL returns that of the documentation; "" if there is none.
+func (h *host) docsURL() string {
+	if h.docs == nil {
+		return ""
+	}
+	return h.url() + httpapi.DocsPath
 }
 
 // metricsURL returns that of the metrics; "" if there are none.

@@ -77,7 +77,7 @@ func nodeName(address string) string {
 func (a *App) greeting(ctx context.Context, made bool, password firstPassword) (greeting, error) {
 	g := greeting{
 		Version: Version(), Database: a.config.Database.String(), First: made, Password: password,
-		URL: a.url(), Metrics: a.metricsURL(),
+		URL: a.url(), Docs: a.docsURL(), Metrics: a.metricsURL(),
 	}
 	if a.installed.Issuer != g.URL {
 		g.Issuer = a.installed.Issuer
