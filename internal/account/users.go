@@ -26,8 +26,47 @@ func (s *Service) Users(ctx context.Context, c authz.Caller, search, cursor stri
 	if err := c.MayEditUsers(); err != nil {
 		return nil, "", err
 	}
+	by := searched(search)
+	if by == (store.UserSearch{}) && search != "" {
+		return nil, "", nil
+	}
+	return s.store.Users(ctx, by, cursor, limit)
+}
+
+// UserFilter selects users; see [Service.Users] for the search. The zero value selects
+// all of them.
+type UserFilter struct {
+	Search                         string
+	Disabled, Administrators, Live bool // Live: with a live session
+	Group                          string
+	LatestFirst                    bool // by the last sign-in instead of by name
+}
+
+// UsersWhere returns users that a filter selects, at most limit of them after the first
+// offset, and how many it selects in all.
+func (s *Service) UsersWhere(ctx context.Context, c authz.Caller, f UserFilter, offset, limit int) (users []store.User, total int64, err error) {
+	if err := c.MayEditUsers(); err != nil {
+		return nil, 0, err
+	}
+	by := store.UserFilter{
+		Search: searched(f.Search), Disabled: f.Disabled, Administrators: f.Administrators, Group: norm.NFC.String(f.Group), LatestFirst: f.LatestFirst,
+	}
+	if by.Search == (store.UserSearch{}) && f.Search != "" {
+		return nil, 0, nil
+	}
+	if f.Live {
+		live, err := authz.LiveAt(ctx, s.store, s.now())
+		if err != nil {
+			return nil, 0, err
+		}
+		by.Live = &live
+	}
+	return s.store.UsersWhere(ctx, by, offset, limit)
+}
+
+// searched returns the search that a text means; the zero value if it can mean no user.
+func searched(search string) (by store.UserSearch) {
 	text, byID, byName := parseHandle(search)
-	var by store.UserSearch
 	if byID && token.ValidSubject(text) {
 		by.ID = text
 	}
@@ -38,10 +77,7 @@ func (s *Service) Users(ctx context.Context, c authz.Caller, search, cursor stri
 			by.Prefix = store.Fold(strings.TrimSpace(text))
 		}
 	}
-	if by == (store.UserSearch{}) && search != "" {
-		return nil, "", nil
-	}
-	return s.store.Users(ctx, by, cursor, limit)
+	return by
 }
 
 // User returns a user.

@@ -53,6 +53,7 @@ func TestHeldBackForm(t *testing.T) {
 		"POST /profile/password":                 {"current": {password}, "new": {"another password"}, "again": {"another password"}},
 		"POST /settings/authentication":          {"tag": {tag}, "session_timeout_seconds": {"900"}, "maximum_session_duration_seconds": {"90000"}, "remember_me_enabled": {"on"}},
 		"POST /users":                            {"name": {"eve"}, "password": {"a password of hers"}, "AdministerSystem": {"on"}},
+		"POST /users/selected":                   nil, // fills in a form, and writes nothing
 		"POST /users/{id}":                       {"name": {"renamed"}, "email": {"eve@example.com"}},
 		"POST /users/{id}/permissions":           {"AdministerSystem": {"on"}},
 		"POST /users/{id}/groups":                {"groups": {"ops"}},

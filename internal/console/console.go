@@ -184,8 +184,9 @@ func routes(c Config) []route {
 		{pattern: "GET /settings/authentication/preview", needs: administering, serve: authentication.preview, slow: true},
 		{pattern: "POST /settings/authentication", needs: administering, serve: authentication.save, slow: true},
 
-		{pattern: "GET /users", needs: editUsers, serve: users.list},
+		{pattern: "GET /users", needs: editUsers, serve: users.list, slow: true},
 		{pattern: "POST /users", needs: editUsers, serve: users.create, slow: true},
+		{pattern: "POST /users/selected", needs: administering, serve: users.revokeSelected, slow: true},
 		{pattern: "GET /new-user", needs: editUsers, serve: users.newUser},
 		{pattern: "GET /users/{id}", needs: editUsers, serve: users.show},
 		{pattern: "POST /users/{id}", needs: editUsers, serve: users.rename},

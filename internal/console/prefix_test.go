@@ -203,7 +203,7 @@ func TestBrowserBelowPath(t *testing.T) {
 			}
 			w.follow("nav a[href='/curfew/users']")
 			w.fill("#search", "ada")
-			w.follow(".search button")
+			w.follow("form[role=search] button")
 			w.follow("main a[href='/curfew/users/" + b.ada + "']")
 			w.confirmed("a.danger[href$='/revoke']", because(w, "Offboarding"))
 			w.at("/users/" + b.ada)

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
 )
 
@@ -38,6 +40,49 @@ func TestUsers(t *testing.T) {
 	p.get("/users?search=ZOE").is(http.StatusOK).says("zoe")
 	if a := p.get("/users?search=admin"); !strings.Contains(a.text(), "AdministerSystem") {
 		t.Error("the list does not show permissions")
+	}
+}
+
+// The list is filtered and sorted, says how many users the filter selects, and selects
+// users for one revocation: several of them, or all that are found.
+func TestUserFilters(t *testing.T) {
+	s := open(t)
+	editor := s.user("editor", store.UserEdit)
+	group := []string{"ops"}
+	var ops []store.User
+	for i := range 60 {
+		name := fmt.Sprintf("Person %03d", i)
+		u, err := s.accounts.CreateUser(t.Context(), trusted, account.UserChange{Name: &name, Groups: &group})
+		s.must(err)
+		ops = append(ops, u)
+	}
+	yes := true
+	_, _, err := s.accounts.ChangeUser(t.Context(), trusted, ops[7].ID, account.UserChange{Disabled: &yes}, "")
+	s.must(err)
+	s.issue(ops[9], false)
+	p := s.as(s.admin)
+	p.get("/users").is(http.StatusOK).says("62 users")
+	p.get("/users?group=ops").is(http.StatusOK).says("60 users found", "all 60 users found", "Person 049", "Next page").saysNot("Person 050", "editor")
+	p.get("/users?group=ops&cursor=50").is(http.StatusOK).says("Person 050", "Person 059", "First page").saysNot("Next page", "Person 049")
+	p.get("/users?show=disabled").is(http.StatusOK).says("1 user found", "Person 007").saysNot("Person 008")
+	p.get("/users?show=administrators").is(http.StatusOK).says("1 user found", "admin").saysNot("editor", "Person")
+	p.get("/users?show=live&group=ops").is(http.StatusOK).says("1 user found", "Person 009")
+	p.get("/users?search=person+01&group=ops").is(http.StatusOK).says("10 users found", "Person 019").saysNot("Person 020")
+	p.get("/users?group=nowhere").is(http.StatusOK).says("0 users found", "No user is found.")
+	for _, cursor := range []string{"-1", "x", "1e3"} {
+		p.get("/users?show=live&cursor=" + cursor).is(http.StatusNotFound)
+	}
+	if body := p.get("/users?sort=last").is(http.StatusOK).text(); strings.Index(body, "admin ") > strings.Index(body, "Person 000") {
+		t.Error("the one that has signed in is not the first")
+	}
+	p.post("/users/selected", "id", ops[1].ID, "id", ops[2].ID).is(http.StatusOK).says("2 users selected.", "name:Person 001 name:Person 002").saysNot("Person 003")
+	p.post("/users/selected", "all", "on", "group", "ops").is(http.StatusOK).says("60 users selected.", "name:Person 000", "name:Person 059").saysNot("name:editor")
+	p.post("/users/selected", "group", "ops").is(http.StatusUnprocessableEntity).says("Select at least one user.", "60 users found")
+	p.post("/users/selected", "id", "nobody").is(http.StatusNotFound)
+	s.as(editor).get("/users").is(http.StatusOK).says("62 users").saysNot("of the selected")
+	s.as(editor).post("/users/selected", "id", ops[1].ID).is(http.StatusForbidden)
+	if n := len(s.audits(wire.ActionRevokeUser)); n > 0 {
+		t.Errorf("selecting has revoked: %d entries", n)
 	}
 }
 

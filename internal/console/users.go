@@ -3,6 +3,9 @@ package console
 import (
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/session"
@@ -18,10 +21,51 @@ type userPages struct {
 
 type usersView struct {
 	frame
-	Search string
+	Filter userFilter
+	Total  int64 // users that the filter selects
 	Users  []userRow
 	Next   string // address of the next page; "" if this is the last
 	First  string // address of the first page; "" if this is it
+	// MayRevoke: the caller may revoke the sessions of many.
+	MayRevoke bool
+}
+
+// userFilter is the form as it was filled in.
+type userFilter struct {
+	Search, Group string
+	Show          string // "", "disabled", "administrators" or "live"
+	Sort          string // "" for the name, or "last" for the last sign-in
+}
+
+// Any reports whether anything is selected.
+func (f userFilter) Any() bool { return f.Search != "" || f.Group != "" || f.Show != "" }
+
+func (f userFilter) query() url.Values {
+	q := url.Values{}
+	for name, value := range map[string]string{"search": f.Search, "group": f.Group, "show": f.Show, "sort": f.Sort} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	return q
+}
+
+func (f userFilter) account() account.UserFilter {
+	return account.UserFilter{
+		Search: f.Search, Group: f.Group, LatestFirst: f.Sort == "last",
+		Disabled: f.Show == "disabled", Administrators: f.Show == "administrators", Live: f.Show == "live",
+	}
+}
+
+func (x *exchange) userFilter() userFilter {
+	f := userFilter{Search: x.text("search"), Group: x.text("group"), Show: x.text("show"), Sort: x.text("sort")}
+	if !slices.Contains([]string{"disabled", "administrators", "live"}, f.Show) {
+		f.Show = ""
+	}
+	if f.Sort != "last" {
+		f.Sort = ""
+	}
+	return f
 }
 
 type userRow struct {
@@ -36,9 +80,13 @@ type userRow struct {
 
 const usersPerPage = 50
 
-func (p *userPages) list(x *exchange) error {
-	search, cursor := x.text("search"), x.text("cursor")
-	users, next, err := p.accounts.Users(x.ctx, x.caller, search, cursor, usersPerPage)
+func (p *userPages) list(x *exchange) error { return p.showList(x, http.StatusOK, nil) }
+
+func (p *userPages) showList(x *exchange, status int, wrong map[string]string) error {
+	filter := x.userFilter()
+	view := usersView{frame: x.frame("Users", "/users", "Configuration"), Filter: filter, MayRevoke: x.caller.MayAdminister() == nil}
+	view.Errors = wrong
+	users, err := p.usersShown(x, &view)
 	if err != nil {
 		return err
 	}
@@ -50,33 +98,92 @@ func (p *userPages) list(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	view := usersView{frame: x.frame("Users", "/users", "Configuration"), Search: search}
 	for _, u := range users {
-		view.Users = append(view.Users, userRow{
+		row := userRow{
 			ID: u.ID, Name: u.Name, Email: u.Email, Path: userPath(u.ID),
 			LastSeen: x.micro(u.LastSignInAt), Live: live[u.ID], Disabled: u.Disabled, Permissions: u.Permissions, Groups: groupsText(u.Groups),
-		})
-	}
-	page := func(cursor string) string {
-		q := url.Values{}
-		if search != "" {
-			q.Set("search", search)
 		}
+		if slices.Contains(u.Permissions, store.AdministerSystem) {
+			row.Permissions = []string{store.AdministerSystem} // it includes the others
+		}
+		view.Users = append(view.Users, row)
+	}
+	return x.render(status, "users", view)
+}
+
+// usersShown returns the users of a page, and sets the total and the addresses of the
+// pages beside it. Without a filter and by name the pages are read from the index, each
+// in the same time; otherwise the users of the pages before are read as well.
+func (p *userPages) usersShown(x *exchange, view *usersView) (users []store.User, err error) {
+	filter, cursor := view.Filter, x.text("cursor")
+	page := func(cursor string) string {
+		q := filter.query()
 		if cursor != "" {
 			q.Set("cursor", cursor)
 		}
-		if len(q) == 0 {
-			return "/users"
-		}
-		return "/users?" + q.Encode()
-	}
-	if next != "" {
-		view.Next = page(next)
+		return address("/users", q)
 	}
 	if cursor != "" {
 		view.First = page("")
 	}
-	return x.ok("users", view)
+	if filter.Group == "" && filter.Show == "" && filter.Sort == "" {
+		next := ""
+		if users, next, err = p.accounts.Users(x.ctx, x.caller, filter.Search, cursor, usersPerPage); err != nil {
+			return nil, err
+		}
+		if next != "" {
+			view.Next = page(next)
+		}
+		_, view.Total, err = p.accounts.UsersWhere(x.ctx, x.caller, filter.account(), 0, 0)
+		return users, err
+	}
+	offset := 0
+	if cursor != "" {
+		if offset, err = strconv.Atoi(cursor); err != nil || offset < 0 {
+			return nil, store.ErrNotFound
+		}
+	}
+	users, view.Total, err = p.accounts.UsersWhere(x.ctx, x.caller, filter.account(), offset, usersPerPage)
+	if end := offset + len(users); err == nil && int64(end) < view.Total && len(users) > 0 {
+		view.Next = page(strconv.Itoa(end))
+	}
+	return users, err
+}
+
+// revokeSelected fills in the form that revokes the sessions of many: with the users that
+// are selected in the list, or with all that the filter selects. It changes nothing.
+func (p *userPages) revokeSelected(x *exchange) error {
+	var users []store.User
+	var err error
+	if x.value("all") != "" {
+		var total int64
+		if users, total, err = p.accounts.UsersWhere(x.ctx, x.caller, x.userFilter().account(), 0, maxNames); err != nil {
+			return err
+		}
+		if total > maxNames {
+			return p.showList(x, http.StatusUnprocessableEntity, map[string]string{
+				whole: "The filter selects " + count(total, "user") + ". One revocation can have at most " + group(maxNames) + ": use a narrower filter."})
+		}
+	} else {
+		for _, id := range x.posted()["id"] {
+			u, err := p.accounts.User(x.ctx, x.caller, id)
+			if err != nil {
+				return err
+			}
+			users = append(users, u)
+		}
+	}
+	if len(users) == 0 {
+		return p.showList(x, http.StatusUnprocessableEntity, map[string]string{whole: "Select at least one user."})
+	}
+	names := make([]string, len(users))
+	for i, u := range users {
+		names[i] = "name:" + u.Name
+	}
+	view := x.bulkView()
+	view.Names = strings.Join(names, "\n")
+	view.Notice = count(int64(len(users)), "user") + " selected. Choose a reason; you confirm on the next page."
+	return x.ok("bulk", view)
 }
 
 type newUserView struct {

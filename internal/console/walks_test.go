@@ -64,7 +64,7 @@ func TestWalkRevokeSessionsOfAUser(t *testing.T) {
 			w.as(who)
 			w.follow("nav a[href='/users']")
 			w.fill("#search", "ada")
-			w.follow(".search button")
+			w.follow("form[role=search] button")
 			w.follow("main a[href='/users/" + h.ada + "']")
 			w.says("Ada Lovelace", "Safari on iPhone", "Firefox on Linux", "Chrome on Linux", "Remember me")
 			w.confirmed("a.danger[href$='/revoke']", func(step string) {

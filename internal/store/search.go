@@ -17,6 +17,16 @@ type UserSearch struct {
 	ID     string // selects the user with that id, too; "" for none
 }
 
+// UserFilter selects users by more than a search. The zero value selects all of them.
+type UserFilter struct {
+	Search         UserSearch
+	Disabled       bool   // only disabled users
+	Administrators bool   // only holders of AdministerSystem
+	Group          string // only members of this group; "" for all users
+	Live           *Live  // only users with a session that it counts as live; nil for all users
+	LatestFirst    bool   // in the order of the last sign-in, the latest first, instead of by name
+}
+
 // Fold returns the value by which texts are compared without regard to letter case
 // and normalization form (Unicode, section 3.13, D145).
 func Fold(text string) string {

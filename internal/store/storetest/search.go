@@ -2,13 +2,16 @@ package storetest
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/curfew/internal/store"
+	"example.com/curfew/settings"
 )
 
 // pages returns the users that a search finds, read in pages.
@@ -33,6 +36,7 @@ func pages(t *testing.T, s store.Store, search store.UserSearch, limit int) []st
 }
 
 var searchCases = []testCase{
+	{"what a filter selects, in what order", filters},
 	{"what a search finds, in what order", func(t *testing.T, open Open) {
 		s := open(t)
 		x, m := strings.Repeat("x", 70), strings.Repeat("m", 70)
@@ -160,4 +164,66 @@ var searchCases = []testCase{
 			same(t, fmt.Sprintf("search %q by %d", c.search, c.limit), pages(t, s, store.UserSearch{Prefix: c.search}, c.limit), want)
 		}
 	}},
+}
+
+func filters(t *testing.T, open Open) {
+	s := open(t)
+	in := settings.InForce{Settings: settings.Settings{SessionTimeout: time.Minute, MaximumSessionDuration: time.Hour, RememberMeEnabled: true}}
+	now := noon.UnixMicro()
+	insertUsers(t, s,
+		store.User{ID: "u1", NameKey: "ann", Groups: []string{"ops", `say "x"`}, Permissions: []string{store.AdministerSystem}},
+		store.User{ID: "u2", NameKey: "bob ann", Disabled: true, Groups: []string{"Ops"}},
+		store.User{ID: "u3", NameKey: "cara", Email: "ann@example.com", Groups: []string{"ops", "sales"}},
+		store.User{ID: "u4", NameKey: "dora", Disabled: true, Permissions: []string{store.AdministerSystem, store.UserEdit}, Groups: []string{"%"}},
+		store.User{ID: "u5", NameKey: "eve", Groups: []string{"shops"}},
+	)
+	insertSessions(t, s,
+		store.Session{ID: "live", UserID: "u3", BeganAt: now, LastSeenAt: now, ExpiresAt: now + 3_600_000_000},
+		store.Session{ID: "live too", UserID: "u3", BeganAt: now, LastSeenAt: now, ExpiresAt: now + 3_600_000_000},
+		store.Session{ID: "over", UserID: "u2", BeganAt: now - 600_000_000, LastSeenAt: now - 600_000_000, ExpiresAt: now + 3_600_000_000})
+	noErr(t, s.Update(t.Context(), func(tx store.Tx) error {
+		return errors.Join(tx.TouchUser(t.Context(), "u2", 20), tx.TouchUser(t.Context(), "u4", 30), tx.TouchUser(t.Context(), "u3", 20))
+	}))
+	live := &store.Live{Now: now, Settings: in}
+	for _, c := range []struct {
+		filter store.UserFilter
+		want   []string
+	}{
+		{store.UserFilter{}, []string{"u1", "u2", "u3", "u4", "u5"}},
+		{store.UserFilter{LatestFirst: true}, []string{"u4", "u2", "u3", "u1", "u5"}},
+		{store.UserFilter{Disabled: true}, []string{"u2", "u4"}},
+		{store.UserFilter{Administrators: true}, []string{"u1", "u4"}},
+		{store.UserFilter{Administrators: true, Disabled: true}, []string{"u4"}},
+		{store.UserFilter{Group: "ops"}, []string{"u1", "u3"}},
+		{store.UserFilter{Group: "Ops"}, []string{"u2"}},
+		{store.UserFilter{Group: "op"}, nil},
+		{store.UserFilter{Group: "%"}, []string{"u4"}},
+		{store.UserFilter{Group: `say "x"`}, []string{"u1"}},
+		{store.UserFilter{Group: `","`}, nil},
+		{store.UserFilter{Live: live}, []string{"u3"}},
+		{store.UserFilter{Live: live, Group: "ops"}, []string{"u3"}},
+		{store.UserFilter{Live: live, Disabled: true}, nil},
+		{store.UserFilter{Search: store.UserSearch{Prefix: "ann"}}, []string{"u1", "u2", "u3"}},
+		{store.UserFilter{Search: store.UserSearch{Prefix: "ann", ID: "u5"}}, []string{"u1", "u2", "u3", "u5"}},
+		{store.UserFilter{Search: store.UserSearch{ID: "u5"}}, []string{"u5"}},
+		{store.UserFilter{Search: store.UserSearch{Prefix: "ann"}, Group: "ops", LatestFirst: true}, []string{"u3", "u1"}},
+	} {
+		for _, limit := range []int{0, 1, 2, 10} {
+			var got []string
+			for offset := 0; ; offset += limit {
+				page, total, err := s.UsersWhere(t.Context(), c.filter, offset, limit)
+				noErr(t, err)
+				if total != int64(len(c.want)) {
+					t.Errorf("%+v: %d in all, want %d", c.filter, total, len(c.want))
+				}
+				if len(page) == 0 {
+					break
+				}
+				got = append(got, ids(page)...)
+			}
+			if want := c.want; limit > 0 && !slices.Equal(got, want) {
+				t.Errorf("%+v, %d at a time: %v, want %v", c.filter, limit, got, want)
+			}
+		}
+	}
 }
