@@ -53,6 +53,8 @@ type Config struct {
 	Keys      token.KeySource
 	Settings  settings.Source
 	Issuer    string // also the base of the addresses in the metadata
+	// Issuers are all issuers whose subjects a client may name. Nil: Issuer.
+	Issuers token.IssuerSource
 
 	// Prefix is the path below which clients see the API, such as "/curfew"; "" is the
 	// root. Requests arrive without it (see inbound.Below).

@@ -225,7 +225,7 @@ func (c *call) subjects(who *subjectIdentifier) ([]string, error) {
 		}
 		return ids, nil
 	case "iss_sub":
-		if who.Issuer != c.Issuer {
+		if !c.acceptsIssuer(who.Issuer) {
 			return nil, unknown
 		}
 		id = who.Subject
@@ -234,4 +234,12 @@ func (c *call) subjects(who *subjectIdentifier) ([]string, error) {
 		return nil, unknown
 	}
 	return []string{id}, nil
+}
+
+// acceptsIssuer reports whether sessions of an issuer are accepted now.
+func (a *api) acceptsIssuer(issuer string) bool {
+	if a.Issuers == nil {
+		return issuer == a.Issuer
+	}
+	return a.Issuers.Current().Until(issuer) > token.UnixTime(a.now().Unix())
 }

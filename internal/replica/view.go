@@ -55,6 +55,9 @@ func (v *View) LeaseLeft(now time.Time) time.Duration { return max(0, v.state.Lo
 // Keys returns the trusted keys.
 func (v *View) Keys() token.KeySource { return &v.keys }
 
+// Issuers returns the accepted issuers.
+func (v *View) Issuers() token.IssuerSource { return &v.issuers }
+
 // Settings returns the settings in force.
 func (v *View) Settings() settings.Source { return &v.settings }
 
