@@ -174,3 +174,60 @@ func inMarkdown(help string) string {
 	}
 	return b.String()
 }
+
+// Every call of curfew in an example of the help and in the documentation names a
+// command that exists, and flags that it has.
+func TestExamplesNameRealFlags(t *testing.T) {
+	c := &cli{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard}
+	root := c.root()
+	root.InitDefaultHelpCmd()
+	texts := map[string]string{}
+	var visit func(*cobra.Command)
+	visit = func(command *cobra.Command) {
+		texts["the example of "+command.CommandPath()] = command.Example
+		for _, sub := range command.Commands() {
+			visit(sub)
+		}
+	}
+	visit(root)
+	m, err := documentation()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range append(slices.Clone(m.Topics()), m.Index()) {
+		inCode := regexp.MustCompile("`(curfew [^`]+)`").FindAllStringSubmatch(topic.Text, -1)
+		for _, code := range inCode {
+			texts[topic.Name] += code[1] + "\n"
+		}
+		for _, b := range blocksOf(topic.Text) {
+			if strings.HasPrefix(b.kind, "sh") || strings.HasPrefix(b.kind, "console") {
+				texts[topic.Name] += strings.ReplaceAll(b.text, "\\\n", " ")
+			}
+		}
+	}
+	calls := 0
+	for where, text := range texts {
+		for _, call := range regexp.MustCompile(`(?m)(?:^|[ $(|"]) *curfew ([a-z][^|;&)#\n<>]*)`).FindAllStringSubmatch(text, -1) {
+			words := strings.Fields(call[1])
+			command, rest, err := root.Find(words)
+			if err != nil || command == root {
+				t.Errorf("%s: there is no command in %q", where, call[1])
+				continue
+			}
+			calls++
+			if command.HasSubCommands() && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+				t.Errorf("%s: %s has no command %q", where, command.CommandPath(), rest[0])
+			}
+			for _, word := range words {
+				name, isFlag := strings.CutPrefix(word, "--")
+				name, _, _ = strings.Cut(strings.TrimRight(name, ",."), "=")
+				if isFlag && name != "" && command.Flags().Lookup(name) == nil && command.InheritedFlags().Lookup(name) == nil && name != "help" {
+					t.Errorf("%s: %s has no flag --%s", where, command.CommandPath(), name)
+				}
+			}
+		}
+	}
+	if calls < 60 {
+		t.Errorf("only %d calls were found", calls)
+	}
+}

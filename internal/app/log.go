@@ -19,6 +19,12 @@ func NewLogger(w io.Writer, format string, level slog.Level) *slog.Logger {
 	}
 	options := &slog.HandlerOptions{Level: level}
 	if format == "json" {
+		options.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr {
+			if a.Value.Kind() == slog.KindDuration { // as text it has its unit
+				a.Value = slog.StringValue(a.Value.Duration().String())
+			}
+			return a
+		}
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	// People read the clock on the wall, and need no nanoseconds of it.
