@@ -86,7 +86,7 @@ type series struct {
 }
 
 var allSeries = []series{
-	{name: "live", title: "Live sessions", thing: "live session", list: "/users"},
+	{name: "live", title: "Live sessions", thing: "live session", list: "/users?show=live"},
 	{name: "sign-ins", title: "Sign-ins", thing: "sign-in", actions: []string{wire.ActionSignIn}, list: "/audit?action=" + wire.ActionSignIn},
 	{name: "refused", title: "Sign-ins refused", thing: "refused sign-in", actions: []string{wire.ActionSignInFailed}, list: "/audit?action=" + wire.ActionSignInFailed},
 	{name: "revocations", title: "Revocations", thing: "revocation", actions: revoking, list: "/revocations"},
