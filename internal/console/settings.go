@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/session"
+	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 )
 
@@ -27,7 +28,11 @@ type settingsView struct {
 	Presets []presetView
 	History []settingsChange
 	Preview *settingsPreview
+	Word    string // to be typed before saving ends all sessions, or all with remember me; "": none
 }
+
+// Typed returns the field for the word.
+func (v settingsView) Typed() wordPart { return wordPart{v.Word, v.Errors["word"]} }
 
 // settingsForm holds the values typed (see durationTyped), or those in force, in
 // seconds.
@@ -145,29 +150,54 @@ func (p *settingsPages) typed(x *exchange) (form settingsForm, to settings.Setti
 // loaded as often as one likes.
 func (p *settingsPages) preview(x *exchange) error {
 	return p.decide(x, func(form settingsForm, to settings.Settings, in settings.InForce, tag string) error {
-		effect, err := p.sessions.PreviewSettings(x.ctx, x.caller, to)
+		view, err := p.previewed(x, form, to, in, tag)
 		if err != nil {
 			return err
 		}
-		lines := difference(in.Settings, to)
-		if len(lines) == 0 {
+		if len(view.Preview.Lines) == 0 {
 			return x.redirect("/settings/authentication", "done", "unchanged")
-		}
-		view := settingsView{
-			frame:   x.frame("Save these settings?", "/settings/authentication", "Configuration", "Settings", "Authentication"),
-			Form:    form,
-			Tag:     tag,
-			Preview: &settingsPreview{Lines: lines, Sessions: effect.Sessions, Users: effect.Users, Own: effect.Own},
 		}
 		return x.ok("settings-preview", view)
 	})
 }
 
+func (p *settingsPages) previewed(x *exchange, form settingsForm, to settings.Settings, in settings.InForce, tag string) (settingsView, error) {
+	effect, err := p.sessions.PreviewSettings(x.ctx, x.caller, to)
+	if err != nil {
+		return settingsView{}, err
+	}
+	live, err := p.sessions.CountLive(x.ctx, x.caller, "", "")
+	if err != nil {
+		return settingsView{}, err
+	}
+	view := settingsView{
+		frame:   x.frame("Save these settings?", "/settings/authentication", "Configuration", "Settings", "Authentication"),
+		Form:    form,
+		Tag:     tag,
+		Preview: &settingsPreview{Lines: difference(in.Settings, to), Sessions: effect.Sessions, Users: effect.Users, Own: effect.Own},
+	}
+	switch {
+	case effect.Sessions == 0:
+	case effect.Sessions >= live.Sessions:
+		view.Word = bulkWord(string(revocation.KindEveryone))
+	case in.RememberMeEnabled && !to.RememberMeEnabled:
+		view.Word = bulkWord(string(revocation.KindRemembered))
+	}
+	return view, nil
+}
+
 // save saves the previewed settings, unless another user saved a change
 // meanwhile.
 func (p *settingsPages) save(x *exchange) error {
-	return p.decide(x, func(form settingsForm, to settings.Settings, _ settings.InForce, tag string) error {
-		_, _, err := p.sessions.ChangeSettings(x.ctx, x.caller, to, tag)
+	return p.decide(x, func(form settingsForm, to settings.Settings, in settings.InForce, tag string) error {
+		view, err := p.previewed(x, form, to, in, tag)
+		if err != nil {
+			return err
+		}
+		if view.Errors = x.wordErrors(view.Word); len(view.Errors) > 0 {
+			return x.refusedForm("settings-preview", view)
+		}
+		_, _, err = p.sessions.ChangeSettings(x.ctx, x.caller, to, tag)
 		if errors.Is(err, session.ErrLostRace) {
 			return p.lostRace(x, form, tag)
 		}

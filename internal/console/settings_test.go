@@ -174,3 +174,33 @@ func TestPresets(t *testing.T) {
 		t.Errorf("a preset was set: %v, %v", got, err)
 	}
 }
+
+// Settings that end all sessions, or all with remember me, are saved with a word that
+// was typed. Others need none.
+func TestSettingsThatEndAllAskForAWord(t *testing.T) {
+	s := open(t)
+	other := s.user("other")
+	remembered := s.issue(other, true)
+	p := s.as(s.admin)
+	save := func(timeout, maximum string, remember bool, word string) answer {
+		t.Helper()
+		return p.post("/settings/authentication", append(typed(timeout, maximum, remember), "word", word)...)
+	}
+	before := s.node.Settings().Current().Settings
+	p.get("/settings/authentication/preview" + query(typed("1200", "1728000", false))).is(http.StatusOK).says("Type remember me to confirm")
+	for _, word := range []string{"", "everyone"} {
+		save("1200", "1728000", false, word).is(http.StatusUnprocessableEntity).says("Type “remember me” to confirm.", "Save these settings?", "Remember Me: on → off")
+	}
+	s.wait(2 * time.Minute) // longer than both limits below
+	if a := save("60", "60", true, ""); !strings.Contains(a.text(), "Type “everyone” to confirm.") {
+		t.Errorf("what ends all sessions: %d %s", a.status, a.text())
+	}
+	if after := s.node.Settings().Current().Settings; after != before || s.reason(remembered) != "" {
+		t.Errorf("without the word, in force: %v", after)
+	}
+	p.get("/settings/authentication/preview" + query(typed("1100", "1728000", true))).is(http.StatusOK).saysNot("to confirm")
+	save("1200", "1728000", false, "Remember me").to("/settings/authentication")
+	if s.reason(remembered) == "" {
+		t.Error("the session with remember me goes on")
+	}
+}
