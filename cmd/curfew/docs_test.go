@@ -65,6 +65,10 @@ func TestDocsAreServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	base := strings.TrimSuffix(server.banner()["URL"], "/below")
+	// RFC 8414, section 2: the metadata leads to it.
+	if metadata := fetchPage(t, base+"/.well-known/oauth-authorization-server"); !strings.Contains(metadata, `"service_documentation":"http://curfew.test/below/docs"`) {
+		t.Errorf("the metadata does not lead to the documentation: %s", metadata)
+	}
 	edge := startServer(t, &serverProcess{
 		command: "edge", args: []string{"--upstream", base, "--client-id", client.ID},
 		env: []string{"CURFEW_CLIENT_SECRET=" + client.Secret},

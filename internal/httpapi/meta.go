@@ -76,6 +76,10 @@ type serverMetadata struct {
 func metadata(c *call) error {
 	base := strings.TrimSuffix(c.Issuer, "/")
 	basic := []string{"client_secret_basic"}
+	documentation := base + "/openapi.yaml"
+	if c.Docs != nil {
+		documentation = base + DocsPath
+	}
 	body, err := json.Marshal(serverMetadata{
 		Issuer:                        c.Issuer,
 		JWKSURI:                       base + "/.well-known/jwks.json",
@@ -86,7 +90,7 @@ func metadata(c *call) error {
 		RevocationEndpoint:            base + "/oauth/revoke",
 		RevocationAuthMethods:         append([]string{"none"}, basic...),
 		GlobalTokenRevocationEndpoint: base + "/oauth/global-token-revocation",
-		ServiceDocumentation:          base + "/openapi.yaml",
+		ServiceDocumentation:          documentation,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", fault.ErrInternal, err)
