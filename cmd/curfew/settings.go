@@ -160,30 +160,42 @@ func (f *settingsFlags) apply(command *cobra.Command, s settings.Settings) (sett
 // named returns an error about settings out of bounds with the flags that were typed, in
 // place of the names that the API has for them. Other errors stay as they are.
 func (f *settingsFlags) named(err error, command *cobra.Command) error {
-	all, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // it is about the joined errors themselves
-	if !ok || !errors.Is(err, settings.ErrInvalid) {
+	var named []error
+	for _, v := range violations(err) {
+		switch {
+		case v.Field != settings.FieldMaximumSessionDuration:
+			named = append(named, fmt.Errorf("--session-timeout: %s", v.Problem))
+		case command.Flags().Changed("maximum-session-duration"):
+			named = append(named, fmt.Errorf("--maximum-session-duration: %s", v.Problem))
+		default: // only the other flag can have made the maximum the shorter one
+			named = append(named, fmt.Errorf("--session-timeout: %s is longer than the maximum session duration; raise that too, with --maximum-session-duration",
+				config.FormatDuration(f.timeout)))
+		}
+	}
+	if len(named) == 0 {
 		return err
 	}
-	var named []error
-	for _, one := range all.Unwrap() {
-		var v settings.Violation
-		if !errors.As(one, &v) {
-			named = append(named, one)
-			continue
+	return errors.Join(named...)
+}
+
+// violations returns the settings out of bounds that an error is about, as the service
+// here or a server reports them.
+func violations(err error) []settings.Violation {
+	var found []settings.Violation
+	if answer, ok := errors.AsType[*apiError](err); ok {
+		for _, e := range answer.Errors {
+			found = append(found, settings.Violation{Field: e.Field, Problem: e.Detail})
 		}
-		flag := "--session-timeout"
-		if v.Field == settings.FieldMaximumSessionDuration {
-			flag = "--maximum-session-duration"
-			if !command.Flags().Changed("maximum-session-duration") {
-				// Only the other flag can have made the maximum the shorter one.
-				named = append(named, fmt.Errorf("--session-timeout: %s is longer than the maximum session duration; raise that too, with --maximum-session-duration",
-					config.FormatDuration(f.timeout)))
-				continue
+		return found
+	}
+	if all, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // it is about the joined errors themselves
+		for _, one := range all.Unwrap() {
+			if v, ok := errors.AsType[settings.Violation](one); ok {
+				found = append(found, v)
 			}
 		}
-		named = append(named, fmt.Errorf("%s: %s", flag, v.Problem))
 	}
-	return errors.Join(named...)
+	return found
 }
 
 func (c *cli) previewSettings(ctx context.Context, t admin, next settings.Settings) error {

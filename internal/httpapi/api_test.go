@@ -99,6 +99,14 @@ func users(t *testing.T, s *server) {
 	s.do("GET", "/v1/session", nil, bearerToken(raw)).problem(401, "revoked")
 	var last wire.AuditEntries
 	s.do("GET", "/v1/audit?action=user.groups&limit=1", nil, me).must(200, &last)
+	s.do("PATCH", one, `{"email":"zoe@audit.example"}`, me).must(200, nil)
+	for query, want := range map[string]int{"target=zoe%40audit.example": 1, "person=zoe%40audit.example": 1, "person=id:" + zoe.ID: 1, "actor=zoe%40audit.example": 0, "person=zoe%40other.example": 0} {
+		var found wire.AuditEntries
+		s.do("GET", "/v1/audit?action=user.change&limit=1&"+query, nil, me).must(200, &found)
+		if len(found.Entries) != want {
+			t.Errorf("%s: %d entries, want %d", query, len(found.Entries), want)
+		}
+	}
 	var receipt wire.Receipt
 	s.do("GET", fmt.Sprintf("/v1/revocations/%d", last.Entries[0].Epoch), nil, me).must(200, &receipt)
 	if receipt.Scope != "user" || receipt.ID != zoe.ID || !receipt.Enforcement.EffectiveEverywhere {

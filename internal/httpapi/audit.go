@@ -22,6 +22,14 @@ func listAudit(c *call) error {
 	if err != nil {
 		return err
 	}
+	for _, name := range []*string{&filter.Person, &filter.Actor, &filter.Target} {
+		if *name == "" {
+			continue
+		}
+		if *name, _, err = c.Sessions.FindPerson(c.ctx, c.caller, *name); err != nil {
+			return err
+		}
+	}
 	entries, err := c.Sessions.Audit(c.ctx, c.caller, filter, n+1) // one more, to know whether there is a next page
 	if err != nil {
 		return err
