@@ -29,6 +29,7 @@ func (a *App) Run(ctx context.Context) error {
 		a.sessions.CloseReceipts,
 		func(ctx context.Context) error { return a.every(ctx, "prune", pruneEvery, a.sessions.Maintain) },
 		func(ctx context.Context) error { return a.every(ctx, "clock", clockEvery, a.watchClock) },
+		func(ctx context.Context) error { return a.every(ctx, "schema", pruneEvery, a.contract) },
 	)
 }
 

@@ -310,7 +310,7 @@ var errFilled = fmt.Errorf("%w: it has data of Curfew; copy into an empty databa
 func (c Copying) fill(ctx context.Context, from, to *copyEnd) (Copied, error) {
 	result := Copied{Tables: len(from.tables)}
 	if !maps.EqualFunc(from.tables, to.tables, slices.Equal) {
-		return result, fmt.Errorf("%w: the schemas of source and copy differ", store.ErrCorrupt)
+		return result, fmt.Errorf("%w: the schemas of source and copy differ; start `curfew serve` once on the source, which completes its migrations", store.ErrCorrupt)
 	}
 	for _, name := range slices.Sorted(maps.Keys(from.tables)) {
 		t := copyTable{name: name, columns: from.tables[name], progress: c.Progress}

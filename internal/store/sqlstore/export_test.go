@@ -2,8 +2,10 @@ package sqlstore
 
 import (
 	"context"
+	"io/fs"
 	"strconv"
 	"testing"
+	"testing/fstest"
 	"time"
 )
 
@@ -69,4 +71,38 @@ func OpenWithin(tb testing.TB, d time.Duration) {
 	before := openTimeout
 	openTimeout = d
 	tb.Cleanup(func() { openTimeout = before })
+}
+
+// AddMigrations adds migrations to those of the program, until the end of the test.
+func AddMigrations(tb testing.TB, texts map[string]string) {
+	tb.Helper()
+	before := migrations
+	files := fstest.MapFS{}
+	entries, err := fs.ReadDir(before, ".")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, entry := range entries {
+		content, err := fs.ReadFile(before, entry.Name())
+		if err != nil {
+			tb.Fatal(err)
+		}
+		files[entry.Name()] = &fstest.MapFile{Data: content}
+	}
+	for name, text := range texts {
+		files[name] = &fstest.MapFile{Data: []byte("-- +goose Up\n" + text)}
+	}
+	migrations = files
+	tb.Cleanup(func() { migrations = before })
+}
+
+// HasTable reports whether a database has a table.
+func HasTable(tb testing.TB, s any, table string) bool {
+	tb.Helper()
+	var n int64
+	store := s.(*Store)
+	if err := store.read.QueryRowContext(tb.Context(), store.d.countTables, table).Scan(&n); err != nil {
+		tb.Fatal(err)
+	}
+	return n > 0
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/pressly/goose/v3"
 
@@ -16,18 +17,24 @@ import (
 )
 
 //go:embed migrations/*.sql
-var migrations embed.FS
+var embedded embed.FS
+
+// migrations are the files of the migrations.
+var migrations = func() fs.FS {
+	files, err := fs.Sub(embedded, "migrations")
+	if err != nil {
+		panic(err) // the path is valid
+	}
+	return files
+}()
 
 // versionTable records the migrations that have run. A PostgreSQL database with
 // this table is Curfew's.
 const versionTable = "curfew_schema"
 
-func provider(dialect goose.Dialect, db *sql.DB) (*goose.Provider, error) {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, err
-	}
-	return goose.NewProvider(dialect, db, files,
+// provider returns goose's view of the migrations, without those with the names given.
+func provider(dialect goose.Dialect, db *sql.DB, without ...string) (*goose.Provider, error) {
+	return goose.NewProvider(dialect, db, migrations, goose.WithExcludeNames(without),
 		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true), goose.WithAllowOutofOrder(true), goose.WithSlog(slog.New(slog.DiscardHandler)))
 }
 
@@ -40,11 +47,11 @@ func provider(dialect goose.Dialect, db *sql.DB) (*goose.Provider, error) {
 // takes away what older programs use makes the table oldest_schema, with the version
 // of the oldest schema that a program must know.
 func checkSchema(ctx context.Context, db *sql.DB, d *dialect) (version int64, err error) {
-	known, err := knownSchema()
+	known, err := knownMigrations()
 	if err != nil {
 		return 0, err
 	}
-	newest := known[len(known)-1]
+	newest := known[len(known)-1].version
 	applied, err := appliedSchema(ctx, db)
 	if err != nil {
 		return 0, err
@@ -52,7 +59,7 @@ func checkSchema(ctx context.Context, db *sql.DB, d *dialect) (version int64, er
 	if len(applied) > 0 {
 		version = slices.Max(applied)
 	}
-	missing := slices.ContainsFunc(known, func(v int64) bool { return !slices.Contains(applied, v) })
+	missing := slices.ContainsFunc(known, func(m migration) bool { return !m.contracts && !slices.Contains(applied, m.version) })
 	switch {
 	case version > newest && !missing:
 		oldest, err := oldestSchema(ctx, db, d)
@@ -96,34 +103,78 @@ func oldestSchema(ctx context.Context, db *sql.DB, d *dialect) (int64, error) {
 	return oldest, err
 }
 
-// knownSchema returns the versions of the migrations in this program, ascending.
-func knownSchema() (versions []int64, err error) {
-	entries, err := fs.ReadDir(migrations, "migrations")
+// migration is a migration of this program.
+type migration struct {
+	name      string
+	version   int64
+	contracts bool // it takes away what older programs use
+}
+
+// knownMigrations returns the migrations of this program by version.
+func knownMigrations() ([]migration, error) {
+	entries, err := fs.ReadDir(migrations, ".")
 	if err != nil {
 		return nil, err
 	}
-	for _, entry := range entries { // sorted by name, which begins with the number
-		version, err := goose.NumericComponent(entry.Name())
+	known := make([]migration, 0, len(entries))
+	for _, entry := range entries { // sorted by name, which begins with the version
+		m := migration{name: entry.Name()}
+		text, err := fs.ReadFile(migrations, m.name)
+		if err == nil {
+			m.version, err = goose.NumericComponent(m.name)
+		}
 		if err != nil {
 			return nil, err
 		}
-		versions = append(versions, version)
+		m.contracts = contracts(string(text))
+		known = append(known, m)
 	}
-	return versions, nil
+	return known, nil
+}
+
+// contracts reports whether a migration names the table oldest_schema, except in
+// comments.
+func contracts(text string) bool {
+	for line := range strings.Lines(text) {
+		statement, _, _ := strings.Cut(line, "--")
+		if strings.Contains(statement, "oldest_schema") {
+			return true
+		}
+	}
+	return false
 }
 
 // newestSchema returns the version of the newest migration.
 func newestSchema() (int64, error) {
-	known, err := knownSchema()
+	known, err := knownMigrations()
 	if err != nil {
 		return 0, err
 	}
-	return known[len(known)-1], nil
+	return known[len(known)-1].version, nil
 }
 
-// migrate migrates a database to the newest schema.
+// migrate migrates a database to the newest schema. What contracts the schema runs in
+// an empty database only: see [Store.Contract].
 func migrate(ctx context.Context, dialect goose.Dialect, db *sql.DB) error {
+	known, err := knownMigrations()
+	if err != nil {
+		return err
+	}
 	p, err := provider(dialect, db)
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	version, err := p.GetDBVersion(ctx)
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	var later []string
+	for _, m := range known {
+		if m.contracts && version > 0 {
+			later = append(later, m.name)
+		}
+	}
+	p, err = provider(dialect, db, later...)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}

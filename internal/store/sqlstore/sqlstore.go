@@ -41,6 +41,11 @@ type Config struct {
 	// are waited for, 30 s.
 	Budget time.Duration
 
+	// Version is the version of this program, as its node reports it. With Create, a
+	// migration that takes away what older versions use waits until no node of another
+	// version is alive.
+	Version string
+
 	// Logger receives a message when a connection is lost or found again. nil means
 	// slog.Default().
 	Logger *slog.Logger
@@ -80,6 +85,10 @@ func Open(ctx context.Context, c Config) (store.Store, error) {
 	if err := s.tellSchema(ctx, c.logger()); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	s.version = c.Version
+	if err := s.Contract(ctx, c.logger()); err != nil {
+		return nil, errors.Join(fmt.Errorf("contract the schema: %w", err), s.Close())
+	}
 	if err := s.checkNames(ctx, c.logger()); err != nil {
 		return nil, errors.Join(fmt.Errorf("compare the names of users: %w", err), s.Close())
 	}
@@ -111,6 +120,9 @@ type Store struct {
 	warn     func(ctx context.Context) []string
 
 	watchError func() error // nil: Watch always works
+
+	version string // of this program; see Contract
+	contracting
 }
 
 var _ store.Store = (*Store)(nil)
