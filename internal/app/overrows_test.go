@@ -99,6 +99,7 @@ func writings() []writing {
 		{route: "PATCH " + users + "/{id}", what: "password", needs: editor, hashes: true, want: 200, request: asUser("PATCH", users+"/USER", `{"password":"`+newPassword+`"}`)},
 		{route: "PATCH " + users + "/{id}", what: "permissions", needs: administrator, want: 200, request: asUser("PATCH", users+"/USER", `{"permissions":["AdministerSystem"]}`)},
 		{route: "PATCH " + users + "/{id}", what: "disable", needs: editor, want: 200, request: asUser("PATCH", users+"/USER", `{"disabled":true}`)},
+		{route: "DELETE " + users + "/{id}", needs: editor, want: 200, request: asUser("DELETE", users+"/USER", "")},
 		{route: "PATCH " + users + "/{id}", what: "enable", needs: editor, want: 200, request: asUser("PATCH", users+"/DISABLED", `{"disabled":false}`)},
 		{route: "PUT " + users + "/{id}/password", what: "of another", needs: editor, hashes: true, want: 200, request: asUser("PUT", users+"/USER/password", `{"new":"`+newPassword+`"}`)},
 		{route: "PUT " + users + "/{id}/password", what: "one's own", needs: anyUser, hashes: true, want: 200,

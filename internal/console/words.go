@@ -205,6 +205,7 @@ var actions = []action{
 	{wire.ActionUserEnable, "Enabled a user"},
 	{wire.ActionUserPermissions, "Changed permissions"},
 	{wire.ActionUserGroups, "Changed groups"},
+	{wire.ActionUserDelete, "Deleted a user"},
 	{wire.ActionUserPassword, "Changed a password"},
 	{wire.ActionSettingsChange, "Changed the settings"},
 	{wire.ActionClientCreate, "Added a service"},

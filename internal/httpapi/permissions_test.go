@@ -82,6 +82,7 @@ var expectations = []expectation{
 	{route: "POST /v1/users", status: 201, own: "ea", body: `{"name":"new {n}","groups":["ops"]}`},
 	{route: "PATCH /v1/users/{id}", status: 200, own: "ea", other: "ea", admin: "a", body: `{"disabled":true}`},
 	{route: "PATCH /v1/users/{id}", status: 200, own: "a", other: "a", admin: "a", body: `{"permissions":["AdministerSystem"]}`},
+	{route: "DELETE /v1/users/{id}", status: 200, own: "ea", other: "ea", admin: "a"},
 	{route: "PATCH /v1/users/{id}", status: 200, own: "a", other: "a", admin: "a", body: `{"permissions":[]}`},
 
 	{route: "GET /v1/clients", status: 200, own: "a"},

@@ -89,6 +89,7 @@ func Routes() []Route {
 		{Method: "POST", Pattern: "/v1/users", Who: Bearer, Permissions: either, body: ordinaryBody, timeout: slow, handle: createUser},
 		{Method: "GET", Pattern: "/v1/users/{id}", Who: Bearer, Permissions: either, handle: showUser},
 		{Method: "PATCH", Pattern: "/v1/users/{id}", Who: Bearer, Permissions: either, Query: []string{"reason"}, body: ordinaryBody, timeout: slow, handle: changeUser},
+		{Method: "DELETE", Pattern: "/v1/users/{id}", Who: Bearer, Permissions: either, Query: []string{"reason"}, handle: deleteUser},
 
 		{Method: "GET", Pattern: "/v1/clients", Who: Bearer, Permissions: administrator, Query: page, handle: listClients},
 		{Method: "POST", Pattern: "/v1/clients", Who: Bearer, Permissions: administrator, body: ordinaryBody, handle: createClient},

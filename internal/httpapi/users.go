@@ -85,6 +85,21 @@ func changeUser(c *call) error {
 	return c.json(http.StatusOK, wireform.User(u))
 }
 
+// deleteUser is DELETE /v1/users/{id}.
+func deleteUser(c *call) error {
+	id, err := c.userID()
+	if err != nil {
+		return err
+	}
+	wait, done := c.wait()
+	defer done()
+	receipt, err := c.Sessions.DeleteUser(c.ctx, c.caller, id, c.query.Get("reason"), wait)
+	if err != nil {
+		return err
+	}
+	return c.receipt(http.StatusOK, receipt, wait)
+}
+
 // changePassword is PUT /v1/users/{id}/password.
 func changePassword(c *call) error {
 	id, err := c.userID()

@@ -125,6 +125,22 @@ func (s *Service) Receipts(ctx context.Context, c authz.Caller, f store.ReceiptF
 	return out, nil
 }
 
+// DeleteUser deletes a user (see account.Service.DeleteUser), and returns the receipt
+// of the sessions that ended. wait is as in RevokeUser.
+func (s *Service) DeleteUser(ctx context.Context, c authz.Caller, userID, reason string, wait time.Duration) (Receipt, error) {
+	if err := c.MayEditUsers(); err != nil {
+		return Receipt{}, err
+	}
+	if err := checkReason(reason); err != nil {
+		return Receipt{}, err
+	}
+	row, err := s.config.Accounts.DeleteUser(ctx, c, userID, reason)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return s.committed(ctx, c, row, s.now(), wait), nil
+}
+
 // Await returns a receipt again that this process has got from a revoking call, after
 // waiting at most wait until the revocation is in force everywhere.
 func (s *Service) Await(ctx context.Context, c authz.Caller, r Receipt, wait time.Duration) Receipt {

@@ -180,11 +180,14 @@ type UserWriter interface {
 	// of them is the id or the name of another user or looks like it (the skeleton
 	// of Unicode UTS 39, letter case aside), or if one of them or the email is
 	// longer than 1024 bytes. Two calls at once are ordered, so that one sees the
-	// other.
+	// other. The ids of deleted users count as taken.
 	InsertUser(ctx context.Context, u User) error
 	// UpdateUser replaces all but ID, CreatedAt and LastSignInAt. ErrNotFound; and
 	// ErrConflict as InsertUser, if the name key is a new one.
 	UpdateUser(ctx context.Context, u User) error
+	// DeleteUser removes a user. The id stays taken for all time; the name is free
+	// again. ErrNotFound.
+	DeleteUser(ctx context.Context, id string, at int64) error
 	// TouchUser sets LastSignInAt.
 	TouchUser(ctx context.Context, id string, lastSignInAt int64) error
 	// AddFailure counts one failed sign-in at the instant given under each key.

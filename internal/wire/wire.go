@@ -346,6 +346,7 @@ const (
 	ActionUserPermissions  = "user.permissions"
 	ActionUserPassword     = "user.password"
 	ActionUserGroups       = "user.groups"
+	ActionUserDelete       = "user.delete"
 	ActionClientCreate     = "client.create"
 	ActionClientSecret     = "client.secret"
 	ActionClientDelete     = "client.delete"

@@ -35,6 +35,7 @@ var released = map[string]string{
 	"00007_groups.sql":           "694898208d8e23b8",
 	"00008_search.sql":           "f6a297e2c0293f3d",
 	"00009_receipts.sql":         "6d6c05a56cc0b89c",
+	"00011_deleted_users.sql":    "e3d52b99e4c9c582",
 	"00012_former_issuers.sql":   "ca151902589e7f81",
 }
 

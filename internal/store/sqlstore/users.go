@@ -175,14 +175,15 @@ func (t *tx) InsertUser(ctx context.Context, u store.User) error {
 		SELECT ?,?,?,?,?,?,?,?,?,?,?,?, CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint)
 		WHERE NOT EXISTS (SELECT 1 FROM users WHERE name_skeleton <> '' AND name_skeleton IN (?,?))
 			AND NOT EXISTS (SELECT 1 FROM users WHERE id_skeleton <> '' AND id_skeleton IN (?,?))
+			AND NOT EXISTS (SELECT 1 FROM deleted_users WHERE id_skeleton IN (?,?))
 		ON CONFLICT DO NOTHING`,
 		u.ID, u.Name, u.NameKey, u.Email, store.EmailKey(u.Email), list(u.Permissions), list(u.Groups), u.PasswordHash, name, id, u.NameKey,
-		wordsOfUser(u), administrator(&u), bit(u.Disabled), u.CreatedAt, u.LastSignInAt, name, id, name, id)
+		wordsOfUser(u), administrator(&u), bit(u.Disabled), u.CreatedAt, u.LastSignInAt, name, id, name, id, name, id)
 	switch {
 	case err != nil:
 		return err
 	case n == 0:
-		return fmt.Errorf("%s: %w: another user has that name or id, or a similar-looking one", what, store.ErrConflict)
+		return fmt.Errorf("%s: %w: another user has or had that name or id, or a similar-looking one", what, store.ErrConflict)
 	}
 	return t.putWords(ctx, u)
 }
@@ -210,7 +211,11 @@ func (t *tx) UpdateUser(ctx context.Context, u store.User) error {
 		if err != nil {
 			return err
 		}
-		if len(others) > 0 {
+		var taken int64
+		if err := t.get(ctx, what, &taken, `SELECT count(*) FROM deleted_users WHERE id_skeleton = ?`, name); err != nil {
+			return err
+		}
+		if len(others) > 0 || taken > 0 {
 			return fmt.Errorf("%s: %w: another user has that name or id, or a similar-looking one", what, store.ErrConflict)
 		}
 	}
@@ -235,6 +240,23 @@ func (t *tx) UpdateUser(ctx context.Context, u store.User) error {
 	}
 	_, err = t.exec(ctx, what, `UPDATE users SET words_of = `+wordsOf+` WHERE id = ?`, u.ID)
 	return err
+}
+
+// DeleteUser removes a user and keeps the id, so that no other user gets it.
+func (t *tx) DeleteUser(ctx context.Context, id string, at int64) error {
+	const what = "delete a user"
+	if err := t.lockNames(ctx); err != nil {
+		return err
+	}
+	n, err := t.exec(ctx, what, `DELETE FROM users WHERE id = ?`, id)
+	switch {
+	case err != nil:
+		return err
+	case n == 0:
+		return fmt.Errorf("%s: %w", what, store.ErrNotFound)
+	}
+	_, err = t.exec(ctx, what, `INSERT INTO deleted_users (id, id_skeleton, deleted_at) VALUES (?,?,?)`, id, skeleton(id), at)
+	return errors.Join(err, t.dropWords(ctx, id))
 }
 
 // TouchUser sets LastSignInAt.

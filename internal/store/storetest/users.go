@@ -40,6 +40,35 @@ func ids(users []store.User) []string {
 }
 
 var userCases = []testCase{
+	{"a deleted user is gone, and the id stays taken", func(t *testing.T, open Open) {
+		s := open(t)
+		insert := func(u store.User) error {
+			return s.Update(t.Context(), func(tx store.Tx) error { return tx.InsertUser(t.Context(), u) })
+		}
+		noErr(t, insert(store.User{ID: "gone", Name: "Ann", NameKey: "ann", Email: "ann@example.com"}))
+		noErr(t, insert(store.User{ID: "bob", Name: "Bob", NameKey: "bob"}))
+		update(t, s, func(tx store.Tx) error { return tx.DeleteUser(t.Context(), "gone", 5) })
+		_, err := s.User(t.Context(), "gone")
+		is(t, err, store.ErrNotFound)
+		found, _, err := s.Users(t.Context(), store.UserSearch{Prefix: "ann"}, "", 10)
+		noErr(t, err)
+		same(t, "found by name and address", len(found), 0)
+		is(t, s.Update(t.Context(), func(tx store.Tx) error { return tx.DeleteUser(t.Context(), "gone", 6) }), store.ErrNotFound)
+		for what, u := range map[string]store.User{
+			"the id":                   {ID: "gone", Name: "Zoe", NameKey: "zoe"},
+			"an id that looks like it": {ID: "g0ne", Name: "Zoe", NameKey: "zoe"},
+			"the id as a name":         {ID: "zoe", Name: "Gone", NameKey: "gone"},
+		} {
+			if err := insert(u); !errors.Is(err, store.ErrConflict) {
+				t.Errorf("%s: error %v, want %v", what, err, store.ErrConflict)
+			}
+		}
+		is(t, s.Update(t.Context(), func(tx store.Tx) error {
+			return tx.UpdateUser(t.Context(), store.User{ID: "bob", Name: "Gone", NameKey: "gone"})
+		}), store.ErrConflict)
+		noErr(t, insert(store.User{ID: "new", Name: "Ann", NameKey: "ann", Email: "ann@example.com"})) // the name is free
+	}},
+
 	{"a user is read as it was written", func(t *testing.T, open Open) {
 		s := open(t)
 		plain := store.User{ID: "id-bob", Name: "bob", NameKey: "bob"}
