@@ -49,6 +49,7 @@ type userAdmin interface {
 type revoker interface {
 	RevokeUser(ctx context.Context, id, reason string) (session.Receipt, error)
 	RevokeMany(ctx context.Context, many session.Many) (session.Receipt, error)
+	DeleteUser(ctx context.Context, id, reason string) (session.Receipt, error)
 	// RevokeSession ends one session. userID may be empty where the session alone
 	// names the user.
 	RevokeSession(ctx context.Context, userID, id, reason string) (session.Receipt, error)
@@ -122,6 +123,10 @@ func (l local) RevokeUser(ctx context.Context, id, reason string) (session.Recei
 
 func (l local) RevokeMany(ctx context.Context, many session.Many) (session.Receipt, error) {
 	return l.Sessions.RevokeMany(ctx, l.Caller, many, 0)
+}
+
+func (l local) DeleteUser(ctx context.Context, id, reason string) (session.Receipt, error) {
+	return l.Sessions.DeleteUser(ctx, l.Caller, id, reason, 0)
 }
 
 func (l local) RevokeSession(ctx context.Context, userID, id, reason string) (session.Receipt, error) {

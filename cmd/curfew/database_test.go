@@ -27,7 +27,7 @@ func TestDatabaseThatDoesNotAnswer(t *testing.T) {
 	}
 	commands := [][]string{
 		{"serve", "--database-wait", "0", "--listen", "127.0.0.1:0", "--metrics-listen", ""},
-		{"revoke", "everyone"},
+		{"revoke", "everyone", "--yes"},
 		{"user", "list"},
 	}
 	fails := func(t *testing.T) {

@@ -153,14 +153,18 @@ func (c *cli) readFile(name string, most int64) ([]byte, error) {
 
 func (c *cli) keyRetire() *cobra.Command {
 	var reason string
+	var q confirmation
 	command := &cobra.Command{
 		Use: "retire KID", Short: "Stop trusting a key, in an emergency", Args: arguments("KID"),
 		Long: "Stops trusting a key: all sessions signed with it end immediately. Use this if the key may be compromised; " +
-			"`curfew key rotate` replaces a key without ending sessions.",
+			"`curfew key rotate` replaces a key without ending sessions. At a terminal it asks first; elsewhere it requires --yes.",
 	}
 	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
 		ring, err := t.Ring(ctx)
 		if err != nil {
+			return err
+		}
+		if err := c.confirm(q, "ends all sessions signed with key "+args[0]); err != nil {
 			return err
 		}
 		epoch, err := ring.Retire(ctx, t.Caller, args[0], reason)
@@ -185,6 +189,7 @@ func (c *cli) keyRetire() *cobra.Command {
 		return nil
 	})
 	command.Flags().StringVar(&reason, "reason", "", "reason, for the audit log")
+	q.add(command, "retire")
 	return command
 }
 

@@ -303,6 +303,13 @@ func (r *remote) RevokeMany(ctx context.Context, many session.Many) (session.Rec
 	return r.revoke(ctx, "/v1/revocations", wire.RevokeMany{Scope: many.Scope, Users: many.Users, Reason: many.Reason})
 }
 
+// DeleteUser implements admin.
+func (r *remote) DeleteUser(ctx context.Context, id, reason string) (session.Receipt, error) {
+	var receipt wire.Receipt
+	_, err := r.do(ctx, http.MethodDelete, withReason(userPath(id, ""), reason), nil, nil, &receipt)
+	return wireform.ReadReceipt(receipt), err
+}
+
 func (r *remote) revoke(ctx context.Context, path string, body any) (session.Receipt, error) {
 	var receipt wire.Receipt
 	_, err := r.do(ctx, http.MethodPost, path, nil, body, &receipt)

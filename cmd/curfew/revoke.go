@@ -40,17 +40,14 @@ func (c *cli) revokeCommand() *cobra.Command {
 			Example: "  curfew revoke user alice --reason 'laptop stolen' --wait 10s",
 		}, r.users),
 		one,
-		r.command(&cobra.Command{
+		r.all(&cobra.Command{
 			Use: "everyone", Short: "End all sessions of all users", Args: arguments(),
-			Long: "Ends all sessions of all users, including your own.",
-		}, func(ctx context.Context, t admin, _ []string) (session.Receipt, error) {
-			return t.RevokeMany(ctx, session.Many{Scope: string(revocation.KindEveryone), Reason: r.reason})
-		}),
-		r.command(&cobra.Command{
+			Long: "Ends all sessions of all users, including your own. At a terminal it asks first; elsewhere it requires --yes.",
+		}, "everyone", "ends all sessions of all users", revocation.KindEveryone),
+		r.all(&cobra.Command{
 			Use: "remembered", Short: "End all remember-me sessions", Args: arguments(),
-		}, func(ctx context.Context, t admin, _ []string) (session.Receipt, error) {
-			return t.RevokeMany(ctx, session.Many{Scope: string(revocation.KindRemembered), Reason: r.reason})
-		}),
+			Long: "Ends the remember-me sessions of all users. At a terminal it asks first; elsewhere it requires --yes.",
+		}, "remember me", "ends all remember-me sessions", revocation.KindRemembered),
 	)
 	return command
 }
@@ -65,6 +62,19 @@ func (r *revoking) command(command *cobra.Command, revoke func(context.Context, 
 	})
 	command.Flags().StringVar(&r.reason, "reason", "", "reason, for the audit log")
 	durationVar(command, &r.wait, "wait", "wait until every validator has confirmed, at most this long")
+	return command
+}
+
+// all is command for a scope of all users, after a question.
+func (r *revoking) all(command *cobra.Command, word, what string, scope revocation.Kind) *cobra.Command {
+	var q confirmation
+	r.command(command, func(ctx context.Context, t admin, _ []string) (session.Receipt, error) {
+		if err := r.confirm(q, what); err != nil {
+			return session.Receipt{}, err
+		}
+		return t.RevokeMany(ctx, session.Many{Scope: string(scope), Reason: r.reason})
+	})
+	q.add(command, word)
 	return command
 }
 

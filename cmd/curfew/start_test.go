@@ -21,7 +21,7 @@ func TestServerNoticesTheCommandLine(t *testing.T) {
 		args []string
 	}{
 		{"revoke user", []string{"revoke", "user", "admin"}},
-		{"revoke everyone", []string{"revoke", "everyone"}},
+		{"revoke everyone", []string{"revoke", "everyone", "--yes"}},
 		{"settings", []string{"settings", "set", "--remember-me", "off"}},
 	}
 	for _, change := range changes {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/internal/wireform"
@@ -17,7 +18,7 @@ import (
 
 func (c *cli) userCommand() *cobra.Command {
 	command := c.group("user", "Manage accounts", "user shows and changes accounts. NAME is a user's name, id, or an email address that only one user has; name:NAME or id:ID resolves ambiguity.")
-	command.AddCommand(c.userAdd(), c.userList(), c.userShow(), c.userEnable(true), c.userEnable(false), c.userPassword(), c.userGrant(), c.userGroup(), c.userRename(), c.userEmail())
+	command.AddCommand(c.userAdd(), c.userList(), c.userShow(), c.userEnable(true), c.userEnable(false), c.userPassword(), c.userGrant(), c.userGroup(), c.userRename(), c.userEmail(), c.userDelete())
 	return command
 }
 
@@ -351,5 +352,28 @@ func (c *cli) userEmail() *cobra.Command {
 		}, nil
 	})
 	command.Flags().BoolVar(&remove, "remove", false, "remove the address")
+	return command
+}
+
+func (c *cli) userDelete() *cobra.Command {
+	r := &revoking{cli: c}
+	var q confirmation
+	command := &cobra.Command{
+		Use: "delete NAME", Short: "Delete an account and end its sessions", Args: arguments("NAME"),
+		Long: "Deletes an account. All its sessions end immediately. The id is never given to another user, the name is free again, and the audit log keeps both. " +
+			"`curfew user disable` keeps the account. At a terminal it asks first; elsewhere it requires --yes.",
+	}
+	r.command(command, func(ctx context.Context, t admin, args []string) (session.Receipt, error) {
+		u, err := t.FindUser(ctx, args[0])
+		if err != nil {
+			return session.Receipt{}, err
+		}
+		q.word = u.Name
+		if err := c.confirm(q, "deletes user "+u.Name+" ("+u.ID+")"); err != nil {
+			return session.Receipt{}, err
+		}
+		return t.DeleteUser(ctx, u.ID, r.reason)
+	})
+	q.add(command, "")
 	return command
 }

@@ -24,7 +24,7 @@ func TestRevokeWaitsForALeaseAtMost(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), await.Limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program(t), "revoke", "everyone", "--reason", "test", "--wait", "2m", "--json")
+	cmd := exec.CommandContext(ctx, program(t), "revoke", "everyone", "--yes", "--reason", "test", "--wait", "2m", "--json")
 	var out, progress bytes.Buffer
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = a.dir, a.env, &out, &progress
 	began := time.Now()

@@ -57,7 +57,7 @@ func TestWebSocketsOnNode(t *testing.T) {
 	s.curfew("revoke", "user", userName, "--reason", "interop")
 	second.wantClose("revoked")
 	third := dial(t, front, s.signIn())
-	s.curfew("key", "retire", s.key.ID(), "--reason", "interop")
+	s.curfew("key", "retire", s.key.ID(), "--yes", "--reason", "interop")
 	third.wantClose("unknown_key")
 }
 

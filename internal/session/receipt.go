@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store"
@@ -131,7 +132,7 @@ func (s *Service) DeleteUser(ctx context.Context, c authz.Caller, userID, reason
 	if err := c.MayEditUsers(); err != nil {
 		return Receipt{}, err
 	}
-	if err := checkReason(reason); err != nil {
+	if err := account.CheckReason(reason); err != nil {
 		return Receipt{}, err
 	}
 	row, err := s.config.Accounts.DeleteUser(ctx, c, userID, reason)

@@ -136,7 +136,7 @@ func TestRestoredUnderNodes(t *testing.T) {
 		t.Errorf("no node's log says what has happened, and what to do:\n%s\n%s", c.Nodes[0].log, c.Nodes[1].log)
 	}
 	t.Logf("a node that was restarted says %q of alice", c.says(t, 0, alice))
-	if _, err := c.curfew("revoke", "everyone", "--reason", "restored from a backup"); err != nil {
+	if _, err := c.curfew("revoke", "everyone", "--yes", "--reason", "restored from a backup"); err != nil {
 		t.Fatal(err)
 	}
 	c.allCome(t, "alice, after the guide was followed", alice, "revoked")

@@ -215,7 +215,7 @@ func TestKeyRotationUnderLoad(t *testing.T) {
 	}
 
 	leaked := newest()
-	if _, err := p.curfew("key", "retire", keyOf(t, leaked), "--reason", "torture"); err != nil {
+	if _, err := p.curfew("key", "retire", keyOf(t, leaked), "--yes", "--reason", "torture"); err != nil {
 		t.Fatal(err)
 	}
 	retired := time.Now()
