@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -26,13 +27,19 @@ import (
 // writeCertificate makes a certificate for 127.0.0.1 that signs itself.
 func writeCertificate(t *testing.T, dir string) (certificate, key string, pool *x509.CertPool) {
 	t.Helper()
+	return writeCertificateOf(t, dir, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+}
+
+// writeCertificateOf is writeCertificate for a certificate that begins and ends as given.
+func writeCertificateOf(t *testing.T, dir string, begins, ends time.Time) (certificate, key string, pool *x509.CertPool) {
+	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "curfew"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		NotBefore: begins, NotAfter: ends, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
@@ -52,6 +59,53 @@ func writeCertificate(t *testing.T, dir string) (certificate, key string, pool *
 	pool = x509.NewCertPool()
 	pool.AppendCertsFromPEM(certPEM)
 	return certificate, key, pool
+}
+
+// A certificate near its end is on the overview, for administrators who read no metrics.
+func TestOverviewHasTheCertificate(t *testing.T) {
+	for name, tt := range map[string]struct {
+		age  time.Duration
+		want bool
+	}{
+		"near its end": {90 * 24 * time.Hour, true},
+		"fresh":        {0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			certificate, key, pool := writeCertificateOf(t, dir, time.Now().Add(-time.Hour-tt.age), time.Now().Add(25*time.Hour))
+			p := startServer(t, &serverProcess{
+				dir: dir, args: []string{"--tls-cert", certificate, "--tls-key", key}, env: []string{"CURFEW_ADMIN_PASSWORD=correct horse battery staple"},
+			})
+			transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
+			defer transport.CloseIdleConnections()
+			send := func(method, path, body, cookie string) []byte {
+				r, err := http.NewRequestWithContext(t.Context(), method, p.banner()["URL"]+path, strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Content-Type", "application/json")
+				r.Header.Set("Cookie", cookie)
+				got, err := transport.RoundTrip(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer got.Body.Close()
+				answer, err := io.ReadAll(got.Body)
+				if err != nil || got.StatusCode/100 != 2 {
+					t.Fatalf("%s %s: %d %v\n%s", method, path, got.StatusCode, err, answer)
+				}
+				return answer
+			}
+			var issued struct{ Token string }
+			if err := json.Unmarshal(send(http.MethodPost, "/v1/sessions", `{"username":"admin","password":"correct horse battery staple"}`, ""), &issued); err != nil {
+				t.Fatal(err)
+			}
+			page := string(send(http.MethodGet, "/", "", "__Host-curfew_session="+issued.Token))
+			if !strings.Contains(page, "Overview") || strings.Contains(page, "The TLS certificate of this node ends in 24 hours.") != tt.want {
+				t.Errorf("the overview speaks of the certificate: %v, want %v", !tt.want, tt.want)
+			}
+		})
+	}
 }
 
 func TestTLS(t *testing.T) {
