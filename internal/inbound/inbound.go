@@ -90,10 +90,15 @@ func (q *Request) Finish(status int, bytes int64) { q.over(status, bytes) }
 type Record struct {
 	*Request
 	Method string
-	Status int
+	Status int // ClientGone instead of 503 if the client left before the answer
 	Bytes  int64
 	Took   time.Duration
 }
+
+// ClientGone is the status of a request whose client closed the connection before
+// the answer, for the log and the metrics. A browser does that with each page that
+// the user leaves early. It is nginx's number for the case, and never sent.
+const ClientGone = 499
 
 type contextKey struct{}
 
@@ -128,6 +133,9 @@ func Wrap(config Config, next http.Handler) http.Handler {
 		r = r.WithContext(q.Trace.With(context.WithValue(r.Context(), contextKey{}, q)))
 		finish := config.Bodies.watch(w, r)
 		q.over = func(status int, bytes int64) {
+			if status == http.StatusServiceUnavailable && errors.Is(r.Context().Err(), context.Canceled) {
+				status = ClientGone // what failed is the work for a client that left
+			}
 			record := Record{Request: q, Method: r.Method, Status: status, Bytes: bytes, Took: now().Sub(began)}
 			log(logger, r, record)
 			if config.Observe != nil {

@@ -2,7 +2,9 @@ package inbound
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -227,6 +229,44 @@ func TestLog(t *testing.T) {
 	}
 	if got = line(httptest.NewRequest("GET", "/?quiet&status=503", nil), good); !strings.Contains(got, "level=WARN") || !strings.Contains(got, "code=unavailable") {
 		t.Errorf("a quiet failure is not logged as a warning with its code: %s", got)
+	}
+}
+
+// A client that leaves cancels the work on its request, which then fails. That is no
+// failure of the server: neither a warning nor a 5xx that an alert counts.
+func TestClientGone(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		gone         bool
+		status, want int
+		level        string
+	}{
+		{"the client waits", false, 503, 503, "level=WARN"},
+		{"the client left", true, 503, ClientGone, "level=INFO"},
+		{"the client left, and the handler succeeded", true, 200, 200, "level=INFO"},
+		{"the client left, and the handler is broken", true, 500, 500, "level=ERROR"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var logged bytes.Buffer
+			var observed int
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
+			Wrap(Config{
+				Logger:  slog.New(slog.NewTextHandler(&logged, nil)),
+				Observe: func(r Record) { observed = r.Status },
+			}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if c.gone {
+					leave()
+				}
+				w.WriteHeader(c.status)
+			})).ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", "/", nil))
+			if observed != c.want {
+				t.Errorf("status %d is observed as %d, want %d", c.status, observed, c.want)
+			}
+			if got := logged.String(); !strings.Contains(got, c.level) || !strings.Contains(got, fmt.Sprintf("status=%d", c.want)) {
+				t.Errorf("log: %s, want %s and status=%d", got, c.level, c.want)
+			}
+		})
 	}
 }
 

@@ -47,7 +47,7 @@ func New(registry prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "curfew_http_requests_total",
-			Help: "Requests answered, by route, method and status.",
+			Help: "Requests answered, by route, method and status. 499: the client left before the answer.",
 		}, []string{"route", "method", "status"}),
 		requestTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "curfew_http_request_duration_seconds",
