@@ -195,7 +195,10 @@ func TestKeys(t *testing.T) {
 	// The standby key is published long enough for every validator.
 	s.wait(lease + time.Minute)
 	p.get("/keys/rotate").is(http.StatusOK).says("no user is signed out")
-	p.get(p.post("/keys/rotate").to("/keys").location).is(http.StatusOK).says("Keys rotated.", "retiring")
+	rotated := p.get(p.post("/keys/rotate").to("/keys").location).is(http.StatusOK).says("Keys rotated.", "retiring")
+	if signs := strings.Index(rotated.body, "Signs every new session"); signs > strings.Index(rotated.body, "Published and trusted in advance") || signs > strings.Index(rotated.body, "No longer signs") {
+		t.Error("the active key is not the first of the page")
+	}
 	if next, err := s.ring.Signing(context.Background()); err != nil || next.ID() == old.ID() {
 		t.Errorf("signing still with %v, %v", next.ID(), err)
 	}

@@ -47,12 +47,15 @@ func (p *keyPages) keys(x *exchange) error {
 		return err
 	}
 	view := keysView{frame: x.frame("Signing keys", "/keys", "Configuration")}
-	for i, row := range slices.Backward(all) { // the youngest first
+	for i, row := range slices.Backward(all) { // the active key, then the youngest first
 		k := x.keyView(row)
 		k.Number = i
-		if k.State == store.KeyRetired {
+		switch k.State {
+		case store.KeyRetired:
 			view.Past = append(view.Past, k)
-		} else {
+		case store.KeyActive:
+			view.Keys = slices.Insert(view.Keys, 0, k)
+		default:
 			view.Keys = append(view.Keys, k)
 		}
 	}
