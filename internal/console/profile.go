@@ -2,6 +2,7 @@ package console
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"time"
 
@@ -131,9 +132,13 @@ func (p *profilePages) revoke(x *exchange, _ string) error {
 
 func (p *profilePages) askElsewhere(x *exchange) (confirmView, error) {
 	n, err := p.sessions.CountLive(x.ctx, x.caller, x.session.Subject, "")
+	ends := "This ends " + count(n.Sessions-1, "other session") + " of yours."
+	if n.Sessions <= 1 {
+		ends = "You have no other live session. This makes sure that every other session is refused everywhere."
+	}
 	return confirmView{
 		frame:  x.frame("Sign out everywhere else?", "/profile", "Account menu", "Profile"),
-		Lines:  []string{"This ends " + count(max(0, n.Sessions-1), "other session") + " of yours. The session that you are using now continues."},
+		Lines:  []string{ends + " The session that you are using now continues."},
 		Button: "Sign out everywhere else", Cancel: "/profile", Harmful: true,
 	}, err
 }
@@ -151,7 +156,12 @@ func (p *profilePages) changePassword(x *exchange) error {
 	current := x.value("current")
 	change := account.NewPassword{Current: &current, New: x.value("new")}
 	if change.New != x.value("again") {
-		return p.show(x, http.StatusUnprocessableEntity, map[string]string{"again": "The two new passwords differ."})
+		// Everything that can be said without the current password, at once.
+		wrong := map[string]string{"again": "The two new passwords differ."}
+		if fields, known := fieldErrors(account.CheckPassword("new", change.New, x.caller.User.Name, x.caller.User.Email)); known {
+			maps.Copy(wrong, fields)
+		}
+		return p.show(x, http.StatusUnprocessableEntity, wrong)
 	}
 	r, err := p.sessions.ChangePassword(x.ctx, x.caller, x.session.Subject, change, x.origin)
 	if err != nil {

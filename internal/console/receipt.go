@@ -76,6 +76,9 @@ func (p *receiptPages) asked(x *exchange) (*receiptView, error) {
 	r, err := p.at(x, text)
 	if r != nil {
 		r.Heading = "Receipt"
+		if x.text("done") == "elsewhere" {
+			r.What = "All your other sessions"
+		}
 	}
 	return r, err
 }
@@ -98,7 +101,7 @@ func (x *exchange) receiptView(r session.Receipt) receiptView {
 	e := r.Enforcement
 	view := receiptView{
 		Epoch: int64(r.Epoch), Before: x.micro(int64(r.Epoch)), Committed: x.micro(r.CommittedAt), Why: r.Reason, By: actorName(r.Actor),
-		What: x.revoked(r), User: r.UserName, Ended: ended(r.Receipt),
+		What: revoked(r), User: r.UserName, Ended: ended(r.Receipt),
 		Validators: e.Validators, Confirmed: e.Confirmed, Waiting: e.Waiting,
 		Done: e.EffectiveEverywhere, Unreadable: e.Unreadable, EffectiveBy: x.when(e.EffectiveBy),
 		Overdue: !e.EffectiveBy.IsZero() && !x.now().Before(e.EffectiveBy),
@@ -121,16 +124,13 @@ func (x *exchange) receiptView(r session.Receipt) receiptView {
 }
 
 // revoked says which sessions a receipt is about.
-func (x *exchange) revoked(r session.Receipt) string {
+func revoked(r session.Receipt) string {
 	switch r.Scope {
 	case string(revocation.KindEveryone):
 		return "All sessions of all users"
 	case string(revocation.KindRemembered):
 		return "All remember-me sessions"
 	case string(revocation.KindUser):
-		if r.UserID == x.session.Subject {
-			return "All your sessions"
-		}
 		return "All sessions of one user"
 	case store.ScopeUsers:
 		return "The sessions of " + count(r.Named, "user")
@@ -157,9 +157,9 @@ func ended(r store.Receipt) string {
 func actorName(a store.Actor) string {
 	switch a.Kind {
 	case store.ActorCLI:
-		return "The command line"
+		return "Command line"
 	case store.ActorSystem:
-		return "Curfew (automatic)"
+		return "Automatic"
 	case store.ActorClient:
 		return "The service " + firstOf(a.Name, a.ID)
 	}

@@ -236,7 +236,8 @@ func TestKeepingThisSession(t *testing.T) {
 		if s.reason(old) != token.ErrRevoked || s.reason(elsewhere) != token.ErrRevoked {
 			t.Errorf("the old token: %q, another session's: %q; want both revoked", s.reason(old), s.reason(elsewhere))
 		}
-		p.get(a.location).is(http.StatusOK).says("You are signed out everywhere else.", "Receipt", "signed out everywhere else", "In force everywhere")
+		p.get(a.location).is(http.StatusOK).says("You are signed out everywhere else.", "Receipt", "All your other sessions", "signed out everywhere else", "In force everywhere")
+		p.get("/profile/elsewhere").is(http.StatusOK).says("You have no other live session.")
 	}
 }
 
@@ -248,6 +249,8 @@ func TestOwnPassword(t *testing.T) {
 	const next = "another twelve bytes"
 	p.post("/profile/password", "current", "wrong password", "new", next, "again", next).is(http.StatusUnprocessableEntity).says("This is not your current password.")
 	p.post("/profile/password", "current", password, "new", next, "again", next+"x").is(http.StatusUnprocessableEntity).says("The two new passwords differ.")
+	// Everything that is wrong with what was typed, at once.
+	p.post("/profile/password", "current", password, "new", "short", "again", "other").is(http.StatusUnprocessableEntity).says("The two new passwords differ.", "at least 12 characters")
 	p.post("/profile/password", "current", password, "new", "short", "again", "short").is(http.StatusUnprocessableEntity)
 	if s.reason(elsewhere) != "" {
 		t.Fatal("a change that was refused has revoked")
