@@ -161,7 +161,7 @@ func (c *cli) group(use, short, long string) *cobra.Command {
 			if len(args) == 0 {
 				cmd.SetOut(c.stderr)
 				_ = cmd.Help()
-				return usagef("%s requires a command", cmd.CommandPath())
+				return usagef("no command after %q", cmd.CommandPath())
 			}
 			err := fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0])
 			if near := nearest(cmd.SuggestionsFor(args[0]), args[0]); len(near) > 0 {

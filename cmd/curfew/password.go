@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/app"
 )
 
@@ -39,7 +39,7 @@ func (c *cli) newPassword(f passwordFlags) (password string, generated bool, err
 	case f.none:
 		return "", false, nil
 	case f.generate:
-		return rand.Text(), true, nil
+		return account.GeneratePassword(), true, nil
 	}
 	if file, ok := c.stdin.(*os.File); ok && app.IsTerminal(file) {
 		password, err = c.askTwice(file)
