@@ -181,7 +181,7 @@ func TestMakeFixture(t *testing.T) {
 
 func writeFixture(t *testing.T, base string, f fixture, suffix string, content []byte) {
 	t.Helper()
-	known, err := json.MarshalIndent(f, "", "\t")
+	known, err := json.MarshalIndent(f, "", "\t") // #nosec G117 -- the password of a fixture
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -140,18 +140,21 @@ type Changes struct {
 }
 
 // Load applies a complete state from a file, without publishing it: nothing is
-// trusted before a source has answered.
-func (r *Replica) Load(c Changes) {
+// trusted before a source has answered. After an error everything is read again.
+func (r *Replica) Load(c Changes) error {
 	r.cache.Apply(c.Revocations...)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.applySharedLocked(&c)
+	if err := r.applySharedLocked(&c); err != nil {
+		return err
+	}
 	r.position = c.Epoch
 	if r.config.KeepLog {
 		r.next.Log = &Log{}
 		r.next.Log.Append(c.Revocations...)
 		r.next.Log.settle()
 	}
+	return nil
 }
 
 // update is one walk through the pages.

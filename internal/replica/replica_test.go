@@ -197,7 +197,9 @@ func TestFirstLogIsNotCompacted(t *testing.T) {
 			all.Revocations = append(all.Revocations, user(fmt.Sprint(i), revocation.Epoch(i+1)))
 		}
 		if load {
-			r.Load(all)
+			if err := r.Load(all); err != nil {
+				t.Fatal(err)
+			}
 			all.Revocations = nil
 		}
 		mustUpdate(t, r, all)

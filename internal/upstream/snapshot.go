@@ -38,7 +38,7 @@ func (f *Follower) loadSnapshot() {
 		err = f.checkInstallation(a.Installation)
 	}
 	if err == nil {
-		f.replica.Load(a.Changes)
+		err = f.replica.Load(a.Changes)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

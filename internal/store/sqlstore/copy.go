@@ -96,7 +96,10 @@ func begin(ctx context.Context, d *dialect, db *sql.DB) (*copyEnd, error) {
 		_ = tx.Rollback() // what is not committed is not wanted
 		return db.Close()
 	}}
-	var columns []struct{ Table, Column string }
+	var columns []struct {
+		Table  string `db:"table"`
+		Column string `db:"column"`
+	}
 	if err := tx.SelectContext(ctx, &columns, d.columns); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
@@ -207,8 +210,9 @@ func exactSchema(ctx context.Context, db *sql.DB, d *dialect) error {
 // onlyStopped checks that the source has no nodes but those given.
 func (e *copyEnd) onlyStopped(ctx context.Context, stopped []store.Node) error {
 	var rows []struct {
-		ID, Name string
-		Beat     int64
+		ID   string `db:"id"`
+		Name string `db:"name"`
+		Beat int64  `db:"beat"`
 	}
 	if err := e.tx.SelectContext(ctx, &rows, `SELECT id, name, beat FROM nodes WHERE gone = 0`); err != nil {
 		_, err = e.d.explain(ctx, "read the nodes", err)

@@ -66,11 +66,11 @@ func outlookOf(err error) outlook {
 // leaves returns the errors that err consists of. Errors of the network and of the
 // server stay whole.
 func leaves(err error) []error {
-	switch err.(type) {
+	switch err.(type) { //nolint:errorlint // it walks the tree itself
 	case *net.OpError, *net.DNSError, *pq.Error:
 		return []error{err}
 	}
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // as above
 	case interface{ Unwrap() []error }:
 		var all []error
 		for _, one := range e.Unwrap() {

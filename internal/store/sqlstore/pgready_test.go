@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
 
 	"example.com/curfew/internal/store"
 )
@@ -81,7 +82,7 @@ func TestOpenTellsWhatCanPass(t *testing.T) {
 func TestOutlookOfSeveralErrors(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
 	denied := &net.OpError{Op: "dial", Err: syscall.EACCES}
-	code := func(code string) error { return &pq.Error{Code: pq.ErrorCode(code)} }
+	code := func(code pqerror.Code) error { return &pq.Error{Code: code} }
 	for name, c := range map[string]struct {
 		err  error
 		want outlook

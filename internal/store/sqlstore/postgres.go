@@ -242,6 +242,7 @@ func preparePostgres(ctx context.Context, a pgAddress, create bool) error {
 	defer cancel()
 	db := sql.OpenDB(&pgConnector{config: a.config, server: a.server, backends: newBackends(2), local: setDurable})
 	db.SetMaxOpenConns(2) // one holds the lock, goose uses the other
+	migrating := false
 	err := func() error {
 		if err := checkPostgres(ctx, db, create); err == nil || !create || !errors.Is(err, errToDo) {
 			return err
@@ -264,15 +265,18 @@ func preparePostgres(ctx context.Context, a pgAddress, create bool) error {
 		if _, err := db.ExecContext(ctx, preludePostgres); err != nil {
 			return err
 		}
-		ctx = long
-		return keepAlive(ctx, locked, func() error { return migrate(ctx, goose.DialectPostgres, db) })
+		migrating = true
+		return keepAlive(long, locked, func() error { return migrate(long, goose.DialectPostgres, db) })
 	}()
 	if cerr := db.Close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
-		cause := err
-		_, err = postgresDialect.explain(ctx, "open", cause)
+		cause, limit := err, ctx
+		if migrating {
+			limit = long
+		}
+		_, err = postgresDialect.explain(limit, "open", cause)
 		err = markReady(err, cause)
 	}
 	return err
