@@ -59,6 +59,7 @@ func TestHeldBackForm(t *testing.T) {
 		"POST /users/{id}/groups":                {"groups": {"ops"}},
 		"POST /users/{id}/password":              {"new": {"another password"}},
 		"POST /users/{id}/disable":               {},
+		"POST /users/{id}/delete":                {"reason": {"Offboarding"}, "word": {"delete"}},
 		"POST /users/{id}/enable":                {},
 		"POST /users/{id}/revoke":                {"reason": {"Offboarding"}},
 		"POST /users/{id}/sessions/{sid}/revoke": {},

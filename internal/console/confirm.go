@@ -60,10 +60,13 @@ func (c confirmed) act(x *exchange) error {
 	if errors.Is(err, keyring.ErrNotNow) {
 		return c.show(x, http.StatusConflict, map[string]string{whole: sentence(err)})
 	}
-	if wrong, known := fieldErrors(err); known {
-		if about, ok := wrong["reason"]; ok {
-			delete(wrong, "reason")
-			wrong["note"] = about
+	if fields, known := fieldErrors(err); known {
+		for field, words := range fields {
+			if field == "reason" {
+				wrong["note"] = words
+			} else {
+				wrong[whole] = words // a question has no other fields
+			}
 		}
 		return c.show(x, http.StatusUnprocessableEntity, wrong)
 	}

@@ -216,6 +216,7 @@ func routes(c Config) []route {
 		{path: "/profile/revoke", needs: signedIn, ask: profile.askRevoke, do: profile.revoke},
 		{path: "/profile/elsewhere", needs: signedIn, ask: profile.askElsewhere, do: profile.signOutElsewhere},
 		{path: "/users/{id}/disable", needs: editUsers, ask: users.askDisable, do: users.disable},
+		{path: "/users/{id}/delete", needs: editUsers, ask: users.askDelete, do: users.delete, reasons: []string{"Offboarding", "Requested by the user", other}, word: "delete"},
 		{path: "/users/{id}/revoke", needs: editUsers, ask: users.askRevoke, do: users.revoke, reasons: reasonsOffered},
 		// One's own sessions are revoked here as well: whose they are decides.
 		{path: "/users/{id}/sessions/{sid}/revoke", needs: signedIn, ask: users.askRevokeSession, do: users.revokeSession},

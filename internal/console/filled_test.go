@@ -106,6 +106,7 @@ func (h *filledServer) paths(testing.TB) []place {
 		{"user", user},
 		{"user-revoke", user + "/revoke"},
 		{"user-disable", user + "/disable"},
+		{"user-delete", user + "/delete"},
 		{"user-session", user + "/sessions/" + h.session + "/revoke"},
 		{"revocations", "/revocations"},
 		{"revocations-none", "/revocations?person=nobody"},

@@ -198,6 +198,7 @@ var notices = map[string]string{
 	"own":         "Password changed. Your other sessions are revoked; this session continues.",
 	"disabled":    "Account disabled. Its sessions are revoked.",
 	"enabled":     "Account enabled.",
+	"deleted":     "User deleted. All of the user’s sessions are revoked.",
 	"revoked":     "Sessions revoked.",
 	"session":     "Session revoked.",
 	"elsewhere":   "You are signed out everywhere else. This session continues.",

@@ -183,6 +183,46 @@ func (p *userPages) disable(x *exchange, _ string) error {
 	return p.change(x, account.UserChange{Disabled: &yes}, "disabled", nil)
 }
 
+func (p *userPages) askDelete(x *exchange) (confirmView, error) {
+	u, err := p.subject(x)
+	if err == nil {
+		err = x.caller.MayChange(u)
+	}
+	if err != nil {
+		return confirmView{}, err
+	}
+	n, err := p.sessions.CountLive(x.ctx, x.caller, u.ID, "")
+	name := clip(u.Name, 80)
+	view := confirmView{
+		frame: x.frame("Delete "+name+"?", "/users", "Configuration", "Users", name),
+		Lines: []string{
+			ending(n.Sessions, name) + " The account is deleted and cannot be restored. To keep it, disable it instead.",
+			"The audit log keeps the user’s ID and name. The ID is never used again; the name is free for another user.",
+		},
+		Button: "Delete the user", Cancel: userPath(u.ID), Harmful: true,
+	}
+	if x.caller.IsSelf(u.ID) {
+		view.Lines = append(view.Lines, "This is your own account. You are signed out here and can’t sign in again.")
+	}
+	return view, err
+}
+
+func (p *userPages) delete(x *exchange, reason string) error {
+	u, err := p.subject(x)
+	if err != nil {
+		return err
+	}
+	r, err := p.sessions.DeleteUser(x.ctx, x.caller, u.ID, reason, 0)
+	if err != nil {
+		return err
+	}
+	if x.caller.IsSelf(u.ID) {
+		x.forget()
+		return x.redirect("/sign-in", "why", "signed_out_everywhere")
+	}
+	return x.redirect("/revocations/"+epochText(r.Epoch), "done", "deleted")
+}
+
 // change changes the user that the address names, and shows the page again:
 // with the values typed and their faults, or anew.
 func (p *userPages) change(x *exchange, change account.UserChange, done string, typed func(*userView)) error {

@@ -226,3 +226,36 @@ func TestUserEdit(t *testing.T) {
 		t.Error("the session goes on")
 	}
 }
+
+// A user is deleted with a reason and a word, the receipt names the user, and the last
+// administrator stays.
+func TestDeleteUser(t *testing.T) {
+	s := open(t)
+	other, second := s.user("other"), s.user("second", store.AdministerSystem)
+	raw := s.issue(other, false)
+	p, editor := s.as(s.admin), s.as(s.user("editor", store.UserEdit))
+	path := "/users/" + other.ID
+	p.get(path).is(http.StatusOK).says("Delete the user")
+	p.get(path+"/delete").is(http.StatusOK).says("Delete other?", "This ends 1 live session of other", "Type delete to confirm")
+	for _, form := range [][]string{{}, {"reason", "Offboarding"}, {"reason", "Offboarding", "word", "other"}, {"word", "delete"}} {
+		p.post(path+"/delete", form...).is(http.StatusUnprocessableEntity).says("Nothing was changed")
+	}
+	if got := s.reason(raw); got != "" {
+		t.Fatalf("before it is confirmed: %q", got)
+	}
+	editor.get("/users/" + second.ID).is(http.StatusOK).saysNot("Delete the user")
+	editor.get("/users/" + second.ID + "/delete").is(http.StatusForbidden)
+	editor.post("/users/"+second.ID+"/delete", "reason", "Offboarding", "word", "delete").is(http.StatusForbidden)
+	done := p.post(path+"/delete", "reason", "Offboarding", "word", "delete").is(http.StatusSeeOther)
+	p.get(done.location).is(http.StatusOK).says("User deleted.", "Receipt", "other", "Offboarding")
+	if got := s.reason(raw); got != token.ErrRevoked {
+		t.Errorf("a deleted user's session: %q", got)
+	}
+	p.get(path).is(http.StatusNotFound)
+	p.get(path + "/delete").is(http.StatusNotFound)
+	own := s.as(second)
+	own.get("/users/" + second.ID + "/delete").is(http.StatusOK).says("This is your own account.")
+	own.post("/users/"+second.ID+"/delete", "reason", "Offboarding", "word", "delete").to("/sign-in")
+	p.post("/users/"+s.admin.ID+"/delete", "reason", "Offboarding", "word", "delete").is(http.StatusUnprocessableEntity).says("the last enabled administrator", "Delete admin?")
+	p.get("/profile").is(http.StatusOK)
+}
