@@ -17,6 +17,9 @@ type confirmed struct {
 	// reasons are offered for the audit log, and one of them or a text is required;
 	// nil: the action asks for none.
 	reasons []string
+	// optional means that the reason may be left out, and is not asked for where the
+	// account {id} is the caller's own.
+	optional bool
 	// word is to be typed, for what ends the sessions of many users at once; "": none.
 	word string
 	// ask returns the question.
@@ -40,8 +43,16 @@ func (c confirmed) show(x *exchange, status int, wrong map[string]string) error 
 	}
 	view.Action, view.Errors = x.r.URL.EscapedPath(), wrong
 	view.Word = c.word
-	view.Reasons, view.Reason, view.Note = c.reasons, x.text("reason"), x.text("note")
+	view.Reasons, view.Reason, view.Note = c.reasonsOf(x), x.text("reason"), x.text("note")
 	return x.render(status, "confirm", view)
+}
+
+// reasonsOf returns the reasons to offer; nil if none is asked for.
+func (c confirmed) reasonsOf(x *exchange) []string {
+	if c.optional && x.caller.IsSelf(x.r.PathValue("id")) {
+		return nil
+	}
+	return c.reasons
 }
 
 func (c confirmed) act(x *exchange) error {
@@ -49,7 +60,8 @@ func (c confirmed) act(x *exchange) error {
 	reason := ""
 	if c.reasons != nil {
 		var about string
-		if reason, about = x.reason(); about != "" {
+		reason, about = x.reason()
+		if about != "" && (!c.optional || x.text("reason") != "") {
 			wrong["note"] = about
 		}
 	}

@@ -219,7 +219,7 @@ func routes(c Config) []route {
 		{path: "/users/{id}/delete", needs: editUsers, ask: users.askDelete, do: users.delete, reasons: []string{"Offboarding", "Requested by the user", other}, word: "delete"},
 		{path: "/users/{id}/revoke", needs: editUsers, ask: users.askRevoke, do: users.revoke, reasons: reasonsOffered},
 		// One's own sessions are revoked here as well: whose they are decides.
-		{path: "/users/{id}/sessions/{sid}/revoke", needs: signedIn, ask: users.askRevokeSession, do: users.revokeSession},
+		{path: "/users/{id}/sessions/{sid}/revoke", needs: signedIn, ask: users.askRevokeSession, do: users.revokeSession, reasons: reasonsOffered, optional: true},
 		{path: "/keys/rotate", needs: administering, ask: keys.askRotate, do: keys.rotate},
 		{path: "/keys/retire", needs: administering, ask: keys.askRetire, do: keys.retire, reasons: []string{"Key compromised", "Key lost", other}, word: "retire"},
 		{path: "/services/{id}/secret", needs: administering, ask: services.askSecret, do: services.newSecret},

@@ -78,8 +78,14 @@ func TestRevokeOneSession(t *testing.T) {
 	s.as(s.user("third")).get(path).is(http.StatusForbidden)
 	s.as(s.user("fourth")).post(path).is(http.StatusForbidden)
 	p := s.as(s.admin)
-	p.get(path).is(http.StatusOK).says("Revoke this session?", "The session on Firefox on Linux, from 192.0.2.1")
-	p.get(p.post(path).to("/users/"+other.ID).location).is(http.StatusOK).says("Session revoked.", "One session")
+	p.get(path).is(http.StatusOK).says("Revoke this session?", "The session on Firefox on Linux, from 192.0.2.1", "Lost device")
+	p.post(path, "reason", "Other").is(http.StatusUnprocessableEntity)
+	p.get(p.post(path, "reason", "Lost device").to("/users/"+other.ID).location).is(http.StatusOK).says("Session revoked.", "One session", "Lost device")
+	entries := s.audits(wire.ActionRevokeSession)
+	if len(entries) != 1 || entries[0].TargetKind != "user" || entries[0].TargetID != other.ID || entries[0].TargetName != "other" ||
+		entries[0].Reason != "Lost device" || !strings.Contains(entries[0].Detail, session.ID) || !strings.Contains(entries[0].Detail, "Firefox") {
+		t.Errorf("the audit has %+v", entries)
+	}
 	if s.reason(end) != token.ErrRevoked || s.reason(keep) != "" {
 		t.Errorf("ended: %q, kept: %q", s.reason(end), s.reason(keep))
 	}

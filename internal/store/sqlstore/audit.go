@@ -91,6 +91,10 @@ func indexed(column string) string {
 	return `(` + column + ` <> '' AND substr(` + column + `, 1, 64) = substr(?, 1, 64) AND ` + column + ` = ?)`
 }
 
+// ofSessions is the condition for entries about sessions of a user by id. Earlier
+// releases named the session as the target, and not the user.
+const ofSessions = `(target_kind = 'session' AND target_id <> '' AND substr(target_id, 1, 64) IN (SELECT id FROM sessions WHERE user_id = ?))`
+
 // Audits returns entries, newest first.
 //
 // The entries about a user are in several indexes, one for each way to name the
@@ -134,6 +138,11 @@ func (q *queries) Audits(ctx context.Context, f store.AuditFilter, limit int) ([
 			for _, column := range name.columns {
 				c := conditions{parts: slices.Clip(b.parts), args: slices.Clip(b.args)}
 				c.add(indexed(column), name.value, name.value)
+				next = append(next, c)
+			}
+			if name.columns[len(name.columns)-1] == "target_name" {
+				c := conditions{parts: b.parts[:len(b.parts):len(b.parts)], args: b.args[:len(b.args):len(b.args)]}
+				c.add(ofSessions, name.value)
 				next = append(next, c)
 			}
 		}

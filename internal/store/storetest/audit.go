@@ -69,6 +69,22 @@ var auditCases = []testCase{
 		same(t, "beyond the first", len(page), 0)
 	}},
 	{"filters select what a look at each entry would", filtersAgree},
+	{"an entry of an earlier release about a session is found under its user", func(t *testing.T, open Open) {
+		s := open(t)
+		insertSessions(t, s, store.Session{ID: "s1", UserID: "ann", ExpiresAt: 1e6}, store.Session{ID: "s2", UserID: "bob", ExpiresAt: 1e6})
+		appendAudit(t, s,
+			store.Audit{At: 1, TargetKind: "session", TargetID: "s1"}, store.Audit{At: 2, TargetKind: "session", TargetID: "s2"},
+			store.Audit{At: 3, TargetKind: "user", TargetID: "ann"}, store.Audit{At: 4, TargetKind: "client", TargetID: "s1"})
+		for what, f := range map[string]store.AuditFilter{"target": {Target: "ann"}, "person": {Person: "ann"}} {
+			got, err := s.Audits(t.Context(), f, 10)
+			noErr(t, err)
+			var at []int64
+			for _, e := range got {
+				at = append(at, e.At)
+			}
+			same(t, what, at, []int64{3, 1})
+		}
+	}},
 	{"entries are counted by stretches of time", func(t *testing.T, open Open) {
 		s := open(t)
 		for _, e := range []struct {
