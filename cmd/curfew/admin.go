@@ -32,6 +32,11 @@ type admin interface {
 	FindPerson(ctx context.Context, text string) (person string, user bool, err error)
 	Audit(ctx context.Context, f store.AuditFilter, limit int) ([]store.Audit, error)
 
+	// Keys, RotateKey and RetireKey are those of [keyring.Ring].
+	Keys(ctx context.Context) ([]store.Key, error)
+	RotateKey(ctx context.Context, kid, reason string) (store.Key, time.Time, error)
+	RetireKey(ctx context.Context, kid, reason string) (revocation.Epoch, error)
+
 	Close() error
 }
 
@@ -172,4 +177,23 @@ func (l local) FindPerson(ctx context.Context, text string) (string, bool, error
 
 func (l local) Audit(ctx context.Context, f store.AuditFilter, limit int) ([]store.Audit, error) {
 	return l.Sessions.Audit(ctx, l.Caller, f, limit)
+}
+
+// Keys implements admin. It needs no key-encryption key.
+func (l local) Keys(ctx context.Context) ([]store.Key, error) { return l.Store.Keys(ctx) }
+
+func (l local) RotateKey(ctx context.Context, kid, reason string) (store.Key, time.Time, error) {
+	ring, err := l.Ring(ctx)
+	if err != nil {
+		return store.Key{}, time.Time{}, err
+	}
+	return ring.Rotate(ctx, l.Caller, kid, reason)
+}
+
+func (l local) RetireKey(ctx context.Context, kid, reason string) (revocation.Epoch, error) {
+	ring, err := l.Ring(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return ring.Retire(ctx, l.Caller, kid, reason)
 }

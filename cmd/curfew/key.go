@@ -2,16 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
+	"example.com/curfew/internal/wireform"
 )
 
 func (c *cli) keyCommand() *cobra.Command {
@@ -21,44 +24,15 @@ func (c *cli) keyCommand() *cobra.Command {
 	return command
 }
 
-// wireKey is a key as programs get it.
-type wireKey struct {
-	ID          string     `json:"id"`
-	Algorithm   string     `json:"algorithm"`
-	State       string     `json:"state"`
-	CreatedAt   time.Time  `json:"created_at"`
-	ActivatedAt *time.Time `json:"activated_at"`
-	RetireAt    *time.Time `json:"retire_at"`
-	RetiredAt   *time.Time `json:"retired_at"`
-}
-
-func wireKeyOf(k store.Key) wireKey {
-	optional := func(micros int64) *time.Time {
-		if micros == 0 {
-			return nil
-		}
-		t := time.UnixMicro(micros).UTC()
-		return &t
-	}
-	return wireKey{
-		ID: k.ID, Algorithm: k.Algorithm, State: k.State, CreatedAt: time.UnixMicro(k.CreatedAt).UTC(),
-		ActivatedAt: optional(k.ActivatedAt), RetireAt: optional(k.RetireAt), RetiredAt: optional(k.RetiredAt),
-	}
-}
-
 func (c *cli) keyList() *cobra.Command {
 	command := &cobra.Command{Use: "list", Short: "List signing keys", Args: arguments()}
-	return c.tool(command, func(ctx context.Context, t *app.Tools, _ []string) error {
-		keys, err := t.Store.Keys(ctx)
+	return c.admin(command, func(ctx context.Context, t admin, _ []string) error {
+		keys, err := t.Keys(ctx)
 		if err != nil {
 			return err
 		}
 		if c.json {
-			out := []wireKey{}
-			for _, k := range keys {
-				out = append(out, wireKeyOf(k))
-			}
-			return c.printJSON(map[string]any{"keys": out})
+			return c.printJSON(wire.Keys{Keys: append([]wire.Key{}, each(keys, wireform.Key)...)})
 		}
 		out := newTable(c.stdout, "ID", "ALGORITHM", "STATE", "CREATED", "SIGNS FROM", "TRUSTED UNTIL")
 		for _, k := range keys {
@@ -78,17 +52,13 @@ func (c *cli) keyRotate() *cobra.Command {
 		Use: "rotate", Short: "Switch to the next signing key", Args: arguments(),
 		Long: "Makes the next key active as soon as every validator has it. The previous key still verifies the sessions that it signed: no session ends.",
 	}
-	c.tool(command, func(ctx context.Context, t *app.Tools, _ []string) error {
-		ring, err := t.Ring(ctx)
-		if err != nil {
-			return err
-		}
-		k, from, err := ring.Rotate(ctx, t.Caller, kid, reason)
+	c.admin(command, func(ctx context.Context, t admin, _ []string) error {
+		k, from, err := t.RotateKey(ctx, kid, reason)
 		if err != nil {
 			return err
 		}
 		if c.json {
-			return c.printJSON(wireKeyOf(k))
+			return c.printJSON(wireform.Key(k))
 		}
 		if k.State == store.KeyActive {
 			c.printf("key %s signs now\n", k.ID)
@@ -124,7 +94,7 @@ func (c *cli) keyImport() *cobra.Command {
 			return err
 		}
 		if c.json {
-			return c.printJSON(wireKeyOf(k))
+			return c.printJSON(wireform.Key(k))
 		}
 		c.printf("imported key %s (%s) in the state next\n", k.ID, k.Algorithm)
 		return nil
@@ -159,26 +129,26 @@ func (c *cli) keyRetire() *cobra.Command {
 		Long: "Stops trusting a key: all sessions signed with it end immediately. Use this if the key may be compromised; " +
 			"`curfew key rotate` replaces a key without ending sessions. At a terminal it asks first; elsewhere it requires --yes.",
 	}
-	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
-		ring, err := t.Ring(ctx)
-		if err != nil {
-			return err
-		}
+	c.admin(command, func(ctx context.Context, t admin, args []string) error {
 		if err := c.confirm(q, "ends all sessions signed with key "+args[0]); err != nil {
 			return err
 		}
-		epoch, err := ring.Retire(ctx, t.Caller, args[0], reason)
-		if err != nil {
-			return err
-		}
-		keys, err := t.Store.Keys(ctx)
+		epoch, err := t.RetireKey(ctx, args[0], reason)
 		if err != nil {
 			return err
 		}
 		if c.json {
-			return c.printJSON(map[string]any{"id": args[0], "epoch": int64(epoch)})
+			return c.printJSON(wire.RetiredKey{ID: args[0], Epoch: int64(epoch)})
 		}
 		c.printf("retired key %s: all sessions signed with it have ended\n", args[0])
+		keys, err := t.Keys(ctx)
+		if e, ok := errors.AsType[*apiError](err); ok && e.Status == http.StatusUnauthorized {
+			c.printf("your own session was one of them: sign in again with `curfew login`\n")
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 		for _, k := range keys {
 			if k.State == store.KeyActive {
 				c.printf("key %s signs\n", k.ID)

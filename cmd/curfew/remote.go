@@ -462,3 +462,24 @@ func (r *remote) PreviewSettings(ctx context.Context, to settings.Settings) (ses
 	_, err := r.do(ctx, http.MethodPut, settingsPath+"?dry_run=true", nil, wireform.Settings(to), &w)
 	return session.Preview{Counts: store.Counts{Sessions: w.Sessions, Users: w.Users}, Own: w.Own}, err
 }
+
+// Keys implements admin.
+func (r *remote) Keys(ctx context.Context) ([]store.Key, error) {
+	var answer wire.Keys
+	err := r.get(ctx, "/v1/keys", nil, &answer)
+	return each(answer.Keys, wireform.ReadKey), err
+}
+
+// RotateKey implements admin.
+func (r *remote) RotateKey(ctx context.Context, kid, reason string) (store.Key, time.Time, error) {
+	var answer wire.Rotation
+	_, err := r.do(ctx, http.MethodPost, "/v1/keys/rotations", nil, wire.RotateKey{Kid: kid, Reason: reason}, &answer)
+	return wireform.ReadKey(answer.Key), answer.SignsFrom, err
+}
+
+// RetireKey implements admin.
+func (r *remote) RetireKey(ctx context.Context, kid, reason string) (revocation.Epoch, error) {
+	var answer wire.RetiredKey
+	_, err := r.do(ctx, http.MethodDelete, withReason("/v1/keys/"+url.PathEscape(kid), reason), nil, nil, &answer)
+	return revocation.Epoch(answer.Epoch), err
+}

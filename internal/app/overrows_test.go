@@ -115,6 +115,8 @@ func writings() []writing {
 		{route: "POST /v1/revocations", what: "users", needs: administrator, want: 201, request: asUser("POST", "/v1/revocations", `{"scope":"users","users":["USER"],"reason":"NAME"}`)},
 		{route: "POST /v1/revocations", what: "everyone", needs: administrator, want: 201, request: asUser("POST", "/v1/revocations", `{"scope":"everyone","reason":"NAME"}`)},
 		{route: "POST /v1/revocations", what: "remembered", needs: administrator, want: 201, request: asUser("POST", "/v1/revocations", `{"scope":"remembered","reason":"NAME"}`)},
+		{route: "POST /v1/keys/rotations", key: true, needs: administrator, want: 200, request: asUser("POST", "/v1/keys/rotations", `{"kid":"KID","reason":"NAME"}`)},
+		{route: "DELETE /v1/keys/{kid}", key: true, needs: administrator, want: 200, request: asUser("DELETE", "/v1/keys/KID", "")},
 		{route: "POST " + clients, needs: administrator, want: 201, request: asUser("POST", clients, `{"name":"NAME","capabilities":["issue"]}`)},
 		{route: "DELETE " + clients + "/{id}", needs: administrator, want: 204, request: asUser("DELETE", clients+"/SERVICE", "")},
 		{route: "POST " + clients + "/{id}/secrets", needs: administrator, want: 201, request: asUser("POST", clients+"/SERVICE/secrets", `{}`)},

@@ -194,7 +194,7 @@ func (n *node) newLane() http.Handler {
 		panic(err) // our own configuration
 	}
 	handler, err := httpapi.New(httpapi.Config{
-		Sessions: sessions, Accounts: n.accounts, Feed: n.feed, Validator: n.validator,
+		Sessions: sessions, Accounts: n.accounts, Ring: n.ring, Feed: n.feed, Validator: n.validator,
 		Keys: n.feed.Keys(), Settings: n.feed.Settings(), Issuer: issuer, Rest: pages, Timeout: time.Minute,
 	})
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"example.com/curfew/internal/fault"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/longpoll"
 	"example.com/curfew/internal/metrics"
 	"example.com/curfew/internal/session"
@@ -43,11 +44,12 @@ type Clients interface {
 }
 
 // Config configures [New] and [NewEdge]. The fields up to Issuer are required;
-// an edge has neither Sessions nor Accounts.
+// an edge has no Sessions, Accounts and Ring.
 type Config struct {
 	Sessions  *session.Service
 	Accounts  *account.Service
-	Clients   Clients // who authenticates service clients; nil: Accounts
+	Ring      *keyring.Ring // the signing keys
+	Clients   Clients       // who authenticates service clients; nil: Accounts
 	Feed      Feed
 	Validator *token.Validator
 	Keys      token.KeySource
@@ -143,6 +145,8 @@ func New(config Config) (http.Handler, error) {
 	switch {
 	case config.Sessions == nil:
 		return nil, errors.New("httpapi: Config.Sessions is required")
+	case config.Ring == nil:
+		return nil, errors.New("httpapi: Config.Ring is required")
 	case config.Accounts == nil:
 		return nil, errors.New("httpapi: Config.Accounts is required")
 	}

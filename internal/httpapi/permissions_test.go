@@ -2,7 +2,12 @@ package httpapi
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"slices"
 	"strings"
@@ -90,6 +95,10 @@ var expectations = []expectation{
 	{route: "DELETE /v1/clients/{id}", status: 204, own: "a", prepare: ofClient},
 	{route: "POST /v1/clients/{id}/secrets", status: 201, own: "a", prepare: ofClient},
 
+	{route: "GET /v1/keys", status: 200, own: "a"},
+	{route: "POST /v1/keys/rotations", status: 200, own: "a", body: `{"reason":"planned"}`},
+	{route: "DELETE /v1/keys/{kid}", status: 200, own: "a", prepare: ofKey},
+
 	{route: "GET /v1/settings/authentication", status: 200, own: "uea"},
 	{route: "PUT /v1/settings/authentication", status: 200, own: "a", body: defaultSettings, prepare: withIfMatch},
 	{route: "PUT /v1/settings/authentication", status: 200, own: "a", body: defaultSettings, query: "?dry_run=true"},
@@ -147,6 +156,23 @@ func ofReceiptForEveryone(c *cell) {
 
 func ofClient(c *cell) {
 	c.path = strings.Replace(c.path, "{id}", c.service(token.NewSessionID(), store.Follow).id, 1)
+}
+
+// ofKey makes a key of its own, so that no session ends with it.
+func ofKey(c *cell) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		c.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		c.Fatal(err)
+	}
+	key, err := c.ring.Import(context.Background(), trusted, "", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.path = strings.Replace(c.path, "{kid}", key.ID, 1)
 }
 
 func withIfMatch(c *cell) {

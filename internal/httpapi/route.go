@@ -97,6 +97,10 @@ func Routes() []Route {
 		{Method: "POST", Pattern: "/v1/clients/{id}/secrets", Who: Bearer, Permissions: administrator, body: ordinaryBody, handle: newSecret},
 		{Method: "GET", Pattern: "/v1/clients/me", Who: Client, Edge: true, quiet: true, handle: showClient},
 
+		{Method: "GET", Pattern: "/v1/keys", Who: Bearer, Permissions: administrator, handle: listKeys},
+		{Method: "POST", Pattern: "/v1/keys/rotations", Who: Bearer, Permissions: administrator, body: ordinaryBody, handle: rotateKey},
+		{Method: "DELETE", Pattern: "/v1/keys/{kid}", Who: Bearer, Permissions: administrator, Query: []string{"reason"}, timeout: slow, handle: retireKey},
+
 		{Method: "GET", Pattern: "/v1/settings/authentication", Who: Bearer, handle: showSettings},
 		{Method: "PUT", Pattern: "/v1/settings/authentication", Who: Bearer, Permissions: administrator, Query: []string{"dry_run"}, body: ordinaryBody, timeout: slow, handle: changeSettings},
 		{Method: "GET", Pattern: "/v1/audit", Who: Bearer, Permissions: administrator,

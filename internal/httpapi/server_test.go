@@ -130,7 +130,7 @@ func start(t *testing.T, options ...option) *server {
 	config.Logger = slog.New(slog.NewTextHandler(s.logged, &slog.HandlerOptions{Level: set.level}))
 	t.Cleanup(s.keptSecret)
 	s.open(set)
-	config.Sessions, config.Accounts, config.Feed = s.sessions, s.accounts, s.node
+	config.Sessions, config.Accounts, config.Ring, config.Feed = s.sessions, s.accounts, s.ring, s.node
 	config.Keys, config.Settings = s.node.Keys(), s.node.Settings()
 	var err error
 	s.registry = prometheus.NewRegistry()

@@ -197,6 +197,40 @@ type NewSecret struct {
 	RevokeOld bool `json:"revoke_old"`
 }
 
+// Key is a signing key, without anything secret.
+type Key struct {
+	ID          string     `json:"id"`
+	Algorithm   string     `json:"algorithm"`
+	State       string     `json:"state"` // "next", "active", "retiring" or "retired"
+	CreatedAt   time.Time  `json:"created_at"`
+	ActivatedAt *time.Time `json:"activated_at"` // may lie ahead; null if it has never signed
+	RetireAt    *time.Time `json:"retire_at"`
+	RetiredAt   *time.Time `json:"retired_at"`
+}
+
+// Keys is the answer to GET /v1/keys.
+type Keys struct {
+	Keys []Key `json:"keys"`
+}
+
+// RotateKey is the body of POST /v1/keys/rotations, which may be empty.
+type RotateKey struct {
+	Kid    string `json:"kid"` // "" means the oldest next key
+	Reason string `json:"reason"`
+}
+
+// Rotation is the answer to POST /v1/keys/rotations.
+type Rotation struct {
+	Key       Key       `json:"key"`
+	SignsFrom time.Time `json:"signs_from"`
+}
+
+// RetiredKey is the answer to DELETE /v1/keys/{kid}.
+type RetiredKey struct {
+	ID    string `json:"id"`
+	Epoch int64  `json:"epoch"` // below which the sessions that the key signed have ended
+}
+
 // Settings is the body of GET and PUT /v1/settings/authentication. In a PUT all
 // three are required.
 type Settings struct {

@@ -21,9 +21,7 @@ func ReadUser(w wire.User) store.User {
 	if w.Email != nil {
 		u.Email = *w.Email
 	}
-	if w.LastSignInAt != nil {
-		u.LastSignInAt = w.LastSignInAt.UnixMicro()
-	}
+	u.LastSignInAt = readOptional(w.LastSignInAt)
 	return u
 }
 
@@ -74,6 +72,21 @@ func ReadReceipt(w wire.Receipt) session.Receipt {
 		}
 	}
 	return r
+}
+
+// ReadKey returns a signing key.
+func ReadKey(w wire.Key) store.Key {
+	return store.Key{
+		ID: w.ID, Algorithm: w.Algorithm, State: w.State, CreatedAt: w.CreatedAt.UnixMicro(),
+		ActivatedAt: readOptional(w.ActivatedAt), RetireAt: readOptional(w.RetireAt), RetiredAt: readOptional(w.RetiredAt),
+	}
+}
+
+func readOptional(t *time.Time) int64 {
+	if t == nil {
+		return 0
+	}
+	return t.UnixMicro()
 }
 
 func readCount(n *int64) int64 {

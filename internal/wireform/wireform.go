@@ -25,11 +25,25 @@ func User(u store.User) wire.User {
 	if u.Email != "" {
 		w.Email = &u.Email
 	}
-	if u.LastSignInAt != 0 {
-		at := instant(u.LastSignInAt)
-		w.LastSignInAt = &at
-	}
+	w.LastSignInAt = optional(u.LastSignInAt)
 	return w
+}
+
+// Key returns a signing key without its sealed part.
+func Key(k store.Key) wire.Key {
+	return wire.Key{
+		ID: k.ID, Algorithm: k.Algorithm, State: k.State, CreatedAt: instant(k.CreatedAt),
+		ActivatedAt: optional(k.ActivatedAt), RetireAt: optional(k.RetireAt), RetiredAt: optional(k.RetiredAt),
+	}
+}
+
+// optional returns an instant, or nil for 0.
+func optional(micros int64) *time.Time {
+	if micros == 0 {
+		return nil
+	}
+	t := instant(micros)
+	return &t
 }
 
 // Client returns a client without the hashes of its secrets. secret is "" except in

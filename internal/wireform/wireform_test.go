@@ -68,6 +68,11 @@ func TestBackAndForth(t *testing.T) {
 	if got := ReadAudit(Audit(entry)); got != entry {
 		t.Errorf("%+v, want %+v", got, entry)
 	}
+	for _, k := range []store.Key{{ID: "k", Algorithm: "ES256", State: "next", CreatedAt: 1}, {ID: "k", State: "retired", CreatedAt: 1, ActivatedAt: 2, RetireAt: 3, RetiredAt: 4}} {
+		if got := ReadKey(Key(k)); !reflect.DeepEqual(got, k) {
+			t.Errorf("%+v, want %+v", got, k)
+		}
+	}
 	lapsed := []store.Lapse{{Name: "n", At: 3}}
 	closed := store.Closing{ClosedAt: 5, ClosedBy: store.ByLease, Validators: 2, Confirmed: 1, Lapsed: lapsed, EffectiveBy: 6}
 	open := session.Receipt{
