@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,6 +40,10 @@ type Restoring struct {
 // settings and keys may be newer than the restored ones. Both happen before one
 // rename puts the backup in place.
 //
+// The rows of nodes are those of the replaced database: a server that has just ended
+// has granted leases, and receipts wait until these have run out. If they can't be
+// read, the rows of the backup stay.
+//
 // Errors wrap store.ErrNotFound (no backup), ErrForeign, ErrCorrupt and
 // ErrNewerSchema (of the backup), ErrConflict (there is a database and neither Keep
 // nor Replace is set, or a file with the name Keep exists as well), ErrLocked (a
@@ -75,7 +80,7 @@ func Restore(ctx context.Context, r Restoring) error {
 		if err := vacuumInto(ctx, r.From, temporary); err != nil {
 			return err
 		}
-		if err := restart(ctx, temporary, r, hold.clock()); err != nil {
+		if err := restart(ctx, temporary, r, hold); err != nil {
 			return err
 		}
 		if there != nil && r.Keep != "" {
@@ -131,18 +136,13 @@ func checkBackup(ctx context.Context, path string) error {
 // holding is a database that no other process has open.
 type holding struct {
 	epoch   revocation.Epoch
+	nodes   []store.Node // what is needed of them to wait for the leases that they granted
+	known   bool         // nodes could be read
 	release func()
 }
 
-func (h *holding) clock() revocation.Epoch {
-	if h == nil {
-		return 0
-	}
-	return h.epoch
-}
-
 // holdSQLite checks that no other process has a database open, prevents others from
-// opening it, and reads its clock if it is readable.
+// opening it, and reads its clock and nodes if they are readable.
 func holdSQLite(ctx context.Context, path string) (*holding, error) {
 	db, err := openSQLitePool(sqliteDSN(path, "rw", url.Values{"_busy_timeout": {"500"}}), 1)
 	if err != nil {
@@ -169,6 +169,7 @@ func holdSQLite(ctx context.Context, path string) (*holding, error) {
 		if err == nil && mode == "delete" {
 			// The clock of a foreign or damaged database does not count.
 			_ = conn.QueryRowContext(ctx, `SELECT epoch FROM clock WHERE id = 1`).Scan(&h.epoch)
+			h.nodes, h.known = nodesHeld(ctx, conn)
 		}
 	}
 	if c := code(err); c == sqlite3.SQLITE_BUSY || c == sqlite3.SQLITE_LOCKED || err == nil && mode != "delete" {
@@ -187,8 +188,30 @@ func holdSQLite(ctx context.Context, path string) (*holding, error) {
 	return h, nil
 }
 
-// restart prepares a copy of a backup for use: see Restore.
-func restart(ctx context.Context, path string, r Restoring, reached revocation.Epoch) (err error) {
+// nodesHeld reads the nodes of a database of any schema version. known is false if
+// it is foreign or damaged.
+func nodesHeld(ctx context.Context, conn *sql.Conn) (nodes []store.Node, known bool) {
+	rows, err := conn.QueryContext(ctx, `SELECT id, name, version, started_at, beat, lease_ms, followers FROM nodes WHERE gone = 0`)
+	if err != nil {
+		return nil, false
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var n store.Node
+		if err := rows.Scan(&n.ID, &n.Name, &n.Version, &n.StartedAt, &n.Beat, &n.LeaseMS, &n.Followers); err != nil {
+			return nil, false
+		}
+		nodes = append(nodes, n)
+	}
+	return nodes, rows.Err() == nil
+}
+
+// restart prepares a copy of a backup for use: see Restore. replaced is nil if there
+// was no database.
+func restart(ctx context.Context, path string, r Restoring, replaced *holding) (err error) {
+	if replaced == nil {
+		replaced = &holding{}
+	}
 	s, err := connectSQLite(ctx, path, true)
 	if err != nil {
 		return err
@@ -196,7 +219,7 @@ func restart(ctx context.Context, path string, r Restoring, reached revocation.E
 	defer func() { err = errors.Join(err, s.Close()) }()
 	return s.Update(ctx, func(tx store.Tx) error {
 		now := r.Now
-		if next := (reached + 1).Time(); next.After(now) {
+		if next := (replaced.epoch + 1).Time(); next.After(now) {
 			now = next
 		}
 		epoch, err := tx.Advance(ctx, now)
@@ -204,6 +227,9 @@ func restart(ctx context.Context, path string, r Restoring, reached revocation.E
 			return err
 		}
 		if err := republish(ctx, tx, epoch); err != nil {
+			return err
+		}
+		if err := replaced.keepNodes(ctx, tx); err != nil {
 			return err
 		}
 		if err := tx.PutRevocations(ctx, revocation.Revocation{Scope: revocation.Everyone(), Epoch: epoch}); err != nil {
@@ -216,8 +242,7 @@ func restart(ctx context.Context, path string, r Restoring, reached revocation.E
 	})
 }
 
-// republish gives everything that followers copy a new epoch, and removes the nodes
-// of the time of the backup.
+// republish gives everything that followers copy a new epoch.
 func republish(ctx context.Context, tx store.Tx, epoch revocation.Epoch) error {
 	in, err := tx.Settings(ctx)
 	if err == nil {
@@ -245,12 +270,26 @@ func republish(ctx context.Context, tx store.Tx, epoch revocation.Epoch) error {
 			return err
 		}
 	}
-	nodes, err := tx.Nodes(ctx)
+	return nil
+}
+
+// keepNodes replaces the nodes of the backup by those of the replaced database, as
+// rows that have confirmed nothing.
+func (h *holding) keepNodes(ctx context.Context, tx store.Tx) error {
+	if !h.known {
+		return nil
+	}
+	old, err := tx.Nodes(ctx)
 	if err != nil {
 		return err
 	}
-	for _, n := range nodes {
+	for _, n := range old {
 		if err := tx.DeleteNode(ctx, n.ID); err != nil {
+			return err
+		}
+	}
+	for _, n := range h.nodes {
+		if err := tx.PutNode(ctx, n, false); err != nil {
 			return err
 		}
 	}

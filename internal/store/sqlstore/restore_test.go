@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -137,8 +138,8 @@ func restored(t *testing.T, path string, epoch revocation.Epoch, now time.Time) 
 	}
 	nodes, err := s.Nodes(ctx)
 	noErr(t, err)
-	if len(nodes) != 0 {
-		t.Errorf("nodes of the time of the backup: %v", nodes)
+	if len(nodes) != 1 || nodes[0].ID != "n1" {
+		t.Errorf("nodes %v, want those of the replaced database, and of the backup if they can't be read", nodes)
 	}
 	live, err := s.CountLive(ctx, store.Live{Now: noon.UnixMicro(), Settings: changes.Settings.InForce}, "", "")
 	noErr(t, err)
@@ -155,6 +156,35 @@ func restored(t *testing.T, path string, epoch revocation.Epoch, now time.Time) 
 	want.ID = audit[0].ID
 	if audit[0] != want {
 		t.Errorf("the audit says %+v, want %+v", audit[0], want)
+	}
+}
+
+// A server that has just ended has granted leases to followers. A receipt of the
+// restored database must wait for them, and not for the nodes of the backup.
+func TestRestoreKeepsNodes(t *testing.T) {
+	t.Parallel()
+	path, backup := newBackup(t)
+	s := open(t, "sqlite:"+path)
+	e, err := revokeAt(t.Context(), s, noon.Add(time.Minute), revocation.User("later"))
+	noErr(t, err)
+	ended := store.Node{ID: "n2", Name: "host:8420", Version: "v1", StartedAt: 3, Beat: 7, LeaseMS: 15_000, ViewEpoch: e, Confirmed: e, Followers: 2, Asks: e}
+	noErr(t, s.Update(t.Context(), func(tx store.Tx) error {
+		return errors.Join(tx.DeleteNode(t.Context(), "n1"), tx.PutNode(t.Context(), ended, false),
+			tx.PutNode(t.Context(), store.Node{ID: "n3", LeaseMS: 15_000, Left: true}, false))
+	}))
+	noErr(t, s.Close())
+	noErr(t, sqlstore.Restore(t.Context(), sqlstore.Restoring{From: backup, To: "sqlite:" + path, Replace: true, Now: noon.Add(time.Hour), Audit: cli}))
+
+	nodes, err := open(t, "sqlite:"+path).Nodes(t.Context())
+	noErr(t, err)
+	ended.ViewEpoch, ended.Confirmed, ended.Asks = 0, 0, 0
+	for i := range nodes {
+		if len(nodes[i].Waiting)+len(nodes[i].Lapsed) == 0 {
+			nodes[i].Waiting, nodes[i].Lapsed = nil, nil
+		}
+	}
+	if len(nodes) != 1 || !reflect.DeepEqual(nodes[0], ended) {
+		t.Errorf("nodes %+v, want the one that has not given up its leases, %+v", nodes, ended)
 	}
 }
 
