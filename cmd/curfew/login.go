@@ -143,6 +143,9 @@ func openCredentials(file string) (*credentials, error) {
 	if err := json.Unmarshal(data, &c.entries); err != nil {
 		return nil, fmt.Errorf("read %s: %w; delete it and sign in again", file, err)
 	}
+	if c.entries == nil { // the file says null
+		c.entries = map[string]credential{}
+	}
 	return c, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 )
 
 // Admin is the configuration of the commands that work on the database or, over the
@@ -61,7 +62,9 @@ func remoteOptions[T any](of func(*T) *Remote) []Option[T] {
 func parseServer(text string) (string, error) {
 	u, err := url.Parse(text)
 	switch {
-	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+	case err == nil && u.User != nil: // the message must not repeat the password
+		return "", errors.New("the address has a user or a password in it; use https://HOST, and sign in with curfew login")
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.ContainsAny(text, "?#"):
 		return "", fmt.Errorf("%q is not the address of a server; use https://HOST", text)
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		return "", fmt.Errorf("%q would send passwords and tokens unencrypted to another machine; use https", text)
