@@ -17,6 +17,7 @@ import (
 type facts struct {
 	now      time.Time
 	settings settings.InForce
+	issuers  store.Installation
 	keys     []store.Key
 	revoked  map[revocation.Scope]revocation.Epoch
 	users    map[string]store.User
@@ -93,6 +94,10 @@ func (f *facts) loadSessions(ctx context.Context, r store.Reader, sessions []*to
 		return err
 	}
 	f.settings = in.InForce
+	// Without an installation no token has been issued.
+	if f.issuers, err = r.Installation(ctx); err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
 	if f.keys, err = r.Keys(ctx); err != nil {
 		return err
 	}
@@ -168,6 +173,9 @@ func (f *facts) decideSession(c Caller) (Caller, error) {
 	if !slices.ContainsFunc(f.keys, func(k store.Key) bool { return k.ID == s.KeyID && trusted(k.State) }) {
 		return c, fmt.Errorf("%w: the key is no longer trusted", token.ErrUnknownKey)
 	}
+	if !f.accepts(s.Issuer) {
+		return c, fmt.Errorf("%w: want %q", token.ErrWrongIssuer, f.issuers.Issuer)
+	}
 	if err := s.CheckTime(&f.settings, f.now); err != nil {
 		return c, err
 	}
@@ -189,6 +197,14 @@ func (f *facts) decideSession(c Caller) (Caller, error) {
 	u = Permitted(u, began)
 	c.User, c.Client, c.SecretHash = &u, nil, ""
 	return c, nil
+}
+
+// accepts reports whether tokens of an issuer are accepted: of the present one, and of
+// a former one until its end.
+func (f *facts) accepts(issuer string) bool {
+	return issuer == f.issuers.Issuer || slices.ContainsFunc(f.issuers.Former, func(former store.FormerIssuer) bool {
+		return former.Issuer == issuer && former.Until > f.now.Unix()
+	})
 }
 
 // trusted reports whether tokens signed with a key in this state are accepted. An

@@ -58,7 +58,7 @@ func (w *testDatabase) reset() {
 	w.Helper()
 	w.client = store.Client{ID: "shop", Capabilities: store.Capabilities(), SecretHash: "secret"}
 	w.session = token.Session{
-		Subject: "alice", ID: token.NewSessionID(), KeyID: "key", IssuedAt: token.UnixTime(noon.Unix()),
+		Issuer: "https://old.example", Subject: "alice", ID: token.NewSessionID(), KeyID: "key", IssuedAt: token.UnixTime(noon.Unix()),
 	}.Refreshed(noon, settings.Default())
 	w.update(func(ctx context.Context, tx store.Tx) (err error) {
 		if w.session.Epoch, err = tx.Advance(ctx, noon); err != nil {
@@ -73,6 +73,7 @@ func (w *testDatabase) reset() {
 		return errors.Join(
 			tx.UpdateUser(ctx, store.User{ID: "alice", NameKey: "alice", Permissions: []string{store.AdministerSystem}}),
 			tx.PutSettings(ctx, store.Settings{InForce: settings.InForce{Settings: settings.Default()}}),
+			tx.PutInstallation(ctx, formerUntil(noon.Add(time.Hour))),
 			tx.PutKey(ctx, store.Key{ID: "key", State: store.KeyActive}),
 			tx.PutClient(ctx, w.client),
 			tx.InsertSession(ctx, store.Session{ID: w.session.ID, UserID: "alice", Epoch: w.session.Epoch, BegunBy: store.ActorUser}))
@@ -108,6 +109,8 @@ var endings = map[string]struct {
 	"demoted":            {false, user(store.User{}), nil},
 	"key retired":        {false, key(store.KeyRetired), token.ErrUnknownKey},
 	"settings shortened": {false, shorten, token.ErrIdleTimeout},
+	"issuer over":        {false, installation(formerUntil(noon)), token.ErrWrongIssuer},
+	"issuer dropped":     {false, installation(store.Installation{Issuer: "https://new.example"}), token.ErrWrongIssuer},
 	"client deleted":     {true, client(store.Client{Capabilities: store.Capabilities(), Deleted: true}), authz.ErrBadClient},
 	"secret replaced":    {true, client(store.Client{Capabilities: store.Capabilities(), SecretHash: "new"}), authz.ErrBadClient},
 	"capability taken":   {true, client(store.Client{SecretHash: "secret"}), nil},
@@ -139,6 +142,19 @@ func client(c store.Client) ending {
 	return func(ctx context.Context, _ *testDatabase, tx store.Tx, e revocation.Epoch) error {
 		c.Epoch = e
 		return tx.PutClient(ctx, c)
+	}
+}
+
+// formerUntil is an installation that accepts the session's issuer until an instant.
+func formerUntil(at time.Time) store.Installation {
+	return store.Installation{Issuer: "https://new.example", Former: []store.FormerIssuer{
+		{Issuer: "https://other.example", Until: noon.Add(time.Hour).Unix()}, {Issuer: "https://old.example", Until: at.Unix()}}}
+}
+
+func installation(in store.Installation) ending {
+	return func(ctx context.Context, _ *testDatabase, tx store.Tx, e revocation.Epoch) error {
+		in.Epoch = e
+		return tx.PutInstallation(ctx, in)
 	}
 }
 
