@@ -331,7 +331,7 @@ func TestWarnings(t *testing.T) {
 	cfg.InsecureShortTimeouts = true
 	cfg.Listen = "0.0.0.0:0"
 	a, _ := runApp(t, cfg, Options{Logger: NewLogger(&log, "json", slog.LevelWarn)})
-	for _, want := range []string{"--insecure-short-timeouts is on", "listening on a public address without TLS", "start with --issuer"} {
+	for _, want := range []string{"--insecure-short-timeouts is on", "listening on a public address without TLS", "curfew issuer set URL"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("no warning %q in\n%s", want, log.String())
 		}
