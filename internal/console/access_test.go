@@ -1,6 +1,8 @@
 package console
 
 import (
+	"compress/gzip"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -253,9 +255,19 @@ func TestFirstPageIsSmall(t *testing.T) {
 	page := s.as(s.admin).get("/")
 	total := len(page.body)
 	for _, name := range []string{"style.css", "console.js", "icon.svg"} {
-		total += len(s.signedOut().get("/assets/" + name).is(http.StatusOK).body)
+		plain := s.signedOut().get("/assets/" + name).is(http.StatusOK)
+		packed := s.signedOut().get("/assets/"+name, "Accept-Encoding", "gzip").is(http.StatusOK)
+		if coding := packed.header.Get("Content-Encoding"); coding != "gzip" || plain.header.Get("Content-Encoding") != "" {
+			t.Errorf("%s has the coding %q when gzip is accepted, and %q when it is not", name, coding, plain.header.Get("Content-Encoding"))
+		}
+		r, err := gzip.NewReader(strings.NewReader(packed.body))
+		s.must(err)
+		if unpacked, err := io.ReadAll(r); err != nil || string(unpacked) != plain.body {
+			t.Errorf("%s is another file when it is compressed: %v", name, err)
+		}
+		total += len(packed.body)
 	}
-	if total > 50<<10 {
-		t.Errorf("the first page takes %d bytes, want at most 50 KiB", total)
+	if total > 40<<10 {
+		t.Errorf("the first page takes %d bytes, want at most 40 KiB", total)
 	}
 }

@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -10,6 +11,8 @@ import (
 	"net/http"
 	"path"
 	"time"
+
+	"example.com/curfew/internal/inbound"
 )
 
 //go:embed assets
@@ -18,6 +21,7 @@ var assetFiles embed.FS
 // An asset is a file that pages load.
 type asset struct {
 	content []byte
+	gzipped []byte
 	kind    string // media type
 	version string // from the content
 }
@@ -47,7 +51,7 @@ func loadAssets() (assets, error) {
 			return nil, fmt.Errorf("console: no media type for %s", e.Name())
 		}
 		sum := sha256.Sum256(content)
-		all[e.Name()] = asset{content, kind, base64.RawURLEncoding.EncodeToString(sum[:9])}
+		all[e.Name()] = asset{content, gzipped(content), kind, base64.RawURLEncoding.EncodeToString(sum[:9])}
 	}
 	return all, nil
 }
@@ -75,5 +79,22 @@ func (a assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("v") == found.version {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(found.content))
+	w.Header().Set("Vary", "Accept-Encoding")
+	content := found.content
+	if inbound.AcceptsGzip(r.Header) {
+		w.Header().Set("Content-Encoding", "gzip")
+		content = found.gzipped
+	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+}
+
+func gzipped(content []byte) []byte {
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	if err != nil {
+		panic(err) // the level is a constant
+	}
+	_, _ = w.Write(content) // a buffer takes all
+	_ = w.Close()
+	return b.Bytes()
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/longpoll"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/token"
@@ -62,7 +62,7 @@ func sendChanges(w http.ResponseWriter, r *http.Request, answer *feed.Answer) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Content-Type-Options", "nosniff")
-	gzip := answer.Gzip() && acceptsGzip(r.Header)
+	gzip := answer.Gzip() && inbound.AcceptsGzip(r.Header)
 	if gzip {
 		h.Set("Content-Encoding", "gzip")
 	}
@@ -115,20 +115,6 @@ func (w *waiting) Release() {
 	if !w.async {
 		w.Parked.Release()
 	}
-}
-
-// acceptsGzip reads Accept-Encoding (RFC 9110, section 12.5.3) as far as it is
-// needed: gzip is named, and not with a weight of zero.
-func acceptsGzip(h http.Header) bool {
-	for _, line := range h.Values("Accept-Encoding") {
-		for coding := range strings.SplitSeq(line, ",") {
-			name, parameters, _ := strings.Cut(coding, ";")
-			if strings.EqualFold(strings.TrimSpace(name), "gzip") {
-				return weight(parameters) > 0
-			}
-		}
-	}
-	return false
 }
 
 // revokedBefore is GET /v1/revoked-before.

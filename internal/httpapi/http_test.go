@@ -57,17 +57,6 @@ func TestAsksForHTML(t *testing.T) {
 	}
 }
 
-func TestAcceptsGzip(t *testing.T) {
-	for accept, want := range map[string]bool{
-		"": false, "identity": false, "gzip;q=0": false, "*": false, "xgzip": false,
-		"gzip": true, "deflate, gzip;q=0.5": true, "GZIP": true,
-	} {
-		if got := acceptsGzip(http.Header{"Accept-Encoding": {accept}}); got != want {
-			t.Errorf("%q: %v, want %v", accept, got, want)
-		}
-	}
-}
-
 func TestPages(t *testing.T) {
 	key := func(s string) string { return s }
 	all := []string{"a", "b", "c", "d", "e"}
