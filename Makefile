@@ -50,6 +50,10 @@ build: ## build bin/curfew (VERSION=1.2.3)
 	@echo 'make build: compiling bin/curfew. The first time it takes a minute or more.'
 	go build $(BUILDFLAGS) -o bin/curfew ./cmd/curfew
 
+.PHONY: dist
+dist: ## build it for Linux, macOS and Windows, amd64 and arm64, with checksums, into dist/ (VERSION=1.2.3)
+	.ci/dist '$(VERSION)'
+
 ##@ Try it
 
 .PHONY: test

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 )
 
 // ErrInUse means that a server runs on the database.
@@ -33,10 +32,9 @@ func lockDatabase(path string) (*fileLock, error) {
 		if err != nil {
 			return nil, fmt.Errorf("lock the database: %w", err)
 		}
-		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) // #nosec G115 -- a file descriptor
-		if err != nil {
+		if err = tryLock(file); err != nil {
 			_ = file.Close()
-			if errors.Is(err, syscall.EWOULDBLOCK) {
+			if errors.Is(err, errLocked) {
 				return nil, fmt.Errorf("%w: %s is locked; SQLite supports one server, use PostgreSQL for several", ErrInUse, name)
 			}
 			return nil, fmt.Errorf("lock %s: %w", name, err)
@@ -63,5 +61,5 @@ func (l *fileLock) unlock() error {
 	if l == nil {
 		return nil
 	}
-	return errors.Join(os.Remove(l.file.Name()), l.file.Close())
+	return removeLock(l.file)
 }
