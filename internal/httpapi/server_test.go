@@ -141,6 +141,7 @@ func start(t *testing.T, options ...option) *server {
 	if s.validator, err = s.node.Validator(issuer, s.metrics.Validation); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(s.validator.Close)
 	config.Validator = s.validator
 	if config.Clients == nil {
 		config.Clients = s.accounts
