@@ -334,7 +334,7 @@ func TestReplacedTokenEndsItsSession(t *testing.T) {
 				return n.sessions.RevokeUser(ctx, c, c.User.ID, "", true, 0)
 			},
 			"password": func(c authz.Caller) (session.Receipt, error) {
-				return n.sessions.ChangePassword(ctx, c, c.User.ID, account.NewPassword{Current: &current, New: password}, authz.Origin{})
+				return n.sessions.ChangePassword(ctx, c, c.User.ID, account.NewPassword{Current: &current, New: password + " 2"}, authz.Origin{})
 			},
 		}
 		end := map[string]func(sess *token.Session) error{
