@@ -3,8 +3,10 @@ package console
 import (
 	"context"
 	"fmt"
+	"html"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,6 +85,39 @@ func TestUserFilters(t *testing.T) {
 	s.as(editor).post("/users/selected", "id", ops[1].ID).is(http.StatusForbidden)
 	if n := len(s.audits(wire.ActionRevokeUser)); n > 0 {
 		t.Errorf("selecting has revoked: %d entries", n)
+	}
+}
+
+// The list of the selected users stands for them and for no other, whatever their names
+// are: a list of names can be a table with several columns.
+func TestSelectedUsersByName(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	eve, comma, quoted := s.user("eve;admin"), s.user("eve,admin@corp.example"), s.user(`"admin" x`)
+	plain, sep := s.user("ann"), s.user("sep=;")
+	textarea := regexp.MustCompile(`(?s)<textarea[^>]* name="(names|ids)"[^>]*>(.*?)</textarea>`)
+	list := func(a answer, name string) []string {
+		for _, m := range textarea.FindAllStringSubmatch(a.body, -1) {
+			if m[1] == name {
+				return strings.Split(html.UnescapeString(m[2]), "\n")
+			}
+		}
+		t.Fatalf("no list of %s in\n%s", name, a.body)
+		return nil
+	}
+	for _, users := range [][]store.User{{eve}, {comma}, {quoted}, {plain}, {sep}, {eve, plain}, {comma, eve}, {quoted, comma}, {eve, comma, quoted, plain, sep}} {
+		var ids, form []string
+		for _, u := range users {
+			ids, form = append(ids, u.ID), append(form, "id", u.ID)
+		}
+		selected := p.post("/users/selected", form...).is(http.StatusOK)
+		asked := p.post("/revocations", "scope", "users", "names", strings.Join(list(selected, "names"), "\n"), "reason", "Offboarding").is(http.StatusOK)
+		got := list(asked, "ids")
+		slices.Sort(ids)
+		slices.Sort(got)
+		if !slices.Equal(got, ids) {
+			t.Errorf("%d users from %q: would revoke %q, want %q", len(users), users[0].Name, got, ids)
+		}
 	}
 }
 

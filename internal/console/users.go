@@ -176,14 +176,24 @@ func (p *userPages) revokeSelected(x *exchange) error {
 	if len(users) == 0 {
 		return p.showList(x, http.StatusUnprocessableEntity, map[string]string{whole: "Select at least one user."})
 	}
-	names := make([]string, len(users))
-	for i, u := range users {
-		names[i] = "name:" + u.Name
-	}
 	view := x.bulkView()
-	view.Names = strings.Join(names, "\n")
+	view.Names = listOf(users)
 	view.Notice = count(int64(len(users)), "user") + " selected. Choose a reason; you confirm on the next page."
 	return x.ok("bulk", view)
+}
+
+// listOf returns a list that stands for the users, with their names. Some names are read
+// as several, such as "Smith; Anna": then it has ids.
+func listOf(users []store.User) string {
+	names, ids := make([]string, len(users)), make([]string, len(users))
+	for i, u := range users {
+		names[i], ids[i] = "name:"+u.Name, "id:"+u.ID
+	}
+	list := strings.Join(names, "\n")
+	if !slices.Equal(account.ReadList([]byte(list)).Names, names) {
+		return strings.Join(ids, "\n")
+	}
+	return list
 }
 
 type newUserView struct {
