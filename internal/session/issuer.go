@@ -54,6 +54,9 @@ func (s *Service) SetIssuer(ctx context.Context, c authz.Caller, change IssuerCh
 		if before.Issuer == change.Issuer {
 			return account.InvalidField("issuer", "is already %q", change.Issuer)
 		}
+		if err := change.checkKeeping(before, s.now()); keep && err != nil {
+			return err
+		}
 		in = change.apply(before, s.now())
 		in.Epoch = tx.Epoch
 		if err := tx.PutInstallation(ctx, in); err != nil {
@@ -93,6 +96,30 @@ func (s *Service) SetIssuer(ctx context.Context, c authz.Caller, change IssuerCh
 	return in, &r, nil
 }
 
+// checkKeeping checks that the change, which keeps sessions, ends none and brings back
+// none.
+func (c IssuerChange) checkKeeping(before store.Installation, now time.Time) error {
+	for _, f := range before.Former {
+		if f.Issuer == c.Issuer && f.Until <= now.Unix() {
+			return account.InvalidField("keep_sessions_until", "must not be given: sessions of %q have been over since %s and would be valid again; without it all sessions end",
+				c.Issuer, time.Unix(f.Until, 0).UTC().Format(time.RFC3339))
+		}
+	}
+	// Servers check the first audience, and followers any of them.
+	if c.Audience == nil || len(before.Audience) == 0 {
+		return nil
+	}
+	for _, audience := range before.Audience {
+		if !slices.Contains(c.Audience, audience) {
+			return account.InvalidField("audience", "must contain %q: the sessions that are kept are for it", audience)
+		}
+	}
+	if c.Audience[0] != before.Audience[0] {
+		return account.InvalidField("audience", "must begin with %q: the sessions that are kept are for it, and servers check the first", before.Audience[0])
+	}
+	return nil
+}
+
 // apply returns the installation after the change.
 func (c IssuerChange) apply(before store.Installation, now time.Time) store.Installation {
 	after := store.Installation{Issuer: c.Issuer, Audience: c.Audience}
@@ -110,8 +137,9 @@ func (c IssuerChange) apply(before store.Installation, now time.Time) store.Inst
 	if !keep {
 		return after
 	}
+	// A former issuer stays after its end, as long as its sessions could be brought back.
 	for _, f := range append(before.Former, store.FormerIssuer{Issuer: before.Issuer, Until: c.KeepUntil.Unix()}) {
-		if f.Issuer != c.Issuer && f.Until > now.Unix() {
+		if f.Issuer != c.Issuer && f.Until > now.Add(-MaxKeep).Unix() {
 			after.Former = append(after.Former, f)
 		}
 	}
