@@ -316,32 +316,26 @@ func (r *remote) revoke(ctx context.Context, path string, body any) (session.Rec
 	return wireform.ReadReceipt(receipt), err
 }
 
-// RevokeSession implements admin. The API answers without a receipt, so it is asked
-// for the latest of that session.
+// RevokeSession implements admin. The API answers with the address of the receipt.
 func (r *remote) RevokeSession(ctx context.Context, userID, id, reason string) (session.Receipt, error) {
 	if userID == "" {
 		return session.Receipt{}, usagef("--user is required with --server: the user whose session it is")
 	}
 	path := withReason(userPath(userID, "/sessions/"+url.PathEscape(id)), reason)
-	if _, err := r.do(ctx, http.MethodDelete, path, nil, nil, nil); err != nil {
+	header, err := r.do(ctx, http.MethodDelete, path, nil, nil, nil)
+	if err != nil {
 		return session.Receipt{}, err
 	}
-	for receipts, more := []session.Receipt(nil), true; more; more = len(receipts) > 0 {
-		f := store.ReceiptFilter{User: "id:" + userID}
-		if len(receipts) > 0 {
-			f.Before = receipts[len(receipts)-1].Epoch
-		}
-		var err error
-		if receipts, err = r.Receipts(ctx, f, 100); err != nil {
-			return session.Receipt{}, fmt.Errorf("the session is revoked, but its receipt could not be read: %w", err)
-		}
-		for _, receipt := range receipts {
-			if receipt.Scope == string(revocation.KindSession) && receipt.ScopeID == id {
-				return receipt, nil
-			}
-		}
+	_, text, _ := strings.Cut(header.Get("Location"), "/v1/revocations/")
+	epoch, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return session.Receipt{}, fmt.Errorf("the session is revoked, but the server does not say where its receipt is; find it with `curfew revocations --server %s`", r.server)
 	}
-	return session.Receipt{}, errors.New("the session is revoked, but its receipt could not be found")
+	receipt, err := r.Receipt(ctx, revocation.Epoch(epoch))
+	if err != nil {
+		err = fmt.Errorf("the session is revoked, but its receipt could not be read: %w", err)
+	}
+	return receipt, err
 }
 
 // Await implements admin. The API waits for whole seconds.

@@ -107,12 +107,17 @@ func (c *call) wait() (wait time.Duration, done func()) {
 // that it names.
 func (c *call) receipt(status int, r session.Receipt, wait time.Duration) error {
 	if status == http.StatusCreated {
-		c.w.Header().Set("Location", c.Prefix+"/v1/revocations/"+strconv.FormatInt(int64(r.Epoch), 10))
+		c.w.Header().Set("Location", c.receiptAddress(r))
 	}
 	if wait > 0 && !r.Enforcement.EffectiveEverywhere {
 		status = http.StatusAccepted
 	}
 	return c.json(status, wireform.Receipt(r))
+}
+
+// receiptAddress returns the address of a receipt, for the header Location.
+func (c *call) receiptAddress(r session.Receipt) string {
+	return c.Prefix + "/v1/revocations/" + strconv.FormatInt(int64(r.Epoch), 10)
 }
 
 // listReceipts is GET /v1/revocations.

@@ -156,8 +156,10 @@ func revokeSession(c *call) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.Sessions.RevokeSession(c.ctx, c.caller, id, c.r.PathValue("sid"), c.query.Get("reason")); err != nil {
+	receipt, err := c.Sessions.RevokeSession(c.ctx, c.caller, id, c.r.PathValue("sid"), c.query.Get("reason"))
+	if err != nil {
 		return err
 	}
+	c.w.Header().Set("Location", c.receiptAddress(receipt))
 	return c.nothing()
 }
