@@ -50,8 +50,15 @@ func (c *cli) loginCommand() *cobra.Command {
 		if _, err := client.do(cmd.Context(), http.MethodPost, "/v1/sessions", nil, wire.SignIn{Username: args[0], Password: password, RememberMe: rememberMe}, &issued); err != nil {
 			return err
 		}
+		replaced := known.entries[cfg.Server].Token
 		if err := known.put(cfg.Server, issued); err != nil {
 			return err
+		}
+		if client.token = replaced; replaced != "" {
+			// The session before goes with its token, as in a browser.
+			if _, err := client.do(cmd.Context(), http.MethodDelete, "/v1/session", nil, nil, nil); err != nil {
+				c.notef("the session before could not be ended: %s", err.Error())
+			}
 		}
 		c.printf("signed in to %s as %s, until %s at the latest\n", cfg.Server, issued.Session.User.Name, date(issued.Session.ExpiresAt))
 		return nil

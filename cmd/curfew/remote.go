@@ -97,8 +97,9 @@ func (e *apiError) Error() string {
 		}
 		text += " " + f.Field + " " + f.Detail
 	}
-	if e.Status == http.StatusUnauthorized {
-		text += fmt.Sprintf("; sign in with `curfew login --server %s`", e.server)
+	if e.Status == http.StatusUnauthorized && e.Code != wire.CodeBadCredentials {
+		text = strings.TrimSuffix(strings.TrimSuffix(text, " Sign in again."), ".")
+		text += fmt.Sprintf("; sign in with `curfew login NAME --server %s`", e.server)
 	}
 	return text
 }
