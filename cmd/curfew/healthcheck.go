@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,7 +43,7 @@ func (c *cli) healthcheckCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		c.printf("%s\n", answer)
+		c.printf("%s\n", strings.TrimSpace(answer))
 		return nil
 	}
 	return command

@@ -43,7 +43,7 @@ func TestHealthcheckWithTLS(t *testing.T) {
 		"no such file":        {[]string{"--listen", address, "--tls-cert", "none.pem"}, exitUsage, "--tls-cert"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if printed, code := healthcheck(t, test.args...); code != test.code || !strings.Contains(printed, test.want) {
+			if printed, code := healthcheck(t, test.args...); code != test.code || !strings.Contains(printed, test.want) || strings.Contains(printed, `\n`) {
 				t.Errorf("exit code %d, want %d, with %q:\n%s", code, test.code, test.want, printed)
 			}
 		})
