@@ -33,9 +33,10 @@ func (c *cli) issuerSet() *cobra.Command {
 	r := &revoking{cli: c}
 	var until string
 	var audience []string
+	var q confirmation
 	command := &cobra.Command{
 		Use: "set URL", Short: "Change the issuer", Args: arguments("URL"),
-		Long: "Changes the issuer. Users, services, keys, settings and the audit stay. All sessions end, and the command prints the receipt.\n\n" +
+		Long: "Changes the issuer. Users, services, keys, settings and the audit stay. All sessions end, and the command prints the receipt. At a terminal it asks first; elsewhere it requires --yes.\n\n" +
 			"With --keep-sessions-until no session ends now: servers, edges and followers accept tokens of the old issuer until that time, and a refresh gives a session a token of the new one. " +
 			"Sessions that were not refreshed by then are over. Followers of releases without this command stop until they are upgraded.\n\n" +
 			"Restart all servers and edges afterwards, without an --issuer that names the old URL. Until then, servers that accept no session of the old issuer answer 503.",
@@ -46,6 +47,11 @@ func (c *cli) issuerSet() *cobra.Command {
 		keep, err := later(until, time.Now())
 		if err != nil {
 			return usagef("--keep-sessions-until: %w", err)
+		}
+		if until == "" {
+			if err := c.confirm(q, "ends all sessions of all users"); err != nil {
+				return err
+			}
 		}
 		if len(audience) == 0 {
 			audience = nil
@@ -63,6 +69,7 @@ func (c *cli) issuerSet() *cobra.Command {
 		}
 		return c.printInstallation(in)
 	})
+	q.add(command, "issuer")
 	command.Flags().StringVar(&until, "keep-sessions-until", "", "accept sessions of the old issuer until this time: a date, a time (RFC 3339), or a duration from now (30d)")
 	command.Flags().StringArrayVar(&audience, "audience", nil, "audience of the tokens, may repeat; the default replaces the old URL by the new one, or with --keep-sessions-until adds the new one")
 	command.Flags().StringVar(&r.reason, "reason", "", "reason, for the audit log")
