@@ -172,7 +172,7 @@ func (p *userPages) askDisable(x *exchange) (confirmView, error) {
 	}
 	n, err := p.sessions.CountLive(x.ctx, x.caller, u.ID, "")
 	return confirmView{
-		frame:  x.frame("Disable "+clip(u.Name, 80)+"?", "/users", "Configuration", "Users"),
+		frame:  x.frame("Disable "+clip(u.Name, 80)+"?", "/users", "Configuration", "Users", clip(u.Name, 80)),
 		Lines:  []string{ending(n.Sessions, clip(u.Name, 80)) + " " + clip(u.Name, 80) + " can no longer sign in. The account and its audit entries are kept, and you can enable it again."},
 		Button: "Disable the account", Cancel: userPath(u.ID), Harmful: true,
 	}, err
@@ -313,7 +313,7 @@ type passwordView struct {
 
 func (x *exchange) showPassword(u store.User, password, done string, query ...string) error {
 	return x.render(http.StatusCreated, "password", passwordView{
-		frame: x.frame("Password of "+clip(u.Name, 80), "/users", "Configuration", "Users"),
+		frame: x.frame("Password of "+clip(u.Name, 80), "/users", "Configuration", "Users", clip(u.Name, 80)),
 		User:  u, Password: password, Done: done, Path: withQuery(userPath(u.ID), query...),
 	})
 }
