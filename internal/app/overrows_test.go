@@ -147,6 +147,8 @@ func writings() []writing {
 		{route: "console POST /users/{id}/groups", needs: editor, want: 303, request: asBrowser("/users/USER/groups", "groups", "ops")},
 		{route: "console POST /users/{id}/password", needs: editor, hashes: true, want: 303, request: asBrowser("/users/USER/password", "new", newPassword)},
 		{route: "console POST /users/{id}/disable", needs: editor, want: 303, request: asBrowser("/users/USER/disable")},
+		{route: "console POST /users/{id}/delete", needs: editor, want: 303, request: asBrowser("/users/USER/delete", "reason", "Offboarding", "word", "delete")},
+		{route: "console POST /users/selected", needs: administrator, silent: true, want: 200, request: asBrowser("/users/selected", "id", "USER")},
 		{route: "console POST /users/{id}/enable", needs: editor, want: 303, request: asBrowser("/users/DISABLED/enable")},
 		{route: "console POST /users/{id}/revoke", needs: editor, want: 303, request: asBrowser("/users/USER/revoke", "reason", "Offboarding")},
 		{route: "console POST /users/{id}/sessions/{sid}/revoke", what: "of another", needs: editor, want: 303, request: asBrowser("/users/USER/sessions/USERSESSION/revoke")},
