@@ -105,7 +105,7 @@ func writings() []writing {
 		{route: "PUT " + users + "/{id}/password", what: "one's own", needs: anyUser, hashes: true, want: 200,
 			request: asUser("PUT", users+"/me/password", `{"current":"`+password+`","new":"`+newPassword+`"}`)},
 		{route: "PUT " + users + "/{id}/password", what: "one's own, with a wrong one", needs: anyUser, hashes: true, silent: true, want: 401,
-			request: asUser("PUT", users+"/me/password", `{"current":"`+newPassword+`","new":"`+newPassword+`"}`)},
+			request: asUser("PUT", users+"/me/password", `{"current":"`+newPassword+`","new":"another `+newPassword+`"}`)},
 		{route: "POST " + users + "/{id}/revocations", what: "of another", needs: editor, want: 201, request: asUser("POST", users+"/USER/revocations", `{"reason":"NAME"}`)},
 		{route: "POST " + users + "/{id}/revocations", what: "one's own", needs: anyUser, want: 201, request: asUser("POST", users+"/me/revocations", `{"reason":"NAME"}`)},
 		{route: "POST " + users + "/{id}/revocations", what: "all but this", needs: anyUser, want: 201, request: asUser("POST", users+"/me/revocations", `{"keep_current":true,"reason":"NAME"}`)},
