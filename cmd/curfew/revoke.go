@@ -165,7 +165,7 @@ func (c *cli) printReceipt(receipt session.Receipt) error {
 		t.row("holds", fmt.Sprintf("on %d of %d validators; everywhere by %s at the latest", e.Confirmed, e.Validators, date(e.EffectiveBy)))
 		t.row("waiting for", strings.Join(e.Waiting, ", "))
 	}
-	if receipt.Closed() {
+	if receipt.Closed() && e.Validators > 0 {
 		t.row("everywhere at", fmt.Sprintf("%s, %d ms after the commit", exactDate(receipt.ClosedAt), (receipt.ClosedAt-receipt.CommittedAt)/1000))
 	}
 	for _, l := range e.Lapsed {

@@ -516,7 +516,7 @@ func TestNewRequires(t *testing.T) {
 	s := start(t)
 	full := Config{
 		Sessions: s.sessions, Accounts: s.accounts, Feed: s.node, Validator: s.validator,
-		Keys: s.node.Keys(), Settings: s.node.Settings(), Issuer: issuer,
+		Keys: s.node.Keys(), Settings: s.node.Settings(), Ring: s.ring, Issuer: issuer,
 	}
 	if _, err := New(full); err != nil {
 		t.Fatal(err)
@@ -525,6 +525,7 @@ func TestNewRequires(t *testing.T) {
 		"Sessions": func(c *Config) { c.Sessions = nil }, "Accounts": func(c *Config) { c.Accounts = nil },
 		"Feed": func(c *Config) { c.Feed = nil }, "Validator": func(c *Config) { c.Validator = nil },
 		"Keys": func(c *Config) { c.Keys = nil }, "Settings": func(c *Config) { c.Settings = nil }, "Issuer": func(c *Config) { c.Issuer = "" },
+		"Ring": func(c *Config) { c.Ring = nil },
 	} {
 		c := full
 		remove(&c)
