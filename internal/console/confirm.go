@@ -61,7 +61,7 @@ func (c confirmed) act(x *exchange) error {
 	if c.reasons != nil {
 		var about string
 		reason, about = x.reason()
-		if about != "" && (!c.optional || x.text("reason") != "") {
+		if about != "" && (!c.optional || x.text("reason") != "" || x.text("note") != "") {
 			wrong["note"] = about
 		}
 	}

@@ -190,6 +190,7 @@ func TestTimeoutWithoutScript(t *testing.T) {
 	w.visit("/new-user")
 	w.fill("#name", "Zoë")
 	w.fill("#email", "zoe@example.com")
+	w.click("input[name=how][value=typed]")
 	w.fill("#password", userPassword)
 	p.settings(2)
 	session := w.cookie().Value
