@@ -67,10 +67,10 @@ test: ## test what a change can break in ordinary use: 8 minutes on 2 idle proce
 	$(if $(filter ./... ./internal/feed,$(PKG)),$(GOTEST) -run '^TestModel' -timeout $(TIMEOUT) $(TESTFLAGS) ./internal/feed)
 
 .PHONY: test-all
-test-all: ## test everything: make test, then the long and hostile tests one at a time, then interop: 20 minutes
+test-all: ## test everything: make test, then the long and hostile tests one at a time, then interop: 25 minutes
 	@echo 'make test-all: make test (8 minutes), then one at a time the tests that take long or load the machine'
-	@echo '(torture, storms, disk faults, thousands of connections, strace: 8 minutes), then make interop (2 minutes).'
-	@echo 'It takes about 20 minutes on 2 idle processors.'
+	@echo '(torture, storms, disk faults, thousands of connections, strace: 12 minutes), then make interop (4 minutes).'
+	@echo 'It takes about 25 minutes on 2 idle processors.'
 	@$(MAKE) --no-print-directory test
 	GOEXPERIMENT=jsonv2 go test ./internal/strictjson
 	@$(MAKE) --no-print-directory test-torture
