@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/store"
@@ -16,7 +17,7 @@ import (
 func (c *cli) auditCommand() *cobra.Command {
 	var f store.AuditFilter
 	var limit int
-	var from, to string
+	var between period
 	command := &cobra.Command{
 		Use: "audit", Short: "Show the audit log", Args: arguments(),
 		Long: "Shows the audit log: actor, action, target, time, address and reason. The newest entries come first; with --json, one entry per line. " +
@@ -29,13 +30,9 @@ func (c *cli) auditCommand() *cobra.Command {
 		if limit < 1 {
 			return usagef("--limit is %d; it must be at least 1", limit)
 		}
-		now := time.Now()
 		var err error
-		if f.From, err = instant(from, now); err != nil {
-			return usagef("--from: %w", err)
-		}
-		if f.To, err = instant(to, now); err != nil {
-			return usagef("--to: %w", err)
+		if f.From, f.To, err = between.read(time.Now()); err != nil {
+			return err
 		}
 		return c.findAudit(ctx, t, f, limit)
 	})
@@ -46,10 +43,29 @@ func (c *cli) auditCommand() *cobra.Command {
 	flags.StringVar(&f.Action, "action", "", "only this action, such as user.disable, or a prefix, such as user.")
 	flags.StringVar(&f.Reason, "reason", "", "only entries with this text in the reason, in upper or lower case")
 	flags.StringVar(&f.Address, "address", "", "only entries from this address, or from addresses that begin with it if it ends in a dot or colon: 192.0.2.")
-	flags.StringVar(&from, "from", "", "only entries since this time: a date, a time (RFC 3339), or an age (2d, 12h)")
-	flags.StringVar(&to, "to", "", "only entries before this time, as --from")
+	between.add(flags, "entries")
 	flags.IntVar(&limit, "limit", 100, "maximum number of entries")
 	return command
+}
+
+// period is what the flags --from and --to select.
+type period struct{ from, to string }
+
+// add adds the flags to a command that shows things of a kind.
+func (p *period) add(flags *pflag.FlagSet, kind string) {
+	flags.StringVar(&p.from, "from", "", "only "+kind+" since this time: a date, a time (RFC 3339), or an age (2d, 12h)")
+	flags.StringVar(&p.to, "to", "", "only "+kind+" before this time, as --from")
+}
+
+// read returns the bounds in microseconds since the Unix epoch; 0 for none.
+func (p *period) read(now time.Time) (from, to int64, err error) {
+	if from, err = instant(p.from, now); err != nil {
+		return 0, 0, usagef("--from: %w", err)
+	}
+	if to, err = instant(p.to, now); err != nil {
+		return 0, 0, usagef("--to: %w", err)
+	}
+	return from, to, nil
 }
 
 // instant reads a date, an instant or how long ago it was, and returns

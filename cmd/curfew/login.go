@@ -30,15 +30,7 @@ func (c *cli) loginCommand() *cobra.Command {
 	flags := addOptions(command, config.RemoteOptions())
 	command.Flags().BoolVar(&rememberMe, "remember-me", false, "start a remember-me session")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
-		cfg, err := config.ResolveRemote(flags.source())
-		if err != nil {
-			return err
-		}
-		client, err := newAPI(cfg)
-		if err != nil {
-			return err
-		}
-		known, err := openCredentials(cfg.Credentials)
+		server, client, known, err := openServer(flags)
 		if err != nil {
 			return err
 		}
@@ -50,8 +42,8 @@ func (c *cli) loginCommand() *cobra.Command {
 		if _, err := client.do(cmd.Context(), http.MethodPost, "/v1/sessions", nil, wire.SignIn{Username: args[0], Password: password, RememberMe: rememberMe}, &issued); err != nil {
 			return err
 		}
-		replaced := known.entries[cfg.Server].Token
-		if err := known.put(cfg.Server, issued); err != nil {
+		replaced := known.entries[server].Token
+		if err := known.put(server, issued); err != nil {
 			return err
 		}
 		if client.token = replaced; replaced != "" {
@@ -60,7 +52,7 @@ func (c *cli) loginCommand() *cobra.Command {
 				c.notef("the session before could not be ended: %s", err.Error())
 			}
 		}
-		c.printf("signed in to %s as %s, until %s at the latest\n", cfg.Server, issued.Session.User.Name, date(issued.Session.ExpiresAt))
+		c.printf("signed in to %s as %s, until %s at the latest\n", server, issued.Session.User.Name, date(issued.Session.ExpiresAt))
 		return nil
 	}
 	return command
@@ -75,35 +67,42 @@ func (c *cli) logoutCommand() *cobra.Command {
 	}
 	flags := addOptions(command, config.RemoteOptions())
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := config.ResolveRemote(flags.source())
+		server, client, known, err := openServer(flags)
 		if err != nil {
 			return err
 		}
-		client, err := newAPI(cfg)
-		if err != nil {
-			return err
-		}
-		known, err := openCredentials(cfg.Credentials)
-		if err != nil {
-			return err
-		}
-		entry, ok := known.entries[cfg.Server]
+		entry, ok := known.entries[server]
 		if !ok {
-			return notSignedIn(cfg.Server)
+			return notSignedIn(server)
 		}
 		client.token = entry.Token
 		// The server answers with success for a session that has ended, too.
 		if _, err := client.do(cmd.Context(), http.MethodDelete, "/v1/session", nil, nil, nil); err != nil {
 			return err
 		}
-		delete(known.entries, cfg.Server)
+		delete(known.entries, server)
 		if err := known.write(); err != nil {
 			return err
 		}
-		c.printf("signed out of %s\n", cfg.Server)
+		c.printf("signed out of %s\n", server)
 		return nil
 	}
 	return command
+}
+
+// openServer returns the address of the server that the flags name, a client without a
+// token, and the tokens that are kept.
+func openServer(flags *given) (string, api, *credentials, error) {
+	cfg, err := config.ResolveRemote(flags.source())
+	if err != nil {
+		return "", api{}, nil, err
+	}
+	client, err := newAPI(cfg)
+	if err != nil {
+		return "", api{}, nil, err
+	}
+	known, err := openCredentials(cfg.Credentials)
+	return cfg.Server, client, known, err
 }
 
 func notSignedIn(server string) error {

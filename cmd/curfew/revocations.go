@@ -18,7 +18,7 @@ import (
 func (c *cli) revocationsCommand() *cobra.Command {
 	var f store.ReceiptFilter
 	var limit int
-	var from, to string
+	var between period
 	command := &cobra.Command{
 		Use: "revocations [EPOCH]", Short: "Show the receipts of revocations", Args: cobra.MaximumNArgs(1),
 		Long: "Shows revocations, the newest first: what was revoked, how many live sessions ended, by whom, why, and when it was in force everywhere. With --json, one receipt per line. " +
@@ -33,13 +33,9 @@ func (c *cli) revocationsCommand() *cobra.Command {
 		if limit < 1 {
 			return usagef("--limit is %d; it must be at least 1", limit)
 		}
-		now := time.Now()
 		var err error
-		if f.From, err = instant(from, now); err != nil {
-			return usagef("--from: %w", err)
-		}
-		if f.To, err = instant(to, now); err != nil {
-			return usagef("--to: %w", err)
+		if f.From, f.To, err = between.read(time.Now()); err != nil {
+			return err
 		}
 		if f.User != "" {
 			if f.User, _, err = t.FindPerson(ctx, f.User); err != nil {
@@ -52,8 +48,7 @@ func (c *cli) revocationsCommand() *cobra.Command {
 	flags.StringVar(&f.User, "user", "", "only revocations of this user's sessions, by name or id")
 	flags.StringVar(&f.By, "by", "", "only revocations by this user, client or operator, by name or id")
 	flags.StringVar(&f.Text, "reason", "", "only revocations with this text in the reason, in upper or lower case")
-	flags.StringVar(&from, "from", "", "only revocations since this time: a date, a time (RFC 3339), or an age (2d, 12h)")
-	flags.StringVar(&to, "to", "", "only revocations before this time, as --from")
+	between.add(flags, "revocations")
 	flags.IntVar(&limit, "limit", 100, "maximum number of revocations")
 	return command
 }

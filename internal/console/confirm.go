@@ -107,7 +107,7 @@ type wordPart struct{ Word, Wrong string }
 // Typed returns the field for the word.
 func (v confirmView) Typed() wordPart { return wordPart{v.Word, v.Errors["word"]} }
 
-// wordErrors returns what is wrong with the word that was typed; word "" asks for
+// wordErrors returns the errors of the word that was typed; word "" asks for
 // none.
 func (x *exchange) wordErrors(word string) map[string]string {
 	if word == "" || strings.EqualFold(x.text("word"), word) {
@@ -132,8 +132,8 @@ var reasonsOffered = []string{
 
 const other = "Other"
 
-// reason returns the reason that was chosen, with what was added to it; or what is
-// wrong with it. "Other" alone is wrong: the audit should say why.
+// reason returns the reason that was chosen, with what was added to it; or the
+// error in it. "Other" alone is wrong: the audit should say why.
 func (x *exchange) reason() (reason, wrong string) {
 	choice, note := x.text("reason"), x.text("note")
 	switch {

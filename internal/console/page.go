@@ -68,7 +68,7 @@ type frame struct {
 	Here     string // the address of the menu's entry that the page belongs to
 
 	Notice string // what was just done
-	// Errors are what is wrong with the form that was sent, by the name of the field;
+	// Errors are the errors of the form that was sent, by the name of the field;
 	// see whole. Nil: nothing.
 	Errors  map[string]string
 	Renew   string // address of this page when it should fetch itself anew where there is no script; "" if not

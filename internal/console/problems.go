@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// A problem is what is wrong with a form that was sent: with one of its fields, or
-// with the whole.
+// A problem is an error in a form that was sent: in one of its fields, or
+// in the whole.
 type problem struct {
 	Words string
 	At    string // id of the field; "" if it is about the whole form
@@ -27,10 +27,10 @@ var formFields = []formField{
 	{"person", "Person", "person"}, {"from", "From", "from"}, {"to", "To", "to"},
 }
 
-// whole is the name of what is wrong with a form and not with one of its fields.
+// whole is the name of an error that is in no single field of a form.
 const whole = ""
 
-// Problems returns what is wrong with the form, in the order of its fields, for the
+// Problems returns the errors of the form, in the order of its fields, for the
 // summary at the top of the page.
 func (f frame) Problems() []problem {
 	var all []problem

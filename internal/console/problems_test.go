@@ -57,7 +57,7 @@ func patternOf(method, path string) string {
 	return pattern
 }
 
-// What is wrong with a form is within the first viewport after it was sent, in a
+// The errors of a form are within the first viewport after it was sent, in a
 // summary that has the focus and links to the fields: for every form of every page,
 // and every form that a route accepts is on a page.
 func TestRefusedFormsAreSeen(t *testing.T) {

@@ -51,20 +51,21 @@ func auditFilter(q url.Values) (store.AuditFilter, error) {
 		Person: q.Get("person"), Actor: q.Get("actor"), Target: q.Get("target"), Action: q.Get("action"),
 		Reason: q.Get("reason"), Address: q.Get("address"),
 	}
-	after, err := position(q, "audit")
-	if err != nil {
+	var err error
+	if f.Before, err = numberedPosition(q, "audit"); err != nil {
 		return f, err
 	}
-	if after != "" {
-		if f.Before, err = strconv.ParseInt(after, 10, 64); err != nil || f.Before < 1 {
-			return f, account.InvalidField("cursor", "is not a cursor of this list")
-		}
-	}
-	if f.From, err = instant(q, "from"); err != nil {
-		return f, err
-	}
-	f.To, err = instant(q, "to")
+	f.From, f.To, err = period(q)
 	return f, err
+}
+
+// period reads ?from= and ?to=; 0 for what is not given.
+func period(q url.Values) (from, to int64, err error) {
+	if from, err = instant(q, "from"); err != nil {
+		return 0, 0, err
+	}
+	to, err = instant(q, "to")
+	return from, to, err
 }
 
 // instant reads a parameter that is a date and time (RFC 3339); 0 if it is not

@@ -79,6 +79,8 @@ func cursor(list, position string) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
+var errCursor = account.InvalidField("cursor", "is not a cursor of this list")
+
 // position reads ?cursor=; "" if it is not given.
 func position(q url.Values, list string) (string, error) {
 	if !q.Has("cursor") {
@@ -90,7 +92,21 @@ func position(q url.Values, list string) (string, error) {
 		err = json.Unmarshal(b, &parts)
 	}
 	if err != nil || parts[0] != list || parts[1] == "" || strings.Contains(parts[1], "\x00") {
-		return "", account.InvalidField("cursor", "is not a cursor of this list")
+		return "", errCursor
 	}
 	return parts[1], nil
+}
+
+// numberedPosition reads ?cursor= of a list that is ordered by a positive number; 0 if
+// it is not given.
+func numberedPosition(q url.Values, list string) (int64, error) {
+	text, err := position(q, list)
+	if err != nil || text == "" {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil || n == 0 {
+		return 0, errCursor
+	}
+	return int64(n), nil // #nosec G115 -- 63 bits
 }

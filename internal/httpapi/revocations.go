@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/fault"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
@@ -153,20 +152,11 @@ func listReceipts(c *call) error {
 
 func receiptFilter(q url.Values) (store.ReceiptFilter, error) {
 	f := store.ReceiptFilter{User: q.Get("user"), By: q.Get("by")}
-	after, err := position(q, "revocations")
+	before, err := numberedPosition(q, "revocations")
 	if err != nil {
 		return f, err
 	}
-	if after != "" {
-		before, err := strconv.ParseUint(after, 10, 63)
-		if err != nil || before == 0 {
-			return f, account.InvalidField("cursor", "is not a cursor of this list")
-		}
-		f.Before = revocation.Epoch(before) // #nosec G115 -- 63 bits
-	}
-	if f.From, err = instant(q, "from"); err != nil {
-		return f, err
-	}
-	f.To, err = instant(q, "to")
+	f.Before = revocation.Epoch(before)
+	f.From, f.To, err = period(q)
 	return f, err
 }
