@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"syscall"
 )
@@ -52,13 +53,28 @@ func makeDir(parent string, owner *syscall.Credential) (string, error) {
 	return dir, nil
 }
 
-// parentDir returns where temporary servers live: the directory for temporary
-// files, unless the server's user may be kept out of it, as it is out of
-// root's, or its name leaves no room for a socket's (107 bytes on Linux).
+// parentDir returns where temporary servers live: the directory for temporary files,
+// or /tmp if the server's user is kept out of that directory, as it is out of root's,
+// or if its name leaves no room for a socket's (107 bytes on Linux).
 func parentDir(owner *syscall.Credential) string {
-	const longest = 60
-	if dir := os.TempDir(); owner == nil && len(dir) <= longest {
+	const maxLength = 60
+	if dir := os.TempDir(); len(dir) <= maxLength && (owner == nil || openToAll(dir)) {
 		return dir
 	}
 	return "/tmp"
+}
+
+// openToAll reports whether every user may enter dir, whose path is absolute.
+func openToAll(dir string) bool {
+	for {
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode().Perm()&0o001 == 0 {
+			return false
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return filepath.IsAbs(dir)
+		}
+		dir = parent
+	}
 }
