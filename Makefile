@@ -63,8 +63,8 @@ test: ## test what a change can break in ordinary use: 8 minutes on 2 idle proce
 	@echo 'Not part of it: the tests that take long or load the machine (make test-all).'
 	@.ci/install test
 	go vet $(PKG)
-	$(GOTEST) $(RACE) -p 3 -parallel 4 -timeout $(TIMEOUT) $(TESTFLAGS) $(PKG)
-	$(if $(filter ./... ./internal/feed,$(PKG)),$(GOTEST) -run '^TestModel' -timeout $(TIMEOUT) $(TESTFLAGS) ./internal/feed)
+	.ci/memory $(GOTEST) $(RACE) -vet=off -p 3 -parallel 4 -timeout $(TIMEOUT) $(TESTFLAGS) $(PKG)
+	$(if $(filter ./... ./internal/feed,$(PKG)),.ci/memory $(GOTEST) -vet=off -run '^TestModel' -timeout $(TIMEOUT) $(TESTFLAGS) ./internal/feed)
 
 .PHONY: test-all
 test-all: ## test everything: make test, then the long and hostile tests one at a time, then interop: 25 minutes
