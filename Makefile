@@ -2,7 +2,8 @@
 
 # How the targets can be told more: make test PKG=./token TESTFLAGS=-v
 # The long ones first, so that none of them is left alone at the end.
-PKG       ?= ./internal/console ./cmd/curfew ./internal/httpapi ./internal/store/sqlstore ./...
+PKG       ?= ./internal/console ./cmd/curfew ./internal/httpapi ./internal/store/sqlstore \
+             ./internal/app ./internal/feed ./internal/session ./internal/account ./...
 TESTFLAGS ?=
 ARGS      ?=
 BENCH     ?= .
