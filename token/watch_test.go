@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
@@ -601,12 +602,7 @@ func TestWatchesLeaveNothing(t *testing.T) {
 	}
 	v.Close()
 	// A goroutine still counts for a moment after it has said that it ends.
-	for deadline := time.Now().Add(5 * time.Minute); runtime.NumGoroutine() > goroutines; {
-		if time.Now().After(deadline) {
-			t.Fatalf("goroutines grew from %d to %d", goroutines, runtime.NumGoroutine())
-		}
-		time.Sleep(time.Millisecond) // the runtime gives no event for it
-	}
+	await.Until(t, fmt.Sprintf("at most %d goroutines are left", goroutines), func() bool { return runtime.NumGoroutine() <= goroutines })
 }
 
 func liveHeap() uint64 {
