@@ -58,6 +58,7 @@ var plan = map[string]int{
 	"token/follower":          4,
 	"internal/account":        4,
 	"internal/feed":           4,
+	"internal/oidc":           4,
 
 	"internal/session": 5,
 
