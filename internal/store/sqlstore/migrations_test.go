@@ -37,6 +37,7 @@ var released = map[string]string{
 	"00009_receipts.sql":         "6d6c05a56cc0b89c",
 	"00011_deleted_users.sql":    "e3d52b99e4c9c582",
 	"00012_former_issuers.sql":   "ca151902589e7f81",
+	"00015_providers.sql":        "1f9de7bcc9f9bc0f",
 }
 
 // A migration that has run somewhere does not run again: a change of its text would
