@@ -59,6 +59,7 @@ var plan = map[string]int{
 	"internal/account":        4,
 	"internal/feed":           4,
 	"internal/oidc":           4,
+	"internal/oidc/oidctest":  0, // for tests: a provider
 
 	"internal/session": 5,
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
 )
 
 // Metadata is what a provider's discovery document says, as far as it is used
@@ -66,7 +67,7 @@ func (c *Client) Discover(ctx context.Context, issuer string) (Metadata, error) 
 	if err := CheckIssuer(issuer); err != nil {
 		return Metadata{}, err
 	}
-	body, err := c.get(ctx, strings.TrimSuffix(issuer, "/")+"/.well-known/openid-configuration")
+	body, err := c.get(ctx, strings.TrimSuffix(issuer, "/")+"/.well-known/openid-configuration", nil)
 	if err != nil {
 		return Metadata{}, err
 	}
@@ -218,13 +219,16 @@ func (c *Client) fetch(ctx context.Context, issuer string) (*known, error) {
 // maxIssuers bounds what a client keeps. Administrators add providers; there are few.
 const maxIssuers = 256
 
-// get fetches a JSON document.
-func (c *Client) get(ctx context.Context, address string) ([]byte, error) {
+// get fetches a JSON document, with an access token unless it is nil.
+func (c *Client) get(ctx context.Context, address string, access *oauth2.Token) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMisconfigured, err)
 	}
 	r.Header.Set("Accept", "application/json")
+	if access != nil {
+		access.SetAuthHeader(r)
+	}
 	response, err := c.http.Do(r)
 	if err != nil {
 		return nil, unreachable(address, err)

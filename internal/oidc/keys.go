@@ -92,7 +92,7 @@ func (s *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 		s.mu.Lock()
 		s.asked = now
 		s.mu.Unlock()
-		body, err := s.client.get(context.WithoutCancel(ctx), s.address)
+		body, err := s.client.get(context.WithoutCancel(ctx), s.address, nil)
 		if err != nil {
 			return nil, err
 		}

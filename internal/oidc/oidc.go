@@ -96,6 +96,10 @@ func New(config Config) *Client {
 	return c
 }
 
+// Close closes the connections that are idle. Requests under way end by themselves, at
+// the latest after the timeout.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
 // Registration is how this server is registered at a provider.
 type Registration struct {
 	Issuer       string
