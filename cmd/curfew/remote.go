@@ -272,8 +272,10 @@ func changeBody(change account.UserChange) map[string]any {
 			body[name] = append([]string{}, *list...)
 		}
 	}
-	if change.Disabled != nil {
-		body["disabled"] = *change.Disabled
+	for name, flag := range map[string]*bool{"disabled": change.Disabled, "must_change_password": change.MustChangePassword} {
+		if flag != nil {
+			body[name] = *flag
+		}
 	}
 	return body
 }

@@ -26,6 +26,7 @@ type userView struct {
 	MayEdit        bool
 	MayPermissions bool
 	Permissions    []permissionChoice
+	MustChange     bool // the checkbox beside the new password
 
 	Path   string // of the page
 	Others string // who can change the email and the groups of the caller's own account
@@ -80,6 +81,7 @@ func (p *userPages) showUser(x *exchange, status int, u store.User, change func(
 		User:  u, Created: x.micro(u.CreatedAt), LastSeen: x.micro(u.LastSignInAt),
 		Sessions:    sessions,
 		Self:        x.caller.IsSelf(u.ID),
+		MustChange:  true,
 		MayEdit:     x.caller.MayChange(u) == nil,
 		Permissions: choices(u.Permissions), MayPermissions: x.caller.MayAdminister() == nil,
 		Others: "Another user with " + permissionWords(store.UserEdit), Path: userPath(u.ID), FormName: u.Name, FormEmail: u.Email, FormGroups: groupsText(u.Groups),
@@ -291,9 +293,10 @@ func (p *userPages) setPassword(x *exchange) error {
 	if generated {
 		password = account.GeneratePassword()
 	}
-	r, err := p.sessions.ChangePassword(x.ctx, x.caller, u.ID, account.NewPassword{New: password}, x.origin)
+	mustChange := x.value("must_change") != ""
+	r, err := p.sessions.ChangePassword(x.ctx, x.caller, u.ID, account.NewPassword{New: password, MustChange: &mustChange}, x.origin)
 	if err != nil {
-		return p.showChange(x, err, u, nil)
+		return p.showChange(x, err, u, func(v *userView) { v.MustChange = mustChange })
 	}
 	if generated {
 		return x.showPassword(u, password, notices["password"], "receipt", epochText(r.Epoch))

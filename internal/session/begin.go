@@ -1,11 +1,13 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
@@ -17,11 +19,26 @@ import (
 func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
 
 // SignIn checks a name and a password and begins a session. Its errors are those of
-// account.Service.Authenticate, and those of the store.
+// account.Service.Authenticate, those of the store, and
+// account.ErrPasswordChangeRequired: see [Service.SignInChanging].
 //
 // SignIn reads the epoch before anything else. A revocation while the password is
 // being checked therefore also ends this session.
-func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe bool, from authz.Origin) (issued Issued, err error) {
+func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe bool, from authz.Origin) (Issued, error) {
+	return s.signIn(ctx, name, password, nil, rememberMe, from)
+}
+
+// SignInChanging is SignIn for a user who must choose a new password: it stores the
+// new password, ends the user's other sessions, and begins a session, in one
+// transaction. For other users, and for a new password that is refused, the error is
+// an *account.Invalid. Like every answer about the account it comes only after the
+// password was verified.
+func (s *Service) SignInChanging(ctx context.Context, name, password, newPassword string, rememberMe bool, from authz.Origin) (Issued, error) {
+	return s.signIn(ctx, name, password, &newPassword, rememberMe, from)
+}
+
+// signIn begins a session; newPassword is nil if none is given.
+func (s *Service) signIn(ctx context.Context, name, password string, newPassword *string, rememberMe bool, from authz.Origin) (issued Issued, err error) {
 	if s.config.SignedIn != nil {
 		defer func() { s.config.SignedIn(err) }()
 	}
@@ -29,11 +46,25 @@ func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe 
 	if err != nil {
 		return Issued{}, err
 	}
+	var change *account.PasswordChange
+	if newPassword != nil {
+		if change, err = s.config.Accounts.PrepareRequired(ctx, u, password, *newPassword); err != nil {
+			return Issued{}, err
+		}
+	}
 	first, err := s.begin(ctx, epoch, u, rememberMe)
 	if err != nil {
 		return Issued{}, err
 	}
-	return s.keepSignIn(ctx, first, from)
+	first.byPassword = true
+	if change != nil {
+		return s.keepChanging(ctx, first, change, from)
+	}
+	issued, err = s.keepSignIn(ctx, first, from)
+	if errors.Is(err, account.ErrPasswordChangeRequired) {
+		return Issued{}, cmp.Or(s.recordRequired(ctx, u, from), err)
+	}
+	return issued, err
 }
 
 // Issue begins a session for a user that the calling client has authenticated. It
@@ -71,15 +102,20 @@ type beginning struct {
 	user    store.User
 	inForce settings.InForce
 	at      time.Time // the instant whose second is the session's IssuedAt
+	// byPassword: the user has proven the stored password, and nothing else.
+	byPassword bool
 }
 
 // keep mints the first token of a session, with the claims of its user as the
 // transaction reads them, and stores the session's row. The token is returned only if
-// that commits.
+// that commits. The password of a user who must choose a new one begins no session.
 func (s *Service) keep(ctx context.Context, tx store.Tx, first beginning, by store.Actor, from authz.Origin) (Issued, error) {
 	u, err := tx.User(ctx, first.user.ID)
 	if err != nil {
 		return Issued{}, err
+	}
+	if first.byPassword && u.MustChangePassword {
+		return Issued{}, account.ErrPasswordChangeRequired
 	}
 	issued, err := s.mint(ctx, s.identity.identify(first.session, u), u, first.inForce)
 	if err != nil {

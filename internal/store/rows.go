@@ -29,8 +29,11 @@ type User struct {
 	Groups       []string // names, sorted
 	Disabled     bool
 	PasswordHash string // PHC string; "" if the user has no password
-	CreatedAt    int64
-	LastSignInAt int64
+	// MustChangePassword: a session begins with the password only together with a new
+	// one, which replaces it.
+	MustChangePassword bool
+	CreatedAt          int64
+	LastSignInAt       int64
 }
 
 // Has reports whether the user holds the permission and is not disabled.
