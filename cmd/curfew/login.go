@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/fileperm"
 	"example.com/curfew/internal/wire"
@@ -23,7 +24,7 @@ func (c *cli) loginCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "login NAME", Short: "Sign in to a server, for commands with --server", Args: arguments("NAME"),
 		Long: "Signs in to a server with a name and a password, and keeps the session's token in a file that only you can read. " +
-			"Commands with --server use and refresh it. The password is asked for, or read from standard input if that is not a terminal.\n\n" +
+			"Commands with --server use and refresh it. The password is asked for, or read from standard input if that is not a terminal. If the user must change the password, a terminal asks for a new one.\n\n" +
 			"The file is credentials.json in the directory curfew of your configuration (on Linux ~/.config/curfew), or the one that CURFEW_CREDENTIALS names.",
 		Example: "  curfew login admin --server https://curfew.example",
 	}
@@ -38,8 +39,8 @@ func (c *cli) loginCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var issued wire.Issued
-		if _, err := client.do(cmd.Context(), http.MethodPost, "/v1/sessions", nil, wire.SignIn{Username: args[0], Password: password, RememberMe: rememberMe}, &issued); err != nil {
+		issued, err := c.signIn(cmd.Context(), client, wire.SignIn{Username: args[0], Password: password, RememberMe: rememberMe})
+		if err != nil {
 			return err
 		}
 		replaced := known.entries[server].Token
@@ -56,6 +57,27 @@ func (c *cli) loginCommand() *cobra.Command {
 		return nil
 	}
 	return command
+}
+
+// signIn begins a session. If the user must choose a new password, it asks for one at a
+// terminal; elsewhere that is an error.
+func (c *cli) signIn(ctx context.Context, client api, in wire.SignIn) (issued wire.Issued, err error) {
+	_, err = client.do(ctx, http.MethodPost, "/v1/sessions", nil, in, &issued)
+	if e, ok := errors.AsType[*apiError](err); !ok || e.Code != wire.CodePasswordChangeRequired {
+		return issued, err
+	}
+	terminal, ok := c.stdin.(*os.File)
+	if !ok || !app.IsTerminal(terminal) {
+		return issued, fmt.Errorf("the password is right, but must be changed first: sign in at %s/sign-in, or run `curfew login` at a terminal, and choose a new one", client.server)
+	}
+	c.notef("the password of this account must be changed; choose a new one to sign in")
+	chosen, err := c.askTwice(terminal)
+	if err != nil {
+		return issued, err
+	}
+	in.NewPassword = &chosen
+	_, err = client.do(ctx, http.MethodPost, "/v1/sessions", nil, in, &issued)
+	return issued, err
 }
 
 func (c *cli) logoutCommand() *cobra.Command {

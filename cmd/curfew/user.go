@@ -225,7 +225,7 @@ func (c *cli) userPassword() *cobra.Command {
 	command := &cobra.Command{
 		Use: "password NAME", Short: "Set the password of an account and end its sessions", Args: arguments("NAME"),
 		Long: "Sets a password. It is asked for, or read from standard input if that is not a terminal. All sessions of the user end. " +
-			"With --must-change-password the user must choose another one at the next sign-in; without it the new password stays.",
+			"With --must-change-password the user must choose another one at the next sign-in; =false ends that, and without the flag it stays as it is.",
 	}
 	c.admin(command, func(ctx context.Context, t admin, args []string) error {
 		u, err := t.FindUser(ctx, args[0]) // so that it asks for no password if the user is unknown
@@ -236,7 +236,11 @@ func (c *cli) userPassword() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		u, err = t.ChangeUser(ctx, u.ID, account.UserChange{Password: &password, MustChangePassword: &mustChange}, "")
+		change := account.UserChange{Password: &password}
+		if command.Flags().Changed("must-change-password") {
+			change.MustChangePassword = &mustChange
+		}
+		u, err = t.ChangeUser(ctx, u.ID, change, "")
 		if err != nil {
 			return err
 		}
