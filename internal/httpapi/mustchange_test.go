@@ -24,7 +24,8 @@ func TestMustChangePassword(t *testing.T) {
 			}
 			signIn("not the password", "").problem(401, "bad_credentials")
 			signIn("not the password", `,"new_password":"short"`).problem(401, "bad_credentials")
-			a := signIn(given, "").problem(403, "password_change_required")
+			a := signIn(given, "")
+			a.problem(403, "password_change_required")
 			if got := a.Header.Get("WWW-Authenticate"); got != "" {
 				t.Errorf("a challenge: %q", got)
 			}
