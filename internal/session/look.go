@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"example.com/curfew/internal/account"
@@ -100,6 +101,12 @@ func (s *Service) FindPerson(ctx context.Context, c authz.Caller, text string) (
 		return account.Handle(text), false, err
 	}
 	return found[0].ID, true, nil
+}
+
+// ErrUnknownPerson returns the error of a filter that selects nothing because no user
+// has the name that it gives, as FindPerson found. It wraps store.ErrNotFound.
+func ErrUnknownPerson(text string) error {
+	return fmt.Errorf("%w: no user has the name, id or email address %q, and nothing that the other filters select has it; a deleted user is found by id, a client by name or id", store.ErrNotFound, text)
 }
 
 // Audit returns entries of the audit, newest first.
