@@ -3,6 +3,7 @@ package console
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -54,10 +55,38 @@ func choices(held []string) []permissionChoice {
 
 func (p *userPages) show(x *exchange) error {
 	u, err := p.subject(x)
+	if errors.Is(err, store.ErrNotFound) && token.ValidSubject(x.r.PathValue("id")) {
+		return p.showDeleted(x, x.r.PathValue("id"))
+	}
 	if err != nil {
 		return err
 	}
 	return p.showUser(x, http.StatusOK, u, nil)
+}
+
+// showDeleted shows the record of a deleted user: receipts and audit entries link to it.
+func (p *userPages) showDeleted(x *exchange, id string) error {
+	e, err := p.sessions.DeletedUser(x.ctx, x.caller, id)
+	if err != nil {
+		return err
+	}
+	lines := []string{
+		"This user was deleted on " + x.micro(e.At).Exact() + ". All sessions ended with the account.",
+		"Name: " + clip(e.TargetName, 80), "ID: " + id, "Deleted by: " + actorName(e.Actor),
+	}
+	if e.Reason != "" {
+		lines = append(lines, "Reason: "+e.Reason)
+	}
+	links := []link{{"/revocations/" + epochText(e.Epoch), "Receipt of the deletion", false}}
+	if x.caller.MayAdminister() == nil {
+		links = append(links, link{address("/audit", url.Values{"person": {id}}), "Audit log of the user", false})
+	}
+	x.message("", messageView{
+		frame: frame{Title: "Deleted user " + clip(e.TargetName, 80)}, Status: http.StatusOK,
+		Lines: append(lines, "The ID is never used again; the name is free for another user."),
+		Links: append(links, link{"/users", "Users", false}),
+	})
+	return nil
 }
 
 // subject returns the user that the address names.
