@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
-	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/internal/wireform"
@@ -23,16 +22,17 @@ func listAudit(c *call) error {
 	if err != nil {
 		return err
 	}
-	unknown, err := c.findPersons(&filter.Person, &filter.Actor, &filter.Target)
-	if err != nil {
-		return err
+	for _, name := range []*string{&filter.Person, &filter.Actor, &filter.Target} {
+		if *name == "" {
+			continue
+		}
+		if *name, _, err = c.Sessions.FindPerson(c.ctx, c.caller, *name); err != nil {
+			return err
+		}
 	}
 	entries, err := c.Sessions.Audit(c.ctx, c.caller, filter, n+1) // one more, to know whether there is a next page
 	if err != nil {
 		return err
-	}
-	if len(entries) == 0 && filter.Before == 0 && unknown != "" {
-		return session.ErrUnknownPerson(unknown)
 	}
 	var answer wire.AuditEntries
 	if len(entries) > n {
@@ -44,26 +44,6 @@ func listAudit(c *call) error {
 		answer.Entries[i] = wireform.Audit(e)
 	}
 	return c.json(http.StatusOK, answer)
-}
-
-// findPersons replaces the texts of filters by what to look for; see
-// session.Service.FindPerson. unknown is a text that names no user now; "" if there is
-// none.
-func (c *call) findPersons(texts ...*string) (unknown string, err error) {
-	for _, text := range texts {
-		if *text == "" {
-			continue
-		}
-		found, user, err := c.Sessions.FindPerson(c.ctx, c.caller, *text)
-		if err != nil {
-			return "", err
-		}
-		if !user {
-			unknown = found
-		}
-		*text = found
-	}
-	return unknown, nil
 }
 
 func auditFilter(q url.Values) (store.AuditFilter, error) {

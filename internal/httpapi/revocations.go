@@ -129,17 +129,14 @@ func listReceipts(c *call) error {
 	if err != nil {
 		return err
 	}
-	by := filter.By // stays as it is: an operator may have the name of a user
-	unknown, err := c.findPersons(&filter.User, &by)
-	if err != nil {
-		return err
+	if filter.User != "" {
+		if filter.User, _, err = c.Sessions.FindPerson(c.ctx, c.caller, filter.User); err != nil {
+			return err
+		}
 	}
 	receipts, err := c.Sessions.Receipts(c.ctx, c.caller, filter, n+1) // one more, to know whether there is a next page
 	if err != nil {
 		return err
-	}
-	if len(receipts) == 0 && filter.Before == 0 && unknown != "" {
-		return session.ErrUnknownPerson(unknown)
 	}
 	var answer wire.Receipts
 	if len(receipts) > n {
