@@ -52,7 +52,7 @@ func (s *Service) signIn(ctx context.Context, name, password string, newPassword
 			return Issued{}, err
 		}
 	}
-	first, err := s.begin(ctx, epoch, u, rememberMe)
+	first, err := s.begin(ctx, epoch, u, rememberMe, byPassword(s.now()))
 	if err != nil {
 		return Issued{}, err
 	}
@@ -65,6 +65,17 @@ func (s *Service) signIn(ctx context.Context, name, password string, newPassword
 		return Issued{}, cmp.Or(s.recordRequired(ctx, u, from), err)
 	}
 	return issued, err
+}
+
+// Begin begins a session of a user that has authenticated as how says, other than with
+// the stored password. epoch is a reading of the epoch clock from before the
+// authentication began: a revocation since then also ends this session.
+func (s *Service) Begin(ctx context.Context, u store.User, epoch revocation.Epoch, rememberMe bool, how Authentication, from authz.Origin) (Issued, error) {
+	first, err := s.begin(ctx, epoch, u, rememberMe, how)
+	if err != nil {
+		return Issued{}, err
+	}
+	return s.keepSignIn(ctx, first, from)
 }
 
 // Issue begins a session for a user that the calling client has authenticated. It
@@ -89,7 +100,7 @@ func (s *Service) Issue(ctx context.Context, c authz.Caller, userID string, reme
 	if u.Disabled {
 		return Issued{}, fmt.Errorf("%w: user %s is disabled; enable the account first", store.ErrConflict, u.ID)
 	}
-	first, err := s.begin(ctx, epoch, u, rememberMe)
+	first, err := s.begin(ctx, epoch, u, rememberMe, Authentication{})
 	if err != nil {
 		return Issued{}, err
 	}
@@ -134,7 +145,7 @@ func (s *Service) keep(ctx context.Context, tx store.Tx, first beginning, by sto
 // begin prepares a session whose epoch has been read. It then reads the settings and
 // the signing key, because a session signed with a key that another node has just
 // retired in an emergency would be over at once.
-func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.User, rememberMe bool) (beginning, error) {
+func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.User, rememberMe bool, how Authentication) (beginning, error) {
 	in, err := s.store.Settings(ctx)
 	if err != nil {
 		return beginning{}, err
@@ -148,7 +159,7 @@ func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.Use
 	}
 	now := s.now()
 	issuer, audience := s.config.issuer()
-	sess := token.Session{
+	sess, err := how.apply(token.Session{
 		Issuer:     issuer,
 		Audience:   audience,
 		Subject:    u.ID,
@@ -156,8 +167,11 @@ func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.Use
 		IssuedAt:   token.UnixTime(now.Unix()),
 		RememberMe: rememberMe && in.RememberMeEnabled,
 		Epoch:      epoch,
-	}.Refreshed(now, in.Settings)
-	return beginning{session: sess, user: u, inForce: in.InForce, at: now}, nil
+	}, now)
+	if err != nil {
+		return beginning{}, err
+	}
+	return beginning{session: sess.Refreshed(now, in.Settings), user: u, inForce: in.InForce, at: now}, nil
 }
 
 func (s *Service) mint(ctx context.Context, sess token.Session, u store.User, in settings.InForce) (Issued, error) {
@@ -188,6 +202,10 @@ func (i Issued) row(at time.Time, by store.Actor, from authz.Origin) store.Sessi
 		BeganAt:    now,
 		LastSeenAt: now,
 		ExpiresAt:  i.Session.ExpiresAt.Time().UnixMicro(),
+
+		AuthenticatedAt: micros(i.Session.AuthTime),
+		ACR:             i.Session.ACR,
+		SessionExpiry:   micros(i.Session.SessionExpiry),
 	}
 }
 
@@ -220,7 +238,15 @@ func (s *Service) Refresh(ctx context.Context, sess *token.Session) (Issued, err
 			return err
 		}
 		u := *tx.Caller.User
-		next := sess.Refreshed(s.now(), tx.InForce.Settings)
+		next, err := stored(ctx, tx, *sess)
+		if err != nil {
+			return err
+		}
+		now := s.now()
+		next = next.Refreshed(now, tx.InForce.Settings)
+		if err := next.CheckTime(&tx.InForce, now); err != nil {
+			return err // the limit that the row has, and the token does not
+		}
 		next.Issuer, next.Audience = s.config.issuer()
 		next = s.identity.identify(next, u)
 		if issued, err = s.mint(ctx, next, u, tx.InForce); err != nil {

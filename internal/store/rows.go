@@ -93,6 +93,11 @@ type Session struct {
 	LastSeenAt int64            // µs; sign-in or last refresh
 	ExpiresAt  int64            // µs; the latest token's exp
 	EndedAt    int64            // µs; signed out or revoked alone; 0 if not. A wide revocation does not touch it.
+
+	// The token's auth_time and session_expiry in µs, 0 if it has none, and its acr.
+	AuthenticatedAt int64
+	ACR             string
+	SessionExpiry   int64
 }
 
 // Live is what decides whether a session row stands for a live session: the

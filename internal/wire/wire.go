@@ -48,7 +48,13 @@ type Session struct {
 	RememberMe    bool       `json:"remember_me"`
 	Epoch         int64      `json:"epoch"`
 	IdleExpiresAt *time.Time `json:"idle_expires_at"` // null with remember me
-	ExpiresAt     time.Time  `json:"expires_at"`      // the maximum session duration
+	ExpiresAt     time.Time  `json:"expires_at"`      // the maximum session duration, or SessionExpiry
+	// AuthTime is when the user last authenticated; null if unknown.
+	AuthTime *time.Time `json:"auth_time"`
+	ACR      string     `json:"acr,omitempty"`
+	// SessionExpiry is when the session ends at the latest; null if only the settings
+	// limit it.
+	SessionExpiry *time.Time `json:"session_expiry"`
 }
 
 // LiveSession is one of the live sessions of a user.
