@@ -38,6 +38,12 @@ func seeds(issuer *tokentest.Issuer) []string {
 		issuer.Token("ann", func(s *token.Session) {
 			s.RememberMe, s.NotBefore, s.Audience = true, 5, []string{"a", issuer.Audience}
 		}),
+		issuer.Token("ann", func(s *token.Session) {
+			s.AuthTime, s.ACR, s.SessionExpiry = s.IssuedAt-5, "urn:mace:incommon:iap:silver", s.IssuedAt+60
+		}),
+		issuer.Token("ann", func(s *token.Session) {
+			s.RememberMe, s.LastRefresh, s.AuthTime, s.SessionExpiry = true, s.IssuedAt+9, s.IssuedAt+9, s.IssuedAt+10
+		}),
 		issuer.Mint(issuer.Session("ann").WithIdentity("Zoë", "zoe@example.com", []string{"ops", "admins"})),
 		issuer.Mint(issuer.Session("ann").WithIdentity("", "", numberedGroups(256, 40))),
 	}

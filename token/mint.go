@@ -7,8 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// Mint signs a session. Every claim must be set and in range; only NotBefore and the
-// identity (Name, Email, Groups) may be zero. Errors about claims wrap
+// Mint signs a session. Every claim must be set and in range; only NotBefore, the
+// authentication (AuthTime, ACR), SessionExpiry and the identity (Name, Email, Groups)
+// may be zero. Errors about claims wrap
 // [ErrMalformed]: Mint never returns a token that a Validator would refuse as
 // malformed.
 //
@@ -80,6 +81,15 @@ func appendClaims(b []byte, s *Session) ([]byte, error) {
 	b = appendNumber(b, "exp", int64(s.ExpiresAt))
 	if s.NotBefore != 0 {
 		b = appendNumber(b, "nbf", int64(s.NotBefore))
+	}
+	if s.AuthTime != 0 {
+		b = appendNumber(b, "auth_time", int64(s.AuthTime))
+	}
+	if s.ACR != "" {
+		b = appendText(append(b, `,"acr":`...), s.ACR)
+	}
+	if s.SessionExpiry != 0 {
+		b = appendNumber(b, "session_expiry", int64(s.SessionExpiry))
 	}
 	return append(appendIdentity(b, s), '}'), nil
 }

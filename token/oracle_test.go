@@ -96,7 +96,7 @@ func oracle(issuer *tokentest.Issuer, raw string) token.Reason {
 		return token.ErrMalformed
 	case iat > now+60 || refreshed > now+60 || number("nbf") > now+60:
 		return token.ErrNotYetValid
-	case now-iat >= settings.Seconds(in.MaximumSessionDuration):
+	case now-iat >= settings.Seconds(in.MaximumSessionDuration) || claims["session_expiry"] != nil && now >= number("session_expiry"):
 		return token.ErrMaximumDuration
 	case claims["remember_me"] == false && now-refreshed >= settings.Seconds(in.SessionTimeout):
 		return token.ErrIdleTimeout
@@ -144,7 +144,7 @@ func oracleClaims(claims map[string]any) bool {
 			audience = audience && isText
 		}
 	}
-	if !oracleIdentity(claims) {
+	if !oracleIdentity(claims) || !oracleOptional(claims, integer) {
 		return false
 	}
 	_, remember := claims["remember_me"].(bool)
@@ -161,13 +161,38 @@ func oracleClaims(claims map[string]any) bool {
 	return refreshed >= iat
 }
 
-// oracleIdentity checks the optional claims name, email and groups.
+// oracleOptional checks the optional dates auth_time and session_expiry. It is called
+// before the required claims are checked.
+func oracleOptional(claims map[string]any, integer func(name, below string) bool) bool {
+	date := func(name string) *big.Int {
+		n, _ := claims[name].(json.Number)
+		value, ok := new(big.Int).SetString(n.String(), 10)
+		if !ok {
+			return new(big.Int)
+		}
+		return value
+	}
+	for name, order := range map[string][2]string{
+		"auth_time":      {"auth_time", "last_refresh"},
+		"session_expiry": {"exp", "session_expiry"},
+	} {
+		if _, there := claims[name]; !there {
+			continue
+		}
+		if !integer(name, "100000000000") || date(order[0]).Cmp(date(order[1])) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// oracleIdentity checks the optional claims name, email, groups and acr.
 func oracleIdentity(claims map[string]any) bool {
 	valid := func(value any) bool {
 		s, ok := value.(string)
 		return ok && len(s) <= 512 && regexp.MustCompile(`\A\P{Cc}+\z`).MatchString(s)
 	}
-	for _, name := range []string{"name", "email"} {
+	for _, name := range []string{"name", "email", "acr"} {
 		if value, there := claims[name]; there && !valid(value) {
 			return false
 		}

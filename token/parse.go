@@ -197,6 +197,13 @@ func (s *Session) read(payload []byte) error {
 			s.ExpiresAt, ok = date(v)
 		case "nbf":
 			s.NotBefore, ok = date(v)
+		case "auth_time":
+			s.AuthTime, ok = date(v)
+		case "acr":
+			s.ACR, ok = v.Text()
+			ok = ok && s.ACR != "" // empty means absent in a Session
+		case "session_expiry":
+			s.SessionExpiry, ok = date(v)
 		case "epoch":
 			var n int64
 			n, ok = v.Integer()

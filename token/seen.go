@@ -191,7 +191,7 @@ func (s *seen) sharedAudience(audience []string) (_ []string, shared bool) {
 
 // texts yields the texts of the session that each entry stores for itself.
 func (s *Session) texts(yield func(*string) bool) {
-	for _, text := range []*string{&s.Subject, &s.ID, &s.Name, &s.Email} {
+	for _, text := range []*string{&s.Subject, &s.ID, &s.ACR, &s.Name, &s.Email} {
 		if !yield(text) {
 			return
 		}

@@ -45,6 +45,22 @@ type Session struct {
 	ExpiresAt   UnixTime         // exp: when the token ends by the settings in force when it was minted
 	NotBefore   UnixTime         // nbf: zero if absent
 
+	// How the user authenticated. All of it is optional; an issuer without these
+	// claims, and a session that a service has begun, leave them out.
+	//
+	// AuthTime is the second in which the user last authenticated, never after
+	// LastRefresh; zero if unknown. It may be before IssuedAt, if an identity provider
+	// remembered the user, and after it, if the user has authenticated again during
+	// the session (RFC 9470). Of the claims that concern the session it is, with ACR,
+	// the only claim that a refresh may change.
+	AuthTime UnixTime // auth_time (OpenID Connect Core, section 2)
+	ACR      string   // acr: the authentication context class, "" if absent
+
+	// SessionExpiry is the second at which the session ends at the latest, whatever
+	// the settings say; zero for no such limit. A refresh keeps it, and ExpiresAt
+	// never lies beyond it. The reason is [ErrMaximumDuration].
+	SessionExpiry UnixTime // session_expiry (OpenID IPSIE SL1)
+
 	// Who the user was when this token was minted, for display and for services
 	// that have no other source. All of it is optional, no rule depends on it, and
 	// Curfew never reads a permission from it. A refresh replaces it: see
@@ -62,14 +78,15 @@ type Session struct {
 }
 
 // Refreshed returns the session with LastRefresh set to now and ExpiresAt set by
-// the settings. LastRefresh never moves backwards, and nothing else changes. A
+// the settings and SessionExpiry. LastRefresh never moves backwards nor lies before
+// AuthTime, and nothing else changes. A
 // refresh therefore cannot extend the session beyond its maximum duration or past a
 // revocation.
 //
 // A sign-in is the first refresh of a new session: set IssuedAt, then call
 // Refreshed.
 func (s Session) Refreshed(now time.Time, in settings.Settings) Session {
-	s.LastRefresh = max(s.LastRefresh, s.IssuedAt, UnixTime(now.Unix()))
+	s.LastRefresh = max(s.LastRefresh, s.IssuedAt, s.AuthTime, UnixTime(now.Unix()))
 	s.ExpiresAt = s.MaximumEnd(in)
 	if !s.RememberMe {
 		s.ExpiresAt = min(s.ExpiresAt, s.IdleEnd(in))
@@ -78,9 +95,13 @@ func (s Session) Refreshed(now time.Time, in settings.Settings) Session {
 }
 
 // MaximumEnd returns the second at which the session reaches the maximum session
-// duration.
+// duration, or SessionExpiry if that is earlier.
 func (s Session) MaximumEnd(in settings.Settings) UnixTime {
-	return s.IssuedAt.Add(in.MaximumSessionDuration)
+	end := s.IssuedAt.Add(in.MaximumSessionDuration)
+	if s.SessionExpiry != 0 {
+		end = min(end, s.SessionExpiry)
+	}
+	return end
 }
 
 // IdleEnd returns the second at which the session times out if it is not refreshed.
@@ -134,6 +155,10 @@ func ValidSessionID(id string) bool {
 	return false
 }
 
+// ValidACR reports whether acr may be the value of the claim acr: 1 to 512 bytes of
+// valid UTF-8 without control characters.
+func ValidACR(acr string) bool { return validIdentityText(acr) }
+
 var (
 	subjectByte   = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:@-|")
 	base64urlByte = byteSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
@@ -179,6 +204,16 @@ func (s *Session) checkValues() error {
 		return fmt.Errorf("%w: exp is missing or out of range", ErrMalformed)
 	case s.NotBefore != 0 && !validDate(s.NotBefore):
 		return fmt.Errorf("%w: nbf is out of range", ErrMalformed)
+	case s.AuthTime != 0 && !validDate(s.AuthTime):
+		return fmt.Errorf("%w: auth_time is out of range", ErrMalformed)
+	case s.AuthTime > s.LastRefresh:
+		return fmt.Errorf("%w: auth_time is after last_refresh", ErrMalformed)
+	case s.ACR != "" && !ValidACR(s.ACR):
+		return fmt.Errorf("%w: acr is out of range", ErrMalformed)
+	case s.SessionExpiry != 0 && !validDate(s.SessionExpiry):
+		return fmt.Errorf("%w: session_expiry is out of range", ErrMalformed)
+	case s.SessionExpiry != 0 && s.ExpiresAt > s.SessionExpiry:
+		return fmt.Errorf("%w: exp is after session_expiry", ErrMalformed)
 	}
 	return s.checkIdentity()
 }

@@ -40,11 +40,15 @@ var (
 		reason:  ErrMaximumDuration,
 		applies: always,
 		violated: func(s *Session, in *settings.InForce, now UnixTime) bool {
-			return in.Over(s.IssuedAt, s.Epoch, now)
+			return in.Over(s.IssuedAt, s.Epoch, now) || s.pastExpiry(now)
 		},
 		explain: func(s *Session, in *settings.InForce, at time.Time) string {
-			if now := UnixTime(at.Unix()); in.Over(s.IssuedAt, s.Epoch, now) && now < s.MaximumEnd(in.Settings) {
+			now, end := UnixTime(at.Unix()), s.MaximumEnd(in.Settings)
+			switch {
+			case in.Over(s.IssuedAt, s.Epoch, now) && now < end:
 				return fmt.Sprintf("began at %s, and an earlier maximum session duration has ended it", rfc3339(s.IssuedAt))
+			case s.SessionExpiry == end:
+				return fmt.Sprintf("began at %s, and ends at %s at the latest: session_expiry", rfc3339(s.IssuedAt), rfc3339(end))
 			}
 			return fmt.Sprintf("began at %s, and a session lasts %v at most", rfc3339(s.IssuedAt), in.MaximumSessionDuration)
 		},
@@ -76,6 +80,11 @@ var (
 )
 
 func always(*Session) bool { return true }
+
+// pastExpiry reports whether the session has a SessionExpiry that is over.
+func (s *Session) pastExpiry(now UnixTime) bool {
+	return s.SessionExpiry != 0 && now >= s.SessionExpiry
+}
 
 func ordinary(s *Session) bool { return !s.RememberMe }
 

@@ -194,7 +194,7 @@ func (ws *watches) renew(w *Watch, e *entry) error {
 	ws.mu.Lock()
 	now, next := &w.latest.Load().session, &e.session
 	switch {
-	case next.ID != now.ID || next.Subject != now.Subject || next.RememberMe != now.RememberMe:
+	case next.ID != now.ID || next.Subject != now.Subject || next.RememberMe != now.RememberMe || next.SessionExpiry != now.SessionExpiry:
 		ws.mu.Unlock()
 		return ErrOtherSession
 	case w.state == ended:

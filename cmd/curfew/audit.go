@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wireform"
 )
@@ -104,7 +105,7 @@ func (c *cli) findAudit(ctx context.Context, t admin, f store.AuditFilter, limit
 	}
 	n, err := c.printAudit(ctx, t, f, limit)
 	if err == nil && n == 0 && unknown != "" {
-		return fmt.Errorf("%w: no user has the name, id or email address %q, and no entry of the audit log that the other flags select has it as actor or target", store.ErrNotFound, unknown)
+		return session.ErrUnknownPerson(unknown)
 	}
 	return err
 }

@@ -13,7 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/filelock"
 	"example.com/curfew/internal/fileperm"
 	"example.com/curfew/internal/wire"
 )
@@ -23,7 +25,7 @@ func (c *cli) loginCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "login NAME", Short: "Sign in to a server, for commands with --server", Args: arguments("NAME"),
 		Long: "Signs in to a server with a name and a password, and keeps the session's token in a file that only you can read. " +
-			"Commands with --server use and refresh it. The password is asked for, or read from standard input if that is not a terminal.\n\n" +
+			"Commands with --server use and refresh it. The password is asked for, or read from standard input if that is not a terminal. If the user must change the password, a terminal asks for a new one.\n\n" +
 			"The file is credentials.json in the directory curfew of your configuration (on Linux ~/.config/curfew), or the one that CURFEW_CREDENTIALS names.",
 		Example: "  curfew login admin --server https://curfew.example",
 	}
@@ -38,12 +40,17 @@ func (c *cli) loginCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var issued wire.Issued
-		if _, err := client.do(cmd.Context(), http.MethodPost, "/v1/sessions", nil, wire.SignIn{Username: args[0], Password: password, RememberMe: rememberMe}, &issued); err != nil {
+		issued, err := c.signIn(cmd.Context(), client, wire.SignIn{Username: args[0], Password: password, RememberMe: rememberMe})
+		if err != nil {
 			return err
 		}
-		replaced := known.entries[server].Token
-		if err := known.put(server, issued); err != nil {
+		replaced := ""
+		err = known.change(cmd.Context(), func() error {
+			replaced = known.entries[server].Token
+			known.put(server, issued)
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 		if client.token = replaced; replaced != "" {
@@ -56,6 +63,27 @@ func (c *cli) loginCommand() *cobra.Command {
 		return nil
 	}
 	return command
+}
+
+// signIn begins a session. If the user must choose a new password, it asks for one at a
+// terminal; elsewhere that is an error.
+func (c *cli) signIn(ctx context.Context, client api, in wire.SignIn) (issued wire.Issued, err error) {
+	_, err = client.do(ctx, http.MethodPost, "/v1/sessions", nil, in, &issued)
+	if e, ok := errors.AsType[*apiError](err); !ok || e.Code != wire.CodePasswordChangeRequired {
+		return issued, err
+	}
+	terminal, ok := c.stdin.(*os.File)
+	if !ok || !app.IsTerminal(terminal) {
+		return issued, fmt.Errorf("the password is right, but must be changed first: sign in at %s/sign-in, or run `curfew login` at a terminal, and choose a new one", client.server)
+	}
+	c.notef("the password of this account must be changed; choose a new one to sign in")
+	chosen, err := c.askTwice(terminal)
+	if err != nil {
+		return issued, err
+	}
+	in.NewPassword = &chosen
+	_, err = client.do(ctx, http.MethodPost, "/v1/sessions", nil, in, &issued)
+	return issued, err
 }
 
 func (c *cli) logoutCommand() *cobra.Command {
@@ -71,17 +99,19 @@ func (c *cli) logoutCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		entry, ok := known.entries[server]
-		if !ok {
+		if _, ok := known.entries[server]; !ok {
 			return notSignedIn(server)
 		}
-		client.token = entry.Token
-		// The server answers with success for a session that has ended, too.
-		if _, err := client.do(cmd.Context(), http.MethodDelete, "/v1/session", nil, nil, nil); err != nil {
-			return err
-		}
-		delete(known.entries, server)
-		if err := known.write(); err != nil {
+		err = known.change(cmd.Context(), func() error {
+			client.token = known.entries[server].Token
+			// The server answers with success for a session that has ended, too.
+			if _, err := client.do(cmd.Context(), http.MethodDelete, "/v1/session", nil, nil, nil); err != nil {
+				return err
+			}
+			delete(known.entries, server)
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 		c.printf("signed out of %s\n", server)
@@ -131,33 +161,64 @@ func openCredentials(file string) (*credentials, error) {
 		}
 		file = filepath.Join(dir, "curfew", "credentials.json")
 	}
-	c := &credentials{file: file, entries: map[string]credential{}}
-	info, err := os.Stat(file)
+	c := &credentials{file: file}
+	return c, c.read()
+}
+
+// read reads the file again.
+func (c *credentials) read() error {
+	c.entries = map[string]credential{}
+	info, err := os.Stat(c.file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
+		return nil
 	}
 	if err == nil {
-		_, err = fileperm.Check(file, info)
+		_, err = fileperm.Check(c.file, info)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	data, err := os.ReadFile(file) // #nosec G304 -- the operator's own
+	data, err := os.ReadFile(c.file) // the operator's own
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := json.Unmarshal(data, &c.entries); err != nil {
-		return nil, fmt.Errorf("read %s: %w; delete it and sign in again", file, err)
+		return fmt.Errorf("read %s: %w; delete it and sign in again", c.file, err)
 	}
 	if c.entries == nil { // the file says null
 		c.entries = map[string]credential{}
 	}
-	return c, nil
+	return nil
 }
 
-func (c *credentials) put(server string, issued wire.Issued) error {
-	c.entries[server] = credential{issued.Token, time.Now().UTC()}
+// change reads the file, changes the entries, and writes them, while no other process
+// does. If do fails, nothing is written.
+func (c *credentials) change(ctx context.Context, do func() error) (err error) {
+	if err := os.MkdirAll(filepath.Dir(c.file), 0o700); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, credentialsWait)
+	defer cancel()
+	lock, err := filelock.Wait(ctx, c.file+".lock")
+	if err != nil {
+		return fmt.Errorf("change %s: %w", c.file, err)
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	if err := c.read(); err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
 	return c.write()
+}
+
+// credentialsWait is the maximum time to wait for another process: longer than its call
+// of a server takes.
+const credentialsWait = answerTime + 10*time.Second
+
+func (c *credentials) put(server string, issued wire.Issued) {
+	c.entries[server] = credential{issued.Token, time.Now().UTC()}
 }
 
 // write replaces the file in one step.
@@ -166,11 +227,7 @@ func (c *credentials) write() error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(c.file)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, filepath.Base(c.file)+".*") // mode 0600
+	f, err := os.CreateTemp(filepath.Dir(c.file), filepath.Base(c.file)+".*") // mode 0600
 	if err != nil {
 		return err
 	}
@@ -188,21 +245,35 @@ func (c *credentials) write() error {
 // the session timeout, a minute at least, does not end a session in use.
 const refreshAfter = 30 * time.Second
 
-// resume continues the session of the server: it takes the token from the file and
-// refreshes it if it is not fresh.
-func (r *remote) resume(ctx context.Context) error {
+// fresh takes the token of the server from the entries, and reports whether it needs no
+// refresh.
+func (r *remote) fresh() (bool, error) {
 	entry, ok := r.credentials.entries[r.server]
 	if !ok {
-		return notSignedIn(r.server)
+		return false, notSignedIn(r.server)
 	}
 	r.token = entry.Token
-	if age := time.Since(entry.Received); age >= 0 && age < refreshAfter {
-		return nil
-	}
-	var issued wire.Issued
-	if _, err := r.do(ctx, http.MethodPost, "/v1/session/refresh", nil, nil, &issued); err != nil {
+	age := time.Since(entry.Received)
+	return age >= 0 && age < refreshAfter, nil
+}
+
+// resume continues the session of the server: it takes the token from the file and
+// refreshes it if it is not fresh. Of several processes one refreshes, and the others
+// take its token.
+func (r *remote) resume(ctx context.Context) error {
+	if fresh, err := r.fresh(); fresh || err != nil {
 		return err
 	}
-	r.token = issued.Token
-	return r.credentials.put(r.server, issued)
+	return r.credentials.change(ctx, func() error {
+		if fresh, err := r.fresh(); fresh || err != nil {
+			return err
+		}
+		var issued wire.Issued
+		if _, err := r.do(ctx, http.MethodPost, "/v1/session/refresh", nil, nil, &issued); err != nil {
+			return err
+		}
+		r.token = issued.Token
+		r.credentials.put(r.server, issued)
+		return nil
+	})
 }

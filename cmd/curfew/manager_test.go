@@ -40,23 +40,25 @@ func serviceManager(t *testing.T) (socket string, next func() string) {
 // of its end, in the words of sd_notify(3).
 func TestServiceManager(t *testing.T) {
 	socket, next := serviceManager(t)
-	p := startServer(t, &serverProcess{env: []string{"NOTIFY_SOCKET=" + socket}})
+	p := startServer(t, &serverProcess{args: []string{"--shutdown-timeout", "50s"}, env: []string{"NOTIFY_SOCKET=" + socket}})
 	expect := func(pattern string) {
 		t.Helper()
 		if got := next(); !regexp.MustCompile("^" + pattern + "$").MatchString(got) {
 			t.Fatalf("the service manager is told %q, want %s", got, pattern)
 		}
 	}
-	expect("READY=1")
+	expect(`STATUS=Opening the database\nEXTEND_TIMEOUT_USEC=15000000`)
+	expect(`READY=1\nSTATUS=Ready`)
 	if err := p.signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	expect(`RELOADING=1\nMONOTONIC_USEC=[0-9]+`)
-	expect("READY=1")
+	expect(`READY=1\nSTATUS=Ready`)
 	if err := p.stop(); err != nil {
 		t.Fatal(err)
 	}
-	expect("STOPPING=1")
+	// The shutdown timeout of 50 s, and 15 s more.
+	expect(`STOPPING=1\nSTATUS=Shutting down\nEXTEND_TIMEOUT_USEC=65000000`)
 }
 
 // A service manager with a watchdog hears from the server again and again.
@@ -64,10 +66,10 @@ func TestWatchdog(t *testing.T) {
 	socket, next := serviceManager(t)
 	startServer(t, &serverProcess{env: []string{"NOTIFY_SOCKET=" + socket, "WATCHDOG_USEC=200000"}})
 	for beats := 0; beats < 3; {
-		switch got := next(); got {
+		switch got, _, _ := strings.Cut(next(), "\n"); got {
 		case "WATCHDOG=1":
 			beats++
-		case "READY=1":
+		case "READY=1", "STATUS=Opening the database":
 		default:
 			t.Fatalf("the service manager is told %q", got)
 		}

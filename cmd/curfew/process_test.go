@@ -15,6 +15,7 @@ import (
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/config"
+	"example.com/curfew/internal/curfewtest"
 )
 
 // serverProcess is `curfew serve`, or `curfew edge`, in a process of its own.
@@ -108,7 +109,7 @@ func (p *serverProcess) start(path string) error {
 	words := slices.Concat(p.wrap, []string{path, p.command}, p.args)
 	p.cmd = exec.Command(words[0], words[1:]...)
 	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = p.dir, p.env, out, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	curfewtest.OwnGroup(p.cmd)
 	p.done = make(chan struct{})
 	if err := p.cmd.Start(); err != nil {
 		return err

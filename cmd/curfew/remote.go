@@ -97,7 +97,7 @@ func (e *apiError) Error() string {
 		}
 		text += " " + f.Field + " " + f.Detail
 	}
-	if e.Status == http.StatusUnauthorized && e.Code != wire.CodeBadCredentials {
+	if signedOut(e) {
 		text = strings.TrimSuffix(strings.TrimSuffix(text, " Sign in again."), ".")
 		text += fmt.Sprintf("; sign in with `curfew login NAME --server %s`", e.server)
 	}
@@ -272,8 +272,10 @@ func changeBody(change account.UserChange) map[string]any {
 			body[name] = append([]string{}, *list...)
 		}
 	}
-	if change.Disabled != nil {
-		body["disabled"] = *change.Disabled
+	for name, flag := range map[string]*bool{"disabled": change.Disabled, "must_change_password": change.MustChangePassword} {
+		if flag != nil {
+			body[name] = *flag
+		}
 	}
 	return body
 }
@@ -333,10 +335,28 @@ func (r *remote) RevokeSession(ctx context.Context, userID, id, reason string) (
 		return session.Receipt{}, fmt.Errorf("the session is revoked, but the server does not say where its receipt is; find it with `curfew revocations --server %s`", r.server)
 	}
 	receipt, err := r.Receipt(ctx, revocation.Epoch(epoch))
+	if signedOut(err) {
+		return session.Receipt{Receipt: store.Receipt{Epoch: revocation.Epoch(epoch)}}, errOwnSession
+	}
 	if err != nil {
 		err = fmt.Errorf("the session is revoked, but its receipt could not be read: %w", err)
 	}
 	return receipt, err
+}
+
+// errOwnSession means that a revocation has ended the session of the command itself, so
+// that its receipt can't be read with it.
+var errOwnSession = errors.New("your own session has ended")
+
+// signedOut reports whether a server has refused a call because the session is over.
+func signedOut(err error) bool {
+	e, ok := errors.AsType[*apiError](err)
+	return ok && e.Status == http.StatusUnauthorized && e.Code != wire.CodeBadCredentials
+}
+
+// isSignedOut asks the server whether the session of the command is over.
+func (r *remote) isSignedOut(ctx context.Context) bool {
+	return signedOut(r.get(ctx, "/v1/session", nil, nil))
 }
 
 // Await implements admin. The API waits for whole seconds.

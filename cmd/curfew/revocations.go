@@ -37,12 +37,26 @@ func (c *cli) revocationsCommand() *cobra.Command {
 		if f.From, f.To, err = between.read(time.Now()); err != nil {
 			return err
 		}
-		if f.User != "" {
-			if f.User, _, err = t.FindPerson(ctx, f.User); err != nil {
+		unknown := ""
+		by := f.By // stays as it is: an operator may have the name of a user
+		for _, name := range []*string{&f.User, &by} {
+			if *name == "" {
+				continue
+			}
+			found, user, err := t.FindPerson(ctx, *name)
+			if err != nil {
 				return err
 			}
+			if !user {
+				unknown = found
+			}
+			*name = found
 		}
-		return c.printReceipts(ctx, t, f, limit)
+		n, err := c.printReceipts(ctx, t, f, limit)
+		if err == nil && n == 0 && unknown != "" {
+			return session.ErrUnknownPerson(unknown)
+		}
+		return err
 	})
 	flags := command.Flags()
 	flags.StringVar(&f.User, "user", "", "only revocations of this user's sessions, by name or id")
@@ -65,18 +79,21 @@ func (c *cli) showReceipt(ctx context.Context, t admin, text string) error {
 	return c.printReceipt(r)
 }
 
-func (c *cli) printReceipts(ctx context.Context, t admin, f store.ReceiptFilter, limit int) error {
+// printReceipts prints receipts, and returns how many.
+func (c *cli) printReceipts(ctx context.Context, t admin, f store.ReceiptFilter, limit int) (int, error) {
+	printed := 0
 	out := newTable(c.stdout, "COMMITTED", "EPOCH", "REVOKED", "USER", "ENDED", "BY", "IN FORCE EVERYWHERE", "WHY")
 	for limit > 0 {
 		page := min(limit, 500)
 		receipts, err := t.Receipts(ctx, f, page)
 		if err != nil {
-			return err
+			return printed, err
 		}
+		printed += len(receipts)
 		for _, r := range receipts {
 			if c.json {
 				if err := json.NewEncoder(c.stdout).Encode(wireform.Receipt(r)); err != nil {
-					return err
+					return printed, err
 				}
 				continue
 			}
@@ -89,9 +106,9 @@ func (c *cli) printReceipts(ctx context.Context, t admin, f store.ReceiptFilter,
 		f.Before = receipts[len(receipts)-1].Epoch
 	}
 	if c.json {
-		return nil
+		return printed, nil
 	}
-	return out.flush()
+	return printed, out.flush()
 }
 
 // everywhere says in one cell since when a revocation is in force everywhere.

@@ -55,14 +55,35 @@ func (c *cli) revokeCommand() *cobra.Command {
 func (r *revoking) command(command *cobra.Command, revoke func(context.Context, admin, []string) (session.Receipt, error)) *cobra.Command {
 	r.admin(command, func(ctx context.Context, t admin, args []string) error {
 		receipt, err := revoke(ctx, t, args)
+		if errors.Is(err, errOwnSession) {
+			return r.ownSession(receipt)
+		}
 		if err != nil {
 			return err
 		}
-		return r.follow(ctx, t, receipt)
+		if err := r.follow(ctx, t, receipt); err != nil {
+			return err
+		}
+		if server, ok := t.(*remote); ok && server.isSignedOut(ctx) {
+			r.notef("your own session has ended too; sign in with `curfew login NAME --server %s`", server.server)
+		}
+		return nil
 	})
 	command.Flags().StringVar(&r.reason, "reason", "", "reason, for the audit log")
 	durationVar(command, &r.wait, "wait", "wait until every validator has confirmed, at most this long")
 	return command
+}
+
+// ownSession reports that the session that was revoked is the command's own.
+func (r *revoking) ownSession(receipt session.Receipt) error {
+	if r.json {
+		return r.printJSON(struct {
+			Epoch     int64 `json:"epoch"`
+			SignedOut bool  `json:"signed_out"`
+		}{int64(receipt.Epoch), true})
+	}
+	r.printf("revoked your own session: you are signed out now (epoch %d)\n", int64(receipt.Epoch))
+	return nil
 }
 
 // all is command for a scope of all users, after a question.
@@ -121,6 +142,9 @@ func (r *revoking) follow(ctx context.Context, t admin, receipt session.Receipt)
 		var err error
 		receipt, err = t.Await(ctx, receipt, min(step, left))
 		e := receipt.Enforcement
+		if signedOut(err) {
+			return fmt.Errorf("the sessions are revoked, your own too; sign in again and run `curfew revocations %d` to see whether that holds everywhere", int64(receipt.Epoch))
+		}
 		if err != nil || e.Unreadable {
 			return errors.New("the sessions are revoked, but the validators' confirmations could not be read")
 		}

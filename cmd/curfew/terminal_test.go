@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -146,5 +148,54 @@ func TestLogOnATerminal(t *testing.T) {
 	term.until(t, "msg=\"shut down\"")
 	if strings.Contains(term.transcript(), `{"time"`) {
 		t.Errorf("the log is JSON:\n%s", term.transcript())
+	}
+}
+
+// A sign-in that requires a new password asks for it at a terminal; without one it says
+// where to choose it. Neither is shown.
+func TestLoginAsksForARequiredPassword(t *testing.T) {
+	p := startServer(t, &serverProcess{})
+	url, credentials := p.banner()["URL"], filepath.Join(t.TempDir(), "credentials.json")
+	login := func() *exec.Cmd {
+		cmd := exec.Command(program(t), "login", "alice", "--server", url)
+		cmd.Dir, cmd.Env = p.dir, append(p.env, "CURFEW_CREDENTIALS="+credentials)
+		return cmd
+	}
+	add := exec.Command(program(t), "user", "add", "alice", "--must-change-password")
+	add.Dir, add.Env, add.Stdin = p.dir, p.env, strings.NewReader("correct horse battery")
+	if out, err := add.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	piped := login()
+	piped.Stdin = strings.NewReader("correct horse battery")
+	if out, err := piped.CombinedOutput(); err == nil || !strings.Contains(string(out), "sign in at "+url+"/sign-in") {
+		t.Errorf("without a terminal: %v\n%s", err, out)
+	}
+
+	term := openTerminal(t)
+	cmd := login()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.tty, term.tty, term.tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range [][2]string{
+		{"Password: ", "correct horse battery"}, {"must be changed", ""}, {"New password: ", "a staple, a battery"}, {"Again: ", "a staple, a battery"},
+	} {
+		term.until(t, step[0])
+		if step[1] != "" {
+			term.enter(t, step[1])
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v\n%s", err, term.transcript())
+	}
+	term.until(t, "signed in to "+url+" as alice")
+	if strings.Contains(term.transcript(), "battery") {
+		t.Errorf("a password was shown:\n%s", term.transcript())
+	}
+	got := p.ask(t, "POST", "/v1/sessions", "", `{"username":"alice","password":"a staple, a battery"}`)
+	if got.status != 201 {
+		t.Errorf("the new password does not work: %d %s", got.status, got.body)
 	}
 }

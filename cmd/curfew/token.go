@@ -79,6 +79,10 @@ type wireClaims struct {
 	Email       string    `json:"email,omitempty"`
 	Groups      []string  `json:"groups,omitempty"`
 	Omitted     bool      `json:"identity_omitted,omitempty"`
+
+	AuthTime      *time.Time `json:"auth_time,omitempty"`
+	ACR           string     `json:"acr,omitempty"`
+	SessionExpiry *time.Time `json:"session_expiry,omitempty"`
 }
 
 type wireFinding struct {
@@ -100,6 +104,7 @@ func wireExplanationOf(e token.Explanation) wireExplanation {
 			IssuedAt: s.IssuedAt.Time(), LastRefresh: s.LastRefresh.Time(), RememberMe: s.RememberMe,
 			Epoch: int64(s.Epoch), ExpiresAt: s.ExpiresAt.Time(),
 			Name: s.Name, Email: s.Email, Groups: s.Groups, Omitted: s.IdentityOmitted,
+			AuthTime: wireform.OptionalDate(s.AuthTime), ACR: s.ACR, SessionExpiry: wireform.OptionalDate(s.SessionExpiry),
 		}
 	}
 	for _, f := range e.Findings {
@@ -167,6 +172,15 @@ func (c *cli) printExplanation(ctx context.Context, t *app.Tools, raw string, e 
 		out.row("started", date(s.IssuedAt.Time()))
 		out.row("last refresh", date(s.LastRefresh.Time()))
 		out.row("remember me", yesNo(s.RememberMe))
+		if s.AuthTime != 0 {
+			out.row("authenticated", date(s.AuthTime.Time()))
+		}
+		if s.ACR != "" {
+			out.row("acr", s.ACR)
+		}
+		if s.SessionExpiry != 0 {
+			out.row("ends at the latest", date(s.SessionExpiry.Time()))
+		}
 		if e.Verdict == "" {
 			out.row("ends", date(e.At.Add(e.Left()).Round(time.Second))+endedBy(e))
 		}

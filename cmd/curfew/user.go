@@ -32,16 +32,21 @@ func (c *cli) userAdd() *cobra.Command {
 	var email string
 	var permissions, groups []string
 	var how passwordFlags
+	var mustChange bool
 	command := &cobra.Command{
 		Use: "add NAME", Short: "Create an account", Args: arguments("NAME"),
 		Long: "Creates an account. The password is asked for, or read from standard input if that is not a terminal.",
 		Example: "  curfew user add alice\n" +
+			"  curfew user add alice --generate-password --must-change-password\n" +
 			"  curfew user add alice --generate-password --permission UserEdit\n" +
 			"  pass alice | curfew user add alice",
 	}
 	c.admin(command, func(ctx context.Context, t admin, args []string) error {
 		if strings.TrimSpace(args[0]) == "" {
 			return usagef("the name is empty")
+		}
+		if how.none && mustChange {
+			return usagef("--no-password and --must-change-password exclude each other")
 		}
 		password, generated, err := c.newPassword(how)
 		if err != nil {
@@ -59,6 +64,9 @@ func (c *cli) userAdd() *cobra.Command {
 		}
 		if len(groups) > 0 {
 			change.Groups = &groups
+		}
+		if mustChange {
+			change.MustChangePassword = &mustChange
 		}
 		u, err := t.CreateUser(ctx, change)
 		if err != nil {
@@ -78,6 +86,7 @@ func (c *cli) userAdd() *cobra.Command {
 	command.Flags().Var(words{&permissions, store.Permissions()}, "permission", "permission of the user, may repeat")
 	command.Flags().StringArrayVar(&groups, "group", nil, "group of the user, may repeat")
 	how.add(command)
+	command.Flags().BoolVar(&mustChange, "must-change-password", false, "the user must choose a new password at the first sign-in")
 	command.Flags().BoolVar(&how.none, "no-password", false, "no password: the user cannot sign in with one")
 	return command
 }
@@ -102,9 +111,9 @@ func (c *cli) userList() *cobra.Command {
 		if c.json {
 			return c.printJSON(wire.Users{Users: append([]wire.User{}, all...)})
 		}
-		out := newTable(c.stdout, "NAME", "ID", "PERMISSIONS", "GROUPS", "DISABLED", "LAST SIGN-IN")
+		out := newTable(c.stdout, "NAME", "ID", "PERMISSIONS", "GROUPS", "DISABLED", "MUST CHANGE PASSWORD", "LAST SIGN-IN")
 		for _, u := range all {
-			out.row(u.Name, u.ID, strings.Join(u.Permissions, ","), strings.Join(u.Groups, ","), yesNo(u.Disabled), dateOf(u.LastSignInAt))
+			out.row(u.Name, u.ID, strings.Join(u.Permissions, ","), strings.Join(u.Groups, ","), yesNo(u.Disabled), yesNo(u.MustChangePassword), dateOf(u.LastSignInAt))
 		}
 		return out.flush()
 	})
@@ -147,6 +156,7 @@ func (c *cli) userShow() *cobra.Command {
 		if _, overAPI := t.(*remote); !overAPI { // the API does not show it
 			out.row("password", yesNo(u.PasswordHash != ""))
 		}
+		out.row("must change password", yesNo(w.MustChangePassword))
 		out.row("created", date(w.CreatedAt))
 		out.row("last sign-in", dateOf(w.LastSignInAt))
 		if err := out.flush(); err != nil {
@@ -211,9 +221,11 @@ func (c *cli) userEnable(enable bool) *cobra.Command {
 
 func (c *cli) userPassword() *cobra.Command {
 	var how passwordFlags
+	var mustChange bool
 	command := &cobra.Command{
 		Use: "password NAME", Short: "Set the password of an account and end its sessions", Args: arguments("NAME"),
-		Long: "Sets a password. It is asked for, or read from standard input if that is not a terminal. All sessions of the user end.",
+		Long: "Sets a password. It is asked for, or read from standard input if that is not a terminal. All sessions of the user end. " +
+			"With --must-change-password the user must choose another one at the next sign-in; =false ends that, and without the flag it stays as it is.",
 	}
 	c.admin(command, func(ctx context.Context, t admin, args []string) error {
 		u, err := t.FindUser(ctx, args[0]) // so that it asks for no password if the user is unknown
@@ -224,7 +236,11 @@ func (c *cli) userPassword() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		u, err = t.ChangeUser(ctx, u.ID, account.UserChange{Password: &password}, "")
+		change := account.UserChange{Password: &password}
+		if command.Flags().Changed("must-change-password") {
+			change.MustChangePassword = &mustChange
+		}
+		u, err = t.ChangeUser(ctx, u.ID, change, "")
 		if err != nil {
 			return err
 		}
@@ -239,6 +255,7 @@ func (c *cli) userPassword() *cobra.Command {
 		return nil
 	})
 	how.add(command)
+	command.Flags().BoolVar(&mustChange, "must-change-password", false, "the user must choose a new password at the next sign-in")
 	return command
 }
 

@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/curfewtest"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/internal/testnet"
 )
@@ -206,9 +206,9 @@ func (w *walk) run(script string, env []string) {
 	cmd.Dir, cmd.Stdout, cmd.Stderr = t.TempDir(), files["out"], files["errors"]
 	cmd.Env = append(curfewEnvironment(func(string) string { return "" }), append(env, "HOME="+cmd.Dir,
 		"PATH="+filepath.Dir(program(t))+":"+os.Getenv("PATH"))...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	curfewtest.OwnGroup(cmd)
 	err := cmd.Run()
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the servers
+	curfewtest.KillGroup(cmd.Process) // the servers
 	out, errors := w.read("out"), w.read("errors")
 	if err != nil {
 		t.Fatalf("%v\n%s\n%s", err, out, errors)

@@ -28,6 +28,9 @@ var (
 	// ErrBadCredentials means that the name or the password is wrong, or that the
 	// account cannot sign in. It does not say which.
 	ErrBadCredentials = errors.New("the name or password is wrong")
+	// ErrPasswordChangeRequired means that name and password are right, and that the
+	// user must choose a new password to begin a session.
+	ErrPasswordChangeRequired = errors.New("choose a new password to sign in")
 	// ErrBusy means that the hash queue is full. The password was not checked; the
 	// caller may try again in a second.
 	ErrBusy = errors.New("too many sign-ins at once; try again in a moment")

@@ -43,7 +43,7 @@ func (s *Service) DeleteUser(ctx context.Context, c authz.Caller, id, reason str
 		return tx.AppendAudit(ctx, store.Audit{
 			At: now.UnixMicro(), Actor: tx.Caller.Actor, Action: wire.ActionUserDelete, Reason: reason,
 			TargetKind: "user", TargetID: u.ID, TargetName: u.Name, Epoch: tx.Epoch, Scope: revocation.KindUser,
-			Detail: detail(map[string]any{"email": u.Email, "permissions": u.Permissions, "groups": append([]string{}, u.Groups...), "disabled": u.Disabled}),
+			Detail: detail(membersOf(u)),
 		})
 	})
 	if err != nil {

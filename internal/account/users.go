@@ -110,6 +110,9 @@ type UserChange struct {
 	Permissions *[]string
 	Groups      *[]string // names; see [Service.ChangeUser]
 	Disabled    *bool
+	// MustChangePassword: the user must choose a new password at the next sign-in with
+	// a password. It ends no session.
+	MustChangePassword *bool
 }
 
 // draft is a change of a user that was checked.
@@ -193,6 +196,9 @@ func (d *draft) applyTo(u *store.User) {
 	if d.change.Disabled != nil {
 		u.Disabled = *d.change.Disabled
 	}
+	if d.change.MustChangePassword != nil {
+		u.MustChangePassword = *d.change.MustChangePassword
+	}
 }
 
 // CreateUser creates a user; a name is required. Without a password only clients
@@ -245,8 +251,16 @@ func insert(ctx context.Context, tx store.Tx, actor store.Actor, u store.User) e
 	}
 	return tx.AppendAudit(ctx, store.Audit{
 		At: u.CreatedAt, Actor: actor, Action: wire.ActionUserCreate, TargetKind: "user", TargetID: u.ID, TargetName: u.Name,
-		Detail: detail(map[string]any{"email": u.Email, "permissions": u.Permissions, "groups": append([]string{}, u.Groups...), "disabled": u.Disabled}),
+		Detail: detail(membersOf(u)),
 	})
+}
+
+// membersOf are the members of a new or deleted user in the audit.
+func membersOf(u store.User) map[string]any {
+	return map[string]any{
+		"email": u.Email, "permissions": u.Permissions, "groups": append([]string{}, u.Groups...), "disabled": u.Disabled,
+		"must_change_password": u.MustChangePassword,
+	}
 }
 
 // nameTaken returns ErrNameTaken for a conflict of the store, and other errors as
@@ -352,7 +366,7 @@ func cause(old, u store.User) string {
 	case u.Disabled && !old.Disabled:
 		return "account disabled"
 	case u.PasswordHash != old.PasswordHash:
-		return "password changed"
+		return PasswordChanged
 	}
 	return "left a group"
 }
@@ -374,6 +388,10 @@ func notOwn(change UserChange) error {
 	if change.Groups != nil {
 		wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "groups",
 			Detail: "can't be changed on your own account; another user with UserEdit or AdministerSystem can change them"})
+	}
+	if change.MustChangePassword != nil {
+		wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "must_change_password",
+			Detail: "can't be changed on your own account; another user with UserEdit or AdministerSystem can change it"})
 	}
 	if len(wrong.Fields) > 0 {
 		return &wrong
@@ -414,6 +432,9 @@ func entries(actor store.Actor, old, u store.User, password bool, reason string,
 	}
 	if old.Email != u.Email {
 		changed["email"] = map[string]string{"from": old.Email, "to": u.Email}
+	}
+	if old.MustChangePassword != u.MustChangePassword {
+		changed["must_change_password"] = map[string]bool{"from": old.MustChangePassword, "to": u.MustChangePassword}
 	}
 	if len(changed) > 0 {
 		add(wire.ActionUserChange, changed)

@@ -18,6 +18,7 @@ import (
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/filelock"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
@@ -46,7 +47,7 @@ type App struct {
 	*host
 	config config.Server
 
-	lock      *fileLock
+	lock      *filelock.Lock
 	store     store.Store
 	installed store.Installation
 	ring      *keyring.Ring
@@ -119,7 +120,7 @@ func (a *App) openStore(ctx context.Context) (err error) {
 		if a.lock, err = lockDatabase(path); err != nil {
 			return err
 		}
-		a.closing(a.lock.unlock)
+		a.closing(a.lock.Release)
 	}
 	a.store, err = a.waitForStore(ctx)
 	if err != nil {

@@ -49,7 +49,7 @@ func Copy(ctx context.Context, cfg config.Copy, c Copying) (copied Copied, err e
 		if err != nil {
 			return copied, err
 		}
-		defer func() { err = errors.Join(err, lock.unlock()) }()
+		defer func() { err = errors.Join(err, lock.Release()) }()
 	}
 	stopped, err := copied.examine(ctx, cfg.Store, c)
 	if err != nil {

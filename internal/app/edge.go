@@ -47,6 +47,7 @@ func (e *Edge) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	done := e.manager.busy(ctx, "Waiting for the state of a server")
 	e.feed, err = feed.OpenEdge(ctx, feed.EdgeConfig{
 		Name: nodeName(e.listener.Addr().String()),
 		Upstream: upstream.Config{
@@ -55,6 +56,7 @@ func (e *Edge) open(ctx context.Context) error {
 			InsecureHTTP: e.config.InsecureUpstreamHTTP, Observe: (&observer{host: e.host}).observe, OnEvent: reading.onEvent, Now: e.now, Logger: e.log,
 		},
 	})
+	done()
 	if err != nil {
 		return err
 	}

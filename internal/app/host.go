@@ -184,7 +184,7 @@ func (h *host) run(ctx context.Context, drain func(), tasks ...func(context.Cont
 		h.log.InfoContext(ctx, "shutting down; requests in progress are finished first")
 	case <-failed.Done(): // a listener broke
 	}
-	h.manager.stopping(ctx)
+	h.manager.stopping(ctx, h.shutdownTimeout())
 	h.readiness.draining.Store(true)
 	shutdownContext, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.shutdownTimeout())
 	defer cancel()

@@ -162,7 +162,7 @@ func Restore(ctx context.Context, cfg config.Tools, backup string, replace bool)
 		if lerr != nil {
 			return "", lerr
 		}
-		defer func() { err = errors.Join(err, lock.unlock()) }()
+		defer func() { err = errors.Join(err, lock.Release()) }()
 		if _, serr := os.Lstat(path); serr == nil && !replace {
 			kept = path + now.UTC().Format(".before-restore-20060102T150405.000Z")
 		}

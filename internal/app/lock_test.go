@@ -19,7 +19,7 @@ func TestOneServerAtATime(t *testing.T) {
 	if _, err := lockDatabase(path); !errors.Is(err, ErrInUse) {
 		t.Errorf("%v, want ErrInUse", err)
 	}
-	if err := first.unlock(); err != nil {
+	if err := first.Release(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path + ".lock"); !errors.Is(err, os.ErrNotExist) {
@@ -29,7 +29,7 @@ func TestOneServerAtATime(t *testing.T) {
 	if err != nil {
 		t.Fatalf("after the first has gone: %v", err)
 	}
-	if err := second.unlock(); err != nil {
+	if err := second.Release(); err != nil {
 		t.Fatal(err)
 	}
 	// What a killed process leaves behind locks nothing.
@@ -40,7 +40,7 @@ func TestOneServerAtATime(t *testing.T) {
 	if err != nil {
 		t.Fatalf("after a killed process: %v", err)
 	}
-	if err := third.unlock(); err != nil {
+	if err := third.Release(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -65,7 +65,7 @@ func TestOneServerByWhateverName(t *testing.T) {
 				t.Errorf("%s while there is a server on %s: %v, want ErrInUse", second, first, err)
 			}
 		}
-		if err := held.unlock(); err != nil {
+		if err := held.Release(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -99,7 +99,7 @@ func TestLockWhileItIsRemoved(t *testing.T) {
 					most.Store(n)
 				}
 				holders.Add(-1)
-				if err := l.unlock(); err != nil {
+				if err := l.Release(); err != nil {
 					t.Error(err)
 					return
 				}

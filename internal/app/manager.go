@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,15 +25,58 @@ func (m manager) tell(ctx context.Context, state ...string) {
 }
 
 // ready says that the service is up, or up again after reloading.
-func (m manager) ready(ctx context.Context) { m.tell(ctx, daemon.SdNotifyReady) }
+func (m manager) ready(ctx context.Context) { m.tell(ctx, daemon.SdNotifyReady, "STATUS=Ready") }
 
 // reloading says that the configuration is read again; ready ends it.
 func (m manager) reloading(ctx context.Context) {
 	m.tell(ctx, daemon.SdNotifyReloading, strings.TrimSpace(daemon.SdNotifyMonotonicUsec()))
 }
 
-// stopping says that the service shuts down.
-func (m manager) stopping(ctx context.Context) { m.tell(ctx, daemon.SdNotifyStopping) }
+// stopping says that the service shuts down and may take up to limit, even if
+// TimeoutStopSec= of the service is shorter.
+func (m manager) stopping(ctx context.Context, limit time.Duration) {
+	m.tell(ctx, daemon.SdNotifyStopping, "STATUS=Shutting down", extendTimeout(limit+extension))
+}
+
+// While a start takes its time, the service manager is told so every extendInterval,
+// and each time that it is to wait for another extension.
+const (
+	extendInterval = 5 * time.Second
+	extension      = 15 * time.Second
+)
+
+// busy makes the service manager wait for a start beyond TimeoutStartSec= of the
+// service, until done is called. The status says what the start does.
+func (m manager) busy(ctx context.Context, status string) (done func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	m.tell(ctx, "STATUS="+status, extendTimeout(extension))
+	go func() { // ends with done
+		defer close(ended)
+		ticker := time.NewTicker(extendInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				m.tell(ctx, extendTimeout(extension))
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+// status says in one line what the service does.
+func (m manager) status(ctx context.Context, text string) { m.tell(ctx, "STATUS="+text) }
+
+// extendTimeout returns the state that asks for d before the next state.
+func extendTimeout(d time.Duration) string {
+	return "EXTEND_TIMEOUT_USEC=" + strconv.FormatInt(d.Microseconds(), 10)
+}
 
 // watchdog says at intervals that the server still answers, until ctx ends, if the
 // service manager has set an interval (WatchdogSec=). It sends /livez through the

@@ -415,11 +415,14 @@ func (d *deployment) remint(raw string, key *token.SigningKey, ago time.Duration
 	}
 	began := s.IssuedAt.Time().Add(-ago)
 	s.IssuedAt, s.LastRefresh = token.UnixTime(began.Unix()), 0
+	if s.AuthTime != 0 {
+		s.AuthTime = s.IssuedAt
+	}
 	raw, err = token.Mint(key, s.Refreshed(began, settings.Default()))
 	d.must(err)
 	us := ago.Microseconds()
 	_, err = d.raw.ExecContext(d.Context(), fmt.Sprintf(
-		`UPDATE sessions SET began_at = began_at - %d, last_seen_at = last_seen_at - %d WHERE id = '%s'`, us, us, s.ID)) // #nosec G201 -- numbers, and an id of our own
+		`UPDATE sessions SET began_at = began_at - %d, last_seen_at = last_seen_at - %d, authenticated_at = %d WHERE id = '%s'`, us, us, int64(s.AuthTime)*1e6, s.ID)) // #nosec G201 -- numbers, and an id of our own
 	d.must(err)
 	return raw
 }

@@ -22,6 +22,8 @@ const (
 // waited for until DatabaseWait is over. Meanwhile the listener answers: see
 // [starting]. Errors that an operator must mend end the wait at once.
 func (a *App) waitForStore(ctx context.Context) (store.Store, error) {
+	// Migrations may take long, too.
+	defer a.manager.busy(ctx, "Opening the database")()
 	began := a.now()
 	away := false // the server was away at an earlier attempt
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
@@ -47,6 +49,7 @@ func (a *App) waitForStore(ctx context.Context) (store.Store, error) {
 		}
 		away = true
 		a.begin()
+		a.manager.status(ctx, "Waiting for the database; gives up in "+left.Round(time.Second).String())
 		a.log.WarnContext(ctx, "the database is not available; waiting for it", "error", err, "left", left.Round(time.Second))
 		select {
 		case <-time.After(min(pause/2+rand.N(pause/2), left)): // #nosec G404 -- only spreads work

@@ -13,6 +13,9 @@ func TestDocumentationInTheBrowser(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := p.open(t, l)
+			w.visit("/nowhere")
+			w.follow(`main a[href="/docs/troubleshooting"]`)
+			w.at("/docs/troubleshooting")
 			w.visit("/sign-in")
 			w.follow(`footer a[href="/docs"]`)
 			w.at("/docs")

@@ -92,7 +92,7 @@ func (x *exchange) fail(err error) {
 		view.Title = "Permission required"
 		view.Lines = []string{
 			"This requires the " + permissionWords(forbidden.Permission) + " permission. An administrator can grant it under Users.",
-			"If you already have it, sign in again with your password. A session that a service started, or that started before an upgrade, carries no permissions.",
+			"If you already have it, a service started this session for you: such a session carries no permissions. Sign in again yourself.",
 		}
 		view.Links = []link{{"/", "Back to the start page", false}, {"/sign-in", "Sign in as another user", false}}
 	case errors.Is(err, store.ErrNotFound):
@@ -119,6 +119,9 @@ func (x *exchange) fail(err error) {
 		if view.Held == nil {
 			view.Links = []link{{x.r.URL.RequestURI(), "Try again", false}}
 		}
+	}
+	if x.docs {
+		view.Links = append(view.Links, link{"/docs/troubleshooting", "Troubleshooting", false})
 	}
 	x.message(f.Code, view)
 }

@@ -21,6 +21,7 @@ type receiptsView struct {
 	Receipts []receiptView
 	Older    string // address of the next page; "" if this is the last
 	Newest   string // address of the first page; "" if this is it
+	Unknown  bool   // the filter's person is no user, and no receipt has the name
 	exports
 }
 
@@ -41,22 +42,24 @@ func (f receiptsForm) query() url.Values {
 }
 
 // filter reads the form, as that of the audit.
-func (p *receiptPages) filter(x *exchange) (form receiptsForm, f store.ReceiptFilter, wrong map[string]string, err error) {
+func (p *receiptPages) filter(x *exchange) (form receiptsForm, f store.ReceiptFilter, unknown bool, wrong map[string]string, err error) {
 	form = receiptsForm{Person: x.text("person"), Reason: x.text("reason"), From: x.text("from"), To: x.text("to")}
 	f.Text = form.Reason
 	f.From, f.To, wrong = x.days()
 	if form.Person != "" {
-		f.User, _, err = p.sessions.FindPerson(x.ctx, x.caller, form.Person)
+		var user bool
+		f.User, user, err = p.sessions.FindPerson(x.ctx, x.caller, form.Person)
+		unknown = !user
 		if errors.Is(err, account.ErrAmbiguous) {
 			wrong["person"], err = sentence(err), nil
 		}
 	}
-	return form, f, wrong, err
+	return form, f, unknown, wrong, err
 }
 
 // list is the page of the revocations, newest first.
 func (p *receiptPages) list(x *exchange) error {
-	form, f, wrong, err := p.filter(x)
+	form, f, unknown, wrong, err := p.filter(x)
 	if err != nil {
 		return err
 	}
@@ -77,6 +80,7 @@ func (p *receiptPages) list(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	view.Unknown = unknown && len(receipts) == 0
 	if len(receipts) > entriesPerPage {
 		receipts = receipts[:entriesPerPage]
 		q := form.query()
@@ -92,7 +96,7 @@ func (p *receiptPages) list(x *exchange) error {
 
 // exportList sends the receipts that are selected, newest first.
 func (p *receiptPages) exportList(x *exchange) error {
-	_, f, wrong, err := p.filter(x)
+	_, f, _, wrong, err := p.filter(x)
 	if err != nil {
 		return err
 	}

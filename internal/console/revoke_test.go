@@ -306,3 +306,13 @@ func TestReceipts(t *testing.T) {
 		t.Error("a receipt that is complete fetches itself anew")
 	}
 }
+
+// A filter for a person that no user and no receipt has is said, apart from a filter that
+// selects nothing.
+func TestRevocationsOfAnUnknownPerson(t *testing.T) {
+	s := open(t)
+	s.user("known")
+	p := s.as(s.admin)
+	p.get("/revocations?person=never").is(http.StatusOK).says("No user has the name, email or ID", "no revocation found is of such a user")
+	p.get("/revocations?person=known").is(http.StatusOK).says("No revocation matches.").saysNot("No user has the name")
+}

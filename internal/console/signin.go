@@ -11,10 +11,13 @@ import (
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/servertoken"
 	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
 )
+
+var errPasswordsDiffer = errors.New("the two new passwords differ")
 
 // signInPages begin sessions.
 type signInPages struct {
@@ -33,6 +36,7 @@ type signInView struct {
 	RememberMe bool
 	Return     string
 	For        string // host of the proxied service that the user returns to; "" if it is the console
+	Changing   bool   // the form asks for a new password as well
 
 	Plain      *plainView // the browser does not keep the cookie at this address; nil if it does
 	CookieLost bool       // it did not keep the one of the sign-in before
@@ -96,7 +100,16 @@ func (p *signInPages) signIn(x *exchange) error {
 	remember := x.value("remember_me") != ""
 	from := x.origin
 	from.Presented = x.presented()
-	issued, err := p.sessions.SignIn(x.ctx, name, password, remember, from)
+	var issued session.Issued
+	var err error
+	if x.posted().Has("new") {
+		if x.value("new") != x.value("again") {
+			return p.failed(x, errPasswordsDiffer, name, remember)
+		}
+		issued, err = p.sessions.SignInChanging(x.ctx, name, password, x.value("new"), remember, from)
+	} else {
+		issued, err = p.sessions.SignIn(x.ctx, name, password, remember, from)
+	}
 	if err != nil {
 		return p.failed(x, err, name, remember)
 	}
@@ -127,13 +140,32 @@ func (x *exchange) presented() *token.Session {
 	return s
 }
 
-// failed shows the form again with the values typed, except the password.
+// askNew shows the form that asks for a new password, and for the old one again: no
+// page repeats a password.
+func (p *signInPages) askNew(x *exchange, status int, view signInView, wrong map[string]string) error {
+	view.Title, view.Changing, view.Errors = "Choose a new password", true, wrong
+	return x.render(status, "sign-in", view)
+}
+
+// failed shows the form again with the values typed, except the passwords.
 func (p *signInPages) failed(x *exchange, err error, name string, remember bool) error {
 	view := p.view(x)
 	view.Username, view.RememberMe = name, remember
-	limited := (*account.RateLimited)(nil)
+	limited, invalid := (*account.RateLimited)(nil), (*account.Invalid)(nil)
 	status := http.StatusUnauthorized
 	switch {
+	case errors.Is(err, account.ErrPasswordChangeRequired):
+		inbound.Of(x.r).Code = wire.CodePasswordChangeRequired
+		return p.askNew(x, http.StatusForbidden, view, nil)
+	case errors.Is(err, errPasswordsDiffer):
+		return p.askNew(x, http.StatusUnprocessableEntity, view, map[string]string{"again": "The two new passwords differ."})
+	case errors.As(err, &invalid):
+		inbound.Of(x.r).Code = wire.CodeInvalidRequest
+		return p.askNew(x, http.StatusUnprocessableEntity, view, map[string]string{"new": upper(invalid.Fields[0].Detail) + "."})
+	case errors.Is(err, store.ErrConflict):
+		inbound.Of(x.r).Code = wire.CodeConflict
+		status = http.StatusConflict
+		view.Error = "The account was changed at the same time. Sign in again."
 	case errors.Is(err, account.ErrBadCredentials):
 		inbound.Of(x.r).Code = wire.CodeBadCredentials
 		view.Error = "The name or password is wrong."
@@ -148,6 +180,9 @@ func (p *signInPages) failed(x *exchange, err error, name string, remember bool)
 		view.Error = "Too many sign-ins at once. Try again in a second."
 	default:
 		return err
+	}
+	if x.posted().Has("new") && status != http.StatusConflict {
+		return p.askNew(x, status, view, nil)
 	}
 	return x.render(status, "sign-in", view)
 }

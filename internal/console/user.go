@@ -3,6 +3,7 @@ package console
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -26,6 +27,7 @@ type userView struct {
 	MayEdit        bool
 	MayPermissions bool
 	Permissions    []permissionChoice
+	MustChange     bool // the checkbox beside the new password
 
 	Path   string // of the page
 	Others string // who can change the email and the groups of the caller's own account
@@ -53,10 +55,38 @@ func choices(held []string) []permissionChoice {
 
 func (p *userPages) show(x *exchange) error {
 	u, err := p.subject(x)
+	if errors.Is(err, store.ErrNotFound) && token.ValidSubject(x.r.PathValue("id")) {
+		return p.showDeleted(x, x.r.PathValue("id"))
+	}
 	if err != nil {
 		return err
 	}
 	return p.showUser(x, http.StatusOK, u, nil)
+}
+
+// showDeleted shows the record of a deleted user: receipts and audit entries link to it.
+func (p *userPages) showDeleted(x *exchange, id string) error {
+	e, err := p.sessions.DeletedUser(x.ctx, x.caller, id)
+	if err != nil {
+		return err
+	}
+	lines := []string{
+		"This user was deleted on " + x.micro(e.At).Exact() + ". All sessions ended with the account.",
+		"Name: " + clip(e.TargetName, 80), "ID: " + id, "Deleted by: " + actorName(e.Actor),
+	}
+	if e.Reason != "" {
+		lines = append(lines, "Reason: "+e.Reason)
+	}
+	links := []link{{"/revocations/" + epochText(e.Epoch), "Receipt of the deletion", false}}
+	if x.caller.MayAdminister() == nil {
+		links = append(links, link{address("/audit", url.Values{"person": {id}}), "Audit log of the user", false})
+	}
+	x.message("", messageView{
+		frame: frame{Title: "Deleted user " + clip(e.TargetName, 80)}, Status: http.StatusOK,
+		Lines: append(lines, "The ID is never used again; the name is free for another user."),
+		Links: append(links, link{"/users", "Users", false}),
+	})
+	return nil
 }
 
 // subject returns the user that the address names.
@@ -80,6 +110,7 @@ func (p *userPages) showUser(x *exchange, status int, u store.User, change func(
 		User:  u, Created: x.micro(u.CreatedAt), LastSeen: x.micro(u.LastSignInAt),
 		Sessions:    sessions,
 		Self:        x.caller.IsSelf(u.ID),
+		MustChange:  true,
 		MayEdit:     x.caller.MayChange(u) == nil,
 		Permissions: choices(u.Permissions), MayPermissions: x.caller.MayAdminister() == nil,
 		Others: "Another user with " + permissionWords(store.UserEdit), Path: userPath(u.ID), FormName: u.Name, FormEmail: u.Email, FormGroups: groupsText(u.Groups),
@@ -291,9 +322,10 @@ func (p *userPages) setPassword(x *exchange) error {
 	if generated {
 		password = account.GeneratePassword()
 	}
-	r, err := p.sessions.ChangePassword(x.ctx, x.caller, u.ID, account.NewPassword{New: password}, x.origin)
+	mustChange := x.value("must_change") != ""
+	r, err := p.sessions.ChangePassword(x.ctx, x.caller, u.ID, account.NewPassword{New: password, MustChange: &mustChange}, x.origin)
 	if err != nil {
-		return p.showChange(x, err, u, nil)
+		return p.showChange(x, err, u, func(v *userView) { v.MustChange = mustChange })
 	}
 	if generated {
 		return x.showPassword(u, password, notices["password"], "receipt", epochText(r.Epoch))

@@ -286,7 +286,21 @@ func TestDeleteUser(t *testing.T) {
 	if got := s.reason(raw); got != token.ErrRevoked {
 		t.Errorf("a deleted user's session: %q", got)
 	}
-	p.get(path).is(http.StatusNotFound)
+	// What links to the user leads to a record, for callers that may see users.
+	record := p.get(path).is(http.StatusOK).says("Deleted user other", other.ID, "This user was deleted on", "Deleted by: admin", "Reason: Offboarding")
+	for _, href := range record.hrefs() {
+		if strings.HasPrefix(href, "/") && p.get(href).status != http.StatusOK {
+			t.Errorf("the link to %s answers %d", href, p.get(href).status)
+		}
+	}
+	for _, page := range []string{strings.SplitN(done.location, "?", 2)[0], "/audit?person=" + other.ID} {
+		if !slices.Contains(p.get(page).is(http.StatusOK).hrefs(), path) {
+			t.Errorf("%s does not link to the deleted user", page)
+		}
+	}
+	editor.get(path).is(http.StatusOK).says("Deleted user other").saysNot("Audit log")
+	s.as(s.user("ordinary")).get(path).is(http.StatusForbidden)
+	p.post(path, "name", "again").is(http.StatusNotFound)
 	p.get(path + "/delete").is(http.StatusNotFound)
 	own := s.as(second)
 	own.get("/users/" + second.ID + "/delete").is(http.StatusOK).says("This is your own account.")

@@ -201,6 +201,7 @@ type newUserView struct {
 	Name, Email    string // as typed
 	Groups         string // as typed
 	How            string // the password is to come about: "generate", "typed" or "none"
+	MustChange     bool   // the user must choose a new password at the first sign-in
 	Permissions    []permissionChoice
 	MayPermissions bool
 }
@@ -211,6 +212,7 @@ func (x *exchange) newUserView() newUserView {
 		Permissions:    choices(nil),
 		MayPermissions: x.caller.MayAdminister() == nil,
 		How:            "generate",
+		MustChange:     true,
 	}
 }
 
@@ -230,6 +232,10 @@ func (p *userPages) create(x *exchange) error {
 	}
 	if password != "" || how == "typed" {
 		change.Password = &password
+	}
+	mustChange := x.value("must_change") != "" && how != "none"
+	if mustChange {
+		change.MustChangePassword = &mustChange
 	}
 	typed := x.text("groups")
 	if groups := groupsTyped(typed); len(groups) > 0 {
@@ -252,7 +258,7 @@ func (p *userPages) create(x *exchange) error {
 		}
 		view := x.newUserView()
 		view.Name, view.Email, view.Groups, view.Permissions, view.Errors = name, email, typed, choices(held), fields
-		view.How = firstOf(how, "typed")
+		view.How, view.MustChange = firstOf(how, "typed"), x.value("must_change") != ""
 		return x.render(http.StatusUnprocessableEntity, "new-user", view)
 	}
 	if how == "generate" {

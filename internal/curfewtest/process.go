@@ -40,7 +40,7 @@ func Spawn(cmd *exec.Cmd) (*Process, error) {
 	ended := make(chan struct{})
 	p := &Process{Output: &Output{}, Ended: ended, cmd: cmd}
 	cmd.Stdout, cmd.Stderr = p.Output, p.Output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	OwnGroup(cmd)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -62,6 +62,6 @@ func (p *Process) Kill() {
 		return // the number may be another program's by now
 	default:
 	}
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // it may just have ended
+	KillGroup(p.cmd.Process)
 	<-p.Ended
 }

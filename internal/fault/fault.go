@@ -77,6 +77,7 @@ type row struct {
 // statuses.
 var table = append([]row{
 	{is: account.ErrBadCredentials, status: 401, code: wire.CodeBadCredentials, challenge: bareChallenge},
+	{is: account.ErrPasswordChangeRequired, status: 403, code: wire.CodePasswordChangeRequired},
 	{is: authz.ErrBadClient, status: 401, code: wire.CodeBadCredentials, challenge: basicChallenge},
 	{is: ErrNoClient, status: 401, code: string(token.ErrMissing), challenge: basicChallenge},
 	{is: account.ErrBusy, status: 503, code: string(token.ErrUnavailable)},
@@ -189,6 +190,8 @@ func (f Fault) complete() Fault {
 		f.Detail = "Internal error. The cause is in the server's log, under the id in X-Request-Id."
 	case f.Code == wire.CodeBadCredentials && f.challenge == bareChallenge:
 		f.Detail = "The name or password is wrong."
+	case f.Code == wire.CodePasswordChangeRequired:
+		f.Detail = "You must choose a new password. Sign in again with new_password, or on the sign-in page."
 	}
 	if f.Status == http.StatusServiceUnavailable || f.Status == http.StatusTooManyRequests {
 		f.RetryAfter = max(time.Second, time.Duration(math.Ceil(f.RetryAfter.Seconds()))*time.Second)

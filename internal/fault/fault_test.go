@@ -46,6 +46,7 @@ func TestOf(t *testing.T) {
 		hidden    bool   // the text of the error stays here
 	}{
 		{account.ErrBadCredentials, 401, "bad_credentials", bare, true},
+		{account.ErrPasswordChangeRequired, 403, "password_change_required", "", true},
 		{authz.ErrBadClient, 401, "bad_credentials", basic, false},
 		{ErrNoClient, 401, "missing", basic, false},
 		{&account.RateLimited{RetryAfter: time.Minute}, 429, "rate_limited", none, true},

@@ -19,6 +19,7 @@ const roof = 100
 var plan = map[string]int{
 	"internal/notify":   -2, // a leaf that public packages share
 	"revocation":        -1, // below settings, which its Epoch dates
+	"internal/filelock": -1, // a leaf: one process at a time
 	"internal/fileperm": -1, // a leaf: files that hold secrets
 
 	"settings":                   0,

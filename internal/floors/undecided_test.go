@@ -15,13 +15,15 @@ import (
 
 // undecided are the functions that write without deciding a caller, and why.
 var undecided = map[string]string{
-	"internal/account.Bootstrap":     "the first start",
-	"internal/account.renew":         "a sign-in: its caller is not known yet",
-	"internal/account.refuse":        "a failed sign-in",
-	"internal/account.endStreaks":    "a sign-in",
-	"internal/session.keepSignIn":    "a sign-in, whose epoch was read before everything else",
-	"internal/session.Maintain":      "automatic",
-	"internal/session.closeReceipts": "automatic: a fact about a revocation that was decided",
+	"internal/account.Bootstrap":      "the first start",
+	"internal/account.renew":          "a sign-in: its caller is not known yet",
+	"internal/account.refuse":         "a failed sign-in",
+	"internal/account.endStreaks":     "a sign-in",
+	"internal/session.keepSignIn":     "a sign-in, whose epoch was read before everything else",
+	"internal/session.keepChanging":   "a sign-in; it refuses what was revoked after its epoch was read",
+	"internal/session.recordRequired": "a sign-in that was refused",
+	"internal/session.Maintain":       "automatic",
+	"internal/session.closeReceipts":  "automatic: a fact about a revocation that was decided",
 }
 
 // A function that writes without deciding a caller is in the table above, and a

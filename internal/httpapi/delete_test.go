@@ -48,6 +48,10 @@ func TestDeleteUser(t *testing.T) {
 			t.Errorf("receipts of %s: %+v", text, list)
 		}
 	}
+	// A filter that names no user selects nothing, as any other.
+	for _, query := range []string{"revocations?user=never", "revocations?by=never", "audit?person=never", "audit?actor=id:never", "audit?target=name:never"} {
+		s.do("GET", "/v1/"+query, nil, me).must(200, nil)
+	}
 	var audit wire.AuditEntries
 	s.do("GET", "/v1/audit?action="+wire.ActionUserDelete+"&person="+ann.ID, nil, me).must(200, &audit)
 	if len(audit.Entries) != 1 || audit.Entries[0].Target != (wire.AuditTarget{Kind: "user", ID: ann.ID, Name: "ann"}) || audit.Entries[0].Reason != "offboarding" {

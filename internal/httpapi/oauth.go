@@ -31,6 +31,11 @@ type introspection struct {
 	LastRefresh token.UnixTime `json:"last_refresh"`
 	RememberMe  bool           `json:"remember_me"`
 	Epoch       int64          `json:"epoch"`
+
+	// RFC 9470, section 6.2; and a limit on the session.
+	AuthTime      token.UnixTime `json:"auth_time,omitempty"`
+	ACR           string         `json:"acr,omitempty"`
+	SessionExpiry token.UnixTime `json:"session_expiry,omitempty"`
 }
 
 // introspect is POST /oauth/introspect. Of a token that is not active nothing is
@@ -62,6 +67,7 @@ func introspect(c *call) error {
 		Issuer: s.Issuer, Audience: s.Audience, Subject: s.Subject, SessionID: s.ID,
 		IssuedAt: s.IssuedAt, NotBefore: s.NotBefore, ExpiresAt: exp, LastRefresh: s.LastRefresh,
 		RememberMe: s.RememberMe, Epoch: int64(s.Epoch),
+		AuthTime: s.AuthTime, ACR: s.ACR, SessionExpiry: s.SessionExpiry,
 	})
 }
 

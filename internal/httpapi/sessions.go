@@ -20,7 +20,13 @@ func signIn(c *call) error {
 	}
 	from := c.origin()
 	from.Presented = c.presented()
-	issued, err := c.Sessions.SignIn(c.ctx, body.Username, body.Password, body.RememberMe, from)
+	var issued session.Issued
+	var err error
+	if body.NewPassword == nil {
+		issued, err = c.Sessions.SignIn(c.ctx, body.Username, body.Password, body.RememberMe, from)
+	} else {
+		issued, err = c.Sessions.SignInChanging(c.ctx, body.Username, body.Password, *body.NewPassword, body.RememberMe, from)
+	}
 	if err != nil {
 		return err
 	}

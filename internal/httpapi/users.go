@@ -110,7 +110,8 @@ func changePassword(c *call) error {
 	if err := decode(c.r, &body, false); err != nil {
 		return err
 	}
-	receipt, err := c.Sessions.ChangePassword(c.ctx, c.caller, id, account.NewPassword(body), c.origin())
+	change := account.NewPassword{Current: body.Current, New: body.New, MustChange: body.MustChangePassword}
+	receipt, err := c.Sessions.ChangePassword(c.ctx, c.caller, id, change, c.origin())
 	if err != nil {
 		return err
 	}
@@ -119,7 +120,9 @@ func changePassword(c *call) error {
 
 // userChange returns the change that a body asks for. A null email removes it.
 func userChange(body wire.UserChange) (account.UserChange, error) {
-	change := account.UserChange{Name: body.Name, Password: body.Password, Permissions: body.Permissions, Groups: body.Groups, Disabled: body.Disabled}
+	change := account.UserChange{Name: body.Name, Password: body.Password, Permissions: body.Permissions, Groups: body.Groups, Disabled: body.Disabled,
+		MustChangePassword: body.MustChangePassword,
+	}
 	if len(body.Email) == 0 {
 		return change, nil
 	}

@@ -1,11 +1,13 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
@@ -17,11 +19,26 @@ import (
 func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
 
 // SignIn checks a name and a password and begins a session. Its errors are those of
-// account.Service.Authenticate, and those of the store.
+// account.Service.Authenticate, those of the store, and
+// account.ErrPasswordChangeRequired: see [Service.SignInChanging].
 //
 // SignIn reads the epoch before anything else. A revocation while the password is
 // being checked therefore also ends this session.
-func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe bool, from authz.Origin) (issued Issued, err error) {
+func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe bool, from authz.Origin) (Issued, error) {
+	return s.signIn(ctx, name, password, nil, rememberMe, from)
+}
+
+// SignInChanging is SignIn for a user who must choose a new password: it stores the
+// new password, ends the user's other sessions, and begins a session, in one
+// transaction. For other users, and for a new password that is refused, the error is
+// an *account.Invalid. Like every answer about the account it comes only after the
+// password was verified.
+func (s *Service) SignInChanging(ctx context.Context, name, password, newPassword string, rememberMe bool, from authz.Origin) (Issued, error) {
+	return s.signIn(ctx, name, password, &newPassword, rememberMe, from)
+}
+
+// signIn begins a session; newPassword is nil if none is given.
+func (s *Service) signIn(ctx context.Context, name, password string, newPassword *string, rememberMe bool, from authz.Origin) (issued Issued, err error) {
 	if s.config.SignedIn != nil {
 		defer func() { s.config.SignedIn(err) }()
 	}
@@ -29,7 +46,32 @@ func (s *Service) SignIn(ctx context.Context, name, password string, rememberMe 
 	if err != nil {
 		return Issued{}, err
 	}
-	first, err := s.begin(ctx, epoch, u, rememberMe)
+	var change *account.PasswordChange
+	if newPassword != nil {
+		if change, err = s.config.Accounts.PrepareRequired(ctx, u, password, *newPassword); err != nil {
+			return Issued{}, err
+		}
+	}
+	first, err := s.begin(ctx, epoch, u, rememberMe, byPassword(s.now()))
+	if err != nil {
+		return Issued{}, err
+	}
+	first.byPassword = true
+	if change != nil {
+		return s.keepChanging(ctx, first, change, from)
+	}
+	issued, err = s.keepSignIn(ctx, first, from)
+	if errors.Is(err, account.ErrPasswordChangeRequired) {
+		return Issued{}, cmp.Or(s.recordRequired(ctx, u, from), err)
+	}
+	return issued, err
+}
+
+// Begin begins a session of a user that has authenticated as how says, other than with
+// the stored password. epoch is a reading of the epoch clock from before the
+// authentication began: a revocation since then also ends this session.
+func (s *Service) Begin(ctx context.Context, u store.User, epoch revocation.Epoch, rememberMe bool, how Authentication, from authz.Origin) (Issued, error) {
+	first, err := s.begin(ctx, epoch, u, rememberMe, how)
 	if err != nil {
 		return Issued{}, err
 	}
@@ -58,7 +100,7 @@ func (s *Service) Issue(ctx context.Context, c authz.Caller, userID string, reme
 	if u.Disabled {
 		return Issued{}, fmt.Errorf("%w: user %s is disabled; enable the account first", store.ErrConflict, u.ID)
 	}
-	first, err := s.begin(ctx, epoch, u, rememberMe)
+	first, err := s.begin(ctx, epoch, u, rememberMe, Authentication{})
 	if err != nil {
 		return Issued{}, err
 	}
@@ -71,15 +113,20 @@ type beginning struct {
 	user    store.User
 	inForce settings.InForce
 	at      time.Time // the instant whose second is the session's IssuedAt
+	// byPassword: the user has proven the stored password, and nothing else.
+	byPassword bool
 }
 
 // keep mints the first token of a session, with the claims of its user as the
 // transaction reads them, and stores the session's row. The token is returned only if
-// that commits.
+// that commits. The password of a user who must choose a new one begins no session.
 func (s *Service) keep(ctx context.Context, tx store.Tx, first beginning, by store.Actor, from authz.Origin) (Issued, error) {
 	u, err := tx.User(ctx, first.user.ID)
 	if err != nil {
 		return Issued{}, err
+	}
+	if first.byPassword && u.MustChangePassword {
+		return Issued{}, account.ErrPasswordChangeRequired
 	}
 	issued, err := s.mint(ctx, s.identity.identify(first.session, u), u, first.inForce)
 	if err != nil {
@@ -98,7 +145,7 @@ func (s *Service) keep(ctx context.Context, tx store.Tx, first beginning, by sto
 // begin prepares a session whose epoch has been read. It then reads the settings and
 // the signing key, because a session signed with a key that another node has just
 // retired in an emergency would be over at once.
-func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.User, rememberMe bool) (beginning, error) {
+func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.User, rememberMe bool, how Authentication) (beginning, error) {
 	in, err := s.store.Settings(ctx)
 	if err != nil {
 		return beginning{}, err
@@ -112,7 +159,7 @@ func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.Use
 	}
 	now := s.now()
 	issuer, audience := s.config.issuer()
-	sess := token.Session{
+	sess, err := how.apply(token.Session{
 		Issuer:     issuer,
 		Audience:   audience,
 		Subject:    u.ID,
@@ -120,8 +167,11 @@ func (s *Service) begin(ctx context.Context, epoch revocation.Epoch, u store.Use
 		IssuedAt:   token.UnixTime(now.Unix()),
 		RememberMe: rememberMe && in.RememberMeEnabled,
 		Epoch:      epoch,
-	}.Refreshed(now, in.Settings)
-	return beginning{session: sess, user: u, inForce: in.InForce, at: now}, nil
+	}, now)
+	if err != nil {
+		return beginning{}, err
+	}
+	return beginning{session: sess.Refreshed(now, in.Settings), user: u, inForce: in.InForce, at: now}, nil
 }
 
 func (s *Service) mint(ctx context.Context, sess token.Session, u store.User, in settings.InForce) (Issued, error) {
@@ -152,6 +202,10 @@ func (i Issued) row(at time.Time, by store.Actor, from authz.Origin) store.Sessi
 		BeganAt:    now,
 		LastSeenAt: now,
 		ExpiresAt:  i.Session.ExpiresAt.Time().UnixMicro(),
+
+		AuthenticatedAt: micros(i.Session.AuthTime),
+		ACR:             i.Session.ACR,
+		SessionExpiry:   micros(i.Session.SessionExpiry),
 	}
 }
 
@@ -184,7 +238,15 @@ func (s *Service) Refresh(ctx context.Context, sess *token.Session) (Issued, err
 			return err
 		}
 		u := *tx.Caller.User
-		next := sess.Refreshed(s.now(), tx.InForce.Settings)
+		next, err := stored(ctx, tx, *sess)
+		if err != nil {
+			return err
+		}
+		now := s.now()
+		next = next.Refreshed(now, tx.InForce.Settings)
+		if err := next.CheckTime(&tx.InForce, now); err != nil {
+			return err // the limit that the row has, and the token does not
+		}
 		next.Issuer, next.Audience = s.config.issuer()
 		next = s.identity.identify(next, u)
 		if issued, err = s.mint(ctx, next, u, tx.InForce); err != nil {

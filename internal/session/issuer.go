@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -76,7 +77,7 @@ func (s *Service) SetIssuer(ctx context.Context, c authz.Caller, change IssuerCh
 		}
 		if !keep {
 			entry.TargetKind, entry.Scope = string(revocation.KindEveryone), revocation.KindEveryone
-			row = tx.NewReceipt(s.now(), entry.TargetKind, change.Reason)
+			row = tx.NewReceipt(s.now(), entry.TargetKind, cmp.Or(change.Reason, "issuer changed"))
 			setCounts(&row, ending)
 			if err := tx.AddReceipts(ctx, row); err != nil {
 				return err

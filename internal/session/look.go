@@ -2,11 +2,13 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
 )
 
 // live returns the conditions of a live session now, under the settings in the
@@ -100,6 +102,28 @@ func (s *Service) FindPerson(ctx context.Context, c authz.Caller, text string) (
 		return account.Handle(text), false, err
 	}
 	return found[0].ID, true, nil
+}
+
+// DeletedUser returns the audit entry of the deletion of the user with an id. The error
+// is store.ErrNotFound if the audit log has none.
+func (s *Service) DeletedUser(ctx context.Context, c authz.Caller, id string) (store.Audit, error) {
+	if err := c.MayEditUsers(); err != nil {
+		return store.Audit{}, err
+	}
+	entries, err := s.store.Audits(ctx, store.AuditFilter{Target: id, Action: wire.ActionUserDelete}, 1)
+	switch {
+	case err != nil:
+		return store.Audit{}, err
+	case len(entries) == 0 || entries[0].TargetID != id:
+		return store.Audit{}, fmt.Errorf("%w: there is no record of the user %q", store.ErrNotFound, id)
+	}
+	return entries[0], nil
+}
+
+// ErrUnknownPerson returns the error of a filter that selects nothing because no user
+// has the name that it gives, as FindPerson found. It wraps store.ErrNotFound.
+func ErrUnknownPerson(text string) error {
+	return fmt.Errorf("%w: no user has the name, id or email address %q, and nothing that the other filters select has it; a deleted user is found by id, a client by name or id", store.ErrNotFound, text)
 }
 
 // Audit returns entries of the audit, newest first.

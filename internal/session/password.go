@@ -22,7 +22,7 @@ func (s *Service) ChangePassword(ctx context.Context, c authz.Caller, userID str
 		return Receipt{}, err
 	}
 	keep := c.IsSelf(userID) && c.Session != nil
-	const reason = "password changed"
+	const reason = account.PasswordChanged
 	var issued Issued
 	var receipt store.Receipt
 	err = s.store.Update(ctx, c, authz.OnUser(authz.Caller.MaySetPassword, userID), func(tx authz.Tx) (err error) {

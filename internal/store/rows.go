@@ -29,8 +29,11 @@ type User struct {
 	Groups       []string // names, sorted
 	Disabled     bool
 	PasswordHash string // PHC string; "" if the user has no password
-	CreatedAt    int64
-	LastSignInAt int64
+	// MustChangePassword: a session begins with the password only together with a new
+	// one, which replaces it.
+	MustChangePassword bool
+	CreatedAt          int64
+	LastSignInAt       int64
 }
 
 // Has reports whether the user holds the permission and is not disabled.
@@ -90,6 +93,11 @@ type Session struct {
 	LastSeenAt int64            // µs; sign-in or last refresh
 	ExpiresAt  int64            // µs; the latest token's exp
 	EndedAt    int64            // µs; signed out or revoked alone; 0 if not. A wide revocation does not touch it.
+
+	// The token's auth_time and session_expiry in µs, 0 if it has none, and its acr.
+	AuthenticatedAt int64
+	ACR             string
+	SessionExpiry   int64
 }
 
 // Live is what decides whether a session row stands for a live session: the

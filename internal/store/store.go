@@ -254,6 +254,10 @@ type SessionWriter interface {
 	RefreshSession(ctx context.Context, id string, seen, expires int64, keyID string) error
 	// EndSession sets EndedAt unless it is set; a row that is missing is no error.
 	EndSession(ctx context.Context, id string, at int64) error
+	// AuthenticateSession sets AuthenticatedAt and ACR, unless AuthenticatedAt is
+	// later: the session's user has authenticated again. A row that is missing is no
+	// error.
+	AuthenticateSession(ctx context.Context, id string, at int64, acr string) error
 	// MoveSession sets the epoch (keep_current).
 	MoveSession(ctx context.Context, id string, epoch revocation.Epoch) error
 }

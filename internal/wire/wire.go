@@ -12,6 +12,9 @@ type SignIn struct {
 	Username   string `json:"username"`
 	Password   string `json:"password"`
 	RememberMe bool   `json:"remember_me"`
+	// NewPassword replaces the password of a user who must choose a new one; nil if it
+	// was not given.
+	NewPassword *string `json:"new_password,omitempty"`
 }
 
 // Issue is the body of POST /v1/users/{id}/sessions.
@@ -45,7 +48,13 @@ type Session struct {
 	RememberMe    bool       `json:"remember_me"`
 	Epoch         int64      `json:"epoch"`
 	IdleExpiresAt *time.Time `json:"idle_expires_at"` // null with remember me
-	ExpiresAt     time.Time  `json:"expires_at"`      // the maximum session duration
+	ExpiresAt     time.Time  `json:"expires_at"`      // the maximum session duration, or SessionExpiry
+	// AuthTime is when the user last authenticated; null if unknown.
+	AuthTime *time.Time `json:"auth_time"`
+	ACR      string     `json:"acr,omitempty"`
+	// SessionExpiry is when the session ends at the latest; null if only the settings
+	// limit it.
+	SessionExpiry *time.Time `json:"session_expiry"`
 }
 
 // LiveSession is one of the live sessions of a user.
@@ -135,20 +144,24 @@ type Receipts struct {
 
 // ChangePassword is the body of PUT /v1/users/{id}/password.
 type ChangePassword struct {
-	Current *string `json:"current"`
-	New     string  `json:"new"`
+	Current            *string `json:"current"`
+	New                string  `json:"new"`
+	MustChangePassword *bool   `json:"must_change_password"`
 }
 
 // User is an account.
 type User struct {
-	ID           string     `json:"id"`
-	Name         string     `json:"name"`
-	Email        *string    `json:"email"`
-	Permissions  []string   `json:"permissions"` // never null
-	Groups       []string   `json:"groups"`      // names; never null
-	Disabled     bool       `json:"disabled"`
-	CreatedAt    time.Time  `json:"created_at"`
-	LastSignInAt *time.Time `json:"last_sign_in_at"`
+	ID          string   `json:"id"`
+	Name        string   `json:"name"`
+	Email       *string  `json:"email"`
+	Permissions []string `json:"permissions"` // never null
+	Groups      []string `json:"groups"`      // names; never null
+	Disabled    bool     `json:"disabled"`
+	// MustChangePassword: the user must choose a new password at the next sign-in with
+	// a password.
+	MustChangePassword bool       `json:"must_change_password"`
+	CreatedAt          time.Time  `json:"created_at"`
+	LastSignInAt       *time.Time `json:"last_sign_in_at"`
 }
 
 // Users is the answer to GET /v1/users.
@@ -167,6 +180,8 @@ type UserChange struct {
 	Permissions *[]string       `json:"permissions"`
 	Groups      *[]string       `json:"groups"`
 	Disabled    *bool           `json:"disabled"`
+
+	MustChangePassword *bool `json:"must_change_password"`
 }
 
 // Client is a service client. Secret is set in answers to POSTs only.
@@ -355,13 +370,16 @@ const (
 	CodeInvalidRequest  = "invalid_request"
 	CodeRateLimited     = "rate_limited"
 	CodeBadCredentials  = "bad_credentials"
-	CodeLostRace        = "precondition_failed" // 412
-	CodeNeedsIfMatch    = "precondition_required"
-	CodeTooLarge        = "too_large"
-	CodeBadMethod       = "method_not_allowed"
-	CodeMediaType       = "unsupported_media_type"
-	CodeStartOver       = "start_over" // 410 from the feed
-	CodeInternal        = "internal"
+	// CodePasswordChangeRequired (403): name and password are right, and a session
+	// begins only with a new password.
+	CodePasswordChangeRequired = "password_change_required"
+	CodeLostRace               = "precondition_failed" // 412
+	CodeNeedsIfMatch           = "precondition_required"
+	CodeTooLarge               = "too_large"
+	CodeBadMethod              = "method_not_allowed"
+	CodeMediaType              = "unsupported_media_type"
+	CodeStartOver              = "start_over" // 410 from the feed
+	CodeInternal               = "internal"
 )
 
 // The actions in the audit.

@@ -16,7 +16,7 @@ import (
 // ReadUser returns a user. The API shows no password hash.
 func ReadUser(w wire.User) store.User {
 	u := store.User{
-		ID: w.ID, Name: w.Name, Permissions: w.Permissions, Groups: w.Groups, Disabled: w.Disabled, CreatedAt: w.CreatedAt.UnixMicro(),
+		ID: w.ID, Name: w.Name, Permissions: w.Permissions, Groups: w.Groups, Disabled: w.Disabled, MustChangePassword: w.MustChangePassword, CreatedAt: w.CreatedAt.UnixMicro(),
 	}
 	if w.Email != nil {
 		u.Email = *w.Email

@@ -1,9 +1,12 @@
 package wireform
 
 import (
+	"time"
+
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/token"
 )
 
 // Issued returns the answer that carries a token.
@@ -23,6 +26,8 @@ func Session(i session.Issued) wire.Session {
 		RememberMe:  s.RememberMe,
 		Epoch:       int64(s.Epoch),
 		ExpiresAt:   s.MaximumEnd(in).Time(),
+
+		AuthTime: OptionalDate(s.AuthTime), ACR: s.ACR, SessionExpiry: OptionalDate(s.SessionExpiry),
 	}
 	if s.RememberMe {
 		w.ExpiresAt = min(s.MaximumEnd(in), s.ExpiresAt).Time()
@@ -31,6 +36,15 @@ func Session(i session.Issued) wire.Session {
 	idle := min(s.IdleEnd(in), s.ExpiresAt, s.MaximumEnd(in)).Time()
 	w.IdleExpiresAt = &idle
 	return w
+}
+
+// OptionalDate returns a date, or nil for 0.
+func OptionalDate(t token.UnixTime) *time.Time {
+	if t == 0 {
+		return nil
+	}
+	at := t.Time()
+	return &at
 }
 
 // LiveSession returns an entry of a list of live sessions.

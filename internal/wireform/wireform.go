@@ -21,6 +21,8 @@ func User(u store.User) wire.User {
 		Groups:      append([]string{}, u.Groups...),
 		Disabled:    u.Disabled,
 		CreatedAt:   instant(u.CreatedAt),
+
+		MustChangePassword: u.MustChangePassword,
 	}
 	if u.Email != "" {
 		w.Email = &u.Email

@@ -16,9 +16,9 @@ import (
 
 func TestJSON(t *testing.T) {
 	for want, value := range map[string]any{
-		`{"id":"u","name":"Ann","email":null,"permissions":[],"groups":[],"disabled":false,"created_at":"1970-01-01T00:00:01.000002Z","last_sign_in_at":null}`: User(store.User{ID: "u", Name: "Ann", CreatedAt: 1_000_002, PasswordHash: "secret"}),
-		`{"id":"u","name":"Ann","email":"a@b.c","permissions":["UserEdit"],"groups":["ops"],"disabled":true,"created_at":"1970-01-01T00:00:00Z","last_sign_in_at":"1970-01-01T00:00:02Z"}`: User(store.User{
-			ID: "u", Name: "Ann", Email: "a@b.c", Permissions: []string{"UserEdit"}, Groups: []string{"ops"}, Disabled: true, LastSignInAt: 2_000_000}),
+		`{"id":"u","name":"Ann","email":null,"permissions":[],"groups":[],"disabled":false,"must_change_password":false,"created_at":"1970-01-01T00:00:01.000002Z","last_sign_in_at":null}`: User(store.User{ID: "u", Name: "Ann", CreatedAt: 1_000_002, PasswordHash: "secret"}),
+		`{"id":"u","name":"Ann","email":"a@b.c","permissions":["UserEdit"],"groups":["ops"],"disabled":true,"must_change_password":true,"created_at":"1970-01-01T00:00:00Z","last_sign_in_at":"1970-01-01T00:00:02Z"}`: User(store.User{
+			ID: "u", Name: "Ann", Email: "a@b.c", Permissions: []string{"UserEdit"}, Groups: []string{"ops"}, Disabled: true, MustChangePassword: true, LastSignInAt: 2_000_000}),
 		`{"id":"c","name":"C","capabilities":[],"created_at":"1970-01-01T00:00:00Z"}`:                            Client(store.Client{ID: "c", Name: "C", SecretHash: "hash", OldSecretHash: "hash"}, ""),
 		`{"id":"c","name":"C","capabilities":["follow"],"created_at":"1970-01-01T00:00:00Z","secret":"s"}`:       Client(store.Client{ID: "c", Name: "C", Capabilities: []string{"follow"}}, "s"),
 		`{"session_timeout_seconds":1200,"maximum_session_duration_seconds":1728000,"remember_me_enabled":true}`: Settings(settings.Default()),
@@ -51,7 +51,7 @@ func TestSettingsBackAndForth(t *testing.T) {
 func TestBackAndForth(t *testing.T) {
 	for _, u := range []store.User{
 		{ID: "u", Name: "Ann", Permissions: []string{}, Groups: []string{}, CreatedAt: 1_000_002},
-		{ID: "u", Name: "Ann", Email: "a@b.c", Permissions: []string{"UserEdit"}, Groups: []string{"ops"}, Disabled: true, CreatedAt: 1, LastSignInAt: 2},
+		{ID: "u", Name: "Ann", Email: "a@b.c", Permissions: []string{"UserEdit"}, Groups: []string{"ops"}, Disabled: true, MustChangePassword: true, CreatedAt: 1, LastSignInAt: 2},
 	} {
 		if got := ReadUser(User(u)); !reflect.DeepEqual(got, u) {
 			t.Errorf("%+v, want %+v", got, u)

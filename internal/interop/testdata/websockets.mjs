@@ -19,7 +19,7 @@ function over(s) {
   const now = Date.now() / 1000
   if (performance.now() >= trustedUntil) return 'unavailable' // no news for a lease
   if (!keys.keys.some((key) => key.kid === s.kid)) return 'unknown_key'
-  if (now >= s.iat + settings.maximum_session_duration_seconds ||
+  if (now >= s.iat + settings.maximum_session_duration_seconds || now >= s.session_expiry ||
     (s.epoch < settings.maximum_floor_epoch && s.iat <= settings.maximum_floor)) return 'maximum_duration'
   if (!s.remember_me && (now >= s.last_refresh + settings.session_timeout_seconds ||
     (s.epoch < settings.idle_floor_epoch && s.last_refresh <= settings.idle_floor))) return 'idle_timeout'

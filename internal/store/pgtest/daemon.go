@@ -15,9 +15,9 @@ import (
 // daemon is a process that outlives the call which starts it, and that a guard
 // watches over.
 type daemon struct {
-	name  string              // for errors
-	home  string              // holds the socket, the log and the pid for the guard
-	owner *syscall.Credential // nil: the user who runs the test
+	name  string      // for errors
+	home  string      // holds the socket, the log and the pid for the guard
+	owner *credential // nil: the user who runs the test
 	guard *guard
 
 	mu  sync.Mutex
@@ -26,7 +26,7 @@ type daemon struct {
 
 // newDaemon makes the directory of a daemon and starts the guard over it. The
 // data directory is data, or is within home if data is "".
-func newDaemon(name, data string, owner *syscall.Credential) (*daemon, error) {
+func newDaemon(name, data string, owner *credential) (*daemon, error) {
 	home, err := makeDir("", owner)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(data))
@@ -96,7 +96,7 @@ func (d *daemon) launch(program string, arguments ...string) error {
 	command.Stdout, command.Stderr = log, log
 	command.Env = environment()
 	command.Dir = d.home
-	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: d.owner}
+	detach(command, d.owner)
 	err = command.Start()
 	_ = log.Close() // nothing was written through it: the server has its own
 	if err != nil {
@@ -132,7 +132,7 @@ func (d *daemon) signal(signal syscall.Signal) error {
 	if d.pid == 0 {
 		return errors.New("it is not running")
 	}
-	return syscall.Kill(d.pid, signal)
+	return kill(d.pid, signal)
 }
 
 func (d *daemon) waitEnd(how string) error {
@@ -147,12 +147,12 @@ func (d *daemon) reap() (bool, error) {
 	if d.pid == 0 {
 		return true, nil
 	}
-	var status syscall.WaitStatus
-	switch pid, err := syscall.Wait4(d.pid, &status, syscall.WNOHANG, nil); {
-	case errors.Is(err, syscall.EINTR), err == nil && pid == 0:
-		return false, nil
-	case err != nil:
+	ended, err := reapChild(d.pid)
+	if err != nil {
 		return false, fmt.Errorf("wait for %s, process %d: %w", d.name, d.pid, err)
+	}
+	if !ended {
+		return false, nil
 	}
 	d.pid = 0
 	return true, forgetPID(d.home)

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 )
 
 // guardScript waits for the end of its standard input, a pipe that only the
@@ -49,7 +48,7 @@ type guard struct {
 // that ends the tests must not end who cleans up after them.
 func startGuard(home, data string) (*guard, error) {
 	command := exec.Command("/bin/sh", "-c", guardScript, "pgtest-guard", home, data)
-	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	detach(command, nil)
 	command.Dir = "/"
 	alive, err := command.StdinPipe()
 	if err != nil {

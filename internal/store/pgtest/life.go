@@ -66,7 +66,7 @@ func (s *Server) Kill() error {
 		return fmt.Errorf("kill PostgreSQL: %w", err)
 	}
 	for _, pid := range processes {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		if err := kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("kill PostgreSQL: process %d: %w", pid, err)
 		}
 	}
@@ -97,7 +97,7 @@ func (s *Server) Resume() error {
 	}
 	// The server itself comes last, so that the list holds until the end.
 	for _, pid := range append(children(s.pid), s.pid) {
-		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil && !errors.Is(err, syscall.ESRCH) {
+		if err := kill(pid, sigCont); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("resume PostgreSQL: process %d: %w", pid, err)
 		}
 	}
@@ -113,7 +113,7 @@ func (s *Server) freeze() ([]int, error) {
 	if s.pid == 0 {
 		return nil, errors.New("it is not running")
 	}
-	if err := syscall.Kill(s.pid, syscall.SIGSTOP); err != nil {
+	if err := kill(s.pid, sigStop); err != nil {
 		return nil, err
 	}
 	// A fork under way when the signal was sent is done before it takes effect.
@@ -125,7 +125,7 @@ func (s *Server) freeze() ([]int, error) {
 	}
 	processes := append([]int{s.pid}, children(s.pid)...)
 	for _, pid := range processes[1:] {
-		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil && !errors.Is(err, syscall.ESRCH) {
+		if err := kill(pid, sigStop); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return nil, fmt.Errorf("process %d: %w", pid, err)
 		}
 	}
@@ -182,9 +182,8 @@ func waitFor(what string, done func() (bool, error)) error {
 		if ok, err := done(); ok || err != nil {
 			return err
 		}
-		pause := syscall.NsecToTimespec(int64(beat))
 		// Interrupted by a signal, it ends early: the next look comes sooner.
-		_ = syscall.Nanosleep(&pause, nil)
+		pause(beat)
 	}
 	return fmt.Errorf("waited %v for %s in vain", patience, what)
 }

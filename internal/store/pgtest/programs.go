@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // Exec runs SQL in the database postgres through psql and returns what it
@@ -51,15 +50,13 @@ func quoteName(name string) string {
 
 // run runs one of PostgreSQL's programs to its end and returns what it prints,
 // trimmed. An error carries what it says.
-func (s *Server) run(as *syscall.Credential, program string, arguments ...string) (string, error) {
+func (s *Server) run(as *credential, program string, arguments ...string) (string, error) {
 	// No deadline, since in a synctest bubble it would come at once; a test
 	// that hangs on a paused server is ended by the tests' own.
 	command := exec.CommandContext(context.Background(), filepath.Join(s.binaries, program), arguments...)
 	command.Env = environment()
 	command.Dir = s.home
-	if as != nil {
-		command.SysProcAttr = &syscall.SysProcAttr{Credential: as}
-	}
+	runAs(command, as)
 	var said, complaint strings.Builder
 	command.Stdout, command.Stderr = &said, &complaint
 	if err := command.Run(); err != nil {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -208,7 +207,7 @@ func TestServerEndsWithItsProcess(t *testing.T) {
 				t.Fatalf("process %d has the children %v; PostgreSQL has more", pid, processes)
 			}
 
-			must(t, syscall.Kill(command.Process.Pid, syscall.SIGKILL))
+			must(t, command.Process.Kill())
 			if err := command.Wait(); err == nil {
 				t.Error("a killed process ended well")
 			}

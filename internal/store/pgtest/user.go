@@ -6,13 +6,12 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"syscall"
 )
 
 // serverUser returns the user that the server runs as, nil for the one who runs the
 // test. PostgreSQL refuses to run as root, so that root's tests need another user:
 // Debian's postgres if it exists, else the unprivileged system user.
-func serverUser() (*syscall.Credential, error) {
+func serverUser() (*credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
@@ -29,7 +28,7 @@ func serverUser() (*syscall.Credential, error) {
 		if err != nil {
 			return nil, fmt.Errorf("user %s has the group %q: %w", name, found.Gid, err)
 		}
-		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+		return &credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 	}
 	return nil, fmt.Errorf("PostgreSQL does not run as root, and there is no user postgres or nobody to run it as")
 }
@@ -37,7 +36,7 @@ func serverUser() (*syscall.Credential, error) {
 // makeDir makes a new directory under parent that only the server's user (and root)
 // can enter. Everything is within: data, log, and the socket, through which the
 // server trusts every client.
-func makeDir(parent string, owner *syscall.Credential) (string, error) {
+func makeDir(parent string, owner *credential) (string, error) {
 	if parent == "" {
 		parent = parentDir(owner)
 	}
@@ -56,7 +55,7 @@ func makeDir(parent string, owner *syscall.Credential) (string, error) {
 // parentDir returns where temporary servers live: the directory for temporary files,
 // or /tmp if the server's user is kept out of that directory, as it is out of root's,
 // or if its name leaves no room for a socket's (107 bytes on Linux).
-func parentDir(owner *syscall.Credential) string {
+func parentDir(owner *credential) string {
 	const maxLength = 60
 	if dir := os.TempDir(); len(dir) <= maxLength && (owner == nil || openToAll(dir)) {
 		return dir

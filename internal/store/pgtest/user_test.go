@@ -3,7 +3,6 @@ package pgtest
 import (
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 )
 
@@ -19,11 +18,11 @@ func TestParentDir(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	another := &syscall.Credential{Uid: 12345, Gid: 12345}
+	another := &credential{Uid: 12345, Gid: 12345}
 	for _, c := range []struct {
 		name  string
 		mode  os.FileMode // of the directory above the one for temporary files
-		owner *syscall.Credential
+		owner *credential
 		own   bool // the server gets the directory for temporary files
 	}{
 		{"this user", 0o700, nil, true},

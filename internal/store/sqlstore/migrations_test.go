@@ -26,18 +26,20 @@ import (
 // their SHA-256 hashes. A new migration is added here with its own commit. A hash
 // that is here never changes.
 var released = map[string]string{
-	"00001_begin.sql":            "f107f675fe7389fd",
-	"00002_begun_by.sql":         "d8463e4f4a5c9244",
-	"00003_look_alikes.sql":      "c01a288b7655b1e5",
-	"00004_networks.sql":         "f41e6f0dc569b752",
-	"00005_streaks.sql":          "63fd040e6e517078",
-	"00006_clients_by_epoch.sql": "92e50262ddfec11a",
-	"00007_groups.sql":           "694898208d8e23b8",
-	"00008_search.sql":           "f6a297e2c0293f3d",
-	"00009_receipts.sql":         "6d6c05a56cc0b89c",
-	"00011_deleted_users.sql":    "e3d52b99e4c9c582",
-	"00012_former_issuers.sql":   "ca151902589e7f81",
-	"00015_providers.sql":        "1f9de7bcc9f9bc0f",
+	"00001_begin.sql":                "f107f675fe7389fd",
+	"00002_begun_by.sql":             "d8463e4f4a5c9244",
+	"00003_look_alikes.sql":          "c01a288b7655b1e5",
+	"00004_networks.sql":             "f41e6f0dc569b752",
+	"00005_streaks.sql":              "63fd040e6e517078",
+	"00006_clients_by_epoch.sql":     "92e50262ddfec11a",
+	"00007_groups.sql":               "694898208d8e23b8",
+	"00008_search.sql":               "f6a297e2c0293f3d",
+	"00009_receipts.sql":             "6d6c05a56cc0b89c",
+	"00011_deleted_users.sql":        "e3d52b99e4c9c582",
+	"00012_former_issuers.sql":       "ca151902589e7f81",
+	"00013_must_change_password.sql": "d83fa51f2c1bcdb3",
+	"00015_providers.sql":            "1f9de7bcc9f9bc0f",
+	"00016_authentication.sql":       "5c8a90994ce9d7f2",
 }
 
 // A migration that has run somewhere does not run again: a change of its text would

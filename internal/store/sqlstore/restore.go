@@ -29,7 +29,8 @@ type Restoring struct {
 	// Now is the current time. The epoch clock continues from it, or from the clock
 	// of the backup or of the replaced database, whichever is latest.
 	Now time.Time
-	// Audit is the entry for the audit. At, Epoch, Scope and Target are filled in.
+	// Audit is the entry for the audit, whose actor and reason the receipt has as well.
+	// At, Epoch, Scope and Target are filled in.
 	Audit store.Audit
 }
 
@@ -237,6 +238,15 @@ func restart(ctx context.Context, path string, r Restoring, replaced *holding) (
 		}
 		entry := r.Audit
 		entry.At = r.Now.UnixMicro()
+		// The backup does not have the sessions that began after it.
+		actor := entry.Actor
+		actor.Address, actor.RequestID = "", ""
+		if err := tx.AddReceipts(ctx, store.Receipt{
+			Epoch: epoch, Scope: string(revocation.KindEveryone), Actor: actor, Reason: entry.Reason, CommittedAt: entry.At,
+			Users: store.NotCounted, Sessions: store.NotCounted,
+		}); err != nil {
+			return err
+		}
 		entry.TargetKind, entry.Scope, entry.Epoch = string(revocation.KindEveryone), revocation.KindEveryone, epoch
 		return tx.AppendAudit(ctx, entry)
 	})

@@ -157,6 +157,12 @@ func restored(t *testing.T, path string, epoch revocation.Epoch, now time.Time) 
 	if audit[0] != want {
 		t.Errorf("the audit says %+v, want %+v", audit[0], want)
 	}
+	receipts, err := s.Receipts(ctx, store.ReceiptFilter{}, 10)
+	noErr(t, err)
+	if len(receipts) != 1 || receipts[0].Epoch != epoch || receipts[0].Scope != "everyone" || receipts[0].Actor.Kind != cli.Actor.Kind || receipts[0].Reason != cli.Reason ||
+		receipts[0].CommittedAt != now.UnixMicro() || receipts[0].Sessions != store.NotCounted || receipts[0].ClosedAt != 0 {
+		t.Errorf("receipts: %+v", receipts)
+	}
 }
 
 // A server that has just ended has granted leases to followers. A receipt of the

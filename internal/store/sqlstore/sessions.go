@@ -9,7 +9,8 @@ import (
 	"example.com/curfew/revocation"
 )
 
-const sessionColumns = `id, user_id, remember_me, epoch, key_id, device, address, began_at, last_seen_at, expires_at, ended_at, begun_by`
+const sessionColumns = `id, user_id, remember_me, epoch, key_id, device, address, began_at, last_seen_at, expires_at, ended_at, begun_by,
+	authenticated_at, acr, session_expiry`
 
 type sessionRow struct {
 	ID         string           `db:"id"`
@@ -24,6 +25,10 @@ type sessionRow struct {
 	ExpiresAt  int64            `db:"expires_at"`
 	EndedAt    int64            `db:"ended_at"`
 	BegunBy    string           `db:"begun_by"`
+
+	AuthenticatedAt int64  `db:"authenticated_at"`
+	ACR             string `db:"acr"`
+	SessionExpiry   int64  `db:"session_expiry"`
 }
 
 func (r *sessionRow) session() store.Session {
@@ -31,6 +36,7 @@ func (r *sessionRow) session() store.Session {
 		ID: r.ID, UserID: r.UserID, RememberMe: r.RememberMe != 0, Epoch: r.Epoch, KeyID: r.KeyID,
 		Device: r.Device, Address: r.Address, BegunBy: r.BegunBy,
 		BeganAt: r.BeganAt, LastSeenAt: r.LastSeenAt, ExpiresAt: r.ExpiresAt, EndedAt: r.EndedAt,
+		AuthenticatedAt: r.AuthenticatedAt, ACR: r.ACR, SessionExpiry: r.SessionExpiry,
 	}
 }
 
@@ -83,9 +89,10 @@ func (t *tx) InsertSession(ctx context.Context, s store.Session) error {
 		return err
 	}
 	n, err := t.exec(ctx, what, `
-		INSERT INTO sessions (`+sessionColumns+`, network) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
+		INSERT INTO sessions (`+sessionColumns+`, network) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
 		s.ID, s.UserID, bit(s.RememberMe), int64(s.Epoch), s.KeyID, s.Device, s.Address,
-		s.BeganAt, s.LastSeenAt, s.ExpiresAt, s.EndedAt, s.BegunBy, store.Network(s.Address))
+		s.BeganAt, s.LastSeenAt, s.ExpiresAt, s.EndedAt, s.BegunBy,
+		s.AuthenticatedAt, s.ACR, s.SessionExpiry, store.Network(s.Address))
 	if err == nil && n == 0 {
 		return fmt.Errorf("%s: %w: the id is taken", what, store.ErrConflict)
 	}
@@ -107,6 +114,14 @@ func (t *tx) RefreshSession(ctx context.Context, id string, seen, expires int64,
 // EndSession sets EndedAt unless it is set.
 func (t *tx) EndSession(ctx context.Context, id string, at int64) error {
 	_, err := t.exec(ctx, "end a session", `UPDATE sessions SET ended_at = ? WHERE id = ? AND ended_at = 0`, at, id)
+	return err
+}
+
+// AuthenticateSession sets AuthenticatedAt and ACR unless a later authentication is
+// stored.
+func (t *tx) AuthenticateSession(ctx context.Context, id string, at int64, acr string) error {
+	_, err := t.exec(ctx, "note an authentication", `
+		UPDATE sessions SET authenticated_at = ?, acr = ? WHERE id = ? AND authenticated_at <= ?`, at, acr, id, at)
 	return err
 }
 

@@ -10,7 +10,7 @@ import (
 	"example.com/curfew/internal/store"
 )
 
-const userColumns = `id, name, name_key, email, permissions, member_of, disabled, password_hash, created_at, last_sign_in_at`
+const userColumns = `id, name, name_key, email, permissions, member_of, disabled, password_hash, must_change_password, created_at, last_sign_in_at`
 
 type userRow struct {
 	ID           string `db:"id"`
@@ -21,6 +21,7 @@ type userRow struct {
 	Groups       string `db:"member_of"`
 	Disabled     int64  `db:"disabled"`
 	PasswordHash string `db:"password_hash"`
+	MustChange   int64  `db:"must_change_password"`
 	CreatedAt    int64  `db:"created_at"`
 	LastSignInAt int64  `db:"last_sign_in_at"`
 }
@@ -30,7 +31,7 @@ func (r *userRow) user() (store.User, error) {
 	groups, groupsErr := unlist(r.Groups)
 	return store.User{
 		ID: r.ID, Name: r.Name, NameKey: r.NameKey, Email: r.Email, Permissions: permissions, Groups: groups,
-		Disabled: r.Disabled != 0, PasswordHash: r.PasswordHash, CreatedAt: r.CreatedAt, LastSignInAt: r.LastSignInAt,
+		Disabled: r.Disabled != 0, PasswordHash: r.PasswordHash, MustChangePassword: r.MustChange != 0, CreatedAt: r.CreatedAt, LastSignInAt: r.LastSignInAt,
 	}, errors.Join(err, groupsErr)
 }
 
@@ -171,14 +172,14 @@ func (t *tx) InsertUser(ctx context.Context, u store.User) error {
 	name, id := skeleton(u.NameKey), skeleton(u.ID)
 	n, err := t.exec(ctx, what, `
 		INSERT INTO users (id, name, name_key, email, email_key, permissions, member_of, password_hash, name_skeleton, id_skeleton, skeleton_of,
-			words_of, administrator, disabled, created_at, last_sign_in_at)
-		SELECT ?,?,?,?,?,?,?,?,?,?,?,?, CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint)
+			words_of, administrator, disabled, must_change_password, created_at, last_sign_in_at)
+		SELECT ?,?,?,?,?,?,?,?,?,?,?,?, CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint)
 		WHERE NOT EXISTS (SELECT 1 FROM users WHERE name_skeleton <> '' AND name_skeleton IN (?,?))
 			AND NOT EXISTS (SELECT 1 FROM users WHERE id_skeleton <> '' AND id_skeleton IN (?,?))
 			AND NOT EXISTS (SELECT 1 FROM deleted_users WHERE id_skeleton IN (?,?))
 		ON CONFLICT DO NOTHING`,
 		u.ID, u.Name, u.NameKey, u.Email, store.EmailKey(u.Email), list(u.Permissions), list(u.Groups), u.PasswordHash, name, id, u.NameKey,
-		wordsOfUser(u), administrator(&u), bit(u.Disabled), u.CreatedAt, u.LastSignInAt, name, id, name, id, name, id)
+		wordsOfUser(u), administrator(&u), bit(u.Disabled), bit(u.MustChangePassword), u.CreatedAt, u.LastSignInAt, name, id, name, id, name, id)
 	switch {
 	case err != nil:
 		return err
@@ -222,10 +223,10 @@ func (t *tx) UpdateUser(ctx context.Context, u store.User) error {
 	// A query finds a taken name, because the error of the statement would end a
 	// transaction of PostgreSQL. If two take it at once, one still gets that error.
 	n, err := t.exec(ctx, what, `
-		UPDATE users SET name = ?, name_key = ?, email = ?, email_key = ?, permissions = ?, member_of = ?, administrator = ?, disabled = ?, password_hash = ?,
+		UPDATE users SET name = ?, name_key = ?, email = ?, email_key = ?, permissions = ?, member_of = ?, administrator = ?, disabled = ?, password_hash = ?, must_change_password = ?,
 			name_skeleton = ?, id_skeleton = ?, skeleton_of = CASE WHEN name_key = ? THEN skeleton_of ELSE ? END
 		WHERE id = ? AND NOT EXISTS (SELECT 1 FROM users AS other WHERE other.name_key = ? AND other.id <> ?)`,
-		u.Name, u.NameKey, u.Email, store.EmailKey(u.Email), list(u.Permissions), list(u.Groups), administrator(&u), bit(u.Disabled), u.PasswordHash,
+		u.Name, u.NameKey, u.Email, store.EmailKey(u.Email), list(u.Permissions), list(u.Groups), administrator(&u), bit(u.Disabled), u.PasswordHash, bit(u.MustChangePassword),
 		name, skeleton(u.ID), u.NameKey, u.NameKey, u.ID, u.NameKey, u.ID)
 	switch {
 	case err != nil:

@@ -29,6 +29,7 @@ var sessionCases = []testCase{
 		want := store.Session{
 			ID: "s1", UserID: "ann", RememberMe: true, Epoch: 1, KeyID: "k1", Device: "Firefox on Linux", Address: "2001:db8::1",
 			BeganAt: 2, LastSeenAt: 3, ExpiresAt: 4, EndedAt: 5, BegunBy: store.ActorClient,
+			AuthenticatedAt: 6, ACR: "urn:example:mfa", SessionExpiry: 7,
 		}
 		insertSessions(t, s, want)
 		got, err := s.Session(t.Context(), "s1")
@@ -79,6 +80,30 @@ var sessionCases = []testCase{
 		got, err := s.Session(t.Context(), "s2")
 		noErr(t, err)
 		same(t, "another", got, store.Session{ID: "s2"})
+	}},
+	{"a later authentication replaces an earlier one", func(t *testing.T, open Open) {
+		s := open(t)
+		insertSessions(t, s, store.Session{ID: "s1", SessionExpiry: 500}, store.Session{ID: "s2", AuthenticatedAt: 7, ACR: "pwd"})
+		for _, c := range []struct {
+			at   int64
+			acr  string
+			want store.Session
+		}{
+			{100, "pwd", store.Session{AuthenticatedAt: 100, ACR: "pwd"}},
+			{99, "mfa", store.Session{AuthenticatedAt: 100, ACR: "pwd"}},
+			{100, "mfa", store.Session{AuthenticatedAt: 100, ACR: "mfa"}},
+			{101, "", store.Session{AuthenticatedAt: 101}},
+		} {
+			update(t, s, func(tx store.Tx) error { return tx.AuthenticateSession(t.Context(), "s1", c.at, c.acr) })
+			got, err := s.Session(t.Context(), "s1")
+			noErr(t, err)
+			c.want.ID, c.want.SessionExpiry = "s1", 500
+			same(t, fmt.Sprint("authenticated at ", c.at), got, c.want)
+		}
+		got, err := s.Session(t.Context(), "s2")
+		noErr(t, err)
+		same(t, "another", got, store.Session{ID: "s2", AuthenticatedAt: 7, ACR: "pwd"})
+		update(t, s, func(tx store.Tx) error { return tx.AuthenticateSession(t.Context(), "s3", 1, "") }) // pruned
 	}},
 	{"a session ends once, and moves", func(t *testing.T, open Open) {
 		s := open(t)

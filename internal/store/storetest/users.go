@@ -14,7 +14,7 @@ var ann = store.User{
 	ID: "id-ann", Name: "Ann", NameKey: "ann", Email: "Ann@Example.com",
 	Permissions: []string{store.AdministerSystem, store.UserEdit}, Disabled: true,
 	Groups:       []string{"Buchhaltung & Lohn", "ops", "Œuvre \"x\""},
-	PasswordHash: "$argon2id$x", CreatedAt: 1_700_000_000_000_001, LastSignInAt: 1_700_000_000_000_002,
+	PasswordHash: "$argon2id$x", MustChangePassword: true, CreatedAt: 1_700_000_000_000_001, LastSignInAt: 1_700_000_000_000_002,
 }
 
 func insertUsers(t testing.TB, s store.Store, users ...store.User) {

@@ -42,6 +42,7 @@ func (f *forge) types() {
 	for name, values := range map[string][]string{
 		"name":             {"null", "0", "true", "{}", "[]", `["ann"]`, `""`},
 		"email":            {"null", "0", "true", "{}", "[]", `["ann@example.com"]`, `""`},
+		"acr":              {"null", "0", "true", "{}", "[]", `["mfa"]`, `""`},
 		"groups":           {"null", "0", "true", "{}", `"ops"`, `""`, "[0]", "[null]", `["ops",0]`, `[["ops"]]`, `{"0":"ops"}`},
 		"identity_omitted": {"null", "0", "1", `"true"`, "[]", "{}"},
 	} {
@@ -54,7 +55,7 @@ func (f *forge) types() {
 // numbers are values that a JSON reader could overflow, round, convert or take for
 // "not set".
 func (f *forge) numbers() {
-	for _, name := range []string{"iat", "last_refresh", "epoch", "exp", "nbf"} {
+	for _, name := range []string{"iat", "last_refresh", "epoch", "exp", "nbf", "auth_time", "session_expiry"} {
 		good := f.now
 		if name == "epoch" {
 			good = int64(f.issuer.Epoch())
@@ -119,7 +120,11 @@ func (f *forge) values() {
 	bad(token.ErrMalformed, "last_refresh", "1")
 
 	long := strings.Repeat("x", 513)
-	for _, name := range []string{"name", "email"} {
+	bad(token.ErrMalformed, "auth_time", fmt.Sprint(f.now+1)) // after last_refresh
+	bad(token.ErrMalformed, "auth_time", "99999999999")
+	bad(token.ErrMalformed, "session_expiry", f.claims[f.claims.index("iat")].value) // before exp
+	bad(token.ErrMalformed, "session_expiry", "1")
+	for _, name := range []string{"name", "email", "acr"} {
 		for _, value := range []string{quote(long), `"a\u0000b"`, `"a\r\nb"`, `"a\u007fb"`, `"a\u0085b"`} {
 			bad(token.ErrMalformed, name, value)
 		}
@@ -163,6 +168,11 @@ func (f *forge) times() {
 	set(token.ErrMaximumDuration, "began too long ago, idle and expired", "iat", f.now-maximum-hour, "last_refresh", f.now-day, "exp", f.now-hour)
 	set(token.ErrMaximumDuration, "began in 1970", "iat", 1, "last_refresh", f.now)
 	set(token.ErrMaximumDuration, "begun and refreshed in 1970, latest exp, remember me", "iat", 1, "last_refresh", 1, "exp", latest, "remember_me", true)
+
+	set(token.ErrMaximumDuration, "session_expiry an hour ago", "session_expiry", f.now-hour, "exp", f.now-hour)
+	set(token.ErrMaximumDuration, "session_expiry an hour ago, remember me", "session_expiry", f.now-hour, "exp", f.now-hour, "remember_me", true)
+	set(token.ErrMaximumDuration, "session_expiry in 1970", "session_expiry", 1, "exp", 1)
+	set(token.ErrMaximumDuration, "session_expiry before it began, idle", "iat", f.now-hour, "last_refresh", f.now-hour, "session_expiry", f.now-day, "exp", f.now-day)
 
 	set(token.ErrIdleTimeout, "idle for an hour", "iat", f.now-hour, "last_refresh", f.now-hour)
 	set(token.ErrIdleTimeout, "idle for a day, latest exp", "iat", f.now-2*day, "last_refresh", f.now-day, "exp", latest)
