@@ -205,6 +205,7 @@ var actions = []action{
 	{wire.ActionUserEnable, "Enabled a user"},
 	{wire.ActionUserPermissions, "Changed permissions"},
 	{wire.ActionUserGroups, "Changed groups"},
+	{wire.ActionUserLink, "Linked an account at a provider"},
 	{wire.ActionUserDelete, "Deleted a user"},
 	{wire.ActionUserPassword, "Changed a password"},
 	{wire.ActionSettingsChange, "Changed the settings"},

@@ -61,8 +61,8 @@ type known struct {
 }
 
 // Discover fetches and checks the metadata of a provider. It does not use what the
-// client has kept. Errors wrap [ErrUnreachable] or [ErrMisconfigured], and say what is
-// wrong.
+// client has kept. Errors wrap [ErrUnreachable] or [ErrMisconfigured], and name the
+// fault.
 func (c *Client) Discover(ctx context.Context, issuer string) (Metadata, error) {
 	if err := CheckIssuer(issuer); err != nil {
 		return Metadata{}, err
@@ -158,7 +158,7 @@ func (c *Client) Metadata(ctx context.Context, issuer string) (Metadata, error) 
 	return k.metadata, nil
 }
 
-// known returns what is known of an issuer. After freshFor it asks again in the
+// known returns metadata and keys of an issuer. After freshFor it asks again in the
 // background; until usableFor callers do not wait for the answer.
 func (c *Client) known(ctx context.Context, issuer string) (*known, error) {
 	c.mu.Lock()

@@ -181,7 +181,7 @@ func checkHeader(raw string, types ...string) error {
 }
 
 // checkDates checks iat, exp and nbf. The provider has just issued the token, so iat is
-// also a reading of its clock: one that is wrong would make auth_time wrong as well.
+// also a reading of its clock: if that is wrong, so is auth_time.
 func (c *Client) checkDates(claims Claims) error {
 	now := c.now()
 	iat, given, err := claims.seconds("iat")

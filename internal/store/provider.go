@@ -62,7 +62,7 @@ type SignInMethods struct {
 	Passwords bool
 }
 
-// ProviderReader reads providers and what is known of users there.
+// ProviderReader reads providers, and the identities and sessions of users there.
 type ProviderReader interface {
 	// Providers returns all providers, by name.
 	Providers(ctx context.Context) ([]Provider, error)
@@ -94,7 +94,7 @@ type ProviderWriter interface {
 	PutProvider(ctx context.Context, p Provider) error
 	// DeleteProvider removes a provider, and nothing else. ErrNotFound.
 	DeleteProvider(ctx context.Context, name string) error
-	// PutIdentity links an identity, or raises LastSignInAt of one that is linked to
+	// PutIdentity links an identity, or raises LastSignInAt if it is linked to
 	// the same user. The error is ErrConflict if it is linked to another user, or if
 	// the issuer or the subject is no valid text or too long.
 	PutIdentity(ctx context.Context, i Identity) error

@@ -399,6 +399,7 @@ const (
 	ActionUserPassword     = "user.password"
 	ActionUserGroups       = "user.groups"
 	ActionUserDelete       = "user.delete"
+	ActionUserLink         = "user.link" // an account at an identity provider was linked
 	ActionClientCreate     = "client.create"
 	ActionClientSecret     = "client.secret"
 	ActionClientDelete     = "client.delete"

@@ -168,7 +168,7 @@ func (q *queries) Identities(ctx context.Context, userID string) ([]store.Identi
 	return identities, nil
 }
 
-// PutIdentity links an identity, or raises LastSignInAt of one that is linked.
+// PutIdentity links an identity, or raises LastSignInAt if it is linked.
 func (t *tx) PutIdentity(ctx context.Context, i store.Identity) error {
 	const what = "link an identity"
 	if err := errors.Join(fits(what, i.Issuer, i.Subject, i.UserID), exact(what, store.ErrConflict, i.Issuer, i.Subject)); err != nil {
