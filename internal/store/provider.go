@@ -26,7 +26,8 @@ type Provider struct {
 	AllowedEmailDomains, AllowedGroups []string
 	ACRValues                          []string // requested, in order of preference
 	LinkByEmail                        bool     // a verified email address links an identity to a user
-	CreatedAt, UpdatedAt               int64
+	CreatedAt                          int64
+	UpdatedAt                          int64 // the epoch of the last change
 }
 
 // Identity is an account at a provider's issuer, and the user that it signs in.
@@ -77,6 +78,8 @@ type ProviderReader interface {
 	// ProviderSessions returns the sessions that a filter selects, by id. The sessions
 	// may be over.
 	ProviderSessions(ctx context.Context, f ProviderSessionFilter) ([]ProviderSession, error)
+	// CountLiveThrough counts the live sessions that began at a provider.
+	CountLiveThrough(ctx context.Context, live Live, provider string) (Counts, error)
 	// ProviderSessionEnded reports whether the provider has ended its session sid, at
 	// any time in the last hour, or all sessions of the subject after the epoch given.
 	// An empty sid does not count.

@@ -89,7 +89,7 @@ type RevokeMany struct {
 
 // Receipt says what was revoked, and whether it holds everywhere.
 type Receipt struct {
-	Scope string `json:"scope"` // "everyone", "remembered", "user", "session", "users", "settings", "key"
+	Scope string `json:"scope"` // "everyone", "remembered", "user", "session", "users", "settings", "key", "provider"
 	ID    string `json:"id"`
 	// Target is the user whose sessions ended; nil if it is not one user's.
 	Target *UserRef   `json:"target"`
@@ -403,6 +403,11 @@ const (
 	ActionClientCreate     = "client.create"
 	ActionClientSecret     = "client.secret"
 	ActionClientDelete     = "client.delete"
+	ActionProviderCreate   = "provider.create"
+	ActionProviderChange   = "provider.change"
+	ActionProviderDelete   = "provider.delete"
+	ActionSignInMethods    = "sign_in_methods.change"
+	ActionUserUnlink       = "user.unlink" // an account at an identity provider was unlinked
 	ActionSettingsChange   = "settings.change"
 	ActionKeyCreate        = "key.create"
 	ActionKeyImport        = "key.import"

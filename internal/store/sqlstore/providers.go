@@ -258,6 +258,12 @@ func (q *queries) ProviderSessions(ctx context.Context, f store.ProviderSessionF
 	return sessions, nil
 }
 
+// CountLiveThrough counts the live sessions that began at a provider.
+func (q *queries) CountLiveThrough(ctx context.Context, live store.Live, provider string) (store.Counts, error) {
+	where, args := living(live)
+	return q.counts(ctx, where+` AND s.id IN (SELECT session_id FROM provider_sessions WHERE provider = ?)`, append(args, provider))
+}
+
 // InsertProviderSession adds what a session began with.
 func (t *tx) InsertProviderSession(ctx context.Context, s store.ProviderSession) error {
 	const what = "add a provider session"

@@ -8,6 +8,7 @@ import (
 
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
+	"example.com/curfew/settings"
 )
 
 const (
@@ -225,6 +226,34 @@ var providerCases = []testCase{
 				ids = append(ids, f.SessionID)
 			}
 			same(t, name, strings.Join(ids, " "), c.want)
+		}
+	}},
+	{"live sessions are counted by the provider that they began at", func(t *testing.T, open Open) {
+		s := open(t)
+		const now = int64(1_800_000_000_000_000)
+		live := store.Live{Now: now, Settings: settings.InForce{Settings: settings.Default()}}
+		for i, of := range []struct{ id, user, provider string }{
+			{"a", "ann", "corp"}, {"b", "ann", "corp"}, {"c", "bob", "corp"}, {"d", "ann", "other"}, {"e", "bob", ""}, {"f", "ann", "corp"}, {"g", "ann", "corp"},
+		} {
+			update(t, s, func(tx store.Tx) error {
+				row := store.Session{ID: of.id, UserID: of.user, BeganAt: now, LastSeenAt: now, ExpiresAt: now + 60_000_000, Epoch: 10}
+				if i == 5 {
+					row.EndedAt = now
+				}
+				noErr(t, tx.InsertSession(t.Context(), row))
+				if of.provider == "" {
+					return nil
+				}
+				return tx.InsertProviderSession(t.Context(), store.ProviderSession{SessionID: of.id, Provider: of.provider, Issuer: corp, Subject: of.user})
+			})
+		}
+		update(t, s, func(tx store.Tx) error {
+			return tx.PutRevocations(t.Context(), revocation.Revocation{Scope: revocation.Session("g"), Epoch: 11})
+		})
+		for provider, want := range map[string]store.Counts{"corp": {Sessions: 3, Users: 2}, "other": {Sessions: 1, Users: 1}, "none": {}, "": {}} {
+			got, err := s.CountLiveThrough(t.Context(), live, provider)
+			noErr(t, err)
+			same(t, "through "+provider, got, want)
 		}
 	}},
 	{"the end of a provider session stays known", func(t *testing.T, open Open) {
