@@ -36,8 +36,8 @@ func (s *Service) DeleteUser(ctx context.Context, c authz.Caller, id, reason str
 			return err
 		}
 		if isAdministrator(u) && !u.Disabled {
-			if left, err := tx.CountAdministrators(ctx); err != nil || left == 0 {
-				return cmp.Or(err, ErrLastAdministrator)
+			if err := administratorLeft(ctx, tx); err != nil {
+				return err
 			}
 		}
 		return tx.AppendAudit(ctx, store.Audit{

@@ -331,12 +331,8 @@ func (s *Service) ChangeUser(ctx context.Context, c authz.Caller, id string, cha
 			return err
 		}
 		if isAdministrator(old) && !old.Disabled && (u.Disabled || !isAdministrator(u)) {
-			left, err := tx.CountAdministrators(ctx)
-			if err != nil {
+			if err := administratorLeft(ctx, tx); err != nil {
 				return err
-			}
-			if left == 0 {
-				return ErrLastAdministrator
 			}
 		}
 		revoked = nil

@@ -156,6 +156,7 @@ func (a *App) openServices(ctx context.Context) error {
 	}
 	a.accounts, err = account.New(account.Config{
 		Store: a.store, Now: a.now, Logger: a.log, Limited: a.metrics.Limited,
+		Sealer: func(context.Context) (*keyring.Sealer, error) { return a.ring.Sealer(), nil },
 		Applied: func(revocations ...revocation.Revocation) {
 			if a.node != nil {
 				counted{a.node, a.metrics}.Applied(revocations...)

@@ -60,7 +60,7 @@ func (t *Tools) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	t.Accounts, err = account.New(account.Config{Store: t.Store, Now: t.now, Logger: t.log})
+	t.Accounts, err = account.New(account.Config{Store: t.Store, Sealer: t.sealer, Now: t.now, Logger: t.log})
 	if err != nil {
 		return err
 	}
@@ -93,6 +93,16 @@ func (t *Tools) Ring(ctx context.Context) (*keyring.Ring, error) {
 		return nil, err
 	}
 	return keyring.Open(ctx, keyring.Config{Store: t.Store, KEK: kek, Now: t.now, Logger: t.log})
+}
+
+// sealer opens the sealer of the client secrets. The ring checks the key-encryption key:
+// a wrong one would seal secrets that no server can open.
+func (t *Tools) sealer(ctx context.Context) (*keyring.Sealer, error) {
+	ring, err := t.Ring(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ring.Sealer(), nil
 }
 
 // Issuer returns a service of sessions that can mint tokens. It takes the
