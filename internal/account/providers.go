@@ -15,9 +15,6 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// maxProviders bounds the providers, which the sign-in page shows all.
-const maxProviders = 50
-
 var (
 	// ErrPasswordsOff means that signing in with a password is switched off.
 	ErrPasswordsOff = errors.New("signing in with a password is switched off here; sign in with an identity provider")
@@ -26,7 +23,6 @@ var (
 	// [ErrLastAdministrator].
 	ErrNoAdministratorLeft error = lastAdministrator{}
 	errProviderExists            = fmt.Errorf("%w: there is a provider with this name; choose another name", store.ErrConflict)
-	errTooManyProviders          = fmt.Errorf("%w: there are %d providers, which is the maximum; remove one first", store.ErrConflict, maxProviders)
 )
 
 type lastAdministrator struct{}
@@ -130,13 +126,9 @@ func (s *Service) CreateProvider(ctx context.Context, c authz.Caller, name strin
 		case !errors.Is(err, store.ErrNotFound):
 			return p, err
 		}
-		all, err := tx.Providers(ctx)
-		if err == nil && len(all) >= maxProviders {
-			err = errTooManyProviders
-		}
 		created := newProvider(name)
 		created.CreatedAt = s.now().UnixMicro()
-		return created, err
+		return created, nil
 	}, func(tx authz.Tx, _, p store.Provider) error {
 		return tx.AppendAudit(ctx, s.providerEntry(tx, wire.ActionProviderCreate, p, "", describeProvider(p)))
 	})

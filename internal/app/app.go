@@ -20,6 +20,7 @@ import (
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/filelock"
 	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
@@ -54,6 +55,7 @@ type App struct {
 	node      *feed.Node
 	accounts  *account.Service
 	sessions  *session.Service
+	providers *oidc.Client
 	validator *token.Validator
 }
 
@@ -154,6 +156,8 @@ func (a *App) openServices(ctx context.Context) error {
 	if err := a.ring.Init(ctx, authz.Caller{Actor: system, Trusted: true}); err != nil {
 		return fmt.Errorf("create the first signing keys: %w", err)
 	}
+	a.providers = oidc.New(oidc.Config{Now: a.now, Logger: a.log})
+	a.closing(func() error { a.providers.Close(); return nil })
 	a.accounts, err = account.New(account.Config{
 		Store: a.store, Now: a.now, Logger: a.log, Limited: a.metrics.Limited,
 		Sealer: func(context.Context) (*keyring.Sealer, error) { return a.ring.Sealer(), nil },

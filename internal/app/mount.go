@@ -28,7 +28,7 @@ func (a *App) mount() error {
 		return err
 	}
 	handler, err := httpapi.New(httpapi.Config{
-		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Feed: a.node, Validator: a.validator,
+		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Feed: a.node, Validator: a.validator, Discoverer: a.providers,
 		Keys: a.node.Keys(), Settings: a.node.Settings(), Issuers: a.node.Issuers(), Issuer: a.installed.Issuer, Prefix: a.prefix,
 		Rest: pages, Docs: a.docs, Ready: a.readiness.watch(a.usable), Warnings: a.warnings, TrustedProxies: a.config.TrustedProxies,
 		UnknownProxy: a.unknownProxy, Bodies: a.bodies, Jar: jar, Returns: returns,

@@ -62,6 +62,8 @@ var plan = map[string]int{
 	"internal/oidc":           4,
 	"internal/oidc/oidctest":  0, // for tests: a provider
 
+	"internal/providercheck": 5, // a provider's configuration against its metadata
+
 	"internal/session": 5,
 
 	"internal/fault":     6,

@@ -21,6 +21,7 @@ import (
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/longpoll"
 	"example.com/curfew/internal/metrics"
+	"example.com/curfew/internal/providercheck"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/internal/wire"
@@ -101,6 +102,10 @@ type Config struct {
 	// Lease is how long this server's view may be trusted without news: heartbeats of
 	// event streams come within a third of it. Nil: always 15 s.
 	Lease func() time.Duration
+
+	// Discoverer fetches the metadata of identity providers, to check them. Required on
+	// a server.
+	Discoverer providercheck.Discoverer
 
 	// Parking is where the connections of followers wait. Nil: each keeps a
 	// goroutine waiting.

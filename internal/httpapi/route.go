@@ -91,6 +91,17 @@ func Routes() []Route {
 		{Method: "PATCH", Pattern: "/v1/users/{id}", Who: Bearer, Permissions: either, Query: []string{"reason"}, body: ordinaryBody, timeout: slow, handle: changeUser},
 		{Method: "DELETE", Pattern: "/v1/users/{id}", Who: Bearer, Permissions: either, Query: []string{"reason"}, handle: deleteUser},
 
+		{Method: "DELETE", Pattern: "/v1/users/{id}/identities", Who: Bearer, Permissions: either, Query: []string{"issuer", "subject", "reason"}, handle: unlinkIdentity},
+
+		{Method: "GET", Pattern: "/v1/providers", Who: Bearer, Permissions: administrator, handle: listProviders},
+		{Method: "POST", Pattern: "/v1/providers", Who: Bearer, Permissions: administrator, body: ordinaryBody, handle: createProvider},
+		{Method: "GET", Pattern: "/v1/providers/{name}", Who: Bearer, Permissions: administrator, handle: showProvider},
+		{Method: "PATCH", Pattern: "/v1/providers/{name}", Who: Bearer, Permissions: administrator, Query: []string{"reason"}, body: ordinaryBody, timeout: bulk, handle: changeProvider},
+		{Method: "DELETE", Pattern: "/v1/providers/{name}", Who: Bearer, Permissions: administrator, Query: []string{"reason"}, timeout: bulk, handle: deleteProvider},
+		{Method: "POST", Pattern: "/v1/providers/{name}/check", Who: Bearer, Permissions: administrator, timeout: slow, handle: checkProvider},
+		{Method: "GET", Pattern: "/v1/sign-in-methods", Who: Bearer, Permissions: administrator, handle: showSignInMethods},
+		{Method: "PATCH", Pattern: "/v1/sign-in-methods", Who: Bearer, Permissions: administrator, body: ordinaryBody, handle: changeSignInMethods},
+
 		{Method: "GET", Pattern: "/v1/clients", Who: Bearer, Permissions: administrator, Query: page, handle: listClients},
 		{Method: "POST", Pattern: "/v1/clients", Who: Bearer, Permissions: administrator, body: ordinaryBody, handle: createClient},
 		{Method: "DELETE", Pattern: "/v1/clients/{id}", Who: Bearer, Permissions: administrator, handle: deleteClient},
