@@ -127,7 +127,7 @@ func (s *Service) CreateProvider(ctx context.Context, c authz.Caller, name strin
 			return p, err
 		}
 		created := newProvider(name)
-		created.CreatedAt = s.now().UnixMicro()
+		created.CreatedAt = int64(tx.Epoch)
 		return created, nil
 	}, func(tx authz.Tx, _, p store.Provider) error {
 		return tx.AppendAudit(ctx, s.providerEntry(tx, wire.ActionProviderCreate, p, "", describeProvider(p)))

@@ -14,6 +14,8 @@ import (
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/oidc"
+	"example.com/curfew/internal/providercheck"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/sqlstore"
@@ -184,4 +186,16 @@ func Restore(ctx context.Context, cfg config.Tools, backup string, replace bool)
 			Reason: "restored from a backup",
 		},
 	})
+}
+
+// CheckProvider compares the configuration of an identity provider with its discovery
+// document, which it fetches.
+func (t *Tools) CheckProvider(ctx context.Context, name string) (providercheck.Report, error) {
+	p, err := t.Accounts.Provider(ctx, t.Caller, name)
+	if err != nil {
+		return providercheck.Report{}, err
+	}
+	client := oidc.New(oidc.Config{Now: t.now, Logger: t.log})
+	defer client.Close()
+	return providercheck.Check(ctx, client, t.Accounts, p), nil
 }

@@ -26,8 +26,8 @@ type Provider struct {
 	AllowedEmailDomains, AllowedGroups []string
 	ACRValues                          []string // requested, in order of preference
 	LinkByEmail                        bool     // a verified email address links an identity to a user
-	CreatedAt                          int64
-	UpdatedAt                          int64 // the epoch of the last change
+	CreatedAt                          int64    // the epoch of the creation
+	UpdatedAt                          int64    // the epoch of the last change
 }
 
 // Identity is an account at a provider's issuer, and the user that it signs in.
