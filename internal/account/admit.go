@@ -47,6 +47,7 @@ const (
 	NotAdmittedEmail     = "email_linked"       // the user with the address belongs to another subject
 	NotAdmittedGroups    = "groups"             // the groups can't be stored
 	NotAdmittedLastAdmin = "last_administrator" // would lose the permission
+	NotAdmittedACR       = "acr"                // not the authentication that the operator requires
 	NotAdmittedDisabled  = "disabled"           // the user is disabled
 )
 

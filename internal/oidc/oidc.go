@@ -1,7 +1,6 @@
 // Package oidc is an OpenID Connect relying party. It discovers providers, builds
-// authorization requests, exchanges codes and validates ID tokens. It has no store:
-// what a sign-in attempt needs between its two requests is sealed in a cookie of the
-// browser, see [Attempt].
+// authorization requests, exchanges codes and validates ID tokens. It has no store: its
+// caller keeps what a sign-in attempt needs between its two requests.
 //
 // The specifications are OpenID Connect Core 1.0 (authorization code flow, section
 // 3.1), Discovery 1.0, RFC 7636 (PKCE, always S256) and RFC 9207 (iss in the response).

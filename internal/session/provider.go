@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"example.com/curfew/internal/account"
@@ -19,8 +21,8 @@ import (
 // The errors of [Service.SignInThrough], besides [account.NotAdmitted], a
 // [token.RevokedError] if the user was revoked during the attempt, and those of the store.
 var (
-	// ErrProviderChanged means that the provider was removed during the attempt, or that
-	// its issuer or client ID was changed.
+	// ErrProviderChanged means that the provider was removed or changed during the
+	// attempt.
 	ErrProviderChanged = errors.New("the identity provider was removed or changed during the sign-in")
 	// ErrEndedByProvider means that the provider has ended its session during the attempt.
 	ErrEndedByProvider = errors.New("the identity provider has ended the session during the sign-in")
@@ -67,8 +69,56 @@ const (
 	maxIDToken = 4 << 10
 )
 
-// Clock returns the epoch with which an attempt to sign in through a provider begins.
-func (s *Service) Clock(ctx context.Context) (revocation.Epoch, error) { return s.store.Clock(ctx) }
+// Ways are the ways to sign in here.
+type Ways struct {
+	Passwords bool
+	Providers []string // names, sorted
+}
+
+// Ways returns the ways to sign in.
+func (s *Service) Ways(ctx context.Context) (Ways, error) {
+	methods, err := s.store.SignInMethods(ctx)
+	if err != nil {
+		return Ways{}, err
+	}
+	providers, err := s.store.Providers(ctx)
+	if err != nil {
+		return Ways{}, err
+	}
+	w := Ways{Passwords: methods.Passwords, Providers: make([]string, len(providers))}
+	for i, p := range providers {
+		w.Providers[i] = p.Name
+	}
+	return w, nil
+}
+
+// BeginThrough begins an attempt to sign in through a provider: it returns a reading of
+// the epoch clock, and the provider as it is at that epoch or later. The error wraps
+// store.ErrNotFound if there is no such provider.
+func (s *Service) BeginThrough(ctx context.Context, provider string) (store.Provider, revocation.Epoch, error) {
+	epoch, err := s.store.Clock(ctx)
+	if err != nil {
+		return store.Provider{}, 0, err
+	}
+	p, err := s.store.Provider(ctx, provider)
+	return p, epoch, err
+}
+
+// ProviderOf returns the provider of an attempt that began at an epoch. The error is
+// ErrProviderChanged if the provider was removed or changed since.
+func (s *Service) ProviderOf(ctx context.Context, name string, began revocation.Epoch) (store.Provider, error) {
+	return unchanged(ctx, s.store, name, began)
+}
+
+// unchanged returns a provider that was not changed since an epoch. An attempt that began
+// under other rules could lack what they demand, such as an authentication context.
+func unchanged(ctx context.Context, r store.ProviderReader, name string, since revocation.Epoch) (store.Provider, error) {
+	p, err := r.Provider(ctx, name)
+	if isNotFound(err) || err == nil && p.UpdatedAt > int64(since) {
+		return p, ErrProviderChanged
+	}
+	return p, err
+}
 
 // SignInThrough begins a session for the user of a validated response of an identity
 // provider. One transaction, which orders itself among all revocations, checks that the
@@ -138,12 +188,16 @@ func (s *Service) keepThrough(ctx context.Context, first beginning, a ProviderSi
 // writeThrough decides and writes a sign-in. It returns the revocations that it has
 // written, or errMustAdvance if it has to write some and the transaction has no epoch.
 func (s *Service) writeThrough(ctx context.Context, tx authz.Tx, first beginning, a ProviderSignIn, from authz.Origin) (Issued, []revocation.Revocation, error) {
-	p, err := tx.Provider(ctx, a.Provider)
-	if isNotFound(err) || err == nil && (p.Issuer != a.Issuer || p.ClientID != a.ClientID) {
+	p, err := unchanged(ctx, tx, a.Provider, a.Epoch)
+	if err == nil && (p.Issuer != a.Issuer || p.ClientID != a.ClientID) {
 		err = ErrProviderChanged
 	}
 	if err != nil {
 		return Issued{}, nil, err
+	}
+	if len(p.ACRValues) > 0 && !slices.Contains(p.ACRValues, a.ACR) {
+		return Issued{}, nil, &account.NotAdmitted{Reason: account.NotAdmittedACR, Detail: fmt.Sprintf(
+			"signing in through %s requires an authentication of the class %s; the provider says %q", p.Name, strings.Join(p.ACRValues, " or "), a.ACR)}
 	}
 	admission, err := s.config.Accounts.Admit(ctx, tx, p, account.Subject{Issuer: a.Issuer, ID: a.Subject, Claims: a.Claims})
 	if err != nil {

@@ -56,10 +56,11 @@ func (c claims) EmailVerified() bool { return c.values["email_verified"] == true
 // putProvider stores a provider; nil removes corp.
 func (n *node) putProvider(p *store.Provider) {
 	n.testDatabase.t.Helper()
-	n.write(func(ctx context.Context, tx store.Tx, _ revocation.Epoch) error {
+	n.write(func(ctx context.Context, tx store.Tx, epoch revocation.Epoch) error {
 		if p == nil {
 			return tx.DeleteProvider(ctx, "corp")
 		}
+		p.UpdatedAt = int64(epoch)
 		return tx.PutProvider(ctx, *p)
 	})
 }
@@ -84,7 +85,7 @@ func (n *node) write(write func(ctx context.Context, tx store.Tx, epoch revocati
 // authenticates at the provider now.
 func (n *node) attempt(name string, more ...map[string]any) session.ProviderSignIn {
 	n.testDatabase.t.Helper()
-	epoch, err := n.sessions.Clock(context.Background())
+	epoch, err := n.store.Clock(context.Background())
 	if err != nil {
 		n.testDatabase.t.Fatal(err)
 	}
@@ -203,6 +204,9 @@ func TestAdmission(t *testing.T) {
 		"of a domain below":                         {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.example"} }, verified("eve@evil.corp.example"), account.NotAdmittedDomain, ""},
 		"of a domain, unverified":                   {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.example"} }, map[string]any{"email": "eve@corp.example"}, account.NotAdmittedDomain, ""},
 		"two at signs":                              {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.example"} }, verified("eve@evil.example@corp.example"), account.NotAdmittedDomain, ""},
+		"of a required class":                       {func(p *store.Provider) { p.ACRValues = []string{"hwk", "mfa"} }, map[string]any{"acr": "mfa"}, "", "eve"},
+		"of another class":                          {func(p *store.Provider) { p.ACRValues = []string{"hwk", "mfa"} }, map[string]any{"acr": "pwd"}, account.NotAdmittedACR, ""},
+		"of no class":                               {func(p *store.Provider) { p.ACRValues = []string{"hwk", "mfa"} }, nil, account.NotAdmittedACR, ""},
 		"in an allowed group":                       {func(p *store.Provider) { p.GroupsClaim, p.AllowedGroups = "groups", []string{"a", "b"} }, groups("b", "c"), "", "eve"},
 		"in no allowed group":                       {func(p *store.Provider) { p.GroupsClaim, p.AllowedGroups = "groups", []string{"a", "b"} }, groups("B", "c"), account.NotAdmittedGroup, ""},
 		"without a groups claim":                    {func(p *store.Provider) { p.GroupsClaim, p.AllowedGroups = "groups", []string{"a"} }, nil, account.NotAdmittedGroup, ""},
@@ -232,6 +236,7 @@ func TestAdmission(t *testing.T) {
 			row.provider(&p)
 			n.putProvider(&p)
 			a := n.attempt("eve", row.claims)
+			a.ACR = a.Claims.Text("acr")
 			before, err := n.store.CountUsers(ctx)
 			if err != nil {
 				t.Fatal(err)
@@ -432,7 +437,7 @@ var revoked = token.ErrRevoked
 
 // interruptions are what may happen during a sign-in of ann through corp, in a
 // transaction at an epoch of its own. want is the error of a sign-in that began before
-// it; nil means a NotAdmitted. before is that of one which begins after it: "" for none.
+// it; nil means a NotAdmitted.
 var interruptions = map[string]struct {
 	write func(ctx context.Context, tx store.Tx, ann string, epoch revocation.Epoch) error
 	want  error
@@ -466,6 +471,11 @@ var interruptions = map[string]struct {
 		p := corp()
 		p.Issuer = "https://another.example"
 		return tx.PutProvider(ctx, p)
+	}, session.ErrProviderChanged, false},
+	"the provider is removed and added": {func(ctx context.Context, tx store.Tx, _ string, epoch revocation.Epoch) error {
+		p := corp()
+		p.UpdatedAt = int64(epoch)
+		return errors.Join(tx.DeleteProvider(ctx, "corp"), tx.PutProvider(ctx, p))
 	}, session.ErrProviderChanged, false},
 	"the provider has another client ID": {func(ctx context.Context, tx store.Tx, _ string, _ revocation.Epoch) error {
 		p := corp()
@@ -807,6 +817,7 @@ func throughSequence(t *rapid.T, w *testDatabase, prefix string) {
 				pick().putProvider(&p)
 			} else {
 				pick().putProvider(nil)
+				doom(func(*pending) bool { return true })
 			}
 		},
 	})
