@@ -296,7 +296,7 @@ func (a *Admission) Write(ctx context.Context, tx store.Tx, from authz.Origin, e
 		if err := tx.UpdateUser(ctx, a.User); err != nil {
 			return err
 		}
-		if err := a.administratorLeft(ctx, tx); err != nil {
+		if err := a.leavesAdministrator(ctx, tx); err != nil {
 			return err
 		}
 		entered = changes
@@ -313,14 +313,15 @@ func (a *Admission) Write(ctx context.Context, tx store.Tx, from authz.Origin, e
 	return tx.AppendAudit(ctx, entered...)
 }
 
-// administratorLeft refuses to take the permission from the last administrator.
-func (a *Admission) administratorLeft(ctx context.Context, tx store.Tx) error {
+// leavesAdministrator refuses to take the permission from the last administrator who can
+// sign in.
+func (a *Admission) leavesAdministrator(ctx context.Context, tx store.Tx) error {
 	if !isAdministrator(a.before) || isAdministrator(a.User) {
 		return nil
 	}
-	n, err := tx.CountAdministrators(ctx)
-	if err == nil && n == 0 {
-		return &NotAdmitted{NotAdmittedLastAdmin, fmt.Sprintf("%s no longer lists this user in a group of administrators, and this is the last administrator; "+
+	err := administratorLeft(ctx, authz.Tx{Tx: tx})
+	if errors.Is(err, ErrLastAdministrator) {
+		return &NotAdmitted{NotAdmittedLastAdmin, fmt.Sprintf("%s no longer lists this user in a group of administrators, and no other administrator could sign in; "+
 			"make another user an administrator, or add the user to the group", a.provider.Name), a.before}
 	}
 	return err

@@ -18,6 +18,7 @@ import (
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/webcookie"
@@ -40,6 +41,11 @@ type Config struct {
 	// Prefix is the path below which browsers see the console, such as "/curfew"; ""
 	// is the root. Requests arrive without it (see inbound.Below).
 	Prefix string
+	// Providers asks identity providers. Nil: a client with its defaults.
+	Providers *oidc.Client
+	// SignedIn, if not nil, is called with the outcome of each step of a sign-in through a
+	// provider. provider is "" if it is not known.
+	SignedIn func(provider, outcome string)
 	// Jar is the cookie that sessions are kept in.
 	Jar webcookie.Jar
 	// ReturnTo says whether a person may be sent to an address of another host
@@ -157,7 +163,10 @@ func (n need) met(c authz.Caller) bool {
 // routes are all ways into the console. Each group of pages gets what it uses of c.
 func routes(c Config) []route {
 	receipts := &receiptPages{c.Accounts, c.Sessions}
-	signIn := &signInPages{sessions: c.Sessions, issuer: c.Issuer, mayReturn: c.ReturnTo}
+	signIn := &signInPages{
+		sessions: c.Sessions, accounts: c.Accounts, providers: c.Providers, attempts: attempts{c.Ring}, signedIn: c.SignedIn,
+		issuer: c.Issuer, mayReturn: c.ReturnTo,
+	}
 	profile := &profilePages{c.Sessions, receipts}
 	overview := &overviewPage{c.Sessions, c.Ring, c.Node, c.UnknownProxy, c.Certificate, c.Warnings, c.Refusals}
 	authentication := &settingsPages{c.Sessions, c.minimumTimeout()}
@@ -171,6 +180,8 @@ func routes(c Config) []route {
 		{pattern: "GET /{$}", needs: signedIn, serve: home(overview, profile), slow: true},
 		{pattern: "GET /sign-in", needs: anyone, serve: signIn.page},
 		{pattern: "POST /sign-in", needs: anyone, serve: signIn.signIn, slow: true},
+		{pattern: "GET /sign-in/{provider}", needs: anyone, serve: signIn.start, slow: true},
+		{pattern: "GET /sign-in/{provider}/callback", needs: anyone, serve: signIn.callback, slow: true},
 		{pattern: "GET /continue", needs: anyone, serve: signIn.continuePage},
 		{pattern: "POST /sign-out", needs: anyone, serve: signOut},
 		{pattern: "GET /signed-in", needs: signedIn, serve: signedInAgain},
@@ -267,6 +278,9 @@ func New(config Config) (http.Handler, error) {
 	assets, err := loadAssets()
 	if err != nil {
 		return nil, err
+	}
+	if config.Providers == nil {
+		config.Providers = oidc.New(oidc.Config{Now: config.Now, Logger: config.Logger})
 	}
 	b, err := newBase(config, assets)
 	if err != nil {

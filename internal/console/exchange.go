@@ -100,7 +100,7 @@ func (x *exchange) readForm(rt route) error {
 		limit = maxUpload
 	}
 	x.r.Body = http.MaxBytesReader(x.w, x.r.Body, limit)
-	if rt.pattern == "GET /sign-in" {
+	if rt.pattern == "GET /sign-in" || rt.pattern == "GET /sign-in/{provider}" {
 		x.r.URL.RawQuery = webcookie.EscapeReturn(x.r.URL.RawQuery)
 	}
 	var err error

@@ -108,7 +108,8 @@ func open(t *testing.T) *site {
 	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node.test:1", Version: "1.2.3", OnKeys: s.ring.Sync, Now: s.now, Lease: lease})
 	s.must(err)
 	t.Cleanup(func() { _ = s.node.Close() }) // it cannot say goodbye to a store that is closed
-	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied, Now: s.now, HashMemoryKiB: 8})
+	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied, Now: s.now, HashMemoryKiB: 8,
+		Sealer: func(context.Context) (*keyring.Sealer, error) { return s.ring.Sealer(), nil }})
 	s.must(err)
 	s.sessions = session.New(session.Config{
 		Store: s.store, Accounts: s.accounts, Ring: s.ring, View: s.node, Installation: s.node.Installation(), Now: s.now,
