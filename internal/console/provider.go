@@ -26,6 +26,9 @@ func (p *signInPages) start(x *exchange) error {
 	if to := p.atIssuer(x); to != "" {
 		return x.leave(to)
 	}
+	if x.session != nil && x.r.URL.Query().Has("why") {
+		return x.continueTo(p.returnTo(x)) // as in page
+	}
 	a := attempt{Provider: name, Return: p.returnTo(x), Remember: x.value("remember_me") != ""}
 	err := p.begin(x, &a)
 	if err == nil || a.Issuer == "" { // without an issuer the name may be of no provider

@@ -555,6 +555,19 @@ func TestProviderReturnAddresses(t *testing.T) {
 	}
 }
 
+// A browser with a session that a proxy sends here all the same is not sent on by itself:
+// if the proxy does not take the cookie, that would have no end.
+func TestStartWithSessionIsNoLoop(t *testing.T) {
+	s := openProviders(t, 0)
+	s.add("corp")
+	b := s.browser()
+	to := "/sign-in/corp?return=http%3A%2F%2Fapp.test%2Fa&why=missing"
+	b.through(to, "corp").is(http.StatusOK)
+	if a := b.get(to).is(http.StatusOK).says("You are signed in"); a.header.Get("Refresh") != "" || !slices.Contains(a.hrefs(), "http://app.test/a") {
+		t.Errorf("Refresh %q, links %q", a.header.Get("Refresh"), a.hrefs())
+	}
+}
+
 // The cookie belongs to the issuer's host, to which the provider sends the browser: an
 // attempt begins there.
 func TestAttemptBeginsAtTheIssuer(t *testing.T) {

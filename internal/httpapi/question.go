@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,9 @@ type question struct {
 	// signIn says what browsers without a session get: signInRedirects,
 	// signInLocates or "", which is 401.
 	signIn string
+	// provider is the name of the identity provider that signIn leads to; "" leads to the
+	// sign-in page.
+	provider string
 	// cookieOnly ignores an Authorization header, unless one of our keys signed it.
 	cookieOnly bool
 	// preflight lets a CORS preflight through.
@@ -30,6 +34,9 @@ const (
 	signInRedirects = "1"        // 302 to the sign-in page
 	signInLocates   = "location" // 401, with the sign-in page in Location
 )
+
+// nameOfProvider is the form of a provider's name.
+var nameOfProvider = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 
 // readQuestion reads a query. Proxies may add parameters of their own, so unknown
 // ones are ignored, and so are unknown values. A group is never ignored: if no group
@@ -54,6 +61,8 @@ func readQuestion(query string) *question {
 			q.groups = append(q.groups, value)
 		case name == "sign_in" && (value == signInRedirects || value == signInLocates):
 			q.signIn = value
+		case name == "provider" && nameOfProvider.MatchString(value):
+			q.provider = value
 		case name == "credentials" && value == "cookie":
 			q.cookieOnly = true
 		case name == "preflight" && value == "1":
