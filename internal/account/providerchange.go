@@ -240,6 +240,16 @@ func isLoopback(host string) bool {
 // clipped is shortened for texts that need not be valid.
 func clipped(text string) string { return shortened(strings.ToValidUTF8(text, "\ufffd")) }
 
+// Ends says why the change of a provider would end the sessions that began there; "" if
+// it would end none. The error is that of the change.
+func (c *ProviderChange) Ends(p store.Provider) (string, error) {
+	next, err := c.applyTo(p)
+	if err != nil {
+		return "", err
+	}
+	return endsSessions(p, next), nil
+}
+
 // endsSessions says why a change of a provider ends the sessions that began at it; "" if
 // it does not. It does if a user who has signed in there might not be let in today, or
 // with less.

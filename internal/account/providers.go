@@ -22,13 +22,14 @@ var (
 	// that no enabled administrator could sign in through a provider. It wraps
 	// [ErrLastAdministrator].
 	ErrNoAdministratorLeft error = lastAdministrator{}
-	errProviderExists            = fmt.Errorf("%w: there is a provider with this name; choose another name", store.ErrConflict)
+	// ErrProviderExists wraps store.ErrConflict.
+	ErrProviderExists = fmt.Errorf("%w: there is a provider with this name; choose another name", store.ErrConflict)
 )
 
 type lastAdministrator struct{}
 
 func (lastAdministrator) Error() string {
-	return "conflict: no enabled administrator could sign in any more, because passwords are off and none is linked to a provider; " +
+	return "no enabled administrator could sign in any more, because passwords are off and none is linked to a provider; " +
 		"switch passwords on first, or let an administrator sign in through a provider once"
 }
 
@@ -122,7 +123,7 @@ func (s *Service) CreateProvider(ctx context.Context, c authz.Caller, name strin
 		_, err := tx.Provider(ctx, name)
 		switch {
 		case err == nil:
-			return p, errProviderExists
+			return p, ErrProviderExists
 		case !errors.Is(err, store.ErrNotFound):
 			return p, err
 		}
@@ -341,9 +342,6 @@ func (s *Service) ChangeSignInMethods(ctx context.Context, c authz.Caller, to st
 		}
 		if err := administratorSignsIn(ctx, tx); err != nil {
 			return err
-		}
-		if from == to {
-			return nil
 		}
 		members := func(m store.SignInMethods) map[string]bool { return map[string]bool{"passwords": m.Passwords} }
 		return tx.AppendAudit(ctx, store.Audit{

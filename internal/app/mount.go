@@ -11,7 +11,6 @@ import (
 
 	"example.com/curfew/internal/console"
 	"example.com/curfew/internal/httpapi"
-	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/webcookie"
 )
@@ -20,10 +19,8 @@ import (
 func (a *App) mount() error {
 	jar := webcookie.Jar{Domain: a.config.CookieDomain, CookieName: a.config.CookieName}
 	returns := webcookie.Returns{Issuer: a.installed.Issuer, Hosts: a.config.ReturnHosts}
-	providers := oidc.New(oidc.Config{Now: a.now, Logger: a.log})
-	a.closing(func() error { providers.Close(); return nil })
 	pages, err := console.New(console.Config{
-		Providers: providers, SignedIn: a.metrics.SignInThrough,
+		Providers: a.providers, SignedIn: a.metrics.SignInThrough,
 		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Node: a.node, Validator: a.validator,
 		Issuer: a.installed.Issuer, Prefix: a.prefix, Jar: jar, ReturnTo: returns.Allow, MinimumTimeout: a.config.MinimumTimeout(),
 		UnknownProxy: a.unknownProxy.Address, Certificate: a.host.certificate.period, Warnings: a.warnings, Refusals: a.metrics.Refusals, Version: Version(), Docs: a.docs != nil, Now: a.now, Logger: a.log,

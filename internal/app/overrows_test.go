@@ -153,6 +153,14 @@ func writings() []writing {
 		{route: "console POST /users/{id}/groups", needs: editor, want: 303, request: asBrowser("/users/USER/groups", "groups", "ops")},
 		{route: "console POST /users/{id}/password", needs: editor, hashes: true, want: 303, request: asBrowser("/users/USER/password", "new", newPassword)},
 		{route: "console POST /users/{id}/disable", needs: editor, want: 303, request: asBrowser("/users/USER/disable")},
+		{route: "console POST /users/{id}/unlink", needs: editor, want: 303, request: asBrowser("/users/USER/unlink", "issuer", "https://PROVIDER.example", "subject", "USER")},
+		{route: "console POST /settings/authentication/providers", needs: administrator, want: 303,
+			request: asBrowser("/settings/authentication/providers", "name", "NAME", "issuer", "https://login.example", "client_id", "x", "scopes", "openid", "name_claim", "sub")},
+		{route: "console POST /settings/authentication/providers/{name}", needs: administrator, want: 303,
+			request: asBrowser("/settings/authentication/providers/PROVIDER", "issuer", "https://NAME.example", "client_id", "x", "scopes", "openid", "name_claim", "sub", "confirmed", "on")},
+		{route: "console POST /settings/authentication/providers/{name}/remove", needs: administrator, want: 303,
+			request: asBrowser("/settings/authentication/providers/PROVIDER/remove", "word", "remove")},
+		{route: "console POST /settings/authentication/passwords/on", needs: administrator, want: 303, request: asBrowser("/settings/authentication/passwords/on")},
 		{route: "console POST /users/{id}/delete", needs: editor, want: 303, request: asBrowser("/users/USER/delete", "reason", "Offboarding", "word", "delete")},
 		{route: "console POST /users/selected", needs: administrator, silent: true, want: 200, request: asBrowser("/users/selected", "id", "USER")},
 		{route: "console POST /users/{id}/enable", needs: editor, want: 303, request: asBrowser("/users/DISABLED/enable")},
@@ -173,7 +181,8 @@ func writings() []writing {
 // exceptions are the routes with a method that may write, and without a row, with
 // the reason.
 var exceptions = map[string]string{
-	"POST /v1/providers/{name}/check": "asks the provider and writes nothing",
+	"console POST /settings/authentication/passwords/off": "as /passwords/on, and would keep the test's own users from signing in",
+	"POST /v1/providers/{name}/check":                     "asks the provider and writes nothing",
 
 	"POST /v1/sessions":      "a sign-in has no caller yet; a revocation while it waits ends the session that it begins (TestDisabledWhileSigningIn)",
 	"DELETE /v1/session":     "a sign-out takes a token that is over as well, and all it can do is to end that token's session",

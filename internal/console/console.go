@@ -19,6 +19,7 @@ import (
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/oidc"
+	"example.com/curfew/internal/providercheck"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/webcookie"
@@ -51,6 +52,9 @@ type Config struct {
 	// ReturnTo says whether a person may be sent to an address of another host
 	// after signing in, for forward auth. Nil: to none.
 	ReturnTo func(address string) bool
+	// Discoverer fetches the metadata of identity providers, to check them. Nil:
+	// Providers.
+	Discoverer providercheck.Discoverer
 	// MinimumTimeout is the shortest session timeout that may be set. Zero means
 	// settings.MinimumSessionTimeout.
 	MinimumTimeout time.Duration
@@ -83,6 +87,13 @@ func (c Config) minimumTimeout() time.Duration {
 		return settings.MinimumSessionTimeout
 	}
 	return c.MinimumTimeout
+}
+
+func (c Config) discoverer() providercheck.Discoverer {
+	if c.Discoverer == nil && c.Providers != nil {
+		return c.Providers
+	}
+	return c.Discoverer
 }
 
 func (c Config) timeout() time.Duration {
@@ -169,7 +180,8 @@ func routes(c Config) []route {
 	}
 	profile := &profilePages{c.Sessions, receipts}
 	overview := &overviewPage{c.Sessions, c.Ring, c.Node, c.UnknownProxy, c.Certificate, c.Warnings, c.Refusals}
-	authentication := &settingsPages{c.Sessions, c.minimumTimeout()}
+	providers := &providerPages{c.Accounts, c.Sessions, c.discoverer(), c.Issuer}
+	authentication := &settingsPages{c.Sessions, providers, c.minimumTimeout()}
 	users := &userPages{c.Accounts, c.Sessions, receipts}
 	revocations := &revocationPages{c.Accounts, c.Sessions}
 	audit := &auditPages{c.Accounts, c.Sessions}
@@ -194,6 +206,11 @@ func routes(c Config) []route {
 		{pattern: "GET /settings/authentication", needs: administering, serve: authentication.settings},
 		{pattern: "GET /settings/authentication/preview", needs: administering, serve: authentication.preview, slow: true},
 		{pattern: "POST /settings/authentication", needs: administering, serve: authentication.save, slow: true},
+		{pattern: "GET /settings/authentication/new-provider", needs: administering, serve: providers.add},
+		{pattern: "POST /settings/authentication/providers", needs: administering, serve: providers.create},
+		{pattern: "GET /settings/authentication/providers/{name}", needs: administering, serve: providers.page},
+		{pattern: "POST /settings/authentication/providers/{name}", needs: administering, serve: providers.save, slow: true},
+		{pattern: "GET /settings/authentication/providers/{name}/check", needs: administering, serve: providers.check, slow: true},
 
 		{pattern: "GET /users", needs: editUsers, serve: users.list, slow: true},
 		{pattern: "POST /users", needs: editUsers, serve: users.create, slow: true},
@@ -228,6 +245,10 @@ func routes(c Config) []route {
 		{path: "/profile/elsewhere", needs: signedIn, ask: profile.askElsewhere, do: profile.signOutElsewhere},
 		{path: "/users/{id}/disable", needs: editUsers, ask: users.askDisable, do: users.disable},
 		{path: "/users/{id}/delete", needs: editUsers, ask: users.askDelete, do: users.delete, reasons: []string{"Offboarding", "Requested by the user", other}, word: "delete"},
+		{path: "/users/{id}/unlink", needs: editUsers, ask: users.askUnlink, do: users.unlink},
+		{path: "/settings/authentication/providers/{name}/remove", needs: administering, ask: providers.askRemove, do: providers.remove, word: "remove"},
+		{path: "/settings/authentication/passwords/off", needs: administering, ask: providers.askPasswords(false), do: providers.setPasswords(false)},
+		{path: "/settings/authentication/passwords/on", needs: administering, ask: providers.askPasswords(true), do: providers.setPasswords(true)},
 		{path: "/users/{id}/revoke", needs: editUsers, ask: users.askRevoke, do: users.revoke, reasons: reasonsOffered},
 		// One's own sessions are revoked here as well: whose they are decides.
 		{path: "/users/{id}/sessions/{sid}/revoke", needs: signedIn, ask: users.askRevokeSession, do: users.revokeSession, reasons: reasonsOffered, optional: true},

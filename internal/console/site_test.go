@@ -22,6 +22,7 @@ import (
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/sqlstore"
@@ -57,6 +58,17 @@ type site struct {
 	ahead     atomic.Int64 // ns that the clock is ahead
 	logged    logged
 	admin     store.User
+	provider  *fakeProvider
+}
+
+// fakeProvider answers every discovery with the same metadata, or an error.
+type fakeProvider struct {
+	metadata oidc.Metadata
+	err      error
+}
+
+func (p *fakeProvider) Discover(context.Context, string) (oidc.Metadata, error) {
+	return p.metadata, p.err
 }
 
 type logged struct {
@@ -83,7 +95,7 @@ func (s *site) wait(d time.Duration) { s.ahead.Add(int64(d)) }
 
 func open(t *testing.T) *site {
 	t.Helper()
-	s := &site{T: t}
+	s := &site{T: t, provider: &fakeProvider{}}
 	ctx := context.Background()
 	var err error
 	s.file = filepath.Join(t.TempDir(), "curfew.db")
@@ -124,6 +136,7 @@ func open(t *testing.T) *site {
 	config := Config{
 		Sessions: s.sessions, Accounts: s.accounts, Ring: s.ring, Node: s.node, Validator: s.validator,
 		Issuer:       issuer,
+		Discoverer:   s.provider,
 		ReturnTo:     webcookie.Returns{Issuer: issuer, Hosts: []string{"app.test"}}.Allow,
 		UnknownProxy: func() netip.Addr { return netip.MustParseAddr("10.1.2.3") },
 		Refusals:     func() map[token.Reason]uint64 { return map[token.Reason]uint64{token.ErrRevoked: 12345} },
