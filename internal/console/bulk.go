@@ -114,7 +114,7 @@ func (p *revocationPages) ask(x *exchange, wrong map[string]string) error {
 	view.Checked = true
 	view.Errors = wrong
 	view.Title = "Revoke these sessions?"
-	view.Trail = append(view.Trail, "Revoke many")
+	view.Trail = append(view.Trail, crumb{"Revoke many", "/revocations/new"})
 	if len(wrong) > 0 {
 		return x.refusedForm("bulk", view)
 	}

@@ -78,7 +78,7 @@ func TestRevokeOneSession(t *testing.T) {
 	s.as(s.user("third")).get(path).is(http.StatusForbidden)
 	s.as(s.user("fourth")).post(path).is(http.StatusForbidden)
 	p := s.as(s.admin)
-	p.get(path).is(http.StatusOK).says("Revoke this session?", "The session on Firefox on Linux, from 192.0.2.1", "Lost device")
+	p.get(path).is(http.StatusOK).says("Revoke this session of other?", "Users › other", "The session on Firefox on Linux, from 192.0.2.1", "Lost device")
 	p.post(path, "reason", "Other").is(http.StatusUnprocessableEntity)
 	p.get(p.post(path, "reason", "Lost device").to("/users/"+other.ID).location).is(http.StatusOK).says("Session revoked.", "One session", "Lost device")
 	entries := s.audits(wire.ActionRevokeSession)
