@@ -62,6 +62,46 @@ func TestWidths(t *testing.T) {
 	}
 }
 
+// A text that a table cuts is read whole by keyboard, without a script too, and by a tap.
+func TestCutTextIsShownWhole(t *testing.T) {
+	t.Parallel()
+	h := newFilledServer(t)
+	h.createUser(map[string]any{"name": "Maximiliane Wolfeschlegelsteinhausenbergerdorff", "email": "maximiliane.wolfeschlegelsteinhausenbergerdorff@accounting.example.com"})
+	const cell = "td[data-label=Email] .cut"
+	cut := func(w *window) bool {
+		return eval[bool](w, `(() => { const e = document.querySelector("`+cell+`"); return e.scrollWidth > e.clientWidth || e.parentElement.scrollWidth > e.parentElement.clientWidth })()`)
+	}
+	for _, l := range []look{{width: 1280, height: 800}, {width: 1280, height: 800, noScript: true}} {
+		w := h.open(t, l)
+		w.as("admin")
+		w.visit("/users?search=maximiliane")
+		if !cut(w) {
+			t.Fatal("the address is not cut: the test needs a longer one")
+		}
+		for range 40 {
+			if eval[bool](w, `!!document.activeElement.closest("tbody th")`) {
+				break
+			}
+			w.do(chromedp.KeyEvent("\t"))
+		}
+		if cut(w) {
+			t.Errorf("%+v: the address is cut in the row that has the focus", l)
+		}
+		if l.noScript {
+			continue
+		}
+		w.visit("/users?search=maximiliane")
+		w.click(cell)
+		if cut(w) {
+			t.Error("the address is cut after a tap on it")
+		}
+		w.click(cell)
+		if !cut(w) {
+			t.Error("a second tap does not end it")
+		}
+	}
+}
+
 // On a narrow screen the menu is behind one button, with a script and without. It lies
 // over the page, which does not move.
 func TestMenuButton(t *testing.T) {
