@@ -316,3 +316,18 @@ func TestRevocationsOfAnUnknownPerson(t *testing.T) {
 	p.get("/revocations?person=never").is(http.StatusOK).says("No user has the name, email or ID", "no revocation found is of such a user")
 	p.get("/revocations?person=known").is(http.StatusOK).says("No revocation matches.").saysNot("No user has the name")
 }
+
+// The steps of a trail lead to their pages, and a page says in which zone its times are
+// only if it has some.
+func TestTrailAndZone(t *testing.T) {
+	s := open(t)
+	ada := s.user("Ada")
+	p := s.as(s.admin)
+	trail := `<a href="/users"><bdi>Users</bdi></a> <span aria-hidden="true">›</span> <a href="/users/` + ada.ID + `"><bdi>Ada</bdi></a></p>`
+	if body := p.get("/users/" + ada.ID + "/revoke").is(http.StatusOK).body; !strings.Contains(body, trail) {
+		t.Errorf("the trail does not lead to the page of the user:\n%s", body)
+	}
+	p.get("/users/" + ada.ID).is(http.StatusOK).says("Times are UTC.")
+	p.get("/new-user").is(http.StatusOK).saysNot("Times are")
+	s.signedOut().get("/sign-in").is(http.StatusOK).saysNot("Times are")
+}
