@@ -94,11 +94,12 @@ fuzz: ## each fuzz target for FUZZTIME=30s (PKG=./token for those of one package
 	@.ci/fuzz $(FUZZTIME) $(PKG)
 
 .PHONY: interop
-interop: ## try nginx, Caddy, HAProxy, Apache, npm's and Python's JWT libraries; installs them
+interop: ## try nginx, Caddy, HAProxy, Apache, npm's and Python's JWT libraries, containers; installs them
 	@.ci/install interop
 	go vet -tags interop ./internal/interop/...
 	$(GOTEST) -count=1 -p 1 -timeout $(TIMEOUT) -tags interop $(TESTFLAGS) ./internal/interop/...
 	cd internal/interop/frameworks && go vet ./... && go test -count=1 -race ./...
+	cd internal/interop/containers && go vet ./... && go test -count=1 -timeout $(TIMEOUT) ./...
 
 .PHONY: torture
 torture: deps ## break everything under load for DURATION=10m and check what must hold (SEED=n repeats a run)
