@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/curfew/internal/uses"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 )
@@ -48,9 +49,21 @@ type Config struct {
 	// an accepted token) and the time that the decision took. It must return
 	// quickly and be safe for concurrent use.
 	Observe func(reason Reason, took time.Duration)
+	// OnUse, if not nil, is called when a token is accepted, for the first time in a
+	// window of [UseInterval]; further checks of the token in that window cost nothing
+	// more. A program can so record when a session was last used. OnUse may be called
+	// again for another token of the session, and for a token that is not cached. The
+	// session is shared: do not modify it. at is the time of the decision. OnUse must
+	// return quickly and be safe for concurrent use.
+	OnUse func(session *Session, at time.Time)
 	// Now returns the current time, with a monotonic reading. Nil means time.Now.
 	Now func() time.Time
 }
+
+// UseInterval is the length of the windows of [Config].OnUse. The windows of
+// different sessions begin at different seconds; those of one session are the same in
+// all processes.
+const UseInterval = uses.Interval
 
 func (c Config) unknownKeyInterval() time.Duration {
 	if c.UnknownKeyInterval <= 0 {
@@ -164,7 +177,7 @@ func (v *Validator) validate(ctx context.Context, raw string) (*entry, error) {
 			return nil, err
 		}
 	}
-	err := v.decide(ctx, e)
+	now, err := v.decide(ctx, e)
 	switch {
 	case err == errKeyNotTrusted: //nolint:errorlint // never wrapped
 		if known {
@@ -176,7 +189,19 @@ func (v *Validator) validate(ctx context.Context, raw string) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	v.noteUse(e, now)
 	return e, nil
+}
+
+// noteUse calls Config.OnUse for an accepted token if that is due.
+func (v *Validator) noteUse(e *entry, now time.Time) {
+	if v.config.OnUse == nil {
+		return
+	}
+	window := uses.Window(e.session.ID, now.Unix())
+	if e.noted.Load() != window && e.noted.Swap(window) != window {
+		v.config.OnUse(&e.session, now)
+	}
 }
 
 // verify checks the rules of the token itself.
@@ -245,17 +270,18 @@ func (v *Validator) catchUp(ctx context.Context) error {
 }
 
 // decide checks the rules of the shared state for a verified token. It asks for
-// unknown facts and then checks all rules again, because that takes time.
-func (v *Validator) decide(ctx context.Context, e *entry) error {
+// unknown facts and then checks all rules again, because that takes time. It also
+// returns the time of the decision.
+func (v *Validator) decide(ctx context.Context, e *entry) (time.Time, error) {
 	var at moment
 	for caughtUp := false; ; {
 		at.readClock(v)
 		question := v.walk(stateRules, e, &at)
 		if question == nil || !isQuestion(question) {
-			return question
+			return at.now, question
 		}
 		if err := v.answer(ctx, e, question, &at, &caughtUp); err != nil {
-			return err
+			return at.now, err
 		}
 	}
 }

@@ -91,6 +91,7 @@ type Session struct {
 	BegunBy    string           // kind of the actor that began it; "" if unknown: it carries no permission
 	BeganAt    int64            // µs; the token's iat, to the µs
 	LastSeenAt int64            // µs; sign-in or last refresh
+	LastUsedAt int64            // µs; last use as far as reported (see package uses), sign-in or refresh; 0 if none was reported and an earlier release has written the row
 	ExpiresAt  int64            // µs; the latest token's exp
 	EndedAt    int64            // µs; signed out or revoked alone; 0 if not. A wide revocation does not touch it.
 
@@ -98,6 +99,15 @@ type Session struct {
 	AuthenticatedAt int64
 	ACR             string
 	SessionExpiry   int64
+}
+
+// Use says that a session was used.
+type Use struct {
+	Session string
+	At      int64 // µs
+	// Since is the start of a window (µs). The use is recorded unless a use in that
+	// window, or a later one, is.
+	Since int64
 }
 
 // Live is what decides whether a session row stands for a live session: the
