@@ -49,21 +49,15 @@ type Config struct {
 	// an accepted token) and the time that the decision took. It must return
 	// quickly and be safe for concurrent use.
 	Observe func(reason Reason, took time.Duration)
-	// OnUse, if not nil, is called when a token is accepted, for the first time in a
-	// window of [UseInterval]; further checks of the token in that window cost nothing
-	// more. A program can so record when a session was last used. OnUse may be called
-	// again for another token of the session, and for a token that is not cached. The
-	// session is shared: do not modify it. at is the time of the decision. OnUse must
-	// return quickly and be safe for concurrent use.
+	// OnUse, if not nil, is called when a token is accepted, but not again within five
+	// minutes for a token that is cached: the checks between cost nothing more. A
+	// program can so record when sessions were last used. The session is shared: do
+	// not modify it. at is the time of the decision. OnUse must return quickly and be
+	// safe for concurrent use.
 	OnUse func(session *Session, at time.Time)
 	// Now returns the current time, with a monotonic reading. Nil means time.Now.
 	Now func() time.Time
 }
-
-// UseInterval is the length of the windows of [Config].OnUse. The windows of
-// different sessions begin at different seconds; those of one session are the same in
-// all processes.
-const UseInterval = uses.Interval
 
 func (c Config) unknownKeyInterval() time.Duration {
 	if c.UnknownKeyInterval <= 0 {
@@ -198,11 +192,14 @@ func (v *Validator) noteUse(e *entry, now time.Time) {
 	if v.config.OnUse == nil {
 		return
 	}
-	window := uses.Window(e.session.ID, now.Unix())
-	if e.noted.Load() != window && e.noted.Swap(window) != window {
+	at, last := now.UnixNano(), e.noted.Load()
+	// A clock that was set back by less than that is left to catch up.
+	if due := at-last >= noteEvery || last-at >= noteEvery; due && e.noted.CompareAndSwap(last, at) {
 		v.config.OnUse(&e.session, now)
 	}
 }
+
+const noteEvery = int64(uses.NoteEvery)
 
 // verify checks the rules of the token itself.
 func (v *Validator) verify(ctx context.Context, raw string) (*entry, error) {

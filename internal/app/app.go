@@ -181,7 +181,7 @@ func (a *App) openServices(ctx context.Context) error {
 		return err
 	}
 	a.closing(a.node.Close)
-	if a.validator, err = a.node.Validator("", (&observer{host: a.host}).observe); err != nil {
+	if a.validator, err = a.node.Validator("", (&observer{host: a.host}).observe, a.noteUse); err != nil {
 		return err
 	}
 	a.closing(func() error { a.validator.Close(); return nil })

@@ -19,6 +19,7 @@ import (
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/longpoll"
 	"example.com/curfew/internal/metrics"
+	"example.com/curfew/internal/uses"
 )
 
 // host is the part that server and edge have in common: listeners, the HTTP servers
@@ -34,6 +35,7 @@ type host struct {
 
 	registry *prometheus.Registry
 	metrics  *metrics.Metrics
+	uses     *uses.Set // of sessions, that are not sent on yet
 
 	listener, metricsListener net.Listener
 	parking                   *longpoll.Parking
@@ -53,7 +55,7 @@ type host struct {
 func newHost(settings *config.Listener, options Options) (*host, error) {
 	h := &host{
 		settings: settings, log: options.Logger, now: options.Now, reload: options.Reload, docs: options.Docs,
-		bodies: inbound.NewBodies(maxNewConns, maxFresh), unknownProxy: &inbound.UnknownProxy{},
+		bodies: inbound.NewBodies(maxNewConns, maxFresh), unknownProxy: &inbound.UnknownProxy{}, uses: uses.NewSet(),
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)

@@ -30,7 +30,7 @@ func (a *App) mount() error {
 	handler, err := httpapi.New(httpapi.Config{
 		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Feed: a.node, Validator: a.validator,
 		Keys: a.node.Keys(), Settings: a.node.Settings(), Issuers: a.node.Issuers(), Issuer: a.installed.Issuer, Prefix: a.prefix,
-		Rest: pages, Docs: a.docs, Ready: a.readiness.watch(a.usable), Warnings: a.warnings, TrustedProxies: a.config.TrustedProxies,
+		Rest: pages, Uses: a.uses, Docs: a.docs, Ready: a.readiness.watch(a.usable), Warnings: a.warnings, TrustedProxies: a.config.TrustedProxies,
 		UnknownProxy: a.unknownProxy, Bodies: a.bodies, Jar: jar, Returns: returns,
 		TokensLackEmail: a.config.IdentityClaims != nil && !slices.Contains(a.config.IdentityClaims, session.ClaimEmail),
 		KeyCache:        a.config.Lease, Lease: func() time.Duration { return a.config.Lease }, CORSOrigins: a.config.CORSOrigins, Parking: a.parking, Metrics: a.metrics, Now: a.now, Logger: a.log,

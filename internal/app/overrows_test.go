@@ -128,6 +128,7 @@ func writings() []writing {
 
 		{route: "POST " + users + "/{id}/sessions", what: "known user", capability: store.Issue, want: 201, request: asClient("json", users+"/USER/sessions", `{"remember_me":true}`)},
 		{route: "POST " + users + "/{id}/sessions", what: "new user", capability: store.Issue, want: 201, request: asClient("json", users+"/NAME/sessions", `{}`)},
+		{route: "POST /v1/uses", capability: store.Follow, silent: true, want: 204, request: asClient("json", "/v1/uses", `{"uses":[{"session":"USERSESSION","age_seconds":0}]}`)},
 		{route: "POST /oauth/introspect", capability: store.Introspect, silent: true, want: 200, request: asClient("form", "/oauth/introspect", "token=USERTOKEN")},
 		{route: "POST /oauth/revoke", capability: store.Follow, want: 200, request: asClient("form", "/oauth/revoke", "token=USERTOKEN")},
 		{route: "POST /oauth/global-token-revocation", what: "id", capability: store.Revoke, want: 204,

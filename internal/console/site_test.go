@@ -118,7 +118,7 @@ func open(t *testing.T) *site {
 	s.must(err)
 	s.admin, err = s.accounts.FindUser(ctx, "admin")
 	s.must(err)
-	s.validator, err = s.node.Validator(issuer, nil)
+	s.validator, err = s.node.Validator(issuer, nil, nil)
 	s.must(err)
 	config := Config{
 		Sessions: s.sessions, Accounts: s.accounts, Ring: s.ring, Node: s.node, Validator: s.validator,

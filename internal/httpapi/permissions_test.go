@@ -116,6 +116,7 @@ var expectations = []expectation{
 	{route: "POST /oauth/global-token-revocation", body: `{"sub_id":{"format":"opaque","id":"{id}"}}`},
 	{route: "GET /v1/changes"},
 	{route: "GET /v1/revoked-before", query: "?user=a&session=AAAAAAAAAAAAAAAAAAAAAA"},
+	{route: "POST /v1/uses", body: oneUse},
 
 	{route: "GET /.well-known/jwks.json", status: 200, own: "uea"},
 	{route: "GET /.well-known/oauth-authorization-server", status: 200, own: "uea"},
@@ -395,6 +396,7 @@ func TestCapabilities(t *testing.T) {
 		"POST /oauth/global-token-revocation": {"/oauth/global-token-revocation", `{"sub_id":{"format":"opaque","id":"` + ann.ID + `"}}`, 204},
 		"GET /v1/changes":                     {"/v1/changes?after=0", "", 200},
 		"GET /v1/revoked-before":              {"/v1/revoked-before?user=a&session=AAAAAAAAAAAAAAAAAAAAAA", "", 200},
+		"POST /v1/uses":                       {"/v1/uses", oneUse, 204},
 	}
 	clients := map[string]basic{}
 	for _, capability := range store.Capabilities() {

@@ -52,6 +52,7 @@ type Route struct {
 const (
 	ordinaryBody = 64 << 10
 	largeBody    = 2 << 20 // POST /v1/revocations: 10 000 users
+	usesBody     = 256 << 10
 
 	// slow is for calls that hash passwords, which wait for their turn, and for
 	// those that read or write many rows.
@@ -116,6 +117,7 @@ func Routes() []Route {
 			Query: []string{"after", "confirmed", "wait", "follower", "behind"}, handle: changes},
 		{Method: "GET", Pattern: "/v1/revoked-before", Who: Client, Capability: store.Follow, Edge: true, quiet: true,
 			Query: []string{"user", "session"}, handle: revokedBefore},
+		{Method: "POST", Pattern: "/v1/uses", Who: Client, Capability: store.Follow, Edge: true, quiet: true, body: usesBody, handle: reportUses},
 
 		{Method: "GET", Pattern: "/.well-known/jwks.json", Who: Anyone, AnyQuery: true, Edge: true, quiet: true, handle: showKeys},
 		{Method: "GET", Pattern: "/.well-known/oauth-authorization-server", Who: Anyone, AnyQuery: true, quiet: true, handle: metadata},

@@ -1,37 +1,29 @@
-// Package uses records when sessions are used: coarsely, in batches, and never in
-// the way of a check.
+// Package uses records when sessions were last used: coarsely, in batches, and never
+// in the way of a check.
 //
-// A validator adds a session to a [Set] at the first accepted token in a window of
-// [Interval]. The set is sent on from time to time: by a follower or an edge to its
-// server, by a node to the database. A record of a use has no effect on any decision.
+// A validator adds a session to a [Set] when it accepts a token of the session, at
+// most once in [NoteEvery]. The set is sent on from time to time: by a follower or an
+// edge to its server, by a node to the database. No decision reads what is recorded.
 package uses
 
 import "time"
 
-// Interval is the length of a window. A session is recorded at most once in a window,
-// so a recorded use is at most Interval older than the last one.
-const Interval = 5 * time.Minute
+const (
+	// Interval is the minimum time between two recorded uses of a session.
+	Interval = 5 * time.Minute
+	// NoteEvery is the minimum time between two notes that a validator makes of a
+	// token. It is longer than Interval by the time for which reports may be delayed
+	// on their way: a note that arrives a little early is not recorded, and the next
+	// one would come NoteEvery later.
+	NoteEvery = Interval + 10*time.Second
+	// MaxAge is the maximum age of a use in a report.
+	MaxAge = 24 * time.Hour
+	// MaxReport is the maximum number of uses in a report.
+	MaxReport = 1000
+)
 
-const seconds = int64(Interval / time.Second)
-
-// Window returns the number of the window of a session in which a second (of Unix
-// time) lies. All processes have the same windows, so a session that many of them
-// validate is recorded once. The windows of different sessions begin at different
-// seconds, so the sessions in use are not all recorded at the same time.
-func Window(session string, second int64) int64 { return (second + offset(session)) / seconds }
-
-// Start returns the first instant of the window of a session in which an instant
-// lies.
-func Start(session string, at time.Time) time.Time {
-	return time.Unix(Window(session, at.Unix())*seconds-offset(session), 0)
-}
-
-// offset returns a number below seconds from the beginning of a session's id, which
-// is random.
-func offset(session string) int64 {
-	n := int64(0)
-	for i := range min(len(session), 3) {
-		n = n<<6 + int64(session[i])
-	}
-	return n % seconds
+// Use is a session that was used at an instant.
+type Use struct {
+	Session string
+	At      time.Time
 }

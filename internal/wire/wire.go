@@ -59,13 +59,14 @@ type Session struct {
 
 // LiveSession is one of the live sessions of a user.
 type LiveSession struct {
-	ID         string    `json:"id"`
-	Device     string    `json:"device"`
-	Address    string    `json:"address"`
-	BeganAt    time.Time `json:"began_at"`
-	LastSeenAt time.Time `json:"last_seen_at"`
-	RememberMe bool      `json:"remember_me"`
-	Current    bool      `json:"current"`
+	ID         string     `json:"id"`
+	Device     string     `json:"device"`
+	Address    string     `json:"address"`
+	BeganAt    time.Time  `json:"began_at"`
+	LastSeenAt time.Time  `json:"last_seen_at"` // sign-in or last refresh
+	LastUsedAt *time.Time `json:"last_used_at"` // null if no use was reported
+	RememberMe bool       `json:"remember_me"`
+	Current    bool       `json:"current"`
 }
 
 // LiveSessions is the answer to GET /v1/users/{id}/sessions.
@@ -306,6 +307,18 @@ type RevokedBefore struct {
 	Session int64 `json:"session"` // 0 if never revoked
 	Epoch   int64 `json:"epoch"`   // that the answer rests on
 	LeaseMS int64 `json:"lease_ms"`
+}
+
+// Uses is the body of POST /v1/uses.
+type Uses struct {
+	Uses []Use `json:"uses"`
+}
+
+// Use is the last use of a session. Its age is that at the time of the report: the
+// clocks of two machines are not compared.
+type Use struct {
+	Session    string `json:"session"`
+	AgeSeconds *int64 `json:"age_seconds"`
 }
 
 // AuditEntry is one entry of the audit.
