@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +31,8 @@ type container struct {
 	Env    []string
 	Args   []string
 	Mounts []mount
+
+	database string // address of its PostgreSQL, outside
 
 	log  string // file of what it prints
 	cmd  *exec.Cmd
@@ -210,20 +211,6 @@ func (c *container) exec(t *testing.T, args ...string) (code int, out string) {
 		t.Fatal(err)
 	}
 	return 0, both.String()
-}
-
-// dial connects to a port of the container, from within its network.
-func (c *container) dial(port int) (net.Conn, error) {
-	runtime.LockOSThread() // not unlocked: the thread has another network, and ends with the goroutine
-	network, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", c.cmd.Process.Pid))
-	if err != nil {
-		return nil, err
-	}
-	defer network.Close()
-	if err := unix.Setns(int(network.Fd()), unix.CLONE_NEWNET); err != nil {
-		return nil, err
-	}
-	return net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)) //nolint:noctx // on this machine
 }
 
 // untilHealthy waits until the health check succeeds.
