@@ -35,7 +35,7 @@ RACE       = -race -gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.
 VERSION   ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || git describe --always --exclude '*' --dirty 2>/dev/null | sed 's/^/devel-/')
 BUILDFLAGS = -trimpath $(if $(VERSION),-ldflags '-X example.com/curfew/internal/app.version=$(VERSION)')
 
-SOURCES    = cmd internal revocation settings token
+SOURCES    = .ci/tools cmd internal revocation settings token
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -52,7 +52,7 @@ build: ## build bin/curfew (VERSION=1.2.3)
 	go build $(BUILDFLAGS) -o bin/curfew ./cmd/curfew
 
 .PHONY: dist
-dist: ## build it for Linux, macOS and Windows, amd64 and arm64, with checksums, into dist/ (VERSION=1.2.3)
+dist: ## build the files of a release into dist/: archives, deb and rpm, SBOM, checksums (VERSION=1.2.3)
 	.ci/dist '$(VERSION)'
 
 ##@ Try it
