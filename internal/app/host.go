@@ -18,6 +18,7 @@ import (
 	"example.com/curfew/internal/httpapi"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/longpoll"
+	"example.com/curfew/internal/manual"
 	"example.com/curfew/internal/metrics"
 	"example.com/curfew/internal/uses"
 )
@@ -29,9 +30,9 @@ type host struct {
 	log      *slog.Logger
 	manager  manager
 	now      func() time.Time
-	docs     http.Handler // nil: there is no documentation
-	prefix   string       // path of the issuer; "" is the root
-	about    []any        // of this server, for the log: keys and values
+	docs     *manual.Manual // nil: there is no documentation
+	prefix   string         // path of the issuer; "" is the root
+	about    []any          // of this server, for the log: keys and values
 
 	registry *prometheus.Registry
 	metrics  *metrics.Metrics

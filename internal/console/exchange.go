@@ -36,11 +36,12 @@ type exchange struct {
 }
 
 const (
-	answerWithin = 2 * time.Second // the default of Config.Timeout
-	slowWithin   = 10 * time.Second
-	bulkWithin   = 25 * time.Second // 10 000 users at once
-	maxForm      = 64 << 10
-	maxUpload    = 8 << 20 // 10 000 names of the greatest length, and the form around them
+	answerWithin  = 2 * time.Second // the default of Config.Timeout
+	brieflyWithin = time.Second
+	slowWithin    = 10 * time.Second
+	bulkWithin    = 25 * time.Second // 10 000 users at once
+	maxForm       = 64 << 10
+	maxUpload     = 8 << 20 // 10 000 names of the greatest length, and the form around them
 )
 
 // handler makes an http.Handler of a route.
@@ -48,6 +49,8 @@ func (b *base) handler(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		within := b.timeout
 		switch {
+		case rt.brief:
+			within = min(within, brieflyWithin)
 		case rt.large:
 			within = max(within, bulkWithin)
 		case rt.slow:

@@ -121,7 +121,7 @@ func (x *exchange) fail(err error) {
 		}
 	}
 	if x.docs {
-		view.Links = append(view.Links, link{"/docs/troubleshooting", "Troubleshooting", false})
+		view.Links = append(view.Links, link{docsPath + "/troubleshooting", "Troubleshooting", view.Held != nil})
 	}
 	x.message(f.Code, view)
 }

@@ -79,7 +79,8 @@ type frame struct {
 	Clocks  *clocks
 	Now     when
 	Version string
-	Docs    bool // there is documentation to link to
+	Docs    bool   // there is documentation to link to
+	SignIn  string // address for signing in, on a page that needs no session; "" if it is not offered
 }
 
 // A crumb is a step of a trail.
@@ -128,6 +129,7 @@ var menu = []struct {
 	{entry{Path: "/audit", Words: "Audit", Group: "Configuration"}, administering},
 	{entry{Path: "/keys", Words: "Signing keys", Group: "Configuration"}, administering},
 	{entry{Path: "/services", Words: "Services", Group: "Configuration"}, administering},
+	{entry{Path: docsPath, Words: "Documentation", Group: "Help"}, editUsers},
 }
 
 // frame returns the frame of a page that belongs to the menu's entry here.
@@ -139,7 +141,7 @@ func (x *exchange) frame(title, here string, trail ...string) frame {
 	f.ViewerID, f.Viewer = x.session.Subject, x.caller.Actor.Name
 	f.Clocks = clocksOf(x.session, x.exchangeEnds(x.session))
 	for _, m := range menu {
-		if m.needs.met(x.caller) {
+		if m.needs.met(x.caller) && (x.docs || m.Path != docsPath) {
 			e := m.entry
 			e.Here = e.Path == here
 			f.Menu = append(f.Menu, e)

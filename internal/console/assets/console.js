@@ -311,6 +311,20 @@
 			row.classList.toggle("whole", !row.classList.contains("whole") && text.scrollWidth > text.clientWidth);
 		});
 	}
+	// The documentation leads back to the page that the user came from, from topic to topic.
+	for (const way of all(".way-back")) {
+		const link = way.querySelector("a");
+		const key = "back " + base;
+		if (!way.hidden) {
+			sessionStorage.setItem(key, JSON.stringify([body.dataset.user, link.getAttribute("href"), link.textContent]));
+			continue;
+		}
+		const [user, href, words] = JSON.parse(sessionStorage.getItem(key) || "[]");
+		if (!href || user !== body.dataset.user) continue;
+		link.setAttribute("href", href);
+		link.textContent = words;
+		way.hidden = false;
+	}
 	for (const b of all("[data-print]")) {
 		b.hidden = false;
 		b.addEventListener("click", () => print());
