@@ -129,7 +129,7 @@ type route struct {
 	// machine marks what the script asks for by itself: it is not the person's
 	// doing, so it keeps no session alive.
 	machine bool
-	// brief is for what is answered without the caller too: it waits for the store a
+	// brief is for pages that need no caller: the request waits for the store a
 	// moment only.
 	brief bool
 }
