@@ -223,6 +223,7 @@ type action struct{ Name, Words string }
 var actions = []action{
 	{wire.ActionSignIn, "Signed in"},
 	{wire.ActionSignInFailed, "Sign-in refused"},
+	{wire.ActionReauthenticate, "Confirmed the password"},
 	{wire.ActionSignOut, "Signed out"},
 	{wire.ActionRevokeUser, "Revoked a user’s sessions"},
 	{wire.ActionRevokeSession, "Revoked a session"},

@@ -62,6 +62,7 @@ var expectations = []expectation{
 	{route: "POST /v1/sessions", status: 201, own: "uea", body: `{"username":"admin","password":"` + password + `"}`},
 	{route: "GET /v1/session", status: 200, own: "uea"},
 	{route: "POST /v1/session/refresh", status: 200, own: "uea"},
+	{route: "POST /v1/session/reauthenticate", status: 200, own: "uea", body: `{"password":"` + password + `"}`, prepare: withPassword},
 	{route: "DELETE /v1/session", status: 204, own: "uea"},
 
 	{route: "GET /v1/users/{id}/sessions", status: 200, own: "uea", other: "ea", admin: "ea"},
@@ -131,6 +132,8 @@ func ofSession(c *cell) {
 	s := c.token(c.target)
 	c.path = strings.Replace(c.path, "{sid}", claims(c.T, s).ID, 1)
 }
+
+func withPassword(c *cell) { c.setPassword(c.actor) }
 
 func withCurrent(c *cell) {
 	if c.isOwn() {

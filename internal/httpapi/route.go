@@ -73,6 +73,7 @@ func Routes() []Route {
 		{Method: "GET", Pattern: "/v1/session", Who: Bearer, handle: describe},
 		{Method: "GET", Pattern: "/v1/session/events", Who: BearerOrCookie, Edge: true, quiet: true, handle: sessionEvents},
 		{Method: "POST", Pattern: "/v1/session/refresh", Who: Bearer, body: ordinaryBody, handle: refresh},
+		{Method: "POST", Pattern: "/v1/session/reauthenticate", Who: Bearer, Self: true, body: ordinaryBody, timeout: slow, handle: reauthenticate},
 		{Method: "DELETE", Pattern: "/v1/session", Who: Bearer, handle: signOut},
 
 		{Method: "POST", Pattern: "/v1/users/{id}/sessions", Who: Client, Capability: store.Issue, body: ordinaryBody, handle: issue},

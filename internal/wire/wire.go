@@ -17,6 +17,11 @@ type SignIn struct {
 	NewPassword *string `json:"new_password,omitempty"`
 }
 
+// Reauthenticate is the body of POST /v1/session/reauthenticate.
+type Reauthenticate struct {
+	Password string `json:"password"`
+}
+
 // Issue is the body of POST /v1/users/{id}/sessions.
 type Issue struct {
 	RememberMe bool `json:"remember_me"`
@@ -398,7 +403,8 @@ const (
 // The actions in the audit.
 const (
 	ActionSignIn           = "session.begin"
-	ActionSignInFailed     = "session.refused" // a failed sign-in
+	ActionSignInFailed     = "session.refused"      // a failed sign-in
+	ActionReauthenticate   = "session.authenticate" // the password was confirmed
 	ActionSignOut          = "session.end"
 	ActionRevokeSession    = "session.revoke"
 	ActionRevokeUser       = "sessions.revoke"
