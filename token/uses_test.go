@@ -97,7 +97,7 @@ func TestOnUseOfSeveralTokens(t *testing.T) {
 	}
 }
 
-// A refused token is no use: neither is one that only wants to end its session.
+// A refused token is no use: neither is a request that only ends the session.
 func TestOnUseOfRefusedTokens(t *testing.T) {
 	issuer, v, calls := newUseValidator(t, 0)
 	raw := issuer.Token("ann")

@@ -237,7 +237,7 @@ func TestUsesAreRecordedRarely(t *testing.T) {
 }
 
 // A store that does not answer delays no check, and the end of the process by a second
-// at most. What is lost is counted.
+// at most. Lost uses are counted.
 func TestStoreThatHangsDelaysNoCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := tokentest.New(t)

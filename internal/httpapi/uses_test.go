@@ -15,7 +15,7 @@ import (
 
 const oneUse = `{"uses":[{"session":"AAAAAAAAAAAAAAAAAAAAAA","age_seconds":0}]}`
 
-// takeAll returns what is in a set, and leaves it empty.
+// takeAll returns the uses in a set, and leaves it empty.
 func takeAll(set *uses.Set) map[string]time.Time {
 	all := map[string]time.Time{}
 	ctx, cancel := context.WithCancel(context.Background())

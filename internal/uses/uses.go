@@ -3,7 +3,7 @@
 //
 // A validator adds a session to a [Set] when it accepts a token of the session, at
 // most once in [NoteEvery]. The set is sent on from time to time: by a follower or an
-// edge to its server, by a node to the database. No decision reads what is recorded.
+// edge to its server, by a node to the database. No decision reads the records.
 package uses
 
 import "time"
