@@ -143,6 +143,7 @@ func documented(t *testing.T, text string) string {
 // compose file runs in the image: as the image's user, which may not write them, and
 // with the database at the name of its service.
 func TestComposeRuns(t *testing.T) {
+	t.Parallel()
 	i := theImage(t)
 	dir := t.TempDir()
 	commands := strings.NewReplacer("cd cmd/curfew/packaging/compose\n", "", "docker compose", ": docker compose").Replace(documented(t, "mkdir -m 700 secrets"))

@@ -20,8 +20,8 @@ import (
 )
 
 // container is a container as its runtime starts it: namespaces of its own, a
-// read-only root without capabilities, and what is mounted there. It has a network of
-// its own, so it listens at the ports that it listens at everywhere.
+// read-only root without capabilities, and mounts. It has a network of its own, so it
+// listens at the ports that it listens at everywhere.
 type container struct {
 	Root   string
 	UID    int
