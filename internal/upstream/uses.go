@@ -26,8 +26,8 @@ const (
 	reportEvery = 15 * time.Second
 	// reportTimeout is the maximum time of a report.
 	reportTimeout = 5 * time.Second
-	// reportAgain is how long a server that takes no reports, because it is of an
-	// earlier release, is sent none.
+	// reportAgain is how long a server that takes no reports is sent none: it is of an
+	// earlier release, or a proxy refuses them.
 	reportAgain = 10 * time.Minute
 )
 
@@ -86,7 +86,7 @@ func (r *reporter) send(ctx context.Context, batch []uses.Use) error {
 		return err
 	case status == http.StatusNoContent:
 		return nil
-	case status == http.StatusNotFound || status == http.StatusMethodNotAllowed:
+	case status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusForbidden:
 		r.pause = now.Add(reportAgain)
 	case status == http.StatusTooManyRequests || status >= http.StatusInternalServerError:
 		return fmt.Errorf("the server answered %d", status)

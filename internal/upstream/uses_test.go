@@ -161,6 +161,7 @@ func TestServerThatTakesNoUses(t *testing.T) {
 	for name, refuse := range map[string]func(http.ResponseWriter){
 		"404":            func(w http.ResponseWriter) { fail(w, http.StatusNotFound, wire.CodeNotFound) },
 		"405":            func(w http.ResponseWriter) { fail(w, http.StatusMethodNotAllowed, wire.CodeBadMethod) },
+		"403 of a proxy": func(w http.ResponseWriter) { http.Error(w, "read only", http.StatusForbidden) },
 		"404 of a proxy": func(w http.ResponseWriter) { http.Error(w, "not here", http.StatusNotFound) },
 	} {
 		t.Run(name, func(t *testing.T) {
