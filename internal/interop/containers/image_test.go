@@ -13,12 +13,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/moby/patternmatcher"
 
 	"example.com/curfew/internal/await"
 )
@@ -179,6 +182,48 @@ func (i image) container(t *testing.T, uid, gid int) *container {
 // healthcheck is the command of the image's health check.
 func (i image) healthcheck() []string { return i.config.Healthcheck.Test[1:] }
 
+// The Containerfile compiles as a release is compiled, with the same Go. Nothing secret
+// goes into the build, and nothing from outside the source.
+func TestContainerfile(t *testing.T) {
+	read := func(name string) string {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	text := regexp.MustCompile(`\\\n\s*`).ReplaceAllString(read(containerfile), "")
+	compile := regexp.MustCompile(`go build (.*version=\$)`)
+	release := regexp.MustCompile(`\\\n\s*`).ReplaceAllString(read(checkout+"/.ci/dist"), "")
+	if here, there := compile.FindStringSubmatch(text), compile.FindStringSubmatch(strings.ReplaceAll(release, "$version", "$VERSION")); here == nil || !slices.Equal(here, there) {
+		t.Errorf("compiled with %q, a release with %q", here, there)
+	}
+	version := regexp.MustCompile(`(?m)^toolchain go(.*)$`).FindStringSubmatch(read(checkout + "/go.mod"))[1]
+	if !strings.Contains(text, "ARG GO_IMAGE=docker.io/library/golang:"+version+"\n") {
+		t.Errorf("the image of Go is not that of %s", version)
+	}
+	var patterns []string
+	for line := range strings.Lines(read(checkout + "/.dockerignore")) {
+		if line = strings.TrimSpace(line); !strings.HasPrefix(line, "#") {
+			patterns = append(patterns, line)
+		}
+	}
+	for name, want := range map[string]bool{
+		"cmd/curfew/main.go": false, "go.mod": false, "internal/store/sqlstore/migrations/00001_begin.sql": false, "LICENSE": false,
+		"cmd/curfew/packaging/compose/secrets/database_url": true, "cmd/curfew/packaging/compose/.env": true,
+		"curfew.db": true, "curfew.db.key": true, "cmd/curfew/curfew.db.key": true, ".git/config": true, "curfew.db.admin-password": true,
+		"cmd/curfew/curfew.admin-password": true, "dist/curfew": true,
+	} {
+		ignored, err := patternmatcher.MatchesOrParentMatches(name, patterns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ignored != want {
+			t.Errorf("%s stays out of the build: %t", name, ignored)
+		}
+	}
+}
+
 // The image has the program, which needs nothing else, and says how to run it.
 func TestImage(t *testing.T) {
 	i := theImage(t)
@@ -247,6 +292,7 @@ func TestImage(t *testing.T) {
 // process 1, becomes not ready, goes on serving, and ends with exit code 0. The second
 // start finds what the first has left.
 func TestImageRuns(t *testing.T) {
+	t.Parallel()
 	i := theImage(t)
 	for name, test := range map[string]struct {
 		uid, gid int
