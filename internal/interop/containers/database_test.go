@@ -13,8 +13,6 @@ import (
 	"sync"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"example.com/curfew/internal/store/pgtest"
 )
 
@@ -80,12 +78,7 @@ func within[T any](c *container, do func() (T, error)) (result T, err error) {
 	go func() { // ends with what it does
 		defer close(done)
 		runtime.LockOSThread() // and never unlocks it: the thread has another network, and ends with the goroutine
-		var network *os.File
-		if network, err = os.Open(fmt.Sprintf("/proc/%d/ns/net", c.cmd.Process.Pid)); err != nil {
-			return
-		}
-		defer network.Close()
-		if err = unix.Setns(int(network.Fd()), unix.CLONE_NEWNET); err == nil {
+		if err = enterNetwork(c.cmd.Process.Pid); err == nil {
 			result, err = do()
 		}
 	}()

@@ -334,6 +334,9 @@ func TestImageRuns(t *testing.T) {
 				if err := os.WriteFile(fmt.Sprintf("/proc/%d/root/file", c.cmd.Process.Pid), nil, 0o600); err == nil {
 					t.Error("the root is not read-only")
 				}
+				if code, out := c.exec(t, "/curfew", "token", "issue", "admin"); code != 0 {
+					t.Errorf("the command line: exit code %d: %s", code, out)
+				}
 				if got := c.warned(t, "may open it"); got != (start == "second" && test.fsGroup != 0) {
 					t.Errorf("%s start: a warning about the group: %t", start, got)
 				}

@@ -1,7 +1,6 @@
 package containers
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +30,7 @@ type container struct {
 	Env    []string
 	Args   []string
 	Mounts []mount
+	Within int // process of the container in which a command runs; 0: a new container
 
 	database string // address of its PostgreSQL, outside
 
@@ -60,18 +60,20 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// begin turns this process into the program of a container. It runs in new namespaces
-// and returns only an error.
+// begin turns this process into the program of a container, which has new namespaces,
+// or into a command in a container that runs. It returns only an error.
 func begin(text string) error {
 	runtime.LockOSThread() // prctl is for a thread
 	var c container
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		return err
 	}
-	if err := c.mountAll(); err != nil {
-		return err
-	}
-	if err := interfaceUp("lo"); err != nil {
+	if c.Within != 0 {
+		c.Root = fmt.Sprintf("/proc/%d/root", c.Within) // with everything that is mounted there
+		if err := enterNetwork(c.Within); err != nil {
+			return err
+		}
+	} else if err := errors.Join(c.mountAll(), interfaceUp("lo")); err != nil {
 		return err
 	}
 	if err := errors.Join(unix.Chroot(c.Root), unix.Chdir(c.Dir)); err != nil {
@@ -196,21 +198,32 @@ func (c *container) printed(t *testing.T) string {
 // exec runs a command in a container that runs, as its runtime does.
 func (c *container) exec(t *testing.T, args ...string) (code int, out string) {
 	t.Helper()
-	groups := "--setgid=" + fmt.Sprint(c.GID)
-	cmd := exec.CommandContext(t.Context(), "nsenter", append([]string{
-		"--target=" + fmt.Sprint(c.cmd.Process.Pid), "--mount", "--pid", "--net", "--ipc", "--uts", "--root", "--wd",
-		"--setuid=" + fmt.Sprint(c.UID), groups, "--",
-	}, args...)...)
-	var both bytes.Buffer
-	cmd.Env, cmd.Stdout, cmd.Stderr = c.Env, &both, &both
-	err := cmd.Run()
+	command := *c
+	command.Args, command.Within = args, c.cmd.Process.Pid
+	text, err := json.Marshal(command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
+	cmd.Env = []string{runtimeVariable + "=" + string(text)}
+	data, err := cmd.CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return exit.ExitCode(), both.String()
+		return exit.ExitCode(), string(data)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return 0, both.String()
+	return 0, string(data)
+}
+
+// enterNetwork moves this thread into the network of a process.
+func enterNetwork(process int) error {
+	network, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", process))
+	if err != nil {
+		return err
+	}
+	defer network.Close()
+	return unix.Setns(int(network.Fd()), unix.CLONE_NEWNET)
 }
 
 // untilHealthy waits until the health check succeeds.
