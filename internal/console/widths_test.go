@@ -3,6 +3,7 @@ package console_test
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -58,6 +59,44 @@ func TestWidths(t *testing.T) {
 			for _, word := range eval[[]string](w, brokenWords) {
 				t.Errorf("%s at %d px: the word %q is on two lines", p.path, width, word)
 			}
+		}
+	}
+}
+
+// At the width of a laptop, usual addresses fit into the table of users beside names and
+// groups, and the audit log leaves room for reasons. The filters are even on a tablet.
+func TestTablesUseTheirRoom(t *testing.T) {
+	t.Parallel()
+	h := newFilledServer(t)
+	const email = "wilhelmina.featherstone@mail.example.com"
+	user := h.createUser(map[string]any{"name": "Wilhelmina Featherstonehaugh", "email": email, "groups": []string{"accounting", "auditors"}, "permissions": []string{"AdministerSystem"}})
+	h.api(h.admin, http.MethodPost, "/v1/users/"+user+"/revocations", map[string]any{"reason": "Lost device: left in a train", "keep_current": false}, nil)
+	w := h.open(t, look{width: 1280, height: 800})
+	w.as("admin")
+	const cut = `[...document.querySelectorAll("%")].filter((e) => e.scrollWidth > e.clientWidth || e.parentElement.scrollWidth > e.parentElement.clientWidth).map((e) => e.textContent).join()`
+	w.visit("/users?search=wilhelmina")
+	w.says(email)
+	if text := w.brief(strings.Replace(cut, "%", "td[data-label=Email] .cut", 1)); text != "" {
+		t.Errorf("cut: %s", text)
+	}
+	w.visit("/audit")
+	w.says("Lost device: left in a train")
+	if text := w.brief(strings.Replace(cut, "%", "td[data-label=Reason] bdi", 1)); text != "" {
+		t.Errorf("cut: %s", text)
+	}
+	w.follow("td[data-label=Action] a[href^='/revocations/']")
+	w.says("Receipt", "Lost device: left in a train")
+	for width, rows := range map[int64]int{1280: 1, 820: 2, 600: 3, 360: 3} {
+		w := h.open(t, look{width: width, height: 800})
+		w.as("admin")
+		w.visit("/audit")
+		got := w.brief(`(() => {
+			const boxes = [...document.querySelectorAll(".filter .field")].map((f) => f.getBoundingClientRect());
+			const wide = boxes.map((b) => b.width), tops = new Set(boxes.map((b) => Math.round(b.top)));
+			return tops.size + (Math.max(...wide) > Math.min(...wide) * 1.3 ? " uneven" : "");
+		})()`)
+		if got != strconv.Itoa(rows) {
+			t.Errorf("at %d px the fields of the filter stand in %s rows, want %d", width, got, rows)
 		}
 	}
 }
