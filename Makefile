@@ -70,14 +70,15 @@ test: ## test what a change can break in ordinary use: 8 minutes on 2 idle proce
 	$(if $(filter ./... ./internal/feed,$(PKG)),.ci/memory $(GOTEST) -vet=off -run '^TestModel' -timeout $(TIMEOUT) $(TESTFLAGS) ./internal/feed)
 
 .PHONY: test-all
-test-all: ## test everything: make test, then the long and hostile tests one at a time, then interop: 25 minutes
+test-all: ## test everything: make test, then the long and hostile tests one at a time, interop, packages: 27 minutes
 	@echo 'make test-all: make test (8 minutes), then one at a time the tests that take long or load the machine'
-	@echo '(torture, storms, disk faults, thousands of connections, strace: 12 minutes), then make interop (4 minutes).'
-	@echo 'It takes about 25 minutes on 2 idle processors.'
+	@echo '(torture, storms, disk faults, thousands of connections, strace: 12 minutes), then make interop (4 minutes) and make test-packages'
+	@echo '(2 minutes). It takes about 27 minutes on 2 idle processors.'
 	@$(MAKE) --no-print-directory test
 	GOEXPERIMENT=jsonv2 go test ./internal/strictjson
 	@$(MAKE) --no-print-directory test-torture
 	@$(MAKE) --no-print-directory interop
+	@$(MAKE) --no-print-directory test-packages
 
 .PHONY: test-torture
 test-torture: deps ## test only what make test leaves out of the packages, one test at a time (PKG=./internal/torture)
@@ -102,6 +103,12 @@ interop: ## try nginx, Caddy, HAProxy, Apache, npm's and Python's JWT libraries,
 	$(GOTEST) -count=1 -p 1 -timeout $(TIMEOUT) -tags interop $(TESTFLAGS) ./internal/interop/...
 	cd internal/interop/frameworks && go vet ./... && go test -count=1 -race ./...
 	cd internal/interop/containers && go vet ./... && go test -count=1 -timeout $(TIMEOUT) ./...
+
+.PHONY: test-packages
+test-packages: ## build the packages, install, start, upgrade and purge them in a Debian system of their own (root)
+	@.ci/install packages
+	go vet -tags packages ./internal/packages
+	$(GOTEST) -count=1 -timeout $(TIMEOUT) -tags packages $(TESTFLAGS) ./internal/packages
 
 .PHONY: torture
 torture: deps ## break everything under load for DURATION=10m and check what must hold (SEED=n repeats a run)
@@ -142,8 +149,8 @@ fmt: ## format the code
 lint: ## gofmt, the floors and the voice, go vet, staticcheck and golangci-lint (which it builds first: some minutes, once)
 	@.ci/gofmt
 	go test ./internal/floors
-	go vet -tags interop,torture $(PKG)
-	go tool staticcheck -tags interop,torture $(PKG)
+	go vet -tags interop,torture,packages $(PKG)
+	go tool staticcheck -tags interop,torture,packages $(PKG)
 	@.ci/install lint
 	.cache/bin/golangci-lint run $(PKG)
 
