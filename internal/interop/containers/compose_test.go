@@ -78,7 +78,7 @@ func TestCompose(t *testing.T) {
 	if curfew.HealthCheck != nil || curfew.User != "" {
 		t.Error("Curfew does not run with the user and the health check of the image")
 	}
-	if got := time.Duration(*curfew.StopGracePeriod); got < shutdownTimeout(t, environment(curfew))+margin {
+	if got := time.Duration(*curfew.StopGracePeriod); got < resolved(t, environment(curfew)).ShutdownTimeout+margin {
 		t.Errorf("it is ended after %s", got)
 	}
 	if _, err := os.Stat(filepath.Join(curfew.Build.Context, curfew.Build.Dockerfile)); err != nil {
@@ -104,8 +104,8 @@ func TestCompose(t *testing.T) {
 // margin is how long a runtime waits beyond the shutdown timeout.
 const margin = 10 * time.Second
 
-// shutdownTimeout returns that of a server with the environment.
-func shutdownTimeout(t *testing.T, env []string) time.Duration {
+// resolved returns the configuration of a server with the environment, without secrets.
+func resolved(t *testing.T, env []string) config.Server {
 	t.Helper()
 	values := map[string]string{}
 	for _, e := range env {
@@ -120,7 +120,7 @@ func shutdownTimeout(t *testing.T, env []string) time.Duration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cfg.ShutdownTimeout
+	return cfg
 }
 
 // documented returns the block of the documentation that contains a text.

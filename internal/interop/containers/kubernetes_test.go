@@ -189,12 +189,15 @@ func TestKubernetesExample(t *testing.T) {
 	if unknown := config.UnknownVariables(env); len(unknown) > 0 {
 		t.Errorf("Curfew does not know %v", unknown)
 	}
-	if got := time.Duration(*m.Deployment.Spec.Template.Spec.TerminationGracePeriodSeconds) * time.Second; got < shutdownTimeout(t, env)+margin {
+	if got := time.Duration(*m.Deployment.Spec.Template.Spec.TerminationGracePeriodSeconds) * time.Second; got < resolved(t, env).ShutdownTimeout+margin {
 		t.Errorf("a pod is ended after %s", got)
 	}
 	// A start may take --database-wait, and is told to go on meanwhile.
 	if p := m.container().StartupProbe; p.HTTPGet.Path != "/livez" || time.Duration(p.PeriodSeconds*p.FailureThreshold)*time.Second < time.Minute {
 		t.Errorf("the startup probe is %+v", p)
+	}
+	if p := m.container().ReadinessProbe; time.Duration(p.PeriodSeconds*p.FailureThreshold)*time.Second != resolved(t, env).Lease {
+		t.Errorf("without a database, nodes leave the Service at another time than their lease ends: %+v", p)
 	}
 	i := m.Ingress.Spec.Rules[0]
 	if backend := i.HTTP.Paths[0].Backend.Service; backend.Name != m.Service.Name || backend.Port.Name != m.Service.Spec.Ports[0].Name {
