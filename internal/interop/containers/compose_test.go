@@ -2,6 +2,7 @@ package containers
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -139,12 +140,10 @@ func documented(t *testing.T, text string) string {
 	return ""
 }
 
-// What the documentation says makes the secrets, and with them the service of the
-// compose file runs in the image: as the image's user, which may not write them, and
-// with the database at the name of its service.
-func TestComposeRuns(t *testing.T) {
-	t.Parallel()
-	i := theImage(t)
+// composed returns the service of the compose file with the secrets that the
+// documented commands make, and these.
+func composed(t *testing.T, i image) (c *container, secrets map[string]string) {
+	t.Helper()
 	dir := t.TempDir()
 	commands := strings.NewReplacer("cd cmd/curfew/packaging/compose\n", "", "docker compose", ": docker compose").Replace(documented(t, "mkdir -m 700 secrets"))
 	cmd := exec.CommandContext(t.Context(), "bash", "-euc", commands)
@@ -154,9 +153,9 @@ func TestComposeRuns(t *testing.T) {
 	}
 	project := compose(t, nil)
 	service := project.Services["curfew"]
-	c := i.container(t, 65532, 65532)
+	c = i.container(t, 65532, 65532)
 	c.Env = append(slices.Clone(c.Env), environment(service)...)
-	secrets := map[string]string{}
+	secrets = map[string]string{}
 	for name, secret := range project.Secrets {
 		path, err := filepath.Rel(project.WorkingDir, secret.File)
 		if err != nil {
@@ -183,8 +182,17 @@ func TestComposeRuns(t *testing.T) {
 	}
 	c.Mounts = append(c.Mounts, mount{From: data, To: "/data"})
 	c.withDatabase(t, "database", *project.Services["database"].Environment["POSTGRES_USER"], secrets["database_password"])
+	return c, secrets
+}
+
+// What the documentation says makes the secrets, and with them the service of the
+// compose file runs in the image: as the image's user, which may not write them, and
+// with the database at the name of its service.
+func TestComposeRuns(t *testing.T) {
+	t.Parallel()
+	i := theImage(t)
+	c, secrets := composed(t, i)
 	c.start(t)
-	c.forwardDatabase(t)
 	c.untilHealthy(t, i.healthcheck()...)
 	c.signIn(t, 8420, secrets["admin_password"])
 	if status, body := c.get(t, 8421, "/metrics"); status != 200 {
@@ -197,4 +205,54 @@ func TestComposeRuns(t *testing.T) {
 		t.Error("a variable is not known")
 	}
 	c.checkDrain(t, i.healthcheck())
+}
+
+// The documented command moves the SQLite database of a container to the database of
+// the compose file.
+func TestMoveToCompose(t *testing.T) {
+	t.Parallel()
+	i := theImage(t)
+	old := filepath.Join(t.TempDir(), "data")
+	if err := errors.Join(os.Mkdir(old, 0o770), os.Chown(old, 65532, 0)); err != nil {
+		t.Fatal(err)
+	}
+	before := i.container(t, 65532, 65532)
+	before.Env = append(slices.Clone(before.Env), "CURFEW_ADMIN_PASSWORD=correct horse battery", "CURFEW_ISSUER=http://127.0.0.1:8420", "CURFEW_SHUTDOWN_DELAY=0s")
+	before.Mounts = []mount{{From: old, To: "/data"}}
+	before.start(t)
+	before.untilHealthy(t, i.healthcheck()...)
+	if code := before.stop(t); code != 0 {
+		t.Fatalf("it ended with exit code %d", code)
+	}
+	after, _ := composed(t, i)
+	files := map[string]string{}
+	for _, m := range after.Mounts {
+		files[m.To] = m.From
+	}
+	key, err := os.ReadFile(filepath.Join(old, "curfew.db.key"))
+	if err == nil {
+		err = os.WriteFile(files["/run/secrets/key_encryption_key"], key, 0o444)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := documented(t, "curfew:1.2.3 copy")
+	option := regexp.MustCompile(`-e (\S+=/run/secrets/database_url)`).FindStringSubmatch(command)
+	if option == nil {
+		t.Fatalf("the command names no destination: %s", command)
+	}
+	move := i.container(t, 65532, 65532)
+	move.Env, move.Args = append(slices.Clone(move.Env), option[1]), []string{"/curfew", "copy"}
+	move.Mounts = []mount{{From: old, To: "/data"}}
+	for _, to := range []string{"/run/secrets/database_url", "/etc/hosts"} {
+		move.Mounts = append(move.Mounts, mount{From: files[to], To: to, ReadOnly: true})
+	}
+	move.database = after.database
+	move.start(t)
+	if err := <-move.done; err != nil {
+		t.Fatalf("%v\n%s", err, move.printed(t))
+	}
+	after.start(t)
+	after.untilHealthy(t, i.healthcheck()...)
+	after.signIn(t, 8420, "correct horse battery")
 }

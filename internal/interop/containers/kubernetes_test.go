@@ -306,7 +306,6 @@ func TestKubernetesRuns(t *testing.T) {
 	c := m.pod(t, i, secret)
 	c.withDatabase(t, "postgres.database.svc", "curfew", "secret")
 	c.start(t)
-	c.forwardDatabase(t)
 	c.untilHealthy(t, i.healthcheck()...)
 	container := m.container()
 	for name, probe := range map[string]*core.Probe{"startup": container.StartupProbe, "liveness": container.LivenessProbe, "readiness": container.ReadinessProbe} {
@@ -345,7 +344,6 @@ func TestKubernetesWithoutAPassword(t *testing.T) {
 	c := m.pod(t, i, secret)
 	c.withDatabase(t, "postgres.database.svc", "curfew", "secret")
 	c.start(t)
-	c.forwardDatabase(t)
 	if err := <-c.done; err == nil || !c.warned(t, "read-only file system", "CURFEW_ADMIN_PASSWORD") {
 		t.Errorf("it ended with %v:\n%s", err, c.printed(t))
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -91,6 +92,10 @@ func begin(text string) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
 	}
+	// Until its runtime has connected the network.
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		return err
+	}
 	return unix.Exec(c.Args[0], c.Args, c.Env)
 }
 
@@ -160,6 +165,10 @@ func (c *container) start(t *testing.T) {
 	c.log = log.Name()
 	c.cmd = exec.CommandContext(t.Context(), "/proc/self/exe")
 	c.cmd.Env, c.cmd.Stdout, c.cmd.Stderr = []string{runtimeVariable + "=" + string(text)}, log, log
+	connected, err := c.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
 		Pdeathsig:  syscall.SIGKILL,
@@ -176,6 +185,12 @@ func (c *container) start(t *testing.T) {
 		}
 	}()
 	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	if c.database != "" {
+		c.forwardDatabase(t)
+	}
+	if err := connected.Close(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
