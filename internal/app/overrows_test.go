@@ -141,6 +141,9 @@ func writings() []writing {
 			request: asClient("json", "/oauth/global-token-revocation", `{"sub_id":{"format":"email","email":"EMAIL"}}`)},
 
 		{route: "console POST /profile/session", needs: anyUser, silent: true, want: 200, request: asBrowser("/profile/session")},
+		{route: "console POST /reauthenticate", needs: anyUser, hashes: true, want: 303, request: asBrowser("/reauthenticate", "return", "/users", "confirm_password", password)},
+		{route: "console POST /reauthenticate", what: "with a wrong password", needs: anyUser, hashes: true, silent: true, want: 401,
+			request: asBrowser("/reauthenticate", "confirm_password", newPassword)},
 		{route: "console POST /profile/revoke", needs: anyUser, want: 303, request: asBrowser("/profile/revoke")},
 		{route: "console POST /profile/elsewhere", needs: anyUser, want: 303, request: asBrowser("/profile/elsewhere")},
 		{route: "console POST /profile/password", needs: anyUser, hashes: true, want: 303, request: asBrowser("/profile/password", "current", password, "new", newPassword, "again", newPassword)},

@@ -111,6 +111,7 @@ type identity struct {
 	}
 	own interface { // what happens to the session of the request itself
 		Refresh(ctx context.Context, s *token.Session) (session.Issued, error)
+		Reauthenticate(ctx context.Context, c authz.Caller, password string, from authz.Origin) (session.Issued, error)
 		SignOut(ctx context.Context, s *token.Session, from authz.Origin) error
 		RevokedBy(ctx context.Context, epoch revocation.Epoch) (string, error)
 	}
@@ -177,6 +178,8 @@ func routes(c Config) []route {
 		{pattern: "GET /sign-in", needs: anyone, serve: signIn.page},
 		{pattern: "POST /sign-in", needs: anyone, serve: signIn.signIn, slow: true},
 		{pattern: "GET /continue", needs: anyone, serve: signIn.continuePage},
+		{pattern: "GET /reauthenticate", needs: signedIn, serve: signIn.reauthenticatePage},
+		{pattern: "POST /reauthenticate", needs: signedIn, serve: signIn.reauthenticated, slow: true},
 		{pattern: "POST /sign-out", needs: anyone, serve: signOut},
 		{pattern: "GET /signed-in", needs: signedIn, serve: signedInAgain},
 

@@ -91,6 +91,14 @@ func (x *exchange) serve(rt route) error {
 				return err
 			}
 		}
+		if x.posted().Has(confirmPassword) {
+			ctx, cancel := context.WithTimeout(x.r.Context(), max(x.timeout, bulkWithin))
+			defer cancel()
+			x.ctx = ctx
+			if answered, err := x.confirm(); answered || err != nil {
+				return err
+			}
+		}
 	}
 	return rt.serve(x)
 }
@@ -103,7 +111,7 @@ func (x *exchange) readForm(rt route) error {
 		limit = maxUpload
 	}
 	x.r.Body = http.MaxBytesReader(x.w, x.r.Body, limit)
-	if rt.pattern == "GET /sign-in" {
+	if rt.pattern == "GET /sign-in" || rt.pattern == "GET /reauthenticate" {
 		x.r.URL.RawQuery = webcookie.EscapeReturn(x.r.URL.RawQuery)
 	}
 	var err error

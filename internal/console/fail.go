@@ -61,6 +61,10 @@ func (x *exchange) fail(err error) {
 		// Half an answer must not look like one.
 		panic(http.ErrAbortHandler)
 	}
+	if old, ok := errors.AsType[*token.AuthenticationError](err); ok {
+		x.confirmFirst(old)
+		return
+	}
 	// The session is over: for the validator, or for the store that was asked
 	// afterwards.
 	if reason := token.Reason(""); errors.As(err, &reason) && reason != token.ErrUnavailable {
@@ -175,7 +179,7 @@ func (x *exchange) pendingForm() *pendingForm {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(x.posted())) {
-		if slices.ContainsFunc(passwords, func(p heldField) bool { return p.Name == name }) {
+		if name == confirmPassword || slices.ContainsFunc(passwords, func(p heldField) bool { return p.Name == name }) {
 			continue
 		}
 		for _, v := range x.posted()[name] {
