@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	usesEvery   = 5 * time.Second
-	usesBatch   = 500 // a statement that other writers hardly notice
+	usesEvery = 5 * time.Second
+	// usesBatch is small enough that other writers hardly notice the statement, and
+	// that PostgreSQL looks the sessions up instead of reading the whole table.
+	usesBatch   = 100
 	usesTimeout = 5 * time.Second
 )
 
@@ -22,8 +24,8 @@ func (a *App) noteUse(s *token.Session, at time.Time) {
 }
 
 // recordUses writes the uses of sessions that this node has noted, and those that
-// followers have reported, until ctx ends. What can't be written is lost: the next use
-// of the session, some minutes later, is recorded instead.
+// followers have reported, until ctx ends. A batch that can't be written is lost: the
+// next use of its sessions is recorded instead. The others are tried again later.
 func (a *App) recordUses(ctx context.Context) error {
 	a.uses.Run(ctx, uses.Sender{
 		Batch: usesBatch, Every: usesEvery, Timeout: usesTimeout, Send: a.writeUses,

@@ -243,13 +243,15 @@ func TestStoreThatHangsDelaysNoCheck(t *testing.T) {
 		issuer := tokentest.New(t)
 		issuer.SetNow(time.Now())
 		var mu sync.Mutex
-		var written []store.Use
+		written := map[string]bool{} // by session
 		hangs := true
 		db := &recorder{record: func(ctx context.Context, batch []store.Use) error {
 			mu.Lock()
 			stuck := hangs
 			if !stuck {
-				written = append(written, batch...)
+				for _, u := range batch {
+					written[u.Session] = true
+				}
 			}
 			mu.Unlock()
 			if stuck {
@@ -280,8 +282,8 @@ func TestStoreThatHangsDelaysNoCheck(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		check() // while a write hangs
 		time.Sleep(time.Minute)
-		if reported, dropped := a.uses.Counts(); reported != 0 || dropped != int64(len(tokens)) {
-			t.Errorf("%d reported, %d dropped, want %d dropped", reported, dropped, len(tokens))
+		if reported, dropped := a.uses.Counts(); reported != 0 || dropped == 0 || dropped > int64(len(tokens)) {
+			t.Errorf("%d reported, %d dropped, want up to %d dropped", reported, dropped, len(tokens))
 		}
 		mu.Lock()
 		hangs = false
@@ -291,7 +293,7 @@ func TestStoreThatHangsDelaysNoCheck(t *testing.T) {
 		time.Sleep(time.Minute)
 		mu.Lock()
 		if len(written) != len(tokens) {
-			t.Errorf("%d uses are written after the store is back, want %d", len(written), len(tokens))
+			t.Errorf("uses of %d sessions are written after the store is back, want %d", len(written), len(tokens))
 		}
 		hangs = true
 		mu.Unlock()

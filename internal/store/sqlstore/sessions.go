@@ -116,7 +116,8 @@ func (t *tx) RefreshSession(ctx context.Context, id string, seen, expires int64,
 
 // RecordUses raises LastUsedAt of sessions; see store.Store. Rows are locked in the
 // order of their ids, and only those that no other transaction writes: a refresh that
-// is under way counts as a use, too.
+// is under way counts as a use, too. SQLite does not change the order of a cross
+// join, so it looks up each session instead of reading the whole table.
 func (s *Store) RecordUses(ctx context.Context, uses []store.Use) error {
 	if len(uses) == 0 {
 		return nil
@@ -131,8 +132,8 @@ func (s *Store) RecordUses(ctx context.Context, uses []store.Use) error {
 		WITH used (id, at, since) AS (VALUES `+row+strings.Repeat(","+row, len(uses)-1)+`)
 		UPDATE sessions SET last_used_at = used.at FROM used
 		WHERE sessions.id = used.id AND sessions.id IN (
-			SELECT s.id FROM used JOIN sessions AS s ON s.id = used.id
-			WHERE s.ended_at = 0 AND s.last_used_at < used.since AND `+s.d.commitWeakly+`
+			SELECT s.id FROM used CROSS JOIN sessions AS s
+			WHERE s.id = used.id AND s.ended_at = 0 AND s.last_used_at < used.since AND `+s.d.commitWeakly+`
 			ORDER BY s.id`+s.d.skipLocked+`)`, args...)
 	return err
 }
