@@ -139,6 +139,10 @@ screenshots: deps ## a picture of every page, at four widths, light and dark, in
 	CURFEW_SCREENSHOTS='$(CURDIR)/.cache/screenshots' \
 		go test -tags screenshots -count=1 -timeout $(TIMEOUT) -run '^TestScreenshots$$' $(TESTFLAGS) ./internal/console
 
+.PHONY: picture
+picture: deps ## the picture in the README, anew: the same one unless the page has changed
+	go test -tags screenshots -count=1 -timeout $(TIMEOUT) -run '^TestPicture$$' $(TESTFLAGS) ./internal/console
+
 ##@ Keep it clean
 
 .PHONY: fmt
