@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -287,6 +288,8 @@ func TestDebianPackage(t *testing.T) {
 		t.Errorf("the session of a command answers %s", got)
 	}
 
+	m.dropIns(token)
+
 	// Removing keeps the data: the package comes back to what was there.
 	m.run("dpkg", "--remove", "curfew")
 	if got := m.property("ActiveState"); got != "inactive" {
@@ -316,6 +319,65 @@ func TestDebianPackage(t *testing.T) {
 	if _, _, err := m.try("systemctl", "start", "curfew"); err == nil || !m.missing("/var/lib/private/curfew/curfew.db") {
 		t.Errorf("a start without the key: %v", err)
 	}
+}
+
+// dropIns applies the drop-ins of the documentation, all of them: TLS on a port below
+// 1024, an encrypted key, and the address of the database as a credential.
+func (m *machine) dropIns(token string) {
+	t := m.t
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join(curfewtest.Module(), "cmd/curfew/docs/installing.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```ini\n# (/etc/systemd/system/curfew.service.d/[a-z]+.conf)\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	if len(blocks) != 3 {
+		t.Fatalf("the page has %d drop-ins", len(blocks))
+	}
+	m.run("mkdir", "-p", "/etc/systemd/system/curfew.service.d", "/etc/curfew/tls")
+	for _, b := range blocks {
+		m.write(b[1], b[2])
+	}
+	encrypt := regexp.MustCompile("(?m)^systemd-creds encrypt .*$").FindString(string(page))
+	m.run("sh", "-ec", encrypt)
+	m.run("mv", key, "/root/kek")
+	m.write("/etc/curfew/database", "sqlite:/var/lib/curfew/curfew.db\n")
+	m.run("cp", "/etc/curfew/curfew.env", "/root/curfew.env")
+	m.run("sh", "-ec", `printf '%s\n' CURFEW_LISTEN=:443 CURFEW_TLS_CERT=/etc/curfew/tls/cert.pem CURFEW_TLS_KEY=/etc/curfew/tls/key.pem >>/etc/curfew/curfew.env
+echo 'ssl-cert:x:990:' >>/etc/group`)
+	dir := t.TempDir()
+	output(t, "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1", "-subj", "/CN=curfew.test",
+		"-addext", "subjectAltName=DNS:curfew.test", "-keyout", filepath.Join(dir, "key.pem"), "-out", filepath.Join(dir, "cert.pem"))
+	for _, name := range []string{"cert.pem", "key.pem"} {
+		m.run("mv", m.put(filepath.Join(dir, name)), "/etc/curfew/tls/")
+		m.run("chown", "root:990", "/etc/curfew/tls/"+name)
+		m.run("chmod", "640", "/etc/curfew/tls/"+name)
+	}
+	m.run("systemctl", "daemon-reload")
+	m.run("systemctl", "restart", "curfew")
+	if got := m.ask(nil, "https://curfew.test/v1/session", "--resolve", "curfew.test:443:127.0.0.1", "--cacert", filepath.Join(dir, "cert.pem"),
+		"--header", "Authorization: Bearer "+token); got != "200" {
+		t.Errorf("with the drop-ins the session answers %s", got)
+	}
+	// Debian's certificates belong to root, and the service is not.
+	if got := m.run("stat", "--format=%U", "/proc/"+m.property("MainPID")); strings.TrimSpace(got) == "root" {
+		t.Error("with the drop-ins the service runs as root")
+	}
+	m.run("rm", "-r", "/etc/systemd/system/curfew.service.d", "/etc/curfew/tls", "/etc/curfew/database", "/etc/curfew/key-encryption-key.cred")
+	m.run("mv", "/root/kek", key)
+	m.run("cp", "/root/curfew.env", "/etc/curfew/curfew.env")
+	m.run("systemctl", "daemon-reload")
+	m.run("systemctl", "restart", "curfew")
+}
+
+// write makes a file of the machine that only root reads.
+func (m *machine) write(path, content string) {
+	m.t.Helper()
+	file := filepath.Join(m.t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+	m.run("mv", m.put(file), path)
 }
 
 // The package of Red Hat, in a root directory: first installation, upgrade, removal.
