@@ -28,6 +28,12 @@ const (
 	ErrUnavailable     Reason = "unavailable"      // unknown: the view's lease has run out and the store could not be asked
 )
 
+// ErrInsufficientAuthentication means that the token is valid, but that its user
+// authenticated too long ago for what was requested (RFC 9470, section 3): 401. No
+// [Validator] returns it, so [Reasons] does not contain it: see
+// [Session.CheckAuthTime].
+const ErrInsufficientAuthentication Reason = "insufficient_user_authentication"
+
 // Reasons returns all reasons in the order in which they are checked.
 func Reasons() []Reason {
 	return []Reason{ErrMissing, ErrMalformed, ErrUnknownKey, ErrBadSignature, ErrWrongIssuer,

@@ -37,6 +37,7 @@ type entry struct {
 	rest    string // from that dot to the end
 	size    int
 	used    atomic.Bool
+	noted   atomic.Int64           // time of the latest call of Config.OnUse: ns since the Unix epoch
 	trusted atomic.Pointer[KeySet] // the set that last contained key
 	good    atomic.Uint64          // generation of the revocations when last found valid, plus one; 0 for never
 	revoked atomic.Pointer[RevokedError]

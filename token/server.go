@@ -2,6 +2,7 @@ package token
 
 import (
 	"context"
+	"time"
 
 	"example.com/curfew/internal/tokenhook"
 )
@@ -42,16 +43,17 @@ func (v *Validator) validateRemembered(ctx context.Context, raw string) *Session
 	if e == nil {
 		return nil
 	}
-	if v.config.Observe == nil {
-		if v.decide(ctx, e) != nil {
-			return nil
-		}
-		return &e.session
+	var began time.Time
+	if v.config.Observe != nil {
+		began = v.now()
 	}
-	began := v.now()
-	if v.decide(ctx, e) != nil {
+	now, err := v.decide(ctx, e)
+	if err != nil {
 		return nil
 	}
-	v.config.Observe("", v.now().Sub(began))
+	v.noteUse(e, now)
+	if v.config.Observe != nil {
+		v.config.Observe("", v.now().Sub(began))
+	}
 	return &e.session
 }

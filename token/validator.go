@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/curfew/internal/uses"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 )
@@ -48,6 +49,12 @@ type Config struct {
 	// an accepted token) and the time that the decision took. It must return
 	// quickly and be safe for concurrent use.
 	Observe func(reason Reason, took time.Duration)
+	// OnUse, if not nil, is called when a token is accepted, but not again within five
+	// minutes for a token that is cached: the checks between cost nothing more. A
+	// program can so record when sessions were last used. The session is shared: do
+	// not modify it. at is the time of the decision. OnUse must return quickly and be
+	// safe for concurrent use.
+	OnUse func(session *Session, at time.Time)
 	// Now returns the current time, with a monotonic reading. Nil means time.Now.
 	Now func() time.Time
 }
@@ -164,7 +171,7 @@ func (v *Validator) validate(ctx context.Context, raw string) (*entry, error) {
 			return nil, err
 		}
 	}
-	err := v.decide(ctx, e)
+	now, err := v.decide(ctx, e)
 	switch {
 	case err == errKeyNotTrusted: //nolint:errorlint // never wrapped
 		if known {
@@ -176,8 +183,23 @@ func (v *Validator) validate(ctx context.Context, raw string) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	v.noteUse(e, now)
 	return e, nil
 }
+
+// noteUse calls Config.OnUse for an accepted token if that is due.
+func (v *Validator) noteUse(e *entry, now time.Time) {
+	if v.config.OnUse == nil {
+		return
+	}
+	at, last := now.UnixNano(), e.noted.Load()
+	// A clock that was set back by less than that is left to catch up.
+	if due := at-last >= noteEvery || last-at >= noteEvery; due && e.noted.CompareAndSwap(last, at) {
+		v.config.OnUse(&e.session, now)
+	}
+}
+
+const noteEvery = int64(uses.NoteEvery)
 
 // verify checks the rules of the token itself.
 func (v *Validator) verify(ctx context.Context, raw string) (*entry, error) {
@@ -245,17 +267,18 @@ func (v *Validator) catchUp(ctx context.Context) error {
 }
 
 // decide checks the rules of the shared state for a verified token. It asks for
-// unknown facts and then checks all rules again, because that takes time.
-func (v *Validator) decide(ctx context.Context, e *entry) error {
+// unknown facts and then checks all rules again, because that takes time. It also
+// returns the time of the decision.
+func (v *Validator) decide(ctx context.Context, e *entry) (time.Time, error) {
 	var at moment
 	for caughtUp := false; ; {
 		at.readClock(v)
 		question := v.walk(stateRules, e, &at)
 		if question == nil || !isQuestion(question) {
-			return question
+			return at.now, question
 		}
 		if err := v.answer(ctx, e, question, &at, &caughtUp); err != nil {
-			return err
+			return at.now, err
 		}
 	}
 }

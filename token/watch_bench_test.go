@@ -5,26 +5,36 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 	"example.com/curfew/token/tokentest"
 )
 
-// A flood of one token: a revoked token costs no more than a good one.
+// A flood of one token: a revoked token costs no more than a good one, and neither
+// does a good one whose use is noted every few minutes.
 func BenchmarkValidateAgain(b *testing.B) {
 	issuer := tokentest.New(b)
 	good, revoked := issuer.Token("ann"), issuer.Token("ben")
 	issuer.Revoke(revocation.User("ben"))
 	v := issuer.Validator()
+	config := issuer.Config()
+	config.OnUse = func(*token.Session, time.Time) {}
+	noting, err := token.NewValidator(config)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(noting.Close)
 	for _, bench := range []struct {
 		name, raw string
+		v         *token.Validator
 		want      error
-	}{{"good", good, nil}, {"revoked", revoked, token.ErrRevoked}} {
+	}{{"good", good, v, nil}, {"noted", good, noting, nil}, {"revoked", revoked, v, token.ErrRevoked}} {
 		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := v.Validate(context.Background(), bench.raw); err != bench.want && !errors.Is(err, bench.want) {
+				if _, err := bench.v.Validate(context.Background(), bench.raw); err != bench.want && !errors.Is(err, bench.want) {
 					b.Fatal(err)
 				}
 			}

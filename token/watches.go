@@ -183,7 +183,7 @@ func (ws *watches) recheck(w *Watch, e *entry) {
 		return
 	}
 	ws.running.Go(func() { // ends with the look-up, which is bounded in time, or with the watch
-		if err := ws.v.decide(w.ctx, e); err != nil {
+		if _, err := ws.v.decide(w.ctx, e); err != nil {
 			ws.end(w, err)
 		}
 	})

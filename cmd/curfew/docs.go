@@ -26,10 +26,12 @@ var documentation = sync.OnceValues(func() (*manual.Manual, error) {
 })
 
 func (c *cli) docsCommand() *cobra.Command {
-	return &cobra.Command{
+	var man string
+	command := &cobra.Command{
 		Use: "docs [TOPIC]", Short: "Show the documentation", Args: arguments("[TOPIC]"),
-		Long:    "Prints a topic of the documentation, in Markdown. Without TOPIC it lists the topics. Every server shows the same pages at /docs.",
-		Example: "  curfew docs\n  curfew docs troubleshooting | less",
+		Long: "Prints a topic of the documentation, in Markdown. Without TOPIC it lists the topics. Every server shows the same pages at /docs.\n\n" +
+			"With --man it writes a manual page for each command into a directory, for man(1).",
+		Example: "  curfew docs\n  curfew docs troubleshooting | less\n  curfew docs --man ~/.local/share/man/man1",
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			m, err := documentation()
 			if err != nil || len(args) > 0 {
@@ -41,7 +43,13 @@ func (c *cli) docsCommand() *cobra.Command {
 			}
 			return names, cobra.ShellCompDirectiveNoFileComp
 		},
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if man != "" {
+				if len(args) > 0 {
+					return usagef("--man takes no TOPIC")
+				}
+				return writeManPages(cmd.Root(), man)
+			}
 			m, err := documentation()
 			if err != nil {
 				return err
@@ -56,6 +64,8 @@ func (c *cli) docsCommand() *cobra.Command {
 			return out.flush()
 		},
 	}
+	command.Flags().StringVar(&man, "man", "", "write the manual pages of the commands into `DIR` instead")
+	return command
 }
 
 func (c *cli) printTopic(m *manual.Manual, name string) error {

@@ -114,6 +114,9 @@ func crawl(t *testing.T, start string) map[string]string {
 			if to.Host != at.Host {
 				continue // the internet
 			}
+			if strings.HasSuffix(to.Path, "/") || strings.HasSuffix(to.Path, "/sign-in") {
+				continue // out of the documentation, into the console
+			}
 			fragment := to.Fragment
 			to.Fragment = ""
 			if fragment != "" {

@@ -36,7 +36,8 @@ func receiptOf(t *testing.T, a answer, status int) (r wire.Receipt) {
 // Of three servers one is stopped. A revocation waits for its lease, the receipt says
 // so, and every server says the same later: the one that was cut off, too.
 func TestReceiptOfAStoppedServer(t *testing.T) {
-	env := []string{"CURFEW_DATABASE=" + pgtest.DSN(t), "CURFEW_KEY_ENCRYPTION_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}
+	database := pgtest.DSN(t)
+	env := []string{"CURFEW_DATABASE=" + database, "CURFEW_KEY_ENCRYPTION_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}
 	var servers []*serverProcess
 	for range 3 {
 		servers = append(servers, startServer(t, &serverProcess{env: env, args: []string{"--lease", "2s"}}))
@@ -49,9 +50,7 @@ func TestReceiptOfAStoppedServer(t *testing.T) {
 	if err := json.Unmarshal([]byte(a.ask(t, http.MethodGet, "/v1/users?search=ann", admin, "").body), &ann); err != nil || len(ann.Users) != 1 {
 		t.Fatalf("%+v, %v", ann, err)
 	}
-	if err := stopped.signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	pgtest.StopIdle(t, database, stopped.cmd.Process.Pid)
 	defer func() { _ = stopped.signal(syscall.SIGCONT) }()
 
 	first := receiptOf(t, a.ask(t, http.MethodPost, "/v1/users/"+ann.Users[0].ID+"/revocations", admin, `{"reason":"lost device"}`), 201)

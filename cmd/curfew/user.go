@@ -174,9 +174,9 @@ func (c *cli) userShow() *cobra.Command {
 			return nil
 		}
 		c.printf("\n")
-		out = newTable(c.stdout, "SESSION", "BEGAN", "LAST REFRESHED", "REMEMBERED", "ADDRESS", "DEVICE")
+		out = newTable(c.stdout, "SESSION", "BEGAN", "LAST USED", "LAST REFRESHED", "REMEMBERED", "ADDRESS", "DEVICE")
 		for _, s := range sessions {
-			out.row(s.ID, micro(s.BeganAt), micro(s.LastSeenAt), yesNo(s.RememberMe), s.Address, s.Device)
+			out.row(s.ID, micro(s.BeganAt), micro(s.UsedAt()), micro(s.LastSeenAt), yesNo(s.RememberMe), s.Address, s.Device)
 		}
 		return out.flush()
 	})

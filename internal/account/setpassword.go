@@ -1,6 +1,7 @@
 package account
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -67,18 +68,35 @@ func (s *Service) PreparePassword(ctx context.Context, c authz.Caller, userID st
 		return nil, err
 	}
 	if c.IsSelf(userID) {
-		if u, err = s.verify(ctx, u, u.NameKey, *change.Current, from); err != nil {
-			// If the session has ended in the queue, the error says only that, and
-			// nothing about the password.
-			if over := s.Again(ctx, c, authz.OnUser(authz.Caller.MaySetPassword, userID)); over != nil {
-				return nil, over
-			}
+		if u, err = s.verifyOwn(ctx, c, u, *change.Current, from); err != nil {
 			return nil, err
 		}
 	}
 	p := &PasswordChange{service: s, user: u, mustChange: change.MustChange}
 	p.hash, err = s.hash(ctx, change.New)
 	return p, err
+}
+
+// ConfirmPassword checks the password of the caller, a user with a session. Failed
+// attempts count like those of a sign-in with the token of an earlier session.
+func (s *Service) ConfirmPassword(ctx context.Context, c authz.Caller, password string, from authz.Origin) error {
+	u, err := s.store.User(ctx, c.User.ID)
+	if err != nil {
+		return cmp.Or(s.Again(ctx, c, authz.Caller.MayContinue), err) // deleted meanwhile
+	}
+	from.Presented = c.Session
+	_, err = s.verifyOwn(ctx, c, u, password, from)
+	return err
+}
+
+// verifyOwn checks the password of u, who is the caller. If the session has ended in the
+// queue, the error says only that, and nothing about the password.
+func (s *Service) verifyOwn(ctx context.Context, c authz.Caller, u store.User, password string, from authz.Origin) (store.User, error) {
+	u, err := s.verify(ctx, u, u.NameKey, password, from)
+	if err != nil {
+		return u, cmp.Or(s.Again(ctx, c, authz.Caller.MayContinue), err)
+	}
+	return u, nil
 }
 
 // checkNew checks a new password of a user against the policy and the current one.

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net/http"
 	"os"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/filelock"
 	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/manual"
 	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
@@ -36,8 +36,8 @@ type Options struct {
 	// file. Nil: nothing is shown.
 	Terminal io.Writer
 	Now      func() time.Time // nil means time.Now
-	// Docs answers /docs and the paths below it: the documentation. Nil: there is none.
-	Docs http.Handler
+	// Docs is the documentation, at /docs. Nil: there is none.
+	Docs *manual.Manual
 	// Reload makes Run read the TLS certificate again at once. Nil: it is read
 	// again at intervals only.
 	Reload <-chan os.Signal
@@ -186,7 +186,7 @@ func (a *App) openServices(ctx context.Context) error {
 		return err
 	}
 	a.closing(a.node.Close)
-	if a.validator, err = a.node.Validator("", (&observer{host: a.host}).observe); err != nil {
+	if a.validator, err = a.node.Validator("", (&observer{host: a.host}).observe, a.noteUse); err != nil {
 		return err
 	}
 	a.closing(func() error { a.validator.Close(); return nil })

@@ -216,6 +216,7 @@ func TestMetrics(t *testing.T) {
 		`curfew_revocation_cache_complete 1`, `curfew_revocation_cache_entries 0`, `curfew_revocation_cache_lookups_total 0`,
 		`curfew_followers 0`, `curfew_followers_overdue 0`, `curfew_feed_polls_pending 0`, `curfew_feed_polls_refused_total 0`, `curfew_nodes 1`, `curfew_feed_reads_total\{outcome="good"\} [1-9]`, `curfew_feed_lag_seconds_count`,
 		`curfew_password_hashes_running 0`, `curfew_password_hashes_waiting 0`, `curfew_connections [1-9]`,
+		`curfew_session_uses_reported_total 0`, `curfew_session_uses_dropped_total 0`,
 		`curfew_build_info\{version=".+"\} 1`, `go_goroutines`, `process_resident_memory_bytes`,
 	} {
 		if !regexp.MustCompile("(?m)^" + name).MatchString(body) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"time"
 
 	"example.com/curfew/internal/config"
@@ -53,7 +54,7 @@ func (e *Edge) open(ctx context.Context) error {
 		Upstream: upstream.Config{
 			Servers: e.config.Upstream, ClientID: e.config.ClientID, ClientSecret: e.config.ClientSecret,
 			Audience: e.config.Audience, CacheSize: e.config.RevocationCache, SnapshotFile: e.config.SnapshotFile,
-			InsecureHTTP: e.config.InsecureUpstreamHTTP, Observe: (&observer{host: e.host}).observe, OnEvent: reading.onEvent, Now: e.now, Logger: e.log,
+			InsecureHTTP: e.config.InsecureUpstreamHTTP, Uses: e.uses, Observe: (&observer{host: e.host}).observe, OnEvent: reading.onEvent, Now: e.now, Logger: e.log,
 		},
 	})
 	done()
@@ -69,9 +70,13 @@ func (e *Edge) open(ctx context.Context) error {
 	issuer := e.feed.Installation().Issuer
 	e.serveBelow(ctx, issuer)
 	e.about = []any{"issuer", issuer, "upstream", e.config.Upstream}
+	var docs http.Handler
+	if e.docs != nil {
+		docs = e.docs
+	}
 	handler, err := httpapi.NewEdge(httpapi.Config{
-		Clients: clients, Feed: e.feed, Validator: e.feed.Validator(), Keys: e.feed.Keys(), Settings: e.feed.Settings(),
-		Issuer: issuer, Prefix: e.prefix, Docs: e.docs, Ready: e.readiness.watch(e.usable), TrustedProxies: e.config.TrustedProxies, UnknownProxy: e.unknownProxy, Bodies: e.bodies,
+		Clients: clients, Feed: e.feed, Uses: e.uses, Validator: e.feed.Validator(), Keys: e.feed.Keys(), Settings: e.feed.Settings(),
+		Issuer: issuer, Prefix: e.prefix, Docs: docs, Ready: e.readiness.watch(e.usable), TrustedProxies: e.config.TrustedProxies, UnknownProxy: e.unknownProxy, Bodies: e.bodies,
 		Jar:         webcookie.Jar{Domain: e.config.CookieDomain, CookieName: e.config.CookieName},
 		Returns:     webcookie.Returns{Issuer: issuer, Hosts: e.config.ReturnHosts},
 		Lease:       func() time.Duration { return e.feed.Status().LeaseLeft },

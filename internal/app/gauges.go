@@ -46,6 +46,7 @@ type snapshot struct {
 	hashed          uint64
 	open, closed    int64
 	unread, givenUp int64
+	used, unused    int64
 }
 
 // registerGauges registers what status and, if there are passwords, hashes say.
@@ -58,6 +59,7 @@ func (h *host) registerGauges(status func() feed.Status, hashes func() (running,
 		}
 		s.open, s.closed = h.connections.counts()
 		s.unread, s.givenUp = h.bodies.Counts()
+		s.used, s.unused = h.uses.Counts()
 		return s
 	}
 	add := func(kind prometheus.ValueType, name, help string, value func(*snapshot) float64) {
@@ -87,6 +89,8 @@ func (h *host) registerGauges(status func() feed.Status, hashes func() (running,
 	add(prometheus.CounterValue, "connections_displaced_total", "Idle connections closed to make room for new ones.", func(s *snapshot) float64 { return float64(s.closed) })
 	add(prometheus.GaugeValue, "requests_awaiting_body", "Requests whose bodies are not complete yet.", func(s *snapshot) float64 { return float64(s.unread) })
 	add(prometheus.CounterValue, "requests_awaiting_body_displaced_total", "Requests closed while waiting for their bodies, to make room for new ones.", func(s *snapshot) float64 { return float64(s.givenUp) })
+	add(prometheus.CounterValue, "session_uses_reported_total", "Uses of sessions that were reported: to the database, or by an edge to its upstream. Each session is reported at most once in five minutes by each process.", func(s *snapshot) float64 { return float64(s.used) })
+	add(prometheus.CounterValue, "session_uses_dropped_total", "Uses of sessions that were not reported: the database or the upstream was not reachable or does not take them, or there were too many at once.", func(s *snapshot) float64 { return float64(s.unused) })
 	return h.registry.Register(g)
 }
 

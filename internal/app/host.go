@@ -18,7 +18,9 @@ import (
 	"example.com/curfew/internal/httpapi"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/longpoll"
+	"example.com/curfew/internal/manual"
 	"example.com/curfew/internal/metrics"
+	"example.com/curfew/internal/uses"
 )
 
 // host is the part that server and edge have in common: listeners, the HTTP servers
@@ -28,12 +30,13 @@ type host struct {
 	log      *slog.Logger
 	manager  manager
 	now      func() time.Time
-	docs     http.Handler // nil: there is no documentation
-	prefix   string       // path of the issuer; "" is the root
-	about    []any        // of this server, for the log: keys and values
+	docs     *manual.Manual // nil: there is no documentation
+	prefix   string         // path of the issuer; "" is the root
+	about    []any          // of this server, for the log: keys and values
 
 	registry *prometheus.Registry
 	metrics  *metrics.Metrics
+	uses     *uses.Set // of sessions, that are not sent on yet
 
 	listener, metricsListener net.Listener
 	parking                   *longpoll.Parking
@@ -53,7 +56,7 @@ type host struct {
 func newHost(settings *config.Listener, options Options) (*host, error) {
 	h := &host{
 		settings: settings, log: options.Logger, now: options.Now, reload: options.Reload, docs: options.Docs,
-		bodies: inbound.NewBodies(maxNewConns, maxFresh), unknownProxy: &inbound.UnknownProxy{},
+		bodies: inbound.NewBodies(maxNewConns, maxFresh), unknownProxy: &inbound.UnknownProxy{}, uses: uses.NewSet(),
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)

@@ -113,6 +113,10 @@ func writings() []writing {
 		{route: "DELETE " + users + "/{id}/sessions/{sid}", what: "of another", needs: editor, want: 204, request: asUser("DELETE", users+"/USER/sessions/USERSESSION", "")},
 		{route: "DELETE " + users + "/{id}/sessions/{sid}", what: "one's own", needs: anyUser, want: 204, request: asUser("DELETE", users+"/me/sessions/OWNSESSION", "")},
 		{route: "POST /v1/session/refresh", needs: anyUser, want: 200, request: asUser("POST", "/v1/session/refresh", `{}`)},
+		{route: "POST /v1/session/reauthenticate", needs: anyUser, hashes: true, want: 200,
+			request: asUser("POST", "/v1/session/reauthenticate", `{"password":"`+password+`"}`)},
+		{route: "POST /v1/session/reauthenticate", what: "with a wrong password", needs: anyUser, hashes: true, silent: true, want: 401,
+			request: asUser("POST", "/v1/session/reauthenticate", `{"password":"`+newPassword+`"}`)},
 		{route: "POST /v1/revocations", what: "users", needs: administrator, want: 201, request: asUser("POST", "/v1/revocations", `{"scope":"users","users":["USER"],"reason":"NAME"}`)},
 		{route: "POST /v1/revocations", what: "everyone", needs: administrator, want: 201, request: asUser("POST", "/v1/revocations", `{"scope":"everyone","reason":"NAME"}`)},
 		{route: "POST /v1/revocations", what: "remembered", needs: administrator, want: 201, request: asUser("POST", "/v1/revocations", `{"scope":"remembered","reason":"NAME"}`)},
@@ -134,6 +138,7 @@ func writings() []writing {
 
 		{route: "POST " + users + "/{id}/sessions", what: "known user", capability: store.Issue, want: 201, request: asClient("json", users+"/USER/sessions", `{"remember_me":true}`)},
 		{route: "POST " + users + "/{id}/sessions", what: "new user", capability: store.Issue, want: 201, request: asClient("json", users+"/NAME/sessions", `{}`)},
+		{route: "POST /v1/uses", capability: store.Follow, silent: true, want: 204, request: asClient("json", "/v1/uses", `{"uses":[{"session":"USERSESSION","age_seconds":0}]}`)},
 		{route: "POST /oauth/introspect", capability: store.Introspect, silent: true, want: 200, request: asClient("form", "/oauth/introspect", "token=USERTOKEN")},
 		{route: "POST /oauth/revoke", capability: store.Follow, want: 200, request: asClient("form", "/oauth/revoke", "token=USERTOKEN")},
 		{route: "POST /oauth/global-token-revocation", what: "id", capability: store.Revoke, want: 204,
@@ -142,6 +147,9 @@ func writings() []writing {
 			request: asClient("json", "/oauth/global-token-revocation", `{"sub_id":{"format":"email","email":"EMAIL"}}`)},
 
 		{route: "console POST /profile/session", needs: anyUser, silent: true, want: 200, request: asBrowser("/profile/session")},
+		{route: "console POST /reauthenticate", needs: anyUser, hashes: true, want: 303, request: asBrowser("/reauthenticate", "return", "/users", "confirm_password", password)},
+		{route: "console POST /reauthenticate", what: "with a wrong password", needs: anyUser, hashes: true, silent: true, want: 401,
+			request: asBrowser("/reauthenticate", "confirm_password", newPassword)},
 		{route: "console POST /profile/revoke", needs: anyUser, want: 303, request: asBrowser("/profile/revoke")},
 		{route: "console POST /profile/elsewhere", needs: anyUser, want: 303, request: asBrowser("/profile/elsewhere")},
 		{route: "console POST /profile/password", needs: anyUser, hashes: true, want: 303, request: asBrowser("/profile/password", "current", password, "new", newPassword, "again", newPassword)},

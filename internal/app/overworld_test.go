@@ -143,7 +143,7 @@ func openNode(t *testing.T, database string, first bool) *node {
 		_, err = n.accounts.Bootstrap(ctx, password, nil)
 		must(err)
 	}
-	n.validator, err = n.feed.Validator(issuer, nil)
+	n.validator, err = n.feed.Validator(issuer, nil, nil)
 	must(err)
 	t.Cleanup(func() {
 		for _, s := range n.sessions {

@@ -27,6 +27,7 @@ func (a *App) Run(ctx context.Context) error {
 	},
 		func(ctx context.Context) error { return a.every(ctx, "keys", keysEvery, a.ring.Maintain) },
 		a.sessions.CloseReceipts,
+		a.recordUses,
 		func(ctx context.Context) error { return a.every(ctx, "prune", pruneEvery, a.sessions.Maintain) },
 		func(ctx context.Context) error { return a.every(ctx, "clock", clockEvery, a.watchClock) },
 		func(ctx context.Context) error { return a.every(ctx, "schema", pruneEvery, a.contract) },

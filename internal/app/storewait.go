@@ -19,11 +19,13 @@ const (
 )
 
 // waitForStore opens the database. A PostgreSQL server that is not there yet is
-// waited for until DatabaseWait is over. Meanwhile the listener answers: see
-// [starting]. Errors that an operator must mend end the wait at once.
+// waited for until DatabaseWait is over. Meanwhile, and when opening takes long, the
+// listener answers: see [starting]. Errors that an operator must mend end the wait at once.
 func (a *App) waitForStore(ctx context.Context) (store.Store, error) {
-	// Migrations may take long, too.
+	// Migrations may take long, too: the service manager and the probes of a container
+	// must not end what only takes time.
 	defer a.manager.busy(ctx, "Opening the database")()
+	defer time.AfterFunc(extendInterval, a.begin).Stop()
 	began := a.now()
 	away := false // the server was away at an earlier attempt
 	for pause := minPause; ; pause = min(2*pause, maxPause) {

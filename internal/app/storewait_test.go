@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -97,6 +98,42 @@ func TestStartWaitsForPostgres(t *testing.T) {
 	}
 	if !strings.Contains(o.log.String(), "the database is available") {
 		t.Errorf("the log does not tell of the end of the wait:\n%s", o.log)
+	}
+}
+
+// A node whose database takes long to open, such as for a migration, is alive and not
+// ready. Here PostgreSQL is frozen.
+func TestAliveWhileTheDatabaseOpens(t *testing.T) {
+	server := pgtest.Start(t, pgtest.Options{TCP: true})
+	if err := server.CreateDatabase("curfew"); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	cfg := waitingConfig(t, server.DSNVia(server.Addr(), "curfew"))
+	o := startOpening(t.Context(), t, cfg)
+	// The connection is accepted as soon as the server listens, and answered later.
+	await.Until(t, "the server listens", func() bool {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", cfg.Listen)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	})
+	for path, want := range map[string]int{"/livez": http.StatusOK, "/readyz": http.StatusServiceUnavailable} {
+		if status, body := get(t, "http://"+cfg.Listen+path, ""); status != want {
+			t.Errorf("%s answers %d, want %d: %s", path, status, want, body)
+		}
+	}
+	if strings.Contains(o.log.String(), "waiting for it") {
+		t.Errorf("an attempt has failed, which is another case:\n%s", o.log)
+	}
+	if err := server.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if <-o.done; o.err != nil {
+		t.Errorf("%v\n%s", o.err, o.log)
 	}
 }
 

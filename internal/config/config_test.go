@@ -143,6 +143,11 @@ func TestSecretsFromFiles(t *testing.T) {
 			t.Errorf("%s: %v, want ErrInvalid", name, err)
 		}
 	}
+	// A variable that was made from a file ends as the file does.
+	s, err = config.ResolveServer(source(nil, map[string]string{"CURFEW_ADMIN_PASSWORD": "correct horse\r\n", "CURFEW_DATABASE": "\n"}, nil))
+	if err != nil || s.AdminPassword != "correct horse" || s.Database != config.DefaultDatabase {
+		t.Errorf("password %q, database %s, %v", s.AdminPassword, s.Database, err)
+	}
 	// Only secrets may be in files.
 	s, err = config.ResolveServer(source(nil, map[string]string{"CURFEW_LISTEN_FILE": "/run/db"}, files))
 	if err != nil || s.Listen != config.DefaultListen {

@@ -129,6 +129,9 @@ func find[T any](o Option[T], source Source) (values []string, from string, err 
 	}
 	name := o.Env()
 	text, ok := source.lookup(name)
+	if o.Secret {
+		text = withoutNewline(text)
+	}
 	ok = ok && (text != "" || o.Blank)
 	if o.Secret {
 		file, inFile := source.lookup(name + "_FILE")
@@ -157,8 +160,13 @@ func find[T any](o Option[T], source Source) (values []string, from string, err 
 	return nil, "", nil
 }
 
-// readSecret reads the secret in a file, without the newline that editors and
-// echo leave at its end.
+// withoutNewline returns a secret without the newline that editors, echo and openssl
+// leave at its end. Kubernetes hands it on from a file to a variable.
+func withoutNewline(secret string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(secret, "\n"), "\r")
+}
+
+// readSecret reads the secret in a file.
 func readSecret(file string, source Source) (string, error) {
 	data, err := source.readFile(file)
 	if err != nil {
@@ -167,8 +175,7 @@ func readSecret(file string, source Source) (string, error) {
 		}
 		return "", fmt.Errorf("read %q: %w", file, err)
 	}
-	text := strings.TrimSuffix(string(data), "\n")
-	text = strings.TrimSuffix(text, "\r")
+	text := withoutNewline(string(data))
 	if text == "" {
 		return "", fmt.Errorf("%q is empty", file)
 	}

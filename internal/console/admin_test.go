@@ -64,7 +64,7 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%s: %d rows, want %d", path, got, want)
 		}
 	}
-	p.get("/audit?action=sessions.revoke").says("Revoked a user’s sessions", "Lost device", "192.0.2.7", "Receipt", s.now().Add(-48*time.Hour).UTC().Format("2006-01-02 "), "times on this page are UTC").saysNot("Times are")
+	p.get("/audit?action=sessions.revoke").says("Revoked a user’s sessions", "Lost device", "192.0.2.7", "Revoked a user’s sessions: receipt", s.now().Add(-48*time.Hour).UTC().Format("2006-01-02 "), "times on this page are UTC").saysNot("Times are")
 	p.get("/audit?action=session.refused").says("not signed in Sign-in refused Ada 192.0.2.7", "not signed in Sign-in refused unknown name 192.0.2.7")
 	p.get("/audit?person=nobody").says("No user has the name, email or ID", "and no entry found has it")
 	p.get("/audit?person=Ada&action=key.rotate").says("No entry matches.").saysNot("No user has")
@@ -281,7 +281,7 @@ func TestOverview(t *testing.T) {
 	a := p.get("/").is(http.StatusOK)
 	a.says("3 live sessions", "2 users signed in", "1 validator: 1 node, 0 followers", "node.test:1", "This one", "up to date", "last read the database just now", "revoked", "The session was revoked.", "12"+"\u202f"+"345",
 		"Needs attention Requests arrive through 10.1.2.3, which is not a trusted proxy.", "start the server with --trusted-proxies 10.1.2.3.",
-		"Live sessions in the last day", "Recent revocations", "All sessions of one user other admin Offboarding In force Receipt")
+		"Live sessions in the last day", "Recent revocations", "All sessions of one user: receipt of ", "UTC other admin Offboarding In force")
 	charts := func(by *person, want map[string]string) {
 		t.Helper()
 		for query, words := range want {

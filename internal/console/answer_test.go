@@ -105,3 +105,24 @@ var (
 	tags   = regexp.MustCompile(`(?s)<[^>]*>`)
 	spaces = regexp.MustCompile(`\s+`)
 )
+
+// contains fails the test unless each text is in the page's markup.
+func (a answer) contains(markup ...string) answer {
+	a.Helper()
+	for _, m := range markup {
+		if !strings.Contains(a.body, m) {
+			a.Errorf("the page does not contain %s:\n%s", m, a.body)
+		}
+	}
+	return a
+}
+
+// lacks fails the test if one of the texts is in the page's markup.
+func (a answer) lacks(markup ...string) {
+	a.Helper()
+	for _, m := range markup {
+		if strings.Contains(a.body, m) {
+			a.Errorf("the page contains %s:\n%s", m, a.body)
+		}
+	}
+}

@@ -58,7 +58,7 @@ func (p *overviewPage) attention(x *exchange, s feed.Status, nodes []nodeRow) ([
 			case left <= 0:
 				urgent = append(urgent, attention{Words: "The TLS certificate of this node ended " + x.when(ends).Ago() + ". Renew it: the node reads the new files by itself."})
 			case left < min(certificateLeft, ends.Sub(begins)/5):
-				other = append(other, attention{Words: "The TLS certificate of this node ends " + x.when(ends).Ago() + ". Renew it: the node reads the new files by itself."})
+				other = append(other, attention{Words: "The TLS certificate of this node ends in " + about(ends.Sub(x.now())) + ". Renew it: the node reads the new files by itself."})
 			}
 		}
 	}

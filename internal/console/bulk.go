@@ -82,7 +82,7 @@ func (p *revocationPages) form(x *exchange) error { return x.ok("bulk", x.bulkVi
 // before it changes anything.
 func (p *revocationPages) check(x *exchange) error { return p.ask(x, nil) }
 
-// ask shows the second step, with what is wrong with it; nil if it was not sent yet.
+// ask shows the second step, with its errors; nil if it was not sent yet.
 func (p *revocationPages) ask(x *exchange, wrong map[string]string) error {
 	view := x.bulkView()
 	view.Scope, view.Reason, view.Note = x.value("scope"), x.value("reason"), x.value("note")
@@ -114,7 +114,7 @@ func (p *revocationPages) ask(x *exchange, wrong map[string]string) error {
 	view.Checked = true
 	view.Errors = wrong
 	view.Title = "Revoke these sessions?"
-	view.Trail = append(view.Trail, "Revoke many")
+	view.Trail = append(view.Trail, crumb{"Revoke many", "/revocations/new"})
 	if len(wrong) > 0 {
 		return x.refusedForm("bulk", view)
 	}

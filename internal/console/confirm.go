@@ -89,7 +89,7 @@ func (c confirmed) act(x *exchange) error {
 type confirmView struct {
 	frame
 	Lines   []string
-	Action  string // where the form goes; confirmed sets it, and what is below Choice
+	Action  string // where the form goes; confirmed sets it, and the part below Choice
 	Button  string
 	Cancel  string // address of the page to go back to
 	Harmful bool

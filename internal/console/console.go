@@ -18,6 +18,7 @@ import (
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/manual"
 	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/providercheck"
 	"example.com/curfew/internal/session"
@@ -73,9 +74,9 @@ type Config struct {
 	// Timeout is how long a page may take that does nothing but ask the store.
 	// Zero: 2 s. Pages that hash passwords or read many rows may take longer.
 	Timeout time.Duration
-	// Docs says that the documentation is at /docs, to which each page links. False: no
-	// page does.
-	Docs bool
+	// Docs is the documentation, which the console shows at /docs and each page links to.
+	// Nil: there is none.
+	Docs *manual.Manual
 	// Version is that of the program; "" if it is not known.
 	Version string
 	Now     func() time.Time // nil means time.Now
@@ -109,7 +110,7 @@ type base struct {
 	inForce func() settings.Settings // as this node knows them
 	prefix  string                   // see [Config]
 	version string                   // see [Config]
-	docs    bool                     // see [Config]
+	docs    bool                     // there is documentation
 	timeout time.Duration            // see [Config]
 	now     func() time.Time
 	log     *slog.Logger
@@ -127,6 +128,7 @@ type identity struct {
 	}
 	own interface { // what happens to the session of the request itself
 		Refresh(ctx context.Context, s *token.Session) (session.Issued, error)
+		Reauthenticate(ctx context.Context, c authz.Caller, password string, from authz.Origin) (session.Issued, error)
 		SignOut(ctx context.Context, s *token.Session, from authz.Origin) error
 		RevokedBy(ctx context.Context, epoch revocation.Epoch) (string, error)
 	}
@@ -145,6 +147,9 @@ type route struct {
 	// machine marks what the script asks for by itself: it is not the person's
 	// doing, so it keeps no session alive.
 	machine bool
+	// brief is for pages that need no caller: the request waits for the store a
+	// moment only.
+	brief bool
 }
 
 // need is who may use a route. The services behind the routes decide again, and
@@ -187,6 +192,7 @@ func routes(c Config) []route {
 	audit := &auditPages{c.Accounts, c.Sessions}
 	keys := &keyPages{c.Ring, c.Sessions}
 	services := &servicePages{c.Accounts}
+	docs := &docPages{manual: c.Docs}
 
 	all := []route{
 		{pattern: "GET /{$}", needs: signedIn, serve: home(overview, profile), slow: true},
@@ -195,6 +201,8 @@ func routes(c Config) []route {
 		{pattern: "GET /sign-in/{provider}", needs: anyone, serve: signIn.start, slow: true},
 		{pattern: "GET /sign-in/{provider}/callback", needs: anyone, serve: signIn.callback, slow: true},
 		{pattern: "GET /continue", needs: anyone, serve: signIn.continuePage},
+		{pattern: "GET /reauthenticate", needs: signedIn, serve: signIn.reauthenticatePage},
+		{pattern: "POST /reauthenticate", needs: signedIn, serve: signIn.reauthenticated, slow: true},
 		{pattern: "POST /sign-out", needs: anyone, serve: signOut},
 		{pattern: "GET /signed-in", needs: signedIn, serve: signedInAgain},
 
@@ -239,6 +247,9 @@ func routes(c Config) []route {
 
 		{pattern: "GET /services", needs: administering, serve: services.services},
 		{pattern: "POST /services", needs: administering, serve: services.create},
+
+		{pattern: "GET /docs", needs: anyone, serve: docs.show, brief: true},
+		{pattern: "GET /docs/{topic...}", needs: anyone, serve: docs.show, brief: true},
 	}
 	for _, action := range []confirmed{
 		{path: "/profile/revoke", needs: signedIn, ask: profile.askRevoke, do: profile.revoke},
@@ -259,6 +270,7 @@ func routes(c Config) []route {
 	} {
 		all = append(all, action.routes()...)
 	}
+	docs.pages = pagesOf(all)
 	return all
 }
 
@@ -327,7 +339,7 @@ func newBase(c Config, a assets) (*base, error) {
 	b := &base{
 		identity: identity{jar: c.Jar, validator: c.Validator, callers: c.Accounts, own: c.Sessions},
 		inForce:  func() settings.Settings { return c.Node.Settings().Current().Settings },
-		prefix:   c.Prefix, version: c.Version, docs: c.Docs, timeout: c.timeout(),
+		prefix:   c.Prefix, version: c.Version, docs: c.Docs != nil, timeout: c.timeout(),
 		now: c.Now, log: c.Logger, pages: pages, links: below(c.Prefix),
 	}
 	if b.now == nil {

@@ -36,11 +36,12 @@ type exchange struct {
 }
 
 const (
-	answerWithin = 2 * time.Second // the default of Config.Timeout
-	slowWithin   = 10 * time.Second
-	bulkWithin   = 25 * time.Second // 10 000 users at once
-	maxForm      = 64 << 10
-	maxUpload    = 8 << 20 // 10 000 names of the greatest length, and the form around them
+	answerWithin  = 2 * time.Second // the default of Config.Timeout
+	brieflyWithin = time.Second
+	slowWithin    = 10 * time.Second
+	bulkWithin    = 25 * time.Second // 10 000 users at once
+	maxForm       = 64 << 10
+	maxUpload     = 8 << 20 // 10 000 names of the greatest length, and the form around them
 )
 
 // handler makes an http.Handler of a route.
@@ -48,6 +49,8 @@ func (b *base) handler(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		within := b.timeout
 		switch {
+		case rt.brief:
+			within = min(within, brieflyWithin)
 		case rt.large:
 			within = max(within, bulkWithin)
 		case rt.slow:
@@ -88,6 +91,14 @@ func (x *exchange) serve(rt route) error {
 				return err
 			}
 		}
+		if x.posted().Has(confirmPassword) {
+			ctx, cancel := context.WithTimeout(x.r.Context(), max(x.timeout, bulkWithin))
+			defer cancel()
+			x.ctx = ctx
+			if answered, err := x.confirm(); answered || err != nil {
+				return err
+			}
+		}
 	}
 	return rt.serve(x)
 }
@@ -100,7 +111,8 @@ func (x *exchange) readForm(rt route) error {
 		limit = maxUpload
 	}
 	x.r.Body = http.MaxBytesReader(x.w, x.r.Body, limit)
-	if rt.pattern == "GET /sign-in" || rt.pattern == "GET /sign-in/{provider}" {
+	switch rt.pattern {
+	case "GET /sign-in", "GET /sign-in/{provider}", "GET /reauthenticate":
 		x.r.URL.RawQuery = webcookie.EscapeReturn(x.r.URL.RawQuery)
 	}
 	var err error

@@ -62,6 +62,10 @@ func (x *exchange) fail(err error) {
 		// Half an answer must not look like one.
 		panic(http.ErrAbortHandler)
 	}
+	if old, ok := errors.AsType[*token.AuthenticationError](err); ok {
+		x.confirmFirst(old)
+		return
+	}
 	// The session is over: for the validator, or for the store that was asked
 	// afterwards.
 	if reason := token.Reason(""); errors.As(err, &reason) && reason != token.ErrUnavailable {
@@ -122,7 +126,7 @@ func (x *exchange) fail(err error) {
 		}
 	}
 	if x.docs {
-		view.Links = append(view.Links, link{"/docs/troubleshooting", "Troubleshooting", false})
+		view.Links = append(view.Links, link{docsPath + "/troubleshooting", "Troubleshooting", view.Held != nil})
 	}
 	x.message(f.Code, view)
 }
@@ -176,7 +180,7 @@ func (x *exchange) pendingForm() *pendingForm {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(x.posted())) {
-		if slices.ContainsFunc(passwords, func(p heldField) bool { return p.Name == name }) {
+		if name == confirmPassword || slices.ContainsFunc(passwords, func(p heldField) bool { return p.Name == name }) {
 			continue
 		}
 		for _, v := range x.posted()[name] {

@@ -131,6 +131,9 @@ func (h *filledServer) paths(testing.TB) []place {
 		{"services", "/services"},
 		{"services-secret", "/services/billing/secret"},
 		{"services-remove", "/services/billing/remove"},
+		{"docs", "/docs"},
+		{"docs-topic", "/docs/troubleshooting"},
+		{"docs-reference", "/docs/configuration"},
 		{"not-found", "/nowhere"},
 		{"signed-in", "/signed-in"},
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The form for a new password works with and without the script. What is wrong is seen
+// The form for a new password works with and without the script. Errors are seen
 // at its top, and each part of it passes the accessibility rules.
 func TestMustChangePasswordInABrowser(t *testing.T) {
 	t.Parallel()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/store"
 	"example.com/curfew/token"
 )
 
@@ -28,11 +29,13 @@ func parsePages(a assets) (pages, error) {
 		"group":        group,
 		"seconds":      seconds,
 		"duration":     duration,
+		"roughly":      roughly,
 		"clip":         clip,
 		"words":        actionWords,
 		"percent":      percent,
 		"milliseconds": milliseconds,
 		"join":         strings.Join,
+		"zone":         func() template.HTML { return zoneNote },
 	}
 	shared, err := template.New("").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
 	if err != nil {
@@ -60,7 +63,7 @@ func parsePages(a assets) (pages, error) {
 // A frame is the part that all pages share. Views embed it.
 type frame struct {
 	Title string
-	Trail []string // where the page is, as in Configuration › Settings; without the title
+	Trail []crumb // where the page is, as in Configuration › Settings; without the title
 
 	Viewer   string // name of the signed-in user; "" if there is none
 	ViewerID string
@@ -76,7 +79,28 @@ type frame struct {
 	Clocks  *clocks
 	Now     when
 	Version string
-	Docs    bool // there is documentation to link to
+	Docs    bool   // there is documentation to link to
+	SignIn  string // address for signing in, on a page that needs no session; "" if it is not offered
+}
+
+// A crumb is a step of a trail.
+type crumb struct {
+	Words string
+	Path  string // its page; "" if it has none
+}
+
+// crumbPaths are the pages of the steps that have one.
+var crumbPaths = map[string]string{
+	"Authentication": "/settings/authentication", "Users": "/users", "Revocations": "/revocations",
+	"Signing keys": "/keys", "Services": "/services", "Profile": "/profile",
+}
+
+func crumbs(trail []string) []crumb {
+	var steps []crumb
+	for _, words := range trail {
+		steps = append(steps, crumb{words, crumbPaths[words]})
+	}
+	return steps
 }
 
 // An entry is one of the menu.
@@ -105,23 +129,31 @@ var menu = []struct {
 	{entry{Path: "/audit", Words: "Audit", Group: "Configuration"}, administering},
 	{entry{Path: "/keys", Words: "Signing keys", Group: "Configuration"}, administering},
 	{entry{Path: "/services", Words: "Services", Group: "Configuration"}, administering},
+	{entry{Path: docsPath, Words: "Documentation", Group: "Help"}, editUsers},
 }
 
 // frame returns the frame of a page that belongs to the menu's entry here.
 func (x *exchange) frame(title, here string, trail ...string) frame {
-	f := frame{Title: title, Trail: trail, Here: here, Notice: notices[x.r.URL.Query().Get("done")], Now: x.when(x.now()), Version: x.version, Docs: x.docs}
+	f := frame{Title: title, Trail: crumbs(trail), Here: here, Notice: notices[x.r.URL.Query().Get("done")], Now: x.when(x.now()), Version: x.version, Docs: x.docs}
 	if x.session == nil {
 		return f
 	}
 	f.ViewerID, f.Viewer = x.session.Subject, x.caller.Actor.Name
 	f.Clocks = clocksOf(x.session, x.exchangeEnds(x.session))
 	for _, m := range menu {
-		if m.needs.met(x.caller) {
+		if m.needs.met(x.caller) && (x.docs || m.Path != docsPath) {
 			e := m.entry
 			e.Here = e.Path == here
 			f.Menu = append(f.Menu, e)
 		}
 	}
+	return f
+}
+
+// frameBelow returns the frame of a page below the page of a user.
+func (x *exchange) frameBelow(u store.User, title string) frame {
+	f := x.frame(title, "/users", "Configuration", "Users")
+	f.Trail = append(f.Trail, crumb{clip(u.Name, 80), userPath(u.ID)})
 	return f
 }
 
@@ -168,13 +200,21 @@ func (x *exchange) renderPart(status int, name, part string, view any) error {
 	if err := set.ExecuteTemplate(&page, part, view); err != nil {
 		return fmt.Errorf("console: page %s: %w", name, err)
 	}
+	text := page.String()
+	if !strings.Contains(text, "<time ") {
+		text = strings.Replace(text, zoneNote, "", 1)
+	}
 	x.begin()
 	x.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	x.w.WriteHeader(status)
 	// The only error here is a client that has disconnected.
-	_, _ = x.links.WriteString(x.w, page.String())
+	_, _ = x.links.WriteString(x.w, text)
 	return nil
 }
+
+// zoneNote says in which time zone the times of a page are; the script names the
+// viewer's.
+const zoneNote = ` · <span class="utc">Times are UTC.</span>`
 
 func (x *exchange) ok(name string, view any) error { return x.render(http.StatusOK, name, view) }
 

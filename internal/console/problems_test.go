@@ -65,7 +65,7 @@ func TestRefusedFormsAreSeen(t *testing.T) {
 	h := newFilledServer(t)
 	var found struct{ Users []struct{ ID string } }
 	h.api(h.admin, http.MethodGet, "/v1/users?search=name:admin", nil, &found)
-	places := append(h.paths(t), place{"own account", "/users/" + found.Users[0].ID}, place{"disabled", "/users/" + h.disabled}, place{"sign-in", "/sign-in"})
+	places := append(h.paths(t), place{"own account", "/users/" + found.Users[0].ID}, place{"disabled", "/users/" + h.disabled}, place{"sign-in", "/sign-in"}, place{"reauthenticate", "/reauthenticate"})
 	for _, l := range []look{{}, {noScript: true}, {width: 360, height: 640}, {width: 360, height: 640, noScript: true}} {
 		t.Run(fmt.Sprintf("script %v, width %d", !l.noScript, l.width), func(t *testing.T) {
 			w := h.open(t, l)
@@ -121,7 +121,7 @@ func (w *window) refuses(path string, n int, refused, harmless map[string]bool) 
 	}](w, summary)
 	what := fmt.Sprintf("%s, sent from %s", pattern, path)
 	switch {
-	case pattern == "POST /sign-in":
+	case pattern == "POST /sign-in" || pattern == "POST /reauthenticate":
 		// The one message has its place between the heading and the two fields, and the
 		// focus is in the field to fill in again.
 		if got := w.brief(`document.activeElement.getAttribute("aria-describedby") + " " + (document.getElementById("refused").getBoundingClientRect().bottom <= innerHeight)`); got != "refused true" {

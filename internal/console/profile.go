@@ -46,6 +46,7 @@ type sessionView struct {
 	Agent      string // as it was sent
 	Address    string
 	Began      when
+	Used       when // the last use that was reported; zero if there was none
 	Seen       when // the last refresh, or the sign-in
 	Expires    when // unless it is refreshed
 	RememberMe bool
@@ -95,9 +96,12 @@ func sessionsOf(x *exchange, from *session.Service, user string) ([]sessionView,
 	for i, s := range live {
 		views[i] = sessionView{
 			ID: s.ID, Device: device(s.Device), Agent: s.Device, Address: s.Address,
-			Began: x.micro(s.BeganAt), Seen: x.micro(s.LastSeenAt),
+			Began: x.micro(s.BeganAt), Used: x.micro(s.UsedAt()), Seen: x.micro(s.LastSeenAt),
 			RememberMe: s.RememberMe, Current: s.Current,
 			Revoke: userPath(user, "/sessions/", s.ID, "/revoke"),
+		}
+		if s.Current {
+			views[i].Used = x.when(x.now()) // for this page
 		}
 		expires := min(s.ExpiresAt, s.BeganAt+in.MaximumSessionDuration.Microseconds())
 		if !s.RememberMe {

@@ -26,7 +26,7 @@ func TestReceiptUpdatesItself(t *testing.T) {
 		w.as("admin")
 		w.visit("/users/" + ada + "/revoke")
 		w.click("input[value='Lost device']")
-		two.signal(syscall.SIGSTOP)
+		pgtest.StopIdle(t, database, two.process.PID())
 		w.follow("form.confirm .actions button")
 		w.says("Sessions revoked.", "Spreading", "Confirmed by 1 of 2 validators.", "no validator accepts the revoked sessions", "Waiting for:")
 		if l.noScript {

@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"fmt"
+	"html/template"
 	"maps"
 	"reflect"
 	"regexp"
@@ -37,13 +38,17 @@ func views() map[string]any {
 		"sign-in": signInView{}, "message": messageView{}, "confirm": confirmView{}, "profile": profileView{},
 		"settings": settingsView{}, "provider": providerView{}, "settings-preview": settingsView{Preview: &settingsPreview{}},
 		"users": usersView{}, "new-user": newUserView{}, "password": passwordView{}, "user": userView{}, "bulk": bulkView{}, "receipt": receiptPage{}, "receipts": receiptsView{},
-		"audit": auditView{}, "keys": keysView{}, "services": servicesView{}, "secret": secretView{}, "overview": overviewView{},
+		"audit": auditView{}, "keys": keysView{}, "services": servicesView{}, "secret": secretView{}, "overview": overviewView{}, "docs": docView{},
 	}
 }
 
 // fill sets everything within v: texts to text, lists to two elements, numbers
 // and instants to something, pointers to what they may point to.
 func fill(v reflect.Value, text string) {
+	if v.Type() == reflect.TypeFor[template.HTML]() {
+		v.SetString("<p>of ours</p>")
+		return
+	}
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(text)

@@ -34,7 +34,7 @@ func (p *userPages) askRevoke(x *exchange) (confirmView, error) {
 	}
 	name := clip(u.Name, 80)
 	view := confirmView{
-		frame:  x.frame("Revoke the sessions of "+name+"?", "/users", "Configuration", "Users", name),
+		frame:  x.frameBelow(u, "Revoke the sessions of "+name+"?"),
 		Lines:  []string{ending(n.Sessions, name) + " " + name + " can sign in again. To prevent that, disable the account instead."},
 		Button: "Revoke Sessions", Cancel: userPath(u.ID), Harmful: true,
 	}
@@ -87,15 +87,17 @@ func (p *userPages) askRevokeSession(x *exchange) (confirmView, error) {
 		if s.ID != sid {
 			continue
 		}
-		line := "The session on " + s.Device + ", from " + firstOf(s.Address, "an unknown address") + ", started " + s.Began.Ago() + ". It ends immediately."
-		view := confirmView{
-			frame:  x.frame("Revoke this session?", "/users", "Configuration", "Users"),
-			Lines:  []string{line},
-			Button: "Revoke", Cancel: x.afterSession(user), Harmful: true,
-		}
+		view := confirmView{Button: "Revoke", Cancel: x.afterSession(user), Harmful: true}
 		if x.caller.IsSelf(user) {
-			view.Here, view.Trail = "/profile", []string{"Account menu", "Profile"}
+			view.frame = x.frame("Revoke this session?", "/profile", "Account menu", "Profile")
+		} else {
+			u, err := p.subject(x)
+			if err != nil {
+				return confirmView{}, err
+			}
+			view.frame = x.frameBelow(u, "Revoke this session of "+clip(u.Name, 80)+"?")
 		}
+		view.Lines = []string{"The session on " + s.Device + ", from " + firstOf(s.Address, "an unknown address") + ", started " + s.Began.Ago() + ". It ends immediately."}
 		if s.Current {
 			view.Lines = append(view.Lines, "This is the session that you are using now. You are signed out here.")
 		}

@@ -78,7 +78,7 @@ func TestRevokeOneSession(t *testing.T) {
 	s.as(s.user("third")).get(path).is(http.StatusForbidden)
 	s.as(s.user("fourth")).post(path).is(http.StatusForbidden)
 	p := s.as(s.admin)
-	p.get(path).is(http.StatusOK).says("Revoke this session?", "The session on Firefox on Linux, from 192.0.2.1", "Lost device")
+	p.get(path).is(http.StatusOK).says("Revoke this session of other?", "Users › other", "The session on Firefox on Linux, from 192.0.2.1", "Lost device")
 	p.post(path, "reason", "Other").is(http.StatusUnprocessableEntity)
 	p.get(p.post(path, "reason", "Lost device").to("/users/"+other.ID).location).is(http.StatusOK).says("Session revoked.", "One session", "Lost device")
 	entries := s.audits(wire.ActionRevokeSession)
@@ -315,4 +315,19 @@ func TestRevocationsOfAnUnknownPerson(t *testing.T) {
 	p := s.as(s.admin)
 	p.get("/revocations?person=never").is(http.StatusOK).says("No user has the name, email or ID", "no revocation found is of such a user")
 	p.get("/revocations?person=known").is(http.StatusOK).says("No revocation matches.").saysNot("No user has the name")
+}
+
+// The steps of a trail lead to their pages, and a page says in which zone its times are
+// only if it has some.
+func TestTrailAndZone(t *testing.T) {
+	s := open(t)
+	ada := s.user("Ada")
+	p := s.as(s.admin)
+	trail := `<a href="/users"><bdi>Users</bdi></a> <span aria-hidden="true">›</span> <a href="/users/` + ada.ID + `"><bdi>Ada</bdi></a></p>`
+	if body := p.get("/users/" + ada.ID + "/revoke").is(http.StatusOK).body; !strings.Contains(body, trail) {
+		t.Errorf("the trail does not lead to the page of the user:\n%s", body)
+	}
+	p.get("/users/" + ada.ID).is(http.StatusOK).says("Times are UTC.")
+	p.get("/new-user").is(http.StatusOK).saysNot("Times are")
+	s.signedOut().get("/sign-in").is(http.StatusOK).saysNot("Times are")
 }

@@ -58,7 +58,8 @@ type settingsBounds struct{ Min, Max string }
 type presetView struct {
 	Name, Words, Source          string
 	Timeout, Maximum, RememberMe string
-	Chosen                       bool
+	Chosen                       bool // the form holds it
+	InForce                      bool
 }
 
 // settingsPreview is what saving would do.
@@ -78,14 +79,17 @@ func (p *settingsPages) view(x *exchange, form settingsForm, tag string) (settin
 		Tag:    tag,
 		Bounds: settingsBounds{duration(p.minimum), duration(settings.MaxDuration)},
 	}
+	in, _, err := p.sessions.Settings(x.ctx)
+	if err != nil {
+		return view, err
+	}
 	for _, preset := range settings.Presets() {
 		view.Presets = append(view.Presets, presetView{
 			Name: preset.Name, Words: firstOf(presetWords[preset.Name], preset.Name), Source: preset.Source,
 			Timeout: duration(preset.Settings.SessionTimeout), Maximum: duration(preset.Settings.MaximumSessionDuration),
-			RememberMe: onOff(preset.Settings.RememberMeEnabled), Chosen: form == formOf(preset.Settings),
+			RememberMe: onOff(preset.Settings.RememberMeEnabled), Chosen: form == formOf(preset.Settings), InForce: preset.Settings == in.Settings,
 		})
 	}
-	var err error
 	if view.SignIn, err = p.providers.signInMethods(x); err != nil {
 		return view, err
 	}

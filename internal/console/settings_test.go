@@ -160,7 +160,9 @@ func TestSettingsLostRace(t *testing.T) {
 func TestPresets(t *testing.T) {
 	s := open(t)
 	p := s.as(s.admin)
-	p.get("/settings/authentication").says("Timeout 1 hour", "Maximum 1 day", "Remember me off", "NIST SP 800-63B-4 AAL2")
+	p.get("/settings/authentication").says("Timeout 1 hour", "Maximum 1 day", "Remember me off", "NIST SP 800-63B-4 AAL2", "Default In force").saysNot("AAL2 In", "In the form")
+	p.get("/settings/authentication?preset=aal2").says("Default In force", "AAL2 In the form")
+	p.get("/settings/authentication?session_timeout_seconds=60&maximum_session_duration_seconds=600").says("Default In force").saysNot("In the form")
 	for name, want := range map[string][3]string{
 		"default": {"1200", "1728000", "checked"}, "aal2": {"3600", "86400", ""}, "aal3": {"900", "43200", ""}, "nonsense": {"1200", "1728000", "checked"},
 	} {

@@ -46,7 +46,7 @@ func TestScreenshots(t *testing.T) {
 				}
 			}
 			shoot := func(name string) { save(name, chromedp.FullScreenshot(100)) }
-			// A picture of the whole page has what is fixed to the window in odd places.
+			// A picture of the whole page has parts that are fixed to the window in odd places.
 			shootWindow := func(name string) { save(name, chromedp.CaptureScreenshot()) }
 			w.visit("/sign-in?why=idle_timeout")
 			shoot("sign-in")

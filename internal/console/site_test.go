@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"example.com/curfew/internal/account"
@@ -22,6 +23,7 @@ import (
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/manual"
 	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
@@ -131,7 +133,13 @@ func open(t *testing.T) *site {
 	s.must(err)
 	s.admin, err = s.accounts.FindUser(ctx, "admin")
 	s.must(err)
-	s.validator, err = s.node.Validator(issuer, nil)
+	s.validator, err = s.node.Validator(issuer, nil, nil)
+	s.must(err)
+	docs, err := manual.New(fstest.MapFS{
+		"index.md": &fstest.MapFile{Data: []byte("# Documentation\n\n- [Signing keys](keys.md)\n- [Help](help.md)\n")},
+		"keys.md":  &fstest.MapFile{Data: []byte("# Signing keys\n\n[Help](help.md), [all](index.md)\n")},
+		"help.md":  &fstest.MapFile{Data: []byte("# Help\n\ntext\n")},
+	})
 	s.must(err)
 	config := Config{
 		Sessions: s.sessions, Accounts: s.accounts, Ring: s.ring, Node: s.node, Validator: s.validator,
@@ -140,7 +148,7 @@ func open(t *testing.T) *site {
 		ReturnTo:     webcookie.Returns{Issuer: issuer, Hosts: []string{"app.test"}}.Allow,
 		UnknownProxy: func() netip.Addr { return netip.MustParseAddr("10.1.2.3") },
 		Refusals:     func() map[token.Reason]uint64 { return map[token.Reason]uint64{token.ErrRevoked: 12345} },
-		Version:      "1.2.3", Now: s.now, Logger: slog.New(slog.NewTextHandler(&s.logged, nil)),
+		Docs:         docs, Version: "1.2.3", Now: s.now, Logger: slog.New(slog.NewTextHandler(&s.logged, nil)),
 	}
 	handler, err := New(config)
 	s.must(err)

@@ -184,7 +184,7 @@ func (p *userPages) changeGroups(x *exchange) error {
 		}
 		name := clip(u.Name, 80)
 		return x.ok("confirm", confirmView{
-			frame: x.frame("Remove "+name+" from "+groupsText(left)+"?", "/users", "Configuration", "Users", name),
+			frame: x.frameBelow(u, "Remove "+name+" from "+groupsText(left)+"?"),
 			Lines: []string{
 				ending(n.Sessions, name), "Tokens name the groups of their user, so leaving a group ends all sessions. " + name + " can sign in again, without the access that the group gave.",
 			},
@@ -207,7 +207,7 @@ func (p *userPages) askDisable(x *exchange) (confirmView, error) {
 	}
 	n, err := p.sessions.CountLive(x.ctx, x.caller, u.ID, "")
 	return confirmView{
-		frame:  x.frame("Disable "+clip(u.Name, 80)+"?", "/users", "Configuration", "Users", clip(u.Name, 80)),
+		frame:  x.frameBelow(u, "Disable "+clip(u.Name, 80)+"?"),
 		Lines:  []string{ending(n.Sessions, clip(u.Name, 80)) + " " + clip(u.Name, 80) + " can no longer sign in. The account and its audit entries are kept, and you can enable it again."},
 		Button: "Disable the account", Cancel: userPath(u.ID), Harmful: true,
 	}, err
@@ -229,7 +229,7 @@ func (p *userPages) askDelete(x *exchange) (confirmView, error) {
 	n, err := p.sessions.CountLive(x.ctx, x.caller, u.ID, "")
 	name := clip(u.Name, 80)
 	view := confirmView{
-		frame: x.frame("Delete "+name+"?", "/users", "Configuration", "Users", name),
+		frame: x.frameBelow(u, "Delete "+name+"?"),
 		Lines: []string{
 			ending(n.Sessions, name) + " The account is deleted and cannot be restored. To keep it, disable it instead.",
 			"The audit log keeps the user’s ID and name. The ID is never used again; the name is free for another user.",
@@ -351,7 +351,7 @@ type passwordView struct {
 
 func (x *exchange) showPassword(u store.User, password, done string, query ...string) error {
 	return x.render(http.StatusCreated, "password", passwordView{
-		frame: x.frame("Password of "+clip(u.Name, 80), "/users", "Configuration", "Users", clip(u.Name, 80)),
+		frame: x.frameBelow(u, "Password of "+clip(u.Name, 80)),
 		User:  u, Password: password, Done: done, Path: withQuery(userPath(u.ID), query...),
 	})
 }

@@ -33,6 +33,21 @@ func duration(d time.Duration) string {
 	return strings.Join(parts, " ")
 }
 
+// roughly says d as people would, as far as it matters: in days if it is 2 days or
+// more, else in hours from 10 hours, in minutes from 10 minutes, and in seconds below.
+// The unit is rounded to the nearest.
+func roughly(d time.Duration) string {
+	switch {
+	case d.Round(time.Hour) >= 48*time.Hour:
+		d = d.Round(24 * time.Hour)
+	case d.Round(time.Minute) >= 10*time.Hour:
+		d = d.Round(time.Hour)
+	case d.Round(time.Second) >= 10*time.Minute:
+		d = d.Round(time.Minute)
+	}
+	return duration(d)
+}
+
 // durationTyped reads a duration as people type it: a number of seconds, or numbers
 // with units, each unit once, such as "20m", "1h 30m" or "20 days". false if the text is
 // nothing of the kind. A duration that is too long for the type is cut to
@@ -81,6 +96,20 @@ func about(d time.Duration) string {
 		return count(int64(d/time.Hour), "hour")
 	}
 	return count(int64(d/(24*time.Hour)), "day")
+}
+
+// nearest rounds d to the unit in which about says it. A time ahead is rounded: "in 20
+// days" and not "in 19 days" just after it was set.
+func nearest(d time.Duration) time.Duration {
+	switch {
+	case d < time.Minute:
+		return d
+	case d < time.Hour:
+		return d.Round(time.Minute)
+	case d < 48*time.Hour:
+		return d.Round(time.Hour)
+	}
+	return d.Round(24 * time.Hour)
 }
 
 // milliseconds says d in milliseconds, or in words if it is ten seconds or more.
@@ -140,7 +169,7 @@ func (w when) Ago() string {
 	d := w.now.Sub(w.at)
 	switch {
 	case d < -5*time.Second:
-		return "in " + about(-d)
+		return "in " + about(nearest(-d))
 	case d < 10*time.Second:
 		return "just now"
 	}
@@ -194,6 +223,7 @@ type action struct{ Name, Words string }
 var actions = []action{
 	{wire.ActionSignIn, "Signed in"},
 	{wire.ActionSignInFailed, "Sign-in refused"},
+	{wire.ActionReauthenticate, "Confirmed the password"},
 	{wire.ActionSignOut, "Signed out"},
 	{wire.ActionRevokeUser, "Revoked a user’s sessions"},
 	{wire.ActionRevokeSession, "Revoked a session"},

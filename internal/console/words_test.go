@@ -46,11 +46,21 @@ func TestWords(t *testing.T) {
 			t.Errorf("duration(%v) = %q, want %q", d, got, want)
 		}
 	}
+	for d, want := range map[time.Duration]string{
+		20*24*time.Hour - 20*time.Second: "20 days", 48*time.Hour - 10*time.Second: "2 days", 36 * time.Hour: "1 day 12 hours", 36*time.Hour + 20*time.Minute: "1 day 12 hours", 10 * time.Hour: "10 hours",
+		2*time.Hour - time.Second: "2 hours", 100*time.Minute - 5*time.Second: "1 hour 40 minutes", 20*time.Minute - time.Second: "20 minutes", 9*time.Minute + 29*time.Second: "9 minutes 29 seconds", 0: "0 seconds",
+	} {
+		if got := roughly(d); got != want {
+			t.Errorf("roughly(%v) = %q, want %q", d, got, want)
+		}
+	}
 	now := time.Unix(1e9, 0)
 	for d, want := range map[time.Duration]string{
 		0: "just now", 9 * time.Second: "just now", 10 * time.Second: "10 seconds ago", time.Minute: "1 minute ago", 3 * time.Minute: "3 minutes ago",
 		59*time.Minute + 59*time.Second: "59 minutes ago", time.Hour: "1 hour ago", 47 * time.Hour: "47 hours ago", 48 * time.Hour: "2 days ago", 400 * 24 * time.Hour: "400 days ago",
 		-5 * time.Second: "just now", -6 * time.Second: "in 6 seconds", -2 * time.Hour: "in 2 hours",
+		-59*time.Minute - 40*time.Second: "in 1 hour", -29*time.Minute - 20*time.Second: "in 29 minutes", -47*time.Hour - 40*time.Minute: "in 2 days",
+		-20*24*time.Hour + time.Second: "in 20 days", -10*24*time.Hour - 11*time.Hour: "in 10 days",
 	} {
 		if got := (when{now.Add(-d), now}).Ago(); got != want {
 			t.Errorf("%v ago: %q, want %q", d, got, want)

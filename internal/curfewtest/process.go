@@ -54,6 +54,9 @@ func Spawn(cmd *exec.Cmd) (*Process, error) {
 // Signal sends a signal to the program.
 func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
 
+// PID returns the program's process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Kill ends the program and those that it has started, and waits until it has
 // ended. A second call does nothing.
 func (p *Process) Kill() {

@@ -62,6 +62,7 @@ type Fault struct {
 	Location string
 
 	challenge challenge
+	old       *token.AuthenticationError // nil unless the fault is that
 }
 
 // row is one row of the table.
@@ -146,7 +147,10 @@ func ofType(err error) (Fault, bool) {
 	var forbidden *authz.ErrForbidden
 	var limited *account.RateLimited
 	var invalid *account.Invalid
+	var old *token.AuthenticationError
 	switch {
+	case errors.As(err, &old):
+		return Fault{Status: http.StatusUnauthorized, Code: string(token.ErrInsufficientAuthentication), challenge: bearerChallenge, old: old}.complete(), true
 	case errors.As(err, &forbidden):
 		return Fault{Status: http.StatusForbidden, Code: wire.CodeForbidden, Detail: err.Error()}, true
 	case errors.As(err, &limited):

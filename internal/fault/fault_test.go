@@ -47,6 +47,7 @@ func TestOf(t *testing.T) {
 	}{
 		{account.ErrBadCredentials, 401, "bad_credentials", bare, true},
 		{account.ErrPasswordChangeRequired, 403, "password_change_required", "", true},
+		{&curfewtoken.AuthenticationError{MaxAge: 90 * time.Second}, 401, "insufficient_user_authentication", `Bearer realm="curfew", error="insufficient_user_authentication"`, true},
 		{authz.ErrBadClient, 401, "bad_credentials", basic, false},
 		{ErrNoClient, 401, "missing", basic, false},
 		{&account.RateLimited{RetryAfter: time.Minute}, 429, "rate_limited", none, true},

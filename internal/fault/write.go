@@ -60,10 +60,12 @@ func (f Fault) authenticate() string {
 	if f.Status != http.StatusUnauthorized {
 		return ""
 	}
-	switch f.challenge {
-	case basicChallenge:
+	switch {
+	case f.old != nil:
+		return bearer.ChallengeOf(bearer.DefaultRealm, f.old)
+	case f.challenge == basicChallenge:
 		return `Basic realm="` + bearer.DefaultRealm + `", charset="UTF-8"`
-	case bearerChallenge:
+	case f.challenge == bearerChallenge:
 		return bearer.Challenge(bearer.DefaultRealm, token.Reason(f.Code))
 	default:
 		return bearer.Challenge(bearer.DefaultRealm, token.ErrMissing) // the bare one

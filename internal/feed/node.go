@@ -166,10 +166,10 @@ func (n *Node) ID() string { return n.id }
 func (n *Node) Installation() store.Installation { return rowOf(n.State().Installation) }
 
 // Validator returns a validator on this view. audience must be one of the
-// installation's; "" means its first. observe may be nil. The caller must close the
-// validator.
-func (n *Node) Validator(audience string, observe func(token.Reason, time.Duration)) (*token.Validator, error) {
-	return n.NewValidator(token.Config{Audience: audience, Observe: observe, Now: n.config.Now})
+// installation's; "" means its first. observe and used are Observe and OnUse of
+// [token.Config]; each may be nil. The caller must close the validator.
+func (n *Node) Validator(audience string, observe func(token.Reason, time.Duration), used func(*token.Session, time.Time)) (*token.Validator, error) {
+	return n.NewValidator(token.Config{Audience: audience, Observe: observe, OnUse: used, Now: n.config.Now})
 }
 
 // RevokedBefore answers a follower whose cache is partial.

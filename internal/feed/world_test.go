@@ -175,7 +175,7 @@ func (w *world) node(config feed.Config) *feed.Node {
 
 func validator(tb testing.TB, n *feed.Node) *token.Validator {
 	tb.Helper()
-	v, err := n.Validator(audience, nil)
+	v, err := n.Validator(audience, nil, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}

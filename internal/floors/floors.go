@@ -27,6 +27,7 @@ var plan = map[string]int{
 	"internal/strictjson":        0,
 	"internal/trace":             0,
 	"internal/tokenhook":         0,
+	"internal/uses":              0, // a leaf that public packages share
 	"internal/manual":            0, // a leaf: the documentation as pages
 	"internal/manual/manualtest": 0, // for tests: the documentation against the code
 
@@ -85,6 +86,7 @@ var plan = map[string]int{
 	"internal/torture/…": roof,
 	"internal/interop":   roof,
 	"internal/interop/…": roof,
+	"internal/packages":  roof,
 	"internal/bench":     roof, // a module of its own: peers never enter ours
 }
 

@@ -16,6 +16,7 @@ var forPages = map[string]bool{
 	"GET /v1/session":                             true,
 	"DELETE /v1/session":                          true,
 	"POST /v1/session/refresh":                    true,
+	"POST /v1/session/reauthenticate":             true,
 	"GET /v1/session/events":                      true,
 	"GET /v1/users/{id}/sessions":                 true,
 	"DELETE /v1/users/{id}/sessions/{sid}":        true,

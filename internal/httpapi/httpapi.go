@@ -23,6 +23,7 @@ import (
 	"example.com/curfew/internal/metrics"
 	"example.com/curfew/internal/providercheck"
 	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/uses"
 	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -62,6 +63,9 @@ type Config struct {
 	// Prefix is the path below which clients see the API, such as "/curfew"; "" is the
 	// root. Requests arrive without it (see inbound.Below).
 	Prefix string
+
+	// Uses takes the uses of sessions that followers report. Nil: they are dropped.
+	Uses *uses.Set
 
 	// Rest answers all other paths: it is the console. Nil: 404.
 	Rest http.Handler

@@ -62,6 +62,7 @@ var expectations = []expectation{
 	{route: "POST /v1/sessions", status: 201, own: "uea", body: `{"username":"admin","password":"` + password + `"}`},
 	{route: "GET /v1/session", status: 200, own: "uea"},
 	{route: "POST /v1/session/refresh", status: 200, own: "uea"},
+	{route: "POST /v1/session/reauthenticate", status: 200, own: "uea", body: `{"password":"` + password + `"}`, prepare: withPassword},
 	{route: "DELETE /v1/session", status: 204, own: "uea"},
 
 	{route: "GET /v1/users/{id}/sessions", status: 200, own: "uea", other: "ea", admin: "ea"},
@@ -126,6 +127,7 @@ var expectations = []expectation{
 	{route: "POST /oauth/global-token-revocation", body: `{"sub_id":{"format":"opaque","id":"{id}"}}`},
 	{route: "GET /v1/changes"},
 	{route: "GET /v1/revoked-before", query: "?user=a&session=AAAAAAAAAAAAAAAAAAAAAA"},
+	{route: "POST /v1/uses", body: oneUse},
 
 	{route: "GET /.well-known/jwks.json", status: 200, own: "uea"},
 	{route: "GET /.well-known/oauth-authorization-server", status: 200, own: "uea"},
@@ -140,6 +142,8 @@ func ofSession(c *cell) {
 	s := c.token(c.target)
 	c.path = strings.Replace(c.path, "{sid}", claims(c.T, s).ID, 1)
 }
+
+func withPassword(c *cell) { c.setPassword(c.actor) }
 
 func withCurrent(c *cell) {
 	if c.isOwn() {
@@ -428,6 +432,7 @@ func TestCapabilities(t *testing.T) {
 		"POST /oauth/global-token-revocation": {"/oauth/global-token-revocation", `{"sub_id":{"format":"opaque","id":"` + ann.ID + `"}}`, 204},
 		"GET /v1/changes":                     {"/v1/changes?after=0", "", 200},
 		"GET /v1/revoked-before":              {"/v1/revoked-before?user=a&session=AAAAAAAAAAAAAAAAAAAAAA", "", 200},
+		"POST /v1/uses":                       {"/v1/uses", oneUse, 204},
 	}
 	clients := map[string]basic{}
 	for _, capability := range store.Capabilities() {

@@ -5,8 +5,10 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"example.com/curfew/internal/account"
 )
@@ -27,6 +29,27 @@ type question struct {
 	preflight bool
 	// groups are those of which the user must be in one. Nil: no group is required.
 	groups []string
+	// maxAge is the maximum age of the user's authentication; zero for no limit. A value
+	// that can't be read is in wrongAge, and refuses every request.
+	maxAge   time.Duration
+	wrongAge error
+}
+
+// maxMaxAge is the maximum of max_age in seconds: 400 days, the longest session.
+const maxMaxAge = 34_560_000
+
+// readMaxAge reads max_age. Of several values the smallest counts, so that a user who
+// adds one to an address gets no longer limit.
+func (q *question) readMaxAge(value string) {
+	seconds, err := strconv.ParseUint(value, 10, 32)
+	if err != nil || seconds == 0 || seconds > maxMaxAge {
+		q.wrongAge = account.InvalidField("max_age", "must be a whole number of seconds from 1 to %d", maxMaxAge)
+		return
+	}
+	age := time.Duration(seconds) * time.Second // #nosec G115 -- at most maxMaxAge
+	if q.maxAge == 0 || age < q.maxAge {
+		q.maxAge = age
+	}
 }
 
 // The values of the parameter sign_in.
@@ -40,7 +63,7 @@ var nameOfProvider = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 
 // readQuestion reads a query. Proxies may add parameters of their own, so unknown
 // ones are ignored, and so are unknown values. A group is never ignored: if no group
-// can have the name, no user is in it.
+// can have the name, no user is in it. Neither is max_age.
 func readQuestion(query string) *question {
 	q := &question{}
 	for pair := range strings.SplitSeq(query, "&") {
@@ -59,6 +82,11 @@ func readQuestion(query string) *question {
 				value = "" // no user is in it
 			}
 			q.groups = append(q.groups, value)
+		case name == "max_age":
+			if err != nil {
+				value = ""
+			}
+			q.readMaxAge(value)
 		case name == "sign_in" && (value == signInRedirects || value == signInLocates):
 			q.signIn = value
 		case name == "provider" && nameOfProvider.MatchString(value):

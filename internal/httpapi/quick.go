@@ -47,7 +47,7 @@ func (a *api) quickVerify(w http.ResponseWriter, r *http.Request, logger *slog.L
 		return false
 	}
 	q := a.questions.of(r)
-	if q.preflight && len(r.Header["Access-Control-Request-Method"]) > 0 || q.cookieOnly && len(r.Header["Authorization"]) > 0 {
+	if q.wrongAge != nil || q.preflight && len(r.Header["Access-Control-Request-Method"]) > 0 || q.cookieOnly && len(r.Header["Authorization"]) > 0 {
 		return false
 	}
 	began := a.now()
@@ -57,6 +57,9 @@ func (a *api) quickVerify(w http.ResponseWriter, r *http.Request, logger *slog.L
 	}
 	s := servertoken.Remembered(r.Context(), a.Validator, raw)
 	if s == nil || byCookie && webcookie.Due(s, a.Settings.Current().Settings, began) {
+		return false
+	}
+	if s.CheckAuthTime(q.maxAge, began) != nil {
 		return false
 	}
 	who, complete := a.claimed(s)

@@ -52,6 +52,7 @@ type Route struct {
 const (
 	ordinaryBody = 64 << 10
 	largeBody    = 2 << 20 // POST /v1/revocations: 10 000 users
+	usesBody     = 256 << 10
 
 	// slow is for calls that hash passwords, which wait for their turn, and for
 	// those that read or write many rows.
@@ -72,6 +73,7 @@ func Routes() []Route {
 		{Method: "GET", Pattern: "/v1/session", Who: Bearer, handle: describe},
 		{Method: "GET", Pattern: "/v1/session/events", Who: BearerOrCookie, Edge: true, quiet: true, handle: sessionEvents},
 		{Method: "POST", Pattern: "/v1/session/refresh", Who: Bearer, body: ordinaryBody, handle: refresh},
+		{Method: "POST", Pattern: "/v1/session/reauthenticate", Who: Bearer, Self: true, body: ordinaryBody, timeout: slow, handle: reauthenticate},
 		{Method: "DELETE", Pattern: "/v1/session", Who: Bearer, handle: signOut},
 
 		{Method: "POST", Pattern: "/v1/users/{id}/sessions", Who: Client, Capability: store.Issue, body: ordinaryBody, handle: issue},
@@ -127,6 +129,7 @@ func Routes() []Route {
 			Query: []string{"after", "confirmed", "wait", "follower", "behind"}, handle: changes},
 		{Method: "GET", Pattern: "/v1/revoked-before", Who: Client, Capability: store.Follow, Edge: true, quiet: true,
 			Query: []string{"user", "session"}, handle: revokedBefore},
+		{Method: "POST", Pattern: "/v1/uses", Who: Client, Capability: store.Follow, Edge: true, quiet: true, body: usesBody, handle: reportUses},
 
 		{Method: "GET", Pattern: "/.well-known/jwks.json", Who: Anyone, AnyQuery: true, Edge: true, quiet: true, handle: showKeys},
 		{Method: "GET", Pattern: "/.well-known/oauth-authorization-server", Who: Anyone, AnyQuery: true, quiet: true, handle: metadata},

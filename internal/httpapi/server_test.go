@@ -151,7 +151,7 @@ func start(t *testing.T, options ...option) *server {
 		t.Fatal(err)
 	}
 	config.Metrics = s.metrics
-	if s.validator, err = s.node.Validator(issuer, s.metrics.Validation); err != nil {
+	if s.validator, err = s.node.Validator(issuer, s.metrics.Validation, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.validator.Close)

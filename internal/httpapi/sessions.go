@@ -91,6 +91,19 @@ func refresh(c *call) error {
 	return c.issued(http.StatusOK, issued)
 }
 
+// reauthenticate is POST /v1/session/reauthenticate.
+func reauthenticate(c *call) error {
+	var body wire.Reauthenticate
+	if err := decode(c.r, &body, false); err != nil {
+		return err
+	}
+	issued, err := c.Sessions.Reauthenticate(c.ctx, c.caller, body.Password, c.origin())
+	if err != nil {
+		return err
+	}
+	return c.issued(http.StatusOK, issued)
+}
+
 // signOut is DELETE /v1/session. A session that is over needs no ending. A token
 // that has only timed out may be an old one of a session that lives on with a
 // newer token: that is ended as well.

@@ -26,6 +26,9 @@ func verify(c *call) error {
 		c.w.WriteHeader(http.StatusOK)
 		return nil
 	}
+	if q.wrongAge != nil {
+		return q.wrongAge
+	}
 	s, byCookie, err := c.validated(q)
 	if err == nil && byCookie {
 		s, err = c.renew(s)
@@ -42,6 +45,12 @@ func verify(c *call) error {
 		return c.denied(who, q.groups, err)
 	}
 	if err != nil {
+		return err
+	}
+	if err := s.CheckAuthTime(q.maxAge, c.now()); err != nil {
+		if q.signIn != "" && byCookie && c.mayGoToSignIn(err) {
+			return c.toSignIn(q, err)
+		}
 		return err
 	}
 	c.private()

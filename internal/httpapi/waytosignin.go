@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"example.com/curfew/internal/fault"
@@ -30,8 +31,9 @@ func (c *call) originalMethod() string {
 	return c.r.Method
 }
 
-// toSignIn sends the browser to the sign-in page, which says why and sends it
-// back if it is told where from, and may. nginx takes nothing but 2xx, 401 and 403
+// toSignIn sends the browser to the sign-in page, or to the page that asks for the
+// password again. The page says why and sends the browser back if it is told where
+// from, and may. nginx takes nothing but 2xx, 401 and 403
 // for an answer, so with sign_in=location it is the proxy that redirects.
 func (c *call) toSignIn(q *question, err error) error {
 	back := c.returnAddress()
@@ -63,13 +65,19 @@ const maxLocation = 3 << 10
 
 // signInAddress returns the address of the sign-in page, or of the start at the
 // question's provider, for a browser that wants to go back to an address, unless that is
-// "". err is why it was refused, or nil. At a provider the reason is always named: a
-// browser that arrives with one and a session is not sent on by itself, which could be
-// without end.
+// "". A user who only must authenticate again goes to the page for that. err is why the
+// token was refused, or nil. At a provider the reason is always named: a browser that
+// arrives with one and a session is not sent on by itself, which could be without end.
 func (c *call) signInAddress(q *question, back string, err error) string {
 	query := url.Values{}
 	if back != "" {
 		query.Set("return", back)
+	}
+	if old, ok := errors.AsType[*token.AuthenticationError](err); ok {
+		query.Set("max_age", strconv.FormatInt(old.Seconds(), 10))
+		to := c.base.JoinPath(reauthenticatePage)
+		to.RawQuery = query.Encode()
+		return to.String()
 	}
 	two := (*webcookie.TwoSessions)(nil)
 	switch reason := token.ReasonOf(err); {
@@ -83,6 +91,9 @@ func (c *call) signInAddress(q *question, back string, err error) string {
 	to.RawQuery = query.Encode()
 	return to.String()
 }
+
+// reauthenticatePage is the console's page that asks for the password of a session.
+const reauthenticatePage = "/reauthenticate"
 
 // returnAddress returns the address that the browser had asked for, as a trusted
 // proxy says, if it is one of those that people may be sent to; else "". The proxy

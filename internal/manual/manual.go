@@ -1,11 +1,13 @@
-// Package manual serves the documentation: Markdown files as pages below /docs, and
-// as text for the command line. Every server and every edge has it, so it needs no
-// network and is always that of the running version.
+// Package manual is the documentation: Markdown files as pages below /docs, and as
+// text for the command line. Every server and every edge has it, so it needs no
+// network and is always that of the running version. Edges serve its own pages; the
+// console shows the same texts in its frame.
 package manual
 
 import (
 	"bytes"
 	"fmt"
+	"html/template"
 	"io/fs"
 	"path"
 	"strings"
@@ -28,7 +30,19 @@ type Topic struct {
 	Title string // the heading of the page
 	Text  string // the whole page, in Markdown
 
-	page func() (page, error)
+	content func() (content, error)
+	page    func() (page, error)
+}
+
+// content is a rendered text: its first heading, and the rest.
+type content struct{ heading, rest string }
+
+// HTML returns the text of the topic without its first heading, which says the title.
+// Its links are relative to the address of the topic: /docs for the index, /docs/NAME
+// for the others.
+func (t Topic) HTML() (template.HTML, error) {
+	c, err := t.content()
+	return template.HTML(c.rest), err // #nosec G203 -- rendered without raw HTML
 }
 
 // Manual is the documentation. [New] makes one. Its methods are safe for concurrent
@@ -107,6 +121,7 @@ func (m *Manual) read(files fs.FS, name string) (Topic, error) {
 		return Topic{}, fmt.Errorf("documentation: %s does not begin with its title", name)
 	}
 	t.Title = title
+	t.content = sync.OnceValues(t.convert)
 	t.page = sync.OnceValues(func() (page, error) { return m.render(t) })
 	return t, nil
 }
@@ -176,19 +191,22 @@ func (links) Transform(root *ast.Document, _ text.Reader, pc parser.Context) {
 	})
 }
 
-// html renders the text of a topic.
-func (t Topic) html() (string, error) {
+// convert renders the text of a topic.
+func (t Topic) convert() (content, error) {
 	pc := parser.NewContext()
 	if t.Name+".md" == indexFile {
 		pc.Set(isIndex, true)
 	}
 	var b bytes.Buffer
 	if err := markdown.Convert([]byte(t.Text), &b, parser.WithContext(pc)); err != nil {
-		return "", fmt.Errorf("documentation: %s: %w", t.Name, err)
+		return content{}, fmt.Errorf("documentation: %s: %w", t.Name, err)
 	}
 	// Wide tables and code scroll on their own, also by keyboard.
-	return strings.NewReplacer(
+	text := strings.NewReplacer(
 		"<table>", `<div class="wide" tabindex="0" role="group" aria-label="Table"><table>`, "</table>", "</table></div>",
 		"<pre>", `<pre tabindex="0">`,
-	).Replace(b.String()), nil
+	).Replace(b.String())
+	const end = "</h1>\n" // read has checked that the text begins with its title
+	heading, rest, _ := strings.Cut(text, end)
+	return content{heading + end, rest}, nil
 }

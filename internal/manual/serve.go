@@ -35,7 +35,7 @@ type page struct {
 }
 
 func (m *Manual) render(t Topic) (page, error) {
-	content, err := t.html()
+	c, err := t.content()
 	if err != nil {
 		return page{}, err
 	}
@@ -49,7 +49,7 @@ func (m *Manual) render(t Topic) (page, error) {
 		Here    string
 	}{
 		Title: t.Title, Style: template.CSS(style), // #nosec G203 -- a file of ours
-		Content: template.HTML(content), // #nosec G203 -- rendered without raw HTML
+		Content: template.HTML(c.heading + c.rest), // #nosec G203 -- rendered without raw HTML
 		Home:    "../docs", Topics: m.topics, Here: t.Name,
 	}
 	if t.Name+".md" == indexFile {

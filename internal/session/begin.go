@@ -233,18 +233,28 @@ func (s *Service) Refresh(ctx context.Context, sess *token.Session) (Issued, err
 	if _, err := s.take(LimitRefresh, s.limits.refresh, sess.ID); err != nil {
 		return Issued{}, err
 	}
+	return s.renew(ctx, authz.Caller{Session: sess}, nil)
+}
+
+// renew mints a new token of the caller's session and records that. first, if not nil,
+// writes in the same transaction before the row is read, and may change the session.
+func (s *Service) renew(ctx context.Context, c authz.Caller, first func(authz.Tx, *token.Session) error) (Issued, error) {
 	if err := s.config.View.CatchUp(ctx); err != nil {
 		return Issued{}, err
 	}
 	var issued Issued
-	caller := authz.Caller{Session: sess}
-	err := s.store.Record(ctx, caller, authz.Caller.MayContinue, func(tx authz.Tx) (err error) {
+	err := s.store.Record(ctx, c, authz.Caller.MayContinue, func(tx authz.Tx) (err error) {
 		if err := s.config.Ring.Sync(ctx, tx.SigningKeys); err != nil {
 			return err
 		}
 		u := *tx.Caller.User
-		next, err := stored(ctx, tx, *sess)
-		if err != nil {
+		next := *c.Session
+		if first != nil {
+			if err := first(tx, &next); err != nil {
+				return err
+			}
+		}
+		if next, err = stored(ctx, tx, next); err != nil {
 			return err
 		}
 		now := s.now()

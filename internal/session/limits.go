@@ -13,7 +13,7 @@ import (
 // The limits, as metrics and log name them.
 const (
 	LimitOwn      = "revocations_own"    // a user's revocations of their own sessions
-	LimitPassword = "password"           // a user's changes of their own password
+	LimitPassword = "password"           // a user's changes and confirmations of their own password
 	LimitRefresh  = "refresh"            // refreshes of a session
 	LimitOthers   = "revocations_others" // revocations of one user by another
 	LimitMany     = "revocations_many"   // bulk revocations by an administrator

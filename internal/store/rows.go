@@ -91,6 +91,7 @@ type Session struct {
 	BegunBy    string           // kind of the actor that began it; "" if unknown: it carries no permission
 	BeganAt    int64            // µs; the token's iat, to the µs
 	LastSeenAt int64            // µs; sign-in or last refresh
+	LastUsedAt int64            // µs; last use that was reported (see package uses), or last refresh if later; 0 if there was neither. Not for decisions.
 	ExpiresAt  int64            // µs; the latest token's exp
 	EndedAt    int64            // µs; signed out or revoked alone; 0 if not. A wide revocation does not touch it.
 
@@ -98,6 +99,25 @@ type Session struct {
 	AuthenticatedAt int64
 	ACR             string
 	SessionExpiry   int64
+}
+
+// UsedAt returns when the session was last used (µs): LastUsedAt, or the last refresh
+// if that was later, which earlier releases record only there. 0 means that no use has
+// been recorded since the sign-in.
+func (s Session) UsedAt() int64 {
+	if s.LastSeenAt > s.BeganAt {
+		return max(s.LastUsedAt, s.LastSeenAt)
+	}
+	return s.LastUsedAt
+}
+
+// Use says that a session was used.
+type Use struct {
+	Session string
+	At      int64 // µs
+	// Since is the start of a window (µs). The use is recorded unless a use in that
+	// window, or a later one, is.
+	Since int64
 }
 
 // Live is what decides whether a session row stands for a live session: the

@@ -47,6 +47,12 @@ type Store interface {
 	// and must not call Update.
 	Update(ctx context.Context, write func(Tx) error) error
 
+	// RecordUses raises LastUsedAt of sessions that have not ended, each at most once
+	// in a window; unknown ids are no error. It is one statement, which takes no lock
+	// of the epoch clock. PostgreSQL: it skips rows that other transactions are
+	// writing, and a crash of the server can undo it. A failed call may be repeated.
+	RecordUses(ctx context.Context, uses []Use) error
+
 	// Watch returns a channel that receives a value soon after something may have
 	// changed, by whichever process (PostgreSQL: NOTIFY; SQLite: data_version).
 	// It is only a wake-up: some may be missed, and some are for nothing. The
@@ -249,8 +255,8 @@ type SessionReader interface {
 // SessionWriter writes session rows.
 type SessionWriter interface {
 	InsertSession(ctx context.Context, s Session) error
-	// RefreshSession raises LastSeenAt and ExpiresAt, each if it is later, and sets
-	// KeyID unless seen is earlier; a row that is missing is no error.
+	// RefreshSession raises LastSeenAt, LastUsedAt and ExpiresAt, each if it is later,
+	// and sets KeyID unless seen is earlier; a row that is missing is no error.
 	RefreshSession(ctx context.Context, id string, seen, expires int64, keyID string) error
 	// EndSession sets EndedAt unless it is set; a row that is missing is no error.
 	EndSession(ctx context.Context, id string, at int64) error

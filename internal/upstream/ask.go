@@ -79,45 +79,56 @@ func (f *Follower) sendPoll(ctx context.Context, server *url.URL, q poll) (*answ
 	return a, nil
 }
 
-// get sends a request and returns the body of a 200 answer.
+// get sends a GET request and returns the body of a 200 answer.
 func (f *Follower) get(ctx context.Context, server *url.URL, path string, query url.Values, readTimeout time.Duration) ([]byte, error) {
+	u := server.JoinPath(path)
+	u.RawQuery = query.Encode()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	status, body, err := f.exchange(r, readTimeout)
+	switch {
+	case err != nil:
+		return nil, err
+	case status != http.StatusOK:
+		return nil, f.refused(status, body)
+	}
+	return body, nil
+}
+
+// exchange sends a request to a server and returns the answer.
+func (f *Follower) exchange(r *http.Request, readTimeout time.Duration) (status int, body []byte, err error) {
 	// A server that stops sending ends the request, whatever it has sent before.
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	silence := time.AfterFunc(readTimeout, func() { cancel(errSilent) })
 	defer silence.Stop()
 
-	u := server.JoinPath(path)
-	u.RawQuery = query.Encode()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
+	r = r.WithContext(ctx)
 	r.SetBasicAuth(f.config.ClientID, f.config.ClientSecret)
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("User-Agent", "curfew-follower")
-	if loopback(server.Hostname()) {
+	if loopback(r.URL.Hostname()) {
 		r.Header.Set("Accept-Encoding", "identity") // compression saves nothing here
 	}
 	answer, err := f.client.Do(r)
 	if err != nil {
-		return nil, shorten(ctx, err)
+		return 0, nil, shorten(ctx, err)
 	}
 	defer answer.Body.Close() // it was only read
 	limit := int64(maxAnswer)
 	if answer.StatusCode != http.StatusOK {
 		limit = maxProblem
 	}
-	body, err := io.ReadAll(io.LimitReader(&alive{answer.Body, silence, readTimeout}, limit+1))
+	body, err = io.ReadAll(io.LimitReader(&alive{answer.Body, silence, readTimeout}, limit+1))
 	switch {
 	case err != nil:
-		return nil, shorten(ctx, err)
-	case answer.StatusCode != http.StatusOK:
-		return nil, f.refused(answer.StatusCode, body)
-	case int64(len(body)) > limit:
-		return nil, fmt.Errorf("%w: it is longer than %d MiB", errNotCurfew, maxAnswer>>20)
+		return 0, nil, shorten(ctx, err)
+	case answer.StatusCode == http.StatusOK && int64(len(body)) > limit:
+		return 0, nil, fmt.Errorf("%w: it is longer than %d MiB", errNotCurfew, maxAnswer>>20)
 	}
-	return body, nil
+	return answer.StatusCode, body, nil
 }
 
 var errSilent = errors.New("the server stopped responding")

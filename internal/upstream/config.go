@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/replica"
+	"example.com/curfew/internal/uses"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
 )
@@ -37,6 +38,10 @@ type Config struct {
 	OnEvent func(Event)
 	Now     func() time.Time
 	Logger  *slog.Logger
+
+	// Uses are uses of sessions to report, besides those that this follower validates.
+	// Nil means those alone.
+	Uses *uses.Set
 
 	// Downstream is for an edge. Nil for programs that serve no followers.
 	Downstream Downstream
@@ -161,7 +166,7 @@ func (c *Config) client() (client *http.Client, closeIdle func()) {
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext,
 		TLSHandshakeTimeout: dialTimeout,
-		MaxIdleConnsPerHost: 3, // the pending poll, a catch-up, a look-up
+		MaxIdleConnsPerHost: 4, // the pending poll, a catch-up, a look-up, a report of uses
 		IdleConnTimeout:     90 * time.Second,
 		Protocols:           protocols,
 	}

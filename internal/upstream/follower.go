@@ -33,6 +33,7 @@ type Follower struct {
 	current   atomic.Int64          // index of the server that answered last
 	granted   atomic.Int64          // length of the latest granted lease in ns
 	failed    atomic.Pointer[error] // of the last poll; nil if it succeeded
+	reporter  reporter
 
 	closed    atomic.Bool
 	running   sync.WaitGroup
@@ -60,6 +61,7 @@ func Open(ctx context.Context, config Config) (*Follower, error) {
 		f.log = slog.New(slog.DiscardHandler)
 	}
 	f.client, f.closeIdle = config.client()
+	f.reporter = newReporter(f)
 	shared := replica.Config{CacheSize: config.CacheSize, Source: f, KeepLog: config.SnapshotFile != "", Now: config.Now}
 	if d := config.Downstream; d != nil {
 		shared.KeepLog, shared.OnPublish = true, d.Publish
@@ -78,6 +80,7 @@ func Open(ctx context.Context, config Config) (*Follower, error) {
 	f.stop = stop
 	f.running.Go(func() { f.follow(running) })        // ends with stop
 	f.running.Go(func() { f.serveCatchUps(running) }) // ends with stop
+	f.running.Go(func() { f.reporter.run(running) })  // ends with stop
 	if config.SnapshotFile != "" {
 		f.running.Go(func() { f.keepSnapshot(running) }) // ends with stop
 	}
@@ -122,7 +125,7 @@ func (f *Follower) begin(ctx context.Context) error {
 	var err error
 	f.validator, err = f.NewValidator(token.Config{
 		Audience: f.config.Audience, UnknownKeyInterval: f.config.UnknownKeyInterval,
-		Observe: f.config.Observe, Now: f.config.Now,
+		Observe: f.config.Observe, OnUse: f.reporter.note, Now: f.config.Now,
 	})
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -86,6 +87,7 @@ type server struct {
 	pageSize int
 	asked    []url.Values
 	lookups  int
+	reports  []report
 	// respond, if set, answers instead; false lets the server answer after all.
 	respond func(w http.ResponseWriter, r *http.Request) bool
 }
@@ -155,9 +157,27 @@ func fail(w http.ResponseWriter, status int, code string) {
 	_ = json.NewEncoder(w).Encode(wire.Problem{Status: status, Code: code})
 }
 
+// report is a report of uses.
+type report struct {
+	at  time.Time
+	age map[string]int64 // by session
+}
+
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var body wire.Uses
+	// A connection that closes is noticed when the body has been read.
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	_, _ = io.Copy(io.Discard, r.Body)
 	s.mu.Lock()
-	s.asked = append(s.asked, r.URL.Query())
+	if r.URL.Path == "/v1/uses" {
+		one := report{time.Now(), map[string]int64{}}
+		for _, u := range body.Uses {
+			one.age[u.Session] = *u.AgeSeconds
+		}
+		s.reports = append(s.reports, one)
+	} else {
+		s.asked = append(s.asked, r.URL.Query())
+	}
 	respond := s.respond
 	s.mu.Unlock()
 	if respond != nil && respond(w, r) {
@@ -165,6 +185,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if id, secret, _ := r.BasicAuth(); id != "billing" || secret != "s3cret" {
 		fail(w, http.StatusUnauthorized, wire.CodeBadCredentials)
+		return
+	}
+	if r.URL.Path == "/v1/uses" {
+		w.WriteHeader(http.StatusNoContent)
 		return
 	}
 	if r.URL.Path == "/v1/revoked-before" {

@@ -17,6 +17,11 @@ type SignIn struct {
 	NewPassword *string `json:"new_password,omitempty"`
 }
 
+// Reauthenticate is the body of POST /v1/session/reauthenticate.
+type Reauthenticate struct {
+	Password string `json:"password"`
+}
+
 // Issue is the body of POST /v1/users/{id}/sessions.
 type Issue struct {
 	RememberMe bool `json:"remember_me"`
@@ -59,13 +64,14 @@ type Session struct {
 
 // LiveSession is one of the live sessions of a user.
 type LiveSession struct {
-	ID         string    `json:"id"`
-	Device     string    `json:"device"`
-	Address    string    `json:"address"`
-	BeganAt    time.Time `json:"began_at"`
-	LastSeenAt time.Time `json:"last_seen_at"`
-	RememberMe bool      `json:"remember_me"`
-	Current    bool      `json:"current"`
+	ID         string     `json:"id"`
+	Device     string     `json:"device"`
+	Address    string     `json:"address"`
+	BeganAt    time.Time  `json:"began_at"`
+	LastSeenAt time.Time  `json:"last_seen_at"` // sign-in or last refresh
+	LastUsedAt *time.Time `json:"last_used_at"` // null if no use was reported
+	RememberMe bool       `json:"remember_me"`
+	Current    bool       `json:"current"`
 }
 
 // LiveSessions is the answer to GET /v1/users/{id}/sessions.
@@ -383,6 +389,18 @@ type RevokedBefore struct {
 	LeaseMS int64 `json:"lease_ms"`
 }
 
+// Uses is the body of POST /v1/uses.
+type Uses struct {
+	Uses []Use `json:"uses"`
+}
+
+// Use is the last use of a session. Its age is that at the time of the report: the
+// clocks of two machines are not compared.
+type Use struct {
+	Session    string `json:"session"`
+	AgeSeconds *int64 `json:"age_seconds"`
+}
+
 // AuditEntry is one entry of the audit.
 type AuditEntry struct {
 	ID        int64           `json:"id"`
@@ -460,7 +478,8 @@ const (
 // The actions in the audit.
 const (
 	ActionSignIn           = "session.begin"
-	ActionSignInFailed     = "session.refused" // a failed sign-in
+	ActionSignInFailed     = "session.refused"      // a failed sign-in
+	ActionReauthenticate   = "session.authenticate" // the password was confirmed
 	ActionSignOut          = "session.end"
 	ActionRevokeSession    = "session.revoke"
 	ActionRevokeUser       = "sessions.revoke"

@@ -30,7 +30,7 @@ func ReadLiveSession(w wire.LiveSession) session.Live {
 	return session.Live{
 		Session: store.Session{
 			ID: w.ID, Device: w.Device, Address: w.Address,
-			BeganAt: w.BeganAt.UnixMicro(), LastSeenAt: w.LastSeenAt.UnixMicro(), RememberMe: w.RememberMe,
+			BeganAt: w.BeganAt.UnixMicro(), LastSeenAt: w.LastSeenAt.UnixMicro(), LastUsedAt: readOptional(w.LastUsedAt), RememberMe: w.RememberMe,
 		},
 		Current: w.Current,
 	}

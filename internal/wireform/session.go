@@ -51,7 +51,7 @@ func OptionalDate(t token.UnixTime) *time.Time {
 func LiveSession(l session.Live) wire.LiveSession {
 	return wire.LiveSession{
 		ID: l.ID, Device: l.Device, Address: l.Address,
-		BeganAt: instant(l.BeganAt), LastSeenAt: instant(l.LastSeenAt),
+		BeganAt: instant(l.BeganAt), LastSeenAt: instant(l.LastSeenAt), LastUsedAt: optional(l.UsedAt()),
 		RememberMe: l.RememberMe, Current: l.Current,
 	}
 }

@@ -57,7 +57,7 @@ func TestBackAndForth(t *testing.T) {
 			t.Errorf("%+v, want %+v", got, u)
 		}
 	}
-	live := session.Live{Session: store.Session{ID: "s", Device: "d", Address: "192.0.2.1", BeganAt: 1, LastSeenAt: 2, RememberMe: true}, Current: true}
+	live := session.Live{Session: store.Session{ID: "s", Device: "d", Address: "192.0.2.1", BeganAt: 1, LastSeenAt: 2, LastUsedAt: 3, RememberMe: true}, Current: true}
 	if got := ReadLiveSession(LiveSession(live)); got != live {
 		t.Errorf("%+v, want %+v", got, live)
 	}

@@ -83,6 +83,15 @@ type Middleware struct {
 	// has run out and the session's status is unknown. Zero or less ends the
 	// context with the lease. It requires EndWithSession.
 	Grace time.Duration
+	// MaxAge is the maximum age of the user's authentication, in whole seconds: a
+	// session whose user authenticated longer ago, or at an unknown time, is refused
+	// with 401 and error="insufficient_user_authentication" (RFC 9470), so that the
+	// client can let the user authenticate again. It is checked when the request
+	// arrives, and ends no context later. Zero means no limit; a negative value
+	// refuses every session. See RequireRecent for single routes.
+	MaxAge time.Duration
+	// Now is the clock for MaxAge. Nil means time.Now.
+	Now func() time.Time
 	// Realm is the realm in challenges (RFC 9110, section 11.5). Empty means
 	// DefaultRealm.
 	Realm string
@@ -113,6 +122,13 @@ func (m Middleware) errorHandler() func(http.ResponseWriter, *http.Request, erro
 		return func(w http.ResponseWriter, _ *http.Request, err error) { WriteError(w, m.realm(), err) }
 	}
 	return m.ErrorHandler
+}
+
+func (m Middleware) now() time.Time {
+	if m.Now == nil {
+		return time.Now()
+	}
+	return m.Now()
 }
 
 // Wrap returns next protected by m. It panics if m has no Validator, or if
@@ -147,18 +163,48 @@ func (m Middleware) Wrap(next http.Handler) http.Handler {
 				return
 			}
 			defer watch.Stop()
+			if err := watch.Session().CheckAuthTime(m.MaxAge, m.now()); err != nil {
+				refuse(w, r, err)
+				return
+			}
 			live := WithWatch(watch)
 			next.ServeHTTP(w, withLive(live, r))
 			closeStream(live, w, r)
 			return
 		}
 		session, err := m.Validator.Validate(r.Context(), raw)
+		if err == nil {
+			err = session.CheckAuthTime(m.MaxAge, m.now())
+		}
 		if err != nil {
 			refuse(w, r, err)
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(WithSession(r.Context(), session)))
 	})
+}
+
+// RequireRecent returns a middleware for single routes behind a [Middleware], for
+// what a stolen session must not do: it refuses a session whose user authenticated
+// longer than maxAge ago, as Middleware.MaxAge does, and a request without a session
+// as one without a token. It answers with [WriteError] and [DefaultRealm].
+//
+//	mux.Handle("POST /transfers", require(bearer.RequireRecent(5*time.Minute)(transfers)))
+func RequireRecent(maxAge time.Duration) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			session := Session(r.Context())
+			err := error(token.ErrMissing)
+			if session != nil {
+				err = session.CheckAuthTime(maxAge, time.Now())
+			}
+			if err != nil {
+				WriteError(w, DefaultRealm, err)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
 }
 
 // FromRequest returns the token in the Authorization header of r: the scheme Bearer

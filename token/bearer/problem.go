@@ -2,7 +2,9 @@ package bearer
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"example.com/curfew/token"
@@ -27,6 +29,8 @@ var sentences = map[token.Reason]sentence{
 	token.ErrMaximumDuration: {"The session reached the maximum session duration.", "Sign in again."},
 	token.ErrRevoked:         {"The session was revoked.", "Sign in again."},
 	token.ErrUnavailable:     {"The session's status can't be determined right now.", "Try again."},
+
+	token.ErrInsufficientAuthentication: {"The user authenticated too long ago for this request.", "Authenticate again, then repeat the request with the new token."},
 }
 
 // sentenceFor returns the sentence of a reason; an unknown reason counts as
@@ -61,13 +65,28 @@ func Status(reason token.Reason) int {
 
 // Challenge returns the WWW-Authenticate header of a 401 (RFC 6750, section 3). For
 // [token.ErrMissing] it names only the realm, so that the client learns that it
-// must send a token and does not take this for an error of its own.
+// must send a token and does not take this for an error of its own. For
+// [token.ErrInsufficientAuthentication] use [ChallengeOf], which adds max_age.
 func Challenge(realm string, reason token.Reason) string {
 	challenge := "Bearer realm=" + quoted(realm)
 	if reason == token.ErrMissing {
 		return challenge
 	}
-	return challenge + `, error="invalid_token", error_description=` + quoted(Describe(reason))
+	code := "invalid_token"
+	if reason == token.ErrInsufficientAuthentication {
+		code = string(reason) // the token is valid
+	}
+	return challenge + `, error="` + code + `", error_description=` + quoted(Describe(reason))
+}
+
+// ChallengeOf is [Challenge] for the reason that err wraps. For a
+// [*token.AuthenticationError] it adds max_age, in seconds (RFC 9470, section 3).
+func ChallengeOf(realm string, err error) string {
+	challenge := Challenge(realm, token.ReasonOf(err))
+	if old, ok := errors.AsType[*token.AuthenticationError](err); ok {
+		challenge += `, max_age="` + strconv.FormatInt(old.Seconds(), 10) + `"`
+	}
+	return challenge
 }
 
 // quoted returns a quoted-string (RFC 9110, section 5.6.4) of the printable ASCII
@@ -116,7 +135,7 @@ func WriteError(w http.ResponseWriter, realm string, err error) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	if status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", Challenge(realm, reason))
+		h.Set("WWW-Authenticate", ChallengeOf(realm, err))
 	} else {
 		h.Set("Retry-After", "1")
 	}

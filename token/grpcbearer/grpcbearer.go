@@ -8,7 +8,8 @@
 //	…
 //	session := bearer.Session(ctx)
 //
-// A refusal has the code Unauthenticated if the token is not valid, and Unavailable
+// A refusal has the code Unauthenticated if the token is not valid or its user
+// authenticated too long ago for the method, and Unavailable
 // if its status is unknown. Both carry an ErrorInfo with the reason: see
 // [ReasonOf].
 //
@@ -20,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,6 +52,26 @@ type Interceptor struct {
 	// has run out and the session's status is unknown. Zero or less ends the call
 	// with the lease.
 	Grace time.Duration
+	// MaxAge returns the maximum age of the user's authentication for a method: a
+	// session whose user authenticated longer ago, or at an unknown time, is refused
+	// with the reason token.ErrInsufficientAuthentication (RFC 9470). It is checked
+	// when the call begins. Zero means no limit, and a negative value refuses every
+	// session. Nil means no limit for every method.
+	MaxAge func(fullMethod string) time.Duration
+	// Now is the clock for MaxAge. Nil means time.Now.
+	Now func() time.Time
+}
+
+// checkAge checks the age of the authentication that a method allows.
+func (i Interceptor) checkAge(s *token.Session, method string) error {
+	if i.MaxAge == nil {
+		return nil
+	}
+	now := i.Now
+	if now == nil {
+		now = time.Now
+	}
+	return s.CheckAuthTime(i.MaxAge(method), now())
 }
 
 // begin watches the session of a call. The watch is nil for a public method.
@@ -70,6 +92,10 @@ func (i Interceptor) begin(ctx context.Context, method string) (*token.Watch, er
 	}
 	watch, err := i.Validator.Watch(ctx, raw, i.Grace)
 	if err != nil {
+		return nil, Error(err)
+	}
+	if err := i.checkAge(watch.Session(), method); err != nil {
+		watch.Stop()
 		return nil, Error(err)
 	}
 	return watch, nil
@@ -182,17 +208,22 @@ func (s *liveStream) over() error {
 // Error returns the gRPC error of a refusal. The code is Unavailable if err wraps
 // [token.ErrUnavailable] or no [token.Reason], and otherwise Unauthenticated. The
 // ErrorInfo has the domain [Domain], the reason in capitals, and the metadata
-// "code" with the reason as in HTTP answers and logs. The text of err is not sent;
-// it is for the log.
+// "code" with the reason as in HTTP answers and logs. For a
+// [*token.AuthenticationError] the metadata also has "max_age" in seconds. The text of
+// err is not sent; it is for the log.
 func Error(err error) error {
 	reason := token.ReasonOf(err)
 	code := codes.Unauthenticated
 	if reason == token.ErrUnavailable {
 		code = codes.Unavailable
 	}
+	about := map[string]string{"code": string(reason)}
+	if old, ok := errors.AsType[*token.AuthenticationError](err); ok {
+		about["max_age"] = strconv.FormatInt(old.Seconds(), 10)
+	}
 	s := status.New(code, bearer.Describe(reason))
 	if detailed, err := s.WithDetails(&errdetails.ErrorInfo{
-		Reason: strings.ToUpper(string(reason)), Domain: Domain, Metadata: map[string]string{"code": string(reason)},
+		Reason: strings.ToUpper(string(reason)), Domain: Domain, Metadata: about,
 	}); err == nil { // it fails only for the code OK
 		s = detailed
 	}

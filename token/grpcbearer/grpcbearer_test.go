@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -219,6 +220,49 @@ func TestRefusals(t *testing.T) {
 	wantRefusal(t, "without a view", err, codes.Unavailable, token.ErrUnavailable)
 	if got := grpcbearer.ReasonOf(errors.New("anything else")); got != "" {
 		t.Errorf("the reason of another error is %q", got)
+	}
+}
+
+// A method can require a recent authentication; the refusal says how recent.
+func TestMaxAge(t *testing.T) {
+	issuer := tokentest.New(t)
+	const age = 5 * time.Minute
+	limits := map[string]time.Duration{"/test.Service/Get": age, "/test.Service/Echo": age, "/test.Service/Follow": 0}
+	guard := grpcbearer.Interceptor{
+		Validator: issuer.Validator(), Now: issuer.Now,
+		MaxAge: func(method string) time.Duration { return limits[method] },
+	}
+	client := serve(t, guard, &service{t: t, left: make(chan error, 16)})
+	of := func(ago time.Duration) string {
+		return "Bearer " + issuer.Token("ann", func(s *token.Session) { s.AuthTime = token.UnixTime(issuer.Now().Add(-ago).Unix()) })
+	}
+	for _, tt := range []struct {
+		what, authorization string
+		reason              token.Reason
+	}{
+		{"a second younger", of(age - time.Second), ""},
+		{"exactly as old", of(age), ""},
+		{"a second older", of(age + time.Second), token.ErrInsufficientAuthentication},
+		{"of an unknown time", "Bearer " + issuer.Token("ann"), token.ErrInsufficientAuthentication},
+		{"no token", "Bearer x.y.z", token.ErrMalformed},
+	} {
+		code := codes.OK
+		if tt.reason != "" {
+			code = codes.Unauthenticated
+		}
+		_, err := get(client, with(tt.authorization))
+		wantRefusal(t, tt.what, err, code, tt.reason)
+		if tt.reason == token.ErrInsufficientAuthentication {
+			info, ok := status.Convert(err).Details()[0].(*errdetails.ErrorInfo)
+			if !ok || info.GetMetadata()["max_age"] != "300" || info.GetReason() != "INSUFFICIENT_USER_AUTHENTICATION" {
+				t.Errorf("%s: detail %v", tt.what, info)
+			}
+		}
+		err = open(t, client, with(tt.authorization), "Echo").RecvMsg(new(wrapperspb.StringValue))
+		wantRefusal(t, tt.what+": Echo", err, code, tt.reason)
+	}
+	if err := open(t, client, with(of(time.Hour)), "Follow").RecvMsg(new(wrapperspb.StringValue)); err != nil {
+		t.Errorf("a method without a limit: %v", err)
 	}
 }
 

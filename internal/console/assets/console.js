@@ -27,15 +27,26 @@
 		}
 		return parts.join(" ") || "0 seconds";
 	};
+	// As people would say it, as far as it matters.
+	const roughly = (seconds) => {
+		const to = (size) => Math.round(seconds / size) * size;
+		if (to(3600) >= 172800) return duration(to(86400));
+		if (to(60) >= 36000) return duration(to(3600));
+		return duration(seconds >= 600 ? to(60) : seconds);
+	};
 	const about = (seconds) => {
 		if (seconds < 60) return count(Math.floor(seconds), "second");
 		if (seconds < 3600) return count(Math.floor(seconds / 60), "minute");
 		if (seconds < 172800) return count(Math.floor(seconds / 3600), "hour");
 		return count(Math.floor(seconds / 86400), "day");
 	};
+	const nearest = (seconds) => {
+		const size = seconds < 60 ? 1 : seconds < 3600 ? 60 : seconds < 172800 ? 3600 : 86400;
+		return Math.round(seconds / size) * size;
+	};
 	const ago = (then) => {
 		const seconds = (Date.now() - then) / 1000;
-		if (seconds < -5) return "in " + about(-seconds);
+		if (seconds < -5) return "in " + about(nearest(-seconds));
 		return seconds < 10 ? "just now" : about(seconds) + " ago";
 	};
 	const exactFormat = new Intl.DateTimeFormat("en-GB", {
@@ -46,7 +57,7 @@
 		part.type === "second" && micro ? part.value + "." + iso.slice(20, 26) : part.value).join("");
 
 	const times = (root = document) => {
-		for (const t of all("time[datetime]", root)) {
+		for (const t of all("time[datetime]:not([data-clock])", root)) {
 			const then = Date.parse(t.dateTime);
 			if (Number.isNaN(then)) continue;
 			if ("utc" in t.dataset) {
@@ -154,7 +165,11 @@
 		const now = performance.now();
 		for (const clock of clocks()) {
 			const at = clock.dataset.clock === "idle" ? idleEnd : maximumEnd;
-			clock.textContent = duration(Math.max(0, Math.ceil((at - now) / 1000)));
+			const seconds = Math.max(0, Math.ceil((at - now) / 1000));
+			if (clock.dateTime === "PT" + seconds + "S") continue;
+			clock.dateTime = "PT" + seconds + "S";
+			clock.title = duration(seconds);
+			clock.textContent = roughly(seconds);
 		}
 		const left = end() - now;
 		if (left <= 0) {
@@ -251,6 +266,8 @@
 		inner.className = "body";
 		inner.append(...main.childNodes);
 		inner.querySelector("h1").id = "dialog-title";
+		// The first thing to choose in a dialog is no way out of it.
+		for (const step of all(".trail a", inner)) step.replaceWith(...step.childNodes);
 		for (const cancel of all("[data-cancel]", inner)) {
 			cancel.addEventListener("click", (e) => { e.preventDefault(); dialog.close(); });
 		}
@@ -284,6 +301,29 @@
 			b.textContent = "Copied";
 			setTimeout(() => { b.textContent = before; }, 2000);
 		});
+	}
+	// A tap on a text that is cut shows the row whole, and another tap ends that.
+	for (const table of all(".list")) {
+		table.addEventListener("click", (e) => {
+			const text = e.target.closest(".cut, .rest");
+			if (!text || e.target.closest("a, button, details") || !getSelection().isCollapsed) return;
+			const row = text.closest("tr");
+			row.classList.toggle("whole", !row.classList.contains("whole") && text.scrollWidth > text.clientWidth);
+		});
+	}
+	// The documentation leads back to the page that the user came from, from topic to topic.
+	for (const way of all(".way-back")) {
+		const link = way.querySelector("a");
+		const key = "back " + base;
+		if (!way.hidden) {
+			sessionStorage.setItem(key, JSON.stringify([body.dataset.user, link.getAttribute("href"), link.textContent]));
+			continue;
+		}
+		const [user, href, words] = JSON.parse(sessionStorage.getItem(key) || "[]");
+		if (!href || user !== body.dataset.user) continue;
+		link.setAttribute("href", href);
+		link.textContent = words;
+		way.hidden = false;
 	}
 	for (const b of all("[data-print]")) {
 		b.hidden = false;

@@ -43,10 +43,14 @@ func processState(pid int) byte {
 	return state
 }
 
-// readStat reads /proc/PID/stat, "PID (NAME) STATE PARENT …". The name may hold
-// spaces and parentheses: what counts follows the last one.
 func readStat(pid int) (state byte, parent int) {
-	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return readStatFile(fmt.Sprintf("/proc/%d/stat", pid))
+}
+
+// readStatFile reads the stat of a process or of a thread, "ID (NAME) STATE PARENT …".
+// The name may hold spaces and parentheses: what counts follows the last one.
+func readStatFile(name string) (state byte, parent int) {
+	content, err := os.ReadFile(name)
 	if err != nil {
 		return 0, 0
 	}

@@ -31,6 +31,14 @@ type dialect struct {
 	// lockRow is the end of a SELECT that locks the row until the transaction ends.
 	lockRow string
 
+	// skipLocked is the end of a SELECT from s that locks the rows until the
+	// transaction ends, and leaves out those that another transaction has locked.
+	skipLocked string
+
+	// commitWeakly is a condition that is true, and that lets the commit of its
+	// statement return before it is on disk, if the engine can.
+	commitWeakly string
+
 	// holdClock is a statement that prevents other transactions from advancing the
 	// clock until this one ends. "" if the engine has one writer at a time.
 	holdClock string
@@ -71,12 +79,13 @@ var sqliteDialect = &dialect{
 	bind:   sqlx.QUESTION,
 	// Much longer than busy_timeout: the error should say that another process has
 	// locked the database, and there is one writer at a time.
-	budget:      6 * busyTimeout,
-	long:        5 * time.Minute,
-	least:       "min",
-	find:        "instr",
-	wake:        "?", // PRAGMA data_version does it
-	countTables: "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?",
+	budget:       6 * busyTimeout,
+	long:         5 * time.Minute,
+	least:        "min",
+	find:         "instr",
+	commitWeakly: "1 = 1",
+	wake:         "?", // PRAGMA data_version does it
+	countTables:  "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?",
 	columns: `SELECT t.name AS "table", c.name AS "column" FROM sqlite_master t JOIN pragma_table_info(t.name) c
 		WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%' ORDER BY 1, 2`,
 	// The database has one writer at a time, so no other transaction counts at the
@@ -92,10 +101,12 @@ var postgresDialect = &dialect{
 	long:   time.Minute,
 	// After Advance a transaction must see every earlier commit, so each statement
 	// needs its own snapshot, whatever the server's default is.
-	transaction: &sql.TxOptions{Isolation: sql.LevelReadCommitted},
-	least:       "least",
-	find:        "strpos",
-	lockRow:     " FOR UPDATE",
+	transaction:  &sql.TxOptions{Isolation: sql.LevelReadCommitted},
+	least:        "least",
+	find:         "strpos",
+	lockRow:      " FOR UPDATE",
+	skipLocked:   " FOR UPDATE OF s SKIP LOCKED",
+	commitWeakly: "(SELECT set_config('synchronous_commit', 'off', true)) = 'off'",
 	// In this mode the transactions that hold the clock do not wait for each other,
 	// but later ones wait for a transaction that waits to advance the clock. A
 	// stream of holders therefore cannot delay a revocation without end.

@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
 )
 
-const sessionColumns = `id, user_id, remember_me, epoch, key_id, device, address, began_at, last_seen_at, expires_at, ended_at, begun_by,
+const sessionColumns = `id, user_id, remember_me, epoch, key_id, device, address, began_at, last_seen_at, last_used_at, expires_at, ended_at, begun_by,
 	authenticated_at, acr, session_expiry`
 
 type sessionRow struct {
@@ -22,6 +23,7 @@ type sessionRow struct {
 	Address    string           `db:"address"`
 	BeganAt    int64            `db:"began_at"`
 	LastSeenAt int64            `db:"last_seen_at"`
+	LastUsedAt int64            `db:"last_used_at"`
 	ExpiresAt  int64            `db:"expires_at"`
 	EndedAt    int64            `db:"ended_at"`
 	BegunBy    string           `db:"begun_by"`
@@ -35,7 +37,7 @@ func (r *sessionRow) session() store.Session {
 	return store.Session{
 		ID: r.ID, UserID: r.UserID, RememberMe: r.RememberMe != 0, Epoch: r.Epoch, KeyID: r.KeyID,
 		Device: r.Device, Address: r.Address, BegunBy: r.BegunBy,
-		BeganAt: r.BeganAt, LastSeenAt: r.LastSeenAt, ExpiresAt: r.ExpiresAt, EndedAt: r.EndedAt,
+		BeganAt: r.BeganAt, LastSeenAt: r.LastSeenAt, LastUsedAt: r.LastUsedAt, ExpiresAt: r.ExpiresAt, EndedAt: r.EndedAt,
 		AuthenticatedAt: r.AuthenticatedAt, ACR: r.ACR, SessionExpiry: r.SessionExpiry,
 	}
 }
@@ -89,9 +91,9 @@ func (t *tx) InsertSession(ctx context.Context, s store.Session) error {
 		return err
 	}
 	n, err := t.exec(ctx, what, `
-		INSERT INTO sessions (`+sessionColumns+`, network) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
+		INSERT INTO sessions (`+sessionColumns+`, network) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
 		s.ID, s.UserID, bit(s.RememberMe), int64(s.Epoch), s.KeyID, s.Device, s.Address,
-		s.BeganAt, s.LastSeenAt, s.ExpiresAt, s.EndedAt, s.BegunBy,
+		s.BeganAt, s.LastSeenAt, s.LastUsedAt, s.ExpiresAt, s.EndedAt, s.BegunBy,
 		s.AuthenticatedAt, s.ACR, s.SessionExpiry, store.Network(s.Address))
 	if err == nil && n == 0 {
 		return fmt.Errorf("%s: %w: the id is taken", what, store.ErrConflict)
@@ -99,15 +101,40 @@ func (t *tx) InsertSession(ctx context.Context, s store.Session) error {
 	return err
 }
 
-// RefreshSession raises LastSeenAt and ExpiresAt, each if it is later, and sets
-// KeyID unless a later refresh is stored. Refreshes may arrive in any order.
+// RefreshSession raises LastSeenAt, LastUsedAt and ExpiresAt, each if it is later, and
+// sets KeyID unless a later refresh is stored. Refreshes may arrive in any order.
 func (t *tx) RefreshSession(ctx context.Context, id string, seen, expires int64, keyID string) error {
 	_, err := t.exec(ctx, "note a refresh", `
 		UPDATE sessions SET
 			key_id = CASE WHEN last_seen_at <= ? THEN ? ELSE key_id END,
 			last_seen_at = CASE WHEN last_seen_at < ? THEN ? ELSE last_seen_at END,
+			last_used_at = CASE WHEN last_used_at < ? THEN ? ELSE last_used_at END,
 			expires_at = CASE WHEN expires_at < ? THEN ? ELSE expires_at END
-		WHERE id = ?`, seen, keyID, seen, seen, expires, expires, id)
+		WHERE id = ?`, seen, keyID, seen, seen, seen, seen, expires, expires, id)
+	return err
+}
+
+// RecordUses raises LastUsedAt of sessions; see store.Store. Rows are locked in the
+// order of their ids, and only those that no other transaction writes: a refresh that
+// is under way counts as a use, too. SQLite does not change the order of a cross
+// join, so it looks up each session instead of reading the whole table.
+func (s *Store) RecordUses(ctx context.Context, uses []store.Use) error {
+	if len(uses) == 0 {
+		return nil
+	}
+	args := make([]any, 0, 3*len(uses))
+	for _, u := range uses {
+		args = append(args, u.Session, u.At, u.Since)
+	}
+	const row = "(CAST(? AS text), CAST(? AS bigint), CAST(? AS bigint))"
+	writer := reader(s.d, s.write)
+	_, err := writer.exec(ctx, "record uses of sessions", `
+		WITH used (id, at, since) AS (VALUES `+row+strings.Repeat(","+row, len(uses)-1)+`)
+		UPDATE sessions SET last_used_at = used.at FROM used
+		WHERE sessions.id = used.id AND sessions.id IN (
+			SELECT s.id FROM used CROSS JOIN sessions AS s
+			WHERE s.id = used.id AND s.ended_at = 0 AND s.last_used_at < used.since AND `+s.d.commitWeakly+`
+			ORDER BY s.id`+s.d.skipLocked+`)`, args...)
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	"example.com/curfew/internal/store"
@@ -28,7 +29,7 @@ var sessionCases = []testCase{
 		s := open(t)
 		want := store.Session{
 			ID: "s1", UserID: "ann", RememberMe: true, Epoch: 1, KeyID: "k1", Device: "Firefox on Linux", Address: "2001:db8::1",
-			BeganAt: 2, LastSeenAt: 3, ExpiresAt: 4, EndedAt: 5, BegunBy: store.ActorClient,
+			BeganAt: 2, LastSeenAt: 3, LastUsedAt: 8, ExpiresAt: 4, EndedAt: 5, BegunBy: store.ActorClient,
 			AuthenticatedAt: 6, ACR: "urn:example:mfa", SessionExpiry: 7,
 		}
 		insertSessions(t, s, want)
@@ -59,17 +60,17 @@ var sessionCases = []testCase{
 	}},
 	{"refreshes may come in any order", func(t *testing.T, open Open) {
 		s := open(t)
-		insertSessions(t, s, store.Session{ID: "s1", KeyID: "k0", LastSeenAt: 100, ExpiresAt: 200}, store.Session{ID: "s2"})
+		insertSessions(t, s, store.Session{ID: "s1", KeyID: "k0", LastSeenAt: 100, LastUsedAt: 104, ExpiresAt: 200}, store.Session{ID: "s2"})
 		for _, c := range []struct {
 			seen, expires int64
 			key           string
 			want          store.Session
 		}{
-			{99, 199, "k1", store.Session{KeyID: "k0", LastSeenAt: 100, ExpiresAt: 200}},
-			{100, 200, "k1", store.Session{KeyID: "k1", LastSeenAt: 100, ExpiresAt: 200}},
-			{101, 201, "k2", store.Session{KeyID: "k2", LastSeenAt: 101, ExpiresAt: 201}},
-			{110, 150, "k3", store.Session{KeyID: "k3", LastSeenAt: 110, ExpiresAt: 201}}, // the settings were shortened
-			{105, 205, "k2", store.Session{KeyID: "k3", LastSeenAt: 110, ExpiresAt: 205}}, // and this token lives longer
+			{99, 199, "k1", store.Session{KeyID: "k0", LastSeenAt: 100, LastUsedAt: 104, ExpiresAt: 200}},
+			{100, 200, "k1", store.Session{KeyID: "k1", LastSeenAt: 100, LastUsedAt: 104, ExpiresAt: 200}},
+			{101, 201, "k2", store.Session{KeyID: "k2", LastSeenAt: 101, LastUsedAt: 104, ExpiresAt: 201}},
+			{110, 150, "k3", store.Session{KeyID: "k3", LastSeenAt: 110, LastUsedAt: 110, ExpiresAt: 201}}, // the settings were shortened
+			{105, 205, "k2", store.Session{KeyID: "k3", LastSeenAt: 110, LastUsedAt: 110, ExpiresAt: 205}}, // and this token lives longer
 		} {
 			update(t, s, func(tx store.Tx) error { return tx.RefreshSession(t.Context(), "s1", c.seen, c.expires, c.key) })
 			got, err := s.Session(t.Context(), "s1")
@@ -104,6 +105,77 @@ var sessionCases = []testCase{
 		noErr(t, err)
 		same(t, "another", got, store.Session{ID: "s2", AuthenticatedAt: 7, ACR: "pwd"})
 		update(t, s, func(tx store.Tx) error { return tx.AuthenticateSession(t.Context(), "s3", 1, "") }) // pruned
+	}},
+	{"a use is recorded once in a window, and never moves back", func(t *testing.T, open Open) {
+		s := open(t)
+		rows := []store.Session{
+			{ID: "before", UserID: "ann", Epoch: 1, KeyID: "k", BeganAt: 1, LastSeenAt: 2, LastUsedAt: 299, ExpiresAt: 3},
+			{ID: "at", UserID: "ann", LastUsedAt: 300}, {ID: "after", UserID: "ann", LastUsedAt: 301},
+			{ID: "later", UserID: "ann", LastUsedAt: 1000}, {ID: "ended", UserID: "ann", LastUsedAt: 1, EndedAt: 2},
+			{ID: "earlier release", UserID: "ann"}, {ID: "not used", UserID: "ann", LastUsedAt: 1},
+		}
+		insertSessions(t, s, rows...)
+		use := func(at, since int64) {
+			t.Helper()
+			uses := []store.Use{{Session: "no such session", At: at, Since: since}}
+			for _, row := range rows {
+				if row.ID != "not used" {
+					uses = append(uses, store.Use{Session: row.ID, At: at, Since: since})
+				}
+			}
+			noErr(t, s.RecordUses(t.Context(), uses))
+		}
+		noErr(t, s.RecordUses(t.Context(), nil))
+		clock, err := s.Clock(t.Context())
+		noErr(t, err)
+		use(400, 300)
+		rows[0].LastUsedAt, rows[5].LastUsedAt = 400, 400
+		use(450, 300) // in the same window
+		for _, want := range rows {
+			got, err := s.Session(t.Context(), want.ID)
+			noErr(t, err)
+			same(t, want.ID, got, want)
+		}
+		use(700, 600) // in the next
+		for _, id := range []string{"before", "at", "after", "earlier release"} {
+			got, err := s.Session(t.Context(), id)
+			noErr(t, err)
+			same(t, id, got.LastUsedAt, int64(700))
+		}
+		now, err := s.Clock(t.Context())
+		noErr(t, err)
+		same(t, "the epoch clock", now, clock)
+	}},
+	{"many uses are recorded by many nodes at once", func(t *testing.T, open Open) {
+		s := open(t)
+		var rows []store.Session
+		var uses []store.Use
+		for i := range 500 {
+			id := fmt.Sprintf("s%03d", i)
+			rows = append(rows, store.Session{ID: id, UserID: "ann"})
+			uses = append(uses, store.Use{Session: id, At: 100, Since: 1})
+		}
+		insertSessions(t, s, rows...)
+		backwards := slices.Clone(uses)
+		slices.Reverse(backwards)
+		var nodes sync.WaitGroup
+		for i := range 8 {
+			nodes.Go(func() {
+				batch := uses
+				if i%2 == 1 {
+					batch = backwards
+				}
+				if err := s.RecordUses(t.Context(), batch); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		nodes.Wait()
+		for _, row := range rows {
+			got, err := s.Session(t.Context(), row.ID)
+			noErr(t, err)
+			same(t, row.ID, got.LastUsedAt, int64(100))
+		}
 	}},
 	{"a session ends once, and moves", func(t *testing.T, open Open) {
 		s := open(t)
