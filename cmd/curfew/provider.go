@@ -64,7 +64,7 @@ func (f *providerFlags) add(command *cobra.Command) {
 	flags.BoolVar(&f.createUsers, "create-users", false, "create an account for an unknown user")
 	flags.StringArrayVar(&f.domains, "allow-domain", nil, "admit only users with a verified email address of this domain, may repeat")
 	flags.StringArrayVar(&f.groups, "allow-group", nil, "admit only members of this group, may repeat")
-	flags.StringArrayVar(&f.acrValues, "acr", nil, "authentication context class to request (acr_values), may repeat")
+	flags.StringArrayVar(&f.acrValues, "acr", nil, "authentication context class to request (acr_values) and to require, may repeat: the claim acr must be one of them")
 	flags.BoolVar(&f.linkByEmail, "link-by-email", false, "link an unknown account to the user with the same verified email address")
 }
 

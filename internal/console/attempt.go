@@ -29,7 +29,9 @@ type attempt struct {
 	Epoch revocation.Epoch `json:"epoch"`
 	Began int64            `json:"began"` // µs
 	// Fresh means that the attempt demands a fresh authentication.
-	Fresh    bool   `json:"fresh,omitempty"`
+	Fresh bool `json:"fresh,omitempty"`
+	// Prompt asks the provider for its form, so that the user can choose another account.
+	Prompt   bool   `json:"-"`
 	Remember bool   `json:"remember,omitempty"`
 	Return   string `json:"return,omitempty"` // see returnTo
 }

@@ -29,7 +29,7 @@ func (p *signInPages) start(x *exchange) error {
 	if x.session != nil && x.r.URL.Query().Has("why") {
 		return x.continueTo(p.returnTo(x)) // as in page
 	}
-	a := attempt{Provider: name, Return: p.returnTo(x), Remember: x.value("remember_me") != ""}
+	a := attempt{Provider: name, Return: p.returnTo(x), Remember: x.value("remember_me") != "", Prompt: x.value("prompt") != ""}
 	err := p.begin(x, &a)
 	if err == nil || a.Issuer == "" { // without an issuer the name may be of no provider
 		return err
@@ -46,7 +46,7 @@ func (p *signInPages) begin(x *exchange, a *attempt) error {
 	}
 	a.Issuer, a.ClientID, a.Epoch, a.Began = provider.Issuer, provider.ClientID, epoch, x.now().UnixMicro()
 	a.Secrets = oidc.NewSecrets()
-	to, err := p.providers.AuthorizationURL(x.ctx, p.registration(provider), a.Secrets, oidc.Demand{MaxAge: askedAge, Fresh: a.Fresh})
+	to, err := p.providers.AuthorizationURL(x.ctx, p.registration(provider), a.Secrets, oidc.Demand{MaxAge: askedAge, Fresh: a.Fresh || a.Prompt})
 	if err != nil {
 		return err
 	}
@@ -279,7 +279,8 @@ func (p *signInPages) refuse(x *exchange, a attempt, err error) error {
 		view.Lines = []string{sentence(err), "If trying again does not help, ask an administrator."}
 	case outcomeNotAdmitted:
 		view.Lines = []string{sentence(err)}
-		again.Words = "Try again with another account"
+		a.Prompt = true
+		again = link{p.startAddress(a), "Try again with another account", false}
 	case outcomeRevoked:
 		view.Status = http.StatusUnauthorized
 		view.Lines = []string{"Your sessions were revoked while you were signing in, so this sign-in has ended as well. Sign in again."}
@@ -325,6 +326,9 @@ func (p *signInPages) startAddress(a attempt) string {
 	}
 	if a.Remember {
 		query.Set("remember_me", "on")
+	}
+	if a.Prompt {
+		query.Set("prompt", "login")
 	}
 	return address("/sign-in/"+a.Provider, query)
 }

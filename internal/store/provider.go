@@ -24,7 +24,7 @@ type Provider struct {
 	// AllowedEmailDomains and AllowedGroups admit only users with an email address of
 	// one of the domains, and members of one of the groups. Empty admits all.
 	AllowedEmailDomains, AllowedGroups []string
-	ACRValues                          []string // requested, in order of preference
+	ACRValues                          []string // requested, in order of preference; one of them is required
 	LinkByEmail                        bool     // a verified email address links an identity to a user
 	CreatedAt                          int64    // the epoch of the creation
 	UpdatedAt                          int64    // the epoch of the last change
