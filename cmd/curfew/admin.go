@@ -79,7 +79,7 @@ func (c *cli) admin(command *cobra.Command, do func(ctx context.Context, a admin
 		if cfg.Server == "" {
 			a, err = openLocal(cmd.Context(), c, cfg.Tools)
 		} else {
-			a, err = openRemote(cmd.Context(), cfg.Remote)
+			a, err = openRemote(cmd.Context(), cfg.Remote, c.ownPassword)
 		}
 		if err != nil {
 			return err

@@ -24,6 +24,7 @@ import (
 	"example.com/curfew/internal/wireform"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
+	"example.com/curfew/token"
 )
 
 // remote administers a server over its API.
@@ -32,14 +33,18 @@ type remote struct {
 	credentials *credentials // nil with a token from the environment
 
 	before map[string]string // cursors of the API by list; "" at the end
+
+	// password returns the password of the session's user, when the server asks for it
+	// again.
+	password func() (string, error)
 }
 
-func openRemote(ctx context.Context, cfg config.Remote) (admin, error) {
+func openRemote(ctx context.Context, cfg config.Remote, password func() (string, error)) (admin, error) {
 	client, err := newAPI(cfg)
 	if err != nil {
 		return nil, err
 	}
-	r := &remote{api: client, before: map[string]string{}}
+	r := &remote{api: client, before: map[string]string{}, password: password}
 	if r.token = cfg.Token; r.token != "" {
 		return r, nil
 	}
@@ -53,6 +58,47 @@ func openRemote(ctx context.Context, cfg config.Remote) (admin, error) {
 func (r *remote) Close() error {
 	r.transport.CloseIdleConnections()
 	return nil
+}
+
+// do is do of the api. When the server asks for the password again, so does the command,
+// and then repeats the request.
+func (r *remote) do(ctx context.Context, method, path string, header http.Header, body, out any) (http.Header, error) {
+	got, err := r.api.do(ctx, method, path, header, body, out)
+	if e, ok := errors.AsType[*apiError](err); !ok || e.Code != string(token.ErrInsufficientAuthentication) {
+		return got, err
+	}
+	if err := r.reauthenticate(ctx); err != nil {
+		return nil, err
+	}
+	return r.api.do(ctx, method, path, header, body, out)
+}
+
+// reauthenticate confirms the password of the session's user. The token that the server
+// answers with is kept in place of the one before.
+func (r *remote) reauthenticate(ctx context.Context) error {
+	password, err := r.password()
+	if errors.Is(err, errNoTerminal) {
+		return fmt.Errorf("the server asks for your password again, since you entered it too long ago, and there is no terminal to ask at; "+
+			"sign in again with `curfew login NAME --server %s`, then repeat the command", r.server)
+	}
+	if err != nil {
+		return err
+	}
+	var issued wire.Issued
+	if _, err := r.api.do(ctx, http.MethodPost, "/v1/session/reauthenticate", nil, wire.Reauthenticate{Password: password}, &issued); err != nil {
+		return err
+	}
+	before := r.token
+	r.token = issued.Token
+	if r.credentials == nil {
+		return nil
+	}
+	return r.credentials.change(ctx, func() error {
+		if r.credentials.entries[r.server].Token == before { // else another process has refreshed it, or signed in
+			r.credentials.put(r.server, issued)
+		}
+		return nil
+	})
 }
 
 // api sends requests to a server.
@@ -351,7 +397,7 @@ var errOwnSession = errors.New("your own session has ended")
 // signedOut reports whether a server has refused a call because the session is over.
 func signedOut(err error) bool {
 	e, ok := errors.AsType[*apiError](err)
-	return ok && e.Status == http.StatusUnauthorized && e.Code != wire.CodeBadCredentials
+	return ok && e.Status == http.StatusUnauthorized && e.Code != wire.CodeBadCredentials && e.Code != string(token.ErrInsufficientAuthentication)
 }
 
 // isSignedOut asks the server whether the session of the command is over.

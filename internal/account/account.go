@@ -123,8 +123,11 @@ type Config struct {
 	// Limited, if not nil, is called for each attempt that a limit refused, with
 	// one of the Limit… constants.
 	Limited func(limit string)
-	Now     func() time.Time // nil means time.Now
-	Logger  *slog.Logger     // nil discards
+	// ReauthenticateWithin is the maximum age of a user's authentication for changes that
+	// end or grant much at once: see authz.Caller.CheckRecent. Zero asks for none.
+	ReauthenticateWithin time.Duration
+	Now                  func() time.Time // nil means time.Now
+	Logger               *slog.Logger     // nil discards
 }
 
 func (c Config) hashMemoryKiB() uint32 {
@@ -197,6 +200,7 @@ func New(config Config) (*Service, error) {
 		s.now = time.Now
 	}
 	s.store, s.config.Store = authz.New(config.Store, s.now), nil // from here on every write requires a caller
+	s.store.ReauthenticateWithin = config.ReauthenticateWithin
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
