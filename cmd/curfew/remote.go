@@ -524,6 +524,46 @@ func (r *remote) PreviewSettings(ctx context.Context, to settings.Settings) (ses
 	return session.Preview{Counts: store.Counts{Sessions: w.Sessions, Users: w.Users}, Own: w.Own}, err
 }
 
+// Clients implements admin.
+func (r *remote) Clients(ctx context.Context) ([]store.Client, error) {
+	var all []store.Client
+	for cursor, more := "", true; more; more = cursor != "" {
+		query := url.Values{"limit": {"500"}}
+		set(query, "cursor", cursor)
+		var answer wire.Clients
+		if err := r.get(ctx, "/v1/clients", query, &answer); err != nil {
+			return nil, err
+		}
+		all, cursor = append(all, each(answer.Clients, wireform.ReadClient)...), answer.NextCursor
+	}
+	return all, nil
+}
+
+// CreateClient implements admin.
+func (r *remote) CreateClient(ctx context.Context, n account.NewClient) (store.Client, string, error) {
+	return r.postClient(ctx, "/v1/clients", wire.NewClient{Name: n.Name, Capabilities: n.Capabilities})
+}
+
+// NewSecret implements admin.
+func (r *remote) NewSecret(ctx context.Context, id string, revokeOld bool) (store.Client, string, error) {
+	return r.postClient(ctx, clientPath(id)+"/secrets", wire.NewSecret{RevokeOld: revokeOld})
+}
+
+// postClient makes a call whose answer is a client with its secret.
+func (r *remote) postClient(ctx context.Context, path string, body any) (store.Client, string, error) {
+	var answer wire.Client
+	_, err := r.do(ctx, http.MethodPost, path, nil, body, &answer)
+	return wireform.ReadClient(answer), answer.Secret, err
+}
+
+// DeleteClient implements admin.
+func (r *remote) DeleteClient(ctx context.Context, id string) error {
+	_, err := r.do(ctx, http.MethodDelete, clientPath(id), nil, nil, nil)
+	return err
+}
+
+func clientPath(id string) string { return "/v1/clients/" + url.PathEscape(id) }
+
 // Keys implements admin.
 func (r *remote) Keys(ctx context.Context) ([]store.Key, error) {
 	var answer wire.Keys
