@@ -33,6 +33,12 @@ type admin interface {
 	FindPerson(ctx context.Context, text string) (person string, user bool, err error)
 	Audit(ctx context.Context, f store.AuditFilter, limit int) ([]store.Audit, error)
 
+	// Clients, CreateClient, NewSecret and DeleteClient are those of [account.Service].
+	Clients(ctx context.Context) ([]store.Client, error)
+	CreateClient(ctx context.Context, n account.NewClient) (k store.Client, secret string, err error)
+	NewSecret(ctx context.Context, id string, revokeOld bool) (k store.Client, secret string, err error)
+	DeleteClient(ctx context.Context, id string) error
+
 	// Keys, RotateKey and RetireKey are those of [keyring.Ring].
 	Keys(ctx context.Context) ([]store.Key, error)
 	RotateKey(ctx context.Context, kid, reason string) (store.Key, time.Time, error)
@@ -80,7 +86,7 @@ func (c *cli) admin(command *cobra.Command, do func(ctx context.Context, a admin
 		if cfg.Server == "" {
 			a, err = openLocal(cmd.Context(), c, cfg.Tools)
 		} else {
-			a, err = openRemote(cmd.Context(), cfg.Remote)
+			a, err = openRemote(cmd.Context(), cfg.Remote, c.ownPassword)
 		}
 		if err != nil {
 			return err
@@ -178,6 +184,22 @@ func (l local) FindPerson(ctx context.Context, text string) (string, bool, error
 
 func (l local) Audit(ctx context.Context, f store.AuditFilter, limit int) ([]store.Audit, error) {
 	return l.Sessions.Audit(ctx, l.Caller, f, limit)
+}
+
+func (l local) Clients(ctx context.Context) ([]store.Client, error) {
+	return l.Accounts.Clients(ctx, l.Caller)
+}
+
+func (l local) CreateClient(ctx context.Context, n account.NewClient) (store.Client, string, error) {
+	return l.Accounts.CreateClient(ctx, l.Caller, n)
+}
+
+func (l local) NewSecret(ctx context.Context, id string, revokeOld bool) (store.Client, string, error) {
+	return l.Accounts.NewSecret(ctx, l.Caller, id, revokeOld)
+}
+
+func (l local) DeleteClient(ctx context.Context, id string) error {
+	return l.Accounts.DeleteClient(ctx, l.Caller, id)
 }
 
 // Keys implements admin. It needs no key-encryption key.

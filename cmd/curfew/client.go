@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/curfew/internal/account"
-	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/internal/wireform"
@@ -34,11 +32,11 @@ func (c *cli) clientAdd() *cobra.Command {
 			"  revoke      revoke all sessions of a user (Global Token Revocation)",
 		Example: "  curfew client add billing --can follow",
 	}
-	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
+	c.admin(command, func(ctx context.Context, a admin, args []string) error {
 		if len(capabilities) == 0 {
 			return usagef("--can is missing; give one or more of %s", strings.Join(store.Capabilities(), ", "))
 		}
-		k, secret, err := t.Accounts.CreateClient(ctx, t.Caller, account.NewClient{Name: args[0], Capabilities: capabilities})
+		k, secret, err := a.CreateClient(ctx, account.NewClient{Name: args[0], Capabilities: capabilities})
 		if err != nil {
 			return err
 		}
@@ -62,8 +60,8 @@ func (c *cli) printSecret(k store.Client, secret, did string) error {
 
 func (c *cli) clientList() *cobra.Command {
 	command := &cobra.Command{Use: "list", Short: "List clients", Args: arguments()}
-	return c.tool(command, func(ctx context.Context, t *app.Tools, _ []string) error {
-		clients, err := t.Accounts.Clients(ctx, t.Caller)
+	return c.admin(command, func(ctx context.Context, a admin, _ []string) error {
+		clients, err := a.Clients(ctx)
 		if err != nil {
 			return err
 		}
@@ -89,12 +87,12 @@ func (c *cli) clientSecret() *cobra.Command {
 		Long: "Creates a new secret for a client and shows it once. The old one works for another 24 hours, or until you create the next. " +
 			"If it may be compromised, use --revoke-old to stop it immediately.",
 	}
-	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
-		k, err := findClient(ctx, t, args[0])
+	c.admin(command, func(ctx context.Context, a admin, args []string) error {
+		k, err := findClient(ctx, a, args[0])
 		if err != nil {
 			return err
 		}
-		k, secret, err := t.Accounts.NewSecret(ctx, t.Caller, k.ID, revokeOld)
+		k, secret, err := a.NewSecret(ctx, k.ID, revokeOld)
 		if err != nil {
 			return err
 		}
@@ -106,12 +104,12 @@ func (c *cli) clientSecret() *cobra.Command {
 
 func (c *cli) clientRemove() *cobra.Command {
 	command := &cobra.Command{Use: "remove CLIENT", Short: "Remove a client; its secret stops working", Args: arguments("CLIENT")}
-	return c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {
-		k, err := findClient(ctx, t, args[0])
+	return c.admin(command, func(ctx context.Context, a admin, args []string) error {
+		k, err := findClient(ctx, a, args[0])
 		if err != nil {
 			return err
 		}
-		if err := t.Accounts.DeleteClient(ctx, t.Caller, k.ID); err != nil {
+		if err := a.DeleteClient(ctx, k.ID); err != nil {
 			return err
 		}
 		if c.json {
@@ -123,14 +121,13 @@ func (c *cli) clientRemove() *cobra.Command {
 }
 
 // findClient returns the client with an id, or the only one of a name.
-func findClient(ctx context.Context, t *app.Tools, idOrName string) (store.Client, error) {
-	k, err := t.Store.Client(ctx, idOrName)
-	if !errors.Is(err, store.ErrNotFound) {
-		return k, err
-	}
-	clients, err := t.Accounts.Clients(ctx, t.Caller)
+func findClient(ctx context.Context, a admin, idOrName string) (store.Client, error) {
+	clients, err := a.Clients(ctx)
 	if err != nil {
 		return store.Client{}, err
+	}
+	if i := slices.IndexFunc(clients, func(k store.Client) bool { return k.ID == idOrName }); i >= 0 {
+		return clients[i], nil
 	}
 	clients = slices.DeleteFunc(clients, func(k store.Client) bool { return k.Name != idOrName })
 	switch len(clients) {

@@ -43,7 +43,7 @@ func TestCredentialsAreChangedByOneAtATime(t *testing.T) {
 	for range processes {
 		for i, server := range servers {
 			work.Go(func() {
-				a, err := openRemote(t.Context(), config.Remote{Server: server, Credentials: file})
+				a, err := openRemote(t.Context(), config.Remote{Server: server, Credentials: file}, nil)
 				if err != nil {
 					t.Error(err)
 					return

@@ -18,7 +18,7 @@ func TestStopBeforeTheDatabaseIsThere(t *testing.T) {
 		args: []string{"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--database", "postgres://127.0.0.1:1/curfew?sslmode=disable"},
 		env:  append(curfewEnvironment(func(string) string { return "" }), "NOTIFY_SOCKET="+socket, "CURFEW_KEY_ENCRYPTION_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
 	}
-	if err := p.start(program(t)); err != nil {
+	if err := p.start(serverProgram(t)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.kill)

@@ -25,7 +25,8 @@ func (c *cli) loginCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "login NAME", Short: "Sign in to a server, for commands with --server", Args: arguments("NAME"),
 		Long: "Signs in to a server with a name and a password, and keeps the session's token in a file that only you can read. " +
-			"Commands with --server use and refresh it. The password is asked for, or read from standard input if that is not a terminal. If the user must change the password, a terminal asks for a new one.\n\n" +
+			"Commands with --server use and refresh it. The password is asked for, or read from standard input if that is not a terminal. If the user must change the password, a terminal asks for a new one. " +
+			"Commands that end or grant much ask for the password again at a terminal, if it was entered more than 15 minutes ago (serve --reauthenticate-within).\n\n" +
 			"The file is credentials.json in the directory curfew of your configuration (on Linux ~/.config/curfew), or the one that CURFEW_CREDENTIALS names.",
 		Example: "  curfew login admin --server https://curfew.example",
 	}

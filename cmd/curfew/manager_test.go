@@ -129,7 +129,7 @@ func TestEverythingIsJSON(t *testing.T) {
 			if test.env != "" {
 				p.env = append(p.env, test.env)
 			}
-			if err := p.start(program(t)); err != nil {
+			if err := p.start(serverProgram(t)); err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(p.kill)

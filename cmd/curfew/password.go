@@ -70,6 +70,19 @@ func (c *cli) signInPassword() (string, error) {
 	return c.pipedPassword()
 }
 
+// errNoTerminal means that there is no terminal to ask for a password at.
+var errNoTerminal = errors.New("the input is no terminal")
+
+// ownPassword asks at a terminal for the password of the user who is signed in.
+func (c *cli) ownPassword() (string, error) {
+	terminal, ok := c.stdin.(*os.File)
+	if !ok || !app.IsTerminal(terminal) {
+		return "", errNoTerminal
+	}
+	c.notef("the server asks for your password again")
+	return c.askHidden(terminal, "Your password: ")
+}
+
 // askHidden asks at a terminal for a text that is not shown.
 func (c *cli) askHidden(terminal *os.File, prompt string) (string, error) {
 	_, _ = fmt.Fprint(c.stderr, prompt)

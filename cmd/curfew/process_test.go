@@ -43,7 +43,7 @@ func startServer(t testing.TB, p *serverProcess) *serverProcess {
 	}
 	p.args = append([]string{"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"}, p.args...)
 	p.env = append(curfewEnvironment(func(string) string { return "" }), p.env...)
-	if err := p.start(program(t)); err != nil {
+	if err := p.start(serverProgram(t)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.kill)
@@ -53,11 +53,18 @@ func startServer(t testing.TB, p *serverProcess) *serverProcess {
 	return p
 }
 
-// program returns the path of the program that is tested: this binary, under the
-// name that makes it curfew.
-func program(t testing.TB) string {
+// program returns the path of the program that is tested, for commands that soon end.
+func program(t testing.TB) string { t.Helper(); return find(t, "curfew") }
+
+// serverProgramName is this binary, under a name that makes it curfew.
+const serverProgramName = "curfew-server"
+
+// serverProgram returns the path of the program that is tested, for servers.
+func serverProgram(t testing.TB) string { t.Helper(); return find(t, serverProgramName) }
+
+func find(t testing.TB, name string) string {
 	t.Helper()
-	path, err := exec.LookPath("curfew")
+	path, err := exec.LookPath(name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ import (
 	"example.com/curfew/internal/wireform"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
+	"example.com/curfew/token"
 )
 
 // remote administers a server over its API.
@@ -32,14 +33,18 @@ type remote struct {
 	credentials *credentials // nil with a token from the environment
 
 	before map[string]string // cursors of the API by list; "" at the end
+
+	// password returns the password of the session's user, when the server asks for it
+	// again.
+	password func() (string, error)
 }
 
-func openRemote(ctx context.Context, cfg config.Remote) (admin, error) {
+func openRemote(ctx context.Context, cfg config.Remote, password func() (string, error)) (admin, error) {
 	client, err := newAPI(cfg)
 	if err != nil {
 		return nil, err
 	}
-	r := &remote{api: client, before: map[string]string{}}
+	r := &remote{api: client, before: map[string]string{}, password: password}
 	if r.token = cfg.Token; r.token != "" {
 		return r, nil
 	}
@@ -53,6 +58,47 @@ func openRemote(ctx context.Context, cfg config.Remote) (admin, error) {
 func (r *remote) Close() error {
 	r.transport.CloseIdleConnections()
 	return nil
+}
+
+// do is do of the api. When the server asks for the password again, so does the command,
+// and then repeats the request.
+func (r *remote) do(ctx context.Context, method, path string, header http.Header, body, out any) (http.Header, error) {
+	got, err := r.api.do(ctx, method, path, header, body, out)
+	if e, ok := errors.AsType[*apiError](err); !ok || e.Code != string(token.ErrInsufficientAuthentication) {
+		return got, err
+	}
+	if err := r.reauthenticate(ctx); err != nil {
+		return nil, err
+	}
+	return r.api.do(ctx, method, path, header, body, out)
+}
+
+// reauthenticate confirms the password of the session's user. The token that the server
+// answers with is kept in place of the one before.
+func (r *remote) reauthenticate(ctx context.Context) error {
+	password, err := r.password()
+	if errors.Is(err, errNoTerminal) {
+		return fmt.Errorf("the server asks for your password again, since you entered it too long ago, and there is no terminal to ask at; "+
+			"sign in again with `curfew login NAME --server %s`, then repeat the command", r.server)
+	}
+	if err != nil {
+		return err
+	}
+	var issued wire.Issued
+	if _, err := r.api.do(ctx, http.MethodPost, "/v1/session/reauthenticate", nil, wire.Reauthenticate{Password: password}, &issued); err != nil {
+		return err
+	}
+	before := r.token
+	r.token = issued.Token
+	if r.credentials == nil {
+		return nil
+	}
+	return r.credentials.change(ctx, func() error {
+		if r.credentials.entries[r.server].Token == before { // else another process has refreshed it, or signed in
+			r.credentials.put(r.server, issued)
+		}
+		return nil
+	})
 }
 
 // api sends requests to a server.
@@ -351,7 +397,7 @@ var errOwnSession = errors.New("your own session has ended")
 // signedOut reports whether a server has refused a call because the session is over.
 func signedOut(err error) bool {
 	e, ok := errors.AsType[*apiError](err)
-	return ok && e.Status == http.StatusUnauthorized && e.Code != wire.CodeBadCredentials
+	return ok && e.Status == http.StatusUnauthorized && e.Code != wire.CodeBadCredentials && e.Code != string(token.ErrInsufficientAuthentication)
 }
 
 // isSignedOut asks the server whether the session of the command is over.
@@ -477,6 +523,46 @@ func (r *remote) PreviewSettings(ctx context.Context, to settings.Settings) (ses
 	_, err := r.do(ctx, http.MethodPut, settingsPath+"?dry_run=true", nil, wireform.Settings(to), &w)
 	return session.Preview{Counts: store.Counts{Sessions: w.Sessions, Users: w.Users}, Own: w.Own}, err
 }
+
+// Clients implements admin.
+func (r *remote) Clients(ctx context.Context) ([]store.Client, error) {
+	var all []store.Client
+	for cursor, more := "", true; more; more = cursor != "" {
+		query := url.Values{"limit": {"500"}}
+		set(query, "cursor", cursor)
+		var answer wire.Clients
+		if err := r.get(ctx, "/v1/clients", query, &answer); err != nil {
+			return nil, err
+		}
+		all, cursor = append(all, each(answer.Clients, wireform.ReadClient)...), answer.NextCursor
+	}
+	return all, nil
+}
+
+// CreateClient implements admin.
+func (r *remote) CreateClient(ctx context.Context, n account.NewClient) (store.Client, string, error) {
+	return r.postClient(ctx, "/v1/clients", wire.NewClient{Name: n.Name, Capabilities: n.Capabilities})
+}
+
+// NewSecret implements admin.
+func (r *remote) NewSecret(ctx context.Context, id string, revokeOld bool) (store.Client, string, error) {
+	return r.postClient(ctx, clientPath(id)+"/secrets", wire.NewSecret{RevokeOld: revokeOld})
+}
+
+// postClient makes a call whose answer is a client with its secret.
+func (r *remote) postClient(ctx context.Context, path string, body any) (store.Client, string, error) {
+	var answer wire.Client
+	_, err := r.do(ctx, http.MethodPost, path, nil, body, &answer)
+	return wireform.ReadClient(answer), answer.Secret, err
+}
+
+// DeleteClient implements admin.
+func (r *remote) DeleteClient(ctx context.Context, id string) error {
+	_, err := r.do(ctx, http.MethodDelete, clientPath(id), nil, nil, nil)
+	return err
+}
+
+func clientPath(id string) string { return "/v1/clients/" + url.PathEscape(id) }
 
 // Keys implements admin.
 func (r *remote) Keys(ctx context.Context) ([]store.Key, error) {

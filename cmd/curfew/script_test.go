@@ -13,12 +13,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"example.com/curfew/internal/await"
+	"example.com/curfew/internal/curfewtest"
 	"example.com/curfew/internal/store/pgtest"
 )
 
@@ -44,10 +47,41 @@ import (
 //	                          and prints the pattern: for what a running server
 //	                          has only after a moment
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"curfew": main,
-		"http":   httpMain,
+	testscript.Main(withShortCommands{m}, map[string]func(){
+		"curfew":          main,
+		serverProgramName: main,
+		"http":            httpMain,
 	})
+}
+
+// withShortCommands runs the tests with a `curfew` that has no race detector, where the
+// tests have one: it triples the time that a command takes which only starts, asks and
+// ends. Servers are the tests' own binary, curfew-server.
+type withShortCommands struct{ *testing.M }
+
+func (m withShortCommands) Run() int {
+	if !raceDetector() || testing.CoverMode() != "" {
+		return m.M.Run()
+	}
+	dir, err := os.MkdirTemp("", "curfew-short-")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		_, err = curfewtest.Build(curfewtest.Module(), dir, "curfew")
+	}
+	if err == nil {
+		err = os.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.M.Run()
+}
+
+// raceDetector reports whether this binary has the race detector.
+func raceDetector() bool {
+	info, _ := debug.ReadBuildInfo()
+	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 func TestScripts(t *testing.T) {
@@ -145,7 +179,7 @@ func scriptServe(ts *testscript.TestScript, command string, neg bool, args []str
 		args: append([]string{"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"}, args...),
 		env:  curfewEnvironment(ts.Getenv),
 	}
-	path, err := lookPath("curfew", ts.Getenv("PATH"))
+	path, err := lookPath(serverProgramName, ts.Getenv("PATH"))
 	ts.Check(err)
 	ts.Check(p.start(path))
 	serversOf(ts)[name] = p

@@ -199,3 +199,58 @@ func TestLoginAsksForARequiredPassword(t *testing.T) {
 		t.Errorf("the new password does not work: %d %s", got.status, got.body)
 	}
 }
+
+// A command whose server asks for the password again asks for it at a terminal, and is
+// then done; without a terminal it says how to go on.
+func TestCommandConfirmsThePassword(t *testing.T) {
+	p := startServer(t, &serverProcess{args: []string{"--reauthenticate-within", "6s"}})
+	url, credentials := p.banner()["URL"], filepath.Join(t.TempDir(), "credentials.json")
+	run := func(args ...string) *exec.Cmd {
+		cmd := exec.Command(program(t), append(args, "--server", url)...)
+		cmd.Dir, cmd.Env = p.dir, append(p.env, "CURFEW_CREDENTIALS="+credentials)
+		return cmd
+	}
+	for _, name := range []string{"alice", "root"} {
+		add := exec.Command(program(t), "user", "add", name)
+		add.Dir, add.Env, add.Stdin = p.dir, p.env, strings.NewReader("correct horse battery")
+		if out, err := add.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	grant := exec.Command(program(t), "user", "grant", "root", "AdministerSystem")
+	grant.Dir, grant.Env = p.dir, p.env
+	if out, err := grant.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	login := run("login", "root")
+	login.Stdin = strings.NewReader("correct horse battery")
+	if out, err := login.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	// Until the sign-in is long enough ago the command is done at once.
+	await.Until(t, "the server asks for the password", func() bool {
+		piped := run("user", "grant", "alice", "UserEdit")
+		out, err := piped.CombinedOutput()
+		return err != nil && strings.Contains(string(out), "sign in again with `curfew login NAME --server "+url+"`")
+	})
+	term := openTerminal(t)
+	cmd := run("user", "grant", "alice", "AdministerSystem")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.tty, term.tty, term.tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	term.until(t, "Your password: ")
+	term.enter(t, "correct horse battery")
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, term.transcript())
+	}
+	if seen := term.transcript(); strings.Contains(seen, "horse") {
+		t.Errorf("the password was shown:\n%s", seen)
+	}
+	show := exec.Command(program(t), "user", "show", "alice")
+	show.Dir, show.Env = p.dir, p.env
+	if out, err := show.CombinedOutput(); err != nil || !strings.Contains(string(out), "AdministerSystem") {
+		t.Errorf("not done: %v\n%s\n%s", err, out, term.transcript())
+	}
+}

@@ -127,8 +127,11 @@ type Config struct {
 	// Limited, if not nil, is called for each attempt that a limit refused, with
 	// one of the Limit… constants.
 	Limited func(limit string)
-	Now     func() time.Time // nil means time.Now
-	Logger  *slog.Logger     // nil discards
+	// ReauthenticateWithin is the maximum age of a user's authentication for changes that
+	// end or grant much at once: see authz.Caller.CheckRecent. Zero asks for none.
+	ReauthenticateWithin time.Duration
+	Now                  func() time.Time // nil means time.Now
+	Logger               *slog.Logger     // nil discards
 }
 
 func (c Config) hashMemoryKiB() uint32 {
@@ -201,6 +204,7 @@ func New(config Config) (*Service, error) {
 		s.now = time.Now
 	}
 	s.store, s.config.Store = authz.New(config.Store, s.now), nil // from here on every write requires a caller
+	s.store.ReauthenticateWithin = config.ReauthenticateWithin
 	if s.config.Sealer == nil {
 		s.config.Sealer = func(context.Context) (*keyring.Sealer, error) {
 			return nil, errors.New("the key-encryption key, which seals client secrets, is not set")

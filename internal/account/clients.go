@@ -91,7 +91,7 @@ func (s *Service) CreateClient(ctx context.Context, c authz.Caller, made NewClie
 	}
 	secret, hash := newSecret()
 	client := store.Client{Name: name, Capabilities: capabilities, SecretHash: hash}
-	client, err = s.changeClient(ctx, c, wire.ActionClientCreate, func(tx store.Tx) (store.Client, error) {
+	client, err = s.changeClient(ctx, c, authz.CreateClient, wire.ActionClientCreate, func(tx store.Tx) (store.Client, error) {
 		client.ID = clientID(name)
 		if _, err := tx.Client(ctx, client.ID); client.ID == "" || err == nil {
 			client.ID = strings.TrimPrefix(client.ID+"-"+strings.ToLower(rand.Text()[:8]), "-")
@@ -120,9 +120,9 @@ func clientID(name string) string {
 }
 
 // changeClient writes the result of change for a client, with the clock locked, and
-// an audit entry. The caller must administer the system.
-func (s *Service) changeClient(ctx context.Context, c authz.Caller, action string, change func(store.Tx) (store.Client, error)) (client store.Client, err error) {
-	err = s.store.Update(ctx, c, authz.Caller.MayAdminister, func(tx authz.Tx) error {
+// an audit entry. The caller must administer the system, and may do op.
+func (s *Service) changeClient(ctx context.Context, c authz.Caller, op authz.Operation, action string, change func(store.Tx) (store.Client, error)) (client store.Client, err error) {
+	err = s.store.Update(ctx, c, authz.Recently(op, authz.Caller.MayAdminister), func(tx authz.Tx) error {
 		if client, err = change(tx); err != nil {
 			return err
 		}
@@ -149,7 +149,7 @@ func (s *Service) NewSecret(ctx context.Context, c authz.Caller, id string, revo
 		return store.Client{}, "", err
 	}
 	secret, hash := newSecret()
-	client, err := s.changeClient(ctx, c, wire.ActionClientSecret, func(tx store.Tx) (store.Client, error) {
+	client, err := s.changeClient(ctx, c, authz.CreateSecret, wire.ActionClientSecret, func(tx store.Tx) (store.Client, error) {
 		client, err := tx.Client(ctx, id)
 		client.OldSecretHash, client.OldSecretUntil = client.SecretHash, s.now().Add(oldSecretFor).UnixMicro()
 		if revokeOld {
@@ -166,7 +166,7 @@ func (s *Service) DeleteClient(ctx context.Context, c authz.Caller, id string) e
 	if err := c.MayAdminister(); err != nil {
 		return err
 	}
-	_, err := s.changeClient(ctx, c, wire.ActionClientDelete, func(tx store.Tx) (store.Client, error) {
+	_, err := s.changeClient(ctx, c, authz.DeleteClient, wire.ActionClientDelete, func(tx store.Tx) (store.Client, error) {
 		client, err := tx.Client(ctx, id)
 		client.Deleted = true
 		client.SecretHash, client.OldSecretHash, client.OldSecretUntil = "", "", 0

@@ -19,7 +19,7 @@ func (s *Service) DeleteUser(ctx context.Context, c authz.Caller, id, reason str
 		if err != nil {
 			return err
 		}
-		if err := tx.Caller.MayChange(u); err != nil {
+		if err := cmp.Or(tx.Caller.MayChange(u), tx.Caller.CheckRecent(operationOn(tx.Caller, u))); err != nil {
 			return err
 		}
 		now := s.now()

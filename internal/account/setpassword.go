@@ -56,7 +56,7 @@ func (s *Service) PreparePassword(ctx context.Context, c authz.Caller, userID st
 	case change.Current != nil:
 		return nil, InvalidField("current", "is allowed only when you change your own password")
 	default:
-		if err := c.MayChange(u); err != nil {
+		if err := cmp.Or(c.MayChange(u), c.CheckRecent(operationOn(c, u))); err != nil {
 			return nil, err
 		}
 	}
@@ -135,7 +135,7 @@ func (p *PasswordChange) Write(ctx context.Context, tx authz.Tx) error {
 		return err
 	}
 	if !tx.Caller.IsSelf(u.ID) {
-		if err := tx.Caller.MayChange(u); err != nil {
+		if err := cmp.Or(tx.Caller.MayChange(u), tx.Caller.CheckRecent(operationOn(tx.Caller, u))); err != nil {
 			return err
 		}
 	}

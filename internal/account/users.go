@@ -204,9 +204,12 @@ func (d *draft) applyTo(u *store.User) {
 // CreateUser creates a user; a name is required. Without a password only clients
 // can begin sessions for the user. Only administrators can give permissions.
 func (s *Service) CreateUser(ctx context.Context, c authz.Caller, change UserChange) (store.User, error) {
-	need := authz.Caller.MayEditUsers
+	need := authz.Need(authz.Caller.MayEditUsers)
 	if change.Permissions != nil && len(*change.Permissions) > 0 {
-		need = authz.Caller.MayAdminister
+		need = authz.Recently(authz.ChangePermissions, authz.Caller.MayAdminister)
+	}
+	if change.Groups != nil && len(*change.Groups) > 0 {
+		need = authz.Recently(authz.ChangeGroups, need)
 	}
 	if err := need(c); err != nil { // before a hash is spent on it; again by insert
 		return store.User{}, err
@@ -406,7 +409,28 @@ func mayChange(c authz.Caller, u store.User, change UserChange) error {
 			return err
 		}
 	}
-	return c.MayChange(u)
+	if err := c.MayChange(u); err != nil {
+		return err
+	}
+	if change.Permissions != nil {
+		if err := c.CheckRecent(authz.ChangePermissions); err != nil {
+			return err
+		}
+	}
+	if change.Groups != nil {
+		if err := c.CheckRecent(authz.ChangeGroups); err != nil {
+			return err
+		}
+	}
+	return c.CheckRecent(operationOn(c, u))
+}
+
+// operationOn returns the operation of a caller that changes the account of u.
+func operationOn(c authz.Caller, u store.User) authz.Operation {
+	if isAdministrator(u) && !c.IsSelf(u.ID) {
+		return authz.ChangeAdministrator
+	}
+	return authz.ChangeOrdinaryUser
 }
 
 // entries are the audit entries of a change, one for each kind of change. Only one

@@ -139,7 +139,7 @@ func (a *App) openServices(ctx context.Context) error {
 		return err
 	}
 	a.ring, err = keyring.Open(ctx, keyring.Config{
-		Store: a.store, KEK: kek, Now: a.now, Logger: a.log, Lead: a.config.Lease + feed.Margin(a.config.Lease),
+		Store: a.store, KEK: kek, ReauthenticateWithin: a.config.ReauthenticateWithin, Now: a.now, Logger: a.log, Lead: a.config.Lease + feed.Margin(a.config.Lease),
 		Applied: func(ctx context.Context, epoch revocation.Epoch) error {
 			if a.node == nil {
 				return nil // the node will read it when it opens
@@ -159,7 +159,7 @@ func (a *App) openServices(ctx context.Context) error {
 	a.providers = oidc.New(oidc.Config{Now: a.now, Logger: a.log})
 	a.closing(func() error { a.providers.Close(); return nil })
 	a.accounts, err = account.New(account.Config{
-		Store: a.store, Now: a.now, Logger: a.log, Limited: a.metrics.Limited,
+		Store: a.store, ReauthenticateWithin: a.config.ReauthenticateWithin, Now: a.now, Logger: a.log, Limited: a.metrics.Limited,
 		Sealer: func(context.Context) (*keyring.Sealer, error) { return a.ring.Sealer(), nil },
 		Applied: func(revocations ...revocation.Revocation) {
 			if a.node != nil {
@@ -193,7 +193,8 @@ func (a *App) openServices(ctx context.Context) error {
 	a.sessions = session.New(session.Config{
 		Store: a.store, Accounts: a.accounts, Ring: a.ring, View: counted{a.node, a.metrics}, Installation: a.installed, Installed: a.node.Installation,
 		MinimumTimeout: a.config.MinimumTimeout(), AuditRetention: a.config.AuditRetention,
-		MaxSessions: a.config.MaxSessions, IdentityClaims: a.config.IdentityClaims, Limited: a.metrics.Limited,
+		ReauthenticateWithin: a.config.ReauthenticateWithin,
+		MaxSessions:          a.config.MaxSessions, IdentityClaims: a.config.IdentityClaims, Limited: a.metrics.Limited,
 		SignedIn: counted{metrics: a.metrics}.signedIn, Closed: a.metrics.ReceiptClosed,
 		Now: a.now, Logger: a.log,
 	})

@@ -124,7 +124,7 @@ func openNode(t *testing.T, database string, first bool) *node {
 				tx.PutSettings(ctx, store.Settings{InForce: in, LongestMaximum: settings.Seconds(in.MaximumSessionDuration)}))
 		}))
 	}
-	n.ring, err = keyring.Open(ctx, keyring.Config{Store: n.gate, KEK: make([]byte, 32), Applied: func(ctx context.Context, epoch revocation.Epoch) error {
+	n.ring, err = keyring.Open(ctx, keyring.Config{Store: n.gate, KEK: make([]byte, 32), ReauthenticateWithin: within, Applied: func(ctx context.Context, epoch revocation.Epoch) error {
 		if n.feed == nil {
 			return nil
 		}
@@ -136,7 +136,7 @@ func openNode(t *testing.T, database string, first bool) *node {
 	must(err)
 	t.Cleanup(func() { must(n.feed.Close()) })
 	n.accounts, err = account.New(account.Config{
-		Store: n.gate, Applied: n.feed.Applied, HashMemoryKiB: 8, MaxHashes: 1, MaxQueue: 1024, Logger: slog.New(n.blocker),
+		Store: n.gate, ReauthenticateWithin: within, Applied: n.feed.Applied, HashMemoryKiB: 8, MaxHashes: 1, MaxQueue: 1024, Logger: slog.New(n.blocker),
 	})
 	must(err)
 	if first {
@@ -182,7 +182,7 @@ func (n *node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (n *node) newLane() http.Handler {
 	sessions := session.New(session.Config{
-		Store: n.gate, Accounts: n.accounts, Ring: n.ring, View: n.feed, Installation: n.feed.Installation(),
+		Store: n.gate, ReauthenticateWithin: within, Accounts: n.accounts, Ring: n.ring, View: n.feed, Installation: n.feed.Installation(),
 		MinimumTimeout: time.Second,
 	})
 	n.sessions = append(n.sessions, sessions)

@@ -65,6 +65,10 @@ type Caller struct {
 	// Trusted is set for the command line and for automatic actions. Such a caller
 	// may do everything.
 	Trusted bool
+
+	// old is not nil if the user of Session authenticated too long ago for some
+	// operations: see CheckRecent.
+	old *token.AuthenticationError
 }
 
 // Can reports whether the caller is a user whose session carries the permission.

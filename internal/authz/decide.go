@@ -16,6 +16,7 @@ import (
 // facts are the rows by which callers are decided, and the time.
 type facts struct {
 	now      time.Time
+	within   time.Duration // see Store.ReauthenticateWithin
 	settings settings.InForce
 	issuers  store.Installation
 	keys     []store.Key
@@ -28,8 +29,8 @@ type facts struct {
 // load reads the rows by which the callers are decided, and the users with the
 // given ids. It uses one statement for each kind of row, however many callers there
 // are.
-func load(ctx context.Context, r store.Reader, now time.Time, callers []Caller, users []string) (*facts, error) {
-	f := &facts{now: now, clients: map[string]store.Client{}, sessions: map[string]store.Session{}}
+func (s *Store) load(ctx context.Context, r store.Reader, callers []Caller, users []string) (*facts, error) {
+	f := &facts{now: s.now(), within: s.ReauthenticateWithin, clients: map[string]store.Client{}, sessions: map[string]store.Session{}}
 	var sessions []*token.Session
 	users = slices.Clone(users)
 	for _, c := range callers {
@@ -196,6 +197,7 @@ func (f *facts) decideSession(c Caller) (Caller, error) {
 	}
 	u = Permitted(u, began)
 	c.User, c.Client, c.SecretHash = &u, nil, ""
+	c.old = tooOld(s, f.within, f.now)
 	return c, nil
 }
 
@@ -231,6 +233,6 @@ func (f *facts) decideClient(c Caller) (Caller, error) {
 	if !exists || !HasSecret(client, c.SecretHash, f.now) {
 		return c, ErrBadClient
 	}
-	c.Client, c.User = &client, nil
+	c.Client, c.User, c.old = &client, nil, nil
 	return c, nil
 }

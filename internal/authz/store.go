@@ -18,6 +18,11 @@ type Store struct {
 	store.Reader
 	raw store.Store
 	now func() time.Time
+
+	// ReauthenticateWithin is the maximum age of a user's authentication for the
+	// operations that ask for a recent one: see Caller.CheckRecent. Zero asks for none.
+	// Set it before the first use.
+	ReauthenticateWithin time.Duration
 }
 
 // New returns a Store on s. now nil means time.Now.
@@ -53,7 +58,7 @@ func (s *Store) Update(ctx context.Context, c Caller, need Need, write func(Tx) 
 		if err != nil {
 			return err
 		}
-		return writeFor(ctx, Tx{Tx: tx, Epoch: epoch}, s.now(), c, need, write)
+		return s.writeFor(ctx, Tx{Tx: tx, Epoch: epoch}, c, need, write)
 	})
 }
 
@@ -65,14 +70,13 @@ func (s *Store) Record(ctx context.Context, c Caller, need Need, write func(Tx) 
 		if err := tx.HoldClock(ctx); err != nil {
 			return err
 		}
-		return writeFor(ctx, Tx{Tx: tx}, s.now(), c, need, write)
+		return s.writeFor(ctx, Tx{Tx: tx}, c, need, write)
 	})
 }
 
-// writeFor decides the caller at the time now, which is read after the clock was
-// locked, because a session may end while its transaction waits for the lock.
-func writeFor(ctx context.Context, tx Tx, now time.Time, c Caller, need Need, write func(Tx) error) error {
-	f, err := load(ctx, tx, now, []Caller{c}, nil)
+// writeFor decides the caller at a time that it reads after the clock was locked, because a session may end while its transaction waits for the lock.
+func (s *Store) writeFor(ctx context.Context, tx Tx, c Caller, need Need, write func(Tx) error) error {
+	f, err := s.load(ctx, tx, []Caller{c}, nil)
 	if err != nil {
 		return err
 	}
@@ -99,7 +103,7 @@ func (s *Store) UpdateBatch(ctx context.Context, callers []Caller, users []strin
 		if err != nil {
 			return err
 		}
-		f, err := load(ctx, tx, s.now(), callers, users)
+		f, err := s.load(ctx, tx, callers, users)
 		if err != nil {
 			return err
 		}
@@ -132,7 +136,7 @@ func (s *Store) UpdateWithoutCaller(ctx context.Context, write func(store.Tx) er
 // Decide decides a caller outside a transaction, for an answer that is about to be
 // sent. It includes everything committed before the call.
 func (s *Store) Decide(ctx context.Context, c Caller, need Need) (Caller, error) {
-	f, err := load(ctx, s.Reader, s.now(), []Caller{c}, nil)
+	f, err := s.load(ctx, s.Reader, []Caller{c}, nil)
 	if err != nil {
 		return Caller{}, err
 	}
@@ -163,6 +167,6 @@ func (s *Store) UserCaller(ctx context.Context, sess *token.Session, from Origin
 	u = Permitted(u, began)
 	return Caller{
 		Actor: store.Actor{Kind: store.ActorUser, ID: u.ID, Name: u.Name, Address: from.Address, RequestID: from.RequestID},
-		User:  &u, Session: sess,
+		User:  &u, Session: sess, old: tooOld(sess, s.ReauthenticateWithin, s.now()),
 	}, nil
 }

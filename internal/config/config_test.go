@@ -50,6 +50,8 @@ func TestServerWithoutConfiguration(t *testing.T) {
 		AuditRetention: 400 * 24 * time.Hour,
 		MaxSessions:    100,
 		IdentityClaims: []string{"name", "email", "groups"},
+
+		ReauthenticateWithin: 15 * time.Minute,
 	}
 	if diff := cmp.Diff(want, s, cmp.Comparer(func(a, b []string) bool { return slices.Equal(a, b) })); diff != "" {
 		t.Error(diff)
@@ -197,6 +199,7 @@ func TestValues(t *testing.T) {
 		{"lease", []string{"2s", "15", "1h", "60m"}, []string{"", "1999ms", "1", "3601s", "1h1s", "-5s", "2d", "x"}},
 		{"audit-retention", []string{"1d", "24h", "36500d"}, []string{"23h", "36501d", "-1d", "99999999999999999999d", "d"}},
 		{"max-sessions-per-user", []string{"0", "1", "1000000"}, []string{"", "-1", "1000001", "many"}},
+		{"reauthenticate-within", []string{"0", "1s", "15m", "400d"}, []string{"", "-1s", "401d", "1500ms", "never"}},
 		{"shutdown-delay", []string{"auto", "0", "5s", "29s"}, []string{"", "-1s", "30s", "1h1s", "Auto"}},
 		{"shutdown-timeout", []string{"1s", "1h"}, []string{"0", "999ms", "3601"}},
 		{"revocation-cache", []string{"1", "100000000"}, []string{"0", "-1", "100000001", "many", "1e6"}},

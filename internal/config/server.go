@@ -32,6 +32,9 @@ type Server struct {
 	// MaxSessions is how many sessions of a user may be live. Zero means 100;
 	// negative, any number.
 	MaxSessions int
+	// ReauthenticateWithin is the maximum age of an administrator's authentication for
+	// changes that end or grant much at once. Zero asks for none.
+	ReauthenticateWithin time.Duration
 	// IdentityClaims are the claims about the user that tokens carry: a part of
 	// [IdentityClaims]. Nil means all; empty but not nil, none.
 	IdentityClaims []string
@@ -94,6 +97,14 @@ func ServerOptions() []Option[Server] {
 			set: func(s *Server, values []string) (err error) {
 				if s.MaxSessions, err = parseCount(last(values), 0, 1_000_000); err == nil && s.MaxSessions == 0 {
 					s.MaxSessions = -1
+				}
+				return err
+			}},
+		{Name: "reauthenticate-within", Value: "DURATION", Default: "15m", Usage: "ask for the password again before changes that end or grant much at once, if it was entered longer ago than this; 0 for never",
+			set: func(s *Server, values []string) (err error) {
+				s.ReauthenticateWithin, err = parseWithin(last(values), 0, 400*24*time.Hour)
+				if err == nil && s.ReauthenticateWithin%time.Second != 0 {
+					err = errors.New("must be whole seconds")
 				}
 				return err
 			}},

@@ -234,6 +234,7 @@ var notices = map[string]string{
 	"settings":    "Settings saved. They apply to all sessions, including existing ones.",
 	"unchanged":   "No change: these settings were already in force.",
 	"created":     "Account created. The user can sign in now.",
+	"must-change": "Account created. The user can sign in now, and must choose a new password then.",
 	"no-password": "Account created, without a password: the user cannot sign in, and services can start sessions for the user.",
 	"permissions": "Permissions saved. They apply from the next request.",
 	"groups":      "Groups saved. New tokens carry added groups: at the next sign-in or refresh. If a group was removed, all of the user’s sessions are revoked.",

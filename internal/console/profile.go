@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"example.com/curfew/internal/account"
@@ -108,6 +109,11 @@ func sessionsOf(x *exchange, from *session.Service, user string) ([]sessionView,
 			expires = min(expires, s.LastSeenAt+in.SessionTimeout.Microseconds())
 		}
 		views[i].Expires = x.micro(expires)
+	}
+	// The session of the request is first: its user knows it for certain.
+	if i := slices.IndexFunc(views, func(v sessionView) bool { return v.Current }); i > 0 {
+		current := views[i]
+		views = slices.Insert(slices.Delete(views, i, i+1), 0, current)
 	}
 	return views, nil
 }

@@ -86,8 +86,9 @@ func (x *exchange) confirm() (answered bool, err error) {
 	switch {
 	case err == nil:
 		x.keep(issued.Token, issued.Session)
-		x.session, x.caller.Session = &issued.Session, &issued.Session
-		return false, nil
+		x.session = &issued.Session
+		x.caller, err = x.callers.UserCaller(x.ctx, x.session, x.origin)
+		return false, err
 	case errors.Is(err, account.ErrBadCredentials):
 		view.Error = "This is not your password."
 	case errors.Is(err, account.ErrPasswordChangeRequired):

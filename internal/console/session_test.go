@@ -297,3 +297,23 @@ func TestUnavailable(t *testing.T) {
 		t.Errorf("the state: %d %s", state.status, state.body)
 	}
 }
+
+// The list of one's own sessions begins with the session of the request, however many
+// newer ones there are.
+func TestThisSessionIsFirst(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	for range 2 {
+		s.wait(time.Second)
+		s.issue(s.admin, true)
+	}
+	rows := strings.Split(p.get("/profile").is(http.StatusOK).body, `<tr role="row" class="session`)[1:]
+	if len(rows) != 3 {
+		t.Fatalf("%d sessions", len(rows))
+	}
+	for i, row := range rows {
+		if strings.Contains(row, ">This session</span>") != (i == 0) {
+			t.Errorf("row %d: %s", i, row)
+		}
+	}
+}

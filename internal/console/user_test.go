@@ -234,6 +234,7 @@ func TestGeneratedPasswords(t *testing.T) {
 		}
 		s.signedOut().post("/sign-in", "username", name, "password", m[1]).to("/")
 	}
+	p.post("/users", "name", "yvonne", "how", "generate", "must_change", "on").is(http.StatusCreated).says("The user can sign in now, and must choose a new password then.")
 	signsIn("zoe", p.post("/users", "name", "zoe", "how", "generate", "password", "typed, and then not chosen").is(http.StatusCreated).says("it is shown only once", "Account created."))
 	u, err := s.accounts.FindUser(t.Context(), "zoe")
 	s.must(err)

@@ -261,12 +261,15 @@ func (p *userPages) create(x *exchange) error {
 		view.How, view.MustChange = firstOf(how, "typed"), x.value("must_change") != ""
 		return x.render(http.StatusUnprocessableEntity, "new-user", view)
 	}
-	if how == "generate" {
-		return x.showPassword(u, password, notices["created"])
-	}
 	done := "created"
-	if password == "" {
+	switch {
+	case mustChange:
+		done = "must-change"
+	case password == "":
 		done = "no-password"
+	}
+	if how == "generate" {
+		return x.showPassword(u, password, notices[done])
 	}
 	return x.redirect(userPath(u.ID), "done", done)
 }

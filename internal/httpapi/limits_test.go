@@ -25,7 +25,7 @@ func (a *answer) limited() {
 // unchecked. The token of an earlier session lets the user in; a token of another
 // user, a revoked one, and a text that is no token do not.
 func TestSignInWithAnEarlierToken(t *testing.T) {
-	s := start(t, cheapHashes, behindProxy)
+	s := start(t, behindProxy)
 	ann, bob := s.user("ann"), s.user("bob")
 	s.setPassword(ann)
 	revoked := s.token(ann)
@@ -57,7 +57,7 @@ func TestSignInWithAnEarlierToken(t *testing.T) {
 // A user who writes all the time is told to slow down, on every route that writes
 // for them; signing out is none of them.
 func TestWritesAreLimited(t *testing.T) {
-	s := start(t, cheapHashes)
+	s := start(t)
 	ann := s.user("ann")
 	s.setPassword(ann)
 	me := bearerToken(s.token(ann))

@@ -11,7 +11,7 @@ import (
 func TestMustChangePassword(t *testing.T) {
 	for name, options := range engines(t) {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, append(options(t), cheapHashes)...)
+			s := start(t, options(t)...)
 			me := bearerToken(s.token(s.admin))
 			const given, chosen = "correct horse battery", "a staple, a battery, a horse"
 			var u wire.User

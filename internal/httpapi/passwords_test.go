@@ -10,14 +10,11 @@ import (
 	"example.com/curfew/internal/wire"
 )
 
-// cheapHashes is for tests that do not depend on the cost of a hash.
-func cheapHashes(_ *Config, s *setup) { s.hashMemoryKiB = 64 }
-
 // Every byte of a password counts wherever Curfew takes one: a password is exactly
 // the text that was sent, or it is refused with the reason. bcrypt, and libraries
 // built on it, cut at 72 bytes or at the first NUL.
 func TestPasswordsCountToTheLastByte(t *testing.T) {
-	s := start(t, cheapHashes, behindProxy)
+	s := start(t, behindProxy)
 	me := bearerToken(s.token(s.admin))
 	addresses := 0
 	const replacement = "\ufffd" // what a careless reader makes of a byte that is no text
@@ -81,7 +78,7 @@ func TestPasswordsCountToTheLastByte(t *testing.T) {
 // A text that cannot be a password is refused with the reason where it is set, and
 // changes nothing; at a sign-in it is simply wrong.
 func TestPasswordsThatAreRefused(t *testing.T) {
-	s := start(t, cheapHashes, behindProxy)
+	s := start(t, behindProxy)
 	me := bearerToken(s.token(s.admin))
 	ann := s.user("ann")
 	s.setPassword(ann)

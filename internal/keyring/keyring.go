@@ -46,8 +46,11 @@ type Config struct {
 	// Applied, if not nil, is called after a commit, to bring this node's view up
 	// to its epoch.
 	Applied func(ctx context.Context, epoch revocation.Epoch) error
-	Now     func() time.Time // nil means time.Now
-	Logger  *slog.Logger     // nil discards
+	// ReauthenticateWithin is the maximum age of a user's authentication for changes that
+	// end or grant much at once: see authz.Caller.CheckRecent. Zero asks for none.
+	ReauthenticateWithin time.Duration
+	Now                  func() time.Time // nil means time.Now
+	Logger               *slog.Logger     // nil discards
 }
 
 // Ring is safe for concurrent use.
@@ -78,6 +81,7 @@ func Open(ctx context.Context, config Config) (*Ring, error) {
 		r.now = time.Now
 	}
 	r.store, r.config.Store = authz.New(config.Store, r.now), nil // writing takes a caller from here on
+	r.store.ReauthenticateWithin = config.ReauthenticateWithin
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}

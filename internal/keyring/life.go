@@ -66,11 +66,11 @@ type change struct {
 	lead  time.Duration
 }
 
-// update runs write for a caller that administers the system, with the clock held,
+// update runs write for a caller that administers the system and may do op, with the clock held,
 // and brings this node up to it.
-func (r *Ring) update(ctx context.Context, caller authz.Caller, write func(*change) error) (revocation.Epoch, error) {
+func (r *Ring) update(ctx context.Context, caller authz.Caller, op authz.Operation, write func(*change) error) (revocation.Epoch, error) {
 	var epoch revocation.Epoch
-	err := r.store.Update(ctx, caller, authz.Caller.MayAdminister, func(tx authz.Tx) (err error) {
+	err := r.store.Update(ctx, caller, authz.Recently(op, authz.Caller.MayAdminister), func(tx authz.Tx) (err error) {
 		c := &change{ctx: ctx, ring: r, tx: tx, actor: tx.Caller.Actor, now: r.now(), epoch: tx.Epoch}
 		if c.rows, err = tx.Keys(ctx); err != nil {
 			return err
@@ -207,7 +207,7 @@ func (r *Ring) Init(ctx context.Context, caller authz.Caller) error {
 	if len(rows) > 0 {
 		return r.Sync(ctx, rows) // perhaps made since Open, by another node
 	}
-	_, err = r.update(ctx, caller, func(c *change) error {
+	_, err = r.update(ctx, caller, authz.RotateKey, func(c *change) error {
 		if len(c.rows) > 0 {
 			return nil // another node was quicker
 		}
@@ -226,7 +226,7 @@ func (r *Ring) Init(ctx context.Context, caller authz.Caller) error {
 func (r *Ring) Rotate(ctx context.Context, caller authz.Caller, kid, reason string) (store.Key, time.Time, error) {
 	var chosen store.Key
 	var from time.Time
-	_, err := r.update(ctx, caller, func(c *change) (err error) {
+	_, err := r.update(ctx, caller, authz.RotateKey, func(c *change) (err error) {
 		if chosen, err = c.choose(kid); err != nil {
 			return err
 		}
@@ -283,7 +283,7 @@ func (r *Ring) Import(ctx context.Context, caller authz.Caller, kid string, pem 
 		return store.Key{}, err
 	}
 	var row store.Key
-	_, err = r.update(ctx, caller, func(c *change) (err error) {
+	_, err = r.update(ctx, caller, authz.ImportKey, func(c *change) (err error) {
 		for _, k := range c.rows {
 			if k.ID == key.ID() {
 				return fmt.Errorf("%w %s already exists (%s); choose another --kid", ErrNotNow, k.ID, k.State)
@@ -321,7 +321,7 @@ func (r *Ring) Retire(ctx context.Context, caller authz.Caller, kid, reason stri
 	ending := r.store.CountForReceipt(ctx, func(ctx context.Context, live store.Live) (store.Counts, error) {
 		return r.store.CountLive(ctx, live, "", kid)
 	})
-	return r.update(ctx, caller, func(c *change) error {
+	return r.update(ctx, caller, authz.RetireKey, func(c *change) error {
 		k, err := find(c.rows, kid)
 		if err != nil {
 			return err
@@ -386,7 +386,7 @@ func (r *Ring) Maintain(ctx context.Context) error {
 	if len(rows) == 0 || !r.due(&change{ring: r, rows: rows, lead: lead}, now) {
 		return nil
 	}
-	_, err = r.update(ctx, system, func(c *change) error {
+	_, err = r.update(ctx, system, authz.RotateKey, func(c *change) error {
 		for _, k := range c.in(store.KeyRetiring) {
 			if k.RetireAt > now {
 				continue

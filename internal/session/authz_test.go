@@ -422,7 +422,7 @@ func TestDisabledWhileSigningIn(t *testing.T) {
 			} else {
 				s.beforeSettings = disable
 			}
-			accounts, err := account.New(account.Config{Store: s, Now: n.now, Applied: n.feed.Applied})
+			accounts, err := account.New(account.Config{Store: s, Now: n.now, Applied: n.feed.Applied, HashMemoryKiB: cheapHash})
 			if err != nil {
 				t.Fatal(err)
 			}

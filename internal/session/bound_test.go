@@ -170,7 +170,7 @@ func TestOverBeforeItBeganEndsNoOther(t *testing.T) {
 				later = append(later, n.mustBegin(u.ID, false))
 			}
 		}}
-		accounts, err := account.New(account.Config{Store: s, Now: n.now, Applied: n.feed.Applied})
+		accounts, err := account.New(account.Config{Store: s, Now: n.now, Applied: n.feed.Applied, HashMemoryKiB: cheapHash})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -47,7 +47,7 @@ func (s *Service) SetIssuer(ctx context.Context, c authz.Caller, change IssuerCh
 		return s.store.CountLive(ctx, live, "", "")
 	})
 	var row store.Receipt
-	err = s.store.Update(ctx, c, authz.Caller.MayAdminister, func(tx authz.Tx) error {
+	err = s.store.Update(ctx, c, authz.Recently(authz.ChangeIssuer, authz.Caller.MayAdminister), func(tx authz.Tx) error {
 		before, err := tx.Installation(ctx)
 		if err != nil {
 			return err

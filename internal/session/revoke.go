@@ -161,7 +161,8 @@ func (s *Service) RevokeMany(ctx context.Context, c authz.Caller, what Many, wai
 	if what.Scope != ScopeUsers && len(what.Users) > 0 {
 		return Receipt{}, account.InvalidField("users", "is allowed only with scope users")
 	}
-	cl := &call{caller: c, need: authz.Caller.MayAdminister, receipt: &store.Receipt{Scope: what.Scope}}
+	op := authz.RevokeMany
+	cl := &call{caller: c, receipt: &store.Receipt{Scope: what.Scope}}
 	add := func(action, kind, id string, scope revocation.Scope) {
 		cl.scopes = append(cl.scopes, scope)
 		cl.entries = append(cl.entries, store.Audit{
@@ -182,8 +183,15 @@ func (s *Service) RevokeMany(ctx context.Context, c authz.Caller, what Many, wai
 		for _, id := range cl.users {
 			add(wire.ActionRevokeUser, "user", id, revocation.User(id))
 		}
+		if len(cl.users) == 1 {
+			op = authz.RevokeUser
+		}
 	default:
 		return Receipt{}, account.InvalidField("scope", "must be everyone, remembered or users")
+	}
+	cl.need = authz.Recently(op, authz.Caller.MayAdminister)
+	if err := cl.need(c); err != nil { // before sessions are counted for it
+		return Receipt{}, err
 	}
 	if err := s.limitMany(ctx, c); err != nil {
 		return Receipt{}, err

@@ -73,8 +73,11 @@ type Config struct {
 	// Closed, if not nil, is called for each receipt that this process has closed, with
 	// store.ByConfirmation or store.ByLease and the time since the commit.
 	Closed func(by string, took time.Duration)
-	Now    func() time.Time // nil means time.Now
-	Logger *slog.Logger     // nil discards
+	// ReauthenticateWithin is the maximum age of a user's authentication for changes that
+	// end or grant much at once: see authz.Caller.CheckRecent. Zero asks for none.
+	ReauthenticateWithin time.Duration
+	Now                  func() time.Time // nil means time.Now
+	Logger               *slog.Logger     // nil discards
 }
 
 // issuer returns the issuer and the audiences of new tokens.
@@ -115,6 +118,7 @@ func New(config Config) *Service {
 		s.now = time.Now
 	}
 	s.store, s.config.Store = authz.New(config.Store, s.now), nil // from here on every write requires a caller
+	s.store.ReauthenticateWithin = config.ReauthenticateWithin
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

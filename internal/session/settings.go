@@ -64,7 +64,14 @@ func (s *Service) ChangeSettings(ctx context.Context, c authz.Caller, to setting
 			entry.Scope = revocation.KindRemembered
 			revoked = append(revoked, revocation.Revocation{Scope: revocation.Remembered(), Epoch: tx.Epoch})
 		}
+		op := authz.LoosenSettings
 		if shortens(row.Settings, to) || len(revoked) > 0 {
+			op = authz.EndBySettings
+		}
+		if err := tx.Caller.CheckRecent(op); err != nil {
+			return err
+		}
+		if op == authz.EndBySettings {
 			receipt := tx.NewReceipt(now, store.ScopeSettings, "authentication settings changed")
 			if len(revoked) > 0 {
 				receipt.Scope = string(revocation.KindRemembered)

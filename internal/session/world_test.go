@@ -23,6 +23,10 @@ import (
 
 const issuer = "https://curfew.test"
 
+// cheapHash is the memory in KiB for the hash of a password: nothing here depends on
+// its cost.
+const cheapHash = 64
+
 // engines runs a test on each engine, on an empty database.
 func engines(t *testing.T, test func(t *testing.T, w *testDatabase)) {
 	t.Run("sqlite", func(t *testing.T) {
@@ -121,7 +125,7 @@ func (n *node) open() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.accounts, err = account.New(account.Config{Store: n.store, Now: n.now, Applied: n.feed.Applied})
+	n.accounts, err = account.New(account.Config{Store: n.store, Now: n.now, Applied: n.feed.Applied, HashMemoryKiB: cheapHash})
 	if err != nil {
 		t.Fatal(err)
 	}

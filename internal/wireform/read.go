@@ -74,6 +74,11 @@ func ReadReceipt(w wire.Receipt) session.Receipt {
 	return r
 }
 
+// ReadClient returns a service client, without its secret.
+func ReadClient(w wire.Client) store.Client {
+	return store.Client{ID: w.ID, Name: w.Name, Capabilities: w.Capabilities, CreatedAt: w.CreatedAt.UnixMicro()}
+}
+
 // ReadKey returns a signing key.
 func ReadKey(w wire.Key) store.Key {
 	return store.Key{

@@ -87,18 +87,9 @@ func within[T any](c *container, do func() (T, error)) (result T, err error) {
 }
 
 // roundTrip sends a request to a port of the container.
-func (c *container) roundTrip(t *testing.T, port int, method, path string, body any) (status int, answer []byte) {
+func (c *container) roundTrip(t *testing.T, port int, r *http.Request) (status int, answer []byte) {
 	t.Helper()
-	data, err := json.Marshal(body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := http.NewRequestWithContext(t.Context(), method, fmt.Sprintf("http://127.0.0.1:%d%s", port, path), bytes.NewReader(data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", "application/json")
-	conn, err := within(c, func() (net.Conn, error) { return net.Dial("tcp", r.URL.Host) })
+	conn, err := within(c, func() (net.Conn, error) { return net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,14 +112,41 @@ func (c *container) roundTrip(t *testing.T, port int, method, path string, body 
 
 func (c *container) get(t *testing.T, port int, path string) (status int, answer []byte) {
 	t.Helper()
-	return c.roundTrip(t, port, http.MethodGet, path, nil)
+	return c.ask(t, port, path, "")
 }
 
-// signIn begins a session of admin.
-func (c *container) signIn(t *testing.T, port int, password string) {
+// ask sends a request with a token; "" is none.
+func (c *container) ask(t *testing.T, port int, path, token string) (status int, answer []byte) {
 	t.Helper()
-	status, answer := c.roundTrip(t, port, http.MethodPost, "/v1/sessions", map[string]string{"username": "admin", "password": password})
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost"+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	return c.roundTrip(t, port, r)
+}
+
+// signIn begins a session of admin, and returns its token.
+func (c *container) signIn(t *testing.T, port int, password string) string {
+	t.Helper()
+	data, err := json.Marshal(map[string]string{"username": "admin", "password": password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://localhost/v1/sessions", bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	status, answer := c.roundTrip(t, port, r)
 	if status != http.StatusCreated {
 		t.Errorf("admin can't sign in: %d %s", status, answer)
 	}
+	var session struct{ Token string }
+	if err := json.Unmarshal(answer, &session); err != nil {
+		t.Errorf("%s: %v", answer, err)
+	}
+	return session.Token
 }

@@ -294,8 +294,9 @@ func (m *manifests) pod(t *testing.T, i image, secret map[string]string) *contai
 	return c
 }
 
-// A pod of the example runs in the image with the Secret that the documentation makes.
-// Its probes succeed, and at its end it serves while it is not ready.
+// The pods of the example run in the image with the Secret that the documentation
+// makes, and both start on an empty database at once. Their probes succeed. A session of
+// one is valid at the other. At its end a pod serves while it is not ready.
 func TestKubernetesRuns(t *testing.T) {
 	t.Parallel()
 	i := theImage(t)
@@ -305,8 +306,16 @@ func TestKubernetesRuns(t *testing.T) {
 	secret["database"] = strings.Replace(secret["database"], "sslmode=verify-full", "sslmode=disable", 1)
 	c := m.pod(t, i, secret)
 	c.withDatabase(t, "postgres.database.svc", "curfew", "secret")
+	other := m.pod(t, i, secret)
+	other.database = c.database
+	other.Mounts = append(other.Mounts, c.Mounts[len(c.Mounts)-1]) // the name of the database
+	if *m.Deployment.Spec.Replicas != 2 {
+		t.Errorf("there are %d pods", *m.Deployment.Spec.Replicas)
+	}
 	c.start(t)
+	other.start(t)
 	c.untilHealthy(t, i.healthcheck()...)
+	other.untilHealthy(t, i.healthcheck()...)
 	container := m.container()
 	for name, probe := range map[string]*core.Probe{"startup": container.StartupProbe, "liveness": container.LivenessProbe, "readiness": container.ReadinessProbe} {
 		if status, body := c.get(t, m.port(t, probe.HTTPGet.Port.String()), probe.HTTPGet.Path); status != http.StatusOK {
@@ -316,7 +325,10 @@ func TestKubernetesRuns(t *testing.T) {
 	if status, body := c.get(t, m.port(t, "metrics"), "/metrics"); status != http.StatusOK {
 		t.Errorf("the metrics answer %d: %s", status, body)
 	}
-	c.signIn(t, m.port(t, "http"), strings.TrimSpace(secret["admin-password"]))
+	token := c.signIn(t, m.port(t, "http"), strings.TrimSpace(secret["admin-password"]))
+	if status, body := other.ask(t, m.port(t, "http"), "/v1/session", token); status != http.StatusOK {
+		t.Errorf("the session of one pod is not valid at the other: %d %s", status, body)
+	}
 	for _, text := range []string{"unknown environment variable", "may open it"} {
 		if c.warned(t, text) {
 			t.Errorf("a warning: %s\n%s", text, c.printed(t))
