@@ -33,7 +33,7 @@ func (a *App) mount() error {
 		docs = pages // in the console's frame
 	}
 	handler, err := httpapi.New(httpapi.Config{
-		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Feed: a.node, Validator: a.validator, Discoverer: a.providers,
+		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Feed: a.node, Validator: a.validator, Discoverer: a.providers, Logouts: a.providers,
 		Keys: a.node.Keys(), Settings: a.node.Settings(), Issuers: a.node.Issuers(), Issuer: a.installed.Issuer, Prefix: a.prefix,
 		Rest: pages, Uses: a.uses, Docs: docs, Ready: a.readiness.watch(a.usable), Warnings: a.warnings, TrustedProxies: a.config.TrustedProxies,
 		UnknownProxy: a.unknownProxy, Bodies: a.bodies, Jar: jar, Returns: returns,

@@ -111,6 +111,9 @@ type Config struct {
 	// a server.
 	Discoverer providercheck.Discoverer
 
+	// Logouts validates the logout tokens of identity providers. Required on a server.
+	Logouts LogoutVerifier
+
 	// Parking is where the connections of followers wait. Nil: each keeps a
 	// goroutine waiting.
 	Parking *longpoll.Parking

@@ -129,6 +129,7 @@ var expectations = []expectation{
 	{route: "GET /v1/revoked-before", query: "?user=a&session=AAAAAAAAAAAAAAAAAAAAAA"},
 	{route: "POST /v1/uses", body: oneUse},
 
+	{route: "POST /oauth/backchannel-logout", status: 400, own: "uea", body: "logout_token=x"}, // the token decides: TestBackchannelLogout
 	{route: "GET /.well-known/jwks.json", status: 200, own: "uea"},
 	{route: "GET /.well-known/oauth-authorization-server", status: 200, own: "uea"},
 	{route: "GET /livez", status: 200, own: "uea"},

@@ -123,6 +123,7 @@ func Routes() []Route {
 		{Pattern: verifyPath + "/{path}", Who: BearerOrCookie, AnyQuery: true, Edge: true, forwardAuth: true, quiet: true, handle: verify},
 		{Method: "POST", Pattern: "/oauth/introspect", Who: Client, Capability: store.Introspect, body: ordinaryBody, Edge: true, quiet: true, handle: introspect},
 		{Method: "POST", Pattern: "/oauth/revoke", Who: Holder, body: ordinaryBody, handle: revokeToken},
+		{Method: "POST", Pattern: "/oauth/backchannel-logout", Who: Anyone, body: ordinaryBody, timeout: slow, handle: backchannelLogout},
 		{Method: "POST", Pattern: "/oauth/global-token-revocation", Who: Client, Capability: store.Revoke, body: ordinaryBody, timeout: slow, handle: revokeSubject},
 
 		{Method: "GET", Pattern: "/v1/changes", Who: Client, Capability: store.Follow, Edge: true, quiet: true,

@@ -145,6 +145,9 @@ func start(t *testing.T, options ...option) *server {
 	t.Cleanup(s.keptSecret)
 	s.open(set)
 	config.Discoverer = s.provider
+	if config.Logouts == nil {
+		config.Logouts = oidc.New(oidc.Config{})
+	}
 	config.Sessions, config.Accounts, config.Ring, config.Feed = s.sessions, s.accounts, s.ring, s.node
 	config.Keys, config.Settings = s.node.Keys(), s.node.Settings()
 	var err error

@@ -51,6 +51,7 @@ func TestStoreHangs(t *testing.T) {
 		"PUT /v1/settings/authentication":     defaultSettings,
 		"POST /oauth/introspect":              "token=" + raw,
 		"POST /oauth/revoke":                  "token=" + raw,
+		"POST /oauth/backchannel-logout":      "logout_token=e30.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUiLCJhdWQiOiJ4In0.x",
 		"POST /oauth/global-token-revocation": `{"sub_id":{"format":"opaque","id":"x"}}`,
 	}
 	needNoStore := map[string]bool{
