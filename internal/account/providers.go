@@ -112,6 +112,9 @@ func noProvider(err error, name string) error {
 	return err
 }
 
+// mayChangeProviders is the need of every change of a provider.
+var mayChangeProviders = authz.Recently(authz.ChangeProviders, authz.Caller.MayAdminister)
+
 // CreateProvider adds a provider. Issuer and client ID are required; see
 // [ProviderChange] for the defaults.
 func (s *Service) CreateProvider(ctx context.Context, c authz.Caller, name string, change ProviderChange) (store.Provider, error) {
@@ -190,7 +193,7 @@ func (s *Service) DeleteProvider(ctx context.Context, c authz.Caller, name, reas
 	}
 	counts := s.countThrough(ctx, name)
 	var revoked []revocation.Revocation
-	err = s.store.Update(ctx, c, authz.Caller.MayAdminister, func(tx authz.Tx) error {
+	err = s.store.Update(ctx, c, mayChangeProviders, func(tx authz.Tx) error {
 		p, err := tx.Provider(ctx, name)
 		if err != nil {
 			return noProvider(err, name)
@@ -230,7 +233,7 @@ func (s *Service) writeProvider(ctx context.Context, c authz.Caller, change Prov
 			return err
 		}
 	}
-	return s.store.Update(ctx, c, authz.Caller.MayAdminister, func(tx authz.Tx) error {
+	return s.store.Update(ctx, c, mayChangeProviders, func(tx authz.Tx) error {
 		old, err := current(tx)
 		if err != nil {
 			return err
@@ -332,7 +335,7 @@ func (s *Service) ChangeSignInMethods(ctx context.Context, c authz.Caller, to st
 	if err := c.MayAdminister(); err != nil {
 		return err
 	}
-	return s.store.Update(ctx, c, authz.Caller.MayAdminister, func(tx authz.Tx) error {
+	return s.store.Update(ctx, c, authz.Recently(authz.ChangeSignInMethods, authz.Caller.MayAdminister), func(tx authz.Tx) error {
 		from, err := tx.SignInMethods(ctx)
 		if err != nil {
 			return err
@@ -378,7 +381,7 @@ func (s *Service) Unlink(ctx context.Context, c authz.Caller, userID, issuer, su
 		if err != nil {
 			return err
 		}
-		if err := tx.Caller.MayChange(u); err != nil {
+		if err := cmp.Or(tx.Caller.MayChange(u), tx.Caller.CheckRecent(operationOn(tx.Caller, u))); err != nil {
 			return err
 		}
 		all, err := tx.Identities(ctx, userID)
