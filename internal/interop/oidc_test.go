@@ -156,6 +156,7 @@ func TestBrowserBehindProxySignsInThroughProvider(t *testing.T) {
 			s := startBrowserServer(t, front)
 			p := s.addProvider("corp", map[string]map[string]any{
 				"zoe": {"preferred_username": "zoë", "email": "zoe@example.org", "email_verified": true, "groups": []string{"ops", "größe"}},
+				"ben": {"preferred_username": "ben"},
 			}, "--scope", "openid", "--scope", "profile", "--scope", "email", "--scope", "groups", "--groups-claim", "groups")
 			proxy(s, front, application(t))
 			url := "http://" + front
@@ -177,6 +178,23 @@ func TestBrowserBehindProxySignsInThroughProvider(t *testing.T) {
 			b.forget(url)
 			b.do(chromedp.Navigate(url + "/silent?x=1"))
 			arrives("/silent?x=1")
+
+			// Signing out at the provider ends the session here: the provider tells Curfew.
+			other := openTab(t)
+			other.do(chromedp.Navigate(url + "/other"))
+			other.providerForm(p, "ben")
+			other.arrives("the page in another browser", func() bool { return other.brief("location.href") == url+"/other" })
+			b.do(chromedp.Navigate(p.issuer+"/session/end"), chromedp.Click(chromedp.CSS("button[name=logout]")))
+			b.arrives("the end of the provider's session", func() bool {
+				return strings.HasPrefix(b.brief("location.href"), p.issuer+"/session/end/")
+			})
+			b.arrives("the end of the session", func() bool { return status(t, url+"/", b.cookie()) == http.StatusUnauthorized })
+			b.do(chromedp.Navigate(url + "/again"))
+			b.providerForm(p, "zoe")
+			arrives("/again")
+			if got := other.fetch("/work", "{}"); !strings.HasPrefix(got, "200 ") {
+				t.Errorf("another session of the provider gets %s", got)
+			}
 
 			s.curfew("revoke", "user", "zoë")
 			b.arrives("the revocation", func() bool { return strings.HasPrefix(b.fetch("/work", "{}"), "401 ") })
