@@ -56,7 +56,7 @@ func TestHeldBackForm(t *testing.T) {
 	}
 	forms := map[string]url.Values{
 		"POST /profile/session":                                 nil, // the refresh has been decided before
-		"POST /reauthenticate":                                  nil, // as POST /profile/session
+		"POST /reauthenticate":                                  nil, // the password has been checked and decided before
 		"POST /profile/revoke":                                  {},
 		"POST /profile/elsewhere":                               {},
 		"POST /profile/password":                                {"current": {password}, "new": {"another password"}, "again": {"another password"}},

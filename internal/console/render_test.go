@@ -38,7 +38,7 @@ func views() map[string]any {
 		"sign-in": signInView{}, "message": messageView{}, "confirm": confirmView{}, "profile": profileView{},
 		"settings": settingsView{}, "provider": providerView{}, "settings-preview": settingsView{Preview: &settingsPreview{}},
 		"users": usersView{}, "new-user": newUserView{}, "password": passwordView{}, "user": userView{}, "bulk": bulkView{}, "receipt": receiptPage{}, "receipts": receiptsView{},
-		"audit": auditView{}, "keys": keysView{}, "services": servicesView{}, "secret": secretView{}, "overview": overviewView{}, "docs": docView{},
+		"audit": auditView{}, "keys": keysView{}, "services": servicesView{}, "secret": secretView{}, "overview": overviewView{}, "docs": docView{}, "reauthenticate": reauthenticateView{},
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -27,7 +26,7 @@ func StopIdle(tb testing.TB, dsn string, pid int) {
 
 func (s *Server) stopIdle(dsn string, pid int) error {
 	return waitFor("a moment without a transaction", func() (bool, error) {
-		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		if err := kill(pid, sigStop); err != nil {
 			return false, err
 		}
 		// Until its last thread has stopped it may still send a statement.
@@ -38,7 +37,7 @@ func (s *Server) stopIdle(dsn string, pid int) error {
 		if idle || err != nil {
 			return idle, err
 		}
-		return false, syscall.Kill(pid, syscall.SIGCONT)
+		return false, kill(pid, sigCont)
 	})
 }
 
