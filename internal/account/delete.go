@@ -32,6 +32,13 @@ func (s *Service) DeleteUser(ctx context.Context, c authz.Caller, id, reason str
 		if err := tx.EndStreak(ctx, accountKeys(u)...); err != nil {
 			return err
 		}
+		linked, err := tx.Identities(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := endUnderWay(ctx, tx, linked...); err != nil {
+			return err
+		}
 		if err := tx.DeleteUser(ctx, id, now.UnixMicro()); err != nil {
 			return err
 		}

@@ -400,6 +400,9 @@ func (s *Service) Unlink(ctx context.Context, c authz.Caller, userID, issuer, su
 		if err := tx.PutRevocations(ctx, revoked); err != nil {
 			return err
 		}
+		if err := endUnderWay(ctx, tx, all[i]); err != nil {
+			return err
+		}
 		if err := tx.DeleteIdentity(ctx, issuer, subject); err != nil {
 			return err
 		}
@@ -419,4 +422,16 @@ func (s *Service) Unlink(ctx context.Context, c authz.Caller, userID, issuer, su
 	}
 	s.applied(revoked)
 	return receipt, nil
+}
+
+// endUnderWay ends the sign-ins of identities that are about to lose their link. The
+// revocation of the user does not reach them: without the link they could create or link
+// another user.
+func endUnderWay(ctx context.Context, tx authz.Tx, identities ...store.Identity) error {
+	for _, i := range identities {
+		if err := tx.EndProviderSession(ctx, i.Issuer, "", i.Subject, tx.Epoch); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -24,8 +24,9 @@ var (
 	// ErrProviderChanged means that the provider was removed or changed during the
 	// attempt.
 	ErrProviderChanged = errors.New("the identity provider was removed or changed during the sign-in")
-	// ErrEndedByProvider means that the provider has ended its session during the attempt.
-	ErrEndedByProvider = errors.New("the identity provider has ended the session during the sign-in")
+	// ErrEndedByProvider means that the provider has ended its session during the attempt,
+	// or that the user was deleted or unlinked here.
+	ErrEndedByProvider = errors.New("the identity provider has ended the session, or the account was unlinked here, during the sign-in")
 	// ErrNotFresh means that the user was revoked after, or shortly before, the user
 	// authenticated at the provider, or that the provider does not say when that was.
 	// Another attempt that demands a fresh authentication is the remedy.

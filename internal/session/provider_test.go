@@ -825,3 +825,40 @@ func throughSequence(t *rapid.T, w *testDatabase, prefix string) {
 		w.nodes[0].putProvider(&p)
 	}
 }
+
+// A user who is deleted, or whose account at the provider is unlinked, while a sign-in is
+// under way: it must not come back as a new user. The next sign-in decides anew.
+func TestDeletedDuringSignInThrough(t *testing.T) {
+	engines(t, func(t *testing.T, w *testDatabase) {
+		n := w.start(0, 0)
+		ctx := t.Context()
+		p := corp()
+		n.putProvider(&p)
+		for name, remove := range map[string]func(u store.User) error{
+			"deleted": func(u store.User) error {
+				_, err := n.accounts.DeleteUser(ctx, cli, u.ID, "")
+				return err
+			},
+			"unlinked": func(u store.User) error {
+				other := "renamed"
+				if _, _, err := n.accounts.ChangeUser(ctx, cli, u.ID, account.UserChange{Name: &other}, ""); err != nil {
+					return err
+				}
+				_, err := n.accounts.Unlink(ctx, cli, u.ID, corpIssuer, "unlinked", "")
+				return err
+			},
+		} {
+			before := n.mustThrough(n.attempt(name)).User
+			pending := n.attempt(name)
+			if err := remove(before); err != nil {
+				t.Fatal(err)
+			}
+			if i, err := n.through(pending); !errors.Is(err, session.ErrEndedByProvider) {
+				t.Errorf("%s: a sign-in that began before is of %q, %v", name, i.User.Name, err)
+			}
+			if after := n.mustThrough(n.attempt(name)).User; after.ID == before.ID {
+				t.Errorf("%s: the next sign-in is of the same user", name)
+			}
+		}
+	})
+}
