@@ -142,6 +142,12 @@ func (c *Client) complete(ctx context.Context, m Metadata, id *Identity, answer 
 	if subject, _ := more.text("sub"); subject != id.Subject {
 		return fmt.Errorf("%w: the userinfo endpoint answered about another subject", ErrToken)
 	}
+	// Whether an address is verified is said of the address of the same source.
+	if _, ok := id.Claims["email"]; !ok {
+		delete(id.Claims, "email_verified")
+	} else if id.Claims.Text("email") != more.Text("email") {
+		delete(more, "email_verified")
+	}
 	for name, value := range more {
 		if _, ok := id.Claims[name]; !ok {
 			id.Claims[name] = value

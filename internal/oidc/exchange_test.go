@@ -125,11 +125,14 @@ func hostile(p *oidctest.Provider) map[string]struct {
 	}
 	in := func(d time.Duration) int64 { return time.Now().Add(d).Unix() }
 	return map[string]row{
-		"another issuer":              claim("iss", "https://other.example", oidc.ErrToken),
-		"the issuer with a slash":     claim("iss", p.Issuer+"/", oidc.ErrToken),
-		"no issuer":                   claim("iss", nil, oidc.ErrToken),
-		"another audience":            claim("aud", "other", oidc.ErrToken),
-		"no audience":                 claim("aud", nil, oidc.ErrToken),
+		"another issuer":          claim("iss", "https://other.example", oidc.ErrToken),
+		"the issuer with a slash": claim("iss", p.Issuer+"/", oidc.ErrToken),
+		"no issuer":               claim("iss", nil, oidc.ErrToken),
+		"another audience":        claim("aud", "other", oidc.ErrToken),
+		"no audience":             claim("aud", nil, oidc.ErrToken),
+		"an audience in capitals": raw(oidc.ErrToken, func(payload []byte, sign func(string, []byte) string) string {
+			return sign("JWT", bytes.Replace(payload, []byte(`"aud":"`+oidctest.ClientID+`"`), []byte(`"aud":"other","auD":"`+oidctest.ClientID+`"`), 1))
+		}),
 		"a second audience":           claim("aud", []string{oidctest.ClientID, "other"}, oidc.ErrToken),
 		"authorized party is other":   claim("azp", "other", oidc.ErrToken),
 		"authorized party is no text": claim("azp", 7, oidc.ErrToken),
@@ -345,6 +348,14 @@ func TestUserInfo(t *testing.T) {
 		"another subject":   {nil, map[string]any{"sub": "other", "email": "u@example.test"}, []string{"email"}, "", oidc.ErrToken},
 		"no subject":        {nil, map[string]any{"sub": nil, "email": "u@example.test"}, []string{"email"}, "", oidc.ErrToken},
 		"neither has it":    {nil, nil, []string{"email"}, "", nil},
+		"verified, but another address": {map[string]any{"email": "t@example.test"}, map[string]any{"email": "u@example.test", "email_verified": true},
+			[]string{"email", "email_verified"}, "t@example.test", nil},
+		"verified, the same address": {map[string]any{"email": "u@example.test"}, map[string]any{"email": "u@example.test", "email_verified": true},
+			[]string{"email", "email_verified"}, "u@example.test", nil},
+		"verified, but no address": {map[string]any{"email": "t@example.test"}, map[string]any{"email_verified": true},
+			[]string{"email", "email_verified"}, "t@example.test", nil},
+		"the token's verified, another address": {map[string]any{"email_verified": true}, map[string]any{"email": "u@example.test"},
+			[]string{"email", "email_verified"}, "u@example.test", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p.Set(func(b *oidctest.Behavior) { b.Extra, b.UserInfo = test.token, test.info })
@@ -354,6 +365,9 @@ func TestUserInfo(t *testing.T) {
 			}
 			if err == nil && id.Claims.Text("email") != test.email {
 				t.Errorf("email is %q, want %q", id.Claims.Text("email"), test.email)
+			}
+			if verified := test.info["email"] == test.email && test.info["email_verified"] == true; err == nil && id.Claims.EmailVerified() != verified {
+				t.Errorf("email_verified is %v, want %v", id.Claims.EmailVerified(), verified)
 			}
 		})
 	}

@@ -64,7 +64,8 @@ func (c *Client) verifyIDToken(ctx context.Context, k *known, r Registration, ra
 	}
 	// Only this client may be meant: no other audience is trusted here (points 3 to 5).
 	_, given := claims["azp"]
-	if azp, _ := claims.text("azp"); len(token.Audience) != 1 || given && azp != r.ClientID {
+	aud, err := claims.Texts("aud")
+	if azp, _ := claims.text("azp"); err != nil || len(aud) != 1 || aud[0] != r.ClientID || given && azp != r.ClientID {
 		return Identity{}, fmt.Errorf("%w: it is for another client as well", ErrToken)
 	}
 	if given, _ := claims.text("nonce"); nonce == "" || subtle.ConstantTimeCompare([]byte(given), []byte(nonce)) != 1 {
