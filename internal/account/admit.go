@@ -211,6 +211,10 @@ func newUser(ctx context.Context, tx store.Tx, p store.Provider, claims Claims, 
 	if u.Name, u.NameKey, err = NormalizeName(text); err != nil {
 		return u, notAdmitted(NotAdmittedName, "the claim %s of %s is no valid sign-in name: %s", claim, p.Name, firstDetail(err))
 	}
+	// The address of a user is a sign-in name as well: see Service.Authenticate.
+	if mailed, err := tx.UsersByEmail(ctx, emailTyped(u.Name)); err != nil || len(mailed) > 0 {
+		return u, cmp.Or(err, nameIsTaken(u.Name))
+	}
 	// Services may know users by address: the address of another user is not given again.
 	if email := verifiedEmail(claims); email != "" {
 		others, err := tx.UsersByEmail(ctx, email)
@@ -222,6 +226,10 @@ func newUser(ctx context.Context, tx store.Tx, p store.Provider, claims Claims, 
 		}
 	}
 	return u, nil
+}
+
+func nameIsTaken(name string) error {
+	return notAdmitted(NotAdmittedNameTaken, "the sign-in name %q belongs to another user, or looks like such a name; ask an administrator", name)
 }
 
 // firstDetail returns the text about the first invalid field.
@@ -284,7 +292,7 @@ func (a *Admission) Write(ctx context.Context, tx store.Tx, from authz.Origin, e
 	if a.New {
 		err := nameTaken(tx.InsertUser(ctx, a.User))
 		if errors.Is(err, ErrNameTaken) {
-			return &NotAdmitted{NotAdmittedNameTaken, fmt.Sprintf("the sign-in name %q belongs to another user, or looks like such a name; ask an administrator", a.User.Name), store.User{}}
+			return nameIsTaken(a.User.Name)
 		}
 		if err != nil {
 			return err

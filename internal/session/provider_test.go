@@ -188,6 +188,8 @@ func TestAdmission(t *testing.T) {
 		"an invisible name":                         {func(*store.Provider) {}, map[string]any{"preferred_username": "a\u202eb"}, account.NotAdmittedName, ""},
 		"the name of a local user":                  {func(*store.Provider) {}, map[string]any{"preferred_username": "LOCAL"}, account.NotAdmittedNameTaken, ""},
 		"a name like a local user's":                {func(*store.Provider) {}, map[string]any{"preferred_username": "l\u03bfcal"}, account.NotAdmittedNameTaken, ""},
+		"the address of a local user as the name":   {func(*store.Provider) {}, map[string]any{"preferred_username": "LOCAL@corp.example"}, account.NotAdmittedNameTaken, ""},
+		"the address of two users as the name":      {func(*store.Provider) {}, map[string]any{"preferred_username": "two@corp.example"}, account.NotAdmittedNameTaken, ""},
 		"the default claim":                         {func(p *store.Provider) { p.NameClaim = "" }, nil, "", "eve"},
 		"an address as the name":                    {func(p *store.Provider) { p.NameClaim = "email" }, verified("eve@corp.example"), "", "eve@corp.example"},
 		"an unverified address":                     {func(p *store.Provider) { p.NameClaim = "email" }, map[string]any{"email": "eve@corp.example"}, account.NotAdmittedName, ""},
