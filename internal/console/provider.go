@@ -29,12 +29,24 @@ func (p *signInPages) start(x *exchange) error {
 	if x.session != nil && x.r.URL.Query().Has("why") {
 		return x.continueTo(p.returnTo(x)) // as in page
 	}
+	if x.session != nil && fromElsewhere(x.r) {
+		// A provider that remembers a user asks nothing, and a sign-in replaces the
+		// session: a page of another site must not do that by a link.
+		return x.redirect(withReturn("/sign-in", p.returnTo(x)))
+	}
 	a := attempt{Provider: name, Return: p.returnTo(x), Remember: x.value("remember_me") != "", Prompt: x.value("prompt") != ""}
 	err := p.begin(x, &a)
 	if err == nil || a.Issuer == "" { // without an issuer the name may be of no provider
 		return err
 	}
 	return p.refuse(x, a, err)
+}
+
+// fromElsewhere reports whether a page of another origin has led to a request, as the
+// browser says.
+func fromElsewhere(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site == "cross-site" || site == "same-site"
 }
 
 // begin sends the browser to the provider, and fills the attempt in.

@@ -88,7 +88,10 @@ func (s *providerSite) browser() *browser { return &browser{s, map[string]string
 func (b *browser) get(path string, header ...string) answer {
 	b.Helper()
 	r := httptest.NewRequest(http.MethodGet, issuer+path, nil)
-	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	if strings.Contains(path, "/callback?") {
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+	}
 	r.Header.Set("Sec-Fetch-Dest", "document")
 	r.RemoteAddr = "192.0.2.7:1234"
 	for name, value := range b.cookies {
@@ -572,6 +575,26 @@ func TestStartWithSessionIsNoLoop(t *testing.T) {
 	b.through(to, "corp").is(http.StatusOK)
 	if a := b.get(to).is(http.StatusOK).says("You are signed in"); a.header.Get("Refresh") != "" || !slices.Contains(a.hrefs(), "http://app.test/a") {
 		t.Errorf("Refresh %q, links %q", a.header.Get("Refresh"), a.hrefs())
+	}
+}
+
+// A link of another site replaces no session.
+func TestStartFromElsewhereKeepsTheSession(t *testing.T) {
+	s := openProviders(t, 0)
+	s.add("corp")
+	b := s.browser()
+	for _, site := range []string{"cross-site", "same-site"} { // signed out: as forward auth sends a browser
+		b.get("/sign-in/corp", "Sec-Fetch-Site", site).is(http.StatusSeeOther)
+		b.cookies = map[string]string{}
+	}
+	b.through("/sign-in/corp", "corp").to("/")
+	for _, site := range []string{"cross-site", "same-site"} {
+		if a := b.get("/sign-in/corp?return=/profile", "Sec-Fetch-Site", site); a.location != "/sign-in?return=%2Fprofile" || len(a.cookies) != 0 {
+			t.Errorf("%s: %d to %s, cookies %v", site, a.status, a.location, a.cookies)
+		}
+	}
+	for _, site := range []string{"none", "same-origin", ""} {
+		b.get(b.respond(b.get("/sign-in/corp", "Sec-Fetch-Site", site), "corp")).to("/")
 	}
 }
 
