@@ -13,6 +13,7 @@ import (
 
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/oidc"
+	"example.com/curfew/internal/throttle"
 	"example.com/curfew/revocation"
 )
 
@@ -60,6 +61,14 @@ func attemptName(state string) string {
 // attempts keeps attempts in cookies.
 type attempts struct {
 	ring *keyring.Ring
+	// taken refuses an attempt for the second time: a client can keep its cookie. Without
+	// this it could send any number of codes to the provider, which may count them, and
+	// refuse this server to all users. A node knows its own attempts only.
+	taken *throttle.Throttle
+}
+
+func newAttempts(ring *keyring.Ring) attempts {
+	return attempts{ring, throttle.New(throttle.Limit{Burst: 1, Every: 2 * attemptTime})}
 }
 
 func (k attempts) seal(a attempt) (*http.Cookie, error) {
@@ -134,6 +143,9 @@ func (k attempts) take(x *exchange, state string) (attempt, error) {
 	k.forget(x, name)
 	a, ok := k.open(found[0], x.now())
 	if !ok || a.Secrets.State != state {
+		return attempt{}, errNoAttempt
+	}
+	if wait, _ := k.taken.Take(state, x.now()); wait > 0 {
 		return attempt{}, errNoAttempt
 	}
 	return a, nil

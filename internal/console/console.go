@@ -180,7 +180,7 @@ func (n need) met(c authz.Caller) bool {
 func routes(c Config) []route {
 	receipts := &receiptPages{c.Accounts, c.Sessions}
 	signIn := &signInPages{
-		sessions: c.Sessions, accounts: c.Accounts, providers: c.Providers, attempts: attempts{c.Ring}, signedIn: c.SignedIn,
+		sessions: c.Sessions, accounts: c.Accounts, providers: c.Providers, attempts: newAttempts(c.Ring), signedIn: c.SignedIn,
 		issuer: c.Issuer, mayReturn: c.ReturnTo,
 	}
 	profile := &profilePages{c.Sessions, receipts}

@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -273,7 +274,7 @@ func TestResponsesOfOthers(t *testing.T) {
 	replay := s.browser()
 	refused("a response again", replay, path, http.StatusBadRequest, unknown)
 	replay.cookies = saved
-	refused("a code again", replay, path, http.StatusBadRequest, "corp: invalid_code")
+	refused("a code again", replay, path, http.StatusBadRequest, unknown)
 
 	b = s.browser()
 	path = b.respond(b.get("/sign-in/corp"), "corp")
@@ -294,9 +295,9 @@ func TestResponsesOfOthers(t *testing.T) {
 		lives bool
 	}{{attemptTime - time.Millisecond, true}, {attemptTime, false}, {attemptTime + time.Millisecond, false}} {
 		a := attempt{Provider: "corp", Secrets: oidc.NewSecrets(), Began: 1_700_000_000_000_000}
-		c, err := attempts{s.ring}.seal(a)
+		c, err := newAttempts(s.ring).seal(a)
 		s.must(err)
-		if _, ok := (attempts{s.ring}).open(c, time.UnixMicro(a.Began).Add(tt.after)); ok != tt.lives {
+		if _, ok := newAttempts(s.ring).open(c, time.UnixMicro(a.Began).Add(tt.after)); ok != tt.lives {
 			t.Errorf("after %v: %v", tt.after, ok)
 		}
 	}
@@ -576,6 +577,36 @@ func TestStartWithSessionIsNoLoop(t *testing.T) {
 	if a := b.get(to).is(http.StatusOK).says("You are signed in"); a.header.Get("Refresh") != "" || !slices.Contains(a.hrefs(), "http://app.test/a") {
 		t.Errorf("Refresh %q, links %q", a.header.Get("Refresh"), a.hrefs())
 	}
+}
+
+// A client that keeps the cookie of an attempt sends one code to the provider, not many.
+func TestAttemptIsTakenOnce(t *testing.T) {
+	s := openProviders(t, 0)
+	p := s.add("corp")
+	asked := 0
+	p.Set(func(b *oidctest.Behavior) {
+		b.Answer = func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path == "/token" {
+				asked++
+			}
+			return false
+		}
+	})
+	b := s.browser()
+	good := b.respond(b.get("/sign-in/corp"), "corp")
+	query, err := url.ParseQuery(good[strings.IndexByte(good, '?')+1:])
+	s.must(err)
+	query.Set("code", "guessed")
+	kept := maps.Clone(b.cookies)
+	for i, outcome := range []string{"corp: invalid_code", ": unknown_attempt", ": unknown_attempt"} {
+		b.get("/sign-in/corp/callback?" + query.Encode()).is(http.StatusBadRequest)
+		if s.outcome() != outcome || asked != 1 {
+			t.Errorf("code %d: counted %q, and the provider was asked %d times", i+1, s.outcome(), asked)
+		}
+		b.cookies = maps.Clone(kept)
+	}
+	b.get(good).is(http.StatusBadRequest)
+	b.through("/sign-in/corp", "corp").to("/")
 }
 
 // A link of another site replaces no session.
