@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"log/slog"
 	"net"
@@ -101,17 +102,27 @@ func TestStartWaitsForPostgres(t *testing.T) {
 	}
 }
 
-// A node whose database takes long to open, such as for a migration, is alive and not
-// ready. Here PostgreSQL is frozen.
+// A node whose database takes long to open, as for a migration, is alive and not ready.
+// Here another node seems to migrate: it holds the lock of the schema.
 func TestAliveWhileTheDatabaseOpens(t *testing.T) {
-	server := pgtest.Start(t, pgtest.Options{TCP: true})
+	server := pgtest.Start(t, pgtest.Options{})
 	if err := server.CreateDatabase("curfew"); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Pause(); err != nil {
+	db, err := sql.Open("postgres", server.DSN("curfew"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := waitingConfig(t, server.DSNVia(server.Addr(), "curfew"))
+	defer func() { _ = db.Close() }()
+	migration, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const schemaLock = 0x4375726665770001 // of package sqlstore
+	if _, err := migration.ExecContext(t.Context(), "SELECT pg_advisory_xact_lock($1)", int64(schemaLock)); err != nil {
+		t.Fatal(err)
+	}
+	cfg := waitingConfig(t, server.DSN("curfew"))
 	o := startOpening(t.Context(), t, cfg)
 	// The connection is accepted as soon as the server listens, and answered later.
 	await.Until(t, "the server listens", func() bool {
@@ -129,7 +140,7 @@ func TestAliveWhileTheDatabaseOpens(t *testing.T) {
 	if strings.Contains(o.log.String(), "waiting for it") {
 		t.Errorf("an attempt has failed, which is another case:\n%s", o.log)
 	}
-	if err := server.Resume(); err != nil {
+	if err := migration.Rollback(); err != nil {
 		t.Fatal(err)
 	}
 	if <-o.done; o.err != nil {

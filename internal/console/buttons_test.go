@@ -199,7 +199,7 @@ func (w *window) buttonsOfAudit(t *testing.T) {
 			t.Errorf("%s: %d, %q", export, response.StatusCode, response.Header.Get("Content-Disposition"))
 		}
 	}
-	w.follow("main td.actions a")
+	w.follow("td[data-label=Action] a")
 	w.says("Receipt", "Lost device: left in a train")
 	w.visit("/audit?person=Ada+Lovelace")
 	w.follow("form[action='/audit'] a[href='/audit']")

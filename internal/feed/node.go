@@ -8,6 +8,7 @@ package feed
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -154,7 +155,9 @@ func (n *Node) Close() error {
 		n.replica.Close()
 		n.Drain()
 		n.loops.Wait()
-		err = n.unregister()
+		if err = n.unregister(); errors.Is(err, store.ErrUnavailable) {
+			err = n.unregister() // a lost connection says nothing of the next one
+		}
 	})
 	return err
 }
