@@ -41,7 +41,7 @@ const (
 	attemptTime = 10 * time.Minute
 	// maxAttempts and maxAttemptBytes bound the attempts of a browser. Proxies and servers
 	// refuse requests with more than 8 KiB in a header, and the session's cookie needs a
-	// part of it.
+	// part of it. Browsers do not keep a cookie that is longer (RFC 6265bis, section 5.6).
 	maxAttempts     = 8
 	maxAttemptBytes = 4 << 10
 
@@ -79,6 +79,10 @@ func (k attempts) seal(a attempt) (*http.Cookie, error) {
 	name := attemptName(a.Secrets.State)
 	c := newAttemptCookie(name, k.ring.Sealer().Derive(attemptUse).Seal(plain, keyring.Bound(attemptUse, name)))
 	c.MaxAge = int(attemptTime / time.Second)
+	if len(c.Name)+len(c.Value) > maxAttemptBytes && a.Return != "" {
+		a.Return = "" // the sign-in is worth more than the address
+		return k.seal(a)
+	}
 	return c, nil
 }
 

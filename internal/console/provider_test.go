@@ -301,6 +301,15 @@ func TestResponsesOfOthers(t *testing.T) {
 			t.Errorf("after %v: %v", tt.after, ok)
 		}
 	}
+	// A browser drops a longer cookie. In JSON an ampersand takes six bytes.
+	b = s.browser()
+	a := b.get("/sign-in/corp?return=" + url.QueryEscape("/profile?"+strings.Repeat("&", 1900)))
+	for name, value := range b.cookies {
+		if len(name)+len(value) > 4096 {
+			t.Errorf("the cookie has %d bytes", len(name)+len(value))
+		}
+	}
+	b.get(b.respond(a, "corp")).to("/")
 	s.browser().get("/sign-in/nope").is(http.StatusNotFound)
 }
 
