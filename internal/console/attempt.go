@@ -31,6 +31,9 @@ type attempt struct {
 	Began int64            `json:"began"` // µs
 	// Fresh means that the attempt demands a fresh authentication.
 	Fresh bool `json:"fresh,omitempty"`
+	// Confirm means that the attempt confirms who the user of a session is, for a change or
+	// a service that asks for a recent authentication: it demands a fresh one.
+	Confirm bool `json:"confirm,omitempty"`
 	// Prompt asks the provider for its form, so that the user can choose another account.
 	Prompt   bool   `json:"-"`
 	Remember bool   `json:"remember,omitempty"`

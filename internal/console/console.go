@@ -129,6 +129,7 @@ type identity struct {
 	own interface { // what happens to the session of the request itself
 		Refresh(ctx context.Context, s *token.Session) (session.Issued, error)
 		Reauthenticate(ctx context.Context, c authz.Caller, password string, from authz.Origin) (session.Issued, error)
+		WaysAgain(ctx context.Context, c authz.Caller) (session.Ways, error)
 		SignOut(ctx context.Context, s *token.Session, from authz.Origin) error
 		RevokedBy(ctx context.Context, epoch revocation.Epoch) (string, error)
 	}

@@ -91,7 +91,7 @@ func (x *exchange) serve(rt route) error {
 				return err
 			}
 		}
-		if x.posted().Has(confirmPassword) {
+		if x.posted().Get(confirmPassword) != "" {
 			ctx, cancel := context.WithTimeout(x.r.Context(), max(x.timeout, bulkWithin))
 			defer cancel()
 			x.ctx = ctx

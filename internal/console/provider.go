@@ -35,6 +35,8 @@ func (p *signInPages) start(x *exchange) error {
 		return x.redirect(withReturn("/sign-in", p.returnTo(x)))
 	}
 	a := attempt{Provider: name, Return: p.returnTo(x), Remember: x.value("remember_me") != "", Prompt: x.value("prompt") != ""}
+	a.Confirm = a.Prompt && x.value("max_age") == "0"
+	a.Fresh = a.Confirm
 	err := p.begin(x, &a)
 	if err == nil || a.Issuer == "" { // without an issuer the name may be of no provider
 		return err
@@ -300,8 +302,12 @@ func (p *signInPages) refuse(x *exchange, a attempt, err error) error {
 	case outcomeChanged:
 		view.Lines = []string{"The identity provider " + name + " was changed or removed while you were signing in. Try again."}
 	case outcomeNotFresh:
+		why := "Your sessions were revoked, so you have to authenticate again."
+		if a.Confirm {
+			why = "You have to authenticate again to confirm that it is you."
+		}
 		view.Lines = []string{
-			"Your sessions were revoked, so you have to authenticate again. The identity provider " + name + " did not ask you to, or does not say when you did, so you are not signed in.",
+			why + " The identity provider " + name + " did not ask you to, or does not say when you did, so you are not signed in.",
 			"Sign out at " + name + ", then try again. For the administrator: " + name + " must support max_age and prompt=login, and return the claim auth_time."}
 	}
 	view.Links = []link{again, {withReturn("/sign-in", a.Return), "Other ways to sign in", false}}
@@ -339,8 +345,11 @@ func (p *signInPages) startAddress(a attempt) string {
 	if a.Remember {
 		query.Set("remember_me", "on")
 	}
-	if a.Prompt {
+	if a.Prompt || a.Confirm {
 		query.Set("prompt", "login")
+	}
+	if a.Confirm {
+		query.Set("max_age", "0")
 	}
 	return address("/sign-in/"+a.Provider, query)
 }

@@ -34,9 +34,14 @@ type providerSite struct {
 
 func openProviders(t *testing.T, timeout time.Duration) *providerSite {
 	t.Helper()
-	s := &providerSite{site: open(t)}
+	return openProvidersOn(open(t), timeout)
+}
+
+func openProvidersOn(on *site, timeout time.Duration) *providerSite {
+	on.Helper()
+	s := &providerSite{site: on}
 	client := oidc.New(oidc.Config{Now: s.now, Timeout: timeout})
-	t.Cleanup(client.Close)
+	s.Cleanup(client.Close)
 	s.config.Providers = client
 	s.config.SignedIn = func(provider, outcome string) {
 		s.mu.Lock()

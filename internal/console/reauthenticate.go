@@ -1,8 +1,10 @@
 package console
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -18,7 +20,7 @@ import (
 // request confirms and acts.
 const confirmPassword = "confirm_password"
 
-// A reauthenticateView is the page that asks for the password during a session.
+// A reauthenticateView is the page that asks the user of a session to authenticate again.
 type reauthenticateView struct {
 	frame
 	Lines      []string
@@ -26,51 +28,75 @@ type reauthenticateView struct {
 	MustChange bool   // the password must be changed first
 	For        string // host of the proxied service that the user returns to, or ""
 	Held       *pendingForm
+	// Sends means that Held is a form of another page, which is sent again in the new
+	// session after a sign-in through a provider.
+	Sends     bool
+	Passwords bool   // the user can confirm the password
+	Providers []link // each begins a sign-in that demands a fresh authentication
 }
 
-// reauthenticatePage asks for the password on behalf of a proxied service: forward auth
-// with max_age sends browsers here. A session that is recent enough goes on at once.
+// confirmPath is the path of the page "Confirm it is you".
+const confirmPath = "/reauthenticate"
+
+// reauthenticatePage asks the user to authenticate again on behalf of a proxied service:
+// forward auth with max_age sends browsers here. A session that is recent enough goes on at once.
 func (p *signInPages) reauthenticatePage(x *exchange) error {
 	to := p.returnTo(x)
 	seconds, err := strconv.ParseUint(x.r.FormValue("max_age"), 10, 32)
 	if err == nil && seconds > 0 && x.session.CheckAuthTime(time.Duration(seconds)*time.Second, x.now()) == nil { // #nosec G115 -- 32 bits
 		return x.continueTo(to)
 	}
-	view := reauthenticateView{Lines: []string{"This page asks that you have entered your password recently."}}
-	view.Held = &pendingForm{Action: "/reauthenticate", Fields: []heldField{{Name: "return", Value: to}}}
+	view := reauthenticateView{Lines: []string{"This page asks that you have authenticated recently."}}
+	view.Held = &pendingForm{Action: confirmPath, Fields: []heldField{{Name: "return", Value: to}}}
 	if isElsewhere(to) {
 		view.For = webcookie.Host(to)
 	}
-	return x.askPassword(http.StatusOK, view)
+	return x.askAgain(http.StatusOK, view, to)
 }
 
 // reauthenticated sends the browser back after confirm has renewed the session.
 func (p *signInPages) reauthenticated(x *exchange) error {
-	if !x.posted().Has(confirmPassword) {
-		return x.redirect("/reauthenticate", "return", p.returnTo(x))
+	if x.posted().Get(confirmPassword) == "" {
+		return x.redirect(confirmPath, "return", p.returnTo(x))
 	}
 	return x.goOn(p.returnTo(x))
 }
 
-// askPassword answers with the page that asks for the password.
-func (x *exchange) askPassword(status int, view reauthenticateView) error {
+// askAgain answers with the page that asks the user to authenticate again. to is where
+// the browser goes after that; "" for the form of another page, which the page keeps: the
+// provider then opens in another tab.
+func (x *exchange) askAgain(status int, view reauthenticateView, to string) error {
+	ways, err := x.own.WaysAgain(x.ctx, x.caller)
+	if err != nil {
+		return err
+	}
+	view.Sends = to == ""
+	if view.Sends {
+		to = "/signed-in"
+	}
+	view.Passwords = ways.Passwords
+	for _, name := range ways.Providers {
+		view.Providers = append(view.Providers, link{
+			address("/sign-in/"+name, url.Values{"prompt": {"login"}, "max_age": {"0"}, "return": {to}}), "Authenticate with " + name, view.Sends,
+		})
+	}
 	view.frame = x.frame("Confirm it is you", "")
 	view.Notice = ""
 	return x.render(status, "reauthenticate", view)
 }
 
-// confirmFirst asks for the password in place of what the request would have done. The
-// page keeps the form, without its passwords, and sends it again with the user's.
+// confirmFirst asks the user to authenticate in place of what the request would have done.
+// The page keeps the form, without its passwords, and sends it again.
 func (x *exchange) confirmFirst(old *token.AuthenticationError) {
 	inbound.Of(x.r).Code = string(token.ErrInsufficientAuthentication)
 	held := x.pendingForm()
 	if held == nil {
-		_ = x.redirect("/reauthenticate", "return", back(x.r.URL.RequestURI()))
+		_ = x.redirect(confirmPath, "return", back(x.r.URL.RequestURI()))
 		return
 	}
 	view := reauthenticateView{Held: held, Lines: []string{
-		"This changes much at once, so it requires that you have entered your password in the last " + duration(old.MaxAge) + ". Nothing was changed yet, and your input is kept."}}
-	if err := x.askPassword(http.StatusUnauthorized, view); err != nil {
+		"This changes much at once, so it requires that you have authenticated in the last " + duration(old.MaxAge) + ". Nothing was changed yet, and your input is kept."}}
+	if err := x.askAgain(http.StatusUnauthorized, view, ""); err != nil {
 		x.fail(err)
 	}
 }
@@ -91,6 +117,9 @@ func (x *exchange) confirm() (answered bool, err error) {
 		return false, err
 	case errors.Is(err, account.ErrBadCredentials):
 		view.Error = "This is not your password."
+	case errors.Is(err, account.ErrPasswordsOff):
+		status, code = http.StatusForbidden, wire.CodeForbidden
+		view.Error = "Signing in with a password is switched off."
 	case errors.Is(err, account.ErrPasswordChangeRequired):
 		status, code = http.StatusForbidden, wire.CodePasswordChangeRequired
 		view.MustChange = true
@@ -106,5 +135,9 @@ func (x *exchange) confirm() (answered bool, err error) {
 		return false, err
 	}
 	inbound.Of(x.r).Code = code
-	return true, x.askPassword(status, view)
+	to := ""
+	if x.r.URL.Path == confirmPath {
+		to = cmp.Or(x.value("return"), start)
+	}
+	return true, x.askAgain(status, view, to)
 }

@@ -97,6 +97,13 @@ func (s *site) wait(d time.Duration) { s.ahead.Add(int64(d)) }
 
 func open(t *testing.T) *site {
 	t.Helper()
+	return openAsking(t, 0)
+}
+
+// openAsking is open with a maximum age of the authentication for changes that end or
+// grant much.
+func openAsking(t *testing.T, within time.Duration) *site {
+	t.Helper()
 	s := &site{T: t, provider: &fakeProvider{}}
 	ctx := context.Background()
 	var err error
@@ -122,11 +129,11 @@ func open(t *testing.T) *site {
 	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node.test:1", Version: "1.2.3", OnKeys: s.ring.Sync, Now: s.now, Lease: lease})
 	s.must(err)
 	t.Cleanup(func() { _ = s.node.Close() }) // it cannot say goodbye to a store that is closed
-	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied, Now: s.now, HashMemoryKiB: 8,
+	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied, Now: s.now, HashMemoryKiB: 8, ReauthenticateWithin: within,
 		Sealer: func(context.Context) (*keyring.Sealer, error) { return s.ring.Sealer(), nil }})
 	s.must(err)
 	s.sessions = session.New(session.Config{
-		Store: s.store, Accounts: s.accounts, Ring: s.ring, View: s.node, Installation: s.node.Installation(), Now: s.now,
+		Store: s.store, Accounts: s.accounts, Ring: s.ring, View: s.node, Installation: s.node.Installation(), Now: s.now, ReauthenticateWithin: within,
 	})
 	t.Cleanup(s.sessions.Close)
 	_, err = s.accounts.Bootstrap(ctx, password, nil)

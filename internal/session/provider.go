@@ -93,6 +93,32 @@ func (s *Service) Ways(ctx context.Context) (Ways, error) {
 	return w, nil
 }
 
+// WaysAgain returns the ways in which the caller's user can authenticate again: the
+// providers at whose issuer the user has an account, and the password, unless passwords
+// are switched off or the user has providers only.
+func (s *Service) WaysAgain(ctx context.Context, c authz.Caller) (Ways, error) {
+	methods, err := s.store.SignInMethods(ctx)
+	if err != nil || c.User == nil {
+		return Ways{}, err
+	}
+	identities, err := s.store.Identities(ctx, c.User.ID)
+	if err != nil {
+		return Ways{}, err
+	}
+	providers, err := s.store.Providers(ctx)
+	if err != nil {
+		return Ways{}, err
+	}
+	var w Ways
+	for _, p := range providers {
+		if slices.ContainsFunc(identities, func(i store.Identity) bool { return i.Issuer == p.Issuer }) {
+			w.Providers = append(w.Providers, p.Name)
+		}
+	}
+	w.Passwords = methods.Passwords && (c.User.PasswordHash != "" || len(w.Providers) == 0)
+	return w, nil
+}
+
 // BeginThrough begins an attempt to sign in through a provider: it returns a reading of
 // the epoch clock, and the provider as it is at that epoch or later. The error wraps
 // store.ErrNotFound if there is no such provider.
