@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
@@ -39,7 +40,9 @@ func (s *Service) Registered(ctx context.Context, issuer string) ([]store.Provid
 }
 
 // EndByProvider ends the sessions that a logout at a provider concerns: those of the
-// provider's session or, if the token names none, all of the subject's user. A sign-in
+// provider's session or, if the token names none, all of the subject's user. If the token
+// names both, sessions of the subject end as well that began with an ID token without
+// sid: they may belong to the provider's session. A sign-in
 // that is under way ends as well. When it returns nil, the end is on disk and in force on
 // this node. The error is [ErrLogoutSeen] for a token that was used before; then nothing
 // changes.
@@ -78,12 +81,18 @@ func (s *Service) EndByProvider(ctx context.Context, l ProviderLogout, from auth
 
 func (l *ProviderLogout) reason() string { return "signed out at " + l.Provider }
 
-// endProviderSession ends the sessions that began with a provider's session.
+// endProviderSession ends the sessions that began with a provider's session, and those
+// that may have.
 func (s *Service) endProviderSession(ctx context.Context, tx authz.Tx, l ProviderLogout) ([]revocation.Revocation, error) {
-	rows, err := tx.ProviderSessions(ctx, store.ProviderSessionFilter{Issuer: l.Issuer, SID: l.SID, Subject: l.Subject})
+	filter := store.ProviderSessionFilter{Issuer: l.Issuer, SID: l.SID}
+	if l.Subject != "" {
+		filter = store.ProviderSessionFilter{Issuer: l.Issuer, Subject: l.Subject}
+	}
+	rows, err := tx.ProviderSessions(ctx, filter)
 	if err != nil {
 		return nil, err
 	}
+	rows = slices.DeleteFunc(rows, func(row store.ProviderSession) bool { return row.SID != "" && row.SID != l.SID })
 	now := s.now()
 	var ended []revocation.Revocation
 	var entries []store.Audit

@@ -55,13 +55,22 @@ func TestEndByProvider(t *testing.T) {
 		end("S1", "") // another letter case
 		check("another spelling", one, "")
 		pending := with("ann", "s4")
+		withoutSID, bens := n.mustThrough(with("ann", "")), n.mustThrough(with("ben", ""))
+		pendingWithoutSID, bensPending := with("ann", ""), with("ben", "")
 		end("s1", "ann")
+		check("the subject's session without sid", withoutSID, token.ErrRevoked)
+		check("another subject's session without sid", bens, "")
+		if _, err := n.through(pendingWithoutSID); !errors.Is(err, session.ErrEndedByProvider) {
+			t.Errorf("a sign-in of the subject without sid: %v", err)
+		}
+		n.mustThrough(bensPending)
+		n.mustThrough(with("ann", ""))
 		check("the provider session", one, token.ErrRevoked)
 		check("the provider session", again, token.ErrRevoked)
 		check("another provider session", two, "")
 		check("another user", ben, "")
 		check("without a provider", byPassword, "")
-		if r, err := n.store.Receipts(ctx, store.ReceiptFilter{User: one.User.ID}, 1); err != nil || len(r) != 1 || r[0].Sessions != 2 || r[0].Reason != "signed out at corp" {
+		if r, err := n.store.Receipts(ctx, store.ReceiptFilter{User: one.User.ID}, 1); err != nil || len(r) != 1 || r[0].Sessions != 3 || r[0].Reason != "signed out at corp" {
 			t.Errorf("receipts %+v, %v", r, err)
 		}
 		n.mustThrough(pending)

@@ -82,7 +82,7 @@ type ProviderReader interface {
 	CountLiveThrough(ctx context.Context, live Live, provider string) (Counts, error)
 	// ProviderSessionEnded reports whether the provider has ended its session sid, at
 	// any time in the last hour, or all sessions of the subject after the epoch given.
-	// An empty sid does not count.
+	// Without a sid, the end of each session of the subject after that epoch counts.
 	ProviderSessionEnded(ctx context.Context, issuer, sid, subject string, after revocation.Epoch) (bool, error)
 	// SignInMethods returns how users may sign in; with passwords, if nothing is stored.
 	SignInMethods(ctx context.Context) (SignInMethods, error)
@@ -106,8 +106,9 @@ type ProviderWriter interface {
 	// InsertProviderSession adds what a session began with. Its session is inserted in
 	// the same transaction. ErrConflict if the session has it already.
 	InsertProviderSession(ctx context.Context, s ProviderSession) error
-	// EndProviderSession notes that the provider has ended its session sid, or, if sid
-	// is "", all sessions of the subject. epoch is that of the transaction.
+	// EndProviderSession notes that the provider has ended its session sid, of the subject
+	// unless that is "", or, if sid is "", all sessions of the subject. epoch is that of
+	// the transaction.
 	EndProviderSession(ctx context.Context, issuer, sid, subject string, epoch revocation.Epoch) error
 	// RecordLogoutToken notes a logout token, seen at an instant (µs). The error is
 	// ErrConflict if it was seen before.

@@ -281,25 +281,37 @@ func (t *tx) InsertProviderSession(ctx context.Context, s store.ProviderSession)
 // EndProviderSession notes the end of a provider session, or of all of a subject.
 func (t *tx) EndProviderSession(ctx context.Context, issuer, sid, subject string, epoch revocation.Epoch) error {
 	const what = "end a provider session"
-	if sid != "" {
-		subject = ""
-	}
 	if err := fits(what, issuer, sid, subject); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, what, `
-		INSERT INTO ended_provider_sessions (issuer, sid, subject, ended_at) VALUES (?,?,?,?)
-		ON CONFLICT (issuer, sid, subject) DO UPDATE SET ended_at = excluded.ended_at WHERE excluded.ended_at > ended_provider_sessions.ended_at`,
-		issuer, sid, subject, int64(epoch))
-	return err
+	subjects := []string{subject}
+	if sid != "" && subject != "" {
+		// The row without a subject is for sign-ins with the sid, the other for those
+		// without one.
+		subjects = []string{"", subject}
+	}
+	for _, subject := range subjects {
+		_, err := t.exec(ctx, what, `
+			INSERT INTO ended_provider_sessions (issuer, sid, subject, ended_at) VALUES (?,?,?,?)
+			ON CONFLICT (issuer, sid, subject) DO UPDATE SET ended_at = excluded.ended_at WHERE excluded.ended_at > ended_provider_sessions.ended_at`,
+			issuer, sid, subject, int64(epoch))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ProviderSessionEnded reports whether a provider session was ended.
 func (q *queries) ProviderSessionEnded(ctx context.Context, issuer, sid, subject string, after revocation.Epoch) (bool, error) {
+	ofSubject := `sid = ''`
+	if sid == "" {
+		ofSubject = `subject <> ''` // may belong to each session of the subject
+	}
 	var n int64
 	err := q.get(ctx, "read ended provider sessions", &n, `
 		SELECT count(*) FROM ended_provider_sessions
-		WHERE issuer = ? AND (sid <> '' AND sid = ? AND subject = '' OR sid = '' AND subject = ? AND ended_at > ?)`, issuer, sid, subject, int64(after))
+		WHERE issuer = ? AND (sid <> '' AND sid = ? AND subject = '' OR `+ofSubject+` AND subject = ? AND ended_at > ?)`, issuer, sid, subject, int64(after))
 	return n > 0, err
 }
 

@@ -263,6 +263,7 @@ var providerCases = []testCase{
 			update(t, s, func(tx store.Tx) error { return tx.EndProviderSession(t.Context(), issuer, sid, subject, epoch) })
 		}
 		end(corp, "p1", "ann", 100) // ends that one session, not all of ann's
+		end(corp, "p9", "", 100)
 		end(corp, "", "bob", 100)
 		end(corp, "", "bob", 90) // never lowers
 		for name, c := range map[string]struct {
@@ -274,7 +275,10 @@ var providerCases = []testCase{
 			"the session, at any time":        {corp, "p1", "ann", 500, true},
 			"another session of the subject":  {corp, "p2", "ann", 0, false},
 			"the session at another provider": {other, "p1", "ann", 0, false},
-			"no sid":                          {corp, "", "ann", 0, false},
+			"no sid, before":                  {corp, "", "ann", 99, true},
+			"no sid, at":                      {corp, "", "ann", 100, false},
+			"no sid, after":                   {corp, "", "ann", 101, false},
+			"no sid, a session of no subject": {corp, "", "cat", 0, false},
 			"the subject, before":             {corp, "p3", "bob", 99, true},
 			"the subject, at":                 {corp, "p3", "bob", 100, false},
 			"the subject, after":              {corp, "p3", "bob", 101, false},
