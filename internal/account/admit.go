@@ -86,7 +86,8 @@ type Admission struct {
 //
 // A subject is known by issuer and subject alone: names and addresses are given to other
 // people. An address links it to a user only if the provider has verified it, the
-// operator has allowed that, and the user has no other subject of this issuer.
+// operator has allowed that, and the user has no subject yet, of any issuer: another
+// provider may have created the user with an address of its choice.
 func (s *Service) Admit(ctx context.Context, tx store.Tx, p store.Provider, subject Subject) (*Admission, error) {
 	groups, err := groupsOf(p, subject.Claims)
 	if err != nil {
@@ -183,14 +184,15 @@ func linkedByEmail(ctx context.Context, tx store.Tx, p store.Provider, subject S
 	if err != nil {
 		return "", err
 	}
-	for _, other := range others {
-		if other.Issuer == subject.Issuer {
-			// The provider has given the address to another person.
-			return "", &NotAdmitted{NotAdmittedEmail, "the user with this email address is linked to another account at " + p.Name +
-				"; an administrator can unlink that account, or change the email address", u}
-		}
+	if len(others) == 0 {
+		return u.ID, nil
 	}
-	return u.ID, nil
+	at := "an account at another identity provider"
+	if slices.ContainsFunc(others, func(other store.Identity) bool { return other.Issuer == subject.Issuer }) {
+		at = "another account at " + p.Name // which has given the address to another person
+	}
+	return "", &NotAdmitted{NotAdmittedEmail, "the user with this email address is linked to " + at +
+		"; an administrator can unlink that account, or change the email address", u}
 }
 
 // newUser returns the user to create for a subject.

@@ -200,6 +200,7 @@ func TestAdmission(t *testing.T) {
 			map[string]any{"email": "local@corp.example", "email_verified": "true"}, account.NotAdmittedUnknown, ""},
 		"not linked by the address of two users":    {func(p *store.Provider) { p.LinkByEmail, p.CreateUsers = true, false }, verified("two@corp.example"), account.NotAdmittedUnknown, ""},
 		"not linked to a user with another subject": {func(p *store.Provider) { p.LinkByEmail = true }, verified("linked@corp.example"), account.NotAdmittedEmail, ""},
+		"not linked to a user of another provider":  {func(p *store.Provider) { p.LinkByEmail = true }, verified("elsewhere@corp.example"), account.NotAdmittedEmail, ""},
 		"not linked to a disabled user":             {func(p *store.Provider) { p.LinkByEmail = true }, verified("disabled@corp.example"), account.NotAdmittedDisabled, ""},
 		"of an allowed domain":                      {func(p *store.Provider) { p.AllowedEmailDomains = []string{"Corp.Example"} }, verified("eve@corp.example"), "", "eve"},
 		"of another domain":                         {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.example"} }, verified("eve@evil-corp.example"), account.NotAdmittedDomain, ""},
@@ -231,6 +232,10 @@ func TestAdmission(t *testing.T) {
 		linked := create("linked", "linked@corp.example", false)
 		n.write(func(ctx context.Context, tx store.Tx, _ revocation.Epoch) error {
 			return tx.PutIdentity(ctx, store.Identity{Issuer: corpIssuer, Subject: "another", UserID: linked.ID})
+		})
+		elsewhere := create("elsewhere", "elsewhere@corp.example", false)
+		n.write(func(ctx context.Context, tx store.Tx, _ revocation.Epoch) error {
+			return tx.PutIdentity(ctx, store.Identity{Issuer: "https://other.example", Subject: "eve", UserID: elsewhere.ID})
 		})
 		for _, name := range slices.Sorted(maps.Keys(rows)) {
 			row := rows[name]
