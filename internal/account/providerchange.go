@@ -278,3 +278,36 @@ func endsSessions(old, p store.Provider) string {
 	}
 	return ""
 }
+
+// Takes returns the users from whom the change of a provider would take permissions, and
+// which. The zero value means none. The error is that of the change.
+func (c *ProviderChange) Takes(p store.Provider) (store.Holders, error) {
+	next, err := c.applyTo(p)
+	if err != nil {
+		return store.Holders{}, err
+	}
+	return Taken(p, next), nil
+}
+
+// Taken returns the users who lose permissions when a provider changes, and which: those
+// that the old mapping of groups gave and the new one does not, from then on follow
+// nothing at a sign-in. The zero provider stands for a removed one.
+func Taken(old, p store.Provider) store.Holders {
+	left := permissionsOf(p)
+	if old.Issuer != p.Issuer {
+		left = nil
+	}
+	taken := slices.DeleteFunc(permissionsOf(old), func(permission string) bool { return slices.Contains(left, permission) })
+	if len(taken) == 0 {
+		return store.Holders{}
+	}
+	return store.Holders{Issuer: old.Issuer, Permissions: taken}
+}
+
+// permissionsOf returns the permissions that the groups of a provider give.
+func permissionsOf(p store.Provider) []string {
+	if p.GroupsClaim == "" {
+		return nil
+	}
+	return slices.DeleteFunc(store.Permissions(), func(permission string) bool { return len(givenTo(p.GroupPermissions, permission)) == 0 })
+}

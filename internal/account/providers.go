@@ -143,7 +143,9 @@ func (s *Service) CreateProvider(ctx context.Context, c authz.Caller, name strin
 // sign-in of the past impossible today, the sessions that began at the provider are
 // revoked in the same transaction, and the receipt is returned, else nil: another issuer
 // or client ID, a group that is no longer allowed or no longer gives a permission, and
-// the like; see endsSessions.
+// the like; see endsSessions. A permission that no group gives any more is taken from the
+// users with an account at the issuer, whose sessions end as well: see [Taken]. The error
+// is [ErrLastAdministrator] if that would leave no enabled administrator.
 func (s *Service) ChangeProvider(ctx context.Context, c authz.Caller, name string, change ProviderChange, reason string) (p store.Provider, receipt *store.Receipt, err error) {
 	if err := c.MayAdminister(); err != nil {
 		return store.Provider{}, nil, err
@@ -154,7 +156,11 @@ func (s *Service) ChangeProvider(ctx context.Context, c authz.Caller, name strin
 	if p, err = s.Provider(ctx, c, name); err != nil {
 		return store.Provider{}, nil, err
 	}
-	counts := s.countThrough(ctx, name)
+	taken, err := change.Takes(p)
+	if err != nil {
+		return store.Provider{}, nil, err
+	}
+	counts := s.countThrough(ctx, name, taken)
 	var revoked []revocation.Revocation
 	err = s.writeProvider(ctx, c, change, &p, func(tx authz.Tx) (store.Provider, error) {
 		old, err := tx.Provider(ctx, name)
@@ -163,7 +169,7 @@ func (s *Service) ChangeProvider(ctx context.Context, c authz.Caller, name strin
 		receipt, revoked = nil, nil
 		if cause := endsSessions(old, p); cause != "" {
 			var row store.Receipt
-			if row, revoked, err = s.endThrough(ctx, tx, name, cmp.Or(reason, cause), counts); err != nil {
+			if row, revoked, err = s.endThrough(ctx, tx, name, cmp.Or(reason, cause), counts, Taken(old, p)); err != nil {
 				return err
 			}
 			receipt = &row
@@ -182,8 +188,9 @@ func (s *Service) ChangeProvider(ctx context.Context, c authz.Caller, name strin
 }
 
 // DeleteProvider removes a provider and revokes the sessions that began at it in the
-// same transaction. It returns the receipt. Links between users and their accounts at
-// the issuer stay: a provider with the same issuer signs the same users in.
+// same transaction. It returns the receipt. The permissions that its groups gave are taken
+// as by ChangeProvider. Links between users and their accounts at the issuer stay: a
+// provider with the same issuer signs the same users in.
 func (s *Service) DeleteProvider(ctx context.Context, c authz.Caller, name, reason string) (receipt store.Receipt, err error) {
 	if err := c.MayAdminister(); err != nil {
 		return store.Receipt{}, err
@@ -191,14 +198,18 @@ func (s *Service) DeleteProvider(ctx context.Context, c authz.Caller, name, reas
 	if err := CheckReason(reason); err != nil {
 		return store.Receipt{}, err
 	}
-	counts := s.countThrough(ctx, name)
+	before, err := s.Provider(ctx, c, name)
+	if err != nil {
+		return store.Receipt{}, err
+	}
+	counts := s.countThrough(ctx, name, Taken(before, store.Provider{}))
 	var revoked []revocation.Revocation
 	err = s.store.Update(ctx, c, mayChangeProviders, func(tx authz.Tx) error {
 		p, err := tx.Provider(ctx, name)
 		if err != nil {
 			return noProvider(err, name)
 		}
-		if receipt, revoked, err = s.endThrough(ctx, tx, name, cmp.Or(reason, "identity provider removed"), counts); err != nil {
+		if receipt, revoked, err = s.endThrough(ctx, tx, name, cmp.Or(reason, "identity provider removed"), counts, Taken(p, store.Provider{})); err != nil {
 			return err
 		}
 		if err := tx.DeleteProvider(ctx, name); err != nil {
@@ -273,16 +284,16 @@ func unlikeOthers(ctx context.Context, tx authz.Tx, p store.Provider) error {
 }
 
 // countThrough counts the sessions that a change of a provider may end.
-func (s *Service) countThrough(ctx context.Context, name string) store.Counts {
+func (s *Service) countThrough(ctx context.Context, name string, taken store.Holders) store.Counts {
 	return s.store.CountForReceipt(ctx, func(ctx context.Context, live store.Live) (store.Counts, error) {
-		return s.store.CountLiveThrough(ctx, live, name)
+		return s.store.CountLiveThrough(ctx, live, name, taken)
 	})
 }
 
-// endThrough revokes the sessions that began at a provider, and adds the receipt. The
-// transaction has taken the clock: a sign-in at the provider that commits later finds
-// the provider as this transaction leaves it.
-func (s *Service) endThrough(ctx context.Context, tx authz.Tx, name, reason string, counts store.Counts) (store.Receipt, []revocation.Revocation, error) {
+// endThrough revokes the sessions that began at a provider and takes permissions from
+// users, and adds the receipt. The transaction has taken the clock: a sign-in at the
+// provider that commits later finds the provider as this transaction leaves it.
+func (s *Service) endThrough(ctx context.Context, tx authz.Tx, name, reason string, counts store.Counts, taken store.Holders) (store.Receipt, []revocation.Revocation, error) {
 	now := s.now()
 	receipt := tx.NewReceipt(now, store.ScopeProvider, reason)
 	receipt.ScopeID, receipt.Sessions, receipt.Users = name, counts.Sessions, counts.Users
@@ -294,10 +305,56 @@ func (s *Service) endThrough(ctx context.Context, tx authz.Tx, name, reason stri
 	for i, row := range open {
 		revoked[i] = revocation.Revocation{Scope: revocation.Session(row.SessionID), Epoch: tx.Epoch}
 	}
+	users, err := s.take(ctx, tx, taken, reason)
+	if err != nil {
+		return receipt, nil, err
+	}
+	revoked = append(revoked, users...)
 	if err := tx.PutRevocations(ctx, revoked...); err != nil {
 		return receipt, nil, err
 	}
 	return receipt, revoked, tx.AddReceipts(ctx, receipt)
+}
+
+// take takes permissions from users, and returns the revocations of their sessions, which
+// the caller writes. It leaves an administrator.
+func (s *Service) take(ctx context.Context, tx authz.Tx, from store.Holders, reason string) ([]revocation.Revocation, error) {
+	users, err := tx.Holders(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	var revoked []revocation.Revocation
+	var entered []store.Audit
+	demoted := false
+	for _, u := range users {
+		before, err := tx.LockUser(ctx, u.ID)
+		if err != nil {
+			return nil, err
+		}
+		after := before
+		after.Permissions = slices.DeleteFunc(slices.Clone(before.Permissions), func(held string) bool { return slices.Contains(from.Permissions, held) })
+		if err := tx.UpdateUser(ctx, after); err != nil {
+			return nil, err
+		}
+		demoted = demoted || !before.Disabled && isAdministrator(before) && !isAdministrator(after)
+		revoked = append(revoked, revocation.Revocation{Scope: revocation.User(u.ID), Epoch: tx.Epoch})
+		entered = append(entered, entries(tx.Caller.Actor, before, after, false, reason, s.now().UnixMicro(), tx.Epoch, true)...)
+	}
+	if demoted {
+		if err := administratorLeft(ctx, tx); err != nil {
+			return nil, err
+		}
+	}
+	return revoked, tx.AppendAudit(ctx, entered...)
+}
+
+// CountHolders counts the users that h selects.
+func (s *Service) CountHolders(ctx context.Context, c authz.Caller, h store.Holders) (int, error) {
+	if err := c.MayAdminister(); err != nil {
+		return 0, err
+	}
+	users, err := s.store.Holders(ctx, h)
+	return len(users), err
 }
 
 func (s *Service) providerEntry(tx authz.Tx, action string, p store.Provider, reason string, members map[string]any) store.Audit {

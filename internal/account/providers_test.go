@@ -321,6 +321,97 @@ func TestDeleteProvider(t *testing.T) {
 	})
 }
 
+// A permission that a provider's groups no longer give is taken from the users with an
+// account at its issuer, and their sessions end, those without the provider as well.
+func TestProviderPermissionsAreTaken(t *testing.T) {
+	engines(t, func(t *testing.T, w *testDatabase) {
+		n := w.with(sealing(t))
+		root := n.as(n.add("root", store.AdministerSystem))
+		p := n.addProvider("corp", corp())
+		ann, ben, cat := n.add("ann", store.AdministerSystem, store.UserEdit), n.add("ben", store.UserEdit), n.add("cat")
+		dan := n.add("dan", store.AdministerSystem)
+		n.through(dan, store.Provider{Name: "other", Issuer: "https://other.example"})
+		for _, u := range []store.User{ann, ben, cat} {
+			n.through(u, store.Provider{Name: "other", Issuer: issuer})
+		}
+		sessions := map[string]*token.Session{}
+		for _, u := range []store.User{ann, ben, cat, dan} {
+			sessions[u.Name] = n.session(u)
+		}
+		held := func(what string, want map[string][]string, ended ...string) {
+			t.Helper()
+			for _, u := range []store.User{ann, ben, cat, dan, *root.User} {
+				got, err := n.store.User(t.Context(), u.ID)
+				noErr(t, err)
+				if !slices.Equal(got.Permissions, append([]string{}, want[u.Name]...)) {
+					t.Errorf("%s: %s holds %q, want %q", what, u.Name, got.Permissions, want[u.Name])
+				}
+				if s := sessions[u.Name]; s != nil && n.revoked(s) != slices.Contains(ended, u.Name) {
+					t.Errorf("%s: %s's session revoked: %v", what, u.Name, n.revoked(s))
+				}
+			}
+		}
+		all := []string{store.AdministerSystem, store.UserEdit}
+		to := func(m map[string][]string) account.ProviderChange {
+			return account.ProviderChange{GroupPermissions: &m}
+		}
+
+		_, receipt, err := n.ChangeProvider(t.Context(), root, p.Name, to(map[string][]string{"admins": {store.UserEdit}, "b": {store.AdministerSystem}}), "")
+		noErr(t, err)
+		if receipt == nil || receipt.Sessions != 0 {
+			t.Errorf("another group gives it: receipt %+v", receipt)
+		}
+		held("another group gives it", map[string][]string{"ann": all, "ben": {store.UserEdit}, "dan": {store.AdministerSystem}, "root": {store.AdministerSystem}})
+
+		n.applied = nil
+		_, receipt, err = n.ChangeProvider(t.Context(), root, p.Name, to(map[string][]string{"admins": {store.UserEdit}}), "")
+		noErr(t, err)
+		if receipt == nil || receipt.Sessions != 1 || receipt.Users != 1 || len(n.applied) != 1 {
+			t.Errorf("receipt %+v, applied %v", receipt, n.applied)
+		}
+		held("the last group", map[string][]string{"ann": {store.UserEdit}, "ben": {store.UserEdit}, "dan": {store.AdministerSystem}, "root": {store.AdministerSystem}}, "ann")
+		if e := n.audits(wire.ActionUserPermissions)[0]; e.TargetID != ann.ID || e.Scope != revocation.KindUser || e.Epoch != receipt.Epoch || e.Actor.ID != root.User.ID {
+			t.Errorf("the audit says %+v", e)
+		}
+
+		removed, err := n.DeleteProvider(t.Context(), root, p.Name, "")
+		noErr(t, err)
+		if removed.Users != 1 || removed.Sessions != 1 { // of ben; that of ann has ended before
+			t.Errorf("receipt %+v", removed)
+		}
+		held("removed", map[string][]string{"dan": {store.AdministerSystem}, "root": {store.AdministerSystem}}, "ann", "ben")
+	})
+}
+
+// What takes a permission leaves an enabled administrator.
+func TestProviderLeavesAnAdministrator(t *testing.T) {
+	engines(t, func(t *testing.T, w *testDatabase) {
+		n := w.with(sealing(t))
+		admin := n.add("admin", store.AdministerSystem)
+		p := n.addProvider("corp", corp())
+		sess := n.through(admin, p)
+		for what, change := range map[string]account.ProviderChange{
+			"the mapping": {GroupPermissions: ptr(map[string][]string{})},
+			"the claim":   {GroupsClaim: ptr(""), GroupPermissions: ptr(map[string][]string{})},
+			"the issuer":  {Issuer: ptr("https://other.example"), ClientSecret: ptr("x")},
+		} {
+			_, _, err := n.ChangeProvider(t.Context(), cli, p.Name, change, "")
+			is(t, what, err, account.ErrLastAdministrator)
+		}
+		_, err := n.DeleteProvider(t.Context(), cli, p.Name, "")
+		is(t, "the removal", err, account.ErrLastAdministrator)
+		if u, err := n.store.User(t.Context(), admin.ID); err != nil || len(u.Permissions) != 1 || n.revoked(sess) {
+			t.Errorf("after refusals: %+v, %v, session revoked: %v", u, err, n.revoked(sess))
+		}
+		n.add("second", store.AdministerSystem)
+		_, err = n.DeleteProvider(t.Context(), cli, p.Name, "")
+		noErr(t, err)
+		if !n.revoked(sess) {
+			t.Error("the session goes on")
+		}
+	})
+}
+
 // Passwords are off only while an administrator can sign in through a provider; the
 // command line on the database is always let in.
 func TestPasswordsOff(t *testing.T) {

@@ -68,7 +68,8 @@ type providerView struct {
 // endsView says what saving would end, before it is saved.
 type endsView struct {
 	Cause, Sessions string
-	Secret          bool // a secret was typed; no page holds it
+	Takes           string // the permissions that users lose, a sentence; "" if none
+	Secret          bool   // a secret was typed; no page holds it
 }
 
 // providerForm holds the values typed, or those stored.
@@ -191,6 +192,9 @@ func formErrors(err error) (map[string]string, error) {
 		if errors.Is(err, account.ErrNoAdministratorLeft) {
 			return map[string]string{"issuer": fields[whole]}, nil
 		}
+		if errors.Is(err, account.ErrLastAdministrator) {
+			return map[string]string{"group_permissions": fields["permissions"]}, nil
+		}
 		return fields, nil
 	}
 	return nil, err
@@ -221,12 +225,16 @@ func (p *providerPages) save(x *exchange) error {
 	}
 	cause, err := change.Ends(provider)
 	if err == nil && cause != "" && x.value("confirmed") == "" {
-		n, err := p.sessions.CountThrough(x.ctx, x.caller, provider.Name)
+		taken, err := change.Takes(provider)
+		if err != nil {
+			return err
+		}
+		n, takes, err := p.countEnded(x, provider.Name, taken)
 		if err != nil {
 			return err
 		}
 		return p.show(x, http.StatusOK, &provider, form, func(v *providerView) {
-			v.Ends = &endsView{upper(cause), count(n.Sessions, "live session") + " of " + count(n.Users, "user"), x.value("client_secret") != ""}
+			v.Ends = &endsView{upper(cause), count(n.Sessions, "live session") + " of " + count(n.Users, "user"), takes, x.value("client_secret") != ""}
 		})
 	}
 	if err == nil {
@@ -242,6 +250,20 @@ func (p *providerPages) save(x *exchange) error {
 		return err
 	}
 	return p.show(x, http.StatusUnprocessableEntity, &provider, form, func(v *providerView) { v.Errors = wrong })
+}
+
+// countEnded counts the sessions that a change of a provider ends, and says which
+// permissions it takes.
+func (p *providerPages) countEnded(x *exchange, name string, taken store.Holders) (n store.Counts, takes string, err error) {
+	if n, err = p.sessions.CountThrough(x.ctx, x.caller, name, taken); err != nil {
+		return n, "", err
+	}
+	users, err := p.accounts.CountHolders(x.ctx, x.caller, taken)
+	if users > 0 {
+		takes = "It takes " + strings.Join(taken.Permissions, " and ") + " from " + count(int64(users), "user") + " with an account at " + taken.Issuer +
+			", also where an administrator has granted it."
+	}
+	return n, takes, err
 }
 
 // check asks the provider. It changes nothing, so that a link leads to it.
@@ -262,15 +284,19 @@ func (p *providerPages) askRemove(x *exchange) (confirmView, error) {
 	if err != nil {
 		return confirmView{}, err
 	}
-	n, err := p.sessions.CountThrough(x.ctx, x.caller, provider.Name)
-	return confirmView{
+	n, takes, err := p.countEnded(x, provider.Name, account.Taken(provider, store.Provider{}))
+	view := confirmView{
 		frame: x.frame("Remove identity provider "+provider.Name+"?", "/settings/authentication", "Configuration", "Settings", "Authentication"),
 		Lines: []string{
-			"This ends " + count(n.Sessions, "live session") + " of " + count(n.Users, "user") + ": all that began at " + provider.Issuer + " through this provider.",
+			"This ends " + count(n.Sessions, "live session") + " of " + count(n.Users, "user") + ": all that began at " + provider.Issuer + " through this provider, and those of users who lose a permission.",
 			"The links between users and their accounts there stay. A provider with the same issuer signs the same users in.",
 		},
 		Button: "Remove and revoke", Cancel: providerPath(provider.Name, ""), Harmful: true,
-	}, err
+	}
+	if takes != "" {
+		view.Lines = slices.Insert(view.Lines, 1, takes)
+	}
+	return view, err
 }
 
 func (p *providerPages) remove(x *exchange, reason string) error {

@@ -89,6 +89,23 @@ func TestProviderPages(t *testing.T) {
 	p.post(form+"/corp", append(edit, "remove_secret", "on", "client_secret", "x")...).is(http.StatusUnprocessableEntity).says("not both")
 	p.post(form+"/none", edit...).is(http.StatusNotFound)
 
+	// The users who lose a permission are counted, with all their sessions.
+	eve := s.user("eve", store.UserEdit)
+	s.through(eve, "corp")
+	raw = s.issue(eve, false)
+	demote := append(edit, "group_permissions", "")
+	for i := 0; i < len(demote); i += 2 {
+		if demote[i] == "group_permissions" {
+			demote[i+1] = "admins = AdministerSystem"
+		}
+	}
+	p.post(form+"/corp", demote...).is(http.StatusOK).says("2 live sessions of 1 user", "It takes UserEdit from 1 user with an account at https://login.example")
+	p.get(form+"/corp/remove").is(http.StatusOK).says("This ends 2 live sessions of 1 user", "It takes AdministerSystem and UserEdit from 1 user with an account")
+	p.post(form+"/corp", append(demote, "confirmed", "on")...).is(http.StatusSeeOther)
+	if s.reason(raw) != "revoked" {
+		t.Errorf("the session of a user who loses a permission: %q", s.reason(raw))
+	}
+
 	raw = s.through(s.user("ben"), "corp")
 	p.get(form+"/corp/remove").is(http.StatusOK).says("This ends 1 live session of 1 user", "Type")
 	p.post(form + "/corp/remove").is(http.StatusUnprocessableEntity)

@@ -42,8 +42,9 @@ func (s *Service) Unlink(ctx context.Context, c authz.Caller, userID, issuer, su
 	return s.committed(ctx, c, row, s.now(), wait), nil
 }
 
-// CountThrough counts the live sessions that began at a provider.
-func (s *Service) CountThrough(ctx context.Context, c authz.Caller, provider string) (store.Counts, error) {
+// CountThrough counts the live sessions that began at a provider, and all those of the
+// users that h selects.
+func (s *Service) CountThrough(ctx context.Context, c authz.Caller, provider string, h store.Holders) (store.Counts, error) {
 	if err := c.MayAdminister(); err != nil {
 		return store.Counts{}, err
 	}
@@ -51,5 +52,5 @@ func (s *Service) CountThrough(ctx context.Context, c authz.Caller, provider str
 	if err != nil {
 		return store.Counts{}, err
 	}
-	return s.store.CountLiveThrough(ctx, live, provider)
+	return s.store.CountLiveThrough(ctx, live, provider, h)
 }

@@ -48,6 +48,13 @@ type ProviderSession struct {
 	SealedIDToken   string // sealed with the key-encryption key; "" if none was kept
 }
 
+// Holders selects the users with an identity at an issuer who hold one of the permissions
+// at least. The zero value selects none.
+type Holders struct {
+	Issuer      string
+	Permissions []string
+}
+
 // ProviderSessionFilter selects provider sessions. Empty fields do not select.
 type ProviderSessionFilter struct {
 	Provider             string
@@ -78,8 +85,11 @@ type ProviderReader interface {
 	// ProviderSessions returns the sessions that a filter selects, by id. The sessions
 	// may be over.
 	ProviderSessions(ctx context.Context, f ProviderSessionFilter) ([]ProviderSession, error)
-	// CountLiveThrough counts the live sessions that began at a provider.
-	CountLiveThrough(ctx context.Context, live Live, provider string) (Counts, error)
+	// Holders returns the users that h selects, by id.
+	Holders(ctx context.Context, h Holders) ([]User, error)
+	// CountLiveThrough counts the live sessions that began at a provider, and all those
+	// of the users that h selects.
+	CountLiveThrough(ctx context.Context, live Live, provider string, h Holders) (Counts, error)
 	// ProviderSessionEnded reports whether the provider has ended its session sid, at
 	// any time in the last hour, or all sessions of the subject after the epoch given.
 	// Without a sid, the end of each session of the subject after that epoch counts.

@@ -258,10 +258,34 @@ func (q *queries) ProviderSessions(ctx context.Context, f store.ProviderSessionF
 	return sessions, nil
 }
 
-// CountLiveThrough counts the live sessions that began at a provider.
-func (q *queries) CountLiveThrough(ctx context.Context, live store.Live, provider string) (store.Counts, error) {
+// holderCondition returns the condition on users that h selects.
+func holderCondition(h store.Holders) (where string, args []any) {
+	if len(h.Permissions) == 0 {
+		return `1 = 0`, nil
+	}
+	args = []any{h.Issuer}
+	held := make([]string, len(h.Permissions))
+	for i, permission := range h.Permissions {
+		// The list is JSON. The operator LIKE ignores letter case on SQLite.
+		held[i] = `replace(permissions, ?, '') <> permissions`
+		args = append(args, `"`+permission+`"`)
+	}
+	return `id IN (SELECT user_id FROM identities WHERE issuer = ?) AND (` + strings.Join(held, ` OR `) + `)`, args
+}
+
+// Holders returns the users that h selects.
+func (q *queries) Holders(ctx context.Context, h store.Holders) ([]store.User, error) {
+	where, args := holderCondition(h)
+	return q.users(ctx, `WHERE `+where+` ORDER BY id`, args...)
+}
+
+// CountLiveThrough counts the live sessions that began at a provider, and those of the
+// users that h selects.
+func (q *queries) CountLiveThrough(ctx context.Context, live store.Live, provider string, h store.Holders) (store.Counts, error) {
 	where, args := living(live)
-	return q.counts(ctx, where+` AND s.id IN (SELECT session_id FROM provider_sessions WHERE provider = ?)`, append(args, provider))
+	users, of := holderCondition(h)
+	return q.counts(ctx, where+` AND (s.id IN (SELECT session_id FROM provider_sessions WHERE provider = ?)
+		OR s.user_id IN (SELECT id FROM users WHERE `+users+`))`, append(append(args, provider), of...))
 }
 
 // InsertProviderSession adds what a session began with.

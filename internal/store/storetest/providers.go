@@ -251,9 +251,42 @@ var providerCases = []testCase{
 			return tx.PutRevocations(t.Context(), revocation.Revocation{Scope: revocation.Session("g"), Epoch: 11})
 		})
 		for provider, want := range map[string]store.Counts{"corp": {Sessions: 3, Users: 2}, "other": {Sessions: 1, Users: 1}, "none": {}, "": {}} {
-			got, err := s.CountLiveThrough(t.Context(), live, provider)
+			got, err := s.CountLiveThrough(t.Context(), live, provider, store.Holders{})
 			noErr(t, err)
 			same(t, "through "+provider, got, want)
+		}
+		for name, of := range map[string]struct {
+			issuer string
+			held   []string
+		}{"ann": {corp, []string{store.AdministerSystem, store.UserEdit}}, "bob": {corp, nil}, "cat": {corp, []string{store.UserEdit}}, "dan": {other, []string{store.AdministerSystem}}} {
+			update(t, s, func(tx store.Tx) error {
+				noErr(t, tx.InsertUser(t.Context(), store.User{ID: name, Name: name, NameKey: name, Permissions: of.held}))
+				noErr(t, tx.PutIdentity(t.Context(), store.Identity{Issuer: of.issuer, Subject: name + " again", UserID: name}))
+				return tx.PutIdentity(t.Context(), store.Identity{Issuer: of.issuer, Subject: name, UserID: name})
+			})
+		}
+		for what, c := range map[string]struct {
+			h    store.Holders
+			want string
+			also store.Counts // through "other"
+		}{
+			"none":             {store.Holders{}, "", store.Counts{Sessions: 1, Users: 1}},
+			"no permission":    {store.Holders{Issuer: corp}, "", store.Counts{Sessions: 1, Users: 1}},
+			"administrators":   {store.Holders{Issuer: corp, Permissions: []string{store.AdministerSystem}}, "ann", store.Counts{Sessions: 3, Users: 1}},
+			"either":           {store.Holders{Issuer: corp, Permissions: store.Permissions()}, "ann cat", store.Counts{Sessions: 3, Users: 1}},
+			"at the other":     {store.Holders{Issuer: other, Permissions: store.Permissions()}, "dan", store.Counts{Sessions: 1, Users: 1}},
+			"another spelling": {store.Holders{Issuer: corp, Permissions: []string{"administersystem"}}, "", store.Counts{Sessions: 1, Users: 1}},
+		} {
+			users, err := s.Holders(t.Context(), c.h)
+			noErr(t, err)
+			names := []string{}
+			for _, u := range users {
+				names = append(names, u.ID)
+			}
+			same(t, what, strings.Join(names, " "), c.want)
+			got, err := s.CountLiveThrough(t.Context(), live, "other", c.h)
+			noErr(t, err)
+			same(t, what+": sessions", got, c.also)
 		}
 	}},
 	{"the end of a provider session stays known", func(t *testing.T, open Open) {
