@@ -75,6 +75,9 @@ type Admission struct {
 	before   store.User
 	identity store.Identity
 	linked   bool // the identity is a new one
+	// orphan means that the identity is linked to a user who is gone: a node of an earlier
+	// release deletes users without their identities.
+	orphan   bool
 	provider store.Provider
 	at       int64
 }
@@ -99,6 +102,10 @@ func (s *Service) Admit(ctx context.Context, tx store.Tx, p store.Provider, subj
 	a := &Admission{provider: p, at: s.now().UnixMicro()}
 	a.identity = store.Identity{Issuer: subject.Issuer, Subject: subject.ID, Provider: p.Name, LinkedAt: a.at}
 	known, err := tx.Identity(ctx, subject.Issuer, subject.ID)
+	if err == nil {
+		a.before, err = tx.LockUser(ctx, known.UserID)
+		a.orphan = errors.Is(err, store.ErrNotFound)
+	}
 	switch {
 	case err == nil:
 		a.identity = known
@@ -115,7 +122,9 @@ func (s *Service) Admit(ctx context.Context, tx store.Tx, p store.Provider, subj
 		a.New = true
 		a.User, err = newUser(ctx, tx, p, subject.Claims, a.at)
 	} else {
-		a.before, err = tx.LockUser(ctx, a.identity.UserID)
+		if a.linked {
+			a.before, err = tx.LockUser(ctx, a.identity.UserID)
+		}
 		a.User = a.before
 	}
 	switch {
@@ -310,6 +319,11 @@ func (a *Admission) Write(ctx context.Context, tx store.Tx, from authz.Origin, e
 			return err
 		}
 		entered = changes
+	}
+	if a.orphan {
+		if err := tx.DeleteIdentity(ctx, a.identity.Issuer, a.identity.Subject); err != nil {
+			return err
+		}
 	}
 	if err := tx.PutIdentity(ctx, a.identity); err != nil {
 		return err

@@ -172,6 +172,26 @@ func TestSignInThroughProvider(t *testing.T) {
 	})
 }
 
+// An identity whose user is gone is like one that is not linked.
+func TestIdentityOfNoUser(t *testing.T) {
+	engines(t, func(t *testing.T, w *testDatabase) {
+		n := w.start(0, 0)
+		p := corp()
+		n.putProvider(&p)
+		n.write(func(ctx context.Context, tx store.Tx, _ revocation.Epoch) error {
+			return tx.PutIdentity(ctx, store.Identity{Issuer: corpIssuer, Subject: "ann", UserID: "gone"})
+		})
+		l := session.ProviderLogout{Provider: "corp", Issuer: corpIssuer, Subject: "ann", TokenID: "t"}
+		if err := n.sessions.EndByProvider(t.Context(), l, authz.Origin{}); err != nil {
+			t.Errorf("a logout: %v", err)
+		}
+		first, second := n.mustThrough(n.attempt("ann")), n.mustThrough(n.attempt("ann"))
+		if i, err := n.store.Identity(t.Context(), corpIssuer, "ann"); err != nil || i.UserID != first.User.ID || second.User.ID != first.User.ID {
+			t.Errorf("the identity is %+v, %v; signed in as %s and %s", i, err, first.User.ID, second.User.ID)
+		}
+	})
+}
+
 // Who may sign in, and as which user.
 func TestAdmission(t *testing.T) {
 	verified := func(email string) map[string]any { return map[string]any{"email": email, "email_verified": true} }

@@ -135,6 +135,9 @@ func (s *Service) endSubject(ctx context.Context, tx authz.Tx, l ProviderLogout)
 		return nil, err
 	}
 	receipt, err := s.revokeIn(ctx, tx, identity.UserID, l.reason())
+	if isNotFound(err) {
+		return nil, nil // the user is gone
+	}
 	if err != nil {
 		return nil, fmt.Errorf("end the sessions of a provider's subject: %w", err)
 	}
