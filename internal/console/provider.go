@@ -89,7 +89,7 @@ func (p *signInPages) atIssuer(x *exchange) string {
 	}
 	query := x.r.URL.Query()
 	query.Set(moved, "1")
-	return strings.TrimSuffix(p.issuer, "/") + "/sign-in/" + x.r.PathValue("provider") + "?" + query.Encode()
+	return strings.TrimSuffix(p.issuer, "/") + "/sign-in/" + url.PathEscape(x.r.PathValue("provider")) + "?" + query.Encode()
 }
 
 // moved marks an address that the browser was sent to from another host.

@@ -653,6 +653,9 @@ func TestAttemptBeginsAtTheIssuer(t *testing.T) {
 	if a.location != issuer+"/sign-in/corp?moved=1&return=%2Fprofile" || len(a.cookies) != 0 {
 		t.Fatalf("to %s, cookies %v", a.location, a.cookies)
 	}
+	if a := b.get("/sign-in/a%2F..%2F..%2Fb%3Fx%0d%0a", "Host", "127.0.0.1:8420"); a.location != issuer+"/sign-in/a%2F..%2F..%2Fb%3Fx%0D%0A?moved=1" {
+		t.Errorf("a name that is no path segment: to %q", a.location)
+	}
 	a = b.get("/sign-in/corp?moved=1&return=%2Fprofile", "Host", "behind.a.proxy") // which hides the host
 	b.get(b.respond(a, "corp")).to("/profile")
 }
