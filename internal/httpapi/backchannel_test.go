@@ -62,7 +62,6 @@ func TestBackchannelLogout(t *testing.T) {
 	for name, body := range map[string]string{
 		"no token":              "x=1",
 		"no token at all":       "logout_token=x",
-		"signed by another":     logout(foreign, map[string]any{"sid": "s1"}),
 		"of another provider":   logout(foreign, map[string]any{"sid": "s1", "iss": foreign.Issuer}),
 		"for another client":    logout(p, map[string]any{"sid": "s1", "aud": "another"}),
 		"stale":                 logout(p, map[string]any{"sid": "s1", "iat": time.Now().Add(-time.Hour).Unix()}),
@@ -74,6 +73,8 @@ func TestBackchannelLogout(t *testing.T) {
 			t.Errorf("%s: error %q, Cache-Control %q", name, q.Error, a.Header.Get("Cache-Control"))
 		}
 	}
+	// The keys were asked for just now: a key that is not among them may be a new one.
+	s.do("POST", "/oauth/backchannel-logout", logout(foreign, map[string]any{"sid": "s1"})).problem(503, "unavailable")
 	if reason(one) != "" || reason(two) != "" {
 		t.Fatal("a token that is not accepted has ended a session")
 	}

@@ -51,7 +51,25 @@ func Algorithms() []string {
 const (
 	freshFor  = 15 * time.Minute // without asking again
 	usableFor = time.Hour        // if the provider can't be asked again
+	// failedFor is how long a failed request is not repeated: the sign-ins of all users, and
+	// logout tokens that an attacker sends, would else each cost a request to a provider
+	// that is in trouble.
+	failedFor = time.Second
 )
+
+// failure is the error of the last request for something, and when that ended.
+type failure struct {
+	err error
+	at  time.Time
+}
+
+// recent returns the error while the request is not to be repeated, else nil.
+func (f failure) recent(now time.Time) error {
+	if since := now.Sub(f.at); f.err == nil || since < 0 || since >= failedFor {
+		return nil
+	}
+	return f.err
+}
 
 // known is what the client knows of an issuer.
 type known struct {
@@ -162,7 +180,7 @@ func (c *Client) Metadata(ctx context.Context, issuer string) (Metadata, error) 
 // background; until usableFor callers do not wait for the answer.
 func (c *Client) known(ctx context.Context, issuer string) (*known, error) {
 	c.mu.Lock()
-	k := c.issuers[issuer]
+	k, failed := c.issuers[issuer], c.failures[issuer]
 	c.mu.Unlock()
 	age := usableFor
 	if k != nil {
@@ -170,6 +188,12 @@ func (c *Client) known(ctx context.Context, issuer string) (*known, error) {
 	}
 	if 0 <= age && age < freshFor {
 		return k, nil
+	}
+	if err := failed.recent(c.now()); err != nil {
+		if 0 <= age && age < usableFor {
+			return k, nil
+		}
+		return nil, err
 	}
 	fetched := c.fetches.DoChan("metadata "+issuer, func() (any, error) {
 		// The request serves all callers, so it does not end with the first of them. The
@@ -199,11 +223,17 @@ func (c *Client) known(ctx context.Context, issuer string) (*known, error) {
 func (c *Client) fetch(ctx context.Context, issuer string) (*known, error) {
 	k := &known{at: c.now()}
 	var err error
-	if k.metadata, err = c.Discover(ctx, issuer); err != nil {
-		return nil, err
-	}
+	k.metadata, err = c.Discover(ctx, issuer)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err != nil {
+		if len(c.failures) >= maxIssuers {
+			clear(c.failures)
+		}
+		c.failures[issuer] = failure{err, c.now()}
+		return nil, err
+	}
+	delete(c.failures, issuer)
 	if before := c.issuers[issuer]; before != nil && before.keys.address == k.metadata.JWKSURI {
 		k.keys = before.keys
 	} else {

@@ -496,3 +496,40 @@ func TestMetadataAreKept(t *testing.T) {
 		t.Errorf("after an hour: got %v, want %v", err, oidc.ErrUnreachable)
 	}
 }
+
+// A request that failed is not repeated for a second.
+func TestFailuresAreKept(t *testing.T) {
+	for _, path := range []string{"/.well-known/openid-configuration", "/keys"} {
+		p := oidctest.New(t)
+		at := now
+		var asked atomic.Int64
+		var healthy atomic.Bool
+		p.Answer = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != path {
+				return false
+			}
+			asked.Add(1)
+			if !healthy.Load() {
+				w.WriteHeader(http.StatusBadGateway)
+				return true
+			}
+			return false
+		}
+		c := oidc.New(oidc.Config{Now: func() time.Time { return at }})
+		try := func(after time.Duration, want error, requests int64) {
+			t.Helper()
+			at = now.Add(after)
+			raw := p.Sign("logout+jwt", map[string]any{"iss": p.Issuer})
+			if _, err := c.VerifyLogout(t.Context(), registration(p), raw); !errors.Is(err, want) || asked.Load() != requests {
+				t.Errorf("%s after %v: %v, %d requests; want %v, %d", path, after, err, asked.Load(), want, requests)
+			}
+		}
+		try(0, oidc.ErrUnreachable, 1)
+		try(0, oidc.ErrUnreachable, 1)
+		try(time.Second-1, oidc.ErrUnreachable, 1)
+		try(time.Second, oidc.ErrUnreachable, 2)
+		healthy.Store(true)
+		try(time.Second+1, oidc.ErrUnreachable, 2)
+		try(2*time.Second, oidc.ErrToken, 3)
+	}
+}

@@ -17,7 +17,12 @@ import (
 // request to the provider.
 const minKeyInterval = 10 * time.Second
 
-var errSignature = errors.New("no key of the provider verifies the signature")
+var (
+	errSignature = errors.New("no key of the provider verifies the signature")
+	// errKeyUnknown means that the token names a key that was not among the provider's
+	// less than minKeyInterval ago. It may be a new one. It wraps errSignature.
+	errKeyUnknown = fmt.Errorf("%w: the key that it names is not known, and the keys were asked for just now", errSignature)
+)
 
 // keySet is the keys of a provider. It is fetched again when it is old, and when a
 // token names a key that is not in it (Core, section 10.1.1).
@@ -29,7 +34,8 @@ type keySet struct {
 	keys []jose.JSONWebKey
 	at   time.Time // of the request for keys; zero if there was none
 	// asked is when the last request was made, successful or not.
-	asked time.Time
+	asked  time.Time
+	failed failure
 }
 
 // verify returns the payload of a token if a key of the provider has signed it. The
@@ -42,7 +48,7 @@ func (s *keySet) verify(ctx context.Context, raw string, algorithms []string) ([
 	header := jws.Signatures[0].Header
 	now := s.client.now()
 	s.mu.Lock()
-	keys, at, asked := s.keys, s.at, s.asked
+	keys, at, asked, failed := s.keys, s.at, s.asked, s.failed
 	s.mu.Unlock()
 	age := now.Sub(at)
 	fresh := !at.IsZero() && 0 <= age && age < freshFor
@@ -51,10 +57,16 @@ func (s *keySet) verify(ctx context.Context, raw string, algorithms []string) ([
 			return payload, nil
 		}
 		if since := now.Sub(asked); 0 <= since && since < minKeyInterval {
+			if header.KeyID != "" && !slices.ContainsFunc(keys, func(key jose.JSONWebKey) bool { return key.KeyID == header.KeyID }) {
+				return nil, errKeyUnknown
+			}
 			return nil, errSignature
 		}
 	}
-	fetched, err := s.fetch(ctx)
+	var fetched []jose.JSONWebKey
+	if err = failed.recent(now); err == nil {
+		fetched, err = s.fetch(ctx)
+	}
 	switch {
 	case err == nil:
 		keys = fetched
@@ -92,16 +104,13 @@ func (s *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 		s.mu.Lock()
 		s.asked = now
 		s.mu.Unlock()
-		body, err := s.client.get(context.WithoutCancel(ctx), s.address, nil)
+		keys, err := s.download(context.WithoutCancel(ctx))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.failed = failure{err, s.client.now()}
 		if err != nil {
 			return nil, err
 		}
-		keys, err := parseKeys(body)
-		if err != nil {
-			return nil, fmt.Errorf("%w: keys at %s: %w", ErrMisconfigured, s.address, err)
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.keys, s.at = keys, now
 		return keys, nil
 	})
@@ -114,6 +123,19 @@ func (s *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 		}
 		return result.Val.([]jose.JSONWebKey), nil //nolint:forcetypeassert // from the function above
 	}
+}
+
+// download asks for the keys once.
+func (s *keySet) download(ctx context.Context) ([]jose.JSONWebKey, error) {
+	body, err := s.client.get(ctx, s.address, nil)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := parseKeys(body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: keys at %s: %w", ErrMisconfigured, s.address, err)
+	}
+	return keys, nil
 }
 
 // maxKeys is the maximum number of keys of a provider: a token without a key ID may

@@ -56,7 +56,8 @@ func LogoutIssuer(raw string) (issuer string, audiences []string, err error) {
 
 // VerifyLogout validates a logout token (Back-Channel Logout, section 2.6), except that it
 // accepts a token any number of times: see [Logout]. Errors wrap [ErrToken], and
-// [ErrUnreachable] or [ErrMisconfigured] if the provider's keys can't be had.
+// [ErrUnreachable] or [ErrMisconfigured] if the provider's keys can't be had, or can't be
+// asked for again yet because of an unknown key.
 func (c *Client) VerifyLogout(ctx context.Context, r Registration, raw string) (Logout, error) {
 	k, err := c.known(ctx, r.Issuer)
 	if err != nil {
@@ -77,6 +78,9 @@ func (c *Client) VerifyLogout(ctx context.Context, r Registration, raw string) (
 	switch {
 	case errors.Is(keys.err, ErrUnreachable), errors.Is(keys.err, ErrMisconfigured):
 		return Logout{}, keys.err
+	case errors.Is(keys.err, errKeyUnknown):
+		// A provider that has just rotated its keys sends the token again.
+		return Logout{}, fmt.Errorf("%w: %w", ErrUnreachable, keys.err)
 	case err != nil:
 		return Logout{}, fmt.Errorf("%w: %s", ErrToken, printable(err.Error()))
 	}

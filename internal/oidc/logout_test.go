@@ -99,6 +99,34 @@ func TestVerifyLogoutWithoutKeys(t *testing.T) {
 	}
 }
 
+// A logout token that names a key which is not known yet may be valid: it is not refused
+// before the keys were asked for again.
+func TestVerifyLogoutWithANewKey(t *testing.T) {
+	p := oidctest.New(t)
+	at := now
+	c := oidc.New(oidc.Config{Now: func() time.Time { return at }})
+	sign := func() string {
+		return p.Sign("logout+jwt", map[string]any{
+			"iss": p.Issuer, "aud": oidctest.ClientID, "sid": "s", "jti": "j", "iat": now.Unix(), "exp": now.Add(2 * time.Minute).Unix(),
+			"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
+		})
+	}
+	if _, err := c.VerifyLogout(t.Context(), registration(p), sign()); err != nil {
+		t.Fatal(err)
+	}
+	p.Rotate()
+	raw := sign()
+	for _, tt := range []struct {
+		after time.Duration
+		want  error
+	}{{0, oidc.ErrUnreachable}, {10*time.Second - 1, oidc.ErrUnreachable}, {10 * time.Second, nil}} {
+		at = now.Add(tt.after)
+		if _, err := c.VerifyLogout(t.Context(), registration(p), raw); !errors.Is(err, tt.want) {
+			t.Errorf("after %v: %v, want %v", tt.after, err, tt.want)
+		}
+	}
+}
+
 func TestLogoutIssuer(t *testing.T) {
 	p := oidctest.New(t)
 	issuer, audiences, err := oidc.LogoutIssuer(p.Sign("logout+jwt", map[string]any{"iss": p.Issuer, "aud": []string{"a", "b"}}))

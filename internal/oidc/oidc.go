@@ -79,13 +79,14 @@ type Client struct {
 
 	fetches singleflight.Group
 
-	mu      sync.Mutex // guards issuers
-	issuers map[string]*known
+	mu       sync.Mutex // guards the fields below
+	issuers  map[string]*known
+	failures map[string]failure // of requests for metadata, by issuer
 }
 
 // New returns a client.
 func New(config Config) *Client {
-	c := &Client{http: newHTTPClient(config), now: config.Now, log: config.Logger, issuers: map[string]*known{}}
+	c := &Client{http: newHTTPClient(config), now: config.Now, log: config.Logger, issuers: map[string]*known{}, failures: map[string]failure{}}
 	if c.now == nil {
 		c.now = time.Now
 	}
