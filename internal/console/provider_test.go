@@ -445,6 +445,8 @@ func TestProviderFails(t *testing.T) {
 		}
 		b.get("/sign-in").is(http.StatusOK)
 		p.Set(func(b *oidctest.Behavior) { b.Answer = nil })
+		b.get("/sign-in/corp").is(http.StatusServiceUnavailable) // the failure is kept for a second
+		s.wait(time.Second)
 		b.through("/sign-in/corp", "corp").to("/")
 	})
 }
