@@ -101,6 +101,22 @@ func TestTablesUseTheirRoom(t *testing.T) {
 	}
 }
 
+// Where the table of users is a list of blocks, a block has room for a whole name.
+func TestNamesAreWholeInBlocks(t *testing.T) {
+	t.Parallel()
+	h := newFilledServer(t)
+	h.createUser(map[string]any{"name": "Wilhelmina Featherstonehaugh", "groups": []string{"accounting-and-audit"}})
+	for _, width := range []int64{360, 820} {
+		w := h.open(t, look{width: width, height: 800})
+		w.as("admin")
+		w.visit("/users")
+		w.says("admin", "Wilhelmina Featherstonehaugh", "accounting-and-audit")
+		if text := w.brief(`[...document.querySelectorAll(".users th .cut, .users .cut.short")].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.textContent).join()`); text != "" {
+			t.Errorf("at %d px these are cut: %s", width, text)
+		}
+	}
+}
+
 // A text that a table cuts is read whole by keyboard, without a script too, and by a tap.
 func TestCutTextIsShownWhole(t *testing.T) {
 	t.Parallel()
