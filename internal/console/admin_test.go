@@ -206,10 +206,10 @@ func TestKeys(t *testing.T) {
 		t.Error("a rotation has ended a session")
 	}
 	p.get("/keys/retire?kid="+old.ID()).is(http.StatusOK).says("This ends 2 live sessions of 2 users.", "This includes your own session")
-	p.post("/keys/retire", "kid", old.ID()).is(http.StatusUnprocessableEntity).says("Enter a short reason", "Type “retire” to confirm.")
+	p.post("/keys/retire", "kid", old.ID()).is(http.StatusUnprocessableEntity).says("Choose a reason.", "Type “retire” to confirm.")
 	p.post("/keys/retire", "kid", "none", "reason", "Key lost", "word", "retire").is(http.StatusNotFound)
 	for _, word := range []string{"", "x", "retire it"} {
-		p.post("/keys/retire", "kid", old.ID(), "reason", "Key compromised", "word", word).is(http.StatusUnprocessableEntity).says("Type “retire” to confirm.").saysNot("Enter a short reason")
+		p.post("/keys/retire", "kid", old.ID(), "reason", "Key compromised", "word", word).is(http.StatusUnprocessableEntity).says("Type “retire” to confirm.").saysNot("Choose a reason.")
 	}
 	p.post("/keys/retire", "kid", old.ID(), "reason", "Key compromised", "word", " Retire ").to("/sign-in")
 	if got := s.reason(raw); got != token.ErrUnknownKey {

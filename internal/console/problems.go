@@ -21,7 +21,7 @@ var formFields = []formField{
 	{"name", "Name", "name"}, {"email", "Email", "email"}, {"password", "Password", "password"},
 	{"current", "Current password", "current"}, {"new", "New password", "new"}, {"again", "New password, again", "again"},
 	{"groups", "Groups", "groups"}, {"permissions", "Permissions", "permissions"}, {"disabled", "Account", "disabled"},
-	{"scope", "Which sessions", "scope"}, {"names", "Names", "names"}, {"note", "Reason", "note"}, {"word", "Confirmation", "word"},
+	{"scope", "Which sessions", "scope"}, {"names", "Names", "names"}, {"reason", "Reason", "why"}, {"note", "Details", "note"}, {"word", "Confirmation", "word"},
 	{"capabilities", "Capabilities", "capabilities"},
 	{"session_timeout_seconds", "Session Timeout", "timeout"}, {"maximum_session_duration_seconds", "Maximum Session Duration", "maximum"},
 	{"person", "Person", "person"}, {"from", "From", "from"}, {"to", "To", "to"},

@@ -43,6 +43,11 @@ func TestRevokeUser(t *testing.T) {
 	} {
 		a := mine.post(path+"/revoke", "reason", tt.reason, "note", tt.note).is(tt.status)
 		if tt.status != http.StatusSeeOther {
+			if tt.reason == "" {
+				a.says("Reason: Choose a reason.").contains(`href="#why"`, `id="why-wrong"`).lacks(`id="note-wrong"`)
+			} else {
+				a.says("Details: ").contains(`href="#note"`, `id="note-wrong"`).lacks(`id="why-wrong"`)
+			}
 			if s.reason(one) != "" {
 				t.Fatalf("%q, %q: revoked", tt.reason, tt.note)
 			}
@@ -180,7 +185,7 @@ func TestRevokeMany(t *testing.T) {
 		says   string
 	}{
 		{"no name", []string{"scope", "users", "names", " \n ", "reason", "Offboarding"}, "Enter at least one name"},
-		{"no reason", []string{"scope", "users", "names", "ada"}, "Enter a short reason"},
+		{"no reason", []string{"scope", "users", "names", "ada"}, "Reason: Choose a reason."},
 		{"no scope", []string{"names", "ada", "reason", "Offboarding"}, "Choose whose sessions to revoke."},
 		{"no known user", []string{"scope", "users", "names", "eve\nmallory", "reason", "Offboarding"}, "No user has any of these names."},
 		{"too many", []string{"scope", "users", "reason", "Offboarding"}, "10 001 names"},
