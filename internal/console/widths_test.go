@@ -117,6 +117,19 @@ func TestNamesAreWholeInBlocks(t *testing.T) {
 	}
 }
 
+// On a phone the first column of a table of the documentation leaves most of the window
+// to the others, unless its words are longer.
+func TestTablesOfTheDocumentation(t *testing.T) {
+	t.Parallel()
+	h := newFilledServer(t)
+	w := h.open(t, look{width: 360, height: 740})
+	w.as("admin")
+	w.visit("/docs/installing")
+	if wide := eval[float64](w, `Math.max(...[...document.querySelectorAll(".manual td:first-child")].map((cell) => parseFloat(getComputedStyle(cell).minWidth) / innerWidth))`); wide <= 0 || wide > 0.3 {
+		t.Errorf("the first column takes at least %.0f %% of the window", wide*100)
+	}
+}
+
 // A text that a table cuts is read whole by keyboard, without a script too, and by a tap.
 func TestCutTextIsShownWhole(t *testing.T) {
 	t.Parallel()
