@@ -344,6 +344,12 @@ func TestAttention(t *testing.T) {
 		{"no contact with the database", inOrder(), with(func(s *feed.Status) { s.Trusted = false }), true, "This node has not reached the database"},
 		{"the last read failed", inOrder(), with(func(s *feed.Status) { s.Error = store.ErrUnavailable }), true, "The last read of the database failed."},
 		{"a node is silent", inOrder(), with(func(s *feed.Status) { s.Nodes = []feed.NodeState{{Name: "two", Dead: true, Waiting: []string{"x"}}} }), true, "two has not reported for a whole lease."},
+		{"one of two nodes with one name is silent", inOrder(), with(func(s *feed.Status) {
+			s.Nodes = []feed.NodeState{{Name: s.Name, Dead: true, Started: time.Date(2026, 11, 29, 9, 58, 0, 0, time.UTC)}}
+		}), true, "one (started 29 November, 09:58 UTC) has not reported for a whole lease."},
+		{"a node has stopped", inOrder(), with(func(s *feed.Status) {
+			s.Nodes = []feed.NodeState{{Name: "two", Leaving: true, ViewEpoch: s.Epoch - 1, Waiting: []string{"x"}}}
+		}), false, ""},
 		{"a node is behind", inOrder(), with(func(s *feed.Status) { s.Nodes = []feed.NodeState{{Name: "two", ViewEpoch: s.Epoch - 1}} }), false, "two is not up to date"},
 		{"a node is behind by a change of this moment", inOrder(), with(func(s *feed.Status) {
 			s.Epoch = revocation.Epoch(now.Add(-behindAfter).UnixMicro())
