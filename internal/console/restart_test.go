@@ -20,7 +20,7 @@ func TestRestartNeedsNoAttention(t *testing.T) {
 			before := run(t, database, "--lease", "2s")
 			var client struct{ ID, Secret string }
 			before.api(before.admin, http.MethodPost, "/v1/clients", map[string]any{"name": "shop", "capabilities": []string{"follow"}}, &client)
-			f, err := follower.Open(t.Context(), follower.Config{Server: before.url, ClientID: client.ID, ClientSecret: client.Secret, Audience: "http://127.0.0.1:8420"})
+			f, err := follower.Open(t.Context(), follower.Config{Server: before.url, ClientID: client.ID, ClientSecret: client.Secret, Audience: before.url})
 			if err != nil {
 				t.Fatal(err)
 			}

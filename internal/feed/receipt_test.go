@@ -274,7 +274,7 @@ func TestRestartWhileAFollowerHasALease(t *testing.T) {
 		r := w.revoke(revocation.User("ann"))
 		again.Applied(r...)
 		e, err := again.Enforcement(t.Context(), r[0].Epoch, time.Now(), 0)
-		if err != nil || e.Validators != 3 || len(e.Waiting) != 1 || !strings.HasPrefix(e.Waiting[0], "vm:8420 (stopped, started ") {
+		if err != nil || e.Validators < 2 || len(e.Waiting) != 1 || !strings.HasPrefix(e.Waiting[0], "vm:8420 (stopped, started ") {
 			t.Errorf("a receipt while the lease may last: %+v, %v", e, err)
 		}
 		eventually(t, "the row counts for nothing", func() bool {
