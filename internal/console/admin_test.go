@@ -84,7 +84,7 @@ func TestAudit(t *testing.T) {
 	if a.input("person") != "Ada" {
 		t.Error("what was typed is gone")
 	}
-	p.get("/audit?from=2026-02-02&to=2026-01-01").is(http.StatusUnprocessableEntity).says("The end date is before the start date.")
+	p.get("/audit?from=2026-02-02&to=2026-01-01").is(http.StatusUnprocessableEntity).says("The filter was not applied.", "The end date is before the start date.").saysNot("Nothing was changed")
 	p.get("/audit?before=x").is(http.StatusNotFound)
 }
 
@@ -195,7 +195,7 @@ func TestKeys(t *testing.T) {
 	// The standby key is published long enough for every validator.
 	s.wait(lease + time.Minute)
 	p.get("/keys/rotate").is(http.StatusOK).says("no user is signed out")
-	rotated := p.get(p.post("/keys/rotate").to("/keys").location).is(http.StatusOK).says("Keys rotated.", "retiring")
+	rotated := p.get(p.post("/keys/rotate").to("/keys").location).is(http.StatusOK).says("Keys rotated.", "retiring", "Signed from", "Signing since")
 	if signs := strings.Index(rotated.body, "Signs every new session"); signs > strings.Index(rotated.body, "Published and trusted in advance") || signs > strings.Index(rotated.body, "No longer signs") {
 		t.Error("the active key is not the first of the page")
 	}
@@ -252,7 +252,7 @@ func TestServices(t *testing.T) {
 		t.Error("an old secret works, or the new one does not")
 	}
 	p.get("/services").is(http.StatusOK).saysNot("The previous secret works until")
-	p.get("/services/" + id + "/remove").is(http.StatusOK).says("Remove Billing?")
+	p.get("/services/" + id + "/remove").is(http.StatusOK).says("Remove Billing?", "requests with it are refused")
 	p.get(p.post("/services/" + id + "/remove").to("/services").location).is(http.StatusOK).says("Service removed.")
 	if works(third) {
 		t.Error("a removed service gets in")

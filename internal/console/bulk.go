@@ -212,7 +212,7 @@ func (p *revocationPages) revoke(x *exchange) error {
 	}
 	if own {
 		x.forget()
-		return x.redirect("/sign-in", "why", "signed_out_everywhere", "return", "/revocations/"+epochText(r.Epoch))
+		return x.redirect("/sign-in", "why", "revoked_many", "return", "/revocations/"+epochText(r.Epoch))
 	}
 	return x.redirect("/revocations/"+epochText(r.Epoch), "done", "revoked")
 }

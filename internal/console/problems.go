@@ -30,6 +30,19 @@ var formFields = []formField{
 // whole is the name of an error that is in no single field of a form.
 const whole = ""
 
+// filterFields are the fields of the filters of lists, which change nothing.
+var filterFields = []string{"person", "from", "to"}
+
+// Filtering reports whether the errors are those of a filter.
+func (f frame) Filtering() bool {
+	for name := range f.Errors {
+		if !slices.Contains(filterFields, name) {
+			return false
+		}
+	}
+	return len(f.Errors) > 0
+}
+
 // Problems returns the errors of the form, in the order of its fields, for the
 // summary at the top of the page.
 func (f frame) Problems() []problem {

@@ -181,6 +181,7 @@ func (w when) Ago() string {
 var endings = map[string]string{
 	"signed_out":                 "You have signed out.",
 	"signed_out_everywhere":      "You have signed out everywhere. All your sessions were revoked, including this one.",
+	"revoked_many":               "You revoked these sessions, including your own. Sign in to see the receipt.",
 	"revoked_by_administrator":   "An administrator revoked your sessions.",
 	"revoked_by_yourself":        "You revoked this session or signed out elsewhere.",
 	"revoked_by_service":         "A service that manages your account revoked your sessions.",
