@@ -89,19 +89,9 @@ func instant(text string, now time.Time) (int64, error) {
 // findAudit prints the entries of a filter whose names are as they were typed. If there
 // is no entry because a name is wrong, the error says so.
 func (c *cli) findAudit(ctx context.Context, t admin, f store.AuditFilter, limit int) error {
-	unknown := ""
-	for _, name := range []*string{&f.Person, &f.Actor, &f.Target} {
-		if *name == "" {
-			continue
-		}
-		found, user, err := t.FindPerson(ctx, *name)
-		if err != nil {
-			return err
-		}
-		if !user {
-			unknown = found
-		}
-		*name = found
+	unknown, err := findPersons(ctx, t, &f.Person, &f.Actor, &f.Target)
+	if err != nil {
+		return err
 	}
 	n, err := c.printAudit(ctx, t, f, limit)
 	if err == nil && n == 0 && unknown != "" {
@@ -170,4 +160,23 @@ func first(texts ...string) string {
 		}
 	}
 	return ""
+}
+
+// findPersons replaces names in a filter by what to look for: see
+// session.Service.FindPerson. unknown is a name that no user has now; "" if there is none.
+func findPersons(ctx context.Context, t admin, names ...*string) (unknown string, err error) {
+	for _, name := range names {
+		if *name == "" {
+			continue
+		}
+		found, user, err := t.FindPerson(ctx, *name)
+		if err != nil {
+			return "", err
+		}
+		if !user {
+			unknown = found
+		}
+		*name = found
+	}
+	return unknown, nil
 }

@@ -37,20 +37,10 @@ func (c *cli) revocationsCommand() *cobra.Command {
 		if f.From, f.To, err = between.read(time.Now()); err != nil {
 			return err
 		}
-		unknown := ""
 		by := f.By // stays as it is: an operator may have the name of a user
-		for _, name := range []*string{&f.User, &by} {
-			if *name == "" {
-				continue
-			}
-			found, user, err := t.FindPerson(ctx, *name)
-			if err != nil {
-				return err
-			}
-			if !user {
-				unknown = found
-			}
-			*name = found
+		unknown, err := findPersons(ctx, t, &f.User, &by)
+		if err != nil {
+			return err
 		}
 		n, err := c.printReceipts(ctx, t, f, limit)
 		if err == nil && n == 0 && unknown != "" {

@@ -65,6 +65,8 @@ type expectation struct {
 var (
 	// Addresses of this machine in documents: others may be using them.
 	docAddress = regexp.MustCompile(`127\.0\.0\.1:(84\d\d|9\d\d\d)`)
+	// docCheckout is the checkout in documents: the directory above, or one in it.
+	docCheckout = regexp.MustCompile(`-replace example\.com/curfew=\.\.(/curfew)?`)
 	// docDatabase is a PostgreSQL database in documents.
 	docDatabase = "postgres://curfew:secret@db.internal/curfew"
 )
@@ -124,7 +126,7 @@ func walkDocument(t *testing.T, name, source string) {
 		t.Fatal(err)
 	}
 	// Programs are built beside a checkout, which has everything that they need.
-	text = strings.ReplaceAll(text, "-replace example.com/curfew=..", "-replace example.com/curfew='"+root+"'")
+	text = docCheckout.ReplaceAllLiteralString(text, "-replace example.com/curfew='"+root+"'")
 	w.run(text, []string{
 		"GOPROXY=off", "GOSUMDB=off", "GOFLAGS=-mod=mod", "GOCACHE=" + goEnv(t, "GOCACHE"), "GOMODCACHE=" + goEnv(t, "GOMODCACHE"),
 		"CURFEW_LISTEN=" + addressFor(t, addresses, "127.0.0.1:8420"),

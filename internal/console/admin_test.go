@@ -84,7 +84,7 @@ func TestAudit(t *testing.T) {
 	if a.input("person") != "Ada" {
 		t.Error("what was typed is gone")
 	}
-	p.get("/audit?from=2026-02-02&to=2026-01-01").is(http.StatusUnprocessableEntity).says("The end date is before the start date.")
+	p.get("/audit?from=2026-02-02&to=2026-01-01").is(http.StatusUnprocessableEntity).says("The filter was not applied.", "The end date is before the start date.").saysNot("Nothing was changed")
 	p.get("/audit?before=x").is(http.StatusNotFound)
 }
 
@@ -195,7 +195,7 @@ func TestKeys(t *testing.T) {
 	// The standby key is published long enough for every validator.
 	s.wait(lease + time.Minute)
 	p.get("/keys/rotate").is(http.StatusOK).says("no user is signed out")
-	rotated := p.get(p.post("/keys/rotate").to("/keys").location).is(http.StatusOK).says("Keys rotated.", "retiring")
+	rotated := p.get(p.post("/keys/rotate").to("/keys").location).is(http.StatusOK).says("Keys rotated.", "retiring", "Signed from", "Signing since")
 	if signs := strings.Index(rotated.body, "Signs every new session"); signs > strings.Index(rotated.body, "Published and trusted in advance") || signs > strings.Index(rotated.body, "No longer signs") {
 		t.Error("the active key is not the first of the page")
 	}
@@ -206,10 +206,10 @@ func TestKeys(t *testing.T) {
 		t.Error("a rotation has ended a session")
 	}
 	p.get("/keys/retire?kid="+old.ID()).is(http.StatusOK).says("This ends 2 live sessions of 2 users.", "This includes your own session")
-	p.post("/keys/retire", "kid", old.ID()).is(http.StatusUnprocessableEntity).says("Enter a short reason", "Type “retire” to confirm.")
+	p.post("/keys/retire", "kid", old.ID()).is(http.StatusUnprocessableEntity).says("Choose a reason.", "Type “retire” to confirm.")
 	p.post("/keys/retire", "kid", "none", "reason", "Key lost", "word", "retire").is(http.StatusNotFound)
 	for _, word := range []string{"", "x", "retire it"} {
-		p.post("/keys/retire", "kid", old.ID(), "reason", "Key compromised", "word", word).is(http.StatusUnprocessableEntity).says("Type “retire” to confirm.").saysNot("Enter a short reason")
+		p.post("/keys/retire", "kid", old.ID(), "reason", "Key compromised", "word", word).is(http.StatusUnprocessableEntity).says("Type “retire” to confirm.").saysNot("Choose a reason.")
 	}
 	p.post("/keys/retire", "kid", old.ID(), "reason", "Key compromised", "word", " Retire ").to("/sign-in")
 	if got := s.reason(raw); got != token.ErrUnknownKey {
@@ -252,7 +252,7 @@ func TestServices(t *testing.T) {
 		t.Error("an old secret works, or the new one does not")
 	}
 	p.get("/services").is(http.StatusOK).saysNot("The previous secret works until")
-	p.get("/services/" + id + "/remove").is(http.StatusOK).says("Remove Billing?")
+	p.get("/services/" + id + "/remove").is(http.StatusOK).says("Remove Billing?", "requests with it are refused")
 	p.get(p.post("/services/" + id + "/remove").to("/services").location).is(http.StatusOK).says("Service removed.")
 	if works(third) {
 		t.Error("a removed service gets in")
@@ -344,6 +344,12 @@ func TestAttention(t *testing.T) {
 		{"no contact with the database", inOrder(), with(func(s *feed.Status) { s.Trusted = false }), true, "This node has not reached the database"},
 		{"the last read failed", inOrder(), with(func(s *feed.Status) { s.Error = store.ErrUnavailable }), true, "The last read of the database failed."},
 		{"a node is silent", inOrder(), with(func(s *feed.Status) { s.Nodes = []feed.NodeState{{Name: "two", Dead: true, Waiting: []string{"x"}}} }), true, "two has not reported for a whole lease."},
+		{"one of two nodes with one name is silent", inOrder(), with(func(s *feed.Status) {
+			s.Nodes = []feed.NodeState{{Name: s.Name, Dead: true, Started: time.Date(2026, 11, 29, 9, 58, 0, 0, time.UTC)}}
+		}), true, "one (started 29 November, 09:58 UTC) has not reported for a whole lease."},
+		{"a node has stopped", inOrder(), with(func(s *feed.Status) {
+			s.Nodes = []feed.NodeState{{Name: "two", Leaving: true, ViewEpoch: s.Epoch - 1, Waiting: []string{"x"}}}
+		}), false, ""},
 		{"a node is behind", inOrder(), with(func(s *feed.Status) { s.Nodes = []feed.NodeState{{Name: "two", ViewEpoch: s.Epoch - 1}} }), false, "two is not up to date"},
 		{"a node is behind by a change of this moment", inOrder(), with(func(s *feed.Status) {
 			s.Epoch = revocation.Epoch(now.Add(-behindAfter).UnixMicro())

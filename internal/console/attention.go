@@ -33,7 +33,7 @@ const (
 func (p *overviewPage) attention(x *exchange, s feed.Status, nodes []nodeRow) ([]attention, error) {
 	var urgent, other []attention
 	for _, n := range nodes {
-		name := firstOf(clip(n.Name, 60), "A node without a name")
+		name := firstOf(clip(n.Name, 80), "A node without a name")
 		switch {
 		case n.State == cutOff:
 			urgent = append(urgent, attention{Words: "This node has not reached the database for a whole lease. It accepts no session until it does."})

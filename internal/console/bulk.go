@@ -44,7 +44,7 @@ type bulkView struct {
 const shownNames = 100
 
 // Why returns the question why.
-func (v bulkView) Why() whyPart { return whyPart{v.Reasons, v.Reason, v.Note, v.Errors["note"]} }
+func (v bulkView) Why() whyPart { return whyPart{v.Reasons, v.Reason, v.Note, true, v.Errors} }
 
 // Typed returns the field for the word that confirms what ends the sessions of all
 // users.
@@ -91,8 +91,8 @@ func (p *revocationPages) ask(x *exchange, wrong map[string]string) error {
 		return err
 	}
 	view.Names = strings.Join(names, "\n")
-	if _, wrong := x.reason(); wrong != "" {
-		view.Errors["note"] = wrong
+	if _, field, wrong := x.reason(); wrong != "" {
+		view.Errors[field] = wrong
 	}
 	switch view.Scope {
 	case "users":
@@ -197,7 +197,7 @@ func (p *revocationPages) revoke(x *exchange) error {
 	if wrong := x.wordErrors(bulkWord(x.value("scope"))); len(wrong) > 0 {
 		return p.ask(x, wrong)
 	}
-	reason, _ := x.reason()
+	reason, _, _ := x.reason()
 	what := session.Many{Scope: x.value("scope"), Reason: reason}
 	own := what.Scope == string(revocation.KindEveryone) || what.Scope == string(revocation.KindRemembered) && x.session.RememberMe
 	if what.Scope == session.ScopeUsers {
@@ -212,7 +212,7 @@ func (p *revocationPages) revoke(x *exchange) error {
 	}
 	if own {
 		x.forget()
-		return x.redirect("/sign-in", "why", "signed_out_everywhere", "return", "/revocations/"+epochText(r.Epoch))
+		return x.redirect("/sign-in", "why", "revoked_many", "return", "/revocations/"+epochText(r.Epoch))
 	}
 	return x.redirect("/revocations/"+epochText(r.Epoch), "done", "revoked")
 }

@@ -44,6 +44,7 @@ func (c confirmed) show(x *exchange, status int, wrong map[string]string) error 
 	view.Action, view.Errors = x.r.URL.EscapedPath(), wrong
 	view.Word = c.word
 	view.Reasons, view.Reason, view.Note = c.reasonsOf(x), x.text("reason"), x.text("note")
+	view.ReasonRequired = !c.optional
 	return x.render(status, "confirm", view)
 }
 
@@ -59,10 +60,10 @@ func (c confirmed) act(x *exchange) error {
 	wrong := x.wordErrors(c.word)
 	reason := ""
 	if c.reasons != nil {
-		var about string
-		reason, about = x.reason()
+		var field, about string
+		reason, field, about = x.reason()
 		if about != "" && (!c.optional || x.text("reason") != "" || x.text("note") != "") {
-			wrong["note"] = about
+			wrong[field] = about
 		}
 	}
 	if len(wrong) > 0 {
@@ -98,7 +99,9 @@ type confirmView struct {
 	Reasons []string    // offered; nil: none is asked for
 	Reason  string      // as chosen
 	Note    string      // as typed
-	Word    string      // to be typed; "": none
+	// ReasonRequired means that the form is not sent before a reason is chosen.
+	ReasonRequired bool
+	Word           string // to be typed; "": none
 }
 
 // wordPart is the field for a word to be typed.
@@ -118,12 +121,16 @@ func (x *exchange) wordErrors(word string) map[string]string {
 
 // whyPart is the question why.
 type whyPart struct {
-	Reasons             []string
-	Reason, Note, Wrong string
+	Reasons      []string
+	Reason, Note string
+	Required     bool
+	Errors       map[string]string // of the fields "reason" and "note"
 }
 
 // Why returns the question why.
-func (v confirmView) Why() whyPart { return whyPart{v.Reasons, v.Reason, v.Note, v.Errors["note"]} }
+func (v confirmView) Why() whyPart {
+	return whyPart{v.Reasons, v.Reason, v.Note, v.ReasonRequired, v.Errors}
+}
 
 // reasonsOffered are those that a person can choose from.
 var reasonsOffered = []string{
@@ -132,21 +139,24 @@ var reasonsOffered = []string{
 
 const other = "Other"
 
-// reason returns the reason that was chosen, with what was added to it; or the
-// error in it. "Other" alone is wrong: the audit should say why.
-func (x *exchange) reason() (reason, wrong string) {
+// reason returns the reason that was chosen, with what was added to it; or the error in
+// it and the field to correct. "Other" alone is wrong: the audit should say why. Details
+// without a choice are a reason too.
+func (x *exchange) reason() (reason, field, wrong string) {
 	choice, note := x.text("reason"), x.text("note")
 	switch {
-	case note == "" && (choice == "" || choice == other):
-		return "", "Enter a short reason for the audit log."
+	case note == "" && choice == "":
+		return "", "reason", "Choose a reason."
+	case note == "" && choice == other:
+		return "", "note", "Enter a short reason for the audit log."
 	case utf8.RuneCountInString(note) > maxNote:
-		return "", "Shorten the details to " + group(maxNote) + " characters."
+		return "", "note", "Shorten the details to " + group(maxNote) + " characters."
 	case choice == other || choice == "":
-		return note, ""
+		return note, "", ""
 	case note == "":
-		return choice, ""
+		return choice, "", ""
 	}
-	return choice + ": " + note, ""
+	return choice + ": " + note, "", ""
 }
 
 // maxNote is the maximum length of the details of a reason, in characters. The form has

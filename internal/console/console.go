@@ -151,6 +151,9 @@ type route struct {
 	// brief is for pages that need no caller: the request waits for the store a
 	// moment only.
 	brief bool
+	// confirming returns the page "Confirm it is you" for what is sent to the route; nil:
+	// the page is about the form, see operations.
+	confirming func(*exchange) reauthenticateView
 }
 
 // need is who may use a route. The services behind the routes decide again, and
@@ -203,7 +206,7 @@ func routes(c Config) []route {
 		{pattern: "GET /sign-in/{provider}/callback", needs: anyone, serve: signIn.callback, slow: true},
 		{pattern: "GET /continue", needs: anyone, serve: signIn.continuePage},
 		{pattern: "GET /reauthenticate", needs: signedIn, serve: signIn.reauthenticatePage},
-		{pattern: "POST /reauthenticate", needs: signedIn, serve: signIn.reauthenticated, slow: true},
+		{pattern: "POST /reauthenticate", needs: signedIn, serve: signIn.reauthenticated, slow: true, confirming: signIn.confirming},
 		{pattern: "POST /sign-out", needs: anyone, serve: signOut},
 		{pattern: "GET /signed-in", needs: signedIn, serve: signedInAgain},
 

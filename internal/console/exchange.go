@@ -21,6 +21,7 @@ type exchange struct {
 	*base
 	w   http.ResponseWriter
 	r   *http.Request
+	rt  route
 	ctx context.Context // of this one request; it ends with it
 
 	origin  authz.Origin
@@ -62,7 +63,7 @@ func (b *base) handler(rt route) http.Handler {
 		_, path, _ := strings.Cut(rt.pattern, " ")
 		seen.Route, seen.Quiet = path, rt.machine
 		x := &exchange{
-			base: b, w: w, r: r, ctx: ctx,
+			base: b, w: w, r: r, rt: rt, ctx: ctx,
 			origin: authz.Origin{Address: seen.Text(), RequestID: seen.ID, Device: seen.Device},
 		}
 		if err := x.serve(rt); err != nil {

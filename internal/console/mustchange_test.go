@@ -49,7 +49,11 @@ func TestMustChangePassword(t *testing.T) {
 	if begun := s.audits(wire.ActionSignIn); len(begun) != 1 { // the administrator's
 		t.Errorf("sessions began: %+v", begun)
 	}
-	p.post("/sign-in", "username", "Zoë", "password", given, "new", chosen, "again", chosen, "return", "/profile").to("/profile")
+	a = p.post("/sign-in", "username", "Zoë", "password", given, "new", chosen, "again", chosen, "return", "/profile?x=1").to("/profile")
+	if a.query("x") != "1" {
+		t.Errorf("leads to %s", a.location)
+	}
+	p.get(a.location).is(http.StatusOK).says("Password changed. You are signed in.")
 	p.post("/sign-in", "username", "Zoë", "password", given).is(http.StatusUnauthorized)
 	p.post("/sign-in", "username", "Zoë", "password", chosen).to("/")
 

@@ -246,6 +246,7 @@ const (
 	catchingUp nodeState = "catching up"
 	cutOff     nodeState = "cut off"
 	silent     nodeState = "silent"
+	stopped    nodeState = "stopped"
 )
 
 // behindAfter is the age of a change after which a node that has not acknowledged
@@ -263,9 +264,18 @@ func (x *exchange) nodes(s feed.Status) []nodeRow {
 		own.State, own.Words = cutOff, "has not reached the database for a whole lease; accepts no session until it does"
 	}
 	rows := []nodeRow{own}
+	names := map[string]int{s.Name: 1}
 	for _, n := range s.Nodes {
+		names[n.Name]++
+	}
+	for _, n := range s.Nodes {
+		if names[n.Name] > 1 { // as after a restart
+			n.Name = clip(n.Name, 40) + " (started " + n.Started.UTC().Format("2 January, 15:04") + " UTC)"
+		}
 		row := nodeRow{Name: n.Name, Version: n.Version, Followers: n.Followers, Waiting: n.Waiting, State: upToDate}
 		switch {
+		case n.Leaving:
+			row.State, row.Words, row.Waiting = stopped, "its followers’ last leases end in "+duration(n.LeaseLeft+time.Second), nil
 		case n.Dead:
 			row.State, row.Words = silent, "no contact for a whole lease; accepts no session any more"
 		case n.ViewEpoch < s.Epoch && x.old(s):

@@ -240,6 +240,7 @@ var notices = map[string]string{
 	"groups":      "Groups saved. New tokens carry added groups: at the next sign-in or refresh. If a group was removed, all of the user’s sessions are revoked.",
 	"password":    "Password changed. All of the user’s sessions are revoked.",
 	"own":         "Password changed. Your other sessions are revoked; this session continues.",
+	"required":    "Password changed. You are signed in.",
 	"disabled":    "Account disabled. Its sessions are revoked.",
 	"enabled":     "Account enabled.",
 	"deleted":     "User deleted. All of the user’s sessions are revoked.",

@@ -21,7 +21,7 @@ var formFields = []formField{
 	{"name", "Name", "name"}, {"email", "Email", "email"}, {"password", "Password", "password"},
 	{"current", "Current password", "current"}, {"new", "New password", "new"}, {"again", "New password, again", "again"},
 	{"groups", "Groups", "groups"}, {"permissions", "Permissions", "permissions"}, {"disabled", "Account", "disabled"},
-	{"scope", "Which sessions", "scope"}, {"names", "Names", "names"}, {"note", "Reason", "note"}, {"word", "Confirmation", "word"},
+	{"scope", "Which sessions", "scope"}, {"names", "Names", "names"}, {"reason", "Reason", "why"}, {"note", "Details", "note"}, {"word", "Confirmation", "word"},
 	{"capabilities", "Capabilities", "capabilities"},
 	{"session_timeout_seconds", "Session Timeout", "timeout"}, {"maximum_session_duration_seconds", "Maximum Session Duration", "maximum"},
 	{"issuer", "Issuer", "issuer"}, {"client_id", "Client ID", "client-id"}, {"client_secret", "Client secret", "client-secret"}, {"scopes", "Scopes", "scopes"},
@@ -32,6 +32,19 @@ var formFields = []formField{
 
 // whole is the name of an error that is in no single field of a form.
 const whole = ""
+
+// filterFields are the fields of the filters of lists, which change nothing.
+var filterFields = []string{"person", "from", "to"}
+
+// Filtering reports whether the errors are those of a filter.
+func (f frame) Filtering() bool {
+	for name := range f.Errors {
+		if !slices.Contains(filterFields, name) {
+			return false
+		}
+	}
+	return len(f.Errors) > 0
+}
 
 // Problems returns the errors of the form, in the order of its fields, for the
 // summary at the top of the page.

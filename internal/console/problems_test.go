@@ -124,8 +124,9 @@ func (w *window) refuses(path string, n int, refused, harmless map[string]bool) 
 	case pattern == "POST /sign-in" || pattern == "POST /reauthenticate":
 		// The one message has its place between the heading and the two fields, and the
 		// focus is in the field to fill in again.
-		if got := w.brief(`document.activeElement.getAttribute("aria-describedby") + " " + (document.getElementById("refused").getBoundingClientRect().bottom <= innerHeight)`); got != "refused true" {
-			w.Errorf("%s: the field in focus is described by %s", what, got)
+		const described = `document.activeElement.getAttribute("aria-describedby") + " " + (document.getElementById("refused").getBoundingClientRect().bottom <= innerHeight)`
+		if !w.soon(func() bool { return w.brief(described) == "refused true" }) {
+			w.Errorf("%s: the field in focus is described by %s", what, w.brief(described))
 		}
 		refused[pattern] = true
 		return

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"example.com/curfew/internal/account"
@@ -24,6 +25,7 @@ const confirmPassword = "confirm_password"
 type reauthenticateView struct {
 	frame
 	Lines      []string
+	Cancel     string // address of the page to go back to
 	Error      string // what was wrong with the attempt before
 	MustChange bool   // the password must be changed first
 	For        string // host of the proxied service that the user returns to, or ""
@@ -46,12 +48,118 @@ func (p *signInPages) reauthenticatePage(x *exchange) error {
 	if err == nil && seconds > 0 && x.session.CheckAuthTime(time.Duration(seconds)*time.Second, x.now()) == nil { // #nosec G115 -- 32 bits
 		return x.continueTo(to)
 	}
-	view := reauthenticateView{Lines: []string{"This page asks that you have authenticated recently."}}
+	view := p.confirming(x)
 	view.Held = &pendingForm{Action: confirmPath, Fields: []heldField{{Name: "return", Value: to}}}
-	if isElsewhere(to) {
+	return x.askAgain(http.StatusOK, view, to)
+}
+
+// confirming returns the page "Confirm it is you" for an address to go on to.
+func (p *signInPages) confirming(x *exchange) reauthenticateView {
+	view := reauthenticateView{
+		frame: x.frame("Confirm it is you", ""), Cancel: start,
+		Lines: []string{"The page that you opened requires that you have authenticated recently."},
+	}
+	if to := p.returnTo(x); isElsewhere(to) {
 		view.For = webcookie.Host(to)
 	}
-	return x.askAgain(http.StatusOK, view, to)
+	return view
+}
+
+// operation is what a form does, for the page "Confirm it is you".
+type operation struct {
+	words string // as the page says it, in front of the subject
+	field string // of the form: the subject of the operation; "" if it has none
+	page  string // address of the form's page; "" if it is that of the form, {id} and {name} as there
+	here  string // the entry of the menu
+	trail []string
+}
+
+// operations are those of all forms of signed-in users, by the pattern of the route.
+var operations = func() map[string]operation {
+	settings := func(words, field, page string) operation {
+		return operation{words: words, field: field, page: page, here: "/settings/authentication", trail: []string{"Configuration", "Settings", "Authentication"}}
+	}
+	user := func(words string) operation {
+		return operation{words: words, page: "/users/{id}", here: "/users", trail: []string{"Configuration", "Users"}}
+	}
+	users := func(words, field, page string) operation {
+		return operation{words: words, field: field, page: page, here: "/users", trail: []string{"Configuration", "Users"}}
+	}
+	many := func(words string) operation {
+		return operation{words: words, page: "/revocations/new", here: "/revocations", trail: []string{"Configuration", "Revocations"}}
+	}
+	keys := func(words, field string) operation {
+		return operation{words: words, field: field, page: "/keys", here: "/keys", trail: []string{"Configuration", "Signing keys"}}
+	}
+	services := func(words, field string) operation {
+		return operation{words: words, field: field, page: "/services", here: "/services", trail: []string{"Configuration", "Services"}}
+	}
+	own := func(words string) operation {
+		return operation{words: words, page: "/profile", here: "/profile", trail: []string{"Account menu", "Profile"}}
+	}
+	return map[string]operation{
+		"POST /settings/authentication":                         settings("change the settings of authentication", "", ""),
+		"POST /settings/authentication/providers":               settings("add the identity provider", "name", "/settings/authentication"),
+		"POST /settings/authentication/providers/{name}":        settings("change this identity provider", "", ""),
+		"POST /settings/authentication/providers/{name}/remove": settings("remove this identity provider", "", "/settings/authentication/providers/{name}"),
+		"POST /settings/authentication/passwords/off":           settings("switch signing in with a password off", "", "/settings/authentication"),
+		"POST /settings/authentication/passwords/on":            settings("switch signing in with a password on", "", "/settings/authentication"),
+
+		"POST /users":                            users("add the user", "name", "/new-user"),
+		"POST /users/selected":                   users("revoke the sessions of the selected users", "", "/users"),
+		"POST /users/{id}":                       user("change the name or the email of this user"),
+		"POST /users/{id}/permissions":           user("change the permissions of this user"),
+		"POST /users/{id}/groups":                user("change the groups of this user"),
+		"POST /users/{id}/password":              user("set a new password for this user"),
+		"POST /users/{id}/enable":                user("enable this user"),
+		"POST /users/{id}/disable":               user("disable this user"),
+		"POST /users/{id}/delete":                user("delete this user"),
+		"POST /users/{id}/unlink":                user("unlink this user from an identity provider"),
+		"POST /users/{id}/revoke":                user("revoke all sessions of this user"),
+		"POST /users/{id}/sessions/{sid}/revoke": user("revoke a session of this user"),
+		"POST /revocations":                      many("revoke the sessions of many users"),
+		"POST /revocations/confirmed":            many("revoke the sessions of many users"),
+		"POST /keys/rotate":                      keys("rotate the signing keys", ""),
+		"POST /keys/retire":                      keys("retire the signing key", "kid"),
+		"POST /services":                         services("add the service", "name"),
+		"POST /services/{id}/secret":             services("create a new secret for a service", ""),
+		"POST /services/{id}/remove":             services("remove a service", ""),
+		"POST /profile/session":                  own("continue your session"),
+		"POST /profile/password":                 own("change your password"),
+		"POST /profile/revoke":                   own("revoke all your sessions"),
+		"POST /profile/elsewhere":                own("sign out everywhere else"),
+	}
+}()
+
+// confirmation returns the page "Confirm it is you" for the request. within is how old
+// the authentication may be; zero if that is not known.
+func (x *exchange) confirmation(within time.Duration) reauthenticateView {
+	if x.rt.confirming != nil {
+		return x.rt.confirming(x)
+	}
+	o := operations[x.rt.pattern]
+	view := reauthenticateView{frame: x.frame("Confirm it is you", o.here, o.trail...), Cancel: start}
+	if o.page != "" {
+		view.Cancel = strings.NewReplacer("{id}", url.PathEscape(x.r.PathValue("id")), "{name}", url.PathEscape(x.r.PathValue("name"))).Replace(o.page)
+	} else if len(o.trail) > 0 {
+		view.Cancel = x.r.URL.EscapedPath()
+	}
+	if o.page == "/users/{id}" {
+		view.Trail = append(view.Trail, crumb{"User", view.Cancel})
+	}
+	if o.words != "" {
+		subject := ""
+		if text := x.text(o.field); o.field != "" && text != "" {
+			subject = " “" + clip(text, 80) + "”"
+		}
+		view.Lines = append(view.Lines, "You are about to "+o.words+subject+".")
+	}
+	when := "recently"
+	if within > 0 {
+		when = "in the last " + duration(within)
+	}
+	view.Lines = append(view.Lines, "This changes much at once, so it requires that you have authenticated "+when+". Nothing was changed yet, and your input is kept.")
+	return view
 }
 
 // reauthenticated sends the browser back after confirm has renewed the session.
@@ -80,7 +188,6 @@ func (x *exchange) askAgain(status int, view reauthenticateView, to string) erro
 			address("/sign-in/"+name, url.Values{"prompt": {"login"}, "max_age": {"0"}, "return": {to}}), "Authenticate with " + name, view.Sends,
 		})
 	}
-	view.frame = x.frame("Confirm it is you", "")
 	view.Notice = ""
 	return x.render(status, "reauthenticate", view)
 }
@@ -94,8 +201,8 @@ func (x *exchange) confirmFirst(old *token.AuthenticationError) {
 		_ = x.redirect(confirmPath, "return", back(x.r.URL.RequestURI()))
 		return
 	}
-	view := reauthenticateView{Held: held, Lines: []string{
-		"This changes much at once, so it requires that you have authenticated in the last " + duration(old.MaxAge) + ". Nothing was changed yet, and your input is kept."}}
+	view := x.confirmation(old.MaxAge)
+	view.Held = held
 	if err := x.askAgain(http.StatusUnauthorized, view, ""); err != nil {
 		x.fail(err)
 	}
@@ -106,7 +213,8 @@ func (x *exchange) confirmFirst(old *token.AuthenticationError) {
 func (x *exchange) confirm() (answered bool, err error) {
 	issued, err := x.own.Reauthenticate(x.ctx, x.caller, x.value(confirmPassword), x.origin)
 	limited := (*account.RateLimited)(nil)
-	view := reauthenticateView{Held: x.pendingForm()}
+	view := x.confirmation(0)
+	view.Held = x.pendingForm()
 	status := http.StatusUnauthorized
 	code := wire.CodeBadCredentials
 	switch {

@@ -39,7 +39,11 @@ func TestConfirmInABrowser(t *testing.T) {
 		w.fill("#name", name)
 		w.click("input[name=follow]")
 		w.follow("form[action='/services'] button")
-		w.says("Confirm it is you", "Nothing was changed yet, and your input is kept.")
+		what := []string{"Confirm it is you", "Configuration › Services", "You are about to add the service “" + name + "”.", "Nothing was changed yet, and your input is kept.", "You are signed in as admin."}
+		w.says(append(what, "in the last 10 seconds")...)
+		if to := w.brief(`[...document.querySelectorAll("main form a.button")].map((a) => a.getAttribute("href")).join()`); to != "/services" {
+			t.Errorf("Cancel leads to %s", to)
+		}
 		if !w.soon(func() bool { return w.brief("document.activeElement.id") == "confirm_password" }) {
 			t.Errorf("the focus is on %q", w.brief("document.activeElement.outerHTML"))
 		}
@@ -48,7 +52,7 @@ func TestConfirmInABrowser(t *testing.T) {
 		}
 		w.fill("#confirm_password", "not the password")
 		w.follow("main button.primary")
-		w.says("Confirm it is you", "This is not your password.")
+		w.says(append(what, "This is not your password.")...)
 		if !l.noScript {
 			w.accessible()
 		}

@@ -48,7 +48,7 @@ func TestReauthenticatePage(t *testing.T) {
 
 	old := p.token
 	p.post("/reauthenticate", "return", app, "confirm_password", "not the password").is(http.StatusUnauthorized).
-		says("This is not your password.").contains(`value="` + app + `"`).lacks("not the password")
+		says("This is not your password.", "You are confirming for app.test", "The page that you opened requires that you have authenticated recently.").contains(`value="` + app + `"`).lacks("not the password")
 	if p.token != old {
 		t.Error("a wrong password changed the cookie")
 	}
@@ -69,6 +69,39 @@ func TestReauthenticatePage(t *testing.T) {
 		}
 	}
 	p.post("/reauthenticate", "return", "/users").is(http.StatusSeeOther)
+}
+
+// The page names the operation of every form of a signed-in user, and Cancel leads to the
+// page that has the form.
+func TestConfirmationNamesTheOperation(t *testing.T) {
+	all := routes(Config{})
+	pages := http.NewServeMux()
+	for _, r := range all {
+		pages.HandleFunc(r.pattern, func(http.ResponseWriter, *http.Request) {})
+	}
+	known := map[string]bool{}
+	for _, r := range all {
+		if !strings.HasPrefix(r.pattern, "POST ") || r.needs == anyone {
+			continue
+		}
+		known[r.pattern] = true
+		if r.confirming != nil {
+			continue
+		}
+		o := operations[r.pattern]
+		if o.words == "" || len(o.trail) == 0 {
+			t.Errorf("%s: the page does not say what it confirms", r.pattern)
+		}
+		path := firstOf(o.page, strings.TrimPrefix(r.pattern, "POST "))
+		if _, pattern := pages.Handler(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: path}}); pattern == "" {
+			t.Errorf("%s: Cancel leads to %s, which is no page", r.pattern, path)
+		}
+	}
+	for pattern := range operations {
+		if !known[pattern] {
+			t.Errorf("%s is no form", pattern)
+		}
+	}
 }
 
 // What can be wrong is said on the page; a session that has ended meanwhile is over.

@@ -67,7 +67,7 @@ func fill(v reflect.Value, text string) {
 		fill(v.Index(1), text)
 	case reflect.Map:
 		v.Set(reflect.MakeMap(v.Type()))
-		for _, field := range []string{"name", "email", "password", "new", "current", "again", "permissions", "groups", "disabled", "note", "names", "scope", "capabilities",
+		for _, field := range []string{"name", "email", "password", "new", "current", "again", "permissions", "groups", "disabled", "reason", "note", "names", "scope", "capabilities",
 			"issuer", "client_id", "client_secret", "scopes", "name_claim", "groups_claim", "group_permissions", "allowed_email_domains", "allowed_groups", "acr_values",
 			"from", "to", "session_timeout_seconds", "maximum_session_duration_seconds"} {
 			v.SetMapIndex(reflect.ValueOf(field), reflect.ValueOf(text))

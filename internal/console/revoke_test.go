@@ -43,6 +43,11 @@ func TestRevokeUser(t *testing.T) {
 	} {
 		a := mine.post(path+"/revoke", "reason", tt.reason, "note", tt.note).is(tt.status)
 		if tt.status != http.StatusSeeOther {
+			if tt.reason == "" {
+				a.says("Reason: Choose a reason.").contains(`href="#why"`, `id="why-wrong"`).lacks(`id="note-wrong"`)
+			} else {
+				a.says("Details: ").contains(`href="#note"`, `id="note-wrong"`).lacks(`id="why-wrong"`)
+			}
 			if s.reason(one) != "" {
 				t.Fatalf("%q, %q: revoked", tt.reason, tt.note)
 			}
@@ -65,7 +70,7 @@ func TestRevokeUser(t *testing.T) {
 	if s.reason(mine.token) != "" {
 		t.Error("the administrator's session is over")
 	}
-	mine.get(path).is(http.StatusOK).says("Last revocation")
+	mine.get(path).is(http.StatusOK).says("Last revocation", "Epoch").contains(`<a href="/revocations/`+epochText(int64(s.audits(wire.ActionRevokeUser)[0].Epoch))+`">`)
 }
 
 func TestRevokeOneSession(t *testing.T) {
@@ -180,7 +185,7 @@ func TestRevokeMany(t *testing.T) {
 		says   string
 	}{
 		{"no name", []string{"scope", "users", "names", " \n ", "reason", "Offboarding"}, "Enter at least one name"},
-		{"no reason", []string{"scope", "users", "names", "ada"}, "Enter a short reason"},
+		{"no reason", []string{"scope", "users", "names", "ada"}, "Reason: Choose a reason."},
 		{"no scope", []string{"names", "ada", "reason", "Offboarding"}, "Choose whose sessions to revoke."},
 		{"no known user", []string{"scope", "users", "names", "eve\nmallory", "reason", "Offboarding"}, "No user has any of these names."},
 		{"too many", []string{"scope", "users", "reason", "Offboarding"}, "10 001 names"},
@@ -238,7 +243,8 @@ func TestRevokeEveryone(t *testing.T) {
 	}
 	p.upload("", "scope", "everyone", "reason", "Malicious activity").is(http.StatusOK).says("All users must sign in again", "This includes your own session")
 	p.post("/revocations/confirmed", "scope", "everyone", "reason", "Malicious activity").is(http.StatusUnprocessableEntity).says("Type “everyone” to confirm.")
-	p.post("/revocations/confirmed", "scope", "everyone", "reason", "Malicious activity", "word", "Everyone").to("/sign-in")
+	over := p.post("/revocations/confirmed", "scope", "everyone", "reason", "Malicious activity", "word", "Everyone").to("/sign-in")
+	s.signedOut().get(over.location).is(http.StatusOK).says("You revoked these sessions, including your own. Sign in to see the receipt.")
 	if s.reason(ordinary) != token.ErrRevoked {
 		t.Errorf("ordinary: %q", s.reason(ordinary))
 	}
@@ -262,7 +268,7 @@ func TestRevocationsAreListed(t *testing.T) {
 	p.get("/revocations?person=bob").is(http.StatusOK).says("The sessions of 2 users").saysNot("Lost device: =1+1")
 	p.get("/revocations?reason=lost").is(http.StatusOK).says("Lost device").saysNot("The sessions of 2 users")
 	p.get("/revocations?to=2026-01-01").is(http.StatusOK).says("No revocation matches.")
-	p.get("/revocations?from=2026-02-02&to=2026-01-01").is(http.StatusUnprocessableEntity).says("The end date is before the start date.")
+	p.get("/revocations?from=2026-02-02&to=2026-01-01").is(http.StatusUnprocessableEntity).says("The filter was not applied.", "The end date is before the start date.").saysNot("Nothing was changed")
 	p.get("/revocations?before=x").is(http.StatusNotFound)
 	for path, want := range map[string]int{"/revocations/export?format=jsonl&reason=lost": 1, "/revocations/export?format=jsonl": 2, "/revocations/" + epoch + "/export?format=jsonl": 1} {
 		var receipts []wire.Receipt

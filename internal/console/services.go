@@ -147,9 +147,13 @@ func (p *servicePages) newSecret(x *exchange, _ string) error {
 
 func (p *servicePages) askRemove(x *exchange) (confirmView, error) {
 	s, err := p.serviceAsked(x)
+	consequence := "Its secret stops working immediately: requests with it are refused."
+	if slices.Contains(s.Capabilities, store.Follow) {
+		consequence += " A validator that uses it answers 503 when its lease expires."
+	}
 	return confirmView{
 		frame:  x.frame("Remove "+clip(s.Name, 80)+"?", "/services", "Configuration", "Services"),
-		Lines:  []string{"Its secret stops working immediately. A validator that uses it answers 503 when its lease expires."},
+		Lines:  []string{consequence},
 		Button: "Remove", Cancel: "/services", Harmful: true,
 	}, err
 }

@@ -3,6 +3,7 @@ package console
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -132,18 +133,33 @@ func (p *signInPages) signIn(x *exchange) error {
 	from.Presented = x.presented()
 	var issued session.Issued
 	var err error
+	to := p.returnTo(x)
 	if x.posted().Has("new") {
 		if x.value("new") != x.value("again") {
 			return p.failed(x, errPasswordsDiffer, name, remember)
 		}
 		issued, err = p.sessions.SignInChanging(x.ctx, name, password, x.value("new"), remember, from)
+		to = withNotice(to, "required")
 	} else {
 		issued, err = p.sessions.SignIn(x.ctx, name, password, remember, from)
 	}
 	if err != nil {
 		return p.failed(x, err, name, remember)
 	}
-	return p.began(x, issued, p.returnTo(x))
+	return p.began(x, issued, to)
+}
+
+// withNotice returns the address to with a key of notices; to of another host stays as
+// it is.
+func withNotice(to, key string) string {
+	u, err := url.Parse(to)
+	if err != nil || isElsewhere(to) {
+		return to
+	}
+	q := u.Query()
+	q.Set("done", key)
+	u.RawQuery = q.Encode()
+	return u.String()
 }
 
 // presented returns the session of the cookie that the browser still has, if it is

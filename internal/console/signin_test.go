@@ -68,6 +68,16 @@ func TestWhySignIn(t *testing.T) {
 			s.as(other).post("/profile/elsewhere").to("/profile")
 			return raw
 		}, "You revoked this session or signed out elsewhere."},
+		{"a new password by an administrator", func() string {
+			raw := s.issue(other, false)
+			s.as(s.admin).post("/users/"+other.ID+"/password", "new", password).to("/users/" + other.ID)
+			return raw
+		}, "An administrator revoked your sessions."},
+		{"a change of password elsewhere", func() string {
+			raw := s.issue(other, false) // with the password of the case above
+			s.as(other).post("/profile/password", "current", password, "new", password+"!", "again", password+"!").to("/profile")
+			return raw
+		}, "You changed your password on another device or in another browser. That ended your other sessions"},
 		{"revoked by an administrator among many", func() string {
 			raw := s.issue(other, false)
 			s.as(s.admin).post("/revocations/confirmed", "scope", "users", "ids", other.ID+"\n"+s.admin.ID, "reason", "Offboarding").to("/sign-in")

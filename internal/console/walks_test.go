@@ -43,6 +43,32 @@ func (w *window) confirmed(opener string, fillIn func(step string)) {
 	w.follow(step + "form.confirm .actions button")
 }
 
+// A confirm step without a reason is not sent, so that a dialog stays open. "Other"
+// requires details.
+func TestReasonIsAskedInPlace(t *testing.T) {
+	t.Parallel()
+	h := newFilledServer(t)
+	const form = "dialog[open] form.confirm"
+	w := h.open(t, look{})
+	w.as("admin")
+	w.visit("/users/" + h.ada)
+	w.click("a.danger[href$='/revoke'][data-dialog]")
+	w.do(chromedp.WaitVisible(chromedp.CSS(form)))
+	staysWithout := func(field string) {
+		t.Helper()
+		w.click(form + " .actions button")
+		if got := w.brief(`(document.querySelector("` + form + ` :invalid:not(fieldset)") || { name: "none" }).name`); got != field {
+			t.Fatalf("missing is %s, want %s", got, field)
+		}
+	}
+	staysWithout("reason")
+	w.click(form + " input[name=reason][value=Other]")
+	staysWithout("note")
+	w.click(form + " input[name=reason][value='Lost device']")
+	w.follow(form + " .actions button")
+	w.says("Sessions revoked.", "Lost device")
+}
+
 func because(w *window, reason string) func(string) {
 	return func(step string) {
 		w.Helper()

@@ -101,6 +101,35 @@ func TestTablesUseTheirRoom(t *testing.T) {
 	}
 }
 
+// Where the table of users is a list of blocks, a block has room for a whole name.
+func TestNamesAreWholeInBlocks(t *testing.T) {
+	t.Parallel()
+	h := newFilledServer(t)
+	h.createUser(map[string]any{"name": "Wilhelmina Featherstonehaugh", "groups": []string{"accounting-and-audit"}})
+	for _, width := range []int64{360, 820} {
+		w := h.open(t, look{width: width, height: 800})
+		w.as("admin")
+		w.visit("/users")
+		w.says("admin", "Wilhelmina Featherstonehaugh", "accounting-and-audit")
+		if text := w.brief(`[...document.querySelectorAll(".users th .cut, .users .cut.short")].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.textContent).join()`); text != "" {
+			t.Errorf("at %d px these are cut: %s", width, text)
+		}
+	}
+}
+
+// On a phone the first column of a table of the documentation leaves most of the window
+// to the others, unless its words are longer.
+func TestTablesOfTheDocumentation(t *testing.T) {
+	t.Parallel()
+	h := newFilledServer(t)
+	w := h.open(t, look{width: 360, height: 740})
+	w.as("admin")
+	w.visit("/docs/installing")
+	if wide := eval[float64](w, `Math.max(...[...document.querySelectorAll(".manual td:first-child")].map((cell) => parseFloat(getComputedStyle(cell).minWidth) / innerWidth))`); wide <= 0 || wide > 0.3 {
+		t.Errorf("the first column takes at least %.0f %% of the window", wide*100)
+	}
+}
+
 // A text that a table cuts is read whole by keyboard, without a script too, and by a tap.
 func TestCutTextIsShownWhole(t *testing.T) {
 	t.Parallel()

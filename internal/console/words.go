@@ -179,12 +179,14 @@ func (w when) Ago() string {
 // endings are the sentences for the ends of a session that package token has no
 // reason for.
 var endings = map[string]string{
-	"signed_out":               "You have signed out.",
-	"signed_out_everywhere":    "You have signed out everywhere. All your sessions were revoked, including this one.",
-	"revoked_by_administrator": "An administrator revoked your sessions.",
-	"revoked_by_yourself":      "You revoked this session or signed out elsewhere.",
-	"revoked_by_service":       "A service that manages your account revoked your sessions.",
-	"two_sessions":             "Your browser sent two sessions for this site. Sign in again: this ends both.",
+	"signed_out":                 "You have signed out.",
+	"signed_out_everywhere":      "You have signed out everywhere. All your sessions were revoked, including this one.",
+	"revoked_many":               "You revoked these sessions, including your own. Sign in to see the receipt.",
+	"revoked_by_administrator":   "An administrator revoked your sessions.",
+	"revoked_by_yourself":        "You revoked this session or signed out elsewhere.",
+	"revoked_by_service":         "A service that manages your account revoked your sessions.",
+	"revoked_by_password_change": "You changed your password on another device or in another browser. That ended your other sessions, including this one.",
+	"two_sessions":               "Your browser sent two sessions for this site. Sign in again: this ends both.",
 }
 
 // whyEnded returns the sentence that tells a user why they must sign in. An

@@ -197,18 +197,23 @@ func enforcement(epoch revocation.Epoch, nodes []peer, own summary) Enforcement 
 		add(own.counts.followers, own.counts.confirmed, own.counts.waiting...)
 		lapsed(own.counts.lapsed)
 	}
+	names := map[string]int{own.name: 1}
+	for _, n := range nodes {
+		names[n.Name]++
+	}
 	for _, n := range nodes {
 		lapsed(n.Lapsed)
+		name := n.label(names[n.Name] > 1)
 		switch {
 		case n.Confirmed >= epoch:
 			add(1+n.Followers, 1+n.Followers)
 		case n.ViewEpoch >= epoch:
 			add(1+n.Followers, max(1, 1+n.Followers-int64(len(n.Waiting))), n.Waiting...)
 		default:
-			add(1+n.Followers, 0, n.Name)
+			add(1+n.Followers, 0, name)
 		}
 		if n.Confirmed < epoch && n.ViewEpoch >= epoch && len(n.Waiting) == 0 {
-			e.Waiting = append(e.Waiting, n.Name) // its row does not name the followers that it waits for
+			e.Waiting = append(e.Waiting, name) // its row does not name the followers that it waits for
 			e.Confirmed = min(e.Confirmed, e.Validators-1)
 		}
 	}

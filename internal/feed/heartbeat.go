@@ -63,8 +63,9 @@ func (n *Node) written() store.Node {
 	return n.heartbeat.row
 }
 
-// unregister removes the row if nothing depends on it. Otherwise the row stops
-// changing, and counts for nothing when the granted leases have run out.
+// unregister removes the row if nothing depends on it. Otherwise it marks the row as
+// leaving: it counts for nothing when the granted leases have run out, and another node
+// deletes it.
 func (n *Node) unregister() error {
 	_, t := n.summary()
 	left := t.until.Sub(n.now())
@@ -74,14 +75,23 @@ func (n *Node) unregister() error {
 	n.heartbeat.mu.Lock()
 	defer n.heartbeat.mu.Unlock()
 	row := n.heartbeat.row
-	row.Beat++
+	row.Beat = -max(2, row.Beat+1) // -1 is what a row without a pruning is marked with
 	row.LeaseMS = min(row.LeaseMS, left.Milliseconds()+1)
 	row.Confirmed = min(row.Confirmed, t.enforced)
 	return n.putRow(context.Background(), row, true)
 }
 
-func (n *Node) deleteRow() error {
+func (n *Node) deleteRow() error { return n.deleteRows(n.id) }
+
+func (n *Node) deleteRows(ids ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), questionTime)
 	defer cancel()
-	return n.store.Update(ctx, func(tx store.Tx) error { return tx.DeleteNode(ctx, n.id) })
+	return n.store.Update(ctx, func(tx store.Tx) error {
+		for _, id := range ids {
+			if err := tx.DeleteNode(ctx, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

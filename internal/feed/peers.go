@@ -44,6 +44,19 @@ func (p *peer) dead(now time.Time) bool {
 	return p.Left || now.After(p.leaseEnd())
 }
 
+// label returns the name of the node. A name that several rows have, as after a restart,
+// comes with the start of the process.
+func (p *peer) label(several bool) string {
+	started := "started " + time.UnixMicro(p.StartedAt).UTC().Format("15:04") + " UTC"
+	switch {
+	case p.Leaving():
+		return p.Name + " (stopped, " + started + ")"
+	case several:
+		return p.Name + " (" + started + ")"
+	}
+	return p.Name
+}
+
 func newPeers(s store.NodeReader, now func() time.Time, self string) *peers {
 	return &peers{store: s, now: now, self: self, reads: replica.NewCoalescer(), changed: make(chan struct{})}
 }
@@ -113,10 +126,25 @@ func (p *peers) lapsed(now time.Time, epoch revocation.Epoch, committed time.Tim
 	for i := range p.nodes {
 		n := &p.nodes[i]
 		if end := n.leaseEnd(); n.dead(now) && !n.Left && n.Confirmed < epoch && end.After(committed) {
-			out = append(out, lapse{store.Lapse{Name: n.Name, At: end.UnixMicro()}, 1 + n.Followers})
+			out = append(out, lapse{store.Lapse{Name: n.label(false), At: end.UnixMicro()}, 1 + n.Followers})
 		}
 	}
 	return out
+}
+
+// left returns the ids of the rows of leaving nodes that no receipt can count any more.
+// A row stays for as long as a lapsed follower is remembered, so that receipts of its
+// last leases name it.
+func (p *peers) left(now time.Time) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var ids []string
+	for i := range p.nodes {
+		if n := &p.nodes[i]; n.Leaving() && now.After(n.leaseEnd().Add(rememberFor)) {
+			ids = append(ids, n.ID)
+		}
+	}
+	return ids
 }
 
 // ask requests that the other nodes report when they have the epoch. It returns
@@ -154,7 +182,7 @@ func (n *Node) watchPeers(ctx context.Context) {
 	defer stop()
 	timer := time.NewTimer(pollEvery)
 	defer timer.Stop()
-	var lastWrite time.Time
+	var lastWrite, lastDelete time.Time
 	for {
 		// A confirmation only matters while a receipt waits for one, and many
 		// confirmations are handled at once.
@@ -181,6 +209,10 @@ func (n *Node) watchPeers(ctx context.Context) {
 		if read {
 			round := n.peers.reads.Begin()
 			round.End(n.peers.read(ctx))
+		}
+		if ids, now := n.peers.left(n.now()), n.now(); len(ids) > 0 && now.Sub(lastDelete) >= n.lease {
+			lastDelete = now
+			_ = n.deleteRows(ids...) // tried again after a lease; the rows count for nothing
 		}
 		next := pollEvery
 		if n.waitedFor() {

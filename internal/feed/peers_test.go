@@ -63,6 +63,37 @@ func TestPeerIsDead(t *testing.T) {
 	})
 }
 
+// The row of a leaving node counts like one that stands still, and is deleted when its
+// lapsed followers are forgotten; the row of a node that died is not.
+func TestLeavingPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeers(nil, time.Now, "self")
+		leaving := store.Node{ID: "leaving", Name: "vm:8420", LeaseMS: 15_000, Beat: -5, StartedAt: time.Date(2026, 11, 29, 9, 58, 0, 0, time.UTC).UnixMicro()}
+		dead := store.Node{ID: "dead", Name: "vm:8420", LeaseMS: 15_000, Beat: 5}
+		step := func(pass time.Duration, live int, left ...string) {
+			t.Helper()
+			time.Sleep(pass)
+			p.see([]store.Node{leaving, dead}, time.Now())
+			if nodes, _ := p.live(time.Now()); len(nodes) != live {
+				t.Errorf("%d nodes are live, want %d", len(nodes), live)
+			}
+			if got := p.left(time.Now()); !slices.Equal(got, left) {
+				t.Errorf("to delete are %v, want %v", got, left)
+			}
+		}
+		step(0, 2)
+		step(testLease+testMargin, 2)
+		step(1, 0)
+		step(rememberFor-1, 0)
+		step(1, 0, "leaving")
+		nodes := []peer{{Node: leaving}, {Node: dead}}
+		got := enforcement(10, nodes, summary{name: "vm:8420", lease: testLease, has: true}).Waiting
+		if want := []string{"vm:8420 (stopped, started 09:58 UTC)", "vm:8420 (started 00:00 UTC)"}; !slices.Equal(got, want) {
+			t.Errorf("waiting for %q, want %q", got, want)
+		}
+	})
+}
+
 func TestEnforcementAddsUp(t *testing.T) {
 	const e = 10
 	self := summary{name: "self", lease: testLease, has: true}

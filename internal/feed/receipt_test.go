@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -251,4 +252,43 @@ func TestReceiptThatIsPolled(t *testing.T) {
 			t.Fatal("the other node has not confirmed")
 		}
 	}
+}
+
+// A node that stops while a follower has a lease, and starts again under the same name,
+// leaves a row that counts until the lease is over and is never taken for a node that
+// does not report. Releases that do not know the mark read a row that stands still.
+func TestRestartWhileAFollowerHasALease(t *testing.T) {
+	engines(t, func(t *testing.T, url string) {
+		const lease = 2 * time.Second
+		w := newWorld(t, url)
+		first := w.node(feed.Config{Name: "vm:8420", Lease: lease})
+		ask(t, first, feed.Query{Follower: "f", FollowerName: "shop"})
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := w.Nodes(t.Context())
+		if err != nil || len(rows) != 1 || !rows[0].Leaving() || rows[0].Left || rows[0].LeaseMS > lease.Milliseconds() {
+			t.Fatalf("after the stop: %+v, %v", rows, err)
+		}
+		again := w.node(feed.Config{Name: "vm:8420", Lease: lease})
+		r := w.revoke(revocation.User("ann"))
+		again.Applied(r...)
+		e, err := again.Enforcement(t.Context(), r[0].Epoch, time.Now(), 0)
+		if err != nil || e.Validators < 2 || len(e.Waiting) != 1 || !strings.HasPrefix(e.Waiting[0], "vm:8420 (stopped, started ") {
+			t.Errorf("a receipt while the lease may last: %+v, %v", e, err)
+		}
+		eventually(t, "the row counts for nothing", func() bool {
+			nodes := again.Status().Nodes
+			for _, n := range nodes {
+				if n.Dead || !n.Leaving {
+					t.Fatalf("the status has %+v", n)
+				}
+			}
+			return len(nodes) == 0
+		})
+		e, err = again.Enforcement(t.Context(), r[0].Epoch, time.Now(), 0)
+		if err != nil || !e.EffectiveEverywhere {
+			t.Errorf("a receipt after the lease: %+v, %v", e, err)
+		}
+	})
 }

@@ -82,7 +82,10 @@ type NodeState struct {
 	ViewEpoch, Confirmed revocation.Epoch
 	Followers            int64
 	Waiting              []string
+	Started              time.Time
 	Dead                 bool // its row has not changed for a lease and the margin
+	// Leaving means that the node has ended, and that leases which it granted have not.
+	Leaving bool
 	// LeaseLeft is the remaining lease if its row does not change again. Lag is the time
 	// for which it has not confirmed a revocation of this view.
 	LeaseLeft, Lag time.Duration
@@ -97,13 +100,13 @@ func (n *Node) Status() Status {
 	n.peers.mu.Lock()
 	for i := range n.peers.nodes {
 		p := &n.peers.nodes[i]
-		if p.Left {
+		if p.Left || p.Leaving() && p.dead(now) {
 			continue
 		}
 		left := p.moved.Add(time.Duration(p.LeaseMS) * time.Millisecond).Sub(now)
 		s.Nodes = append(s.Nodes, NodeState{
 			ID: p.ID, Name: p.Name, Version: p.Version, ViewEpoch: p.ViewEpoch, Confirmed: p.Confirmed,
-			Followers: p.Followers, Waiting: p.Waiting, Dead: p.dead(now),
+			Followers: p.Followers, Waiting: p.Waiting, Dead: p.dead(now), Leaving: p.Leaving(), Started: time.UnixMicro(p.StartedAt),
 			LeaseLeft: max(0, left),
 		})
 	}

@@ -68,17 +68,6 @@ func (s *Service) signIn(ctx context.Context, name, password string, newPassword
 	return issued, err
 }
 
-// Begin begins a session of a user that has authenticated as how says, other than with
-// the stored password. epoch is a reading of the epoch clock from before the
-// authentication began: a revocation since then also ends this session.
-func (s *Service) Begin(ctx context.Context, u store.User, epoch revocation.Epoch, rememberMe bool, how Authentication, from authz.Origin) (Issued, error) {
-	first, err := s.begin(ctx, epoch, u, rememberMe, how)
-	if err != nil {
-		return Issued{}, err
-	}
-	return s.keepSignIn(ctx, first, from)
-}
-
 // Issue begins a session for a user that the calling client has authenticated. It
 // creates a missing user, without a password. A disabled user is a conflict. A
 // session created by a client never carries a permission, and no auth_time. One of the

@@ -38,6 +38,8 @@ const (
 	ByAdministrator = "administrator" // another user, or the command line
 	ByYourself      = "yourself"
 	ByService       = "service"
+	// ByPasswordChange is a change of password by the user.
+	ByPasswordChange = "password_change"
 )
 
 // RevokedBy returns the kind of actor of the revocation at an epoch, for the holder
@@ -56,6 +58,9 @@ func (s *Service) RevokedBy(ctx context.Context, epoch revocation.Epoch) (string
 		own, err := s.userOf(ctx, e)
 		if err != nil {
 			return "", err
+		}
+		if own == e.Actor.ID && e.Action == wire.ActionUserPassword {
+			return ByPasswordChange, nil
 		}
 		// A sign-out ends the user's own session, with or without a row.
 		if own == e.Actor.ID || e.Action == wire.ActionSignOut {

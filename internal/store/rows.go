@@ -221,7 +221,7 @@ type Node struct {
 	Name      string // host:port, for people
 	Version   string
 	StartedAt int64
-	Beat      int64 // raised at each write: a row that stands still is dead
+	Beat      int64 // raised at each write: a row that stands still is dead; see Leaving
 	LeaseMS   int64 // the length of its leases
 	// ViewEpoch is how far its own view has come; Confirmed the least of that and
 	// of what its live followers have confirmed.
@@ -237,6 +237,13 @@ type Node struct {
 	// the latest last; at most 20.
 	Lapsed []LapsedFollower
 }
+
+// Leaving reports whether the node has ended and left its row for the leases that it had
+// granted. The row counts until they have run out, and is deleted later. The mark is a
+// negative Beat: releases that do not know it see a row that stands still, and count it
+// as long. (They would take another value of the column gone for Left, and count the row
+// for nothing while followers still have leases.)
+func (n Node) Leaving() bool { return n.Beat < 0 }
 
 // LapsedFollower is a follower whose leases ran out at a node. It had confirmed
 // Confirmed when they did, and the node's view was at View. It therefore never

@@ -361,9 +361,15 @@
 		const choice = field.form.querySelector("input[type=radio][value=" + field.dataset.chooses + "]");
 		field.addEventListener("input", () => { if (field.value) choice.checked = true; });
 	}
-	const note = document.getElementById("note");
-	if (note) note.addEventListener("input", () => {
-		const other = document.querySelector('input[name=reason][value=Other]');
-		if (note.value && other && !document.querySelector("input[name=reason]:checked")) other.checked = true;
-	});
+	// The details of a reason, in dialogs too: to type them is to choose "Other", which
+	// requires them.
+	const why = (e) => {
+		const form = e.target.form;
+		const note = form && form.querySelector("#note");
+		const other = note && form.querySelector("input[name=reason][value=Other]");
+		if (!other) return;
+		if (note.value && !form.querySelector("input[name=reason]:checked")) other.checked = true;
+		note.required = other.checked;
+	};
+	document.addEventListener("input", why);
 })();
