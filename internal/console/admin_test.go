@@ -252,7 +252,7 @@ func TestServices(t *testing.T) {
 		t.Error("an old secret works, or the new one does not")
 	}
 	p.get("/services").is(http.StatusOK).saysNot("The previous secret works until")
-	p.get("/services/" + id + "/remove").is(http.StatusOK).says("Remove Billing?", "requests with it are refused")
+	p.get("/services/"+id+"/remove").is(http.StatusOK).says("Remove Billing?", "requests with it are refused")
 	p.get(p.post("/services/" + id + "/remove").to("/services").location).is(http.StatusOK).says("Service removed.")
 	if works(third) {
 		t.Error("a removed service gets in")

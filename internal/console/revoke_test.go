@@ -70,7 +70,7 @@ func TestRevokeUser(t *testing.T) {
 	if s.reason(mine.token) != "" {
 		t.Error("the administrator's session is over")
 	}
-	mine.get(path).is(http.StatusOK).says("Last revocation", "Epoch").contains(`<a href="/revocations/`+epochText(int64(s.audits(wire.ActionRevokeUser)[0].Epoch))+`">`)
+	mine.get(path).is(http.StatusOK).says("Last revocation", "Epoch").contains(`<a href="/revocations/` + epochText(int64(s.audits(wire.ActionRevokeUser)[0].Epoch)) + `">`)
 }
 
 func TestRevokeOneSession(t *testing.T) {
