@@ -20,6 +20,7 @@ import (
 // over the API. Errors wrap the sentinels of packages store and session either way.
 type admin interface {
 	userAdmin
+	providerAdmin
 	revoker
 
 	// Settings returns the settings and a tag, with which ChangeSettings changes

@@ -89,7 +89,7 @@ func (c *cli) root() *cobra.Command {
 	}
 	add("run", "Run:", c.serveCommand(), c.edgeCommand(), c.healthcheckCommand())
 	add("sessions", "Sessions and users:", c.revokeCommand(), c.revocationsCommand(), c.userCommand(), c.settingsCommand(), c.tokenCommand(), c.auditCommand(), c.loginCommand(), c.logoutCommand())
-	add("installation", "Installation:", c.clientCommand(), c.keyCommand(), c.issuerCommand(), c.backupCommand(), c.restoreCommand(), c.copyCommand())
+	add("installation", "Installation:", c.providerCommand(), c.signInMethodsCommand(), c.clientCommand(), c.keyCommand(), c.issuerCommand(), c.backupCommand(), c.restoreCommand(), c.copyCommand())
 	add("help", "Help:", c.docsCommand(), c.versionCommand())
 	root.SetHelpCommandGroupID("help")
 	root.SetCompletionCommandGroupID("help")

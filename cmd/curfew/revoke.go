@@ -213,6 +213,8 @@ func revokedText(r store.Receipt) string {
 		return "sessions past the new settings"
 	case store.ScopeKey:
 		return "sessions signed with key " + r.ScopeID
+	case store.ScopeProvider:
+		return "sessions begun at provider " + r.ScopeID
 	}
 	return "session " + r.ScopeID
 }

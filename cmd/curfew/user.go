@@ -18,7 +18,7 @@ import (
 
 func (c *cli) userCommand() *cobra.Command {
 	command := c.group("user", "Manage accounts", "user shows and changes accounts. NAME is a user's name, id, or an email address that only one user has; name:NAME or id:ID resolves ambiguity.")
-	command.AddCommand(c.userAdd(), c.userList(), c.userShow(), c.userEnable(true), c.userEnable(false), c.userPassword(), c.userGrant(), c.userGroup(), c.userRename(), c.userEmail(), c.userDelete())
+	command.AddCommand(c.userAdd(), c.userList(), c.userShow(), c.userEnable(true), c.userEnable(false), c.userPassword(), c.userGrant(), c.userGroup(), c.userRename(), c.userEmail(), c.userUnlink(), c.userDelete())
 	return command
 }
 
@@ -139,7 +139,11 @@ func (c *cli) userShow() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		w := wireform.User(u)
+		identities, err := t.Identities(ctx, u.ID)
+		if err != nil {
+			return err
+		}
+		w := wireform.UserWith(u, identities)
 		if c.json {
 			return c.printJSON(struct {
 				wire.User
@@ -159,6 +163,9 @@ func (c *cli) userShow() *cobra.Command {
 		out.row("must change password", yesNo(w.MustChangePassword))
 		out.row("created", date(w.CreatedAt))
 		out.row("last sign-in", dateOf(w.LastSignInAt))
+		for _, i := range identities {
+			out.row("linked to", i.Subject+" at "+i.Issuer)
+		}
 		if err := out.flush(); err != nil {
 			return err
 		}

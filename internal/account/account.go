@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"example.com/curfew/internal/authz"
+	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/throttle"
 	"example.com/curfew/internal/wire"
@@ -106,6 +107,9 @@ type Config struct {
 	// Applied, if not nil, is called with revocations right after their commit, to
 	// apply them to this node's view.
 	Applied func(revocations ...revocation.Revocation)
+	// Sealer returns the sealer of the client secrets of providers. It is called when a
+	// secret is set or used. Nil: there is no key-encryption key, and the calls fail.
+	Sealer func(context.Context) (*keyring.Sealer, error)
 	// HashMemoryKiB is the memory in KiB for the hash of a password. Zero means 19
 	// MiB, which OWASP recommends with two passes. A hash made with another value
 	// is replaced when its user signs in.
@@ -201,6 +205,11 @@ func New(config Config) (*Service, error) {
 	}
 	s.store, s.config.Store = authz.New(config.Store, s.now), nil // from here on every write requires a caller
 	s.store.ReauthenticateWithin = config.ReauthenticateWithin
+	if s.config.Sealer == nil {
+		s.config.Sealer = func(context.Context) (*keyring.Sealer, error) {
+			return nil, errors.New("the key-encryption key, which seals client secrets, is not set")
+		}
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -46,13 +46,16 @@ const (
 // Authenticate returns the user with a name and a password, as the store had them
 // at the returned epoch or later. The email address of one user alone is as good as
 // the name, unless it is the name of another user. Errors are [ErrBadCredentials], *[RateLimited],
-// [ErrBusy] and those of the store.
+// [ErrBusy], [ErrPasswordsOff] and those of the store.
 //
 // An unknown name or address, an address of several users, an account without a password and a disabled account take the
 // same time as a wrong password and get the same answer. Failed attempts are
 // counted in the store, for all nodes. Each node limits successful attempts by
 // account, so that one user cannot make all others wait.
 func (s *Service) Authenticate(ctx context.Context, name, password string, from authz.Origin) (store.User, revocation.Epoch, error) {
+	if err := s.passwordsOn(ctx); err != nil {
+		return store.User{}, 0, err
+	}
 	typed := readSignInName(name)
 	key := typed.key
 	place, err := s.admit(ctx, typed, from)
@@ -77,6 +80,17 @@ func (s *Service) Authenticate(ctx context.Context, name, password string, from 
 		s.recent.forget(originKey(key, from)) // it may be known from now on
 	}
 	return u, epoch, nil
+}
+
+// passwordsOn returns [ErrPasswordsOff] if signing in with a password is switched off. A
+// sign-in that is under way at that moment is like one that ended before: its session
+// goes on.
+func (s *Service) passwordsOn(ctx context.Context) error {
+	methods, err := s.store.SignInMethods(ctx)
+	if err == nil && !methods.Passwords {
+		return ErrPasswordsOff
+	}
+	return err
 }
 
 // refused counts a refusal for the metrics.

@@ -32,12 +32,19 @@ func (s *Service) DeleteUser(ctx context.Context, c authz.Caller, id, reason str
 		if err := tx.EndStreak(ctx, accountKeys(u)...); err != nil {
 			return err
 		}
+		linked, err := tx.Identities(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := endUnderWay(ctx, tx, linked...); err != nil {
+			return err
+		}
 		if err := tx.DeleteUser(ctx, id, now.UnixMicro()); err != nil {
 			return err
 		}
 		if isAdministrator(u) && !u.Disabled {
-			if left, err := tx.CountAdministrators(ctx); err != nil || left == 0 {
-				return cmp.Or(err, ErrLastAdministrator)
+			if err := administratorLeft(ctx, tx); err != nil {
+				return err
 			}
 		}
 		return tx.AppendAudit(ctx, store.Audit{

@@ -78,8 +78,12 @@ func (s *Service) PreparePassword(ctx context.Context, c authz.Caller, userID st
 }
 
 // ConfirmPassword checks the password of the caller, a user with a session. Failed
-// attempts count like those of a sign-in with the token of an earlier session.
+// attempts count like those of a sign-in with the token of an earlier session. While
+// passwords are switched off, the error is [ErrPasswordsOff].
 func (s *Service) ConfirmPassword(ctx context.Context, c authz.Caller, password string, from authz.Origin) error {
+	if err := s.passwordsOn(ctx); err != nil {
+		return cmp.Or(s.Again(ctx, c, authz.Caller.MayContinue), err)
+	}
 	u, err := s.store.User(ctx, c.User.ID)
 	if err != nil {
 		return cmp.Or(s.Again(ctx, c, authz.Caller.MayContinue), err) // deleted meanwhile

@@ -252,10 +252,15 @@ func insert(ctx context.Context, tx store.Tx, actor store.Actor, u store.User) e
 	if err := tx.InsertUser(ctx, u); err != nil {
 		return err
 	}
-	return tx.AppendAudit(ctx, store.Audit{
+	return tx.AppendAudit(ctx, created(actor, u))
+}
+
+// created is the audit entry of a new user.
+func created(actor store.Actor, u store.User) store.Audit {
+	return store.Audit{
 		At: u.CreatedAt, Actor: actor, Action: wire.ActionUserCreate, TargetKind: "user", TargetID: u.ID, TargetName: u.Name,
 		Detail: detail(membersOf(u)),
-	})
+	}
 }
 
 // membersOf are the members of a new or deleted user in the audit.
@@ -329,12 +334,8 @@ func (s *Service) ChangeUser(ctx context.Context, c authz.Caller, id string, cha
 			return err
 		}
 		if isAdministrator(old) && !old.Disabled && (u.Disabled || !isAdministrator(u)) {
-			left, err := tx.CountAdministrators(ctx)
-			if err != nil {
+			if err := administratorLeft(ctx, tx); err != nil {
 				return err
-			}
-			if left == 0 {
-				return ErrLastAdministrator
 			}
 		}
 		revoked = nil
@@ -480,6 +481,9 @@ func entries(actor store.Actor, old, u store.User, password bool, reason string,
 	}
 	if password {
 		revokes(add(wire.ActionUserPassword, nil))
+	}
+	if revoked && len(out) > 0 { // for a permission that a provider no longer gives
+		out[0].Scope = revocation.KindUser
 	}
 	return out
 }

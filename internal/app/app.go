@@ -20,6 +20,7 @@ import (
 	"example.com/curfew/internal/filelock"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/manual"
+	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/revocation"
@@ -54,6 +55,7 @@ type App struct {
 	node      *feed.Node
 	accounts  *account.Service
 	sessions  *session.Service
+	providers *oidc.Client
 	validator *token.Validator
 }
 
@@ -154,8 +156,11 @@ func (a *App) openServices(ctx context.Context) error {
 	if err := a.ring.Init(ctx, authz.Caller{Actor: system, Trusted: true}); err != nil {
 		return fmt.Errorf("create the first signing keys: %w", err)
 	}
+	a.providers = oidc.New(oidc.Config{Now: a.now, Logger: a.log})
+	a.closing(func() error { a.providers.Close(); return nil })
 	a.accounts, err = account.New(account.Config{
 		Store: a.store, ReauthenticateWithin: a.config.ReauthenticateWithin, Now: a.now, Logger: a.log, Limited: a.metrics.Limited,
+		Sealer: func(context.Context) (*keyring.Sealer, error) { return a.ring.Sealer(), nil },
 		Applied: func(revocations ...revocation.Revocation) {
 			if a.node != nil {
 				counted{a.node, a.metrics}.Applied(revocations...)

@@ -48,7 +48,8 @@ func TestCopyThereAndBack(t *testing.T) {
 		if copied.Epoch <= before.Epoch || copied.Epoch.Time().Before(f.Now) {
 			t.Errorf("the clock is %v, was %v at %v", copied.Epoch, before.Epoch, f.Now)
 		}
-		if copied.Tables < 12 || tables["users"] != 6 || tables["audit"] < 20 || tables["signing_keys"] < 2 {
+		if copied.Tables < 12 || tables["users"] != 6 || tables["audit"] < 20 || tables["signing_keys"] < 2 || tables["providers"] != 1 || tables["identities"] != 1 ||
+			tables["sign_in_methods"] != 1 || tables["ended_provider_sessions"] != 1 || tables["logout_tokens"] != 1 {
 			t.Errorf("%d tables: %v", copied.Tables, tables)
 		}
 		before = copied

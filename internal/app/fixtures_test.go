@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -223,6 +224,19 @@ func fillFixture(t *testing.T, database string) fixture {
 	f.Client, f.Secret = client("billing", `"follow","introspect","issue"`)
 	deleted, _ := client("old", `"revoke"`)
 	s.call("DELETE", "/v1/clients/"+deleted, f.Admin, "", http.StatusNoContent)
+	s.call("POST", "/v1/providers", f.Admin, `{"name":"corp","issuer":"https://login.example.com/realms/Zoë","client_id":"curfew"}`, http.StatusBadRequest)
+	s.call("POST", "/v1/providers", f.Admin, `{"name":"corp","issuer":"https://login.example.com","client_id":"curfew","client_secret":"fixture-client-secret",`+
+		`"groups_claim":"groups","group_permissions":{"Zoë’s team":["AdministerSystem","UserEdit"]},"allowed_groups":["staff","Zoë’s team"],"create_users":true}`, http.StatusCreated)
+	linked := store.Identity{Issuer: "https://login.example.com", Subject: "Zoë|1", UserID: alice, Provider: "corp", LinkedAt: start.UnixMicro(), LastSignInAt: start.UnixMicro()}
+	if err := s.app.store.Update(t.Context(), func(tx store.Tx) error {
+		return errors.Join(
+			tx.PutIdentity(t.Context(), linked),
+			tx.EndProviderSession(t.Context(), linked.Issuer, "sid", "", 1),
+			tx.RecordLogoutToken(t.Context(), linked.Issuer, "jti", start.UnixMicro()))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.call("PATCH", "/v1/sign-in-methods", f.Admin, `{"passwords":true}`, http.StatusOK)
 	begun := s.call("POST", "/v1/users/ext-1/sessions", f.Client+":"+f.Secret, `{"remember_me":true}`, http.StatusCreated)["token"].(string)
 	keep("begun by a client", begun, http.StatusOK, "")
 
@@ -263,7 +277,7 @@ func fillFixture(t *testing.T, database string) fixture {
 	f.Answers = map[string]any{}
 	epoch := strconv.FormatInt(int64(receipt["epoch"].(float64)), 10)
 	for _, path := range []string{
-		"/v1/users?limit=500", "/v1/users/" + bob, "/v1/users/" + alice + "/sessions", "/v1/clients", "/v1/settings/authentication",
+		"/v1/users?limit=500", "/v1/users/" + bob, "/v1/users/" + alice, "/v1/users/" + alice + "/sessions", "/v1/providers", "/v1/sign-in-methods", "/v1/clients", "/v1/settings/authentication",
 		"/v1/audit?limit=500", "/v1/revocations/" + epoch, "/.well-known/jwks.json",
 	} {
 		answer := s.call("GET", path, f.Admin, "", http.StatusOK)

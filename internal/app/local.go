@@ -14,6 +14,8 @@ import (
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/keyring"
+	"example.com/curfew/internal/oidc"
+	"example.com/curfew/internal/providercheck"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/sqlstore"
@@ -60,7 +62,7 @@ func (t *Tools) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	t.Accounts, err = account.New(account.Config{Store: t.Store, Now: t.now, Logger: t.log})
+	t.Accounts, err = account.New(account.Config{Store: t.Store, Sealer: t.sealer, Now: t.now, Logger: t.log})
 	if err != nil {
 		return err
 	}
@@ -93,6 +95,16 @@ func (t *Tools) Ring(ctx context.Context) (*keyring.Ring, error) {
 		return nil, err
 	}
 	return keyring.Open(ctx, keyring.Config{Store: t.Store, KEK: kek, Now: t.now, Logger: t.log})
+}
+
+// sealer opens the sealer of the client secrets. The ring checks the key-encryption key:
+// a wrong one would seal secrets that no server can open.
+func (t *Tools) sealer(ctx context.Context) (*keyring.Sealer, error) {
+	ring, err := t.Ring(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ring.Sealer(), nil
 }
 
 // Issuer returns a service of sessions that can mint tokens. It takes the
@@ -174,4 +186,16 @@ func Restore(ctx context.Context, cfg config.Tools, backup string, replace bool)
 			Reason: "restored from a backup",
 		},
 	})
+}
+
+// CheckProvider compares the configuration of an identity provider with its discovery
+// document, which it fetches.
+func (t *Tools) CheckProvider(ctx context.Context, name string) (providercheck.Report, error) {
+	p, err := t.Accounts.Provider(ctx, t.Caller, name)
+	if err != nil {
+		return providercheck.Report{}, err
+	}
+	client := oidc.New(oidc.Config{Now: t.now, Logger: t.log})
+	defer client.Close()
+	return providercheck.Check(ctx, client, t.Accounts, p), nil
 }

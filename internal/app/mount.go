@@ -20,6 +20,7 @@ func (a *App) mount() error {
 	jar := webcookie.Jar{Domain: a.config.CookieDomain, CookieName: a.config.CookieName}
 	returns := webcookie.Returns{Issuer: a.installed.Issuer, Hosts: a.config.ReturnHosts}
 	pages, err := console.New(console.Config{
+		Providers: a.providers, SignedIn: a.metrics.SignInThrough,
 		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Node: a.node, Validator: a.validator,
 		Issuer: a.installed.Issuer, Prefix: a.prefix, Jar: jar, ReturnTo: returns.Allow, MinimumTimeout: a.config.MinimumTimeout(),
 		UnknownProxy: a.unknownProxy.Address, Certificate: a.host.certificate.period, Warnings: a.warnings, Refusals: a.metrics.Refusals, Version: Version(), Docs: a.docs, Now: a.now, Logger: a.log,
@@ -32,7 +33,7 @@ func (a *App) mount() error {
 		docs = pages // in the console's frame
 	}
 	handler, err := httpapi.New(httpapi.Config{
-		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Feed: a.node, Validator: a.validator,
+		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Feed: a.node, Validator: a.validator, Discoverer: a.providers, Logouts: a.providers,
 		Keys: a.node.Keys(), Settings: a.node.Settings(), Issuers: a.node.Issuers(), Issuer: a.installed.Issuer, Prefix: a.prefix,
 		Rest: pages, Uses: a.uses, Docs: docs, Ready: a.readiness.watch(a.usable), Warnings: a.warnings, TrustedProxies: a.config.TrustedProxies,
 		UnknownProxy: a.unknownProxy, Bodies: a.bodies, Jar: jar, Returns: returns,

@@ -194,14 +194,28 @@ func (d *deployment) objects(key bool) facts {
 	service, _, err := d.other.accounts.CreateClient(ctx, trusted, account.NewClient{Name: d.name("service"), Capabilities: []string{store.Follow}})
 	d.must(err)
 	raw := d.signIn(d.held, user.Name, false)
+	provider := d.provider(user)
 	about := facts{
-		user: user.ID, email: user.Email, userToken: raw, userSession: d.sessionOf(raw).ID,
+		provider: provider, user: user.ID, email: user.Email, userToken: raw, userSession: d.sessionOf(raw).ID,
 		disabled: disabled.ID, service: service.ID,
 	}
 	if key {
 		about.kid = d.key().ID()
 	}
 	return about
+}
+
+// provider adds an identity provider that a user is linked to, and returns its name.
+func (d *deployment) provider(u store.User) string {
+	d.Helper()
+	name := d.name("provider")
+	issuer, id := "https://"+name+".example", "curfew"
+	_, err := d.other.accounts.CreateProvider(d.Context(), trusted, name, account.ProviderChange{Issuer: &issuer, ClientID: &id})
+	d.must(err)
+	d.must(d.other.store.Update(d.Context(), func(tx store.Tx) error {
+		return tx.PutIdentity(d.Context(), store.Identity{Issuer: issuer, Subject: u.ID, UserID: u.ID, Provider: name, LinkedAt: 1})
+	}))
+	return name
 }
 
 // with returns the facts of a request: who makes it, and what it is about.

@@ -18,6 +18,7 @@ type facts struct {
 	disabled                 string // a user who is disabled
 	service                  string // a client that is not the caller
 	kid                      string // a signing key that is not the caller's
+	provider                 string // an identity provider that the other user is linked to
 }
 
 // writing is a route that writes, and a request that makes it write.
@@ -121,6 +122,11 @@ func writings() []writing {
 		{route: "POST /v1/revocations", what: "remembered", needs: administrator, want: 201, request: asUser("POST", "/v1/revocations", `{"scope":"remembered","reason":"NAME"}`)},
 		{route: "POST /v1/keys/rotations", key: true, needs: administrator, want: 200, request: asUser("POST", "/v1/keys/rotations", `{"kid":"KID","reason":"NAME"}`)},
 		{route: "DELETE /v1/keys/{kid}", key: true, needs: administrator, want: 200, request: asUser("DELETE", "/v1/keys/KID", "")},
+		{route: "DELETE " + users + "/{id}/identities", needs: editor, want: 200, request: asUser("DELETE", users+"/USER/identities?issuer=https%3A%2F%2FPROVIDER.example&subject=USER", "")},
+		{route: "POST /v1/providers", needs: administrator, want: 201, request: asUser("POST", "/v1/providers", `{"name":"NAME","issuer":"https://login.example","client_id":"curfew"}`)},
+		{route: "PATCH /v1/providers/{name}", needs: administrator, want: 200, request: asUser("PATCH", "/v1/providers/PROVIDER", `{"client_id":"NAME"}`)},
+		{route: "DELETE /v1/providers/{name}", needs: administrator, want: 200, request: asUser("DELETE", "/v1/providers/PROVIDER", "")},
+		{route: "PATCH /v1/sign-in-methods", needs: administrator, want: 200, request: asUser("PATCH", "/v1/sign-in-methods", `{"passwords":true}`)},
 		{route: "POST " + clients, needs: administrator, want: 201, request: asUser("POST", clients, `{"name":"NAME","capabilities":["issue"]}`)},
 		{route: "DELETE " + clients + "/{id}", needs: administrator, want: 204, request: asUser("DELETE", clients+"/SERVICE", "")},
 		{route: "POST " + clients + "/{id}/secrets", needs: administrator, want: 201, request: asUser("POST", clients+"/SERVICE/secrets", `{}`)},
@@ -155,6 +161,14 @@ func writings() []writing {
 		{route: "console POST /users/{id}/groups", needs: editor, want: 303, request: asBrowser("/users/USER/groups", "groups", "ops")},
 		{route: "console POST /users/{id}/password", needs: editor, hashes: true, want: 303, request: asBrowser("/users/USER/password", "new", newPassword)},
 		{route: "console POST /users/{id}/disable", needs: editor, want: 303, request: asBrowser("/users/USER/disable")},
+		{route: "console POST /users/{id}/unlink", needs: editor, want: 303, request: asBrowser("/users/USER/unlink", "issuer", "https://PROVIDER.example", "subject", "USER")},
+		{route: "console POST /settings/authentication/providers", needs: administrator, want: 303,
+			request: asBrowser("/settings/authentication/providers", "name", "NAME", "issuer", "https://login.example", "client_id", "x", "scopes", "openid", "name_claim", "sub")},
+		{route: "console POST /settings/authentication/providers/{name}", needs: administrator, want: 303,
+			request: asBrowser("/settings/authentication/providers/PROVIDER", "issuer", "https://NAME.example", "client_id", "x", "scopes", "openid", "name_claim", "sub", "confirmed", "on")},
+		{route: "console POST /settings/authentication/providers/{name}/remove", needs: administrator, want: 303,
+			request: asBrowser("/settings/authentication/providers/PROVIDER/remove", "word", "remove")},
+		{route: "console POST /settings/authentication/passwords/on", needs: administrator, want: 303, request: asBrowser("/settings/authentication/passwords/on")},
 		{route: "console POST /users/{id}/delete", needs: editor, want: 303, request: asBrowser("/users/USER/delete", "reason", "Offboarding", "word", "delete")},
 		{route: "console POST /users/selected", needs: administrator, silent: true, want: 200, request: asBrowser("/users/selected", "id", "USER")},
 		{route: "console POST /users/{id}/enable", needs: editor, want: 303, request: asBrowser("/users/DISABLED/enable")},
@@ -175,6 +189,11 @@ func writings() []writing {
 // exceptions are the routes with a method that may write, and without a row, with
 // the reason.
 var exceptions = map[string]string{
+	"console POST /settings/authentication/passwords/off": "as /passwords/on, and would keep the test's own users from signing in",
+	"POST /v1/providers/{name}/check":                     "asks the provider and writes nothing",
+
+	"POST /oauth/backchannel-logout": "the proof is the provider's token, which no end here concerns",
+
 	"POST /v1/sessions":      "a sign-in has no caller yet; a revocation while it waits ends the session that it begins (TestDisabledWhileSigningIn)",
 	"DELETE /v1/session":     "a sign-out takes a token that is over as well, and all it can do is to end that token's session",
 	"/v1/verify":             "takes any method and changes nothing but the cookie that it renews (TestRenewalsAreDecidedAgain)",
@@ -187,6 +206,6 @@ var exceptions = map[string]string{
 func (f facts) fill(text string) string {
 	return strings.NewReplacer(
 		"USERSESSION", f.userSession, "USERTOKEN", f.userToken, "OWNSESSION", f.sid, "OWN", f.id,
-		"NAME", f.name, "USER", f.user, "DISABLED", f.disabled, "SERVICE", f.service, "KID", f.kid, "EMAIL", f.email,
+		"NAME", f.name, "USER", f.user, "DISABLED", f.disabled, "SERVICE", f.service, "KID", f.kid, "EMAIL", f.email, "PROVIDER", f.provider,
 	).Replace(text)
 }

@@ -26,10 +26,12 @@ var notAsking = map[string]string{
 	"POST /v1/users/{id}/revocations, of another":      "one user, and quick in an emergency",
 	"DELETE /v1/users/{id}/sessions/{sid}, of another": "one session, and quick in an emergency",
 	"POST /v1/revocations, users":                      "a list of one user is that user",
+	"DELETE /v1/users/{id}/identities":                 "an ordinary user",
 	"POST /v1/keys/rotations":                          "ends no session",
 	"DELETE /v1/clients/{id}":                          "quick in an emergency",
 
 	"console POST /users/{id}":                                   "an ordinary user",
+	"console POST /users/{id}/unlink":                            "an ordinary user",
 	"console POST /users/{id}/password":                          "an ordinary user",
 	"console POST /users/{id}/disable":                           "an ordinary user, and quick in an emergency",
 	"console POST /users/{id}/delete":                            "an ordinary user, and quick in an emergency",

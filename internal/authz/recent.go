@@ -27,6 +27,8 @@ const (
 	CreateClient        Operation = "create a client"
 	CreateSecret        Operation = "create a secret"
 	DeleteClient        Operation = "delete a client"
+	ChangeProviders     Operation = "change identity providers"
+	ChangeSignInMethods Operation = "change the sign-in methods"
 )
 
 // asking is the table of operations: whether each requires that the caller's user has
@@ -50,6 +52,8 @@ var asking = map[Operation]struct {
 	CreateClient:        {true, "grants a service access to sessions of every user"},
 	CreateSecret:        {true, "the new secret is access to sessions of every user"},
 	DeleteClient:        {false, "must be quick in an emergency, and takes the access of one service"},
+	ChangeProviders:     {true, "a provider decides who signs in and with which permissions; a change can end all sessions that began there"},
+	ChangeSignInMethods: {true, "decides how every user signs in"},
 }
 
 // CheckRecent returns a *token.AuthenticationError if the operation requires a recent

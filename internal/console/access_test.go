@@ -17,6 +17,7 @@ import (
 func fitting(pattern string, other store.User) (method, address string) {
 	method, address, _ = strings.Cut(pattern, " ")
 	return method, strings.NewReplacer("{$}", "", "/users/{id}", "/users/"+url.PathEscape(other.ID), "/services/{id}", "/services/nobody",
+		"{name}", "none",
 		"{sid}", "AAAAAAAAAAAAAAAAAAAAAA", "{epoch}", "1", "{topic...}", "keys").Replace(address)
 }
 

@@ -230,6 +230,8 @@ func (x *exchange) auditEntry(e store.Audit) auditEntry {
 		}
 	case "client":
 		entry.SubjectPath = "/services"
+	case "provider":
+		entry.SubjectPath = "/settings/authentication"
 	case "key":
 		entry.SubjectPath = "/keys"
 	case "settings":

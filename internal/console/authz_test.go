@@ -46,31 +46,45 @@ func TestHeldBackForm(t *testing.T) {
 	s.must(err)
 	_, tag, err := s.sessions.Settings(t.Context())
 	s.must(err)
+	provider, clientID := "https://login.example", "curfew"
+	_, err = s.accounts.CreateProvider(t.Context(), trusted, "corp", account.ProviderChange{Issuer: &provider, ClientID: &clientID})
+	s.must(err)
+	for u, subject := range map[string]string{other.ID: "other", s.admin.ID: "admin"} {
+		s.must(s.store.Update(t.Context(), func(tx store.Tx) error {
+			return tx.PutIdentity(t.Context(), store.Identity{Issuer: provider, Subject: subject, UserID: u, Provider: "corp", LinkedAt: 1})
+		}))
+	}
 	forms := map[string]url.Values{
-		"POST /profile/session":                  nil, // the refresh has been decided before
-		"POST /reauthenticate":                   nil, // the password has been checked and decided before
-		"POST /profile/revoke":                   {},
-		"POST /profile/elsewhere":                {},
-		"POST /profile/password":                 {"current": {password}, "new": {"another password"}, "again": {"another password"}},
-		"POST /settings/authentication":          {"tag": {tag}, "session_timeout_seconds": {"900"}, "maximum_session_duration_seconds": {"90000"}, "remember_me_enabled": {"on"}},
-		"POST /users":                            {"name": {"eve"}, "password": {"a password of hers"}, "AdministerSystem": {"on"}},
-		"POST /users/selected":                   nil, // fills in a form, and writes nothing
-		"POST /users/{id}":                       {"name": {"renamed"}, "email": {"eve@example.com"}},
-		"POST /users/{id}/permissions":           {"AdministerSystem": {"on"}},
-		"POST /users/{id}/groups":                {"groups": {"ops"}},
-		"POST /users/{id}/password":              {"new": {"another password"}},
-		"POST /users/{id}/disable":               {},
-		"POST /users/{id}/delete":                {"reason": {"Offboarding"}, "word": {"delete"}},
-		"POST /users/{id}/enable":                {},
-		"POST /users/{id}/revoke":                {"reason": {"Offboarding"}},
-		"POST /users/{id}/sessions/{sid}/revoke": {},
-		"POST /revocations":                      nil, // shows the second step, and writes nothing
-		"POST /revocations/confirmed":            {"scope": {"everyone"}, "reason": {"Offboarding"}, "word": {"everyone"}},
-		"POST /keys/rotate":                      {},
-		"POST /keys/retire":                      {"kid": {keys[0].ID}, "reason": {"Key lost"}, "word": {"retire"}},
-		"POST /services":                         {"name": {"evil"}, "issue": {"on"}},
-		"POST /services/{id}/secret":             {},
-		"POST /services/{id}/remove":             {},
+		"POST /profile/session":                                 nil, // the refresh has been decided before
+		"POST /reauthenticate":                                  nil, // the password has been checked and decided before
+		"POST /profile/revoke":                                  {},
+		"POST /profile/elsewhere":                               {},
+		"POST /profile/password":                                {"current": {password}, "new": {"another password"}, "again": {"another password"}},
+		"POST /settings/authentication":                         {"tag": {tag}, "session_timeout_seconds": {"900"}, "maximum_session_duration_seconds": {"90000"}, "remember_me_enabled": {"on"}},
+		"POST /settings/authentication/providers":               {"name": {"evil"}, "issuer": {"https://evil.example"}, "client_id": {"x"}, "scopes": {"openid"}, "name_claim": {"sub"}},
+		"POST /settings/authentication/providers/{name}":        {"issuer": {"https://login.example"}, "client_id": {"x"}, "scopes": {"openid"}, "name_claim": {"sub"}, "confirmed": {"on"}},
+		"POST /settings/authentication/providers/{name}/remove": {"word": {"remove"}},
+		"POST /settings/authentication/passwords/off":           {},
+		"POST /settings/authentication/passwords/on":            {},
+		"POST /users/{id}/unlink":                               {"issuer": {"https://login.example"}, "subject": {"other"}},
+		"POST /users":                                           {"name": {"eve"}, "password": {"a password of hers"}, "AdministerSystem": {"on"}},
+		"POST /users/selected":                                  nil, // fills in a form, and writes nothing
+		"POST /users/{id}":                                      {"name": {"renamed"}, "email": {"eve@example.com"}},
+		"POST /users/{id}/permissions":                          {"AdministerSystem": {"on"}},
+		"POST /users/{id}/groups":                               {"groups": {"ops"}},
+		"POST /users/{id}/password":                             {"new": {"another password"}},
+		"POST /users/{id}/disable":                              {},
+		"POST /users/{id}/delete":                               {"reason": {"Offboarding"}, "word": {"delete"}},
+		"POST /users/{id}/enable":                               {},
+		"POST /users/{id}/revoke":                               {"reason": {"Offboarding"}},
+		"POST /users/{id}/sessions/{sid}/revoke":                {},
+		"POST /revocations":                                     nil, // shows the second step, and writes nothing
+		"POST /revocations/confirmed":                           {"scope": {"everyone"}, "reason": {"Offboarding"}, "word": {"everyone"}},
+		"POST /keys/rotate":                                     {},
+		"POST /keys/retire":                                     {"kid": {keys[0].ID}, "reason": {"Key lost"}, "word": {"retire"}},
+		"POST /services":                                        {"name": {"evil"}, "issue": {"on"}},
+		"POST /services/{id}/secret":                            {},
+		"POST /services/{id}/remove":                            {},
 	}
 	meddled := s.meddled(func(x *exchange) {
 		_, err := s.sessions.RevokeSession(context.Background(), trusted, x.session.Subject, x.session.ID, "")
@@ -88,7 +102,7 @@ func TestHeldBackForm(t *testing.T) {
 		case form == nil:
 			continue
 		}
-		address = strings.NewReplacer("/users/{id}", userPath(other.ID), "/services/{id}", "/services/"+shop.ID, "{sid}", sess.ID).Replace(address)
+		address = strings.NewReplacer("/users/{id}", userPath(other.ID), "/services/{id}", "/services/"+shop.ID, "{name}", "corp", "{sid}", sess.ID).Replace(address)
 		raw := s.issue(s.admin, false)
 		before := s.audits("")
 		a := meddled.send(raw, method, address, form)

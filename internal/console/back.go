@@ -27,8 +27,7 @@ func back(raw string) string {
 	if !plain(u.Path) || path.Clean(u.Path) != u.Path {
 		return start
 	}
-	switch u.Path {
-	case "/sign-in", "/sign-out":
+	if u.Path == "/sign-in" || u.Path == "/sign-out" || strings.HasPrefix(u.Path, "/sign-in/") {
 		return start
 	}
 	to := url.URL{Path: u.Path, RawQuery: u.RawQuery}

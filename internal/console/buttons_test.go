@@ -130,6 +130,49 @@ func (w *window) buttonsOfServices(name string) {
 	w.saysNot(name)
 }
 
+// An identity provider is added, checked, restricted and removed.
+func TestButtonsOfProviders(t *testing.T) {
+	onEngines(t, func(t *testing.T, h *filledServer, l look) {
+		w := h.open(t, l)
+		w.as("admin")
+		w.buttonsOfProviders(map[bool]string{false: "with-script", true: "plain"}[l.noScript])
+	})
+}
+
+func (w *window) buttonsOfProviders(name string) {
+	w.Helper()
+	const secret = "the-secret-of-the-client"
+	w.follow("nav a[href='/settings/authentication']")
+	w.follow("a[href='/settings/authentication/new-provider']")
+	w.fill("#name", name)
+	w.fill("#issuer", "http://127.0.0.1:1/realms/"+name)
+	w.fill("#client-id", "curfew")
+	w.fill("#client-secret", secret)
+	w.fill("#groups-claim", "groups")
+	w.fill("#group-permissions", "admins = AdministerSystem")
+	w.click("input[name=create_users]")
+	w.follow("form[action$='/providers'] button.primary")
+	w.says("Identity provider added.", "/sign-in/"+name+"/callback", "/oauth/backchannel-logout", "A secret is set.")
+	w.follow("a[href$='/check']")
+	w.says("Users can’t sign in through this provider.", "can't be reached", "each user of the provider gets an account")
+	if strings.Contains(w.brief("document.documentElement.outerHTML"), secret) {
+		w.Errorf("the page holds the secret")
+	}
+	w.fill("#allowed-groups", "staff")
+	w.follow("form[action$='/" + name + "'] button.primary")
+	w.says("Saving this ends sessions.", "Fewer groups allowed", "0 live sessions")
+	w.follow("form[action$='/" + name + "'] button.danger")
+	w.says("Receipt", "Sessions begun at "+name, "In force everywhere")
+	w.visit("/settings/authentication/providers/" + name)
+	w.confirmed("a[href$='/remove']", func(step string) { w.fill(step+"#word", "remove") })
+	w.says("Receipt", "Sessions begun at "+name, "identity provider removed")
+	w.visit("/settings/authentication")
+	w.saysNot(name)
+	w.confirmed("a[href$='/passwords/off']", func(string) { w.says("Switch passwords off?") })
+	w.says("No enabled administrator could sign in any more")
+	w.visit("/settings/authentication") // the question is still open, above the menu
+}
+
 func (w *window) buttonsOfAudit(t *testing.T) {
 	w.Helper()
 	w.follow("nav a[href='/audit']")

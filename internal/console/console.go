@@ -19,6 +19,8 @@ import (
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/manual"
+	"example.com/curfew/internal/oidc"
+	"example.com/curfew/internal/providercheck"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/webcookie"
@@ -41,11 +43,19 @@ type Config struct {
 	// Prefix is the path below which browsers see the console, such as "/curfew"; ""
 	// is the root. Requests arrive without it (see inbound.Below).
 	Prefix string
+	// Providers asks identity providers. Nil: a client with its defaults.
+	Providers *oidc.Client
+	// SignedIn, if not nil, is called with the outcome of each step of a sign-in through a
+	// provider. provider is "" if it is not known.
+	SignedIn func(provider, outcome string)
 	// Jar is the cookie that sessions are kept in.
 	Jar webcookie.Jar
 	// ReturnTo says whether a person may be sent to an address of another host
 	// after signing in, for forward auth. Nil: to none.
 	ReturnTo func(address string) bool
+	// Discoverer fetches the metadata of identity providers, to check them. Nil:
+	// Providers.
+	Discoverer providercheck.Discoverer
 	// MinimumTimeout is the shortest session timeout that may be set. Zero means
 	// settings.MinimumSessionTimeout.
 	MinimumTimeout time.Duration
@@ -80,6 +90,13 @@ func (c Config) minimumTimeout() time.Duration {
 	return c.MinimumTimeout
 }
 
+func (c Config) discoverer() providercheck.Discoverer {
+	if c.Discoverer == nil && c.Providers != nil {
+		return c.Providers
+	}
+	return c.Discoverer
+}
+
 func (c Config) timeout() time.Duration {
 	if c.Timeout == 0 {
 		return answerWithin
@@ -112,6 +129,7 @@ type identity struct {
 	own interface { // what happens to the session of the request itself
 		Refresh(ctx context.Context, s *token.Session) (session.Issued, error)
 		Reauthenticate(ctx context.Context, c authz.Caller, password string, from authz.Origin) (session.Issued, error)
+		WaysAgain(ctx context.Context, c authz.Caller) (session.Ways, error)
 		SignOut(ctx context.Context, s *token.Session, from authz.Origin) error
 		RevokedBy(ctx context.Context, epoch revocation.Epoch) (string, error)
 	}
@@ -165,10 +183,14 @@ func (n need) met(c authz.Caller) bool {
 // routes are all ways into the console. Each group of pages gets what it uses of c.
 func routes(c Config) []route {
 	receipts := &receiptPages{c.Accounts, c.Sessions}
-	signIn := &signInPages{sessions: c.Sessions, issuer: c.Issuer, mayReturn: c.ReturnTo}
+	signIn := &signInPages{
+		sessions: c.Sessions, accounts: c.Accounts, providers: c.Providers, attempts: newAttempts(c.Ring), signedIn: c.SignedIn,
+		issuer: c.Issuer, mayReturn: c.ReturnTo,
+	}
 	profile := &profilePages{c.Sessions, receipts}
 	overview := &overviewPage{c.Sessions, c.Ring, c.Node, c.UnknownProxy, c.Certificate, c.Warnings, c.Refusals}
-	authentication := &settingsPages{c.Sessions, c.minimumTimeout()}
+	providers := &providerPages{c.Accounts, c.Sessions, c.discoverer(), c.Issuer}
+	authentication := &settingsPages{c.Sessions, providers, c.minimumTimeout()}
 	users := &userPages{c.Accounts, c.Sessions, receipts}
 	revocations := &revocationPages{c.Accounts, c.Sessions}
 	audit := &auditPages{c.Accounts, c.Sessions}
@@ -180,6 +202,8 @@ func routes(c Config) []route {
 		{pattern: "GET /{$}", needs: signedIn, serve: home(overview, profile), slow: true},
 		{pattern: "GET /sign-in", needs: anyone, serve: signIn.page},
 		{pattern: "POST /sign-in", needs: anyone, serve: signIn.signIn, slow: true},
+		{pattern: "GET /sign-in/{provider}", needs: anyone, serve: signIn.start, slow: true},
+		{pattern: "GET /sign-in/{provider}/callback", needs: anyone, serve: signIn.callback, slow: true},
 		{pattern: "GET /continue", needs: anyone, serve: signIn.continuePage},
 		{pattern: "GET /reauthenticate", needs: signedIn, serve: signIn.reauthenticatePage},
 		{pattern: "POST /reauthenticate", needs: signedIn, serve: signIn.reauthenticated, slow: true, confirming: signIn.confirming},
@@ -194,6 +218,11 @@ func routes(c Config) []route {
 		{pattern: "GET /settings/authentication", needs: administering, serve: authentication.settings},
 		{pattern: "GET /settings/authentication/preview", needs: administering, serve: authentication.preview, slow: true},
 		{pattern: "POST /settings/authentication", needs: administering, serve: authentication.save, slow: true},
+		{pattern: "GET /settings/authentication/new-provider", needs: administering, serve: providers.add},
+		{pattern: "POST /settings/authentication/providers", needs: administering, serve: providers.create},
+		{pattern: "GET /settings/authentication/providers/{name}", needs: administering, serve: providers.page},
+		{pattern: "POST /settings/authentication/providers/{name}", needs: administering, serve: providers.save, slow: true},
+		{pattern: "GET /settings/authentication/providers/{name}/check", needs: administering, serve: providers.check, slow: true},
 
 		{pattern: "GET /users", needs: editUsers, serve: users.list, slow: true},
 		{pattern: "POST /users", needs: editUsers, serve: users.create, slow: true},
@@ -231,6 +260,10 @@ func routes(c Config) []route {
 		{path: "/profile/elsewhere", needs: signedIn, ask: profile.askElsewhere, do: profile.signOutElsewhere},
 		{path: "/users/{id}/disable", needs: editUsers, ask: users.askDisable, do: users.disable},
 		{path: "/users/{id}/delete", needs: editUsers, ask: users.askDelete, do: users.delete, reasons: []string{"Offboarding", "Requested by the user", other}, word: "delete"},
+		{path: "/users/{id}/unlink", needs: editUsers, ask: users.askUnlink, do: users.unlink},
+		{path: "/settings/authentication/providers/{name}/remove", needs: administering, ask: providers.askRemove, do: providers.remove, word: "remove"},
+		{path: "/settings/authentication/passwords/off", needs: administering, ask: providers.askPasswords(false), do: providers.setPasswords(false)},
+		{path: "/settings/authentication/passwords/on", needs: administering, ask: providers.askPasswords(true), do: providers.setPasswords(true)},
 		{path: "/users/{id}/revoke", needs: editUsers, ask: users.askRevoke, do: users.revoke, reasons: reasonsOffered},
 		// One's own sessions are revoked here as well: whose they are decides.
 		{path: "/users/{id}/sessions/{sid}/revoke", needs: signedIn, ask: users.askRevokeSession, do: users.revokeSession, reasons: reasonsOffered, optional: true},
@@ -282,6 +315,9 @@ func New(config Config) (http.Handler, error) {
 	assets, err := loadAssets()
 	if err != nil {
 		return nil, err
+	}
+	if config.Providers == nil {
+		config.Providers = oidc.New(oidc.Config{Now: config.Now, Logger: config.Logger})
 	}
 	b, err := newBase(config, assets)
 	if err != nil {

@@ -92,7 +92,7 @@ func (x *exchange) serve(rt route) error {
 				return err
 			}
 		}
-		if x.posted().Has(confirmPassword) {
+		if x.posted().Get(confirmPassword) != "" {
 			ctx, cancel := context.WithTimeout(x.r.Context(), max(x.timeout, bulkWithin))
 			defer cancel()
 			x.ctx = ctx
@@ -112,7 +112,8 @@ func (x *exchange) readForm(rt route) error {
 		limit = maxUpload
 	}
 	x.r.Body = http.MaxBytesReader(x.w, x.r.Body, limit)
-	if rt.pattern == "GET /sign-in" || rt.pattern == "GET /reauthenticate" {
+	switch rt.pattern {
+	case "GET /sign-in", "GET /sign-in/{provider}", "GET /reauthenticate":
 		x.r.URL.RawQuery = webcookie.EscapeReturn(x.r.URL.RawQuery)
 	}
 	var err error

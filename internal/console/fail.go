@@ -52,6 +52,7 @@ type heldField struct{ Name, Words, Value string }
 // passwords are the fields that hold secrets, in the order of forms.
 var passwords = []heldField{
 	{Name: "current", Words: "Current password"}, {Name: "password", Words: "Password"},
+	{Name: "client_secret", Words: "Client secret"},
 	{Name: "new", Words: "New password"}, {Name: "again", Words: "New password, again"},
 }
 

@@ -50,6 +50,10 @@ func (h *filledServer) fillServer() {
 	h.disabled = h.addPassive("Charles Babbage")
 	h.api(h.admin, http.MethodPatch, "/v1/users/"+h.disabled, map[string]any{"disabled": true}, nil)
 	h.api(h.admin, http.MethodPatch, "/v1/users/"+h.ada, map[string]any{"email": "ada@example.com"}, nil)
+	h.api(h.admin, http.MethodPost, "/v1/providers", map[string]any{
+		"name": "corp", "issuer": "http://127.0.0.1:1/realms/staff", "client_id": "curfew", "client_secret": "the-client-secret", "groups_claim": "groups",
+		"group_permissions": map[string]any{"admins": []string{"AdministerSystem"}}, "create_users": true,
+	}, nil)
 	h.signIn("Ada Lovelace", edge, false)
 	var receipt struct{ Epoch int64 }
 	h.api(h.admin, http.MethodPost, "/v1/users/"+h.ada+"/revocations", map[string]any{"reason": "Lost device: left in a train", "keep_current": false}, &receipt)
@@ -100,6 +104,12 @@ func (h *filledServer) paths(testing.TB) []place {
 		{"settings-preset", "/settings/authentication?preset=aal3"},
 		{"settings-wrong", "/settings/authentication/preview?session_timeout_seconds=5&maximum_session_duration_seconds=x"},
 		{"settings-preview", "/settings/authentication/preview?session_timeout_seconds=900&maximum_session_duration_seconds=43200"},
+		{"new-provider", "/settings/authentication/new-provider"},
+		{"provider", "/settings/authentication/providers/corp"},
+		{"provider-check", "/settings/authentication/providers/corp/check"},
+		{"provider-remove", "/settings/authentication/providers/corp/remove"},
+		{"passwords-off", "/settings/authentication/passwords/off"},
+		{"passwords-on", "/settings/authentication/passwords/on"},
 		{"users", "/users"},
 		{"users-none", "/users?search=nobody"},
 		{"new-user", "/new-user"},

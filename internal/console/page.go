@@ -227,7 +227,10 @@ func (x *exchange) refusedForm(name string, view any) error {
 // notices are the messages that a page shows after an action. The key is in the
 // address, where an attacker can put any word: an unknown key shows nothing.
 var notices = map[string]string{
-	"saved":       "Saved.",
+	"saved": "Saved.",
+
+	"provider-added": "Identity provider added. Register the addresses below at the provider, then check it.",
+
 	"settings":    "Settings saved. They apply to all sessions, including existing ones.",
 	"unchanged":   "No change: these settings were already in force.",
 	"created":     "Account created. The user can sign in now.",
@@ -247,5 +250,6 @@ var notices = map[string]string{
 	"scheduled":   "Rotation scheduled. The new key signs as soon as every validator has it, within one lease.",
 	"rotated":     "Keys rotated. Sessions signed with the old key stay valid.",
 	"retired":     "Key retired. All sessions signed with it have ended.",
+	"unlinked":    "Account unlinked. All of the user’s sessions are revoked.",
 	"removed":     "Service removed. Its secret no longer works.",
 }

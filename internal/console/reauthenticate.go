@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -20,7 +21,7 @@ import (
 // request confirms and acts.
 const confirmPassword = "confirm_password"
 
-// A reauthenticateView is the page that asks for the password during a session.
+// A reauthenticateView is the page that asks the user of a session to authenticate again.
 type reauthenticateView struct {
 	frame
 	Lines      []string
@@ -29,10 +30,18 @@ type reauthenticateView struct {
 	MustChange bool   // the password must be changed first
 	For        string // host of the proxied service that the user returns to, or ""
 	Held       *pendingForm
+	// Sends means that Held is a form of another page, which is sent again in the new
+	// session after a sign-in through a provider.
+	Sends     bool
+	Passwords bool   // the user can confirm the password
+	Providers []link // each begins a sign-in that demands a fresh authentication
 }
 
-// reauthenticatePage asks for the password on behalf of a proxied service: forward auth
-// with max_age sends browsers here. A session that is recent enough goes on at once.
+// confirmPath is the path of the page "Confirm it is you".
+const confirmPath = "/reauthenticate"
+
+// reauthenticatePage asks the user to authenticate again on behalf of a proxied service:
+// forward auth with max_age sends browsers here. A session that is recent enough goes on at once.
 func (p *signInPages) reauthenticatePage(x *exchange) error {
 	to := p.returnTo(x)
 	seconds, err := strconv.ParseUint(x.r.FormValue("max_age"), 10, 32)
@@ -40,15 +49,15 @@ func (p *signInPages) reauthenticatePage(x *exchange) error {
 		return x.continueTo(to)
 	}
 	view := p.confirming(x)
-	view.Held = &pendingForm{Action: "/reauthenticate", Fields: []heldField{{Name: "return", Value: to}}}
-	return x.askPassword(http.StatusOK, view)
+	view.Held = &pendingForm{Action: confirmPath, Fields: []heldField{{Name: "return", Value: to}}}
+	return x.askAgain(http.StatusOK, view, to)
 }
 
 // confirming returns the page "Confirm it is you" for an address to go on to.
 func (p *signInPages) confirming(x *exchange) reauthenticateView {
 	view := reauthenticateView{
 		frame: x.frame("Confirm it is you", ""), Cancel: start,
-		Lines: []string{"The page that you opened requires that you have entered your password recently."},
+		Lines: []string{"The page that you opened requires that you have authenticated recently."},
 	}
 	if to := p.returnTo(x); isElsewhere(to) {
 		view.For = webcookie.Host(to)
@@ -60,15 +69,15 @@ func (p *signInPages) confirming(x *exchange) reauthenticateView {
 type operation struct {
 	words string // as the page says it, in front of the subject
 	field string // of the form: the subject of the operation; "" if it has none
-	page  string // address of the form's page; "" if it is that of the form, {id} as there
+	page  string // address of the form's page; "" if it is that of the form, {id} and {name} as there
 	here  string // the entry of the menu
 	trail []string
 }
 
 // operations are those of all forms of signed-in users, by the pattern of the route.
 var operations = func() map[string]operation {
-	settings := func(words string) operation {
-		return operation{words: words, here: "/settings/authentication", trail: []string{"Configuration", "Settings", "Authentication"}}
+	settings := func(words, field, page string) operation {
+		return operation{words: words, field: field, page: page, here: "/settings/authentication", trail: []string{"Configuration", "Settings", "Authentication"}}
 	}
 	user := func(words string) operation {
 		return operation{words: words, page: "/users/{id}", here: "/users", trail: []string{"Configuration", "Users"}}
@@ -89,7 +98,12 @@ var operations = func() map[string]operation {
 		return operation{words: words, page: "/profile", here: "/profile", trail: []string{"Account menu", "Profile"}}
 	}
 	return map[string]operation{
-		"POST /settings/authentication": settings("change the settings of authentication"),
+		"POST /settings/authentication":                         settings("change the settings of authentication", "", ""),
+		"POST /settings/authentication/providers":               settings("add the identity provider", "name", "/settings/authentication"),
+		"POST /settings/authentication/providers/{name}":        settings("change this identity provider", "", ""),
+		"POST /settings/authentication/providers/{name}/remove": settings("remove this identity provider", "", "/settings/authentication/providers/{name}"),
+		"POST /settings/authentication/passwords/off":           settings("switch signing in with a password off", "", "/settings/authentication"),
+		"POST /settings/authentication/passwords/on":            settings("switch signing in with a password on", "", "/settings/authentication"),
 
 		"POST /users":                            users("add the user", "name", "/new-user"),
 		"POST /users/selected":                   users("revoke the sessions of the selected users", "", "/users"),
@@ -100,6 +114,7 @@ var operations = func() map[string]operation {
 		"POST /users/{id}/enable":                user("enable this user"),
 		"POST /users/{id}/disable":               user("disable this user"),
 		"POST /users/{id}/delete":                user("delete this user"),
+		"POST /users/{id}/unlink":                user("unlink this user from an identity provider"),
 		"POST /users/{id}/revoke":                user("revoke all sessions of this user"),
 		"POST /users/{id}/sessions/{sid}/revoke": user("revoke a session of this user"),
 		"POST /revocations":                      many("revoke the sessions of many users"),
@@ -125,7 +140,7 @@ func (x *exchange) confirmation(within time.Duration) reauthenticateView {
 	o := operations[x.rt.pattern]
 	view := reauthenticateView{frame: x.frame("Confirm it is you", o.here, o.trail...), Cancel: start}
 	if o.page != "" {
-		view.Cancel = strings.Replace(o.page, "{id}", url.PathEscape(x.r.PathValue("id")), 1)
+		view.Cancel = strings.NewReplacer("{id}", url.PathEscape(x.r.PathValue("id")), "{name}", url.PathEscape(x.r.PathValue("name"))).Replace(o.page)
 	} else if len(o.trail) > 0 {
 		view.Cancel = x.r.URL.EscapedPath()
 	}
@@ -139,40 +154,56 @@ func (x *exchange) confirmation(within time.Duration) reauthenticateView {
 		}
 		view.Lines = append(view.Lines, "You are about to "+o.words+subject+".")
 	}
-	entered := "recently"
+	when := "recently"
 	if within > 0 {
-		entered = "in the last " + duration(within)
+		when = "in the last " + duration(within)
 	}
-	view.Lines = append(view.Lines, "This changes much at once, so it requires that you have entered your password "+entered+". Nothing was changed yet, and your input is kept.")
+	view.Lines = append(view.Lines, "This changes much at once, so it requires that you have authenticated "+when+". Nothing was changed yet, and your input is kept.")
 	return view
 }
 
 // reauthenticated sends the browser back after confirm has renewed the session.
 func (p *signInPages) reauthenticated(x *exchange) error {
-	if !x.posted().Has(confirmPassword) {
-		return x.redirect("/reauthenticate", "return", p.returnTo(x))
+	if x.posted().Get(confirmPassword) == "" {
+		return x.redirect(confirmPath, "return", p.returnTo(x))
 	}
 	return x.goOn(p.returnTo(x))
 }
 
-// askPassword answers with the page that asks for the password.
-func (x *exchange) askPassword(status int, view reauthenticateView) error {
+// askAgain answers with the page that asks the user to authenticate again. to is where
+// the browser goes after that; "" for the form of another page, which the page keeps: the
+// provider then opens in another tab.
+func (x *exchange) askAgain(status int, view reauthenticateView, to string) error {
+	ways, err := x.own.WaysAgain(x.ctx, x.caller)
+	if err != nil {
+		return err
+	}
+	view.Sends = to == ""
+	if view.Sends {
+		to = "/signed-in"
+	}
+	view.Passwords = ways.Passwords
+	for _, name := range ways.Providers {
+		view.Providers = append(view.Providers, link{
+			address("/sign-in/"+name, url.Values{"prompt": {"login"}, "max_age": {"0"}, "return": {to}}), "Authenticate with " + name, view.Sends,
+		})
+	}
 	view.Notice = ""
 	return x.render(status, "reauthenticate", view)
 }
 
-// confirmFirst asks for the password in place of what the request would have done. The
-// page keeps the form, without its passwords, and sends it again with the user's.
+// confirmFirst asks the user to authenticate in place of what the request would have done.
+// The page keeps the form, without its passwords, and sends it again.
 func (x *exchange) confirmFirst(old *token.AuthenticationError) {
 	inbound.Of(x.r).Code = string(token.ErrInsufficientAuthentication)
 	held := x.pendingForm()
 	if held == nil {
-		_ = x.redirect("/reauthenticate", "return", back(x.r.URL.RequestURI()))
+		_ = x.redirect(confirmPath, "return", back(x.r.URL.RequestURI()))
 		return
 	}
 	view := x.confirmation(old.MaxAge)
 	view.Held = held
-	if err := x.askPassword(http.StatusUnauthorized, view); err != nil {
+	if err := x.askAgain(http.StatusUnauthorized, view, ""); err != nil {
 		x.fail(err)
 	}
 }
@@ -194,6 +225,9 @@ func (x *exchange) confirm() (answered bool, err error) {
 		return false, err
 	case errors.Is(err, account.ErrBadCredentials):
 		view.Error = "This is not your password."
+	case errors.Is(err, account.ErrPasswordsOff):
+		status, code = http.StatusForbidden, wire.CodeForbidden
+		view.Error = "Signing in with a password is switched off."
 	case errors.Is(err, account.ErrPasswordChangeRequired):
 		status, code = http.StatusForbidden, wire.CodePasswordChangeRequired
 		view.MustChange = true
@@ -209,5 +243,9 @@ func (x *exchange) confirm() (answered bool, err error) {
 		return false, err
 	}
 	inbound.Of(x.r).Code = code
-	return true, x.askPassword(status, view)
+	to := ""
+	if x.r.URL.Path == confirmPath {
+		to = cmp.Or(x.value("return"), start)
+	}
+	return true, x.askAgain(status, view, to)
 }

@@ -3,12 +3,15 @@ package console
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
+	"example.com/curfew/internal/oidc/oidctest"
+	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
 )
@@ -45,7 +48,7 @@ func TestReauthenticatePage(t *testing.T) {
 
 	old := p.token
 	p.post("/reauthenticate", "return", app, "confirm_password", "not the password").is(http.StatusUnauthorized).
-		says("This is not your password.", "You are confirming for app.test", "The page that you opened requires").contains(`value="` + app + `"`).lacks("not the password")
+		says("This is not your password.", "You are confirming for app.test", "The page that you opened requires that you have authenticated recently.").contains(`value="` + app + `"`).lacks("not the password")
 	if p.token != old {
 		t.Error("a wrong password changed the cookie")
 	}
@@ -130,5 +133,72 @@ func TestReauthenticateRefused(t *testing.T) {
 	}
 	if n := len(s.audits(wire.ActionReauthenticate)); n != 0 {
 		t.Errorf("%d confirmations in the audit", n)
+	}
+}
+
+// A user who signs in through a provider confirms there that it is them. The attempt
+// demands a fresh authentication, and begins a session in which the form that was held
+// back is sent again.
+func TestConfirmThroughProvider(t *testing.T) {
+	s := openProvidersOn(openAsking(t, 15*time.Minute), 0)
+	corp := s.add("corp")
+	s.add("other")
+	b := s.browser()
+	b.through("/sign-in/corp", "corp").to("/")
+	_, _, err := s.accounts.ChangeUser(t.Context(), trusted, b.session().Subject, account.UserChange{Permissions: &[]string{store.AdministerSystem}}, "")
+	s.must(err)
+	send := func() answer {
+		return s.send(b.cookies[sessionCookie], http.MethodPost, "/services", url.Values{"name": {"ledger"}, "follow": {"on"}})
+	}
+	const link = "/sign-in/corp?max_age=0&prompt=login&return=%2Fsigned-in"
+	page := send().is(http.StatusUnauthorized).says("Confirm it is you", "Authenticate in a new tab", "Authenticate with corp", "Send again").contains(`value="ledger"`)
+	if !slices.Contains(page.hrefs(), link) || strings.Contains(page.body, "/sign-in/other") || strings.Contains(page.body, confirmPassword) {
+		t.Errorf("the page is %s", page.body)
+	}
+
+	before := b.cookies[sessionCookie]
+	corp.Set(func(b *oidctest.Behavior) { b.Ignores = true })
+	first := b.get(link)
+	to, err := url.Parse(first.location)
+	s.must(err)
+	if q := to.Query(); q.Get("prompt") != "login" || q.Get("max_age") != "0" {
+		t.Errorf("to the provider: %s", first.location)
+	}
+	again := b.get(b.respond(first, "corp")).is(http.StatusForbidden).says("You have to authenticate again to confirm that it is you.")
+	if !slices.Contains(again.hrefs(), link) || s.outcome() != "corp: not_authenticated_again" || b.cookies[sessionCookie] != before {
+		t.Errorf("an old authentication: %q, %s", s.outcome(), again.body)
+	}
+	send().is(http.StatusUnauthorized)
+
+	corp.Set(func(b *oidctest.Behavior) { b.Ignores = false })
+	b.get(b.respond(b.get(link), "corp")).to("/signed-in")
+	if b.cookies[sessionCookie] == before || s.reason(before) != token.ErrRevoked {
+		t.Errorf("the session before is %q", s.reason(before))
+	}
+	send().is(http.StatusCreated).says("Secret of ledger")
+
+	// On behalf of a proxied service the browser goes back there at once.
+	s.wait(6 * time.Minute)
+	const app = "https://app.test/pay?x=1"
+	page = b.get("/reauthenticate?" + url.Values{"return": {app}, "max_age": {"300"}}.Encode()).is(http.StatusOK).says("You are confirming for app.test")
+	back := "/sign-in/corp?" + url.Values{"max_age": {"0"}, "prompt": {"login"}, "return": {app}}.Encode()
+	if !slices.Contains(page.hrefs(), back) || strings.Contains(page.body, confirmPassword) {
+		t.Errorf("the page is %s", page.body)
+	}
+	if got := b.get(b.respond(b.get(back), "corp")).is(http.StatusOK).header.Get("Refresh"); got != "0; url="+app {
+		t.Errorf("Refresh %q", got)
+	}
+}
+
+// While passwords are switched off, none confirms a session.
+func TestConfirmWithPasswordsOff(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	s.must(s.accounts.ChangeSignInMethods(t.Context(), trusted, store.SignInMethods{}))
+	p.get("/reauthenticate?return=/users").is(http.StatusOK).says("Signing in with a password is switched off").lacks(confirmPassword)
+	before := p.token
+	p.post("/reauthenticate", "return", "/users", confirmPassword, password).is(http.StatusForbidden).says("Signing in with a password is switched off.").lacks(password)
+	if p.token != before {
+		t.Error("the session has another token")
 	}
 }

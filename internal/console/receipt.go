@@ -138,6 +138,8 @@ func revoked(r session.Receipt) string {
 		return "Sessions past the new limits"
 	case store.ScopeKey:
 		return "Sessions signed with one key"
+	case store.ScopeProvider:
+		return "Sessions begun at " + r.ScopeID
 	}
 	return "One session"
 }

@@ -36,7 +36,7 @@ var hostile = []string{
 func views() map[string]any {
 	return map[string]any{
 		"sign-in": signInView{}, "message": messageView{}, "confirm": confirmView{}, "profile": profileView{},
-		"settings": settingsView{}, "settings-preview": settingsView{Preview: &settingsPreview{}},
+		"settings": settingsView{}, "provider": providerView{}, "settings-preview": settingsView{Preview: &settingsPreview{}},
 		"users": usersView{}, "new-user": newUserView{}, "password": passwordView{}, "user": userView{}, "bulk": bulkView{}, "receipt": receiptPage{}, "receipts": receiptsView{},
 		"audit": auditView{}, "keys": keysView{}, "services": servicesView{}, "secret": secretView{}, "overview": overviewView{}, "docs": docView{}, "reauthenticate": reauthenticateView{},
 	}
@@ -68,6 +68,7 @@ func fill(v reflect.Value, text string) {
 	case reflect.Map:
 		v.Set(reflect.MakeMap(v.Type()))
 		for _, field := range []string{"name", "email", "password", "new", "current", "again", "permissions", "groups", "disabled", "reason", "note", "names", "scope", "capabilities",
+			"issuer", "client_id", "client_secret", "scopes", "name_claim", "groups_claim", "group_permissions", "allowed_email_domains", "allowed_groups", "acr_values",
 			"from", "to", "session_timeout_seconds", "maximum_session_duration_seconds"} {
 			v.SetMapIndex(reflect.ValueOf(field), reflect.ValueOf(text))
 		}

@@ -15,8 +15,9 @@ import (
 
 // settingsPages are the settings that bind all sessions.
 type settingsPages struct {
-	sessions *session.Service
-	minimum  time.Duration // the shortest session timeout that may be set
+	sessions  *session.Service
+	providers *providerPages
+	minimum   time.Duration // the shortest session timeout that may be set
 }
 
 type settingsView struct {
@@ -27,6 +28,7 @@ type settingsView struct {
 	Bounds  settingsBounds
 	Presets []presetView
 	History []settingsChange
+	SignIn  signInMethodsView
 	Preview *settingsPreview
 	Word    string // to be typed before saving ends all sessions, or all with remember me; "": none
 }
@@ -87,6 +89,9 @@ func (p *settingsPages) view(x *exchange, form settingsForm, tag string) (settin
 			Timeout: duration(preset.Settings.SessionTimeout), Maximum: duration(preset.Settings.MaximumSessionDuration),
 			RememberMe: onOff(preset.Settings.RememberMeEnabled), Chosen: form == formOf(preset.Settings), InForce: preset.Settings == in.Settings,
 		})
+	}
+	if view.SignIn, err = p.providers.signInMethods(x); err != nil {
+		return view, err
 	}
 	view.History, err = p.history(x, 0)
 	return view, err

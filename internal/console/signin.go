@@ -10,6 +10,7 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/servertoken"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
@@ -23,8 +24,12 @@ var errPasswordsDiffer = errors.New("the two new passwords differ")
 // signInPages begin sessions.
 type signInPages struct {
 	sessions  *session.Service
-	issuer    string                    // see [Config]
-	mayReturn func(address string) bool // see [Config]; nil: to no other host
+	accounts  *account.Service
+	providers *oidc.Client
+	attempts  attempts
+	signedIn  func(provider, outcome string) // see [Config]
+	issuer    string                         // see [Config]
+	mayReturn func(address string) bool      // see [Config]; nil: to no other host
 
 	toldPlain sync.Once // see warnPlain
 }
@@ -38,6 +43,10 @@ type signInView struct {
 	Return     string
 	For        string // host of the proxied service that the user returns to; "" if it is the console
 	Changing   bool   // the form asks for a new password as well
+
+	// Passwords and Providers are the ways to sign in; Providers are links.
+	Passwords bool
+	Providers []link
 
 	Plain      *plainView // the browser does not keep the cookie at this address; nil if it does
 	CookieLost bool       // it did not keep the one of the sign-in before
@@ -60,6 +69,7 @@ func (p *signInPages) view(x *exchange) signInView {
 	if view.Plain != nil {
 		p.warnPlain(x)
 	}
+	view.Passwords, view.Providers = p.ways(x, view.Return)
 	if isElsewhere(view.Return) {
 		view.For = webcookie.Host(view.Return)
 	}
@@ -67,14 +77,34 @@ func (p *signInPages) view(x *exchange) signInView {
 	return view
 }
 
+// ways returns the ways to sign in. While the store can't be asked it is the password,
+// whose form then says so.
+func (p *signInPages) ways(x *exchange, to string) (passwords bool, providers []link) {
+	ways, err := p.sessions.Ways(x.ctx)
+	if err != nil {
+		x.log.WarnContext(x.ctx, "sign-in page: the identity providers are not known", "request_id", x.origin.RequestID, "error", err)
+		return true, nil
+	}
+	for _, name := range ways.Providers {
+		providers = append(providers, link{withReturn("/sign-in/"+name, to), "Sign in with " + name, false})
+	}
+	return ways.Passwords, providers
+}
+
 // returnTo returns where to go afterwards: a path of this host, or an address
 // that forward auth has been told to trust.
-func (p *signInPages) returnTo(x *exchange) string {
-	raw := x.r.FormValue("return")
-	if address := webcookie.Escape(raw); p.mayReturn != nil && p.mayReturn(address) {
-		return address
+func (p *signInPages) returnTo(x *exchange) string { return p.checkedReturn(x.r.FormValue("return")) }
+
+// checkedReturn returns an address if returnTo may return it, else the start page.
+func (p *signInPages) checkedReturn(raw string) string {
+	address := webcookie.Escape(raw)
+	if p.mayReturn == nil || !p.mayReturn(address) {
+		return back(raw)
 	}
-	return back(raw)
+	if own, ok := strings.CutPrefix(address, strings.TrimSuffix(p.issuer, "/")); ok && p.issuer != "" && back(own) != own && own != "" {
+		return start // a page of this server that only leads to another sign-in
+	}
+	return address
 }
 
 // isElsewhere reports whether an address that returnTo returned is one of another
@@ -116,17 +146,7 @@ func (p *signInPages) signIn(x *exchange) error {
 	if err != nil {
 		return p.failed(x, err, name, remember)
 	}
-	if err := x.endPresented(); err != nil && token.ReasonOf(x.refused) != token.ErrUnavailable {
-		// The user asked for one session, not two. The new token is not sent to the
-		// browser, and the new session times out.
-		return err
-	}
-	inbound.Of(x.r).User = issued.User.ID
-	x.keepAlone(issued.Token, issued.Session)
-	if p.plain(x) != nil {
-		return x.redirect("/continue", "return", to)
-	}
-	return x.goOn(to)
+	return p.began(x, issued, to)
 }
 
 // withNotice returns the address to with a key of notices; to of another host stays as
@@ -182,6 +202,10 @@ func (p *signInPages) failed(x *exchange, err error, name string, remember bool)
 		inbound.Of(x.r).Code = wire.CodeConflict
 		status = http.StatusConflict
 		view.Error = "The account was changed at the same time. Sign in again."
+	case errors.Is(err, account.ErrPasswordsOff):
+		inbound.Of(x.r).Code = wire.CodeForbidden
+		status = http.StatusForbidden
+		view.Error = "Signing in with a password is switched off."
 	case errors.Is(err, account.ErrBadCredentials):
 		inbound.Of(x.r).Code = wire.CodeBadCredentials
 		view.Error = "The name or password is wrong."

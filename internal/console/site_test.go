@@ -24,6 +24,7 @@ import (
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/manual"
+	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/sqlstore"
@@ -59,6 +60,17 @@ type site struct {
 	ahead     atomic.Int64 // ns that the clock is ahead
 	logged    logged
 	admin     store.User
+	provider  *fakeProvider
+}
+
+// fakeProvider answers every discovery with the same metadata, or an error.
+type fakeProvider struct {
+	metadata oidc.Metadata
+	err      error
+}
+
+func (p *fakeProvider) Discover(context.Context, string) (oidc.Metadata, error) {
+	return p.metadata, p.err
 }
 
 type logged struct {
@@ -85,7 +97,14 @@ func (s *site) wait(d time.Duration) { s.ahead.Add(int64(d)) }
 
 func open(t *testing.T) *site {
 	t.Helper()
-	s := &site{T: t}
+	return openAsking(t, 0)
+}
+
+// openAsking is open with a maximum age of the authentication for changes that end or
+// grant much.
+func openAsking(t *testing.T, within time.Duration) *site {
+	t.Helper()
+	s := &site{T: t, provider: &fakeProvider{}}
 	ctx := context.Background()
 	var err error
 	s.file = filepath.Join(t.TempDir(), "curfew.db")
@@ -110,10 +129,11 @@ func open(t *testing.T) *site {
 	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node.test:1", Version: "1.2.3", OnKeys: s.ring.Sync, Now: s.now, Lease: lease})
 	s.must(err)
 	t.Cleanup(func() { _ = s.node.Close() }) // it cannot say goodbye to a store that is closed
-	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied, Now: s.now, HashMemoryKiB: 8})
+	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied, Now: s.now, HashMemoryKiB: 8, ReauthenticateWithin: within,
+		Sealer: func(context.Context) (*keyring.Sealer, error) { return s.ring.Sealer(), nil }})
 	s.must(err)
 	s.sessions = session.New(session.Config{
-		Store: s.store, Accounts: s.accounts, Ring: s.ring, View: s.node, Installation: s.node.Installation(), Now: s.now,
+		Store: s.store, Accounts: s.accounts, Ring: s.ring, View: s.node, Installation: s.node.Installation(), Now: s.now, ReauthenticateWithin: within,
 	})
 	t.Cleanup(s.sessions.Close)
 	_, err = s.accounts.Bootstrap(ctx, password, nil)
@@ -131,6 +151,7 @@ func open(t *testing.T) *site {
 	config := Config{
 		Sessions: s.sessions, Accounts: s.accounts, Ring: s.ring, Node: s.node, Validator: s.validator,
 		Issuer:       issuer,
+		Discoverer:   s.provider,
 		ReturnTo:     webcookie.Returns{Issuer: issuer, Hosts: []string{"app.test"}}.Allow,
 		UnknownProxy: func() netip.Addr { return netip.MustParseAddr("10.1.2.3") },
 		Refusals:     func() map[token.Reason]uint64 { return map[token.Reason]uint64{token.ErrRevoked: 12345} },

@@ -27,6 +27,7 @@ type userView struct {
 	MayEdit        bool
 	MayPermissions bool
 	Permissions    []permissionChoice
+	Identities     []identityRow
 	MustChange     bool // the checkbox beside the new password
 
 	Path   string // of the page
@@ -125,6 +126,9 @@ func (p *userPages) showUser(x *exchange, status int, u store.User, change func(
 		if view.Last, err = p.receipts.last(x, u.ID); err != nil {
 			return err
 		}
+	}
+	if view.Identities, err = p.identities(x, u); err != nil {
+		return err
 	}
 	if change != nil {
 		change(&view)
@@ -302,6 +306,8 @@ func fieldErrors(err error) (fields map[string]string, known bool) {
 			fields[f.Field] = upper(f.Detail) + "."
 		}
 		return fields, true
+	case errors.Is(err, account.ErrNoAdministratorLeft):
+		return map[string]string{whole: sentence(err)}, true
 	case errors.Is(err, account.ErrLastAdministrator):
 		return map[string]string{"permissions": "This is the last enabled administrator. Make another user an administrator first."}, true
 	case errors.Is(err, account.ErrNameTaken):

@@ -79,6 +79,7 @@ type row struct {
 var table = append([]row{
 	{is: account.ErrBadCredentials, status: 401, code: wire.CodeBadCredentials, challenge: bareChallenge},
 	{is: account.ErrPasswordChangeRequired, status: 403, code: wire.CodePasswordChangeRequired},
+	{is: account.ErrPasswordsOff, status: 403, code: wire.CodeForbidden},
 	{is: authz.ErrBadClient, status: 401, code: wire.CodeBadCredentials, challenge: basicChallenge},
 	{is: ErrNoClient, status: 401, code: string(token.ErrMissing), challenge: basicChallenge},
 	{is: account.ErrBusy, status: 503, code: string(token.ErrUnavailable)},

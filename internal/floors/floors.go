@@ -60,6 +60,10 @@ var plan = map[string]int{
 	"token/follower":          4,
 	"internal/account":        4,
 	"internal/feed":           4,
+	"internal/oidc":           4,
+	"internal/oidc/oidctest":  0, // for tests: a provider
+
+	"internal/providercheck": 5, // a provider's configuration against its metadata
 
 	"internal/session": 5,
 

@@ -22,6 +22,9 @@ var undecided = map[string]string{
 	"internal/session.keepSignIn":     "a sign-in, whose epoch was read before everything else",
 	"internal/session.keepChanging":   "a sign-in; it refuses what was revoked after its epoch was read",
 	"internal/session.recordRequired": "a sign-in that was refused",
+	"internal/session.keepThrough":    "a sign-in through a provider; it refuses what was revoked after its epoch was read",
+	"internal/session.recordRefusal":  "a sign-in through a provider that was refused",
+	"internal/session.EndByProvider":  "a logout at a provider, whose token is the proof",
 	"internal/session.Maintain":       "automatic",
 	"internal/session.closeReceipts":  "automatic: a fact about a revocation that was decided",
 }

@@ -22,7 +22,7 @@ func (c *call) denied(who identity, groups []string, err error) error {
 		help = "You are signed in as " + html.EscapeString(who.name) + ". " + help
 	}
 	if c.base != nil {
-		help += ` Or <a href="` + html.EscapeString(c.signInAddress(c.returnAddress(), nil)) + `">sign in as another user</a>.`
+		help += ` Or <a href="` + html.EscapeString(c.signInAddress(&noQuestion, c.returnAddress(), nil)) + `">sign in as another user</a>.`
 	}
 	h := c.w.Header()
 	h.Del("Set-Cookie")

@@ -21,6 +21,7 @@ import (
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/longpoll"
 	"example.com/curfew/internal/metrics"
+	"example.com/curfew/internal/providercheck"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/uses"
 	"example.com/curfew/internal/webcookie"
@@ -105,6 +106,13 @@ type Config struct {
 	// Lease is how long this server's view may be trusted without news: heartbeats of
 	// event streams come within a third of it. Nil: always 15 s.
 	Lease func() time.Duration
+
+	// Discoverer fetches the metadata of identity providers, to check them. Required on
+	// a server.
+	Discoverer providercheck.Discoverer
+
+	// Logouts validates the logout tokens of identity providers. Required on a server.
+	Logouts LogoutVerifier
 
 	// Parking is where the connections of followers wait. Nil: each keeps a
 	// goroutine waiting.

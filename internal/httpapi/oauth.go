@@ -41,7 +41,7 @@ type introspection struct {
 // introspect is POST /oauth/introspect. Of a token that is not active nothing is
 // said but that, not even why: the caller may not be the one it was meant for.
 func introspect(c *call) error {
-	form, err := readForm(c.r)
+	form, err := readForm(c.r, "token")
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func revokeToken(c *call) error {
 	if err != nil {
 		return err
 	}
-	form, err := readForm(c.r)
+	form, err := readForm(c.r, "token")
 	if err != nil {
 		return err
 	}
@@ -126,11 +126,11 @@ func (c *call) clientOrHolder() (byClient bool, err error) {
 	return true, c.loadClient()
 }
 
-// readForm reads a form with a token in it (RFC 7009, section 2.1; RFC 7662,
+// readForm reads a form with a token in a field (RFC 7009, section 2.1; RFC 7662,
 // section 2.1). Parameters that are not known are ignored, as both demand; no
 // parameter may be there twice (RFC 6749, section 3.2). The query is not looked
 // at: tokens in it would end up in logs.
-func readForm(r *http.Request) (url.Values, error) {
+func readForm(r *http.Request, field string) (url.Values, error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
 		return nil, fmt.Errorf("%w: send a form, with Content-Type: application/x-www-form-urlencoded", fault.ErrMediaType)
 	}
@@ -147,8 +147,8 @@ func readForm(r *http.Request) (url.Values, error) {
 			return nil, account.InvalidField(cutName(strings.ToValidUTF8(name, "\ufffd")), "is given twice")
 		}
 	}
-	if form.Get("token") == "" {
-		return nil, account.InvalidField("token", "is required")
+	if form.Get(field) == "" {
+		return nil, account.InvalidField(field, "is required")
 	}
 	return form, nil
 }

@@ -91,6 +91,16 @@ var expectations = []expectation{
 	{route: "DELETE /v1/users/{id}", status: 200, own: "ea", other: "ea", admin: "a"},
 	{route: "PATCH /v1/users/{id}", status: 200, own: "a", other: "a", admin: "a", body: `{"permissions":[]}`},
 
+	{route: "DELETE /v1/users/{id}/identities", status: 200, own: "ea", other: "ea", admin: "a", query: "?issuer=https%3A%2F%2Flogin.example&subject={id}", prepare: ofIdentity},
+	{route: "GET /v1/providers", status: 200, own: "a"},
+	{route: "POST /v1/providers", status: 201, own: "a", prepare: newProvider},
+	{route: "GET /v1/providers/{name}", status: 200, own: "a", prepare: ofProvider},
+	{route: "PATCH /v1/providers/{name}", status: 200, own: "a", body: `{"client_id":"another"}`, prepare: ofProvider},
+	{route: "DELETE /v1/providers/{name}", status: 200, own: "a", prepare: ofProvider},
+	{route: "POST /v1/providers/{name}/check", status: 200, own: "a", prepare: ofProvider},
+	{route: "GET /v1/sign-in-methods", status: 200, own: "a"},
+	{route: "PATCH /v1/sign-in-methods", status: 200, own: "a", body: `{"passwords":true}`},
+
 	{route: "GET /v1/clients", status: 200, own: "a"},
 	{route: "POST /v1/clients", status: 201, own: "a", body: `{"name":"new {n}","capabilities":["follow"]}`},
 	{route: "DELETE /v1/clients/{id}", status: 204, own: "a", prepare: ofClient},
@@ -119,6 +129,7 @@ var expectations = []expectation{
 	{route: "GET /v1/revoked-before", query: "?user=a&session=AAAAAAAAAAAAAAAAAAAAAA"},
 	{route: "POST /v1/uses", body: oneUse},
 
+	{route: "POST /oauth/backchannel-logout", status: 400, own: "uea", body: "logout_token=x"}, // the token decides: TestBackchannelLogout
 	{route: "GET /.well-known/jwks.json", status: 200, own: "uea"},
 	{route: "GET /.well-known/oauth-authorization-server", status: 200, own: "uea"},
 	{route: "GET /livez", status: 200, own: "uea"},
@@ -160,6 +171,29 @@ func ofReceiptForEveryone(c *cell) {
 
 func ofClient(c *cell) {
 	c.path = strings.Replace(c.path, "{id}", c.service(token.NewSessionID(), store.Follow).id, 1)
+}
+
+func providerName() string { return "p" + strings.ToLower(rand.Text()) }
+
+func newProvider(c *cell) {
+	c.body = `{"name":"` + providerName() + `","issuer":"https://login.example","client_id":"curfew"}`
+}
+
+func ofProvider(c *cell) {
+	name, issuer, id := providerName(), "https://login.example", "curfew"
+	if _, err := c.accounts.CreateProvider(context.Background(), trusted, name, account.ProviderChange{Issuer: &issuer, ClientID: &id}); err != nil {
+		c.Fatal(err)
+	}
+	c.path = strings.Replace(c.path, "{name}", name, 1)
+}
+
+func ofIdentity(c *cell) {
+	err := c.store.Update(context.Background(), func(tx store.Tx) error {
+		return tx.PutIdentity(context.Background(), store.Identity{Issuer: "https://login.example", Subject: c.target.ID, UserID: c.target.ID, LinkedAt: 1})
+	})
+	if err != nil {
+		c.Fatal(err)
+	}
 }
 
 // ofKey makes a key of its own, so that no session ends with it.

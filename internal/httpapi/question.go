@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,9 @@ type question struct {
 	// signIn says what browsers without a session get: signInRedirects,
 	// signInLocates or "", which is 401.
 	signIn string
+	// provider is the name of the identity provider that signIn leads to; "" leads to the
+	// sign-in page.
+	provider string
 	// cookieOnly ignores an Authorization header, unless one of our keys signed it.
 	cookieOnly bool
 	// preflight lets a CORS preflight through.
@@ -54,6 +58,9 @@ const (
 	signInLocates   = "location" // 401, with the sign-in page in Location
 )
 
+// nameOfProvider is the form of a provider's name.
+var nameOfProvider = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+
 // readQuestion reads a query. Proxies may add parameters of their own, so unknown
 // ones are ignored, and so are unknown values. A group is never ignored: if no group
 // can have the name, no user is in it. Neither is max_age.
@@ -82,6 +89,8 @@ func readQuestion(query string) *question {
 			q.readMaxAge(value)
 		case name == "sign_in" && (value == signInRedirects || value == signInLocates):
 			q.signIn = value
+		case name == "provider" && nameOfProvider.MatchString(value):
+			q.provider = value
 		case name == "credentials" && value == "cookie":
 			q.cookieOnly = true
 		case name == "preflight" && value == "1":

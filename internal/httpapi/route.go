@@ -93,6 +93,17 @@ func Routes() []Route {
 		{Method: "PATCH", Pattern: "/v1/users/{id}", Who: Bearer, Permissions: either, Query: []string{"reason"}, body: ordinaryBody, timeout: slow, handle: changeUser},
 		{Method: "DELETE", Pattern: "/v1/users/{id}", Who: Bearer, Permissions: either, Query: []string{"reason"}, handle: deleteUser},
 
+		{Method: "DELETE", Pattern: "/v1/users/{id}/identities", Who: Bearer, Permissions: either, Query: []string{"issuer", "subject", "reason"}, handle: unlinkIdentity},
+
+		{Method: "GET", Pattern: "/v1/providers", Who: Bearer, Permissions: administrator, handle: listProviders},
+		{Method: "POST", Pattern: "/v1/providers", Who: Bearer, Permissions: administrator, body: ordinaryBody, handle: createProvider},
+		{Method: "GET", Pattern: "/v1/providers/{name}", Who: Bearer, Permissions: administrator, handle: showProvider},
+		{Method: "PATCH", Pattern: "/v1/providers/{name}", Who: Bearer, Permissions: administrator, Query: []string{"reason"}, body: ordinaryBody, timeout: bulk, handle: changeProvider},
+		{Method: "DELETE", Pattern: "/v1/providers/{name}", Who: Bearer, Permissions: administrator, Query: []string{"reason"}, timeout: bulk, handle: deleteProvider},
+		{Method: "POST", Pattern: "/v1/providers/{name}/check", Who: Bearer, Permissions: administrator, timeout: slow, handle: checkProvider},
+		{Method: "GET", Pattern: "/v1/sign-in-methods", Who: Bearer, Permissions: administrator, handle: showSignInMethods},
+		{Method: "PATCH", Pattern: "/v1/sign-in-methods", Who: Bearer, Permissions: administrator, body: ordinaryBody, handle: changeSignInMethods},
+
 		{Method: "GET", Pattern: "/v1/clients", Who: Bearer, Permissions: administrator, Query: page, handle: listClients},
 		{Method: "POST", Pattern: "/v1/clients", Who: Bearer, Permissions: administrator, body: ordinaryBody, handle: createClient},
 		{Method: "DELETE", Pattern: "/v1/clients/{id}", Who: Bearer, Permissions: administrator, handle: deleteClient},
@@ -112,6 +123,7 @@ func Routes() []Route {
 		{Pattern: verifyPath + "/{path}", Who: BearerOrCookie, AnyQuery: true, Edge: true, forwardAuth: true, quiet: true, handle: verify},
 		{Method: "POST", Pattern: "/oauth/introspect", Who: Client, Capability: store.Introspect, body: ordinaryBody, Edge: true, quiet: true, handle: introspect},
 		{Method: "POST", Pattern: "/oauth/revoke", Who: Holder, body: ordinaryBody, handle: revokeToken},
+		{Method: "POST", Pattern: "/oauth/backchannel-logout", Who: Anyone, body: ordinaryBody, timeout: slow, handle: backchannelLogout},
 		{Method: "POST", Pattern: "/oauth/global-token-revocation", Who: Client, Capability: store.Revoke, body: ordinaryBody, timeout: slow, handle: revokeSubject},
 
 		{Method: "GET", Pattern: "/v1/changes", Who: Client, Capability: store.Follow, Edge: true, quiet: true,

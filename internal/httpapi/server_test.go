@@ -29,6 +29,7 @@ import (
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/metrics"
+	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/store/pgtest"
@@ -69,6 +70,17 @@ type server struct {
 	secrets   *syncBuffer // one a line: what must not be logged
 	ready     *atomic.Pointer[error]
 	admin     store.User
+	provider  *fakeProvider
+}
+
+// fakeProvider answers every discovery with the same metadata, or an error.
+type fakeProvider struct {
+	metadata oidc.Metadata
+	err      error
+}
+
+func (p *fakeProvider) Discover(context.Context, string) (oidc.Metadata, error) {
+	return p.metadata, p.err
 }
 
 // option changes how a server is started.
@@ -114,7 +126,7 @@ var trusted = authz.Caller{Trusted: true, Actor: store.Actor{Kind: store.ActorCL
 // start starts a server on a database of its own: SQLite unless told otherwise.
 func start(t *testing.T, options ...option) *server {
 	t.Helper()
-	s := &server{T: t, logged: &syncBuffer{}, secrets: &syncBuffer{}, ready: &atomic.Pointer[error]{}}
+	s := &server{provider: &fakeProvider{}, T: t, logged: &syncBuffer{}, secrets: &syncBuffer{}, ready: &atomic.Pointer[error]{}}
 	config := Config{
 		Issuer: issuer, Returns: webcookie.Returns{Issuer: issuer},
 		Timeout: 20 * time.Second, // machines that run tests are slow
@@ -132,6 +144,10 @@ func start(t *testing.T, options ...option) *server {
 	config.Logger = slog.New(slog.NewTextHandler(s.logged, &slog.HandlerOptions{Level: set.level}))
 	t.Cleanup(s.keptSecret)
 	s.open(set)
+	config.Discoverer = s.provider
+	if config.Logouts == nil {
+		config.Logouts = oidc.New(oidc.Config{})
+	}
 	config.Sessions, config.Accounts, config.Ring, config.Feed = s.sessions, s.accounts, s.ring, s.node
 	config.Keys, config.Settings = s.node.Keys(), s.node.Settings()
 	var err error
@@ -202,7 +218,7 @@ func (s *server) open(set setup) {
 	s.node, err = feed.Open(ctx, feed.Config{Store: s.store, Name: "node", Lease: set.lease, OnKeys: s.ring.Sync})
 	fatal(err)
 	s.closing("node", s.node.Close)
-	s.accounts, err = account.New(account.Config{Store: s.store, Applied: s.node.Applied, HashMemoryKiB: cheapHash, MaxQueue: set.maxQueue})
+	s.accounts, err = account.New(account.Config{Store: s.store, Sealer: func(context.Context) (*keyring.Sealer, error) { return s.ring.Sealer(), nil }, Applied: s.node.Applied, HashMemoryKiB: cheapHash, MaxQueue: set.maxQueue})
 	fatal(err)
 	s.sessions = session.New(session.Config{
 		Store: s.store, Accounts: s.accounts, Ring: s.ring, View: s.node, Installation: s.node.Installation(),

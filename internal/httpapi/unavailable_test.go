@@ -44,10 +44,14 @@ func TestStoreHangs(t *testing.T) {
 		"POST /v1/revocations":                `{"scope":"everyone"}`,
 		"POST /v1/users":                      `{"name":"x"}`,
 		"PATCH /v1/users/{id}":                `{"name":"x"}`,
+		"POST /v1/providers":                  `{"name":"x","issuer":"https://login.example","client_id":"x"}`,
+		"PATCH /v1/providers/{name}":          `{"client_id":"x"}`,
+		"PATCH /v1/sign-in-methods":           `{"passwords":true}`,
 		"POST /v1/clients":                    `{"name":"x","capabilities":["follow"]}`,
 		"PUT /v1/settings/authentication":     defaultSettings,
 		"POST /oauth/introspect":              "token=" + raw,
 		"POST /oauth/revoke":                  "token=" + raw,
+		"POST /oauth/backchannel-logout":      "logout_token=e30.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUiLCJhdWQiOiJ4In0.x",
 		"POST /oauth/global-token-revocation": `{"sub_id":{"format":"opaque","id":"x"}}`,
 	}
 	needNoStore := map[string]bool{
@@ -63,6 +67,10 @@ func TestStoreHangs(t *testing.T) {
 		name := strings.TrimSpace(route.Method + " " + route.Pattern)
 		all.Go(func() {
 			path := strings.NewReplacer("{id}", s.admin.ID, "{sid}", claims(t, raw).ID, "{epoch}", "1").Replace(route.Pattern)
+			path = strings.Replace(path, "{name}", "x", 1)
+			if route.Pattern == "/v1/users/{id}/identities" {
+				path += "?issuer=x&subject=x"
+			}
 			if route.Pattern == "/v1/revoked-before" {
 				path += "?user=a&session=" + claims(t, raw).ID
 			}

@@ -61,7 +61,7 @@ func showUser(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, wireform.User(u))
+	return c.user(http.StatusOK, u)
 }
 
 // changeUser is PATCH /v1/users/{id}.
@@ -82,7 +82,7 @@ func changeUser(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, wireform.User(u))
+	return c.user(http.StatusOK, u)
 }
 
 // deleteUser is DELETE /v1/users/{id}.

@@ -267,6 +267,37 @@ func TestVerifyLocatesSignIn(t *testing.T) {
 	}
 }
 
+// With provider the browser goes to where a sign-in through that provider starts. The
+// name can't lead anywhere else.
+func TestVerifyGoesToProvider(t *testing.T) {
+	s := start(t, behindProxy)
+	with := []credential{header{"Accept", "text/html"}, header{"X-Original-URL", "http://app.curfew.test/a?b&c"}}
+	const back = "return=http%3A%2F%2Fapp.curfew.test%2Fa%3Fb%26c"
+	for query, want := range map[string]string{
+		"sign_in=1&provider=corp":                  "/sign-in/corp?" + back + "&why=missing",
+		"provider=corp-2&sign_in=location":         "/sign-in/corp-2?" + back + "&why=missing",
+		"sign_in=1&provider=":                      "/sign-in?" + back,
+		"sign_in=1&provider=..":                    "/sign-in?" + back,
+		"sign_in=1&provider=corp/callback":         "/sign-in?" + back,
+		"sign_in=1&provider=//evil.example":        "/sign-in?" + back,
+		"sign_in=1&provider=a%0d%0aSet-Cookie:%20": "/sign-in?" + back,
+		"provider=corp":                            "",
+	} {
+		a := s.do("GET", "/v1/verify?"+query, nil, with...)
+		s.noIdentity(a)
+		if want != "" {
+			want = issuer + want
+		}
+		if got := a.Header.Get("Location"); got != want {
+			t.Errorf("%s: Location\n got %q\nwant %q", query, got, want)
+		}
+	}
+	a := s.do("GET", "/v1/verify?sign_in=1&provider=corp", nil, append(with, header{"Cookie", "__Host-curfew_session=x"})...)
+	if got := a.Header.Get("Location"); !strings.HasSuffix(got, "&why=malformed") {
+		t.Errorf("with a cookie that is not valid: %q", got)
+	}
+}
+
 // A cookie that is due is renewed; a bearer token never, and nothing else is ever
 // done to the cookie.
 func TestVerifyRenewsTheCookie(t *testing.T) {

@@ -37,7 +37,7 @@ func (c *call) originalMethod() string {
 // for an answer, so with sign_in=location it is the proxy that redirects.
 func (c *call) toSignIn(q *question, err error) error {
 	back := c.returnAddress()
-	to := c.signInAddress(back, err)
+	to := c.signInAddress(q, back, err)
 	if q.signIn == signInRedirects {
 		c.private()
 		c.w.Header().Set("Location", to)
@@ -49,7 +49,7 @@ func (c *call) toSignIn(q *question, err error) error {
 		if back = path; !query {
 			back = ""
 		}
-		to = c.signInAddress(back, err)
+		to = c.signInAddress(q, back, err)
 	}
 	refused := fault.Of(err)
 	refused.Location = to
@@ -63,10 +63,12 @@ func (c *call) toSignIn(q *question, err error) error {
 // not fit into proxy_buffer_size, 4 KiB by default.
 const maxLocation = 3 << 10
 
-// signInAddress returns the address of the sign-in page for a browser that wants to
-// go back to an address, unless that is "". err is why it was refused, or nil. A user
-// who only must authenticate again goes to the page for that.
-func (c *call) signInAddress(back string, err error) string {
+// signInAddress returns the address of the sign-in page, or of the start at the
+// question's provider, for a browser that wants to go back to an address, unless that is
+// "". A user who only must authenticate again goes to the page for that. err is why the
+// token was refused, or nil. At a provider the reason is always named: a browser that
+// arrives with one and a session is not sent on by itself, which could be without end.
+func (c *call) signInAddress(q *question, back string, err error) string {
 	query := url.Values{}
 	if back != "" {
 		query.Set("return", back)
@@ -79,13 +81,13 @@ func (c *call) signInAddress(back string, err error) string {
 	}
 	two := (*webcookie.TwoSessions)(nil)
 	switch reason := token.ReasonOf(err); {
-	case reason == "" || reason == token.ErrMissing:
+	case reason == "" || reason == token.ErrMissing && q.provider == "":
 	case errors.As(err, &two):
 		query.Set("why", "two_sessions")
 	default:
 		query.Set("why", string(reason))
 	}
-	to := c.base.JoinPath("/sign-in")
+	to := c.base.JoinPath("/sign-in", q.provider)
 	to.RawQuery = query.Encode()
 	return to.String()
 }

@@ -57,6 +57,7 @@ type Config struct {
 type Ring struct {
 	config Config
 	store  *authz.Store
+	sealer *Sealer
 	now    func() time.Time
 	log    *slog.Logger
 	active atomic.Pointer[token.SigningKey]
@@ -71,10 +72,11 @@ type Ring struct {
 // Open reads the keys and refuses a key-encryption key that does not open them.
 // It writes nothing.
 func Open(ctx context.Context, config Config) (*Ring, error) {
-	if len(config.KEK) != kekSize {
-		return nil, fmt.Errorf("%w: it has %d bytes, want %d", ErrInvalidKEK, len(config.KEK), kekSize)
+	sealer, err := NewSealer(config.KEK)
+	if err != nil {
+		return nil, err
 	}
-	r := &Ring{config: config, now: config.Now, log: config.Logger, seen: map[string]time.Time{}}
+	r := &Ring{config: config, sealer: sealer, now: config.Now, log: config.Logger, seen: map[string]time.Time{}}
 	if r.now == nil {
 		r.now = time.Now
 	}

@@ -1,9 +1,12 @@
 package keyring
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -115,18 +118,78 @@ func syncDir(dir string) error {
 
 const sealVersion = "v1."
 
-func (r *Ring) aead() cipher.AEAD {
-	aead, err := chacha20poly1305.NewX(r.config.KEK)
+// ErrUnsealed is wrapped by the errors about a text that [Sealer.Unseal] can't open: it
+// was changed, sealed for another use, or sealed with another key.
+var ErrUnsealed = errors.New("the sealed text can't be opened with this key-encryption key")
+
+// Sealer encrypts and authenticates secrets with the key-encryption key, or with a key
+// derived from it: XChaCha20-Poly1305 with a random nonce. It is safe for concurrent
+// use.
+type Sealer struct {
+	key []byte
+}
+
+// NewSealer returns the sealer of a key-encryption key. An error wraps [ErrInvalidKEK].
+func NewSealer(kek []byte) (*Sealer, error) {
+	if len(kek) != kekSize {
+		return nil, fmt.Errorf("%w: it has %d bytes, want %d", ErrInvalidKEK, len(kek), kekSize)
+	}
+	return &Sealer{key: bytes.Clone(kek)}, nil
+}
+
+// Sealer returns the sealer of the key-encryption key.
+func (r *Ring) Sealer() *Sealer { return r.sealer }
+
+// Derive returns a sealer with a key of its own (HKDF-SHA256, RFC 5869). Texts that are
+// not stored, such as cookies, are sealed with one, so that the number of texts that
+// clients can request does not wear out the key of the stored secrets.
+func (s *Sealer) Derive(use string) *Sealer {
+	key, err := hkdf.Key(sha256.New, s.key, nil, use, kekSize)
 	if err != nil {
-		panic(err) // only for another size, and Open has checked that
+		panic(err) // only for a longer key
+	}
+	return &Sealer{key: key}
+}
+
+// Seal returns secret as text in which it can't be read. The text opens only with the
+// same bound, which names the use and the row, so that no row can carry the secret of
+// another; see [Bound].
+func (s *Sealer) Seal(secret, bound []byte) string {
+	nonce := make([]byte, chacha20poly1305.NonceSizeX, chacha20poly1305.NonceSizeX+len(secret)+chacha20poly1305.Overhead)
+	rand.Read(nonce) // never fails
+	return sealVersion + base64.RawStdEncoding.EncodeToString(s.aead().Seal(nonce, nonce, secret, bound))
+}
+
+// Unseal opens a text of Seal. An error wraps [ErrUnsealed] and quotes neither text.
+func (s *Sealer) Unseal(text string, bound []byte) ([]byte, error) {
+	text, ok := strings.CutPrefix(text, sealVersion)
+	sealed, err := base64.RawStdEncoding.Strict().DecodeString(text)
+	if !ok || err != nil || strings.ContainsAny(text, "\r\n") || len(sealed) < chacha20poly1305.NonceSizeX {
+		return nil, fmt.Errorf("%w: %w: this version does not support its format", store.ErrCorrupt, ErrUnsealed)
+	}
+	secret, err := s.aead().Open(nil, sealed[:chacha20poly1305.NonceSizeX], sealed[chacha20poly1305.NonceSizeX:], bound)
+	if err != nil {
+		return nil, ErrUnsealed
+	}
+	return secret, nil
+}
+
+func (s *Sealer) aead() cipher.AEAD {
+	aead, err := chacha20poly1305.NewX(s.key)
+	if err != nil {
+		panic(err) // only for another size, and NewSealer has checked that
 	}
 	return aead
 }
 
-// bound is the data that a sealed key is tied to, so that no row can carry
-// another's key.
-func bound(kid, algorithm string) []byte {
-	return []byte("curfew signing key\x00" + algorithm + "\x00" + kid)
+// Bound returns what [Sealer.Seal] ties a secret to: its use and the columns that
+// identify its row. The columns contain no NUL.
+func Bound(use string, columns ...string) []byte {
+	return []byte(use + "\x00" + strings.Join(columns, "\x00"))
+}
+
+func boundKey(kid, algorithm string) []byte {
+	return Bound("curfew signing key", algorithm, kid)
 }
 
 func (r *Ring) seal(k *token.SigningKey) (string, error) {
@@ -134,23 +197,17 @@ func (r *Ring) seal(k *token.SigningKey) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	nonce := make([]byte, chacha20poly1305.NonceSizeX, chacha20poly1305.NonceSizeX+len(der)+chacha20poly1305.Overhead)
-	rand.Read(nonce) // never fails
-	sealed := r.aead().Seal(nonce, nonce, der, bound(k.ID(), k.Algorithm()))
-	return sealVersion + base64.RawStdEncoding.EncodeToString(sealed), nil
+	return r.sealer.Seal(der, boundKey(k.ID(), k.Algorithm())), nil
 }
 
 // unseal opens the private key of a row, and checks that it belongs to the
 // published public key.
 func (r *Ring) unseal(row store.Key) (*token.SigningKey, error) {
-	text, ok := strings.CutPrefix(row.Sealed, sealVersion)
-	sealed, err := base64.RawStdEncoding.DecodeString(text)
-	if !ok || err != nil || len(sealed) < chacha20poly1305.NonceSizeX {
-		return nil, fmt.Errorf("%w: signing key %s is sealed in a format that this version does not support", store.ErrCorrupt, row.ID)
-	}
-	nonce, sealed := sealed[:chacha20poly1305.NonceSizeX], sealed[chacha20poly1305.NonceSizeX:]
-	der, err := r.aead().Open(nil, nonce, sealed, bound(row.ID, row.Algorithm))
-	if err != nil {
+	der, err := r.sealer.Unseal(row.Sealed, boundKey(row.ID, row.Algorithm))
+	switch {
+	case errors.Is(err, store.ErrCorrupt):
+		return nil, fmt.Errorf("signing key %s: %w", row.ID, err)
+	case err != nil:
 		return nil, fmt.Errorf("%w (key %s); set the previous key-encryption key", ErrWrongKEK, row.ID)
 	}
 	private, err := x509.ParsePKCS8PrivateKey(der)

@@ -25,6 +25,7 @@ type Metrics struct {
 	validations  map[token.Reason]*counter // "" for good tokens
 	validateTime prometheus.Histogram
 	signIns      *prometheus.CounterVec
+	through      *prometheus.CounterVec
 	revocations  *prometheus.CounterVec
 	receipts     *prometheus.HistogramVec
 	limited      *prometheus.CounterVec
@@ -39,6 +40,12 @@ type counter struct {
 func (c *counter) inc() {
 	c.Inc()
 	c.n.Add(1)
+}
+
+// SignInThrough counts an attempt to sign in through a provider. provider is a name that
+// an administrator has given, "" if the attempt is of none.
+func (m *Metrics) SignInThrough(provider, outcome string) {
+	m.through.WithLabelValues(provider, outcome).Inc()
 }
 
 // New returns metrics that are registered with registry. A nil registry leaves
@@ -63,6 +70,10 @@ func New(registry prometheus.Registerer) (*Metrics, error) {
 			Name: "curfew_sign_ins_total",
 			Help: "Attempts to sign in with a password, by outcome: good, or the code of the refusal.",
 		}, []string{"outcome"}),
+		through: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "curfew_provider_sign_ins_total",
+			Help: "Attempts to sign in through an identity provider, by provider and outcome: good, or the reason of the refusal; authenticate_again: a second attempt was started.",
+		}, []string{"provider", "outcome"}),
 		revocations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "curfew_revocations_total",
 			Help: "Revocations made through this process, by scope.",
@@ -92,7 +103,7 @@ func New(registry prometheus.Registerer) (*Metrics, error) {
 	if registry == nil {
 		return m, nil
 	}
-	return m, register(registry, m.requests, m.requestTime, m.validateTime, m.signIns, m.revocations, m.receipts, m.limited, validations)
+	return m, register(registry, m.requests, m.requestTime, m.validateTime, m.signIns, m.through, m.revocations, m.receipts, m.limited, validations)
 }
 
 func register(registry prometheus.Registerer, all ...prometheus.Collector) error {

@@ -3,6 +3,7 @@ package session
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -109,6 +110,7 @@ type beginning struct {
 	at      time.Time // the instant whose second is the session's IssuedAt
 	// byPassword: the user has proven the stored password, and nothing else.
 	byPassword bool
+	provider   string // the name of the provider that the user has signed in through; "" for none
 }
 
 // keep mints the first token of a session, with the claims of its user as the
@@ -133,7 +135,7 @@ func (s *Service) keep(ctx context.Context, tx store.Tx, first beginning, by sto
 	if err := tx.TouchUser(ctx, row.UserID, row.BeganAt); err != nil {
 		return Issued{}, err
 	}
-	return issued, tx.AppendAudit(ctx, beginEntry(by, row, u))
+	return issued, tx.AppendAudit(ctx, beginEntry(by, row, u, first.provider))
 }
 
 // begin prepares a session whose epoch has been read. It then reads the settings and
@@ -203,15 +205,18 @@ func (i Issued) row(at time.Time, by store.Actor, from authz.Origin) store.Sessi
 	}
 }
 
-func beginEntry(by store.Actor, row store.Session, u store.User) store.Audit {
-	detail := `{"remember_me":false}`
-	if row.RememberMe {
-		detail = `{"remember_me":true}`
+func beginEntry(by store.Actor, row store.Session, u store.User, provider string) store.Audit {
+	detail, err := json.Marshal(struct {
+		RememberMe bool   `json:"remember_me"`
+		Provider   string `json:"provider,omitempty"`
+	}{row.RememberMe, provider})
+	if err != nil {
+		panic(err) // texts
 	}
 	return store.Audit{
 		At: row.BeganAt, Actor: by, Action: wire.ActionSignIn,
 		TargetKind: "user", TargetID: u.ID, TargetName: u.Name,
-		Detail: detail,
+		Detail: string(detail),
 	}
 }
 

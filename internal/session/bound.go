@@ -32,9 +32,9 @@ func (c Config) maxSessions() int {
 	return c.MaxSessions
 }
 
-// errSurplus rolls back a transaction that must take the epoch clock first, because
-// it has to end sessions.
-var errSurplus = errors.New("the user has the maximum number of sessions")
+// errMustAdvance rolls back a transaction that must take the epoch clock first, because
+// it has to end sessions: the user has the maximum number of them, for one.
+var errMustAdvance = errors.New("sessions have to end before another can begin")
 
 // keepSignIn stores a session that began with a password. Usually this changes
 // nothing that validators know. If the user has the maximum number of sessions, the
@@ -46,7 +46,7 @@ func (s *Service) keepSignIn(ctx context.Context, first beginning, from authz.Or
 		issued, err = s.keepIfRoom(ctx, tx, first, by, from)
 		return err
 	})
-	if errors.Is(err, errSurplus) {
+	if errors.Is(err, errMustAdvance) {
 		var ended []revocation.Revocation
 		err = s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) (err error) {
 			epoch, err := tx.Advance(ctx, s.now())
@@ -76,7 +76,7 @@ func (s *Service) keepIssued(ctx context.Context, c authz.Caller, need authz.Nee
 		issued, err = s.keepIfRoom(ctx, tx, first, c.Actor, from)
 		return err
 	})
-	if errors.Is(err, errSurplus) {
+	if errors.Is(err, errMustAdvance) {
 		var ended []revocation.Revocation
 		err = s.store.Update(ctx, c, need, func(tx authz.Tx) (err error) {
 			issued, ended, err = s.keepWithin(ctx, tx, tx.Epoch, first, c.Actor, from)
@@ -92,11 +92,11 @@ func (s *Service) keepIssued(ctx context.Context, c authz.Caller, need authz.Nee
 	return issued, nil
 }
 
-// keepIfRoom stores a new session, or returns errSurplus.
+// keepIfRoom stores a new session, or returns errMustAdvance.
 func (s *Service) keepIfRoom(ctx context.Context, tx store.Tx, first beginning, by store.Actor, from authz.Origin) (Issued, error) {
 	surplus, err := s.surplus(ctx, tx, first)
 	if err == nil && len(surplus) > 0 {
-		err = errSurplus
+		err = errMustAdvance
 	}
 	if err != nil {
 		return Issued{}, err

@@ -16,6 +16,9 @@ import (
 // is that of the last authentication, so the token has none. Tokens that the session
 // had before keep their auth_time until they are refreshed.
 //
+// While passwords are switched off, the error is account.ErrPasswordsOff: a sign-in
+// through a provider is then the way to authenticate again.
+//
 // Failed attempts count like those of a sign-in. The transaction decides the session
 // again after the password was checked: one that has ended meanwhile stays ended, and
 // the password of a user who must choose a new one is

@@ -110,6 +110,12 @@ func TestReauthenticateRefused(t *testing.T) {
 			{"signed out, and a wrong password", "wrong", func(n *node, _ store.User, i session.Issued) error {
 				return n.sessions.SignOut(ctx, &i.Session, authz.Origin{})
 			}, token.ErrRevoked},
+			{"passwords off", password, func(n *node, _ store.User, _ session.Issued) error {
+				return n.accounts.ChangeSignInMethods(ctx, cli, store.SignInMethods{})
+			}, account.ErrPasswordsOff},
+			{"passwords off, and signed out", password, func(n *node, _ store.User, i session.Issued) error {
+				return n.sessions.SignOut(ctx, &i.Session, authz.Origin{})
+			}, token.ErrRevoked},
 		} {
 			u := n.createUser(tt.name)
 			at := token.UnixTime(n.now().Unix()) - 3000

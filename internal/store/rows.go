@@ -203,7 +203,7 @@ type Audit struct {
 	At         int64
 	Actor      Actor
 	Action     string // e.g. "sign_in", "user.disable", "sessions.revoke": see internal/wire
-	TargetKind string // "user", "session", "client", "key", "settings", "everyone", "remembered"
+	TargetKind string // "user", "session", "client", "key", "provider", "settings", "everyone", "remembered"
 	TargetID   string
 	TargetName string
 	Reason     string
@@ -261,13 +261,15 @@ const (
 	ScopeUsers    = "users"    // several users
 	ScopeSettings = "settings" // sessions that shorter settings ended
 	ScopeKey      = "key"      // sessions whose signing key was retired
+	ScopeProvider = "provider" // sessions that began at a provider
 )
 
 // Receipt is the record of a revocation.
 type Receipt struct {
 	Epoch revocation.Epoch
 	Scope string // a revocation.Kind, or one of the scopes above
-	// ScopeID is the id of the user, the session or the key; "" for other scopes.
+	// ScopeID is the id of the user, the session or the key, or the name of the
+	// provider; "" for other scopes.
 	ScopeID string
 	// UserID and UserName are the user whose sessions ended; "" if it is not one
 	// user's. The name is that of the time.

@@ -93,6 +93,7 @@ type Reader interface {
 	AuditReader
 	ReceiptReader
 	NodeReader
+	ProviderReader
 }
 
 // Writer writes.
@@ -112,8 +113,9 @@ type Writer interface {
 	// and sessions at or below upTo (the caller raises everyone to upTo in the same
 	// transaction), session rows that ended or expired before sessions, audit
 	// entries and receipts before audit (both µs), failed sign-ins after a day, streaks of them
-	// after 30 days without one, and nodes that have not moved since an earlier
-	// Prune a week ago. The caller has called Advance.
+	// after 30 days without one, nodes that have not moved since an earlier Prune a
+	// week ago, the provider sessions of session rows that are gone, and logout tokens
+	// and ended provider sessions after an hour. The caller has called Advance.
 	Prune(ctx context.Context, upTo revocation.Epoch, sessions, audit int64) error
 
 	UserWriter
@@ -124,6 +126,7 @@ type Writer interface {
 	AuditWriter
 	ReceiptWriter
 	NodeWriter
+	ProviderWriter
 }
 
 // ClockReader reads the shared state by epoch.
@@ -191,8 +194,8 @@ type UserWriter interface {
 	// UpdateUser replaces all but ID, CreatedAt and LastSignInAt. ErrNotFound; and
 	// ErrConflict as InsertUser, if the name key is a new one.
 	UpdateUser(ctx context.Context, u User) error
-	// DeleteUser removes a user. The id stays taken for all time; the name is free
-	// again. ErrNotFound.
+	// DeleteUser removes a user and the user's identities. The id stays taken for all
+	// time; the name is free again. ErrNotFound.
 	DeleteUser(ctx context.Context, id string, at int64) error
 	// TouchUser sets LastSignInAt.
 	TouchUser(ctx context.Context, id string, lastSignInAt int64) error

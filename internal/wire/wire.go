@@ -95,7 +95,7 @@ type RevokeMany struct {
 
 // Receipt says what was revoked, and whether it holds everywhere.
 type Receipt struct {
-	Scope string `json:"scope"` // "everyone", "remembered", "user", "session", "users", "settings", "key"
+	Scope string `json:"scope"` // "everyone", "remembered", "user", "session", "users", "settings", "key", "provider"
 	ID    string `json:"id"`
 	// Target is the user whose sessions ended; nil if it is not one user's.
 	Target *UserRef   `json:"target"`
@@ -168,6 +168,8 @@ type User struct {
 	MustChangePassword bool       `json:"must_change_password"`
 	CreatedAt          time.Time  `json:"created_at"`
 	LastSignInAt       *time.Time `json:"last_sign_in_at"`
+	// Identities are in answers about one user only.
+	Identities *[]Identity `json:"identities,omitempty"`
 }
 
 // Users is the answer to GET /v1/users.
@@ -188,6 +190,79 @@ type UserChange struct {
 	Disabled    *bool           `json:"disabled"`
 
 	MustChangePassword *bool `json:"must_change_password"`
+}
+
+// Identity is an account at an identity provider that a user is linked to.
+type Identity struct {
+	Provider     string     `json:"provider"` // its name when the account was linked
+	Issuer       string     `json:"issuer"`
+	Subject      string     `json:"subject"`
+	LinkedAt     time.Time  `json:"linked_at"`
+	LastSignInAt *time.Time `json:"last_sign_in_at"`
+}
+
+// Provider is an identity provider (OpenID Connect), without its client secret.
+type Provider struct {
+	Name                string              `json:"name"`
+	Issuer              string              `json:"issuer"`
+	ClientID            string              `json:"client_id"`
+	HasClientSecret     bool                `json:"has_client_secret"`
+	Scopes              []string            `json:"scopes"`
+	NameClaim           string              `json:"name_claim"`
+	GroupsClaim         string              `json:"groups_claim"` // "": groups are not taken over
+	GroupPermissions    map[string][]string `json:"group_permissions"`
+	CreateUsers         bool                `json:"create_users"`
+	AllowedEmailDomains []string            `json:"allowed_email_domains"`
+	AllowedGroups       []string            `json:"allowed_groups"`
+	ACRValues           []string            `json:"acr_values"`
+	LinkByEmail         bool                `json:"link_by_email"`
+	// RedirectURI and BackchannelLogoutURI are to be registered at the provider.
+	RedirectURI          string    `json:"redirect_uri"`
+	BackchannelLogoutURI string    `json:"backchannel_logout_uri"`
+	CreatedAt            time.Time `json:"created_at"`
+	UpdatedAt            time.Time `json:"updated_at"`
+	// Receipt is that of the sessions that a change has ended; absent if it ended none.
+	Receipt *Receipt `json:"receipt,omitempty"`
+}
+
+// Providers is the answer to GET /v1/providers.
+type Providers struct {
+	Providers []Provider `json:"providers"`
+}
+
+// ProviderChange is the body of POST /v1/providers and PATCH /v1/providers/{name}: the
+// members that are given are set. Name is for POST only.
+type ProviderChange struct {
+	Name                *string              `json:"name,omitempty"`
+	Issuer              *string              `json:"issuer,omitempty"`
+	ClientID            *string              `json:"client_id,omitempty"`
+	ClientSecret        *string              `json:"client_secret,omitempty"` // "" removes it
+	Scopes              *[]string            `json:"scopes,omitempty"`
+	NameClaim           *string              `json:"name_claim,omitempty"`
+	GroupsClaim         *string              `json:"groups_claim,omitempty"`
+	GroupPermissions    *map[string][]string `json:"group_permissions,omitempty"`
+	CreateUsers         *bool                `json:"create_users,omitempty"`
+	AllowedEmailDomains *[]string            `json:"allowed_email_domains,omitempty"`
+	AllowedGroups       *[]string            `json:"allowed_groups,omitempty"`
+	ACRValues           *[]string            `json:"acr_values,omitempty"`
+	LinkByEmail         *bool                `json:"link_by_email,omitempty"`
+}
+
+// ProviderCheck is the answer to POST /v1/providers/{name}/check.
+type ProviderCheck struct {
+	OK       bool     `json:"ok"`
+	Problems []string `json:"problems"` // these prevent sign-ins
+	Warnings []string `json:"warnings"`
+}
+
+// SignInMethods is how users may sign in, besides identity providers.
+type SignInMethods struct {
+	Passwords bool `json:"passwords"`
+}
+
+// SignInMethodsChange is the body of PATCH /v1/sign-in-methods.
+type SignInMethodsChange struct {
+	Passwords *bool `json:"passwords"`
 }
 
 // Client is a service client. Secret is set in answers to POSTs only.
@@ -418,9 +493,15 @@ const (
 	ActionUserPassword     = "user.password"
 	ActionUserGroups       = "user.groups"
 	ActionUserDelete       = "user.delete"
+	ActionUserLink         = "user.link" // an account at an identity provider was linked
 	ActionClientCreate     = "client.create"
 	ActionClientSecret     = "client.secret"
 	ActionClientDelete     = "client.delete"
+	ActionProviderCreate   = "provider.create"
+	ActionProviderChange   = "provider.change"
+	ActionProviderDelete   = "provider.delete"
+	ActionSignInMethods    = "sign_in_methods.change"
+	ActionUserUnlink       = "user.unlink" // an account at an identity provider was unlinked
 	ActionSettingsChange   = "settings.change"
 	ActionKeyCreate        = "key.create"
 	ActionKeyImport        = "key.import"

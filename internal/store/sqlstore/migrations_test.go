@@ -39,6 +39,7 @@ var released = map[string]string{
 	"00012_former_issuers.sql":       "ca151902589e7f81",
 	"00013_must_change_password.sql": "d83fa51f2c1bcdb3",
 	"00014_last_used.sql":            "05b18e918cd2d4cd",
+	"00015_providers.sql":            "1f9de7bcc9f9bc0f",
 	"00016_authentication.sql":       "5c8a90994ce9d7f2",
 }
 

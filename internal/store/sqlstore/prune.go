@@ -10,6 +10,7 @@ const (
 	failuresKeptFor = 24 * 60 * 60 * micros
 	streaksKeptFor  = 30 * failuresKeptFor
 	nodesKeptFor    = 7 * 24 * 60 * 60 * micros
+	logoutsKeptFor  = 60 * 60 * micros
 )
 
 // Prune removes rows that can no longer affect a decision; see store.Writer. It may
@@ -41,6 +42,12 @@ func (t *tx) Prune(ctx context.Context, upTo revocation.Epoch, sessions, audit i
 			`DELETE FROM failures WHERE at < (SELECT epoch FROM clock WHERE id = 1) - ?`, []any{failuresKeptFor}},
 		{"prune failed sign-ins",
 			`DELETE FROM streaks WHERE last_at < (SELECT epoch FROM clock WHERE id = 1) - ?`, []any{streaksKeptFor}},
+		{"prune provider sessions",
+			`DELETE FROM provider_sessions WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE sessions.id = provider_sessions.session_id)`, nil},
+		{"prune ended provider sessions",
+			`DELETE FROM ended_provider_sessions WHERE ended_at < (SELECT epoch FROM clock WHERE id = 1) - ?`, []any{logoutsKeptFor}},
+		{"prune logout tokens",
+			`DELETE FROM logout_tokens WHERE seen_at < (SELECT epoch FROM clock WHERE id = 1) - ?`, []any{logoutsKeptFor}},
 		{"prune nodes",
 			`DELETE FROM nodes WHERE beat = marked_beat AND marked_epoch < (SELECT epoch FROM clock WHERE id = 1) - ?`, []any{nodesKeptFor}},
 		{"prune nodes",

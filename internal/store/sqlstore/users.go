@@ -243,7 +243,8 @@ func (t *tx) UpdateUser(ctx context.Context, u store.User) error {
 	return err
 }
 
-// DeleteUser removes a user and keeps the id, so that no other user gets it.
+// DeleteUser removes a user and the user's identities, and keeps the id, so that no
+// other user gets it.
 func (t *tx) DeleteUser(ctx context.Context, id string, at int64) error {
 	const what = "delete a user"
 	if err := t.lockNames(ctx); err != nil {
@@ -255,6 +256,9 @@ func (t *tx) DeleteUser(ctx context.Context, id string, at int64) error {
 		return err
 	case n == 0:
 		return fmt.Errorf("%s: %w", what, store.ErrNotFound)
+	}
+	if _, err = t.exec(ctx, what, `DELETE FROM identities WHERE user_id = ?`, id); err != nil {
+		return err
 	}
 	_, err = t.exec(ctx, what, `INSERT INTO deleted_users (id, id_skeleton, deleted_at) VALUES (?,?,?)`, id, skeleton(id), at)
 	return errors.Join(err, t.dropWords(ctx, id))

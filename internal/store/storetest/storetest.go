@@ -45,6 +45,7 @@ func Run(t *testing.T, database func(t *testing.T) Open) {
 		{"Audit", auditCases},
 		{"Receipts", receiptCases},
 		{"Nodes", nodeCases},
+		{"Providers", providerCases},
 		{"Prune", pruneCases},
 		{"Text", textCases},
 		{"Watch", watchCases},

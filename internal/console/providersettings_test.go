@@ -1,0 +1,151 @@
+package console
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/curfew/internal/oidc"
+	"example.com/curfew/internal/store"
+)
+
+// through links a user to an account at a provider, and begins a session there.
+func (s *site) through(u store.User, provider string) string {
+	s.Helper()
+	raw := s.issue(u, false)
+	sess, err := s.validator.Validate(s.Context(), raw)
+	s.must(err)
+	s.must(s.store.Update(s.Context(), func(tx store.Tx) error {
+		return errors.Join(
+			tx.InsertProviderSession(s.Context(), store.ProviderSession{SessionID: sess.ID, Provider: provider, Issuer: "https://login.example", Subject: u.Name}),
+			tx.PutIdentity(s.Context(), store.Identity{Issuer: "https://login.example", Subject: u.Name, UserID: u.ID, Provider: provider, LinkedAt: 1, LastSignInAt: time.Now().UnixMicro()}))
+	}))
+	return raw
+}
+
+func TestProviderPages(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	p.get("/settings/authentication").is(http.StatusOK).says("No identity providers.", "Passwords:", "Switch passwords off")
+	p.get("/settings/authentication/new-provider").is(http.StatusOK).says("Client secret", "preferred_username")
+	const secret = "the-client-secret"
+	values := func(more ...string) []string {
+		return append([]string{"issuer", "https://login.example", "client_id", "curfew", "client_secret", secret, "scopes", "openid  email", "name_claim", "email",
+			"groups_claim", "groups", "group_permissions", "admins = AdministerSystem, UserEdit\r\n\r\na=b = UserEdit", "create_users", "on"}, more...)
+	}
+	const form = "/settings/authentication/providers"
+	for what, tt := range map[string]struct {
+		fields []string
+		says   string
+	}{
+		"no name":          {values(), "Must be 1 to 32 lower-case letters"},
+		"wrong issuer":     {[]string{"name", "corp", "issuer", "http://login.example", "client_id", "x", "client_secret", secret}, "Must begin with https://"},
+		"wrong permission": {[]string{"name", "corp", "issuer", "https://login.example", "client_id", "x", "scopes", "openid", "name_claim", "sub", "groups_claim", "g", "group_permissions", "a = Everything", "client_secret", secret}, "valid permissions are"},
+		"no permission sign": {[]string{"name", "corp", "issuer", "https://login.example", "client_id", "x", "scopes", "openid", "name_claim", "sub", "group_permissions", "admins", "client_secret", secret},
+			"Write each line as"},
+	} {
+		a := p.post(form, tt.fields...).is(http.StatusUnprocessableEntity).says(tt.says)
+		if strings.Contains(a.body, secret) {
+			t.Errorf("%s: the answer holds the secret", what)
+		}
+	}
+	a := p.post(form, values("name", "corp")...).to(form + "/corp")
+	page := p.get(a.location).is(http.StatusOK).says("Identity provider added.", issuer+"/sign-in/corp/callback", issuer+"/oauth/backchannel-logout", "A secret is set.", "a=b = UserEdit")
+	if strings.Contains(page.body, secret) || strings.Contains(page.body, "v1.") {
+		t.Error("the page holds the secret")
+	}
+	p.post(form, values("name", "corp")...).is(http.StatusUnprocessableEntity).says("Another provider has this name.")
+	p.get("/settings/authentication").is(http.StatusOK).says("corp", "https://login.example")
+
+	// The check.
+	s.provider.metadata = oidc.Metadata{Claims: []string{"email", "groups"}, BackchannelLogout: true, EndSessionEndpoint: "https://login.example/end"}
+	p.get(form+"/corp/check").is(http.StatusOK).says("its configuration fits", "auth_time", "each user of the provider")
+	s.provider.err = fmt.Errorf("%w: connection refused", oidc.ErrUnreachable)
+	p.get(form+"/corp/check").is(http.StatusOK).says("can’t sign in through this provider", "connection refused")
+
+	// A change that ends sessions is confirmed, and the typed values stay.
+	raw := s.through(s.user("ann"), "corp")
+	edit := values("allowed_groups", "staff\nadmins")
+	edit = append(edit[:4:4], edit[6:]...) // without the secret: it is kept
+	p.post(form+"/corp", edit...).is(http.StatusOK).says("Saving this ends sessions.", "1 live session of 1 user", "Fewer groups allowed", "staff admins").saysNot("Enter the client secret again")
+	p.post(form+"/corp", append(edit, "client_secret", "another")...).is(http.StatusOK).says("Enter the client secret again")
+	if s.reason(raw) != "" {
+		t.Fatal("the session ended before it was confirmed")
+	}
+	a = p.post(form+"/corp", append(edit, "confirmed", "on")...)
+	p.get(a.location).is(http.StatusOK).says("Sessions begun at corp")
+	if s.reason(raw) != "revoked" {
+		t.Errorf("the session: %q", s.reason(raw))
+	}
+	stored, err := s.accounts.Provider(t.Context(), trusted, "corp")
+	s.must(err)
+	if kept, err := s.accounts.ClientSecret(t.Context(), stored); err != nil || kept != secret {
+		t.Errorf("the secret is %q, %v", kept, err)
+	}
+	p.get(p.post(form+"/corp", append(edit, "remove_secret", "on", "link_by_email", "on")...).to(form+"/corp").location).is(http.StatusOK).says("Saved.", "No secret is set.")
+	p.post(form+"/corp", append(edit, "remove_secret", "on", "client_secret", "x")...).is(http.StatusUnprocessableEntity).says("not both")
+	p.post(form+"/none", edit...).is(http.StatusNotFound)
+
+	// The users who lose a permission are counted, with all their sessions.
+	eve := s.user("eve", store.UserEdit)
+	s.through(eve, "corp")
+	raw = s.issue(eve, false)
+	demote := append(edit, "group_permissions", "")
+	for i := 0; i < len(demote); i += 2 {
+		if demote[i] == "group_permissions" {
+			demote[i+1] = "admins = AdministerSystem"
+		}
+	}
+	p.post(form+"/corp", demote...).is(http.StatusOK).says("2 live sessions of 1 user", "It takes UserEdit from 1 user with an account at https://login.example")
+	p.get(form+"/corp/remove").is(http.StatusOK).says("This ends 2 live sessions of 1 user", "It takes AdministerSystem and UserEdit from 1 user with an account")
+	p.post(form+"/corp", append(demote, "confirmed", "on")...).is(http.StatusSeeOther)
+	if s.reason(raw) != "revoked" {
+		t.Errorf("the session of a user who loses a permission: %q", s.reason(raw))
+	}
+
+	raw = s.through(s.user("ben"), "corp")
+	p.get(form+"/corp/remove").is(http.StatusOK).says("This ends 1 live session of 1 user", "Type")
+	p.post(form + "/corp/remove").is(http.StatusUnprocessableEntity)
+	a = p.post(form+"/corp/remove", "word", "remove")
+	p.get(a.location).is(http.StatusOK).says("Sessions begun at corp")
+	if s.reason(raw) != "revoked" {
+		t.Errorf("the session: %q", s.reason(raw))
+	}
+	if strings.Contains(s.logged.String(), secret) {
+		t.Error("the secret is in the log")
+	}
+}
+
+func TestPasswordsOffPage(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	const off, on = "/settings/authentication/passwords/off", "/settings/authentication/passwords/on"
+	p.get(off).is(http.StatusOK).says("Switch passwords off?", "curfew sign-in-methods set")
+	p.post(off).is(http.StatusUnprocessableEntity).says("No enabled administrator could sign in any more")
+	id, client := "https://login.example", "curfew"
+	p.post("/settings/authentication/providers", "name", "corp", "issuer", id, "client_id", client, "scopes", "openid", "name_claim", "sub").to("/settings/authentication/providers/corp")
+	s.through(s.admin, "corp")
+	p.get(p.post(off).to("/settings/authentication").location).is(http.StatusOK).says("Switch passwords on")
+	p.post("/settings/authentication/providers/corp/remove", "word", "remove").is(http.StatusUnprocessableEntity).says("No enabled administrator could sign in any more")
+	p.get(p.post(on).to("/settings/authentication").location).is(http.StatusOK).says("Switch passwords off")
+}
+
+func TestUnlinkPage(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	ann := s.user("ann")
+	raw := s.through(ann, "corp")
+	page := userPath(ann.ID)
+	p.get(page).is(http.StatusOK).says("Accounts at identity providers", "https://login.example", "Unlink")
+	const query = "?issuer=https%3A%2F%2Flogin.example&subject=ann"
+	p.get(page+"/unlink"+query).is(http.StatusOK).says("Unlink ann from corp?", "This ends 1 live session of ann")
+	p.get(page + "/unlink?issuer=https%3A%2F%2Flogin.example&subject=ben").is(http.StatusNotFound)
+	p.post(page+"/unlink", "issuer", "https://login.example", "subject", "ben").is(http.StatusNotFound)
+	p.get(p.post(page+"/unlink", "issuer", "https://login.example", "subject", "ann").to(page).location).is(http.StatusOK).says("Account unlinked.").saysNot("Accounts at identity providers")
+	if s.reason(raw) != "revoked" {
+		t.Errorf("the session: %q", s.reason(raw))
+	}
+}

@@ -1,0 +1,71 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"example.com/curfew/internal/fault"
+	"example.com/curfew/internal/oidc"
+	"example.com/curfew/internal/session"
+)
+
+// LogoutVerifier validates the logout tokens of identity providers. *oidc.Client
+// implements it.
+type LogoutVerifier interface {
+	VerifyLogout(ctx context.Context, r oidc.Registration, raw string) (oidc.Logout, error)
+}
+
+// backchannelLogout is POST /oauth/backchannel-logout (OpenID Connect Back-Channel Logout
+// 1.0). The token is its own proof. It is answered once the end is on disk.
+func backchannelLogout(c *call) error {
+	c.private()
+	if c.Logouts == nil {
+		return errors.New("httpapi: Config.Logouts is required for a logout by a provider")
+	}
+	form, err := readForm(c.r, "logout_token")
+	if err != nil {
+		return err
+	}
+	raw := form.Get("logout_token")
+	issuer, audiences, err := oidc.LogoutIssuer(raw)
+	if err != nil {
+		return refusedLogout(err)
+	}
+	providers, err := c.Sessions.Registered(c.ctx, issuer)
+	if err != nil {
+		return err
+	}
+	err = fmt.Errorf("%w: it is for no provider that is registered here", oidc.ErrToken)
+	for _, p := range providers {
+		if !slices.Contains(audiences, p.ClientID) {
+			continue
+		}
+		var l oidc.Logout
+		if l, err = c.Logouts.VerifyLogout(c.ctx, oidc.Registration{Issuer: p.Issuer, ClientID: p.ClientID}, raw); err != nil {
+			break // another registration has the same keys
+		}
+		err = c.Sessions.EndByProvider(c.ctx, session.ProviderLogout{
+			Provider: p.Name, Issuer: l.Issuer, SID: l.SessionID, Subject: l.Subject, TokenID: l.TokenID,
+		}, c.origin())
+		if err == nil {
+			return c.done()
+		}
+		break
+	}
+	return refusedLogout(err)
+}
+
+// refusedLogout returns the error of a logout token: 400 if it is not accepted (section
+// 2.8), and 503 if that can't be told now.
+func refusedLogout(err error) error {
+	switch {
+	case errors.Is(err, oidc.ErrToken), errors.Is(err, session.ErrLogoutSeen):
+		return fmt.Errorf("%w: the logout token is not accepted: %s", fault.ErrInvalid, strings.TrimPrefix(err.Error(), oidc.ErrToken.Error()+": "))
+	case errors.Is(err, oidc.ErrUnreachable), errors.Is(err, oidc.ErrMisconfigured):
+		return fmt.Errorf("%w: %w", fault.ErrNotReady, err)
+	}
+	return err
+}

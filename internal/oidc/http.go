@@ -1,0 +1,116 @@
+package oidc
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// The maximum size of a response body in bytes. The largest that providers send are
+// key sets and ID tokens with groups.
+const maxBody = 1 << 20
+
+var (
+	errRedirect = errors.New("the provider redirects to another host, or redirects a request that carries a secret; use the address that it redirects to")
+	errTooLarge = fmt.Errorf("the response is larger than %d bytes", maxBody)
+)
+
+// newHTTPClient returns the HTTP client for all requests to providers. It uses https
+// only, except to loopback addresses. It follows a redirect only on the same host, and
+// none of a POST, which carries the client secret and the code.
+func newHTTPClient(config Config) *http.Client {
+	next := config.Transport
+	if next == nil {
+		next = http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // its type is documented
+	}
+	return &http.Client{
+		Timeout:   config.timeout(),
+		Transport: bounded{next},
+		CheckRedirect: func(r *http.Request, via []*http.Request) error {
+			first := via[0]
+			if len(via) > 3 || first.Method != http.MethodGet || r.URL.Host != first.URL.Host || r.URL.Scheme != first.URL.Scheme {
+				return errRedirect
+			}
+			return nil
+		},
+	}
+}
+
+// bounded limits the addresses that requests go to and the size of responses.
+type bounded struct{ next http.RoundTripper }
+
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := checkAddress(r.URL); err != nil {
+		return nil, err
+	}
+	response, err := b.next.RoundTrip(r)
+	if err == nil {
+		response.Body = &boundedBody{response.Body, maxBody}
+	}
+	return response, err
+}
+
+// boundedBody fails instead of ending early: half a document could be a valid one.
+type boundedBody struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left < 0 {
+		return 0, errTooLarge
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, errTooLarge
+	}
+	return n, err
+}
+
+// checkAddress returns an error if requests must not go to an address: it is not
+// encrypted and not on this machine, or has parts that no endpoint has.
+func checkAddress(u *url.URL) error {
+	switch {
+	case u.Host == "" || u.User != nil || u.Opaque != "" || u.Fragment != "":
+		return fmt.Errorf("%q is not the address of an endpoint", u.Redacted())
+	case u.Scheme == "https", u.Scheme == "http" && IsLoopback(u.Hostname()):
+		return nil
+	}
+	return fmt.Errorf("%q must begin with https://; http:// is for loopback addresses only", u.Redacted())
+}
+
+// IsLoopback reports whether a host of a URL, without a port, is this machine: a
+// loopback address or localhost (RFC 6761, section 6.3).
+func IsLoopback(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// unreachable wraps the error of a request. It names the host, and no more of the
+// address: a query may hold a secret.
+func unreachable(address string, err error) error {
+	host := address
+	if u, parseErr := url.Parse(address); parseErr == nil {
+		host = u.Host
+	}
+	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
+		return fmt.Errorf("%w: %s did not answer in time", ErrUnreachable, host)
+	}
+	switch {
+	case errors.Is(err, errRedirect), errors.Is(err, errTooLarge):
+		return fmt.Errorf("%w: %s: %w", ErrMisconfigured, host, err)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrUnreachable, host, err)
+}
