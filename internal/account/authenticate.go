@@ -53,7 +53,7 @@ const (
 // counted in the store, for all nodes. Each node limits successful attempts by
 // account, so that one user cannot make all others wait.
 func (s *Service) Authenticate(ctx context.Context, name, password string, from authz.Origin) (store.User, revocation.Epoch, error) {
-	if err := s.passwordsOn(ctx); err != nil {
+	if err := PasswordsOn(ctx, s.store); err != nil {
 		return store.User{}, 0, err
 	}
 	typed := readSignInName(name)
@@ -82,11 +82,11 @@ func (s *Service) Authenticate(ctx context.Context, name, password string, from 
 	return u, epoch, nil
 }
 
-// passwordsOn returns [ErrPasswordsOff] if signing in with a password is switched off. A
-// sign-in that is under way at that moment is like one that ended before: its session
-// goes on.
-func (s *Service) passwordsOn(ctx context.Context) error {
-	methods, err := s.store.SignInMethods(ctx)
+// PasswordsOn returns [ErrPasswordsOff] if signing in with a password is switched off.
+// [Service.Authenticate] asks before it checks a password, which may wait for its turn.
+// The transaction that stores the session has to ask again.
+func PasswordsOn(ctx context.Context, r store.ProviderReader) error {
+	methods, err := r.SignInMethods(ctx)
 	if err == nil && !methods.Passwords {
 		return ErrPasswordsOff
 	}

@@ -81,7 +81,7 @@ func (s *Service) PreparePassword(ctx context.Context, c authz.Caller, userID st
 // attempts count like those of a sign-in with the token of an earlier session. While
 // passwords are switched off, the error is [ErrPasswordsOff].
 func (s *Service) ConfirmPassword(ctx context.Context, c authz.Caller, password string, from authz.Origin) error {
-	if err := s.passwordsOn(ctx); err != nil {
+	if err := PasswordsOn(ctx, s.store); err != nil {
 		return cmp.Or(s.Again(ctx, c, authz.Caller.MayContinue), err)
 	}
 	u, err := s.store.User(ctx, c.User.ID)

@@ -121,8 +121,13 @@ func (s *Service) keep(ctx context.Context, tx store.Tx, first beginning, by sto
 	if err != nil {
 		return Issued{}, err
 	}
-	if first.byPassword && u.MustChangePassword {
-		return Issued{}, account.ErrPasswordChangeRequired
+	if first.byPassword {
+		if err := account.PasswordsOn(ctx, tx); err != nil {
+			return Issued{}, err
+		}
+		if u.MustChangePassword {
+			return Issued{}, account.ErrPasswordChangeRequired
+		}
 	}
 	issued, err := s.mint(ctx, s.identity.identify(first.session, u), u, first.inForce)
 	if err != nil {
