@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -709,34 +712,45 @@ func TestSignInThroughInSeveralTabs(t *testing.T) {
 	})
 }
 
+// addCorp adds corp as an administrator does. It sends groups.
+func (n *node) addCorp() error {
+	_, err := n.accounts.CreateProvider(context.Background(), cli, "corp", account.ProviderChange{
+		Issuer: ptr(corpIssuer), ClientID: ptr("curfew"), ClientSecret: ptr(""), NameClaim: ptr("preferred_username"), GroupsClaim: ptr("groups"), CreateUsers: ptr(true),
+	})
+	return err
+}
+
 // TestSignInThroughSequences runs random steps on two nodes whose clocks are up to 50
 // seconds off: whatever has ended an attempt or a session, it stays dead.
 func TestSignInThroughSequences(t *testing.T) {
 	engines(t, func(t *testing.T, w *testDatabase) {
 		w.start(0, 25*time.Second)
 		w.start(3, -25*time.Second)
-		run := 0
+		run, everyone := 0, false
 		rapid.Check(t, func(t *rapid.T) {
 			run++
-			throughSequence(t, w, fmt.Sprint("run ", run, " "))
+			throughSequence(t, w, fmt.Sprint("run ", run, " "), &everyone)
 		})
 	})
 }
 
-func throughSequence(t *rapid.T, w *testDatabase, prefix string) {
+// throughSequence runs one sequence. everyone says whether a run has revoked everyone.
+func throughSequence(t *rapid.T, w *testDatabase, prefix string, everyone *bool) {
 	ctx := context.Background()
 	type pending struct {
 		a      session.ProviderSignIn
 		who    string
+		groups []string
 		doomed bool
 	}
 	m := &model{testDatabase: w, t: t}
 	var attempts []*pending
 	names := []string{prefix + "ann", prefix + "ben"}
-	ids, disabled := map[string]string{}, map[string]bool{}
-	there, sids := true, 0
-	p := corp()
-	w.nodes[0].putProvider(&p)
+	ids, disabled, revoked, member := map[string]string{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
+	sidOf, wasOf := map[string]string{}, map[string]string{} // of sessions, by their id: the provider's session, the subject
+	ended := map[string]bool{}                               // sessions of the provider
+	there, sids, tokens := true, 0, 0
+	start := time.Now()
 	pick := func() *node { return w.nodes[rapid.IntRange(0, len(w.nodes)-1).Draw(t, "node")] }
 	name := func() string { return rapid.SampledFrom(names).Draw(t, "user") }
 	done := func(err error) {
@@ -750,14 +764,38 @@ func throughSequence(t *rapid.T, w *testDatabase, prefix string) {
 			a.doomed = a.doomed || dies(a)
 		}
 	}
+	// endUser is what ends everything of a user.
+	endUser := func(who string) {
+		m.kill(func(s *begun) bool { return s.user == ids[who] })
+		doom(func(a *pending) bool { return a.who == who })
+		revoked[who] = true
+	}
+	logout := func(n *node, sid, subject string) {
+		tokens++
+		done(n.sessions.EndByProvider(ctx, session.ProviderLogout{
+			Provider: "corp", Issuer: corpIssuer, SID: sid, Subject: subject, TokenID: fmt.Sprint(prefix, tokens),
+		}, authz.Origin{}))
+	}
+	if _, err := w.nodes[0].sessions.DeleteProvider(ctx, cli, "corp", "", 0); !errors.Is(err, store.ErrNotFound) {
+		done(err) // of the sequence before
+	}
+	done(w.nodes[0].addCorp())
 	t.Repeat(map[string]func(*rapid.T){
 		"begin": func(*rapid.T) {
 			n, who := pick(), name()
-			a := n.attempt(who)
-			sids++
-			a.SID = fmt.Sprint(prefix, sids)
-			a.RememberMe = rapid.Bool().Draw(t, "remember")
-			attempts = append(attempts, &pending{a: a, who: who})
+			p := &pending{who: who}
+			if rapid.Bool().Draw(t, "in the group") {
+				p.groups = []string{"staff"}
+			}
+			p.a = n.attempt(who, map[string]any{"groups": p.groups})
+			p.a.SID = ""
+			if rapid.IntRange(0, 3).Draw(t, "has a sid") > 0 {
+				sids++
+				p.a.SID = fmt.Sprint(prefix, sids)
+			}
+			p.a.RememberMe, p.a.Fresh = rapid.Bool().Draw(t, "remember"), rapid.Bool().Draw(t, "fresh")
+			p.doomed = !there || ended[p.a.SID] // for an hour
+			attempts = append(attempts, p)
 		},
 		"finish": func(*rapid.T) {
 			if len(attempts) == 0 {
@@ -766,7 +804,9 @@ func throughSequence(t *rapid.T, w *testDatabase, prefix string) {
 			i := rapid.IntRange(0, len(attempts)-1).Draw(t, "attempt")
 			n, a := pick(), attempts[i]
 			attempts = slices.Delete(attempts, i, i+1)
-			a.a.AuthTime = time.Now()
+			if a.a.AuthTime = time.Now(); !a.a.Fresh {
+				a.a.AuthTime = start // before each revocation
+			}
 			issued, err := n.through(a.a)
 			if a.doomed || disabled[a.who] || !there {
 				if err == nil {
@@ -774,8 +814,19 @@ func throughSequence(t *rapid.T, w *testDatabase, prefix string) {
 				}
 				return
 			}
+			if !a.a.Fresh && (revoked[a.who] || *everyone) {
+				if !errors.Is(err, session.ErrNotFresh) {
+					t.Fatalf("an authentication of %q from before a revocation: %v", a.who, err)
+				}
+				return
+			}
 			done(err)
 			ids[a.who] = issued.User.ID
+			if member[a.who] && len(a.groups) == 0 {
+				endUser(a.who)
+			}
+			member[a.who] = len(a.groups) > 0
+			sidOf[issued.Session.ID], wasOf[issued.Session.ID] = a.a.SID, a.who
 			m.sessions = append(m.sessions, &begun{user: issued.User.ID, sid: issued.Session.ID, rememberMe: a.a.RememberMe, tokens: []session.Issued{issued}})
 			m.verify(n)
 		},
@@ -786,8 +837,7 @@ func throughSequence(t *rapid.T, w *testDatabase, prefix string) {
 			}
 			_, err := n.sessions.RevokeUser(ctx, cli, ids[who], "", false, 0)
 			done(err)
-			m.kill(func(s *begun) bool { return s.user == ids[who] })
-			doom(func(a *pending) bool { return a.who == who })
+			endUser(who)
 			m.verify(n)
 		},
 		"revoke everyone": func(*rapid.T) {
@@ -796,6 +846,7 @@ func throughSequence(t *rapid.T, w *testDatabase, prefix string) {
 			done(err)
 			m.kill(func(*begun) bool { return true })
 			doom(func(*pending) bool { return true })
+			*everyone = true
 			m.verify(n)
 		},
 		"revoke remembered": func(*rapid.T) {
@@ -814,43 +865,226 @@ func throughSequence(t *rapid.T, w *testDatabase, prefix string) {
 			to := !disabled[who]
 			_, _, err := n.accounts.ChangeUser(ctx, cli, ids[who], account.UserChange{Disabled: &to}, "")
 			done(err)
-			disabled[who] = to
-			if to {
-				m.kill(func(s *begun) bool { return s.user == ids[who] })
-				doom(func(a *pending) bool { return a.who == who })
+			if disabled[who] = to; to {
+				endUser(who)
 			}
 			m.verify(n)
 		},
-		"end a provider session": func(*rapid.T) {
-			if len(attempts) == 0 {
+		"delete": func(*rapid.T) {
+			n, who := pick(), name()
+			if ids[who] == "" {
 				return
 			}
-			n := pick()
-			a := attempts[rapid.IntRange(0, len(attempts)-1).Draw(t, "attempt")]
-			n.write(func(ctx context.Context, tx store.Tx, epoch revocation.Epoch) error {
-				return tx.EndProviderSession(ctx, corpIssuer, a.a.SID, "", epoch)
-			})
-			a.doomed = true
+			_, err := n.sessions.DeleteUser(ctx, cli, ids[who], "", 0)
+			done(err)
+			endUser(who)
+			m.verify(n)
+			// The next sign-in is of a new user, whose sessions were never revoked.
+			ids[who] = ""
+			delete(disabled, who)
+			delete(revoked, who)
+			delete(member, who)
 		},
-		"end all of a subject": func(*rapid.T) {
+		"sign out at the provider": func(*rapid.T) {
 			n, who := pick(), name()
-			n.write(func(ctx context.Context, tx store.Tx, epoch revocation.Epoch) error {
-				return tx.EndProviderSession(ctx, corpIssuer, "", who, epoch)
-			})
-			doom(func(a *pending) bool { return a.who == who })
+			switch rapid.IntRange(0, 2).Draw(t, "what is named") {
+			case 0:
+				logout(n, "", who)
+				endUser(who)
+				revoked[who] = ids[who] != ""
+			default:
+				sid, withSubject := fmt.Sprint(prefix, rapid.IntRange(1, sids+1).Draw(t, "sid")), rapid.Bool().Draw(t, "with the subject")
+				subject := ""
+				if withSubject {
+					subject = who
+				}
+				logout(n, sid, subject)
+				ended[sid] = true
+				m.kill(func(s *begun) bool {
+					return (sidOf[s.sid] == sid || sidOf[s.sid] == "" && withSubject) && (!withSubject || wasOf[s.sid] == who)
+				})
+				doom(func(a *pending) bool { return a.a.SID == sid || a.a.SID == "" && withSubject && a.who == who })
+			}
+			m.verify(n)
+		},
+		"change the provider": func(*rapid.T) {
+			if !there {
+				return
+			}
+			_, receipt, err := pick().sessions.ChangeProvider(ctx, cli, "corp", account.ProviderChange{Scopes: &[]string{"openid", fmt.Sprint("s", rapid.Int().Draw(t, "scope"))}}, "", 0)
+			done(err)
+			if receipt != nil {
+				t.Fatalf("another scope ends sessions: %+v", receipt)
+			}
+			doom(func(*pending) bool { return true })
 		},
 		"remove or add the provider": func(*rapid.T) {
+			n := pick()
 			if there = !there; there {
-				pick().putProvider(&p)
-			} else {
-				pick().putProvider(nil)
-				doom(func(*pending) bool { return true })
+				done(n.addCorp())
+				return
 			}
+			_, err := n.sessions.DeleteProvider(ctx, cli, "corp", "", 0)
+			done(err)
+			m.kill(func(*begun) bool { return true }) // all have begun there
+			doom(func(*pending) bool { return true })
+			m.verify(n)
 		},
 	})
-	if !there {
-		w.nodes[0].putProvider(&p)
-	}
+}
+
+// TestSignInThroughRaces lets sign-ins of one user run against everything that ends them
+// and their sessions, on two nodes. Order is that of the calls: a sign-in that began
+// before such a call was made is dead after it, in whichever of its steps it was.
+func TestSignInThroughRaces(t *testing.T) {
+	engines(t, func(t *testing.T, w *testDatabase) {
+		unbounded := func(c *session.Config) { c.MaxSessions = -1 } // of one user there are many
+		w.startWith(0, 0, unbounded)
+		w.startWith(3, 0, unbounded)
+		ctx := t.Context()
+		var clock, tokens atomic.Int64
+		type attempt struct {
+			sid   string
+			began int64 // after the epoch was read
+			token string
+		}
+		type end struct {
+			what string
+			sid  string // if the provider has ended one session
+			from int64  // before the call
+		}
+		var mu sync.Mutex
+		var sessions []attempt
+		var begun []string // sids
+		var ends []end
+		if err := w.nodes[0].addCorp(); err != nil {
+			t.Fatal(err)
+		}
+		ann := w.nodes[0].mustThrough(w.nodes[0].attempt("ann")).User.ID
+		logout := func(n *node, sid, subject string) error {
+			l := session.ProviderLogout{Provider: "corp", Issuer: corpIssuer, SID: sid, Subject: subject, TokenID: fmt.Sprint(tokens.Add(1))}
+			return n.sessions.EndByProvider(ctx, l, authz.Origin{})
+		}
+		disable := func(n *node, to bool) error {
+			_, _, err := n.accounts.ChangeUser(ctx, cli, ann, account.UserChange{Disabled: &to}, "")
+			return err
+		}
+		interrupt := map[string]func(n *node, sid string) error{
+			"user": func(n *node, _ string) error {
+				_, err := n.sessions.RevokeUser(ctx, cli, ann, "", false, 0)
+				return err
+			},
+			"everyone": func(n *node, _ string) error {
+				_, err := n.sessions.RevokeMany(ctx, cli, session.Many{Scope: "everyone"}, 0)
+				return err
+			},
+			"disable": func(n *node, _ string) error { return errors.Join(disable(n, true), disable(n, false)) },
+			"subject": func(n *node, _ string) error { return logout(n, "", "ann") },
+			"session": func(n *node, sid string) error { return logout(n, sid, "") },
+			"both":    func(n *node, sid string) error { return logout(n, sid, "ann") },
+			"provider": func(n *node, _ string) error {
+				_, err := n.sessions.DeleteProvider(ctx, cli, "corp", "", 0)
+				return errors.Join(err, n.addCorp())
+			},
+		}
+		kinds := slices.Sorted(maps.Keys(interrupt))
+		expected := func(err error) bool {
+			refused := (*account.NotAdmitted)(nil)
+			return errors.Is(err, token.ErrRevoked) || errors.Is(err, session.ErrEndedByProvider) || errors.Is(err, session.ErrProviderChanged) ||
+				errors.As(err, &refused) && refused.Reason == account.NotAdmittedDisabled
+		}
+		var signIns, interruptions sync.WaitGroup
+		stop := make(chan struct{})
+		for i := range 4 {
+			n := w.nodes[i%2]
+			signIns.Go(func() {
+				for j := range 20 {
+					a := n.attempt("ann")
+					a.SID = fmt.Sprint(i, " ", j)
+					began := clock.Add(1)
+					mu.Lock()
+					begun = append(begun, a.SID)
+					mu.Unlock()
+					issued, err := n.through(a)
+					if err != nil && !expected(err) {
+						t.Error(err)
+					}
+					if err == nil {
+						mu.Lock()
+						sessions = append(sessions, attempt{a.SID, began, issued.Token})
+						mu.Unlock()
+					}
+				}
+			})
+		}
+		for i := range 2 {
+			n := w.nodes[i]
+			interruptions.Go(func() {
+				for j := i; ; j++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					// The provider is removed by one, or the other would not find it.
+					kind := kinds[j%len(kinds)]
+					if kind == "provider" && i != 0 {
+						continue
+					}
+					mu.Lock()
+					sid := "none"
+					if len(begun) > 0 {
+						sid = begun[len(begun)-1]
+					}
+					mu.Unlock()
+					from := clock.Add(1)
+					if err := interrupt[kind](n, sid); err != nil {
+						t.Errorf("%s: %v", kind, err)
+						return
+					}
+					if kind != "session" && kind != "both" {
+						sid = ""
+					}
+					mu.Lock()
+					ends = append(ends, end{kind, sid, from})
+					mu.Unlock()
+					time.Sleep(rand.N(5 * time.Millisecond)) // lets some sign-ins be whole
+				}
+			})
+		}
+		signIns.Wait()
+		close(stop)
+		interruptions.Wait()
+		last := w.nodes[0].mustThrough(w.nodes[0].attempt("ann"))
+		for _, n := range w.nodes {
+			if err := n.feed.CatchUp(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if reason := n.check(last.Token); reason != "" {
+				t.Errorf("a sign-in after everything is refused: %s", reason)
+			}
+		}
+		dead := 0
+		for _, s := range sessions {
+			for _, e := range ends {
+				// A session of the provider that has ended stays so.
+				if e.sid != s.sid && (e.sid != "" || s.began > e.from) {
+					continue
+				}
+				dead++
+				for i, n := range w.nodes {
+					if reason := n.check(s.token); reason != token.ErrRevoked {
+						t.Errorf("node %d: a sign-in that began before %q is %q", i, e.what, reason)
+					}
+				}
+				break
+			}
+		}
+		if dead == 0 {
+			t.Errorf("of %d sessions none is surely dead: the test proves nothing", len(sessions))
+		}
+		t.Logf("%d sessions, %d surely dead, %d ends", len(sessions), dead, len(ends))
+	})
 }
 
 // A user who is deleted, or whose account at the provider is unlinked, while a sign-in is
