@@ -10,6 +10,7 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
@@ -206,6 +207,7 @@ var outcomes = []struct {
 	{token.ErrMaximumDuration, outcomeToken},
 	{oidc.ErrUnreachable, outcomeUnreachable},
 	{oidc.ErrMisconfigured, outcomeConfig},
+	{keyring.ErrUnsealed, outcomeConfig}, // the client secret
 	{oidc.ErrClock, outcomeClock},
 	{oidc.ErrToken, outcomeToken},
 	{oidc.ErrMixUp, outcomeMixUp},

@@ -15,6 +15,7 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/inbound"
+	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/oidc/oidctest"
 	"example.com/curfew/internal/session"
@@ -688,3 +689,26 @@ func TestPasswordsOff(t *testing.T) {
 
 // asksForPassword reports whether a page has a field for a password.
 func asksForPassword(a answer) bool { return strings.Contains(a.body, `name="password"`) }
+
+// The database was sealed with another key-encryption key than this server has.
+func TestClientSecretOfAnotherKey(t *testing.T) {
+	s := openProviders(t, 0)
+	s.add("corp")
+	s.must(s.store.Update(t.Context(), func(tx store.Tx) error {
+		p, err := tx.Provider(t.Context(), "corp")
+		if err != nil {
+			return err
+		}
+		sealer, err := keyring.NewSealer(make([]byte, 32))
+		if err != nil {
+			return err
+		}
+		p.SealedSecret = sealer.Seal([]byte("secret"), account.BoundSecret(p))
+		return tx.PutProvider(t.Context(), p)
+	}))
+	b := s.browser()
+	b.get(b.respond(b.get("/sign-in/corp"), "corp")).is(http.StatusServiceUnavailable).says("curfew provider check corp")
+	if got := s.outcome(); got != "corp: provider_misconfigured" {
+		t.Errorf("counted %q", got)
+	}
+}

@@ -48,6 +48,7 @@ func TestOf(t *testing.T) {
 		{account.ErrBadCredentials, 401, "bad_credentials", bare, true},
 		{account.ErrPasswordChangeRequired, 403, "password_change_required", "", true},
 		{&curfewtoken.AuthenticationError{MaxAge: 90 * time.Second}, 401, "insufficient_user_authentication", `Bearer realm="curfew", error="insufficient_user_authentication"`, true},
+		{account.ErrPasswordsOff, 403, "forbidden", none, false},
 		{authz.ErrBadClient, 401, "bad_credentials", basic, false},
 		{ErrNoClient, 401, "missing", basic, false},
 		{&account.RateLimited{RetryAfter: time.Minute}, 429, "rate_limited", none, true},
@@ -55,6 +56,8 @@ func TestOf(t *testing.T) {
 		{authz.Forbidden("UserEdit"), 403, "forbidden", none, false},
 		{account.InvalidField("name", "is required"), 400, "invalid_request", none, false},
 		{account.ErrLastAdministrator, 409, "conflict", none, false},
+		{account.ErrNoAdministratorLeft, 409, "conflict", none, false},
+		{account.ErrProviderExists, 409, "conflict", none, false},
 		{account.ErrNameTaken, 409, "conflict", none, false},
 		{settings.ErrInvalid, 400, "invalid_settings", none, false},
 		{session.ErrLostRace, 412, "precondition_failed", none, false},
@@ -158,6 +161,14 @@ var neverAnswered = map[string]string{
 	"keyring.ErrWrongKEK":   "opening",
 	"keyring.ErrInvalidKEK": "reading the configuration",
 	"authz.ErrForbidden":    "a type, found as one",
+
+	"session.ErrProviderChanged": "a sign-in through a provider: package console has pages for them",
+	"session.ErrEndedByProvider": "likewise",
+	"session.ErrNotFresh":        "likewise",
+	"session.ErrNoAuthTime":      "likewise",
+	"session.ErrStale":           "likewise",
+	"keyring.ErrUnsealed":        "likewise",
+	"session.ErrLogoutSeen":      "the back-channel logout answers with an error of its own",
 }
 
 // Each sentinel of a package that handlers call has a row in the table, or a reason
@@ -168,8 +179,10 @@ func TestEverySentinelIsKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	wraps := map[string]bool{ // they wrap a sentinel of the table
-		"account.ErrNameTaken": true,
-		"keyring.ErrNotNow":    true,
+		"account.ErrNameTaken":           true,
+		"account.ErrNoAdministratorLeft": true,
+		"account.ErrProviderExists":      true,
+		"keyring.ErrNotNow":              true,
 	}
 	for _, room := range []string{"authz", "account", "session", "feed", "store", "keyring"} {
 		for _, name := range sentinels(t, "../"+room) {
