@@ -1,6 +1,7 @@
 package console
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"maps"
@@ -699,7 +700,7 @@ func TestClientSecretOfAnotherKey(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		sealer, err := keyring.NewSealer(make([]byte, 32))
+		sealer, err := keyring.NewSealer(bytes.Repeat([]byte{77}, 32))
 		if err != nil {
 			return err
 		}
