@@ -199,6 +199,7 @@ func (c *cli) printProvider(p wire.Provider) error {
 	t.row("client secret", map[bool]string{true: "set (not shown)", false: "none"}[p.HasClientSecret])
 	t.row("redirect URI", p.RedirectURI)
 	t.row("back-channel logout URI", p.BackchannelLogoutURI)
+	t.row("post-logout redirect URI", p.PostLogoutRedirectURI)
 	t.row("scopes", strings.Join(p.Scopes, " "))
 	t.row("name claim", p.NameClaim)
 	t.row("groups claim", p.GroupsClaim)

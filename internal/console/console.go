@@ -207,7 +207,7 @@ func routes(c Config) []route {
 		{pattern: "GET /continue", needs: anyone, serve: signIn.continuePage},
 		{pattern: "GET /reauthenticate", needs: signedIn, serve: signIn.reauthenticatePage},
 		{pattern: "POST /reauthenticate", needs: signedIn, serve: signIn.reauthenticated, slow: true, confirming: signIn.confirming},
-		{pattern: "POST /sign-out", needs: anyone, serve: signOut},
+		{pattern: "POST /sign-out", needs: anyone, serve: signIn.signOut},
 		{pattern: "GET /signed-in", needs: signedIn, serve: signedInAgain},
 
 		{pattern: "GET /profile", needs: signedIn, serve: profile.profile},

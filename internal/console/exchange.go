@@ -199,18 +199,18 @@ func (x *exchange) keepAlone(raw string, s token.Session) {
 }
 
 // endPresented ends every session that the browser presented: the session of the
-// request or, if there are several cookies, those of all.
-func (x *exchange) endPresented() error {
+// request or, if there are several cookies, those of all. It returns them.
+func (x *exchange) endPresented() ([]*token.Session, error) {
 	presented, err := x.jar.Sessions(x.ctx, x.r, x.validator.Validate)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, s := range presented {
 		if err := x.own.SignOut(x.ctx, s, x.origin); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return presented, nil
 }
 
 // keepOf is keep for the token that a receipt carries: that of the caller's

@@ -367,7 +367,7 @@ func withReturn(path, to string) string {
 // began answers a sign-in that has begun a session. It ends the browser's previous
 // session, so that no session stays behind on a shared machine.
 func (p *signInPages) began(x *exchange, issued session.Issued, to string) error {
-	if err := x.endPresented(); err != nil && token.ReasonOf(x.refused) != token.ErrUnavailable {
+	if _, err := x.endPresented(); err != nil && token.ReasonOf(x.refused) != token.ErrUnavailable {
 		// The user asked for one session, not two. The new token is not sent to the
 		// browser, and the new session times out.
 		return err

@@ -95,7 +95,17 @@ func (s *providerSite) browser() *browser { return &browser{s, map[string]string
 
 func (b *browser) get(path string, header ...string) answer {
 	b.Helper()
-	r := httptest.NewRequest(http.MethodGet, issuer+path, nil)
+	return b.send(http.MethodGet, path, nil, header...)
+}
+
+func (b *browser) post(path string, form url.Values) answer {
+	b.Helper()
+	return b.send(http.MethodPost, path, form, "Content-Type", "application/x-www-form-urlencoded")
+}
+
+func (b *browser) send(method, path string, form url.Values, header ...string) answer {
+	b.Helper()
+	r := httptest.NewRequest(method, issuer+path, strings.NewReader(form.Encode()))
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
 	if strings.Contains(path, "/callback?") {
 		r.Header.Set("Sec-Fetch-Site", "cross-site")

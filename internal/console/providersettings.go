@@ -54,15 +54,17 @@ func (p *providerPages) signInMethods(x *exchange) (signInMethodsView, error) {
 
 type providerView struct {
 	frame
-	New                    bool
-	Action                 string // where the form goes
-	Form                   providerForm
-	HasSecret              bool
-	RedirectURI, LogoutURI string // to be registered at the provider; "" if not known
-	Permissions            []permissionChoice
-	CheckPath, RemovePath  string // "" if there is none
-	Report                 *providercheck.Report
-	Ends                   *endsView
+	New       bool
+	Action    string // where the form goes
+	Form      providerForm
+	HasSecret bool
+	// RedirectURI, LogoutURI and PostLogoutURI are to be registered at the provider; "" if
+	// not known.
+	RedirectURI, LogoutURI, PostLogoutURI string
+	Permissions                           []permissionChoice
+	CheckPath, RemovePath                 string // "" if there is none
+	Report                                *providercheck.Report
+	Ends                                  *endsView
 }
 
 // endsView says what saving would end, before it is saved.
@@ -152,7 +154,7 @@ func (p *providerPages) show(x *exchange, status int, provider *store.Provider, 
 			view.CheckPath = providerPath(provider.Name, "/check")
 		}
 		if p.issuer != "" {
-			view.RedirectURI, view.LogoutURI = oidc.RedirectURI(p.issuer, provider.Name), oidc.LogoutURI(p.issuer)
+			view.RedirectURI, view.LogoutURI, view.PostLogoutURI = oidc.RedirectURI(p.issuer, provider.Name), oidc.LogoutURI(p.issuer), oidc.PostLogoutURI(p.issuer)
 		}
 	}
 	view.frame = x.frame(title, "/settings/authentication", "Configuration", "Settings", "Authentication")

@@ -115,6 +115,9 @@ func (p *signInPages) page(x *exchange) error {
 	view := p.view(x)
 	in := x.inForce()
 	why := x.r.FormValue("why")
+	if x.r.FormValue("state") == oidc.PostLogoutState { // back from the provider, see signOut
+		why = oidc.PostLogoutState
+	}
 	if x.session != nil && why != "" {
 		// Sent here with a cookie that has been replaced in the meantime, by another
 		// answer to a request of the same moment.
@@ -266,18 +269,6 @@ func signedInAgain(x *exchange) error {
 		Links:  []link{{"/", "Open the start page", false}},
 	})
 	return nil
-}
-
-// signOut ends the session, and takes the cookie away once that is on disk.
-func signOut(x *exchange) error {
-	if token.ReasonOf(x.refused) == token.ErrUnavailable {
-		return x.refused
-	}
-	if err := x.endPresented(); err != nil {
-		return err
-	}
-	x.forget()
-	return x.redirect("/sign-in", "why", "signed_out")
 }
 
 // whyRefused returns the word for the reason that the sign-in page shows. For a

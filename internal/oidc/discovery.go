@@ -76,6 +76,7 @@ type known struct {
 	metadata Metadata
 	keys     *keySet
 	at       time.Time // of the request for the metadata
+	forms    formSupport
 }
 
 // Discover fetches and checks the metadata of a provider. It does not use what the

@@ -65,9 +65,11 @@ type ProviderSignIn struct {
 const (
 	// providerSkew is how far the provider's clock may be from this server's.
 	providerSkew = time.Minute
-	// maxIDToken is the maximum size in bytes of an ID token that is kept. It becomes a
-	// part of an address at the sign-out.
+	// maxIDToken is the maximum size in bytes of an ID token that is kept, for the sign-out
+	// at the provider.
 	maxIDToken = 4 << 10
+
+	idTokenUse = "curfew id token"
 )
 
 // Ways are the ways to sign in here.
@@ -322,7 +324,29 @@ func (s *Service) sealIDToken(session, raw string) string {
 	if raw == "" || len(raw) > maxIDToken {
 		return ""
 	}
-	return s.config.Ring.Sealer().Seal([]byte(raw), keyring.Bound("curfew id token", session))
+	return s.config.Ring.Sealer().Seal([]byte(raw), keyring.Bound(idTokenUse, session))
+}
+
+// AtProvider returns the provider at which a session began, and the ID token that it began
+// with, "" if that was not kept. The caller holds a token of the session: no other
+// caller may see the ID token. The error wraps store.ErrNotFound if the session did not
+// begin at a provider, or if the provider has another issuer now.
+func (s *Service) AtProvider(ctx context.Context, sess *token.Session) (p store.Provider, idToken string, err error) {
+	began, err := s.store.ProviderSession(ctx, sess.ID)
+	if err != nil {
+		return p, "", err
+	}
+	if p, err = s.store.Provider(ctx, began.Provider); err != nil {
+		return p, "", err
+	}
+	if p.Issuer != began.Issuer {
+		return p, "", fmt.Errorf("%w: provider %s has another issuer now", store.ErrNotFound, p.Name)
+	}
+	if began.SealedIDToken == "" {
+		return p, "", nil
+	}
+	raw, err := s.config.Ring.Sealer().Unseal(began.SealedIDToken, keyring.Bound(idTokenUse, sess.ID))
+	return p, string(raw), err
 }
 
 // recordRefusal enters the refusal of a subject that the provider has authenticated. The

@@ -216,11 +216,13 @@ type Provider struct {
 	AllowedGroups       []string            `json:"allowed_groups"`
 	ACRValues           []string            `json:"acr_values"`
 	LinkByEmail         bool                `json:"link_by_email"`
-	// RedirectURI and BackchannelLogoutURI are to be registered at the provider.
-	RedirectURI          string    `json:"redirect_uri"`
-	BackchannelLogoutURI string    `json:"backchannel_logout_uri"`
-	CreatedAt            time.Time `json:"created_at"`
-	UpdatedAt            time.Time `json:"updated_at"`
+	// RedirectURI, BackchannelLogoutURI and PostLogoutRedirectURI are to be registered at
+	// the provider.
+	RedirectURI           string    `json:"redirect_uri"`
+	BackchannelLogoutURI  string    `json:"backchannel_logout_uri"`
+	PostLogoutRedirectURI string    `json:"post_logout_redirect_uri"`
+	CreatedAt             time.Time `json:"created_at"`
+	UpdatedAt             time.Time `json:"updated_at"`
 	// Receipt is that of the sessions that a change has ended; absent if it ended none.
 	Receipt *Receipt `json:"receipt,omitempty"`
 }

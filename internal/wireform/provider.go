@@ -49,7 +49,7 @@ func Provider(p store.Provider, base string) wire.Provider {
 		Scopes: append([]string{}, p.Scopes...), NameClaim: p.NameClaim, GroupsClaim: p.GroupsClaim, GroupPermissions: permissions,
 		CreateUsers: p.CreateUsers, AllowedEmailDomains: append([]string{}, p.AllowedEmailDomains...),
 		AllowedGroups: append([]string{}, p.AllowedGroups...), ACRValues: append([]string{}, p.ACRValues...), LinkByEmail: p.LinkByEmail,
-		RedirectURI: oidc.RedirectURI(base, p.Name), BackchannelLogoutURI: oidc.LogoutURI(base),
+		RedirectURI: oidc.RedirectURI(base, p.Name), BackchannelLogoutURI: oidc.LogoutURI(base), PostLogoutRedirectURI: oidc.PostLogoutURI(base),
 		CreatedAt: instant(p.CreatedAt), UpdatedAt: instant(p.UpdatedAt),
 	}
 }

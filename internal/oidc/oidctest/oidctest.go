@@ -63,6 +63,8 @@ type Behavior struct {
 	Answer func(w http.ResponseWriter, r *http.Request) bool
 	// Ignores says that the provider does not obey prompt and max_age.
 	Ignores bool
+	// NoLogoutForms says that the end_session_endpoint takes no POST.
+	NoLogoutForms bool
 	// Now is the provider's clock. Nil means time.Now.
 	Now func() time.Time
 }
@@ -153,6 +155,12 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.authorize(w, r)
 	case "/token":
 		p.token(w, r)
+	case "/end":
+		if r.Method == http.MethodPost && p.NoLogoutForms {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprintln(w, "Sign out?")
 	case "/userinfo":
 		if r.Header.Get("Authorization") != "Bearer access" {
 			w.WriteHeader(http.StatusUnauthorized)
