@@ -14,6 +14,7 @@ import (
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/internal/wireform"
 	"example.com/curfew/revocation"
+	"example.com/curfew/token"
 )
 
 // auditPages are the audit log and its exports.
@@ -35,14 +36,14 @@ type auditView struct {
 }
 
 // auditForm holds the values typed.
-type auditForm struct{ Person, Action, Reason, Address, From, To string }
+type auditForm struct{ Person, Action, Reason, Address, Session, From, To string }
 
 // Any reports whether anything is selected.
 func (f auditForm) Any() bool { return f != auditForm{} }
 
 func (f auditForm) query() url.Values {
 	q := url.Values{}
-	for name, value := range map[string]string{"person": f.Person, "action": f.Action, "reason": f.Reason, "address": f.Address, "from": f.From, "to": f.To} {
+	for name, value := range map[string]string{"person": f.Person, "action": f.Action, "reason": f.Reason, "address": f.Address, "session": f.Session, "from": f.From, "to": f.To} {
 		if value != "" {
 			q.Set(name, value)
 		}
@@ -74,10 +75,13 @@ const entriesPerPage = 50
 // past.
 func (p *auditPages) filter(x *exchange) (form auditForm, f store.AuditFilter, unknown bool, wrong map[string]string, err error) {
 	form = auditForm{
-		Person: x.text("person"), Action: x.text("action"), Reason: x.text("reason"), Address: x.text("address"), From: x.text("from"), To: x.text("to"),
+		Person: x.text("person"), Action: x.text("action"), Reason: x.text("reason"), Address: x.text("address"), Session: x.text("session"), From: x.text("from"), To: x.text("to"),
 	}
-	f = store.AuditFilter{Action: form.Action, Reason: form.Reason, Address: form.Address}
+	f = store.AuditFilter{Action: form.Action, Reason: form.Reason, Address: form.Address, Session: form.Session}
 	f.From, f.To, wrong = x.days()
+	if form.Session != "" && !token.ValidSessionID(form.Session) {
+		wrong["session"] = "A session ID has 22 letters, digits, hyphens and underscores."
+	}
 	if form.Person != "" {
 		var user bool
 		f.Person, user, err = p.sessions.FindPerson(x.ctx, x.caller, form.Person)

@@ -234,6 +234,7 @@ func routes(c Config) []route {
 		{pattern: "POST /users/{id}/groups", needs: editUsers, serve: users.changeGroups},
 		{pattern: "POST /users/{id}/password", needs: editUsers, serve: users.setPassword, slow: true},
 		{pattern: "POST /users/{id}/enable", needs: editUsers, serve: users.enable},
+		{pattern: "GET /users/{id}/sessions/{sid}", needs: signedIn, serve: users.session}, // one's own, too
 
 		{pattern: "GET /revocations", needs: administering, serve: receipts.list, slow: true},
 		{pattern: "GET /revocations/export", needs: administering, serve: receipts.exportList},

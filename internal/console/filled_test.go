@@ -26,6 +26,7 @@ type filledServer struct {
 	disabled   string   // that of one who is disabled
 	people     []string // those of the others
 	session    string   // of one of Ada's sessions
+	ended      string   // of one that was revoked
 	epoch      int64    // of a revocation
 	key        string   // id of the signing key
 }
@@ -55,17 +56,14 @@ func (h *filledServer) fillServer() {
 		"group_permissions": map[string]any{"admins": []string{"AdministerSystem"}}, "create_users": true,
 	}, nil)
 	h.signIn("Ada Lovelace", edge, false)
+	h.ended = h.sessionOf(h.ada)
 	var receipt struct{ Epoch int64 }
 	h.api(h.admin, http.MethodPost, "/v1/users/"+h.ada+"/revocations", map[string]any{"reason": "Lost device: left in a train", "keep_current": false}, &receipt)
 	h.epoch = receipt.Epoch
 	h.signIn("Ada Lovelace", firefox, true)
 	h.signIn("Ada Lovelace", safari, false)
 	h.signIn("Grace Hopper", firefox, false)
-	var sessions struct {
-		Sessions []struct{ ID string }
-	}
-	h.api(h.admin, http.MethodGet, "/v1/users/"+h.ada+"/sessions", nil, &sessions)
-	h.session = sessions.Sessions[0].ID
+	h.session = h.sessionOf(h.ada)
 	h.settings(3600)
 	h.settings(1200)
 	h.api(h.admin, http.MethodPost, "/v1/clients", map[string]any{"name": "Billing", "capabilities": []string{"follow", "introspect"}}, nil)
@@ -80,6 +78,16 @@ func (h *filledServer) fillServer() {
 		h.Fatal(err)
 	}
 	h.key = signed.Kid
+}
+
+// sessionOf returns the id of the latest live session of a user.
+func (h *filledServer) sessionOf(user string) string {
+	h.Helper()
+	var answer struct {
+		Sessions []struct{ ID string }
+	}
+	h.api(h.admin, http.MethodGet, "/v1/users/"+user+"/sessions", nil, &answer)
+	return answer.Sessions[0].ID
 }
 
 // settings sets the session timeout through the API.
@@ -117,6 +125,8 @@ func (h *filledServer) paths(testing.TB) []place {
 		{"user-revoke", user + "/revoke"},
 		{"user-disable", user + "/disable"},
 		{"user-delete", user + "/delete"},
+		{"session", user + "/sessions/" + h.session},
+		{"session-ended", user + "/sessions/" + h.ended},
 		{"user-session", user + "/sessions/" + h.session + "/revoke"},
 		{"revocations", "/revocations"},
 		{"revocations-none", "/revocations?person=nobody"},

@@ -27,14 +27,14 @@ var formFields = []formField{
 	{"issuer", "Issuer", "issuer"}, {"client_id", "Client ID", "client-id"}, {"client_secret", "Client secret", "client-secret"}, {"scopes", "Scopes", "scopes"},
 	{"name_claim", "Name claim", "name-claim"}, {"allowed_email_domains", "Allowed email domains", "domains"}, {"allowed_groups", "Allowed groups", "allowed-groups"},
 	{"groups_claim", "Groups claim", "groups-claim"}, {"group_permissions", "Permissions of groups", "group-permissions"}, {"acr_values", "Authentication context", "acr"},
-	{"person", "Person", "person"}, {"from", "From", "from"}, {"to", "To", "to"},
+	{"person", "Person", "person"}, {"session", "Session ID", "session-id"}, {"from", "From", "from"}, {"to", "To", "to"},
 }
 
 // whole is the name of an error that is in no single field of a form.
 const whole = ""
 
 // filterFields are the fields of the filters of lists, which change nothing.
-var filterFields = []string{"person", "from", "to"}
+var filterFields = []string{"person", "session", "from", "to"}
 
 // Filtering reports whether the errors are those of a filter.
 func (f frame) Filtering() bool {

@@ -40,10 +40,12 @@ type ownSession struct {
 	Longest    time.Duration
 }
 
-// sessionView is a live session in a list.
+// sessionView is a session in a list, and on its page.
 type sessionView struct {
 	ID         string
+	Path       string // of its page
 	Device     string // in words
+	Kind       string // of the device
 	Agent      string // as it was sent
 	Address    string
 	Began      when
@@ -92,23 +94,9 @@ func sessionsOf(x *exchange, from *session.Service, user string) ([]sessionView,
 	if err != nil {
 		return nil, err
 	}
-	in := x.inForce()
 	views := make([]sessionView, len(live))
 	for i, s := range live {
-		views[i] = sessionView{
-			ID: s.ID, Device: device(s.Device), Agent: s.Device, Address: s.Address,
-			Began: x.micro(s.BeganAt), Used: x.micro(s.UsedAt()), Seen: x.micro(s.LastSeenAt),
-			RememberMe: s.RememberMe, Current: s.Current,
-			Revoke: userPath(user, "/sessions/", s.ID, "/revoke"),
-		}
-		if s.Current {
-			views[i].Used = x.when(x.now()) // for this page
-		}
-		expires := min(s.ExpiresAt, s.BeganAt+in.MaximumSessionDuration.Microseconds())
-		if !s.RememberMe {
-			expires = min(expires, s.LastSeenAt+in.SessionTimeout.Microseconds())
-		}
-		views[i].Expires = x.micro(expires)
+		views[i] = x.sessionView(s)
 	}
 	// The session of the request is first: its user knows it for certain.
 	if i := slices.IndexFunc(views, func(v sessionView) bool { return v.Current }); i > 0 {
@@ -116,6 +104,26 @@ func sessionsOf(x *exchange, from *session.Service, user string) ([]sessionView,
 		views = slices.Insert(slices.Delete(views, i, i+1), 0, current)
 	}
 	return views, nil
+}
+
+func (x *exchange) sessionView(s session.Live) sessionView {
+	in := x.inForce()
+	path := userPath(s.UserID, "/sessions/", s.ID)
+	v := sessionView{
+		ID: s.ID, Path: path, Agent: s.Device, Address: s.Address,
+		Began: x.micro(s.BeganAt), Used: x.micro(s.UsedAt()), Seen: x.micro(s.LastSeenAt),
+		RememberMe: s.RememberMe, Current: s.Current, Revoke: path + "/revoke",
+	}
+	v.Device, v.Kind = device(s.Device)
+	if s.Current {
+		v.Used = x.when(x.now()) // for this page
+	}
+	expires := min(s.ExpiresAt, s.BeganAt+in.MaximumSessionDuration.Microseconds())
+	if !s.RememberMe {
+		expires = min(expires, s.LastSeenAt+in.SessionTimeout.Microseconds())
+	}
+	v.Expires = x.micro(expires)
+	return v
 }
 
 func (p *profilePages) askRevoke(x *exchange) (confirmView, error) {

@@ -120,19 +120,23 @@ func TestDurationTyped(t *testing.T) {
 }
 
 func TestDevice(t *testing.T) {
-	for agent, want := range map[string]string{
-		"": "Unknown device",
-		"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0":                                                                     "Firefox on Linux",
-		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36 Edg/126.0.0.0":              "Edge on Windows",
-		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Safari/605.1.15":                      "Safari on macOS",
-		"Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) CriOS/126.0 Mobile/15E148 Safari/604.1":     "Chrome on iPhone",
-		"Mozilla/5.0 (Linux; Android 14; SM-S921B) AppleWebKit/537.36 (KHTML, like Gecko) SamsungBrowser/25.0 Chrome/121.0.0.0 Mobile Safari/537.36": "Samsung Internet on Android",
-		"curl/8.5.0":  "curl",
-		"(FreeBSD)":   "A program on FreeBSD",
-		"my own tool": "my own tool",
+	for agent, want := range map[string][2]string{
+		"": {"Unknown device", deviceUnknown},
+		"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0":                                                                     {"Firefox on Linux", deviceDesktop},
+		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36 Edg/126.0.0.0":              {"Edge on Windows", deviceDesktop},
+		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Safari/605.1.15":                      {"Safari on macOS", deviceDesktop},
+		"Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) CriOS/126.0 Mobile/15E148 Safari/604.1":     {"Chrome on iPhone", deviceMobile},
+		"Mozilla/5.0 (iPad; CPU OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1":             {"Safari on iPad", deviceMobile},
+		"Mozilla/5.0 (Linux; Android 14; SM-S921B) AppleWebKit/537.36 (KHTML, like Gecko) SamsungBrowser/25.0 Chrome/121.0.0.0 Mobile Safari/537.36": {"Samsung Internet on Android", deviceMobile},
+		"Mozilla/5.0 (compatible)":            {"Mozilla/5.0 (compatible)", deviceUnknown},
+		"Mozilla/5.0 (Windows NT) curl/8.5.0": {"curl on Windows", deviceProgram},
+		"curl/8.5.0":                          {"curl", deviceProgram},
+		"curfew-cli":                          {"Curfew’s command line", deviceProgram},
+		"(FreeBSD)":                           {"A program on FreeBSD", deviceProgram},
+		"my own tool":                         {"my own tool", deviceProgram},
 	} {
-		if got := device(agent); got != want {
-			t.Errorf("device(%q) = %q, want %q", agent, got, want)
+		if name, kind := device(agent); name != want[0] || kind != want[1] {
+			t.Errorf("device(%q) = %q, %q; want %q", agent, name, kind, want)
 		}
 	}
 }

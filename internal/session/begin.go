@@ -212,9 +212,10 @@ func (i Issued) row(at time.Time, by store.Actor, from authz.Origin) store.Sessi
 
 func beginEntry(by store.Actor, row store.Session, u store.User, provider string) store.Audit {
 	detail, err := json.Marshal(struct {
+		Session    string `json:"session"`
 		RememberMe bool   `json:"remember_me"`
 		Provider   string `json:"provider,omitempty"`
-	}{row.RememberMe, provider})
+	}{row.ID, row.RememberMe, provider})
 	if err != nil {
 		panic(err) // texts
 	}

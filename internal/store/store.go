@@ -299,6 +299,7 @@ type AuditFilter struct {
 	Action   string // exactly, or a prefix that ends in "."
 	Reason   string // a part of the reason; the case of ASCII letters does not matter
 	Address  string // exactly, or a prefix that ends in "." or ":"
+	Session  string // id of the session that the entry is about, alone
 	From, To int64  // µs; From ≤ at < To
 	Epoch    revocation.Epoch
 	Scoped   bool // only those that revoked something

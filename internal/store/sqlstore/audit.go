@@ -118,6 +118,10 @@ func (q *queries) Audits(ctx context.Context, f store.AuditFilter, limit int) ([
 	}
 	common.addName("action", f.Action, ".")
 	common.addName("address", f.Address, ".:")
+	if f.Session != "" {
+		// Earlier releases named the session as the target, or not at all.
+		common.add(`(target_kind = 'session' AND target_id = ? OR `+q.d.find+`(detail, ?) > 0)`, f.Session, `"session":"`+f.Session+`"`)
+	}
 	if f.Reason != "" {
 		common.add(q.d.find+`(lower(reason), lower(?)) > 0`, f.Reason)
 	}

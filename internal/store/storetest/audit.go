@@ -119,6 +119,7 @@ func matches(e store.Audit, f store.AuditFilter) bool {
 		(f.Action == "" || e.Action == f.Action || strings.HasSuffix(f.Action, ".") && strings.HasPrefix(e.Action, f.Action)) &&
 		(f.Reason == "" || strings.Contains(strings.ToLower(e.Reason), strings.ToLower(f.Reason))) &&
 		(f.Address == "" || e.Actor.Address == f.Address || strings.HasSuffix(f.Address, ".") && strings.HasPrefix(e.Actor.Address, f.Address)) &&
+		(f.Session == "" || e.TargetKind == "session" && e.TargetID == f.Session || strings.Contains(e.Detail, `"session":"`+f.Session+`"`)) &&
 		(f.From == 0 || e.At >= f.From) && (f.To == 0 || e.At < f.To) &&
 		(f.Epoch == 0 || e.Epoch == f.Epoch) && (!f.Scoped || e.Scope != "")
 }
@@ -135,6 +136,7 @@ func filtersAgree(t *testing.T, open Open) {
 			Reason: pick("", "Lost device", "lost 100% of it_all", `back\slash`),
 			Action: pick("user.disable", "user.enable", "user", "users.x", "key.rotate"), TargetID: pick("", "ann", "bob", "cay"), TargetName: pick("", "Ann", "cay"),
 			Epoch: revocation.Epoch(random.IntN(5)), Scope: revocation.Kind(pick("", "", "user", "everyone")),
+			TargetKind: pick("user", "session"), Detail: pick("", `{"session":"ann"}`, `{"session":"ann-2","device":"ann"}`, `{"device":"bob"}`),
 		})
 	}
 	appendAudit(t, s, entries...)
@@ -146,6 +148,7 @@ func filtersAgree(t *testing.T, open Open) {
 			Actor: pick("", "", "ann", "Ann", "bob", "zed"), Target: pick("", "", "ann", "cay", "zed"), Person: pick("", "", "ann", "bob", "Ann"),
 			Action: pick("", "", "user.", "user", "user.disable", "none"), Scoped: random.IntN(4) == 0,
 			Reason: pick("", "", "", "LOST", "0%", "%", "_", `\`, "none"), Address: pick("", "", "", "192.0.2.1", "192.0.2.", "192.0.2"),
+			Session: pick("", "", "", "ann", "bob", "ann-"),
 		}
 		if random.IntN(2) == 0 {
 			f.From, f.To = int64(random.IntN(10)), int64(random.IntN(22))
