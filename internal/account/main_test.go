@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,7 +16,7 @@ import (
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
@@ -47,13 +46,13 @@ type testDatabase struct {
 // engines runs a test on each engine, on an empty database.
 func engines(t *testing.T, test func(t *testing.T, w *testDatabase)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) { test(t, newTestDatabase(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))) })
-	t.Run("postgres", func(t *testing.T) { test(t, newTestDatabase(t, pgtest.DSN(t))) })
+	t.Run("sqlite", func(t *testing.T) { test(t, newTestDatabase(t, migrated.SQLite(t))) })
+	t.Run("postgres", func(t *testing.T) { test(t, newTestDatabase(t, migrated.Postgres(t))) })
 }
 
 func sqlite(t *testing.T) *testDatabase {
 	t.Helper()
-	return newTestDatabase(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	return newTestDatabase(t, migrated.SQLite(t))
 }
 
 func newTestDatabase(t testing.TB, url string) *testDatabase {

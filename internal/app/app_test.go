@@ -22,6 +22,7 @@ import (
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/token"
 )
 
@@ -32,7 +33,7 @@ func serverConfig(t *testing.T) config.Server {
 	t.Helper()
 	return config.Server{
 		Listener: config.Listener{Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", ShutdownTimeout: 5 * time.Second},
-		Store:    config.Store{Database: config.Database("sqlite:" + t.TempDir() + "/curfew.db")},
+		Store:    config.Store{Database: config.Database(migrated.SQLite(t))},
 		Lease:    2 * time.Second, AuditRetention: time.Hour,
 	}
 }

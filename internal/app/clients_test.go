@@ -16,7 +16,7 @@ import (
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token/follower"
 )
@@ -114,7 +114,7 @@ func TestChangedClientIsRefusedEverywhere(t *testing.T) {
 	cfg := serverConfig(t)
 	cfg.Lease = time.Minute // a poll that is not ended would be pending for a third of that
 	cfg.Issuer, cfg.KeyEncryptionKey = "http://curfew.test", make([]byte, 32)
-	cfg.Store.Database = config.Database(pgtest.DSN(t))
+	cfg.Store.Database = config.Database(migrated.Postgres(t))
 	here, _ := runApp(t, cfg, Options{})
 	there, _ := runApp(t, cfg, Options{})
 	hereURL, thereURL := "http://"+here.Addr().String(), "http://"+there.Addr().String()

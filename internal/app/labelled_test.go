@@ -9,14 +9,14 @@ import (
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 )
 
 // The metrics tell of other nodes, of the followers of each client, of receipts, live
 // sessions, keys and connections.
 func TestMetricsOfOthers(t *testing.T) {
 	cfg := serverConfig(t)
-	cfg.Database, cfg.KeyEncryptionKey, cfg.AdminPassword = config.Database(pgtest.DSN(t)), make([]byte, 32), "correct horse battery"
+	cfg.Database, cfg.KeyEncryptionKey, cfg.AdminPassword = config.Database(migrated.Postgres(t)), make([]byte, 32), "correct horse battery"
 	a, _ := runApp(t, cfg, Options{})
 	b, _ := runApp(t, cfg, Options{})
 	client, secret := service(t, a, "edge", store.Follow)

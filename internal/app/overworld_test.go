@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,7 +29,7 @@ import (
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -83,9 +82,8 @@ func deploy(t *testing.T, database string) *deployment {
 	d := &deployment{T: t}
 	driver, source := "postgres", database
 	if database == "" {
-		path := filepath.Join(t.TempDir(), "curfew.db")
-		database = "sqlite:" + path
-		driver, source = "sqlite", "file:"+path+"?_pragma=busy_timeout(10000)"
+		database = migrated.SQLite(t)
+		driver, source = "sqlite", "file:"+strings.TrimPrefix(database, "sqlite:")+"?_pragma=busy_timeout(10000)"
 	}
 	d.held = openNode(t, database, true)
 	d.other = openNode(t, database, false)
@@ -509,7 +507,7 @@ func difference(before, after []string) (lines []string) {
 }
 
 // postgres returns the URL of an empty database.
-func postgres(t *testing.T) string { return pgtest.DSN(t) }
+func postgres(t *testing.T) string { return migrated.Postgres(t) }
 
 // form encodes names and values.
 func form(fields ...string) string {

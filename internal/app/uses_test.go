@@ -14,7 +14,7 @@ import (
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/uses"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
@@ -48,7 +48,7 @@ func listed(t *testing.T, a *App, user, session string) *wire.LiveSession {
 // follows a node or an edge.
 func TestUsesAppearAtTheServer(t *testing.T) {
 	cfg := serverConfig(t)
-	cfg.Database, cfg.KeyEncryptionKey = config.Database(pgtest.DSN(t)), make([]byte, 32)
+	cfg.Database, cfg.KeyEncryptionKey = config.Database(migrated.Postgres(t)), make([]byte, 32)
 	cfg.Issuer = "https://curfew.test"
 	here, _ := runApp(t, cfg, Options{})
 	there, _ := runApp(t, cfg, Options{})
@@ -186,7 +186,7 @@ func TestUsesAreRecordedRarely(t *testing.T) {
 		issuer := tokentest.New(t)
 		issuer.SetNow(time.Now())
 		raw := issuer.Token("ann", func(s *token.Session) { s.RememberMe = true })
-		db, err := openStore(t.Context(), config.Store{Database: config.Database("sqlite:" + t.TempDir() + "/curfew.db")}, true, slog.New(slog.DiscardHandler))
+		db, err := openStore(t.Context(), config.Store{Database: config.Database(migrated.SQLite(t))}, true, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

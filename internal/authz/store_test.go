@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -14,7 +13,7 @@ import (
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
@@ -34,8 +33,8 @@ type testDatabase struct {
 }
 
 func engines(t *testing.T, test func(w *testDatabase)) {
-	t.Run("sqlite", func(t *testing.T) { test(newTestDatabase(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))) })
-	t.Run("postgres", func(t *testing.T) { test(newTestDatabase(t, pgtest.DSN(t))) })
+	t.Run("sqlite", func(t *testing.T) { test(newTestDatabase(t, migrated.SQLite(t))) })
+	t.Run("postgres", func(t *testing.T) { test(newTestDatabase(t, migrated.Postgres(t))) })
 }
 
 func newTestDatabase(t *testing.T, url string) *testDatabase {
@@ -260,7 +259,7 @@ func (h hookedTx) HoldClock(ctx context.Context) error {
 // A write waits for the clock while the caller is ended on another node: what was
 // read before the clock was taken would be from before the end.
 func TestWriteThatWaitsForTheClock(t *testing.T) {
-	w := newTestDatabase(t, pgtest.DSN(t))
+	w := newTestDatabase(t, migrated.Postgres(t))
 	for _, name := range slices.Sorted(maps.Keys(endings)) {
 		ending := endings[name]
 		for way, write := range ways {
@@ -287,7 +286,7 @@ func TestWriteThatWaitsForTheClock(t *testing.T) {
 // A session whose time is up while its write waits for the clock writes nothing. When
 // settings are shortened, the transaction that does so is what it waits for.
 func TestTimeIsUpWhileWaitingForTheClock(t *testing.T) {
-	w := newTestDatabase(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	w := newTestDatabase(t, migrated.SQLite(t))
 	end := w.session.IdleEnd(settings.Default()).Time()
 	for way, write := range ways {
 		for _, tt := range []struct {

@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,7 +19,7 @@ import (
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/curfewtest"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/testnet"
 )
 
@@ -61,8 +60,8 @@ type program struct {
 
 // engines are the databases that every walk is made on.
 var engines = map[string]func(testing.TB) string{
-	"sqlite":   func(t testing.TB) string { return "sqlite:" + filepath.Join(t.TempDir(), "curfew.db") },
-	"postgres": func(t testing.TB) string { return pgtest.DSN(t) },
+	"sqlite":   func(t testing.TB) string { return migrated.SQLite(t) },
+	"postgres": func(t testing.TB) string { return migrated.Postgres(t) },
 }
 
 func onSQLite(t testing.TB) string { return engines["sqlite"](t) }

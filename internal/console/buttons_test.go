@@ -13,7 +13,7 @@ import (
 	"github.com/chromedp/chromedp"
 	_ "github.com/lib/pq" // the driver
 
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 )
 
 // A newcomer changes the session timeout, adds a user, and uses every other
@@ -263,7 +263,7 @@ func (w *window) buttonsOfBulk(t *testing.T, h *filledServer) {
 // races, since what takes long is the store.
 func TestTenThousandNames(t *testing.T) {
 	t.Parallel()
-	database := pgtest.DSN(t)
+	database := migrated.Postgres(t)
 	p := run(t, database)
 	db, err := sql.Open("postgres", database)
 	if err != nil {

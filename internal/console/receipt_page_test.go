@@ -8,6 +8,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/store/pgtest"
 )
 
@@ -15,7 +16,7 @@ import (
 // that by itself, with a script and without.
 func TestReceiptUpdatesItself(t *testing.T) {
 	t.Parallel()
-	database := pgtest.DSN(t)
+	database := migrated.Postgres(t)
 	// A receipt closes when the lease of a node that is silent has ended: long after
 	// the page has been looked at.
 	one := run(t, database, "--lease", "30s")

@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,6 +26,7 @@ import (
 	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/revocation"
@@ -107,8 +107,9 @@ func openAsking(t *testing.T, within time.Duration) *site {
 	s := &site{T: t, provider: &fakeProvider{}}
 	ctx := context.Background()
 	var err error
-	s.file = filepath.Join(t.TempDir(), "curfew.db")
-	s.store, err = sqlstore.Open(ctx, sqlstore.Config{URL: "sqlite:" + s.file, Create: true})
+	database := migrated.SQLite(t)
+	s.file = strings.TrimPrefix(database, "sqlite:")
+	s.store, err = sqlstore.Open(ctx, sqlstore.Config{URL: database})
 	s.must(err)
 	t.Cleanup(func() { _ = s.store.Close() }) // a test may have closed it
 	s.must(s.store.Update(ctx, func(tx store.Tx) error {

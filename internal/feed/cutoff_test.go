@@ -2,7 +2,6 @@ package feed_test
 
 import (
 	"errors"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -10,6 +9,7 @@ import (
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/testnet"
 	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
@@ -27,7 +27,7 @@ func TestCutOff(t *testing.T) {
 		t.Run(cut.name, func(t *testing.T) {
 			t.Parallel()
 			const lease = 2 * time.Second
-			w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+			w := newWorld(t, migrated.SQLite(t))
 			n := w.node(feed.Config{Name: "node", Lease: lease})
 			p := newProxy(t, serve(t, n))
 			f := follow(t, upstream.Config{ClientID: "cut-off"}, p.url)
@@ -115,7 +115,7 @@ func mustEnforce(t *testing.T, n *feed.Node, epoch revocation.Epoch, committed t
 // never brings a revoked session back.
 func TestStaleLookUps(t *testing.T) {
 	const rounds = 1000
-	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	w := newWorld(t, migrated.SQLite(t))
 	for _, u := range []string{"x1", "x2", "x3", "x4", "x5", "x6"} {
 		w.revoke(revocation.User(u)) // more than the cache holds
 	}

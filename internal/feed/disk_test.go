@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
@@ -38,7 +38,7 @@ func (s *unwritable) fail(why error) { s.why.Store(&why) }
 func TestDiskThatTakesNoWrites(t *testing.T) {
 	const lease = 2 * time.Second
 	full := fmt.Errorf("commit: %w: %w", store.ErrUnavailable, store.ErrDisk)
-	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	w := newWorld(t, migrated.SQLite(t))
 	s := &unwritable{Store: w.Store}
 	n := w.node(feed.Config{Store: s, Name: "node", Lease: lease})
 	f := follow(t, upstream.Config{}, serve(t, n))
@@ -85,7 +85,7 @@ func TestDiskThatTakesNoWrites(t *testing.T) {
 // the row from being written ends the lease: others may have given this one up.
 func TestRowThatCannotBeWritten(t *testing.T) {
 	const lease = 2 * time.Second
-	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	w := newWorld(t, migrated.SQLite(t))
 	s := &unwritable{Store: w.Store}
 	s.fail(fmt.Errorf("commit: %w: %w", store.ErrUnavailable, store.ErrDisk))
 	if _, err := feed.Open(t.Context(), feed.Config{Store: s, Name: "node", Lease: lease}); !errors.Is(err, store.ErrDisk) {

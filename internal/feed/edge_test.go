@@ -2,14 +2,13 @@ package feed_test
 
 import (
 	"errors"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
@@ -19,7 +18,7 @@ import (
 // root ends all answers within it.
 func TestChainOfEdges(t *testing.T) {
 	const lease = 2 * time.Second
-	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	w := newWorld(t, migrated.SQLite(t))
 	n := w.node(feed.Config{Name: "node", Lease: lease})
 	p := newProxy(t, serve(t, n))
 	first, firstURL := edge(t, "first", p.url)
@@ -83,7 +82,7 @@ func TestChainOfEdges(t *testing.T) {
 // An edge passes on what it is asked for: the store's clock as read afresh, and
 // what a partial cache has forgotten.
 func TestEdgeAsksUpstream(t *testing.T) {
-	w := newWorld(t, pgtest.DSN(t))
+	w := newWorld(t, migrated.Postgres(t))
 	n := (&world{tb: t, Store: openStore(t, w.url)}).node(feed.Config{Name: "node"})
 	for _, u := range []string{"a", "b", "c", "d", "e", "f"} {
 		w.revoke(revocation.User(u))
@@ -116,7 +115,7 @@ func TestEdgeAsksUpstream(t *testing.T) {
 // When a node shuts down, its followers move to another without a gap.
 func TestFollowersMove(t *testing.T) {
 	const lease = 3 * time.Second
-	w := newWorld(t, pgtest.DSN(t))
+	w := newWorld(t, migrated.Postgres(t))
 	stays := (&world{tb: t, Store: openStore(t, w.url)}).node(feed.Config{Name: "stays", Lease: lease})
 	leaves := (&world{tb: t, Store: openStore(t, w.url)}).node(feed.Config{Name: "leaves", Lease: lease})
 	f := follow(t, upstream.Config{}, serve(t, leaves), serve(t, stays))
@@ -151,7 +150,7 @@ func TestFollowersMove(t *testing.T) {
 
 // An edge answers for its followers: a silent follower keeps the edge waiting.
 func TestEdgeWaitsForItsFollowers(t *testing.T) {
-	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	w := newWorld(t, migrated.SQLite(t))
 	const lease = time.Minute // the silent follower keeps it for the whole test
 	n := w.node(feed.Config{Name: "node", Lease: lease})
 	e, _ := edge(t, "edge", serve(t, n))

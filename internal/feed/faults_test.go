@@ -15,6 +15,7 @@ import (
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
@@ -183,7 +184,7 @@ func (s *swapped) RevokedBefore(ctx context.Context, user, session string) (stor
 func TestRestoredStore(t *testing.T) {
 	backup := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "backup.db"))
 	backup.revoke(revocation.User("both"))
-	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	w := newWorld(t, migrated.SQLite(t))
 	w.key = backup.key
 	w.update(func(tx store.Tx, e revocation.Epoch) error {
 		return tx.PutKey(t.Context(), keyRow(t, backup.key, store.KeyActive, e))

@@ -17,7 +17,7 @@ import (
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
@@ -45,7 +45,7 @@ type fanOut struct {
 }
 
 func newFanOut(tb testing.TB) *fanOut {
-	w := newWorld(tb, pgtest.DSN(tb))
+	w := newWorld(tb, migrated.Postgres(tb))
 	o := &fanOut{w: w}
 	var urls []string
 	for i := range 2 {
@@ -168,7 +168,7 @@ func BenchmarkWaitingFollowers(b *testing.B) {
 		return int64(m.HeapAlloc + m.StackInuse)
 	}
 	b.Run("hub", func(b *testing.B) {
-		w := newWorld(b, "sqlite:"+b.TempDir()+"/curfew.db")
+		w := newWorld(b, migrated.SQLite(b))
 		n := w.node(feed.Config{Lease: time.Hour})
 		for b.Loop() {
 			before := memory()
@@ -189,7 +189,7 @@ func BenchmarkWaitingFollowers(b *testing.B) {
 		}
 	})
 	b.Run("http", func(b *testing.B) {
-		w := newWorld(b, "sqlite:"+b.TempDir()+"/curfew.db")
+		w := newWorld(b, migrated.SQLite(b))
 		n := w.node(feed.Config{Lease: time.Hour})
 		address := strings.TrimPrefix(serve(b, n), "http://")
 		for b.Loop() {

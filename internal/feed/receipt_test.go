@@ -3,7 +3,6 @@ package feed_test
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +11,7 @@ import (
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/upstream"
 	"example.com/curfew/revocation"
 	"example.com/curfew/token"
@@ -21,7 +20,7 @@ import (
 // Two nodes, two edges, five followers behind them, and one revocation with a
 // receipt that is held until all have confirmed.
 func TestEffectiveEverywhere(t *testing.T) {
-	w := newWorld(t, pgtest.DSN(t))
+	w := newWorld(t, migrated.Postgres(t))
 	var nodes []*feed.Node
 	var nodeURLs, edgeURLs []string
 	for i := range 2 {
@@ -84,7 +83,7 @@ func TestEffectiveEverywhere(t *testing.T) {
 
 // A follower that has gone silent is named, and the receipt closes by the bound.
 func TestReceiptNamesWhoIsSilent(t *testing.T) {
-	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	w := newWorld(t, migrated.SQLite(t))
 	const lease = 2 * time.Second
 	n := w.node(feed.Config{Name: "node", Lease: lease})
 	asked := time.Now()
@@ -117,7 +116,7 @@ func lapsed(e feed.Enforcement, names ...string) bool {
 // A follower whose leases run out is named also by a node that it did not follow, and
 // whenever it is asked. Revocations before and after its leases are not concerned.
 func TestLapsedFollowersOfOtherNodes(t *testing.T) {
-	w := newWorld(t, pgtest.DSN(t))
+	w := newWorld(t, migrated.Postgres(t))
 	const lease = 2 * time.Second
 	n := w.node(feed.Config{Name: "asked", Lease: lease})
 	other := (&world{tb: t, Store: openStore(t, w.url)}).node(feed.Config{Name: "followed", Lease: lease})
@@ -161,7 +160,7 @@ func TestLapsedFollowersOfOtherNodes(t *testing.T) {
 // which the view had it, not from the request.
 func TestReceiptOfAnEarlierCommit(t *testing.T) {
 	const lease = time.Minute
-	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	w := newWorld(t, migrated.SQLite(t))
 	n := w.node(feed.Config{Name: "node", Lease: lease})
 	r := w.revoke(revocation.User("ann"))
 	if err := n.CatchUp(t.Context()); err != nil {
@@ -176,7 +175,7 @@ func TestReceiptOfAnEarlierCommit(t *testing.T) {
 
 // A node that dies delays a receipt by its lease; a node that leaves does not delay it.
 func TestReceiptAndNodesThatGo(t *testing.T) {
-	w := newWorld(t, pgtest.DSN(t))
+	w := newWorld(t, migrated.Postgres(t))
 	const lease = 2 * time.Second
 	n := w.node(feed.Config{Name: "stays", Lease: lease})
 
@@ -236,7 +235,7 @@ func TestReceiptAndNodesThatGo(t *testing.T) {
 // A caller that looks at a receipt again and again, and never waits, sees the other
 // nodes' confirmations at once, and not with their next heartbeats.
 func TestReceiptThatIsPolled(t *testing.T) {
-	w := newWorld(t, pgtest.DSN(t))
+	w := newWorld(t, migrated.Postgres(t))
 	var nodes []*feed.Node
 	for i := range 2 {
 		other := &world{tb: t, Store: openStore(t, w.url)}

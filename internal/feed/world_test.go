@@ -8,14 +8,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
@@ -39,8 +38,8 @@ type world struct {
 
 // engines runs a test on both engines.
 func engines(t *testing.T, test func(t *testing.T, url string)) {
-	t.Run("sqlite", func(t *testing.T) { test(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db")) })
-	t.Run("postgres", func(t *testing.T) { test(t, pgtest.DSN(t)) })
+	t.Run("sqlite", func(t *testing.T) { test(t, migrated.SQLite(t)) })
+	t.Run("postgres", func(t *testing.T) { test(t, migrated.Postgres(t)) })
 }
 
 func newWorld(tb testing.TB, url string) *world {

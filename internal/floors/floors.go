@@ -57,6 +57,7 @@ var plan = map[string]int{
 	"internal/store/pgtest":    3,
 
 	"internal/store/sqlstore": 4,
+	"internal/store/migrated": 5, // for tests: databases with the schema
 	"token/follower":          4,
 	"internal/account":        4,
 	"internal/feed":           4,

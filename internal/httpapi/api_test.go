@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
 )
@@ -452,7 +452,7 @@ func TestOrigin(t *testing.T) {
 
 // Two nodes on one PostgreSQL: what one has answered binds the other in no time.
 func TestTwoNodes(t *testing.T) {
-	dsn := pgtest.DSN(t)
+	dsn := migrated.Postgres(t)
 	on := func(join bool) option {
 		return func(_ *Config, set *setup) { set.database, set.join = dsn, join }
 	}

@@ -14,7 +14,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -32,7 +31,7 @@ import (
 	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/internal/webcookie"
 	"example.com/curfew/internal/wire"
@@ -109,7 +108,7 @@ func (s *server) keptSecret() {
 }
 
 func onPostgres(t *testing.T) option {
-	return func(_ *Config, s *setup) { s.database = pgtest.DSN(t) }
+	return func(_ *Config, s *setup) { s.database = migrated.Postgres(t) }
 }
 
 // inDetail logs at level debug, so that no request takes the short way.
@@ -137,7 +136,7 @@ func start(t *testing.T, options ...option) *server {
 			return nil
 		},
 	}
-	set := setup{database: "sqlite:" + filepath.Join(t.TempDir(), "curfew.db"), routes: Routes()}
+	set := setup{database: migrated.SQLite(t), routes: Routes()}
 	for _, o := range options {
 		o(&config, &set)
 	}

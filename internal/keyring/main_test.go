@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,7 +20,7 @@ import (
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
@@ -52,12 +51,12 @@ type testDatabase struct {
 func engines(t *testing.T, test func(t *testing.T, w *testDatabase)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { test(t, sqlite(t)) })
-	t.Run("postgres", func(t *testing.T) { test(t, newTestDatabase(t, pgtest.DSN(t))) })
+	t.Run("postgres", func(t *testing.T) { test(t, newTestDatabase(t, migrated.Postgres(t))) })
 }
 
 func sqlite(t testing.TB) *testDatabase {
 	t.Helper()
-	return newTestDatabase(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db"))
+	return newTestDatabase(t, migrated.SQLite(t))
 }
 
 func newTestDatabase(t testing.TB, url string) *testDatabase {

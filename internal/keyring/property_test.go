@@ -3,7 +3,6 @@ package keyring_test
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/settings"
 )
@@ -32,7 +32,7 @@ type published struct {
 // ago, unless its key was retired in an emergency.
 func TestNoGoodTokenIsRefused(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		w := &testDatabase{t: t, url: "sqlite:" + filepath.Join(t.TempDir(), "curfew.db")}
+		w := &testDatabase{t: t, url: migrated.SQLite(t)}
 		w.clock.Store(start.UnixMicro())
 		ctx := context.Background()
 		shared, err := sqlstore.Open(ctx, sqlstore.Config{URL: w.url, Create: true, Budget: await.Limit})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -13,7 +12,7 @@ import (
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
@@ -449,8 +448,8 @@ func TestDisabledWhileSigningIn(t *testing.T) {
 // time, which share transactions.
 func BenchmarkRevoke(b *testing.B) {
 	for engine, database := range map[string]func() string{
-		"sqlite":   func() string { return "sqlite:" + filepath.Join(b.TempDir(), "curfew.db") },
-		"postgres": func() string { return pgtest.DSN(b) },
+		"sqlite":   func() string { return migrated.SQLite(b) },
+		"postgres": func() string { return migrated.Postgres(b) },
 	} {
 		b.Run(engine, func(b *testing.B) {
 			n := newTestDatabase(b, database()).start(0, 0)

@@ -10,6 +10,7 @@ import (
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
 )
@@ -142,7 +143,7 @@ func TestBoundHoldsAtOnce(t *testing.T) {
 // The default is a hundred; a negative number is no bound.
 func TestBoundByDefault(t *testing.T) {
 	for most, want := range map[int]int{0: 100, -1: 101} {
-		w := newTestDatabase(t, "sqlite:"+t.TempDir()+"/curfew.db")
+		w := newTestDatabase(t, migrated.SQLite(t))
 		n := w.startWith(0, 0, func(c *session.Config) { c.MaxSessions = most })
 		for range 101 {
 			n.mustBegin("ann", false)

@@ -12,6 +12,7 @@ import (
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/throttle"
 )
 
@@ -36,7 +37,7 @@ func untilLimited(t *testing.T, what, limit string, do func() error) (n int) {
 }
 
 func TestWritesAreLimited(t *testing.T) {
-	w := newTestDatabase(t, "sqlite:"+t.TempDir()+"/curfew.db")
+	w := newTestDatabase(t, migrated.SQLite(t))
 	var log bytes.Buffer
 	counts := map[string]int{}
 	n := w.startWith(0, 0, func(c *session.Config) {
@@ -144,7 +145,7 @@ func TestWritesAreLimited(t *testing.T) {
 
 // Single sessions of another user are limited apart from all of them at once.
 func TestSingleSessionsOfOthersAreLimited(t *testing.T) {
-	w := newTestDatabase(t, "sqlite:"+t.TempDir()+"/curfew.db")
+	w := newTestDatabase(t, migrated.SQLite(t))
 	n := w.startWith(0, 0, func(c *session.Config) { c.Limits = session.Limits{Others: few(1), OthersSession: few(2)} })
 	asEditor := n.as(n.person("editor", store.UserEdit))
 	if got := untilLimited(t, "single sessions", session.LimitOthers, func() error {

@@ -15,6 +15,7 @@ import (
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
@@ -251,7 +252,7 @@ func (u *unreadable) Enforcement(ctx context.Context, epoch revocation.Epoch, co
 
 // While the other nodes can't be read, the receipt says so and stays open.
 func TestReceiptWhileNodesAreUnreadable(t *testing.T) {
-	w := newTestDatabase(t, "sqlite:"+t.TempDir()+"/curfew.db")
+	w := newTestDatabase(t, migrated.SQLite(t))
 	var view *unreadable
 	n := w.startWith(0, 0, func(c *session.Config) {
 		view = &unreadable{View: c.View, err: errors.New("no route to the database")}

@@ -2,11 +2,10 @@ package session_test
 
 import (
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 )
 
 // BenchmarkRevokeOne measures revocations of one user, one after the other: with and
@@ -19,9 +18,9 @@ func BenchmarkRevokeOne(b *testing.B) {
 			}
 			for _, wait := range []time.Duration{0, 5 * time.Second} {
 				b.Run(fmt.Sprintf("%s/nodes=%d/wait=%v", engine, nodes, wait > 0), func(b *testing.B) {
-					url := "sqlite:" + filepath.Join(b.TempDir(), "curfew.db")
+					url := migrated.SQLite(b)
 					if engine == "postgres" {
-						url = pgtest.DSN(b)
+						url = migrated.Postgres(b)
 					}
 					db := newTestDatabase(b, url)
 					n := db.start(0, 0)

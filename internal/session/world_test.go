@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
-	"example.com/curfew/internal/store/pgtest"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
@@ -31,11 +30,11 @@ const cheapHash = 64
 func engines(t *testing.T, test func(t *testing.T, w *testDatabase)) {
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
-		test(t, newTestDatabase(t, "sqlite:"+filepath.Join(t.TempDir(), "curfew.db")))
+		test(t, newTestDatabase(t, migrated.SQLite(t)))
 	})
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
-		test(t, newTestDatabase(t, pgtest.DSN(t)))
+		test(t, newTestDatabase(t, migrated.Postgres(t)))
 	})
 }
 

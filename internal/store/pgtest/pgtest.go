@@ -1,8 +1,8 @@
 // Package pgtest gives tests a real PostgreSQL of their own.
 //
 // [DSN] is for tests that want a database: the first call in a test process
-// starts one server, every call makes a fresh empty database on it. [Start] is
-// for tests that want a server to stop, kill, hang and fail over.
+// starts one server, every call makes a fresh empty database on it. [Copy] fills it.
+// [Start] is for tests that want a server to stop, kill, hang and fail over.
 //
 // Servers listen on a Unix socket in a directory of their own, so that they
 // meet neither each other nor a PostgreSQL that happens to run on the machine.
@@ -49,16 +49,50 @@ func DSN(tb testing.TB) string {
 	if err != nil {
 		tb.Fatalf("pgtest: %v", err)
 	}
+	return server.databaseFor(tb, "template1")
+}
+
+// Copy is [DSN] with a database that prepare has filled. prepare runs once in a test
+// process, for the first call, and leaves no connection open; all calls pass the same.
+// Each database is a copy of what it made.
+func Copy(tb testing.TB, prepare func(dsn string) error) string {
+	tb.Helper()
+	server, err := sharedServer()
+	if err != nil {
+		tb.Fatalf("pgtest: %v", err)
+	}
+	const original = "curfew_original"
+	prepared.once.Do(func() {
+		if prepared.err = server.CreateDatabase(original); prepared.err == nil {
+			prepared.err = prepare(server.DSN(original))
+		}
+	})
+	if prepared.err != nil {
+		tb.Fatalf("pgtest: %v", prepared.err)
+	}
+	return server.databaseFor(tb, original)
+}
+
+// prepared is the outcome of the prepare of [Copy].
+var prepared struct {
+	once sync.Once
+	err  error
+}
+
+// databaseFor makes a copy of a database, which the end of the test removes, and
+// returns its URL.
+func (s *Server) databaseFor(tb testing.TB, template string) string {
+	tb.Helper()
 	name := fmt.Sprintf("curfew_%d", databases.Add(1))
-	if err := server.CreateDatabase(name); err != nil {
+	if _, err := s.Exec("CREATE DATABASE " + quoteName(name) + " TEMPLATE " + quoteName(template)); err != nil {
 		tb.Fatalf("pgtest: %v", err)
 	}
 	tb.Cleanup(func() {
-		if err := server.DropDatabase(name); err != nil {
+		if err := s.DropDatabase(name); err != nil {
 			tb.Errorf("pgtest: %v", err)
 		}
 	})
-	return server.DSN(name)
+	return s.DSN(name)
 }
 
 func sharedServer() (*Server, error) {

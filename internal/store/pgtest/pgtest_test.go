@@ -17,6 +17,24 @@ func TestDSNIsAFreshDatabase(t *testing.T) {
 	query(t, second, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", "0")
 }
 
+func TestCopy(t *testing.T) {
+	server, err := sharedServer()
+	must(t, err)
+	prepares := 0
+	prepare := func(dsn string) error {
+		prepares++
+		_, err := server.psql(dsn, "CREATE TABLE filled AS SELECT 1 AS n")
+		return err
+	}
+	first, second := Copy(t, prepare), Copy(t, prepare)
+	query(t, first, "DELETE FROM filled", "")
+	query(t, second, "SELECT n FROM filled", "1")
+	query(t, DSN(t), "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", "0")
+	if prepares != 1 {
+		t.Errorf("prepared %d times, want once", prepares)
+	}
+}
+
 func TestDSNIsAURLOfASocket(t *testing.T) {
 	parsed, err := url.Parse(DSN(t))
 	if err != nil {
