@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // The maximum size of a response body in bytes. The largest that providers send are
@@ -20,17 +21,14 @@ var (
 	errTooLarge = fmt.Errorf("the response is larger than %d bytes", maxBody)
 )
 
-// newHTTPClient returns the HTTP client for all requests to providers. It uses https
+// newHTTPClient returns the HTTP client for all requests to providers, each of which may
+// take the timeout. It uses https
 // only, except to loopback addresses. It follows a redirect only on the same host, and
 // none of a POST, which carries the client secret and the code.
-func newHTTPClient(config Config) *http.Client {
-	next := config.Transport
-	if next == nil {
-		next = http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // its type is documented
-	}
+func newHTTPClient(timeout time.Duration) *http.Client {
 	return &http.Client{
-		Timeout:   config.timeout(),
-		Transport: bounded{next},
+		Timeout:   timeout,
+		Transport: bounded{http.DefaultTransport.(*http.Transport).Clone()}, //nolint:forcetypeassert // its type is documented
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			first := via[0]
 			if len(via) > 3 || first.Method != http.MethodGet || r.URL.Host != first.URL.Host || r.URL.Scheme != first.URL.Scheme {
@@ -46,6 +44,9 @@ type bounded struct{ next http.RoundTripper }
 
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := checkAddress(r.URL); err != nil {
+		if r.Body != nil {
+			_ = r.Body.Close() // as http.RoundTripper demands
+		}
 		return nil, err
 	}
 	response, err := b.next.RoundTrip(r)

@@ -57,10 +57,8 @@ func (r *Refusal) Error() string {
 type Config struct {
 	// Timeout is how long one request to a provider may take. Zero means 4 s.
 	Timeout time.Duration
-	// Transport sends the requests. Nil means http.DefaultTransport's settings.
-	Transport http.RoundTripper
-	Now       func() time.Time // nil means time.Now
-	Logger    *slog.Logger     // nil discards
+	Now     func() time.Time // nil means time.Now
+	Logger  *slog.Logger     // nil discards
 }
 
 func (c Config) timeout() time.Duration {
@@ -86,7 +84,7 @@ type Client struct {
 
 // New returns a client.
 func New(config Config) *Client {
-	c := &Client{http: newHTTPClient(config), now: config.Now, log: config.Logger, issuers: map[string]*known{}, failures: map[string]failure{}}
+	c := &Client{http: newHTTPClient(config.timeout()), now: config.Now, log: config.Logger, issuers: map[string]*known{}, failures: map[string]failure{}}
 	if c.now == nil {
 		c.now = time.Now
 	}

@@ -26,14 +26,13 @@ func NewSecrets() Secrets {
 
 // Demand is what an authorization request demands of the authentication.
 type Demand struct {
-	// MaxAge is the maximum time since the user has last authenticated. The provider
-	// then returns auth_time (Core, section 3.1.2.1). Negative: any.
+	// MaxAge is the maximum time since the user has last authenticated, in whole seconds.
+	// The provider then returns auth_time (Core, section 3.1.2.1). Zero demands a new
+	// authentication. Negative: any.
 	MaxAge time.Duration
 	// Fresh demands a new authentication: max_age=0 and prompt=login, whatever MaxAge
 	// is. Providers differ in which of the two they obey.
 	Fresh bool
-	// LoginHint is the name to offer at the provider's form; "" for none.
-	LoginHint string
 }
 
 // AuthorizationURL returns the address of the provider's form for one attempt. Errors
@@ -54,9 +53,6 @@ func (c *Client) AuthorizationURL(ctx context.Context, r Registration, s Secrets
 	}
 	if len(r.ACRValues) > 0 {
 		set("acr_values", strings.Join(r.ACRValues, " "))
-	}
-	if d.LoginHint != "" {
-		set("login_hint", d.LoginHint)
 	}
 	return r.oauth2(m).AuthCodeURL(s.State, options...), nil
 }
