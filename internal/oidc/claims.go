@@ -3,6 +3,7 @@ package oidc
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"example.com/curfew/internal/strictjson"
 )
@@ -78,17 +79,35 @@ func (c Claims) EmailVerified() bool {
 	return verified || text == "true"
 }
 
-// seconds returns a claim that is a date in whole seconds. given is false if it is
-// missing. The error says that it is none.
-func (c Claims) seconds(name string) (at int64, given bool, err error) {
+// date returns a claim that is a date in whole seconds; zero if it is missing. The error
+// wraps [ErrToken].
+func (c Claims) date(name string) (time.Time, error) {
 	v, given := c[name]
 	if !given {
-		return 0, false, nil
+		return time.Time{}, nil
 	}
 	const tooLate = 100_000_000_000
 	at, ok := v.Integer()
 	if !ok || at <= 0 || at >= tooLate {
-		return 0, true, fmt.Errorf("%w: the claim %s is not a date in seconds", ErrToken, name)
+		return time.Time{}, fmt.Errorf("%w: the claim %s is not a date in seconds", ErrToken, name)
 	}
-	return at, true, nil
+	return time.Unix(at, 0), nil
 }
+
+// maxIdentifier is the maximum size of an identifier in bytes (Core, section 2).
+const maxIdentifier = 255
+
+// identifier returns a claim that is a string of at most maxIdentifier bytes without
+// control characters; "" if it is missing. The error wraps [ErrToken].
+func (c Claims) identifier(name string) (string, error) {
+	if _, given := c[name]; !given {
+		return "", nil
+	}
+	text, ok := c.text(name)
+	if !ok || len(text) > maxIdentifier || strings.ContainsFunc(text, isControl) {
+		return "", fmt.Errorf("%w: the claim %s is not a string of at most %d bytes without control characters", ErrToken, name, maxIdentifier)
+	}
+	return text, nil
+}
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+	"golang.org/x/sync/singleflight"
 )
 
 // Metadata is what a provider's discovery document says, as far as it is used
@@ -33,15 +34,14 @@ type Metadata struct {
 	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported"`
 	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
 	// ResponseIssuer says that every authorization response carries iss (RFC 9207).
-	ResponseIssuer           bool `json:"authorization_response_iss_parameter_supported"`
-	BackchannelLogout        bool `json:"backchannel_logout_supported"`
-	BackchannelLogoutSession bool `json:"backchannel_logout_session_supported"`
+	ResponseIssuer    bool `json:"authorization_response_iss_parameter_supported"`
+	BackchannelLogout bool `json:"backchannel_logout_supported"`
 }
 
-// Algorithms returns the algorithms of ID tokens that are accepted: signatures with a
+// algorithms returns the algorithms of ID tokens that are accepted: signatures with a
 // private key. Never none, and never HMAC, whose key every holder of the client secret
 // has.
-func Algorithms() []string {
+func algorithms() []string {
 	return []string{
 		oidc.RS256, oidc.RS384, oidc.RS512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.EdDSA,
 	}
@@ -83,7 +83,7 @@ type known struct {
 // client has kept. Errors wrap [ErrUnreachable] or [ErrMisconfigured], and name the
 // fault.
 func (c *Client) Discover(ctx context.Context, issuer string) (Metadata, error) {
-	if err := CheckIssuer(issuer); err != nil {
+	if err := checkIssuer(issuer); err != nil {
 		return Metadata{}, err
 	}
 	body, err := c.get(ctx, strings.TrimSuffix(issuer, "/")+"/.well-known/openid-configuration", nil)
@@ -97,10 +97,10 @@ func (c *Client) Discover(ctx context.Context, issuer string) (Metadata, error) 
 	return m, m.check(issuer)
 }
 
-// CheckIssuer returns an error that wraps [ErrMisconfigured] if a text cannot be an
+// checkIssuer returns an error that wraps [ErrMisconfigured] if a text cannot be an
 // issuer: a URL with https, or with http on this machine, without query and fragment
 // (Core, section 1.2).
-func CheckIssuer(issuer string) error {
+func checkIssuer(issuer string) error {
 	u, err := url.Parse(issuer)
 	if err != nil {
 		return fmt.Errorf("%w: the issuer is not a URL", ErrMisconfigured)
@@ -160,9 +160,9 @@ func (m *Metadata) check(issuer string) error {
 		m.Algorithms = []string{oidc.RS256} // the default of Core, section 3.1.3.7
 	}
 	offered := m.Algorithms
-	m.Algorithms = slices.DeleteFunc(slices.Clone(offered), func(algorithm string) bool { return !slices.Contains(Algorithms(), algorithm) })
+	m.Algorithms = slices.DeleteFunc(slices.Clone(offered), func(algorithm string) bool { return !slices.Contains(algorithms(), algorithm) })
 	if len(m.Algorithms) == 0 {
-		return fmt.Errorf("%w: %s signs ID tokens with %s only; use one of %s", ErrMisconfigured, issuer, strings.Join(offered, ", "), strings.Join(Algorithms(), ", "))
+		return fmt.Errorf("%w: %s signs ID tokens with %s only; use one of %s", ErrMisconfigured, issuer, strings.Join(offered, ", "), strings.Join(algorithms(), ", "))
 	}
 	return nil
 }
@@ -208,14 +208,22 @@ func (c *Client) known(ctx context.Context, issuer string) (*known, error) {
 	if 0 <= age && age < usableFor {
 		return k, nil
 	}
+	return await[*known](ctx, issuer, fetched)
+}
+
+// await returns the result of a shared request to an address, which is a T. The error
+// wraps [ErrUnreachable] if the caller's context ends first; the request then goes on for
+// the others.
+func await[T any](ctx context.Context, address string, fetched <-chan singleflight.Result) (T, error) {
+	var none T
 	select {
 	case <-ctx.Done():
-		return nil, unreachable(issuer, ctx.Err())
+		return none, unreachable(address, ctx.Err())
 	case result := <-fetched:
 		if result.Err != nil {
-			return nil, result.Err
+			return none, result.Err
 		}
-		return result.Val.(*known), nil //nolint:forcetypeassert // from the function above
+		return result.Val.(T), nil //nolint:forcetypeassert // the type of the request's result
 	}
 }
 

@@ -26,6 +26,10 @@ var (
 
 // keySet is the keys of a provider. It is fetched again when it is old, and when a
 // token names a key that is not in it (Core, section 10.1.1).
+//
+// go-oidc's RemoteKeySet is not used: it trusts a key that the provider has withdrawn until
+// a token names an unknown one, asks the provider again for each token with an unknown key
+// or a wrong signature, and ignores the member alg of a key.
 type keySet struct {
 	client  *Client
 	address string
@@ -41,7 +45,11 @@ type keySet struct {
 // verify returns the payload of a token if a key of the provider has signed it. The
 // error wraps [ErrUnreachable] or [ErrMisconfigured] if the keys can't be had.
 func (s *keySet) verify(ctx context.Context, raw string, algorithms []string) ([]byte, error) {
-	jws, err := jose.ParseSignedCompact(raw, signatureAlgorithms(algorithms))
+	accepted := make([]jose.SignatureAlgorithm, len(algorithms))
+	for i, algorithm := range algorithms {
+		accepted[i] = jose.SignatureAlgorithm(algorithm)
+	}
+	jws, err := jose.ParseSignedCompact(raw, accepted)
 	if err != nil {
 		return nil, err
 	}
@@ -114,15 +122,7 @@ func (s *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 		s.keys, s.at = keys, now
 		return keys, nil
 	})
-	select {
-	case <-ctx.Done():
-		return nil, unreachable(s.address, ctx.Err())
-	case result := <-fetched:
-		if result.Err != nil {
-			return nil, result.Err
-		}
-		return result.Val.([]jose.JSONWebKey), nil //nolint:forcetypeassert // from the function above
-	}
+	return await[[]jose.JSONWebKey](ctx, s.address, fetched)
 }
 
 // download asks for the keys once.
@@ -166,17 +166,6 @@ func parseKeys(body []byte) ([]jose.JSONWebKey, error) {
 		return nil, fmt.Errorf("the document has %d keys; at most %d are accepted", len(keys), maxKeys)
 	}
 	return keys, nil
-}
-
-// signatureAlgorithms returns those of the algorithms that are accepted.
-func signatureAlgorithms(algorithms []string) []jose.SignatureAlgorithm {
-	var accepted []jose.SignatureAlgorithm
-	for _, algorithm := range algorithms {
-		if slices.Contains(Algorithms(), algorithm) {
-			accepted = append(accepted, jose.SignatureAlgorithm(algorithm))
-		}
-	}
-	return accepted
 }
 
 // captured is a go-oidc key set for one token. It keeps the error of the keys, which

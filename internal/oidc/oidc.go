@@ -2,6 +2,11 @@
 // authorization requests, exchanges codes and validates ID tokens. It has no store: its
 // caller keeps what a sign-in attempt needs between its two requests.
 //
+// go-oidc checks signatures, golang.org/x/oauth2 builds the requests. go-oidc's Provider is
+// not used: it fetches the metadata once and does not check its addresses. Here they are
+// fetched again when they are old, and used while the provider is down. See keySet for the
+// keys.
+//
 // The specifications are OpenID Connect Core 1.0 (authorization code flow, section
 // 3.1), Discovery 1.0, RFC 7636 (PKCE, always S256) and RFC 9207 (iss in the response).
 package oidc

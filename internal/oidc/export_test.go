@@ -1,0 +1,4 @@
+package oidc
+
+// CheckIssuer is checkIssuer, for tests.
+var CheckIssuer = checkIssuer
