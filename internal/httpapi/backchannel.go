@@ -29,6 +29,10 @@ func backchannelLogout(c *call) error {
 	if err != nil {
 		return err
 	}
+	// A provider that hangs up, or is restarted, does not send the token again.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), c.within())
+	defer cancel()
+	c.ctx = ctx
 	raw := form.Get("logout_token")
 	issuer, audiences, err := oidc.LogoutIssuer(raw)
 	if err != nil {

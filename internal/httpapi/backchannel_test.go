@@ -1,7 +1,12 @@
 package httpapi
 
 import (
+	"context"
+	"crypto/rand"
 	"maps"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +14,7 @@ import (
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/oidc/oidctest"
 	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/store"
 	"example.com/curfew/token"
 )
 
@@ -19,40 +25,104 @@ func (c claimsOf) Text(name string) string        { return c[name] }
 func (c claimsOf) Texts(string) ([]string, error) { return nil, nil }
 func (c claimsOf) EmailVerified() bool            { return false }
 
+// corp adds a provider.
+func (s *server) corp(p *oidctest.Provider) {
+	s.Helper()
+	client, secret, yes := oidctest.ClientID, oidctest.Secret, true
+	if _, err := s.accounts.CreateProvider(s.Context(), trusted, "corp", account.ProviderChange{Issuer: &p.Issuer, ClientID: &client, ClientSecret: &secret, CreateUsers: &yes}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// signInThrough begins a session of a subject of corp.
+func (s *server) signInThrough(p *oidctest.Provider, subject, sid string) session.Issued {
+	s.Helper()
+	_, epoch, err := s.sessions.BeginThrough(s.Context(), "corp")
+	if err != nil {
+		s.Fatal(err)
+	}
+	i, err := s.sessions.SignInThrough(s.Context(), session.ProviderSignIn{
+		Provider: "corp", Issuer: p.Issuer, ClientID: oidctest.ClientID, Subject: subject, SID: sid, Claims: claimsOf{"preferred_username": subject},
+		AuthTime: time.Now(), Fresh: true, Began: time.Now(), Epoch: epoch,
+	}, authz.Origin{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return i
+}
+
+// logoutClaims are the claims of a logout token, each time with another jti.
+func logoutClaims(p *oidctest.Provider, edit map[string]any) map[string]any {
+	claims := map[string]any{
+		"iss": p.Issuer, "aud": oidctest.ClientID, "jti": rand.Text(), "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(),
+		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
+	}
+	maps.Copy(claims, edit)
+	return claims
+}
+
+// A provider that hangs up once it has sent the token does not send it again: the logout
+// goes on.
+func TestBackchannelLogoutOfAProviderThatHangsUp(t *testing.T) {
+	s := start(t)
+	p := oidctest.New(t)
+	s.corp(p)
+	i := s.signInThrough(p, "ann", "s1")
+	ctx, hangUp := context.WithCancel(t.Context())
+	p.Set(func(b *oidctest.Behavior) {
+		b.Answer = func(http.ResponseWriter, *http.Request) bool { hangUp(); return false } // for the keys
+	})
+	body := strings.NewReader("logout_token=" + p.Sign("logout+jwt", logoutClaims(p, map[string]any{"sid": "s1"})))
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, issuer+"/oauth/backchannel-logout", body)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	s.handler.ServeHTTP(httptest.NewRecorder(), r)
+	if _, err := s.validator.Validate(t.Context(), i.Token); token.ReasonOf(err) != token.ErrRevoked {
+		t.Errorf("the session is %v", err)
+	}
+}
+
+// Tokens that a provider has signed are no tokens of a session, wherever they are shown.
+func TestTokensOfAProvider(t *testing.T) {
+	s := start(t)
+	p := oidctest.New(t)
+	s.corp(p)
+	i := s.signInThrough(p, "ann", "s1")
+	client := s.service("introspector", store.Introspect)
+	like := map[string]any{
+		"iss": issuer, "aud": issuer, "sub": i.User.ID, "sid": i.Session.ID, "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(),
+		"auth_time": time.Now().Unix(), "epoch": i.Session.Epoch, "last_refresh": time.Now().Unix(),
+	}
+	for name, raw := range map[string]string{
+		"an ID token":                 p.Sign("JWT", like),
+		"an ID token without a type":  p.Sign("", like),
+		"of the type of a session":    p.Sign("session+jwt", like),
+		"a logout token":              p.Sign("logout+jwt", logoutClaims(p, map[string]any{"sub": "ann"})),
+		"a logout token of that type": p.Sign("session+jwt", logoutClaims(p, map[string]any{"sub": i.User.ID})),
+	} {
+		for _, with := range []credential{bearerToken(raw), cookie(raw)} {
+			for _, path := range []string{"/v1/session", "/v1/verify"} {
+				if a := s.do("GET", path, nil, with); a.StatusCode != http.StatusUnauthorized {
+					t.Errorf("%s at %s: %d", name, path, a.StatusCode)
+				}
+			}
+		}
+		var answer struct{ Active bool }
+		if s.do("POST", "/oauth/introspect", form("token", raw), client).must(http.StatusOK, &answer); answer.Active {
+			t.Errorf("%s is active", name)
+		}
+	}
+}
+
 // A logout at the provider ends the sessions that began there. A token that is not in
 // order ends nothing.
 func TestBackchannelLogout(t *testing.T) {
 	s := start(t)
 	ctx := t.Context()
 	p, foreign := oidctest.New(t), oidctest.New(t)
-	client, secret, yes := oidctest.ClientID, oidctest.Secret, true
-	if _, err := s.accounts.CreateProvider(ctx, trusted, "corp", account.ProviderChange{Issuer: &p.Issuer, ClientID: &client, ClientSecret: &secret, CreateUsers: &yes}); err != nil {
-		t.Fatal(err)
-	}
-	begin := func(subject, sid string) session.Issued {
-		t.Helper()
-		_, epoch, err := s.sessions.BeginThrough(ctx, "corp")
-		if err != nil {
-			t.Fatal(err)
-		}
-		i, err := s.sessions.SignInThrough(ctx, session.ProviderSignIn{
-			Provider: "corp", Issuer: p.Issuer, ClientID: client, Subject: subject, SID: sid, Claims: claimsOf{"preferred_username": subject},
-			AuthTime: time.Now(), Fresh: true, Began: time.Now(), Epoch: epoch,
-		}, authz.Origin{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return i
-	}
-	jti := 0
+	s.corp(p)
+	begin := func(subject, sid string) session.Issued { t.Helper(); return s.signInThrough(p, subject, sid) }
 	logout := func(signer *oidctest.Provider, edit map[string]any) string {
-		jti++
-		claims := map[string]any{
-			"iss": p.Issuer, "aud": client, "jti": string(rune('a' + jti)), "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(),
-			"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
-		}
-		maps.Copy(claims, edit)
-		return "logout_token=" + signer.Sign("logout+jwt", claims)
+		return "logout_token=" + signer.Sign("logout+jwt", logoutClaims(p, edit))
 	}
 	reason := func(i session.Issued) token.Reason {
 		_, err := s.validator.Validate(ctx, i.Token)
