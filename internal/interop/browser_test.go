@@ -99,7 +99,7 @@ func (b *tab) cookie() string {
 		b.t.Fatal(err)
 	}
 	for _, c := range result.Cookies {
-		if strings.Contains(c.Name, "curfew") {
+		if strings.HasSuffix(c.Name, "curfew_session") {
 			return c.Value
 		}
 	}
@@ -243,11 +243,20 @@ func TestBrowserBehindProxy(t *testing.T) {
 func startBrowserServer(t *testing.T, front string) *server {
 	t.Helper()
 	s := &server{t: t, dir: t.TempDir(), addr: testnet.Address(t)}
-	s.log = s.spawn(exec.Command(binary, "serve", "--listen", s.addr, "--issuer", "http://"+s.addr, "--metrics-listen", "", "--lease", "2s",
-		"--insecure-short-timeouts", "--trusted-proxies", "127.0.0.1/32", "--return-hosts", front))
-	waitFor(t, "the server", func() bool { return status(t, "http://"+s.addr+"/readyz", "") == http.StatusOK })
+	s.command = []string{
+		"serve", "--listen", s.addr, "--issuer", "http://" + s.addr, "--metrics-listen", "", "--lease", "2s",
+		"--insecure-short-timeouts", "--trusted-proxies", "127.0.0.1/32", "--return-hosts", front,
+	}
+	s.serve()
 	s.signIn()
 	return s
+}
+
+// serve runs the server's command until it is ready.
+func (s *server) serve() {
+	s.t.Helper()
+	s.log = s.spawn(exec.Command(binary, s.command...))
+	waitFor(s.t, "the server", func() bool { return status(s.t, "http://"+s.addr+"/readyz", "") == http.StatusOK })
 }
 
 // addUser adds a user, whose password is the administrator's, and returns its id.

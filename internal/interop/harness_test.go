@@ -70,6 +70,8 @@ type server struct {
 	issuer struct{ id, secret string } // a client that begins sessions, once begin has made it
 	user   string                      // the id of admin
 	log    *curfewtest.Process
+
+	command []string // of a server for browsers: the arguments that serve starts it with
 }
 
 func start(t *testing.T, flags ...string) *server {

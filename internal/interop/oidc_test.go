@@ -4,11 +4,18 @@ package interop
 
 import (
 	"encoding/json"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/chromedp/cdproto/network"
@@ -22,25 +29,49 @@ import (
 type identityProvider struct {
 	issuer  string
 	process *curfewtest.Process
+	t       *testing.T
+	command []string
+	key     string // the file of its signing key
+
+	before atomic.Pointer[func(path string)] // see dieAt
 }
+
+const providerClient, providerSecret = "curfew", "a secret of the client: with + and %"
 
 // addProvider starts a provider with users and adds it to the server under a name.
 func (s *server) addProvider(name string, users map[string]map[string]any, flags ...string) *identityProvider {
 	s.t.Helper()
-	const id, secret = "curfew", "a secret of the client: with + and %"
-	listen := testnet.Address(s.t)
-	p := &identityProvider{issuer: "http://" + listen}
-	dir := s.t.TempDir()
-	write := func(file string, content []byte) string {
-		s.t.Helper()
-		file = filepath.Join(dir, file)
-		if err := os.WriteFile(file, content, 0o600); err != nil {
-			s.t.Fatal(err)
-		}
-		return file
-	}
+	p := s.startProvider(name, users)
+	secret := filepath.Join(s.t.TempDir(), "secret")
+	write(s.t, secret, providerSecret)
+	s.curfew(append([]string{
+		"provider", "add", name, "--issuer", p.issuer, "--client-id", providerClient, "--client-secret-file", secret, "--create-users",
+	}, flags...)...)
+	return p
+}
+
+// startProvider starts a provider for a name at the server. Browsers and Curfew reach it
+// through a relay, which can kill it at a request.
+func (s *server) startProvider(name string, users map[string]map[string]any) *identityProvider {
+	s.t.Helper()
+	listen, dir := testnet.Address(s.t), s.t.TempDir()
+	p := &identityProvider{t: s.t, key: filepath.Join(dir, "key.json")}
+	relay := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: listen})
+			r.Out.Host = r.In.Host
+			if before := p.before.Load(); before != nil {
+				(*before)(r.In.URL.Path)
+			}
+		},
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }, // as if it were not there
+		ErrorLog:     log.New(io.Discard, "", 0),
+	})
+	relay.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.t.Cleanup(relay.Close)
+	p.issuer = relay.URL
 	settings, err := json.Marshal(map[string]any{
-		"listen": listen, "client_id": id, "client_secret": secret, "users": users,
+		"listen": listen, "issuer": p.issuer, "key_file": p.key, "client_id": providerClient, "client_secret": providerSecret, "users": users,
 		"redirect_uris":             []string{"http://" + s.addr + "/sign-in/" + name + "/callback"},
 		"post_logout_redirect_uris": []string{"http://" + s.addr + "/sign-in"},
 		"backchannel_logout_uri":    "http://" + s.addr + "/oauth/backchannel-logout",
@@ -51,15 +82,45 @@ func (s *server) addProvider(name string, users map[string]map[string]any, flags
 	if err := os.Symlink(filepath.Join(curfewtest.Module(), ".cache/npm/interop/node_modules"), filepath.Join(dir, "node_modules")); err != nil {
 		s.t.Fatal(err)
 	}
-	program := write("oidc-provider.mjs", []byte(read(s.t, filepath.Join("testdata", "oidc-provider.mjs"))))
-	p.process = spawn(s.t, exec.Command(find(s.t, "node"), program, write("settings.json", settings)))
-	waitFor(s.t, "the identity provider", func() bool {
-		return status(s.t, p.issuer+"/.well-known/openid-configuration", "") == http.StatusOK
-	})
-	s.curfew(append([]string{
-		"provider", "add", name, "--issuer", p.issuer, "--client-id", id, "--client-secret-file", write("secret", []byte(secret)), "--create-users",
-	}, flags...)...)
+	program, file := filepath.Join(dir, "oidc-provider.mjs"), filepath.Join(dir, "settings.json")
+	write(s.t, program, read(s.t, filepath.Join("testdata", "oidc-provider.mjs")))
+	write(s.t, file, string(settings))
+	p.command = []string{find(s.t, "node"), program, file}
+	p.start()
 	return p
+}
+
+// start starts it, again with the same key. It has forgotten who is signed in.
+func (p *identityProvider) start() {
+	p.t.Helper()
+	p.process = spawn(p.t, exec.Command(p.command[0], p.command[1:]...))
+	waitFor(p.t, "the identity provider", func() bool {
+		return status(p.t, p.issuer+"/.well-known/openid-configuration", "") == http.StatusOK
+	})
+}
+
+// dieAt kills it at the next request for a path, before it answers. It returns a channel
+// that is closed then.
+func (p *identityProvider) dieAt(path string) <-chan struct{} {
+	dead := make(chan struct{})
+	var once sync.Once
+	kill := func(asked string) {
+		if asked == path {
+			once.Do(func() {
+				p.process.Kill()
+				close(dead)
+			})
+		}
+	}
+	p.before.Store(&kill)
+	return dead
+}
+
+// restart starts it after dieAt.
+func (p *identityProvider) restart() {
+	p.t.Helper()
+	p.before.Store(nil)
+	p.start()
 }
 
 // providerForm fills in the form of the provider.
@@ -131,24 +192,12 @@ func TestBrowserSignsInThroughProvider(t *testing.T) {
 
 // A service behind each proxy sends its users straight to the provider.
 func TestBrowserBehindProxySignsInThroughProvider(t *testing.T) {
-	through := func(t *testing.T, file string) string {
-		t.Helper()
-		text := read(t, file)
-		with := strings.NewReplacer("sign_in=1", "sign_in=1&provider=corp", "sign_in=location", "sign_in=location&provider=corp").Replace(text)
-		if with == text {
-			t.Fatalf("%s does not send browsers to the sign-in", file)
-		}
-		if err := os.WriteFile(file, []byte(with), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return file
-	}
 	for name, proxy := range map[string]func(s *server, front, back string){
 		"nginx": func(s *server, front, back string) {
-			s.nginx("include " + through(s.t, s.config("nginx.conf", front, back)) + ";")
+			s.nginx("include " + throughProvider(s.t, s.config("nginx.conf", front, back), "corp") + ";")
 		},
 		"Caddy": func(s *server, front, back string) {
-			s.caddy(read(s.t, through(s.t, s.config("Caddyfile", front, back))))
+			s.caddy(read(s.t, throughProvider(s.t, s.config("Caddyfile", front, back), "corp")))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

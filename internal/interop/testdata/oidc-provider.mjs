@@ -2,13 +2,14 @@
 //
 //     node oidc-provider.mjs SETTINGS.json
 //
-// It prints its issuer once it listens. SETTINGS.json: listen (host:port), client_id,
-// client_secret, redirect_uris, post_logout_redirect_uris, backchannel_logout_uri, and
-// what is read again for each sign-in: users ({name: claims}) and skew, the seconds
-// that its clock is off. Any name of users signs in with any password. Each start has
-// new signing keys.
+// It prints its issuer once it listens. SETTINGS.json: listen (host:port), issuer if that
+// is the address of something in front of it, client_id, client_secret, redirect_uris,
+// post_logout_redirect_uris, backchannel_logout_uri, key_file, and what is read again for
+// each sign-in: users ({name: claims}) and skew, the seconds that its clock is off. Any
+// name of users signs in with any password. The signing key is that of key_file, or a new
+// one, which is written there.
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { Provider } from 'oidc-provider'
 
@@ -19,8 +20,12 @@ const now = Date.now
 Date.now = () => now() + 1000 * (settings().skew ?? 0)
 
 const [host, port] = first.listen.split(':')
-const issuer = `http://${host}:${port}`
-const key = { ...generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' }), kid: randomUUID(), use: 'sig', alg: 'RS256' }
+const issuer = first.issuer ?? `http://${host}:${port}`
+if (!existsSync(first.key_file)) {
+  const made = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' })
+  writeFileSync(first.key_file, JSON.stringify({ ...made, kid: randomUUID(), use: 'sig', alg: 'RS256' }))
+}
+const key = JSON.parse(readFileSync(first.key_file, 'utf8'))
 
 const provider = new Provider(issuer, {
   jwks: { keys: [key] },
