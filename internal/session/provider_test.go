@@ -780,56 +780,71 @@ func throughSequence(t *rapid.T, w *testDatabase, prefix string, everyone *bool)
 		done(err) // of the sequence before
 	}
 	done(w.nodes[0].addCorp())
+	begin := func() {
+		n, who := pick(), name()
+		p := &pending{who: who}
+		if rapid.Bool().Draw(t, "in the group") {
+			p.groups = []string{"staff"}
+		}
+		p.a = n.attempt(who, map[string]any{"groups": p.groups})
+		p.a.SID = ""
+		if rapid.IntRange(0, 3).Draw(t, "has a sid") > 0 {
+			sids++
+			p.a.SID = fmt.Sprint(prefix, sids)
+		}
+		p.a.RememberMe, p.a.Fresh = rapid.Bool().Draw(t, "remember"), rapid.IntRange(0, 3).Draw(t, "fresh") > 0
+		p.doomed = !there || ended[p.a.SID] // for an hour
+		attempts = append(attempts, p)
+	}
+	finish := func(i int) {
+		n, a := pick(), attempts[i]
+		attempts = slices.Delete(attempts, i, i+1)
+		if a.a.AuthTime = time.Now(); !a.a.Fresh {
+			a.a.AuthTime = start // before each revocation
+		}
+		issued, err := n.through(a.a)
+		if a.doomed || disabled[a.who] || !there {
+			if err == nil {
+				t.Fatalf("a dead attempt of %q has begun a session (disabled %v, provider there %v)", a.who, disabled[a.who], there)
+			}
+			return
+		}
+		if !a.a.Fresh && (revoked[a.who] || *everyone) {
+			if !errors.Is(err, session.ErrNotFresh) {
+				t.Fatalf("an authentication of %q from before a revocation: %v", a.who, err)
+			}
+			return
+		}
+		done(err)
+		ids[a.who] = issued.User.ID
+		if member[a.who] && len(a.groups) == 0 {
+			endUser(a.who)
+		}
+		member[a.who] = len(a.groups) > 0
+		sidOf[issued.Session.ID], wasOf[issued.Session.ID] = a.a.SID, a.who
+		m.sessions = append(m.sessions, &begun{user: issued.User.ID, sid: issued.Session.ID, rememberMe: a.a.RememberMe, tokens: []session.Issued{issued}})
+		m.verify(n)
+	}
+	finishOne := func(*rapid.T) {
+		if len(attempts) > 0 {
+			finish(rapid.IntRange(0, len(attempts)-1).Draw(t, "attempt"))
+		}
+	}
+	// Whole sign-ins are frequent, or few sessions would live when something ends.
+	signIn := func(*rapid.T) {
+		if !there {
+			there = true
+			done(pick().addCorp())
+		}
+		for range 2 {
+			begin()
+			finish(len(attempts) - 1)
+		}
+	}
 	t.Repeat(map[string]func(*rapid.T){
-		"begin": func(*rapid.T) {
-			n, who := pick(), name()
-			p := &pending{who: who}
-			if rapid.Bool().Draw(t, "in the group") {
-				p.groups = []string{"staff"}
-			}
-			p.a = n.attempt(who, map[string]any{"groups": p.groups})
-			p.a.SID = ""
-			if rapid.IntRange(0, 3).Draw(t, "has a sid") > 0 {
-				sids++
-				p.a.SID = fmt.Sprint(prefix, sids)
-			}
-			p.a.RememberMe, p.a.Fresh = rapid.Bool().Draw(t, "remember"), rapid.Bool().Draw(t, "fresh")
-			p.doomed = !there || ended[p.a.SID] // for an hour
-			attempts = append(attempts, p)
-		},
-		"finish": func(*rapid.T) {
-			if len(attempts) == 0 {
-				return
-			}
-			i := rapid.IntRange(0, len(attempts)-1).Draw(t, "attempt")
-			n, a := pick(), attempts[i]
-			attempts = slices.Delete(attempts, i, i+1)
-			if a.a.AuthTime = time.Now(); !a.a.Fresh {
-				a.a.AuthTime = start // before each revocation
-			}
-			issued, err := n.through(a.a)
-			if a.doomed || disabled[a.who] || !there {
-				if err == nil {
-					t.Fatalf("a dead attempt of %q has begun a session (disabled %v, provider there %v)", a.who, disabled[a.who], there)
-				}
-				return
-			}
-			if !a.a.Fresh && (revoked[a.who] || *everyone) {
-				if !errors.Is(err, session.ErrNotFresh) {
-					t.Fatalf("an authentication of %q from before a revocation: %v", a.who, err)
-				}
-				return
-			}
-			done(err)
-			ids[a.who] = issued.User.ID
-			if member[a.who] && len(a.groups) == 0 {
-				endUser(a.who)
-			}
-			member[a.who] = len(a.groups) > 0
-			sidOf[issued.Session.ID], wasOf[issued.Session.ID] = a.a.SID, a.who
-			m.sessions = append(m.sessions, &begun{user: issued.User.ID, sid: issued.Session.ID, rememberMe: a.a.RememberMe, tokens: []session.Issued{issued}})
-			m.verify(n)
-		},
+		"sign in": signIn, "sign in again": signIn, "sign in once more": signIn,
+		"begin": func(*rapid.T) { begin() }, "begin another": func(*rapid.T) { begin() },
+		"finish": finishOne, "finish another": finishOne,
 		"revoke user": func(*rapid.T) {
 			n, who := pick(), name()
 			if ids[who] == "" {
