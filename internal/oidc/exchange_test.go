@@ -6,7 +6,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -530,5 +532,70 @@ func TestFailuresAreKept(t *testing.T) {
 		healthy.Store(true)
 		try(time.Second+1, oidc.ErrUnreachable, 2)
 		try(2*time.Second, oidc.ErrToken, 3)
+	}
+}
+
+// Key sets as a provider may publish them. Keys that are not for signatures, or not
+// public, are left out; a set without any other can't be used.
+func TestKeySets(t *testing.T) {
+	p := oidctest.New(t)
+	public := func(i int, change func(map[string]any)) map[string]any {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := jose.JSONWebKey{Key: key.Public(), KeyID: fmt.Sprint("key ", i), Algorithm: "ES256", Use: "sig"}.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		members := map[string]any{}
+		if err := json.Unmarshal(text, &members); err != nil {
+			t.Fatal(err)
+		}
+		if change != nil {
+			change(members)
+		}
+		return members
+	}
+	many := func(n int, change func(map[string]any)) (keys []any) {
+		for i := range n {
+			keys = append(keys, public(i, change))
+		}
+		return keys
+	}
+	for name, test := range map[string]struct {
+		keys []any
+		// with is the error of a sign-in if the provider's own key is there as well, alone
+		// if it is not.
+		with, alone error
+	}{
+		"63":                {many(63, nil), nil, oidc.ErrToken},
+		"64":                {many(64, nil), oidc.ErrMisconfigured, oidc.ErrToken},
+		"65":                {many(65, nil), oidc.ErrMisconfigured, oidc.ErrMisconfigured},
+		"for encryption":    {many(65, func(k map[string]any) { k["use"] = "enc" }), nil, oidc.ErrMisconfigured},
+		"of unknown kinds":  {many(65, func(k map[string]any) { k["kty"] = "AKP" }), nil, oidc.ErrMisconfigured},
+		"a shared secret":   {[]any{map[string]any{"kty": "oct", "k": "c2VjcmV0", "use": "sig"}}, nil, oidc.ErrMisconfigured},
+		"what is no key":    {[]any{7, "key", nil, map[string]any{}}, nil, oidc.ErrMisconfigured},
+		"a point elsewhere": {many(1, func(k map[string]any) { k["x"] = k["y"] }), nil, oidc.ErrMisconfigured},
+		"none":              {nil, nil, oidc.ErrMisconfigured},
+	} {
+		for _, own := range []bool{true, false} {
+			keys, want := test.keys, test.alone
+			if own {
+				keys, want = append([]any{p.PublicKey()}, keys...), test.with
+			}
+			p.Set(func(b *oidctest.Behavior) {
+				b.Answer = func(w http.ResponseWriter, r *http.Request) bool {
+					if r.URL.Path != "/keys" {
+						return false
+					}
+					_ = json.NewEncoder(w).Encode(map[string]any{"keys": keys})
+					return true
+				}
+			})
+			if _, err := attempt(t, oidc.New(oidc.Config{}), registration(p)); !errors.Is(err, want) {
+				t.Errorf("%s, with the provider's own key %v: %v, want %v", name, own, err, want)
+			}
+		}
 	}
 }

@@ -150,7 +150,7 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.discovery(w)
 	case "/keys":
 		p.rounds++
-		send(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: p.key.private.Public(), KeyID: p.key.id, Algorithm: "ES256", Use: "sig"}}})
+		send(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{p.key.public()}})
 	case "/auth":
 		p.authorize(w, r)
 	case "/token":
@@ -244,6 +244,17 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 		raw = p.key.sign("JWT", Encode(claims))
 	}
 	send(w, http.StatusOK, map[string]any{"access_token": "access", "token_type": "Bearer", "expires_in": 60, "id_token": raw})
+}
+
+// PublicKey returns the key that the provider publishes.
+func (p *Provider) PublicKey() jose.JSONWebKey {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.key.public()
+}
+
+func (s signer) public() jose.JSONWebKey {
+	return jose.JSONWebKey{Key: s.private.Public(), KeyID: s.id, Algorithm: "ES256", Use: "sig"}
 }
 
 // Sign returns a token of any type, signed with the provider's key: a logout token, for
