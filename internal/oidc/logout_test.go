@@ -56,6 +56,7 @@ func TestVerifyLogout(t *testing.T) {
 		"without jti":                {map[string]any{"jti": nil}, nil, oidc.ErrToken},
 		"without events":             {map[string]any{"events": nil}, nil, oidc.ErrToken},
 		"another event":              {map[string]any{"events": map[string]any{"x": map[string]any{}}}, nil, oidc.ErrToken},
+		"another event besides":      {map[string]any{"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}, "revoke_offline_access": true}}, nil, nil},
 		"an event that is no object": {map[string]any{"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": true}}, nil, oidc.ErrToken},
 		"a nonce":                    {map[string]any{"nonce": "x"}, nil, oidc.ErrToken},
 		"another client's":           {map[string]any{"aud": "other"}, nil, oidc.ErrToken},
