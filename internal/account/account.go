@@ -177,6 +177,7 @@ type Service struct {
 	recent *recent
 	decoy  argonHash // the hash to compare if there is no other
 
+	first     firstAccount
 	successes *throttle.Throttle // by name key
 	lookups   *throttle.Throttle // has one key
 }

@@ -513,18 +513,23 @@ func (s *Service) EnsureUser(ctx context.Context, c authz.Caller, id string) (st
 	return store.User{}, err
 }
 
+// firstName is the name that the first account is created with.
+const firstName = "admin"
+
 // Bootstrap creates the first account, `admin`, an administrator, if there is no
 // user. If password is "", it generates one and calls keep to deliver it before the
 // account exists, because an account with a lost password is of no use. It may call
-// keep and create no account, if another node was faster.
-func (s *Service) Bootstrap(ctx context.Context, password string, keep func(generated string) error) (created bool, err error) {
+// keep and create no account, if another node was faster. keep returns the file that it
+// wrote, as host:path, or "" if it wrote none: see [FirstPassword].
+func (s *Service) Bootstrap(ctx context.Context, password string, keep func(generated string) (file string, err error)) (made bool, err error) {
 	n, err := s.store.CountUsers(ctx)
 	if err != nil || n > 0 {
 		return false, err
 	}
+	var record firstRecord
 	if password == "" {
-		password = GeneratePassword()
-		if err := keep(password); err != nil {
+		password, record.Generated = GeneratePassword(), true
+		if record.File, err = keep(password); err != nil {
 			return false, err
 		}
 	}
@@ -532,14 +537,18 @@ func (s *Service) Bootstrap(ctx context.Context, password string, keep func(gene
 		return false, err
 	}
 	u := store.User{
-		ID: newID(), Name: "admin", NameKey: "admin", Permissions: []string{store.AdministerSystem},
+		ID: newID(), Name: firstName, NameKey: firstName, Permissions: []string{store.AdministerSystem},
 		CreatedAt: s.now().UnixMicro(),
 	}
 	if u.PasswordHash, err = s.hash(ctx, password); err != nil {
 		return false, err
 	}
+	entry := created(store.Actor{Kind: store.ActorSystem}, u)
+	members := membersOf(u)
+	members[firstRecordName] = record
+	entry.Detail = detail(members)
 	err = nameTaken(s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error {
-		return insert(ctx, tx, store.Actor{Kind: store.ActorSystem}, u)
+		return errors.Join(tx.InsertUser(ctx, u), tx.AppendAudit(ctx, entry))
 	}))
 	if errors.Is(err, store.ErrConflict) {
 		return false, nil // another node was quicker

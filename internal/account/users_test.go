@@ -731,9 +731,9 @@ func TestBootstrap(t *testing.T) {
 		for _, n := range nodes {
 			go func() {
 				var r result
-				r.made, r.err = n.Bootstrap(context.WithoutCancel(t.Context()), "", func(generated string) error {
+				r.made, r.err = n.Bootstrap(context.WithoutCancel(t.Context()), "", func(generated string) (string, error) {
 					r.password = generated
-					return nil
+					return "", nil
 				})
 				if !r.made {
 					r.password = "" // of no use
@@ -767,7 +767,7 @@ func TestBootstrap(t *testing.T) {
 func TestBootstrapWithPassword(t *testing.T) {
 	n := sqlite(t).node()
 	full := errors.New("the disk is full")
-	made, err := n.Bootstrap(t.Context(), "", func(string) error { return full })
+	made, err := n.Bootstrap(t.Context(), "", func(string) (string, error) { return "", full })
 	if is(t, "a password that cannot be kept", err, full); made {
 		t.Fatal("there is an account whose password is lost")
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // firstPassword is where the password of the first account goes: to a terminal,
@@ -17,14 +18,21 @@ type firstPassword struct {
 	file     string // "" if it goes to the terminal
 }
 
-// keepPassword writes a password to a new file, unless it goes to a terminal.
-func (a *App) keepPassword(terminal bool, into *firstPassword) func(password string) error {
-	return func(password string) (err error) {
+// keepPassword writes a password to a new file, unless it goes to a terminal, and returns
+// the file as host:path.
+func (a *App) keepPassword(terminal bool, into *firstPassword) func(password string) (string, error) {
+	return func(password string) (string, error) {
 		into.password = password
-		if !terminal {
-			into.file, err = writePassword(a.passwordFile(), password)
+		if terminal {
+			return "", nil
 		}
-		return err
+		file, err := writePassword(a.passwordFile(), password)
+		if err != nil {
+			return "", err
+		}
+		into.file = file
+		host, _ := os.Hostname() // a path alone says enough where there is no name
+		return strings.TrimPrefix(host+":"+file, ":"), nil
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store"
 )
@@ -12,7 +13,7 @@ import (
 type attention struct {
 	Urgent  bool   // sessions are refused now, or will be soon
 	Words   string // what it is, and what to do
-	Flag    string // the flag that mends it; "" if none does
+	Flag    string // the flag that mends it, or a file that it is about; "" if there is none
 	Path    string // where to look; "" if nowhere
 	Link    string // the words of the link
 	Waiting []string
@@ -30,8 +31,11 @@ const (
 )
 
 // attention returns the points that need attention, urgent ones first.
-func (p *overviewPage) attention(x *exchange, s feed.Status, nodes []nodeRow) ([]attention, error) {
+func (p *overviewPage) attention(x *exchange, s feed.Status, nodes []nodeRow, first *account.FirstPassword) ([]attention, error) {
 	var urgent, other []attention
+	if first != nil {
+		other = append(other, x.firstPassword(first))
+	}
 	for _, n := range nodes {
 		name := firstOf(clip(n.Name, 80), "A node without a name")
 		switch {

@@ -188,7 +188,7 @@ func routes(c Config) []route {
 		issuer: c.Issuer, mayReturn: c.ReturnTo,
 	}
 	profile := &profilePages{c.Sessions, receipts}
-	overview := &overviewPage{c.Sessions, c.Ring, c.Node, c.UnknownProxy, c.Certificate, c.Warnings, c.Refusals}
+	overview := &overviewPage{c.Accounts, c.Sessions, c.Ring, c.Node, c.UnknownProxy, c.Certificate, c.Warnings, c.Refusals}
 	providers := &providerPages{c.Accounts, c.Sessions, c.discoverer(), c.Issuer}
 	authentication := &settingsPages{c.Sessions, providers, c.minimumTimeout()}
 	users := &userPages{c.Accounts, c.Sessions, receipts}

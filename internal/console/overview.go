@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/session"
@@ -18,6 +19,7 @@ import (
 
 // overviewPage is the start page of administrators.
 type overviewPage struct {
+	accounts *account.Service
 	sessions *session.Service
 	ring     *keyring.Ring
 	node     *feed.Node
@@ -31,6 +33,7 @@ type overviewPage struct {
 type overviewView struct {
 	frame
 	Attention []attention
+	Steps     *firstSteps // nil: the installation is not new
 	Live      store.Counts
 	// Validators are those that a receipt of now would count: nodes that are not
 	// silent, and all that follow them.
@@ -118,7 +121,14 @@ func (p *overviewPage) show(x *exchange) error {
 		}
 	}
 	view.Validators = view.Nodes + view.Followers
-	if view.Attention, err = p.attention(x, view.Status, view.NodeRows); err != nil {
+	first, err := p.accounts.FirstPassword(x.ctx, x.caller)
+	if err != nil {
+		return err
+	}
+	if view.Attention, err = p.attention(x, view.Status, view.NodeRows, first); err != nil {
+		return err
+	}
+	if view.Steps, err = p.firstSteps(x, first); err != nil {
 		return err
 	}
 	view.Refusals, view.RefusalsKnown = p.refused(), p.refusals != nil
@@ -275,7 +285,7 @@ func (x *exchange) nodes(s feed.Status) []nodeRow {
 		row := nodeRow{Name: n.Name, Version: n.Version, Followers: n.Followers, Waiting: n.Waiting, State: upToDate}
 		switch {
 		case n.Leaving:
-			row.State, row.Words, row.Waiting = stopped, "its followers’ last leases end in "+duration(n.LeaseLeft+time.Second), nil
+			row.State, row.Words, row.Waiting = stopped, "its last leases end in "+duration(n.LeaseLeft+time.Second), nil
 		case n.Dead:
 			row.State, row.Words = silent, "no contact for a whole lease; accepts no session any more"
 		case n.ViewEpoch < s.Epoch && x.old(s):

@@ -235,6 +235,7 @@ func (s *site) send(raw, method, path string, form url.Values, header ...string)
 	if form != nil {
 		body = strings.NewReader(form.Encode())
 	}
+	path, _, _ = strings.Cut(path, "#") // browsers keep it
 	r := httptest.NewRequest(method, "http://console.test"+path, body)
 	if form != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
