@@ -73,8 +73,25 @@ func run(t testing.TB, database string, flags ...string) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := testnet.Address(t)
-	p := &program{TB: t, url: "http://" + address}
+	return (&program{TB: t}).start(file, testnet.Address(t), database, flags...)
+}
+
+// again starts the binary at the address of p, which has ended, with the same database.
+func (p *program) again(database string, flags ...string) *program {
+	p.Helper()
+	file, err := binary()
+	if err != nil {
+		p.Fatal(err)
+	}
+	return (&program{TB: p.TB}).start(file, strings.TrimPrefix(p.url, "http://"), database, flags...)
+}
+
+// start starts the binary and waits until it answers.
+func (p *program) start(file, address, database string, flags ...string) *program {
+	t := p.TB
+	t.Helper()
+	p.url = "http://" + address
+	var err error
 	command := exec.CommandContext(context.Background(), file, append([]string{"serve", "--listen", address, "--metrics-listen", "", "--log-format", "json"}, flags...)...)
 	command.Dir = t.TempDir()
 	command.Env = append(os.Environ(),

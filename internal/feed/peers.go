@@ -29,6 +29,17 @@ type peers struct {
 type peer struct {
 	store.Node
 	moved time.Time
+	// moving means that this process has seen it change: before that, moved is the
+	// time of the first read.
+	moving bool
+}
+
+// replacedBy reports whether another process has taken the place of the node, as after a
+// crash: it has the same name, started later, and this process has not seen the node's
+// row change since then. Two nodes of one name that run at the same time replace none.
+func (p *peer) replacedBy(other store.Node) bool {
+	return p.Name != "" && p.Name == other.Name && p.StartedAt < other.StartedAt && !other.Left && !other.Leaving() &&
+		(!p.moving || p.moved.UnixMicro() <= other.StartedAt)
 }
 
 // leaseEnd returns when the leases of the node, and those that it granted, have run
@@ -90,9 +101,9 @@ func (p *peers) see(rows []store.Node, now time.Time) {
 		old, seen := known[row.ID]
 		n := peer{Node: row, moved: now}
 		if seen && old.Beat == row.Beat {
-			n.moved = old.moved
+			n.moved, n.moving = old.moved, old.moving
 		} else {
-			changed = true
+			changed, n.moving = true, seen
 		}
 		nodes = append(nodes, n)
 	}
@@ -132,15 +143,29 @@ func (p *peers) lapsed(now time.Time, epoch revocation.Epoch, committed time.Tim
 	return out
 }
 
-// left returns the ids of the rows of leaving nodes that no receipt can count any more.
-// A row stays for as long as a lapsed follower is remembered, so that receipts of its
-// last leases name it.
-func (p *peers) left(now time.Time) []string {
+// replaced reports whether own or another node that runs has taken the place of n. The
+// caller holds the lock.
+func (p *peers) replaced(n *peer, own store.Node, now time.Time) bool {
+	if n.replacedBy(own) {
+		return true
+	}
+	for i := range p.nodes {
+		if other := &p.nodes[i]; n.replacedBy(other.Node) && !other.dead(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// left returns the ids of the rows that no receipt can count any more, of leaving nodes
+// and of those whose place own has taken. A row stays for as long as a lapsed follower is
+// remembered, so that receipts of its last leases name it.
+func (p *peers) left(own store.Node, now time.Time) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var ids []string
 	for i := range p.nodes {
-		if n := &p.nodes[i]; n.Leaving() && now.After(n.leaseEnd().Add(rememberFor)) {
+		if n := &p.nodes[i]; (n.Leaving() || n.replacedBy(own)) && now.After(n.leaseEnd().Add(rememberFor)) {
 			ids = append(ids, n.ID)
 		}
 	}
@@ -210,7 +235,7 @@ func (n *Node) watchPeers(ctx context.Context) {
 			round := n.peers.reads.Begin()
 			round.End(n.peers.read(ctx))
 		}
-		if ids, now := n.peers.left(n.now()), n.now(); len(ids) > 0 && now.Sub(lastDelete) >= n.lease {
+		if ids, now := n.peers.left(n.written(), n.now()), n.now(); len(ids) > 0 && now.Sub(lastDelete) >= n.lease {
 			lastDelete = now
 			_ = n.deleteRows(ids...) // tried again after a lease; the rows count for nothing
 		}

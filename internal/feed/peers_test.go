@@ -77,7 +77,7 @@ func TestLeavingPeer(t *testing.T) {
 			if nodes, _ := p.live(time.Now()); len(nodes) != live {
 				t.Errorf("%d nodes are live, want %d", len(nodes), live)
 			}
-			if got := p.left(time.Now()); !slices.Equal(got, left) {
+			if got := p.left(store.Node{ID: "self", Name: "another", StartedAt: time.Now().UnixMicro(), Beat: 1}, time.Now()); !slices.Equal(got, left) {
 				t.Errorf("to delete are %v, want %v", got, left)
 			}
 		}
@@ -91,6 +91,50 @@ func TestLeavingPeer(t *testing.T) {
 		if want := []string{"vm:8420 (stopped, started 09:58 UTC)", "vm:8420 (started 00:00 UTC)"}; !slices.Equal(got, want) {
 			t.Errorf("waiting for %q, want %q", got, want)
 		}
+	})
+}
+
+// A node that was killed and started again takes the place of its old row: the row counts
+// until its leases are over, asks for no attention and is deleted. The row of a node that
+// ran at the same time under the same name stays, and so does that of an older process.
+func TestReplacedPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := func(ago time.Duration) int64 { return time.Now().Add(-ago).UnixMicro() }
+		own := store.Node{ID: "self", Name: "vm:8420", StartedAt: at(0), Beat: 1}
+		killed := store.Node{ID: "killed", Name: "vm:8420", LeaseMS: 15_000, Beat: 7, StartedAt: at(time.Hour)}
+		twin := store.Node{ID: "twin", Name: "vm:8420", LeaseMS: 15_000, Beat: 7, StartedAt: at(time.Hour)}
+		other := store.Node{ID: "other", Name: "b:8420", LeaseMS: 15_000, Beat: 7, StartedAt: at(time.Hour)}
+		later := store.Node{ID: "later", Name: "vm:8420", LeaseMS: 15_000, Beat: 7, StartedAt: at(-time.Second)}
+		p := newPeers(nil, time.Now, "self")
+		step := func(pass time.Duration, live int, replaced []string, left ...string) {
+			t.Helper()
+			time.Sleep(pass)
+			now := time.Now()
+			p.see([]store.Node{killed, twin, other, later}, now)
+			if nodes, _ := p.live(now); len(nodes) != live {
+				t.Errorf("%d nodes are live, want %d", len(nodes), live)
+			}
+			var got []string
+			for i := range p.nodes {
+				if p.replaced(&p.nodes[i], own, now) {
+					got = append(got, p.nodes[i].ID)
+				}
+			}
+			if !slices.Equal(got, replaced) {
+				t.Errorf("replaced are %v, want %v", got, replaced)
+			}
+			if got := p.left(own, now); !slices.Equal(got, left) {
+				t.Errorf("to delete are %v, want %v", got, left)
+			}
+		}
+		step(0, 4, []string{"killed", "twin"}) // none has been seen to change
+		twin.Beat++
+		later.Beat++
+		step(2*time.Second, 4, []string{"killed"})
+		step(testLease+testMargin-2*time.Second, 4, []string{"killed"})
+		step(1, 2, []string{"killed"}) // and other, which nothing has replaced, is over its lease
+		step(rememberFor-1, 0, []string{"killed"})
+		step(1, 0, []string{"killed"}, "killed")
 	})
 }
 

@@ -85,6 +85,7 @@ type NodeState struct {
 	Started              time.Time
 	Dead                 bool // its row has not changed for a lease and the margin
 	// Leaving means that the node has ended, and that leases which it granted have not.
+	// It has ended as well if another process has taken its place, as after a crash.
 	Leaving bool
 	// LeaseLeft is the remaining lease if its row does not change again. Lag is the time
 	// for which it has not confirmed a revocation of this view.
@@ -97,16 +98,18 @@ func (n *Node) Status() Status {
 	s.ID, s.Name = n.id, n.config.Name
 	s.Trusted, s.LeaseLeft, s.Cache, s.Error = n.Trusted(now), n.LeaseLeft(now), n.Cache().Stats(), n.Failure()
 	s.Age = max(0, n.lease-s.LeaseLeft)
+	own := n.written()
 	n.peers.mu.Lock()
 	for i := range n.peers.nodes {
 		p := &n.peers.nodes[i]
-		if p.Left || p.Leaving() && p.dead(now) {
+		ended := p.Leaving() || n.peers.replaced(p, own, now)
+		if p.Left || ended && p.dead(now) {
 			continue
 		}
 		left := p.moved.Add(time.Duration(p.LeaseMS) * time.Millisecond).Sub(now)
 		s.Nodes = append(s.Nodes, NodeState{
 			ID: p.ID, Name: p.Name, Version: p.Version, ViewEpoch: p.ViewEpoch, Confirmed: p.Confirmed,
-			Followers: p.Followers, Waiting: p.Waiting, Dead: p.dead(now), Leaving: p.Leaving(), Started: time.UnixMicro(p.StartedAt),
+			Followers: p.Followers, Waiting: p.Waiting, Dead: p.dead(now), Leaving: ended, Started: time.UnixMicro(p.StartedAt),
 			LeaseLeft: max(0, left),
 		})
 	}
