@@ -15,7 +15,7 @@ func below(prefix string) *strings.Replacer {
 		return strings.NewReplacer()
 	}
 	var pairs []string
-	for _, attribute := range []string{` href="`, ` action="`, ` src="`, ` data-receipt="`, ` content="2; url=`} {
+	for _, attribute := range []string{` href="`, ` action="`, ` src="`, ` data-receipt="`, ` data-instead="`, ` content="2; url=`} {
 		pairs = append(pairs, attribute+"/", attribute+prefix+"/")
 	}
 	return strings.NewReplacer(pairs...)

@@ -75,17 +75,20 @@ func (p *servicePages) show(x *exchange, status int, name string, held []string,
 
 func servicePath(id, below string) string { return "/services/" + url.PathEscape(id) + below }
 
-// secretView shows a secret, once. It is the one answer to a form that is not a
-// redirection: a secret must be nowhere but in this answer, neither in an address
-// nor in a cookie nor in the memory of a node.
+// secretView shows a secret, once. It is the answer to a form and not a redirection: a
+// secret must be nowhere but in this answer, see once.go.
 type secretView struct {
 	frame
 	Service store.Client
 	Secret  string
 	Old     string // what happens to the secret it had before; "" if it had none
+	Instead string // address of the page that is shown when this one is loaded again
 }
 
 func (p *servicePages) create(x *exchange) error {
+	if x.shownBefore() {
+		return x.redirect("/services", "done", "secret-shown")
+	}
 	name := x.value("name")
 	held := x.chosen(store.Capabilities())
 	s, secret, err := p.accounts.CreateClient(x.ctx, x.caller, account.NewClient{Name: name, Capabilities: held})
@@ -103,9 +106,10 @@ func (p *servicePages) create(x *exchange) error {
 }
 
 func (x *exchange) showSecret(s store.Client, secret, old string) error {
+	x.markShown()
 	return x.render(http.StatusCreated, "secret", secretView{
 		frame:   x.frame("Secret of "+clip(s.Name, 80), "/services", "Configuration", "Services"),
-		Service: s, Secret: secret, Old: old,
+		Service: s, Secret: secret, Old: old, Instead: withQuery("/services", "done", "secret-shown"),
 	})
 }
 
@@ -128,12 +132,15 @@ func (p *servicePages) askSecret(x *exchange) (confirmView, error) {
 	return confirmView{
 		frame:  x.frame("Create a new secret for "+clip(s.Name, 80)+"?", "/services", "Configuration", "Services"),
 		Lines:  []string{"The current secret works for another 24 hours, or until you create the next one. Configure the service with the new secret within that time."},
-		Button: "Create a new secret", Cancel: "/services",
+		Button: "Create a new secret", Cancel: "/services", Fields: []heldField{{Name: onceField, Value: frame{}.Once()}},
 		Choice: heldField{Name: "revoke_old", Value: "Revoke the old secret immediately. Use this if it may be compromised. The service fails until it has the new one."},
 	}, err
 }
 
 func (p *servicePages) newSecret(x *exchange, _ string) error {
+	if x.shownBefore() {
+		return x.redirect("/services", "done", "secret-shown")
+	}
 	revokeOld := x.value("revoke_old") != ""
 	s, secret, err := p.accounts.NewSecret(x.ctx, x.caller, x.r.PathValue("id"), revokeOld)
 	if err != nil {

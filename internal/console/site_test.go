@@ -223,7 +223,9 @@ func (p *person) do(method, path string, form url.Values, header ...string) answ
 	p.Helper()
 	a := p.send(p.token, method, path, form, header...)
 	for _, c := range a.cookies {
-		p.token = c.Value
+		if c.Name != onceCookie {
+			p.token = c.Value
+		}
 	}
 	return a
 }

@@ -324,6 +324,9 @@ func (p *userPages) setPassword(x *exchange) error {
 	if x.caller.IsSelf(u.ID) {
 		return x.redirect("/profile")
 	}
+	if x.shownBefore() {
+		return x.redirect(userPath(u.ID), "done", "shown")
+	}
 	password, generated := x.value("new"), x.value("generate") != ""
 	if generated {
 		password = account.GeneratePassword()
@@ -334,7 +337,7 @@ func (p *userPages) setPassword(x *exchange) error {
 		return p.showChange(x, err, u, func(v *userView) { v.MustChange = mustChange })
 	}
 	if generated {
-		return x.showPassword(u, password, notices["password"], "receipt", epochText(r.Epoch))
+		return x.showPassword(u, password, notices["password"], userPath(u.ID), "receipt", epochText(r.Epoch))
 	}
 	return x.redirect(userPath(u.ID), "done", "password", "receipt", epochText(r.Epoch))
 }
@@ -347,11 +350,15 @@ type passwordView struct {
 	Password string
 	Done     string // what has happened
 	Path     string // of the user's page
+	Instead  string // address of the page that is shown when this one is loaded again
 }
 
-func (x *exchange) showPassword(u store.User, password, done string, query ...string) error {
+// showPassword answers with a generated password. again is the address of the page that a
+// browser gets when it loads the answer again.
+func (x *exchange) showPassword(u store.User, password, done, again string, query ...string) error {
+	x.markShown()
 	return x.render(http.StatusCreated, "password", passwordView{
 		frame: x.frameBelow(u, "Password of "+clip(u.Name, 80)),
-		User:  u, Password: password, Done: done, Path: withQuery(userPath(u.ID), query...),
+		User:  u, Password: password, Done: done, Path: withQuery(userPath(u.ID), query...), Instead: withQuery(again, "done", "shown"),
 	})
 }

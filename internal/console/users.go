@@ -219,6 +219,9 @@ func (x *exchange) newUserView() newUserView {
 func (p *userPages) newUser(x *exchange) error { return x.ok("new-user", x.newUserView()) }
 
 func (p *userPages) create(x *exchange) error {
+	if x.shownBefore() {
+		return x.redirect("/users", "done", "shown")
+	}
 	name, email, password, how := x.value("name"), x.text("email"), x.value("password"), x.value("how")
 	switch how {
 	case "generate":
@@ -269,7 +272,7 @@ func (p *userPages) create(x *exchange) error {
 		done = "no-password"
 	}
 	if how == "generate" {
-		return x.showPassword(u, password, notices[done])
+		return x.showPassword(u, password, notices[done], "/users")
 	}
 	return x.redirect(userPath(u.ID), "done", done)
 }

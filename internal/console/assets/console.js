@@ -302,6 +302,9 @@
 			setTimeout(() => { b.textContent = before; }, 2000);
 		});
 	}
+	// The page of a secret is the answer to a form: loaded again, it gives way to another page.
+	const secret = document.querySelector("[data-instead]");
+	if (secret) history.replaceState(history.state, "", secret.dataset.instead);
 	// A tap on a text that is cut shows the row whole, and another tap ends that.
 	for (const table of all(".list")) {
 		table.addEventListener("click", (e) => {
