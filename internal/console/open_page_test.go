@@ -198,7 +198,7 @@ func TestTimeoutWithoutScript(t *testing.T) {
 		t.Fatal("the session does not time out")
 	}
 	w.follow("form[action='/users'] button.primary")
-	w.says("Your session has ended", timedOut(2), "Enter it again")
+	w.says("Your session has ended", timedOut(2), "Enter them again")
 	p.settings(600)
 	other, closeTab := w.tab(".links a[target]")
 	other.at("/sign-in")

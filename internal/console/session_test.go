@@ -285,7 +285,7 @@ func TestUnavailable(t *testing.T) {
 	for _, path := range []string{"/", "/profile", "/users", "/settings/authentication", "/audit", "/keys", "/services", "/signed-in"} {
 		check(p.get(path)).says("Temporarily unavailable", "You have not been signed out", "Try again")
 	}
-	a := check(p.post("/users", "name", "Zoë", "password", "a secret of hers")).says("Your input", "Enter it again")
+	a := check(p.post("/users", "name", "Zoë", "password", "a secret of hers")).says("Your input", "Enter them again")
 	if a.input("name") != "Zoë" || strings.Contains(a.body, "a secret of hers") {
 		t.Error("the form did not come back as it should")
 	}
