@@ -59,7 +59,7 @@ func Default() Settings {
 // A Preset is a named set of settings that a console or a command line may offer.
 type Preset struct {
 	Name     string // "default", "aal2", "aal3"
-	Source   string // the source of the figures, for display
+	Source   string // the source of the figures, for display, such as "NIST SP 800-63B-4 AAL2"
 	Settings Settings
 }
 
@@ -70,7 +70,7 @@ type Preset struct {
 // the inactivity limit.
 func Presets() []Preset {
 	return []Preset{
-		{Name: "default", Source: "Curfew", Settings: Default()},
+		{Name: "default", Source: "values of a new installation", Settings: Default()},
 		{Name: "aal2", Source: "NIST SP 800-63B-4 AAL2", Settings: Settings{
 			SessionTimeout: time.Hour, MaximumSessionDuration: 24 * time.Hour}},
 		{Name: "aal3", Source: "NIST SP 800-63B-4 AAL3", Settings: Settings{

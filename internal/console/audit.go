@@ -220,6 +220,9 @@ func (x *exchange) auditEntry(e store.Audit) auditEntry {
 	if e.Actor.Kind == store.ActorClient {
 		entry.ActorPath = "/services"
 	}
+	if e.Action == wire.ActionSignIn && e.Actor.Kind != store.ActorUser {
+		entry.Words = "Started a session for a user"
+	}
 	switch e.TargetKind {
 	case "user":
 		if e.TargetID != "" {

@@ -55,6 +55,8 @@ type chart struct {
 	Spans  []choice
 	Series []choice
 	List   string // address of the list of the things counted
+	// ListWords are the words of a link to the list.
+	ListWords string
 }
 
 // A choice is a link that changes the chart.
@@ -86,13 +88,14 @@ type series struct {
 	thing   string   // one of it
 	actions []string // entries of the audit that it counts; nil: sessions that were live
 	list    string   // address of the list of what it counts
+	listed  string   // words of a link to it
 }
 
 var allSeries = []series{
-	{name: "live", title: "Live sessions", thing: "live session", list: "/users?show=live"},
-	{name: "sign-ins", title: "Sign-ins", thing: "sign-in", actions: []string{wire.ActionSignIn}, list: "/audit?action=" + wire.ActionSignIn},
-	{name: "refused", title: "Sign-ins refused", thing: "refused sign-in", actions: []string{wire.ActionSignInFailed}, list: "/audit?action=" + wire.ActionSignInFailed},
-	{name: "revocations", title: "Revocations", thing: "revocation", actions: revoking, list: "/revocations"},
+	{name: "live", title: "Live sessions", thing: "live session", list: "/users?show=live", listed: "Users with live sessions"},
+	{name: "sign-ins", title: "Sign-ins", thing: "sign-in", actions: []string{wire.ActionSignIn}, list: "/audit?action=" + wire.ActionSignIn, listed: "All sign-ins"},
+	{name: "refused", title: "Sign-ins refused", thing: "refused sign-in", actions: []string{wire.ActionSignInFailed}, list: "/audit?action=" + wire.ActionSignInFailed, listed: "All refused sign-ins"},
+	{name: "revocations", title: "Revocations", thing: "revocation", actions: revoking, list: "/revocations", listed: "All revocations"},
 }
 
 // revoking are the actions that the overview counts as revocations.
@@ -156,7 +159,7 @@ func (p *overviewPage) chart(x *exchange, live int64) (chart, error) {
 	if err != nil {
 		return chart{}, err
 	}
-	c := chart{Title: show.title + " in " + s.words, List: show.list}
+	c := chart{Title: show.title + " in " + s.words, List: show.list, ListWords: show.listed}
 	for _, one := range spans {
 		c.Spans = append(c.Spans, choice{Path: chartPath(one, show), Words: upper(one.name), Chosen: one.name == s.name})
 	}

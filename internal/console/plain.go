@@ -15,7 +15,7 @@ import (
 type plainView struct {
 	Encrypted string // address of the sign-in page with TLS; "" if it is not known
 	Local     string // address that works on the server itself
-	Safari    bool   // Safari at localhost: other browsers keep the cookie there
+	Safari    string // with Safari on this machine, the address: other browsers keep the cookie there
 }
 
 // plain returns what to say to a browser that drops the session cookie: browsers keep
@@ -36,7 +36,10 @@ func (p *signInPages) plain(x *exchange) *plainView {
 	if !local && h.Get("Sec-Fetch-Site") != "" {
 		return nil // browsers send it to trustworthy addresses only (Fetch Metadata, section 2)
 	}
-	view := &plainView{Safari: safari, Local: "http://localhost"}
+	view := &plainView{Local: "http://localhost"}
+	if safari {
+		view.Safari = "http://" + clip(host, 80)
+	}
 	if _, port, err := net.SplitHostPort(host); err == nil {
 		view.Local += ":" + port
 	}

@@ -85,7 +85,7 @@ func (p *settingsPages) view(x *exchange, form settingsForm, tag string) (settin
 	}
 	for _, preset := range settings.Presets() {
 		view.Presets = append(view.Presets, presetView{
-			Name: preset.Name, Words: firstOf(presetWords[preset.Name], preset.Name), Source: preset.Source,
+			Name: preset.Name, Words: firstOf(presetWords[preset.Name], preset.Name), Source: upper(preset.Source),
 			Timeout: duration(preset.Settings.SessionTimeout), Maximum: duration(preset.Settings.MaximumSessionDuration),
 			RememberMe: onOff(preset.Settings.RememberMeEnabled), Chosen: form == formOf(preset.Settings), InForce: preset.Settings == in.Settings,
 		})
@@ -149,7 +149,7 @@ func (p *settingsPages) typed(x *exchange) (form settingsForm, to settings.Setti
 	}
 	for _, v := range to.Violations(p.minimum) {
 		if wrong[v.Field] == "" {
-			wrong[v.Field] = upper(v.Problem) + "."
+			wrong[v.Field] = inUnits(upper(v.Problem)) + "."
 		}
 	}
 	return form, to, wrong

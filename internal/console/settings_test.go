@@ -103,14 +103,14 @@ func TestSettingsWrong(t *testing.T) {
 		timeout, maximum string
 		says             []string
 	}{
-		{"59", "34560001", []string{"59 seconds is too short", "34560001 seconds is too long"}},
-		{"59s", "401d", []string{"59 seconds is too short", "34646400 seconds is too long"}},
+		{"59", "34560001", []string{"59 seconds is too short", "400 days 1 second is too long; the maximum is 400 days."}},
+		{"59s", "401d", []string{"59 seconds is too short", "401 days is too long; the maximum is 400 days."}},
 		{"x", "", []string{"Enter a duration such as 20m, 12h or 20d, or a number of seconds."}},
 		{"20m20m", "20 dogs", []string{"Enter a duration"}},
 		{"1e3", "1728000", []string{"Enter a duration"}},
 		{"99999999999999999999", "-5", []string{"Enter a duration"}},
 		{"1200.5", "1728000", []string{"Enter a duration"}},
-		{"3600", "600", []string{"3600"}},
+		{"3600", "600", []string{"10 minutes is shorter than the session timeout of 1 hour"}},
 		{"<script>alert(1)</script>", `"><b>`, []string{"Enter a duration"}},
 	} {
 		fields := typed(tt.timeout, tt.maximum, false)

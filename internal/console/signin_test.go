@@ -24,7 +24,7 @@ func TestEndedSessionLosesNothing(t *testing.T) {
 	p := s.as(s.admin)
 	s.wait(20 * time.Minute)
 	a := p.post("/users", "name", `Zoë "Z" <Zoë>`, "email", "z@example.com", "password", "a secret of hers").is(http.StatusUnauthorized)
-	a.says("Your session timed out after 20 minutes without activity.", "your input is kept", "Sign in again", "Enter it again")
+	a.says("Your session timed out after 20 minutes without activity.", "your input is kept", "Sign in again", "Enter them again")
 	if strings.Contains(a.body, "a secret of hers") {
 		t.Error("the password came back")
 	}
@@ -72,7 +72,7 @@ func TestWhySignIn(t *testing.T) {
 			raw := s.issue(other, false)
 			s.as(s.admin).post("/users/"+other.ID+"/password", "new", password).to("/users/" + other.ID)
 			return raw
-		}, "An administrator revoked your sessions."},
+		}, "An administrator set a new password for your account. That ended all your sessions, including this one."},
 		{"a change of password elsewhere", func() string {
 			raw := s.issue(other, false) // with the password of the case above
 			s.as(other).post("/profile/password", "current", password, "new", password+"!", "again", password+"!").to("/profile")

@@ -85,6 +85,19 @@ var (
 	typedPart   = regexp.MustCompile(`^([0-9]+) ?(seconds?|secs?|s|minutes?|mins?|m|hours?|h|days?|d),? *`)
 )
 
+// inUnits says the numbers of seconds in a text in the units that the page uses.
+func inUnits(text string) string {
+	return writtenSeconds.ReplaceAllStringFunc(text, func(found string) string {
+		n, err := strconv.ParseInt(writtenSeconds.FindStringSubmatch(found)[1], 10, 64)
+		if err != nil || n < 60 {
+			return found
+		}
+		return duration(settings.FromSeconds(n))
+	})
+}
+
+var writtenSeconds = regexp.MustCompile(`([0-9]+) seconds?(?: \([0-9]+ days\))?`)
+
 // about says d in its largest unit alone: "3 minutes".
 func about(d time.Duration) string {
 	switch {
@@ -186,6 +199,7 @@ var endings = map[string]string{
 	"revoked_by_yourself":        "You revoked this session or signed out elsewhere.",
 	"revoked_by_service":         "A service that manages your account revoked your sessions.",
 	"revoked_by_password_change": "You changed your password on another device or in another browser. That ended your other sessions, including this one.",
+	"revoked_by_password_reset":  "An administrator set a new password for your account. That ended all your sessions, including this one. Sign in with the new password.",
 	"two_sessions":               "Your browser sent two sessions for this site. Sign in again: this ends both.",
 }
 

@@ -38,8 +38,10 @@ const (
 	ByAdministrator = "administrator" // another user, or the command line
 	ByYourself      = "yourself"
 	ByService       = "service"
-	// ByPasswordChange is a change of password by the user.
+	// ByPasswordChange is a change of password by the user, and ByPasswordReset one by
+	// another user or the command line.
 	ByPasswordChange = "password_change"
+	ByPasswordReset  = "password_reset"
 )
 
 // RevokedBy returns the kind of actor of the revocation at an epoch, for the holder
@@ -66,6 +68,9 @@ func (s *Service) RevokedBy(ctx context.Context, epoch revocation.Epoch) (string
 		if own == e.Actor.ID || e.Action == wire.ActionSignOut {
 			return ByYourself, nil
 		}
+	}
+	if e.Action == wire.ActionUserPassword {
+		return ByPasswordReset, nil
 	}
 	return ByAdministrator, nil
 }
