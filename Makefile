@@ -48,7 +48,7 @@ SOURCES    = .ci/tools cmd internal revocation settings token
 
 .PHONY: run
 run: build ## compile, and start a server: SQLite in this directory, http://127.0.0.1:8420 (ARGS='--listen :9000')
-	@bin/curfew serve $(ARGS)
+	@trap : INT; bin/curfew serve $(ARGS) || { code=$$?; echo "make run: flags of curfew serve go into ARGS, such as: make run ARGS='--listen 127.0.0.1:9000'" >&2; exit $$code; }
 
 .PHONY: build
 build: ## build bin/curfew (VERSION=1.2.3)

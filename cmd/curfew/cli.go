@@ -72,6 +72,15 @@ func (c *cli) root() *cobra.Command {
 			"The commands for sessions and users work on the database directly, whether a server runs or not, or on a server with --server.\n\n"+
 			"Documentation: curfew docs, or /docs of a running server.")
 	root.SilenceErrors, root.SilenceUsage = true, true
+	// Alone it asks for nothing: it prints the help and succeeds, as kubectl and gh do. A
+	// group without a command is wrong usage, such as a variable of a script that is empty.
+	unknown := root.RunE
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		return unknown(cmd, args)
+	}
 	root.Version = app.Version()
 	root.SetVersionTemplate(versionLine() + "\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
