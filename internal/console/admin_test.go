@@ -5,12 +5,14 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
@@ -395,5 +397,41 @@ func TestAttention(t *testing.T) {
 		if tt.says == "" && len(found) > 0 || tt.says != "" && (len(found) != 1 || !strings.HasPrefix(found[0].Words, tt.says)) {
 			t.Errorf("%s: %+v, want %q", tt.what, found, tt.says)
 		}
+	}
+}
+
+// A new installation says what to do next, until there is a second user or a provider.
+func TestFirstSteps(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	a := p.get("/").is(http.StatusOK).says("First steps", "Change the password of the first account.", "Add users", "Protect a service")
+	for _, href := range []string{"/profile#password-heading", "/new-user", "/settings/authentication/new-provider", "/docs/forward-auth", "/docs/applications"} {
+		if !slices.Contains(a.hrefs(), href) {
+			t.Errorf("no link to %s", href)
+		}
+	}
+	p.post("/profile/password", "current", password, "new", "four unrelated words", "again", "four unrelated words").to("/profile")
+	p.get("/").is(http.StatusOK).says("First steps", "Add users").saysNot("first account", "first password")
+	s.user("ann")
+	p.get("/").is(http.StatusOK).saysNot("First steps")
+
+	s = open(t)
+	p = s.as(s.admin)
+	p.post("/settings/authentication/providers", "name", "corp", "issuer", "https://login.example", "client_id", "curfew", "scopes", "openid", "name_claim", "sub").to("/settings/authentication/providers/corp")
+	p.get("/").is(http.StatusOK).says("still has its first password").saysNot("First steps")
+	second := s.as(s.user("second", store.AdministerSystem))
+	a = second.get("/").is(http.StatusOK).says("The account admin still has its first password", "Set a new password")
+	if !slices.Contains(a.hrefs(), userPath(s.admin.ID)+"#set-password") {
+		t.Error("no link to the page of the account")
+	}
+}
+
+func TestFirstPasswordWords(t *testing.T) {
+	x := &exchange{caller: authz.Caller{}}
+	u := store.User{ID: "1", Name: "admin"}
+	file := x.firstPassword(&account.FirstPassword{User: u, Generated: true, File: "vm:/data/curfew.db.admin-password"})
+	shown := x.firstPassword(&account.FirstPassword{User: u, Generated: true})
+	if file.Flag != "vm:/data/curfew.db.admin-password" || !strings.Contains(file.Words, "delete the file that it was written to:") || !strings.Contains(shown.Words, "showed on a terminal") || file.Path != "/users/1#set-password" {
+		t.Errorf("%+v\n%+v", file, shown)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"example.com/curfew/internal/account"
@@ -26,6 +27,11 @@ type profileView struct {
 	Session     ownSession
 	Sessions    []sessionView
 	Receipt     *receiptView
+	// HasPassword means that the user can sign in with a password, and change it. Others
+	// sign in with Providers, or only services start their sessions.
+	HasPassword  bool
+	PasswordsOff bool
+	Providers    string // names; "" if there is none
 }
 
 // ownSession is how long the session has left, on both clocks.
@@ -80,6 +86,13 @@ func (p *profilePages) show(x *exchange, status int, wrong map[string]string) er
 		Sessions: sessions,
 	}
 	view.Errors = wrong
+	ways, err := x.own.WaysAgain(x.ctx, x.caller)
+	if err != nil {
+		return err
+	}
+	view.HasPassword = ways.Passwords && view.User.PasswordHash != ""
+	view.PasswordsOff = !ways.Passwords && view.User.PasswordHash != ""
+	view.Providers = strings.Join(ways.Providers, ", ")
 	if !x.session.RememberMe {
 		view.Session.Idle, view.Session.IdleLeft = x.when(end.idle), end.idle.Sub(end.now)
 	}
@@ -128,11 +141,19 @@ func (x *exchange) sessionView(s session.Live) sessionView {
 
 func (p *profilePages) askRevoke(x *exchange) (confirmView, error) {
 	n, err := p.sessions.CountLive(x.ctx, x.caller, x.session.Subject, "")
+	if err != nil {
+		return confirmView{}, err
+	}
+	ways, err := x.own.WaysAgain(x.ctx, x.caller)
+	after := "You can sign in again afterwards."
+	if ways.Passwords && x.caller.User.PasswordHash != "" {
+		after += " If another person may know your password, change it instead: that also ends your other sessions."
+	}
 	return confirmView{
 		frame: x.frame("Revoke all my sessions?", "/profile", "Account menu", "Profile"),
 		Lines: []string{
 			"This ends " + count(n.Sessions, "session") + " of yours, on every device, including this one. You are signed out here too.",
-			"You can sign in again afterwards. If another person may know your password, change it instead: that also ends your other sessions.",
+			after,
 		},
 		Button: "Revoke Sessions", Cancel: "/profile", Harmful: true,
 	}, err

@@ -129,8 +129,32 @@ func TestPasswordsOffPage(t *testing.T) {
 	p.post("/settings/authentication/providers", "name", "corp", "issuer", id, "client_id", client, "scopes", "openid", "name_claim", "sub").to("/settings/authentication/providers/corp")
 	s.through(s.admin, "corp")
 	p.get(p.post(off).to("/settings/authentication").location).is(http.StatusOK).says("Switch passwords on")
+	const none = "Signing in with a password is switched off"
+	p.get("/profile").is(http.StatusOK).says(none + ". You sign in with corp: change your password there.").saysNot("Change password")
+	p.get("/profile/revoke").is(http.StatusOK).says("You can sign in again afterwards.").saysNot("change it instead")
+	p.get("/").is(http.StatusOK).saysNot("first password")
+	p.get("/new-user").is(http.StatusOK).says(none + ": users sign in with an identity provider.")
+	zoe := p.post("/users", "name", "zoe", "how", "typed", "password", "four unrelated words").is(http.StatusSeeOther).location
+	p.get(zoe).is(http.StatusOK).says("Account created. "+none+", so the password has no effect", "Password set; signing in with a password is switched off").saysNot("The user can sign in now")
 	p.post("/settings/authentication/providers/corp/remove", "word", "remove").is(http.StatusUnprocessableEntity).says("No enabled administrator could sign in any more")
 	p.get(p.post(on).to("/settings/authentication").location).is(http.StatusOK).says("Switch passwords off")
+	p.get("/profile").is(http.StatusOK).says("Change password").saysNot(none)
+	p.get("/profile/revoke").is(http.StatusOK).says("change it instead")
+	p.get("/").is(http.StatusOK).says("first password")
+	p.get("/new-user").is(http.StatusOK).saysNot(none)
+}
+
+// A user without a password signs in with a provider, and is told so.
+func TestProfileWithoutAPassword(t *testing.T) {
+	s := open(t)
+	s.as(s.admin).post("/settings/authentication/providers", "name", "corp", "issuer", "https://login.example", "client_id", "curfew", "scopes", "openid", "name_claim", "sub").to("/settings/authentication/providers/corp")
+	ann, bot := s.user("ann"), s.user("bot")
+	p := &person{s, ann, s.through(ann, "corp")}
+	p.get("/profile").is(http.StatusOK).says("Your account has no password. You sign in with corp: change your password there.").saysNot("Current password")
+	s.as(bot).get("/profile").is(http.StatusOK).says("Your account has no password. Services start your sessions.").saysNot("Current password")
+	admin := s.as(s.admin)
+	admin.get(userPath(ann.ID)).is(http.StatusOK).says("none: signs in with an identity provider", "A sign-in with an identity provider that sends groups replaces them.")
+	admin.get(userPath(bot.ID)).is(http.StatusOK).says("none: only services can start sessions").saysNot("that sends groups")
 }
 
 func TestUnlinkPage(t *testing.T) {

@@ -29,6 +29,7 @@ type userView struct {
 	Permissions    []permissionChoice
 	Identities     []identityRow
 	MustChange     bool // the checkbox beside the new password
+	PasswordsOff   bool // signing in with a password is switched off
 
 	Path   string // of the page
 	Others string // who can change the email and the groups of the caller's own account
@@ -130,10 +131,19 @@ func (p *userPages) showUser(x *exchange, status int, u store.User, change func(
 	if view.Identities, err = p.identities(x, u); err != nil {
 		return err
 	}
+	if view.PasswordsOff, err = p.passwordsOff(x); err != nil {
+		return err
+	}
 	if change != nil {
 		change(&view)
 	}
 	return x.render(status, "user", view)
+}
+
+// passwordsOff reports whether signing in with a password is switched off.
+func (p *userPages) passwordsOff(x *exchange) (bool, error) {
+	methods, err := p.accounts.SignInMethods(x.ctx)
+	return !methods.Passwords, err
 }
 
 // groupsText returns the names of groups as a form shows them: separated by commas,
@@ -303,7 +313,7 @@ func fieldErrors(err error) (fields map[string]string, known bool) {
 	case errors.As(err, &invalid):
 		fields = map[string]string{}
 		for _, f := range invalid.Fields {
-			fields[f.Field] = upper(f.Detail) + "."
+			fields[f.Field] = aboutField(f.Detail)
 		}
 		return fields, true
 	case errors.Is(err, account.ErrNoAdministratorLeft):
@@ -314,6 +324,15 @@ func fieldErrors(err error) (fields map[string]string, known bool) {
 		return map[string]string{"name": "Another user has this name or ID, or a similar-looking one. Choose another name."}, true
 	}
 	return nil, false
+}
+
+// aboutField makes a sentence of what is wrong with a field, which stands below the field
+// or follows its name.
+func aboutField(detail string) string {
+	if strings.HasPrefix(detail, "is ") {
+		detail = "this " + detail
+	}
+	return upper(detail) + "."
 }
 
 func (p *userPages) setPassword(x *exchange) error {

@@ -137,7 +137,7 @@ func TestNewUser(t *testing.T) {
 		t.Error("what was typed is gone")
 	}
 	p.post("/users", "name", "ZOË", "password", "twelve bytes or more").is(http.StatusUnprocessableEntity).says("Enter the password again")
-	p.get(p.post("/users", "name", "robot").is(http.StatusSeeOther).location).is(http.StatusOK).says("without a password: the user cannot sign in").saysNot("can sign in now")
+	p.get(p.post("/users", "name", "robot").is(http.StatusSeeOther).location).is(http.StatusOK).says("without a password. Services can start sessions for the user").saysNot("can sign in now")
 	p.post("/users", "name", "zoë", "email", "nonsense", "password", "short").is(http.StatusUnprocessableEntity).says("Name: This is the name of another user.", "Email: ", "Password: Must have at least 12")
 	a = p.post("/users", "name", "a\u202eb", "email", "nonsense", "password", "short").is(http.StatusUnprocessableEntity)
 	for _, field := range []string{"name", "email", "password"} {

@@ -204,19 +204,32 @@ type newUserView struct {
 	MustChange     bool   // the user must choose a new password at the first sign-in
 	Permissions    []permissionChoice
 	MayPermissions bool
+	PasswordsOff   bool // signing in with a password is switched off
 }
 
-func (x *exchange) newUserView() newUserView {
-	return newUserView{
+func (p *userPages) newUserView(x *exchange) (newUserView, error) {
+	off, err := p.passwordsOff(x)
+	view := newUserView{
+		PasswordsOff:   off,
 		frame:          x.frame("New user", "/users", "Configuration", "Users"),
 		Permissions:    choices(nil),
 		MayPermissions: x.caller.MayAdminister() == nil,
 		How:            "generate",
 		MustChange:     true,
 	}
+	if off {
+		view.How = "none"
+	}
+	return view, err
 }
 
-func (p *userPages) newUser(x *exchange) error { return x.ok("new-user", x.newUserView()) }
+func (p *userPages) newUser(x *exchange) error {
+	view, err := p.newUserView(x)
+	if err != nil {
+		return err
+	}
+	return x.ok("new-user", view)
+}
 
 func (p *userPages) create(x *exchange) error {
 	if x.shownBefore() {
@@ -248,6 +261,10 @@ func (p *userPages) create(x *exchange) error {
 	if len(held) > 0 {
 		change.Permissions = &held
 	}
+	off, err := p.passwordsOff(x)
+	if err != nil {
+		return err
+	}
 	u, err := p.accounts.CreateUser(x.ctx, x.caller, change)
 	if err != nil {
 		fields, known := fieldErrors(err)
@@ -259,13 +276,18 @@ func (p *userPages) create(x *exchange) error {
 		if how != "generate" && password != "" && fields["password"] == "" {
 			fields["password"] = "Enter the password again: it was not kept."
 		}
-		view := x.newUserView()
+		view, err := p.newUserView(x)
+		if err != nil {
+			return err
+		}
 		view.Name, view.Email, view.Groups, view.Permissions, view.Errors = name, email, typed, choices(held), fields
 		view.How, view.MustChange = firstOf(how, "typed"), x.value("must_change") != ""
 		return x.render(http.StatusUnprocessableEntity, "new-user", view)
 	}
 	done := "created"
 	switch {
+	case off && password != "":
+		done = "passwords-off"
 	case mustChange:
 		done = "must-change"
 	case password == "":
