@@ -282,7 +282,7 @@ func TestOverview(t *testing.T) {
 	s.issue(other, true)
 	a := p.get("/").is(http.StatusOK)
 	a.says("3 live sessions", "2 users signed in", "1 validator: 1 node, 0 followers", "node.test:1", "This one", "up to date", "last read the database just now", "revoked", "The session was revoked.", "12"+"\u202f"+"345",
-		"Needs attention The account admin still has its first password, which was set when the account was created. Change it. Change the password", "Requests arrive through 10.1.2.3, which is not a trusted proxy.", "start the server with --trusted-proxies 10.1.2.3.",
+		"Needs attention The account admin still has its first password, which was set when the account was created. Change the password", "Requests arrive through 10.1.2.3, which is not a trusted proxy.", "start the server with --trusted-proxies 10.1.2.3.",
 		"Live sessions in the last day", "Recent revocations", "All sessions of one user: receipt of ", "UTC other admin Offboarding In force")
 	charts := func(by *person, want map[string]string) {
 		t.Helper()

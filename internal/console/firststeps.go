@@ -37,14 +37,14 @@ func (x *exchange) passwordPage(first *account.FirstPassword) (path, words strin
 
 // firstPassword returns the point about a first password that is in use.
 func (x *exchange) firstPassword(first *account.FirstPassword) attention {
-	a := attention{Words: "The account " + clip(first.User.Name, 40) + " still has its first password, which was set when the account was created. Change it."}
+	a := attention{Words: "The account " + clip(first.User.Name, 40) + " still has its first password, which was set when the account was created."}
 	a.Path, a.Link = x.passwordPage(first)
 	switch {
 	case first.File != "":
 		a.Words = "The account " + clip(first.User.Name, 40) + " still has the password that the first start generated. Change it, then delete the file that it was written to:"
 		a.Flag = first.File
 	case first.Generated:
-		a.Words = "The account " + clip(first.User.Name, 40) + " still has the password that the first start generated and showed on a terminal. Change it."
+		a.Words = "The account " + clip(first.User.Name, 40) + " still has the password that the first start generated and showed on a terminal."
 	}
 	return a
 }

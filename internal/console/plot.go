@@ -65,6 +65,7 @@ type tick struct {
 	X, Label string
 	At       time.Time
 	Day      bool // the label is a day, not a time of day
+	Last     bool // so near to the end that the label has to end there
 }
 
 // ISO returns the instant of the tick for programs.
@@ -92,7 +93,8 @@ func draw(s span, from time.Time, counts []int64, thing string, atEnd bool) plot
 	}
 	every, whole := s.width*time.Duration(s.tick), s.width*time.Duration(s.bars)
 	for at := from.Add(-1).Truncate(every).Add(every); at.Sub(from) < whole; at = at.Add(every) {
-		p.Ticks = append(p.Ticks, tick{X: percentOf(100 * float64(at.Sub(from)) / float64(whole)), Label: at.UTC().Format(s.labels), At: at, Day: s.labels != timeOfDay})
+		x := 100 * float64(at.Sub(from)) / float64(whole)
+		p.Ticks = append(p.Ticks, tick{X: percentOf(x), Last: x > 95, Label: at.UTC().Format(s.labels), At: at, Day: s.labels != timeOfDay})
 	}
 	return p
 }
