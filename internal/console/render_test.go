@@ -35,7 +35,7 @@ var hostile = []string{
 // views are the view of each page, empty.
 func views() map[string]any {
 	return map[string]any{
-		"sign-in": signInView{}, "message": messageView{}, "confirm": confirmView{}, "profile": profileView{}, "session": sessionPage{},
+		"sign-in": signInView{}, "message": messageView{}, "confirm": confirmView{}, "profile": profileView{}, "session": sessionPage{}, "signed-out": signedOutView{},
 		"settings": settingsView{}, "provider": providerView{}, "settings-preview": settingsView{Preview: &settingsPreview{}},
 		"users": usersView{}, "new-user": newUserView{}, "password": passwordView{}, "user": userView{}, "bulk": bulkView{}, "receipt": receiptPage{}, "receipts": receiptsView{},
 		"audit": auditView{}, "keys": keysView{}, "services": servicesView{}, "secret": secretView{}, "overview": overviewView{}, "docs": docView{}, "reauthenticate": reauthenticateView{},
