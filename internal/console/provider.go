@@ -75,7 +75,7 @@ func (p *signInPages) begin(x *exchange, a *attempt) error {
 func (p *signInPages) registration(provider store.Provider) oidc.Registration {
 	return oidc.Registration{
 		Issuer: provider.Issuer, ClientID: provider.ClientID, RedirectURI: oidc.RedirectURI(p.issuer, provider.Name),
-		Scopes: provider.Scopes, ACRValues: provider.ACRValues,
+		Scopes: provider.Scopes, ACRValues: provider.ACRValues, Changed: provider.UpdatedAt,
 	}
 }
 

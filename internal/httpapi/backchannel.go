@@ -48,7 +48,7 @@ func backchannelLogout(c *call) error {
 			continue
 		}
 		var l oidc.Logout
-		if l, err = c.Logouts.VerifyLogout(c.ctx, oidc.Registration{Issuer: p.Issuer, ClientID: p.ClientID}, raw); err != nil {
+		if l, err = c.Logouts.VerifyLogout(c.ctx, oidc.Registration{Issuer: p.Issuer, ClientID: p.ClientID, Changed: p.UpdatedAt}, raw); err != nil {
 			break // another registration has the same keys
 		}
 		err = c.Sessions.EndByProvider(c.ctx, session.ProviderLogout{

@@ -76,6 +76,7 @@ type known struct {
 	metadata Metadata
 	keys     *keySet
 	at       time.Time // of the request for the metadata
+	changed  int64     // see Registration.Changed
 	forms    formSupport
 }
 
@@ -170,19 +171,25 @@ func (m *Metadata) check(issuer string) error {
 // Metadata returns the metadata of a provider, from a response that is at most an
 // hour old. Errors are those of [Client.Discover].
 func (c *Client) Metadata(ctx context.Context, issuer string) (Metadata, error) {
-	k, err := c.known(ctx, issuer)
+	k, err := c.known(ctx, issuer, 0)
 	if err != nil {
 		return Metadata{}, err
 	}
 	return k.metadata, nil
 }
 
-// known returns metadata and keys of an issuer. After freshFor it asks again in the
-// background; until usableFor callers do not wait for the answer.
-func (c *Client) known(ctx context.Context, issuer string) (*known, error) {
+// known returns metadata and keys of an issuer, fetched for a registration changed at
+// least so often. After freshFor it asks again in the background; until usableFor callers
+// do not wait for the answer.
+func (c *Client) known(ctx context.Context, issuer string, changed int64) (*known, error) {
 	c.mu.Lock()
 	k, failed := c.issuers[issuer], c.failures[issuer]
 	c.mu.Unlock()
+	if k != nil && k.changed < changed {
+		k = nil
+	} else if k != nil {
+		changed = k.changed
+	}
 	age := usableFor
 	if k != nil {
 		age = c.now().Sub(k.at)
@@ -196,10 +203,10 @@ func (c *Client) known(ctx context.Context, issuer string) (*known, error) {
 		}
 		return nil, err
 	}
-	fetched := c.fetches.DoChan("metadata "+issuer, func() (any, error) {
+	fetched := c.fetches.DoChan(fmt.Sprintf("metadata %d %s", changed, issuer), func() (any, error) {
 		// The request serves all callers, so it does not end with the first of them. The
 		// HTTP client's timeout ends it.
-		k, err := c.fetch(context.WithoutCancel(ctx), issuer)
+		k, err := c.fetch(context.WithoutCancel(ctx), issuer, changed)
 		if err != nil {
 			c.log.Warn("identity provider: fetch metadata failed", "issuer", issuer, "error", err)
 		}
@@ -228,9 +235,9 @@ func await[T any](ctx context.Context, address string, fetched <-chan singleflig
 }
 
 // fetch asks for the metadata and keeps them. The keys stay if they are at the same
-// address.
-func (c *Client) fetch(ctx context.Context, issuer string) (*known, error) {
-	k := &known{at: c.now()}
+// address and the registration is as it was.
+func (c *Client) fetch(ctx context.Context, issuer string, changed int64) (*known, error) {
+	k := &known{at: c.now(), changed: changed}
 	var err error
 	k.metadata, err = c.Discover(ctx, issuer)
 	c.mu.Lock()
@@ -243,7 +250,11 @@ func (c *Client) fetch(ctx context.Context, issuer string) (*known, error) {
 		return nil, err
 	}
 	delete(c.failures, issuer)
-	if before := c.issuers[issuer]; before != nil && before.keys.address == k.metadata.JWKSURI {
+	before := c.issuers[issuer]
+	if before != nil && before.changed > changed {
+		return before, nil // which was asked for after a later change
+	}
+	if before != nil && before.changed == changed && before.keys.address == k.metadata.JWKSURI {
 		k.keys = before.keys
 	} else {
 		k.keys = &keySet{client: c, address: k.metadata.JWKSURI}
@@ -278,9 +289,9 @@ func (c *Client) get(ctx context.Context, address string, access *oauth2.Token) 
 	case err != nil:
 		return nil, unreachable(address, err)
 	case response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests:
-		return nil, fmt.Errorf("%w: %s answered %s", ErrUnreachable, address, response.Status)
+		return nil, fmt.Errorf("%w: %s answered %s", ErrUnreachable, address, statusText(response.StatusCode))
 	case response.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("%w: %s answered %s", ErrMisconfigured, address, response.Status)
+		return nil, fmt.Errorf("%w: %s answered %s", ErrMisconfigured, address, statusText(response.StatusCode))
 	}
 	return body, nil
 }

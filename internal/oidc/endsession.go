@@ -31,7 +31,7 @@ type EndSession struct {
 // provider that does not take forms, the request names the client alone, and the
 // provider asks the user. Errors are those of [Client.Metadata].
 func (c *Client) EndSession(ctx context.Context, issuer, clientID, idToken, base string) (EndSession, error) {
-	k, err := c.known(ctx, issuer)
+	k, err := c.known(ctx, issuer, 0)
 	if err != nil || k.metadata.EndSessionEndpoint == "" {
 		return EndSession{}, err
 	}

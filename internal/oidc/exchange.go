@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -20,18 +21,18 @@ import (
 // Errors are a [Refusal], and those that wrap [ErrUnreachable], [ErrMisconfigured],
 // [ErrMixUp], [ErrCode], [ErrToken] or [ErrClock].
 func (c *Client) Exchange(ctx context.Context, r Registration, s Secrets, response url.Values, wanted ...string) (Identity, error) {
-	k, err := c.known(ctx, r.Issuer)
+	k, err := c.known(ctx, r.Issuer, r.Changed)
 	if err != nil {
 		return Identity{}, err
 	}
-	code, err := readResponse(k.metadata, response)
+	code, err := readResponse(k.metadata, response, s.quoted(r, ""))
 	if err != nil {
 		return Identity{}, err
 	}
 	asking := oidc.ClientContext(ctx, c.http)
 	answer, err := r.oauth2(k.metadata).Exchange(asking, code, oauth2.VerifierOption(s.Verifier))
 	if err != nil {
-		return Identity{}, exchangeError(k.metadata.TokenEndpoint, err)
+		return Identity{}, exchangeError(k.metadata.TokenEndpoint, err, s.quoted(r, code))
 	}
 	raw, _ := answer.Extra("id_token").(string)
 	if raw == "" {
@@ -52,7 +53,7 @@ const maxCode = 4096
 
 // readResponse returns the code of an authorization response. A parameter that is there
 // twice is refused: two readers could read it differently (RFC 6749, section 3.1).
-func readResponse(m Metadata, response url.Values) (string, error) {
+func readResponse(m Metadata, response url.Values, q quoted) (string, error) {
 	for _, name := range []string{"code", "iss", "error", "error_description", "state"} {
 		if values := response[name]; len(values) > 1 || len(values) == 1 && len(values[0]) > maxCode {
 			return "", fmt.Errorf("%w: the parameter %s of the response is not valid", ErrCode, name)
@@ -66,7 +67,7 @@ func readResponse(m Metadata, response url.Values) (string, error) {
 		return "", fmt.Errorf("%w: the response has no iss, but %s promises it", ErrMixUp, m.Issuer)
 	}
 	if refusal := response.Get("error"); refusal != "" {
-		return "", &Refusal{Code: printable(refusal), Description: printable(response.Get("error_description"))}
+		return "", &Refusal{Code: q.text(refusal), Description: q.text(response.Get("error_description"))}
 	}
 	code := response.Get("code")
 	if code == "" {
@@ -90,37 +91,59 @@ func printable(text string) string {
 	return text[:min(len(text), maxQuoted)]
 }
 
+// quoted quotes a provider's texts, which go into the log, without the secrets of an
+// attempt: some providers repeat the request in error_description.
+type quoted struct{ *strings.Replacer }
+
+// quoted returns what quotes the provider's texts about an attempt.
+func (s Secrets) quoted(r Registration, code string) quoted {
+	basic := url.QueryEscape(r.ClientID) + ":" + url.QueryEscape(r.ClientSecret)
+	var pairs []string
+	for _, secret := range []string{base64.StdEncoding.EncodeToString([]byte(basic)), r.ClientSecret, code, s.Verifier, s.Nonce, s.State} {
+		if secret != "" {
+			pairs = append(pairs, secret, redacted, url.QueryEscape(secret), redacted, url.PathEscape(secret), redacted)
+		}
+	}
+	return quoted{strings.NewReplacer(pairs...)}
+}
+
+const redacted = "[redacted]"
+
+// text returns a text as printable does. The secrets go first: a text that is cut off
+// could end with the beginning of one.
+func (q quoted) text(text string) string { return printable(q.Replace(text)) }
+
 // exchangeError tells a code that is not accepted from a client that is not accepted
 // (RFC 6749, section 5.2), and both from a provider that can't be asked.
-func exchangeError(endpoint string, err error) error {
+func exchangeError(endpoint string, err error, q quoted) error {
 	refused := (*oauth2.RetrieveError)(nil)
 	if !errors.As(err, &refused) {
-		return answerError(endpoint, err)
+		return answerError(endpoint, err, q)
 	}
 	// oauth2's own text has the whole body.
-	said := printable(refused.ErrorCode)
-	if text := printable(refused.ErrorDescription); text != "" {
+	said := q.text(refused.ErrorCode)
+	if text := q.text(refused.ErrorDescription); text != "" {
 		said += ": " + text
 	}
 	switch status := refused.Response.StatusCode; {
 	case status >= 500 || status == http.StatusTooManyRequests:
-		return fmt.Errorf("%w: %s answered %s", ErrUnreachable, endpoint, refused.Response.Status)
+		return fmt.Errorf("%w: %s answered %s", ErrUnreachable, endpoint, statusText(status))
 	case refused.ErrorCode == "invalid_grant":
 		return fmt.Errorf("%w: %s", ErrCode, said)
 	case refused.ErrorCode == "invalid_client" || status == http.StatusUnauthorized:
 		return fmt.Errorf("%w: it does not accept the client ID with this client secret (%s)", ErrMisconfigured, said)
 	default:
-		return fmt.Errorf("%w: the token endpoint answered %s (%s)", ErrMisconfigured, refused.Response.Status, said)
+		return fmt.Errorf("%w: the token endpoint answered %s (%s)", ErrMisconfigured, statusText(status), said)
 	}
 }
 
 // answerError is the error of a request that a library has made: of the connection, or
 // of an answer that it can't read.
-func answerError(endpoint string, err error) error {
+func answerError(endpoint string, err error, q quoted) error {
 	if asked := (*url.Error)(nil); errors.As(err, &asked) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, errTooLarge) {
 		return unreachable(endpoint, err)
 	}
-	return fmt.Errorf("%w: the answer of %s can't be read: %s", ErrMisconfigured, endpoint, printable(err.Error()))
+	return fmt.Errorf("%w: the answer of %s can't be read: %s", ErrMisconfigured, endpoint, q.text(err.Error()))
 }
 
 // complete adds the wanted claims that the ID token lacks, from the userinfo endpoint.

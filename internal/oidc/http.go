@@ -96,6 +96,11 @@ func IsLoopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
+// statusText returns a status for an error, without the provider's own text for it.
+func statusText(status int) string {
+	return strings.TrimSpace(fmt.Sprint(status, " ", http.StatusText(status)))
+}
+
 // unreachable wraps the error of a request. It names the host, and no more of the
 // address: a query may hold a secret.
 func unreachable(address string, err error) error {

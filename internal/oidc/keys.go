@@ -2,14 +2,19 @@ package oidc
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"golang.org/x/sync/singleflight"
 )
 
 // minKeyInterval is the minimum time between two requests for the keys of a provider
@@ -22,6 +27,9 @@ var (
 	// errKeyUnknown means that the token names a key that was not among the provider's
 	// less than minKeyInterval ago. It may be a new one. It wraps errSignature.
 	errKeyUnknown = fmt.Errorf("%w: the key that it names is not known, and the keys were asked for just now", errSignature)
+	// errManyKeys means that the header of a token does not say which of many keys has
+	// signed it. It wraps errSignature.
+	errManyKeys = fmt.Errorf("%w: its key ID is missing or not unique, and more than %d keys of the provider fit", errSignature, maxCandidates)
 )
 
 // keySet is the keys of a provider. It is fetched again when it is old, and when a
@@ -33,6 +41,7 @@ var (
 type keySet struct {
 	client  *Client
 	address string
+	fetches singleflight.Group // has one key
 
 	mu   sync.Mutex // guards the fields below
 	keys []jose.JSONWebKey
@@ -61,14 +70,15 @@ func (s *keySet) verify(ctx context.Context, raw string, algorithms []string) ([
 	age := now.Sub(at)
 	fresh := !at.IsZero() && 0 <= age && age < freshFor
 	if fresh {
-		if payload, ok := verifyWith(keys, jws, header); ok {
-			return payload, nil
+		payload, err := s.verifyWith(ctx, keys, jws, header)
+		if !errors.Is(err, errSignature) {
+			return payload, err
 		}
 		if since := now.Sub(asked); 0 <= since && since < minKeyInterval {
 			if header.KeyID != "" && !slices.ContainsFunc(keys, func(key jose.JSONWebKey) bool { return key.KeyID == header.KeyID }) {
 				return nil, errKeyUnknown
 			}
-			return nil, errSignature
+			return nil, err
 		}
 	}
 	var fetched []jose.JSONWebKey
@@ -83,31 +93,59 @@ func (s *keySet) verify(ctx context.Context, raw string, algorithms []string) ([
 	default:
 		s.client.log.WarnContext(ctx, "identity provider: fetch keys failed; the keys of earlier are used", "address", s.address, "error", err)
 	}
-	if payload, ok := verifyWith(keys, jws, header); ok {
-		return payload, nil
-	}
-	if err != nil {
+	payload, refused := s.verifyWith(ctx, keys, jws, header)
+	if err != nil && errors.Is(refused, errSignature) {
 		return nil, err
+	}
+	return payload, refused
+}
+
+// maxCandidates is the maximum number of keys that may fit the header of a token. With
+// more than one key, a provider has to name the key (Core, section 10.1); some do not.
+const maxCandidates = 4
+
+// verifyWith returns the payload if one of the keys that fit the header verifies the
+// signature. The error wraps errSignature, or ErrUnreachable if ctx has ended.
+func (s *keySet) verifyWith(ctx context.Context, keys []jose.JSONWebKey, jws *jose.JSONWebSignature, header jose.Header) ([]byte, error) {
+	var candidates []jose.JSONWebKey
+	for _, key := range keys {
+		if (header.KeyID == "" || key.KeyID == header.KeyID) && fits(key, header.Algorithm) {
+			candidates = append(candidates, key)
+		}
+	}
+	if len(candidates) > maxCandidates {
+		return nil, errManyKeys
+	}
+	for _, key := range candidates {
+		if err := ctx.Err(); err != nil {
+			return nil, unreachable(s.address, err)
+		}
+		if payload, err := jws.Verify(key); err == nil {
+			return payload, nil
+		}
 	}
 	return nil, errSignature
 }
 
-// verifyWith returns the payload if one of the keys verifies the signature.
-func verifyWith(keys []jose.JSONWebKey, jws *jose.JSONWebSignature, header jose.Header) ([]byte, bool) {
-	for _, key := range keys {
-		if header.KeyID != "" && key.KeyID != header.KeyID || key.Algorithm != "" && key.Algorithm != header.Algorithm {
-			continue
-		}
-		if payload, err := jws.Verify(key); err == nil {
-			return payload, true
-		}
+// fits reports whether a key can have signed with an algorithm.
+func fits(key jose.JSONWebKey, algorithm string) bool {
+	if key.Algorithm != "" && key.Algorithm != algorithm {
+		return false
 	}
-	return nil, false
+	switch public := key.Key.(type) {
+	case *rsa.PublicKey:
+		return strings.HasPrefix(algorithm, "RS") || strings.HasPrefix(algorithm, "PS")
+	case *ecdsa.PublicKey:
+		return algorithm == map[int]string{256: "ES256", 384: "ES384", 521: "ES512"}[public.Params().BitSize]
+	case ed25519.PublicKey:
+		return algorithm == "EdDSA"
+	}
+	return false
 }
 
 // fetch asks for the keys. Concurrent calls share one request.
 func (s *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
-	fetched := s.client.fetches.DoChan("keys "+s.address, func() (any, error) {
+	fetched := s.fetches.DoChan("", func() (any, error) {
 		now := s.client.now()
 		s.mu.Lock()
 		s.asked = now
@@ -138,12 +176,18 @@ func (s *keySet) download(ctx context.Context) ([]jose.JSONWebKey, error) {
 	return keys, nil
 }
 
-// maxKeys is the maximum number of keys of a provider: a token without a key ID may
-// cost one signature check for each.
-const maxKeys = 64
+const (
+	// maxKeys is the maximum number of keys of a provider.
+	maxKeys = 64
+	// minRSA and maxRSA bound an RSA key in bits. A signature check with a key of 256
+	// kilobits takes seconds, and each logout token that an attacker sends costs one.
+	minRSA = 2048
+	maxRSA = 8192
+	maxExp = 1<<31 - 1 // of an RSA key
+)
 
 // parseKeys returns the public keys for signatures of a JWK Set. It leaves out keys of
-// other kinds, as RFC 7517, section 5 says.
+// other kinds, as RFC 7517, section 5 says, and RSA keys beyond the bounds.
 func parseKeys(body []byte) ([]jose.JSONWebKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -154,18 +198,28 @@ func parseKeys(body []byte) ([]jose.JSONWebKey, error) {
 	var keys []jose.JSONWebKey
 	for _, raw := range set.Keys {
 		var key jose.JSONWebKey
-		if json.Unmarshal(raw, &key) != nil || !key.Valid() || !key.IsPublic() || key.Use != "" && key.Use != "sig" {
+		if json.Unmarshal(raw, &key) != nil || !key.Valid() || !key.IsPublic() || key.Use != "" && key.Use != "sig" || !withinBounds(key) {
 			continue
 		}
 		keys = append(keys, key)
 	}
 	switch {
 	case len(keys) == 0:
-		return nil, errors.New("the document has no public key for signatures")
+		return nil, fmt.Errorf("the document has no public key for signatures; an RSA key must have %d to %d bits and an odd exponent from 3 to %d", minRSA, maxRSA, maxExp)
 	case len(keys) > maxKeys:
 		return nil, fmt.Errorf("the document has %d keys; at most %d are accepted", len(keys), maxKeys)
 	}
 	return keys, nil
+}
+
+// withinBounds reports whether a signature check with a key is cheap and safe.
+func withinBounds(key jose.JSONWebKey) bool {
+	public, ok := key.Key.(*rsa.PublicKey)
+	if !ok {
+		return true
+	}
+	bits := public.N.BitLen()
+	return minRSA <= bits && bits <= maxRSA && 3 <= public.E && public.E <= maxExp && public.E%2 == 1
 }
 
 // captured is a go-oidc key set for one token. It keeps the error of the keys, which

@@ -51,7 +51,7 @@ func LogoutIssuer(raw string) (issuer string, audiences []string, err error) {
 // [ErrUnreachable] or [ErrMisconfigured] if the provider's keys can't be had, or can't be
 // asked for again yet because of an unknown key.
 func (c *Client) VerifyLogout(ctx context.Context, r Registration, raw string) (Logout, error) {
-	k, err := c.known(ctx, r.Issuer)
+	k, err := c.known(ctx, r.Issuer, r.Changed)
 	if err != nil {
 		return Logout{}, err
 	}

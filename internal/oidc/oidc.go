@@ -111,6 +111,10 @@ type Registration struct {
 	RedirectURI  string // see [RedirectURI]
 	Scopes       []string
 	ACRValues    []string
+	// Changed counts the changes of the provider here. Metadata and keys that were fetched
+	// for an earlier one are not used any more: so an administrator can drop keys that the
+	// provider has withdrawn. Zero uses any.
+	Changed int64
 }
 
 // RedirectURI returns the redirect URI to register at a provider. base is the URL at

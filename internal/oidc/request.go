@@ -38,7 +38,7 @@ type Demand struct {
 // AuthorizationURL returns the address of the provider's form for one attempt. Errors
 // are those of [Client.Metadata].
 func (c *Client) AuthorizationURL(ctx context.Context, r Registration, s Secrets, d Demand) (string, error) {
-	m, err := c.Metadata(ctx, r.Issuer)
+	k, err := c.known(ctx, r.Issuer, r.Changed)
 	if err != nil {
 		return "", err
 	}
@@ -54,7 +54,7 @@ func (c *Client) AuthorizationURL(ctx context.Context, r Registration, s Secrets
 	if len(r.ACRValues) > 0 {
 		set("acr_values", strings.Join(r.ACRValues, " "))
 	}
-	return r.oauth2(m).AuthCodeURL(s.State, options...), nil
+	return r.oauth2(k.metadata).AuthCodeURL(s.State, options...), nil
 }
 
 func (r Registration) oauth2(m Metadata) *oauth2.Config {
