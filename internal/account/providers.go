@@ -15,6 +15,10 @@ import (
 	"example.com/curfew/revocation"
 )
 
+// MaxProviders is the maximum number of providers. The sign-in page lists them all, and
+// each sign-in reads them.
+const MaxProviders = 50
+
 var (
 	// ErrPasswordsOff means that signing in with a password is switched off.
 	ErrPasswordsOff = errors.New("signing in with a password is switched off here; sign in with an identity provider")
@@ -24,6 +28,8 @@ var (
 	ErrNoAdministratorLeft error = lastAdministrator{}
 	// ErrProviderExists wraps store.ErrConflict.
 	ErrProviderExists = fmt.Errorf("%w: there is a provider with this name; choose another name", store.ErrConflict)
+	// ErrTooManyProviders wraps store.ErrConflict.
+	ErrTooManyProviders = fmt.Errorf("%w: there are %d identity providers, which is the maximum; remove one first", store.ErrConflict, MaxProviders)
 )
 
 type lastAdministrator struct{}
@@ -129,6 +135,13 @@ func (s *Service) CreateProvider(ctx context.Context, c authz.Caller, name strin
 			return p, ErrProviderExists
 		case !errors.Is(err, store.ErrNotFound):
 			return p, err
+		}
+		all, err := tx.Providers(ctx)
+		switch {
+		case err != nil:
+			return p, err
+		case len(all) >= MaxProviders:
+			return p, ErrTooManyProviders
 		}
 		created := newProvider(name)
 		created.CreatedAt = int64(tx.Epoch)

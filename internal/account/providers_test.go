@@ -71,6 +71,35 @@ func (n *node) revoked(s *token.Session) bool {
 	return s.Epoch < r.Before(s.RememberMe)
 }
 
+// The number of providers has a maximum.
+func TestMaxProviders(t *testing.T) {
+	engines(t, func(t *testing.T, w *testDatabase) {
+		n := w.with(sealing(t))
+		root := n.as(n.add("root", store.AdministerSystem))
+		add := func(i int) error {
+			_, err := n.CreateProvider(t.Context(), root, fmt.Sprint("p", i), account.ProviderChange{Issuer: ptr(issuer), ClientID: ptr(fmt.Sprint("c", i))})
+			return err
+		}
+		for i := range account.MaxProviders {
+			noErr(t, add(i))
+		}
+		err := add(account.MaxProviders)
+		is(t, "one more", err, account.ErrTooManyProviders)
+		is(t, "one more", err, store.ErrConflict)
+		if !strings.Contains(err.Error(), "50 identity providers, which is the maximum; remove one first") {
+			t.Errorf("the error says %q", err)
+		}
+		if all, err := n.Providers(t.Context(), root); err != nil || len(all) != account.MaxProviders {
+			t.Errorf("%d providers, %v", len(all), err)
+		}
+		_, _, err = n.ChangeProvider(t.Context(), root, "p0", account.ProviderChange{NameClaim: ptr("email")}, "")
+		noErr(t, err)
+		_, err = n.DeleteProvider(t.Context(), root, "p0", "")
+		noErr(t, err)
+		noErr(t, add(account.MaxProviders))
+	})
+}
+
 func TestProviders(t *testing.T) {
 	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.with(sealing(t))

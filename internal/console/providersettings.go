@@ -190,6 +190,9 @@ func formErrors(err error) (map[string]string, error) {
 	if errors.Is(err, account.ErrProviderExists) {
 		return map[string]string{"name": "Another provider has this name. Choose another name."}, nil
 	}
+	if errors.Is(err, account.ErrTooManyProviders) {
+		return map[string]string{whole: "There are " + group(account.MaxProviders) + " identity providers, which is the maximum. Remove one first."}, nil
+	}
 	if fields, known := fieldErrors(err); known {
 		if errors.Is(err, account.ErrNoAdministratorLeft) {
 			return map[string]string{"issuer": fields[whole]}, nil

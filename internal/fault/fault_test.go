@@ -167,6 +167,7 @@ var neverAnswered = map[string]string{
 	"session.ErrNotFresh":        "likewise",
 	"session.ErrNoAuthTime":      "likewise",
 	"session.ErrStale":           "likewise",
+	"session.ErrAnotherUser":     "likewise",
 	"keyring.ErrUnsealed":        "likewise",
 	"session.ErrLogoutSeen":      "the back-channel logout answers with an error of its own",
 }
@@ -182,6 +183,7 @@ func TestEverySentinelIsKnown(t *testing.T) {
 		"account.ErrNameTaken":           true,
 		"account.ErrNoAdministratorLeft": true,
 		"account.ErrProviderExists":      true,
+		"account.ErrTooManyProviders":    true,
 		"keyring.ErrNotNow":              true,
 	}
 	for _, room := range []string{"authz", "account", "session", "feed", "store", "keyring"} {
