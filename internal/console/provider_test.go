@@ -225,6 +225,59 @@ func TestSignInThroughProvider(t *testing.T) {
 	}
 }
 
+// A sign-in through a provider begins a session with remember me if the user chooses that,
+// also after a second attempt, and only where the settings offer it. The provider's limit
+// still ends the session.
+func TestRememberMeThroughProvider(t *testing.T) {
+	s := openProviders(t, 0)
+	p := s.add("corp")
+	const link = "/sign-in/corp?remember_me=on&return=%2Fprofile"
+	b := s.browser()
+	page := b.get("/sign-in?return=/profile").is(http.StatusOK).says("Sign in with corp and remember me")
+	if hrefs := page.hrefs(); !slices.Contains(hrefs, link) || !slices.Contains(hrefs, "/sign-in/corp?return=%2Fprofile") {
+		t.Errorf("the page leads to %v", hrefs)
+	}
+	b.through(link, "corp").to("/profile")
+	sess := b.session()
+	if sess == nil || !sess.RememberMe {
+		t.Fatalf("the session is %+v", sess)
+	}
+	s.wait(2 * time.Hour) // beyond the session timeout
+	if b.session() == nil {
+		t.Error("the session has timed out")
+	}
+	_, err := s.sessions.RevokeUser(t.Context(), trusted, sess.Subject, "", false, 0)
+	s.must(err)
+	b.through(link, "corp").to("/profile") // by a second attempt
+	if sess = b.session(); sess == nil || !sess.RememberMe || s.outcome() != "corp: good" || !slices.Contains(s.outcomes, "corp: authenticate_again") {
+		t.Errorf("after a revocation: %+v, counted %v", sess, s.outcomes)
+	}
+	end := s.now().Add(3 * time.Hour).Unix()
+	p.Set(func(b *oidctest.Behavior) { b.Extra["session_expiry"] = end })
+	b.through(link, "corp").to("/profile")
+	if sess = b.session(); sess == nil || !sess.RememberMe || int64(sess.SessionExpiry) != end || int64(sess.ExpiresAt) > end {
+		t.Fatalf("with a limit: %+v", sess)
+	}
+	s.wait(3 * time.Hour)
+	if b.session() != nil {
+		t.Error("the session goes on after the provider's limit")
+	}
+
+	now, tag, err := s.sessions.Settings(t.Context())
+	s.must(err)
+	without := now.Settings
+	without.RememberMeEnabled = false
+	_, _, err = s.sessions.ChangeSettings(t.Context(), trusted, without, tag)
+	s.must(err)
+	p.Set(func(b *oidctest.Behavior) { delete(b.Extra, "session_expiry") })
+	page = b.get("/sign-in").is(http.StatusOK)
+	page.saysNot("remember me")
+	b.through(link, "corp").to("/profile")
+	if sess = b.session(); sess == nil || sess.RememberMe {
+		t.Errorf("switched off: %+v", sess)
+	}
+}
+
 // Attempts in several tabs do not disturb each other. Their number and size is bounded.
 func TestAttemptsInTabs(t *testing.T) {
 	s := openProviders(t, 0)

@@ -44,9 +44,9 @@ type signInView struct {
 	For        string // host of the proxied service that the user returns to; "" if it is the console
 	Changing   bool   // the form asks for a new password as well
 
-	// Passwords and Providers are the ways to sign in; Providers are links.
+	// Passwords and Providers are the ways to sign in.
 	Passwords bool
-	Providers []link
+	Providers []providerLinks
 
 	Plain      *plainView // the browser does not keep the cookie at this address; nil if it does
 	CookieLost bool       // it did not keep the one of the sign-in before
@@ -55,6 +55,10 @@ type signInView struct {
 	Timeout           time.Duration
 	Maximum           time.Duration
 }
+
+// providerLinks begin a sign-in through a provider. They are links, since form-action also
+// binds where the answer to a form redirects to.
+type providerLinks struct{ Name, Path, Remember string } // Remember is "" if it is not offered
 
 func (p *signInPages) view(x *exchange) signInView {
 	in := x.inForce()
@@ -79,14 +83,18 @@ func (p *signInPages) view(x *exchange) signInView {
 
 // ways returns the ways to sign in. While the store can't be asked it is the password,
 // whose form then says so.
-func (p *signInPages) ways(x *exchange, to string) (passwords bool, providers []link) {
+func (p *signInPages) ways(x *exchange, to string) (passwords bool, providers []providerLinks) {
 	ways, err := p.sessions.Ways(x.ctx)
 	if err != nil {
 		x.log.WarnContext(x.ctx, "sign-in page: the identity providers are not known", "request_id", x.origin.RequestID, "error", err)
 		return true, nil
 	}
 	for _, name := range ways.Providers {
-		providers = append(providers, link{withReturn("/sign-in/"+name, to), "Sign in with " + name, false})
+		links := providerLinks{Name: name, Path: p.startAddress(attempt{Provider: name, Return: to})}
+		if x.inForce().RememberMeEnabled {
+			links.Remember = p.startAddress(attempt{Provider: name, Return: to, Remember: true})
+		}
+		providers = append(providers, links)
 	}
 	return ways.Passwords, providers
 }
