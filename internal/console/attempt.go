@@ -34,6 +34,8 @@ type attempt struct {
 	// Confirm means that the attempt confirms who the user of a session is, for a change or
 	// a service that asks for a recent authentication: it demands a fresh one.
 	Confirm bool `json:"confirm,omitempty"`
+	// User is the id of the user who confirms; "" if the attempt may sign in any user.
+	User string `json:"user,omitempty"`
 	// Prompt asks the provider for its form, so that the user can choose another account.
 	Prompt   bool   `json:"-"`
 	Remember bool   `json:"remember,omitempty"`

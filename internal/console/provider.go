@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -38,6 +39,12 @@ func (p *signInPages) start(x *exchange) error {
 	a := attempt{Provider: name, Return: p.returnTo(x), Remember: x.value("remember_me") != "", Prompt: x.value("prompt") != ""}
 	a.Confirm = a.Prompt && x.value("max_age") == "0"
 	a.Fresh = a.Confirm
+	if a.Confirm {
+		a.User = x.value("user")
+		if x.session != nil {
+			a.User, a.Remember = cmp.Or(a.User, x.session.Subject), x.session.RememberMe
+		}
+	}
 	err := p.begin(x, &a)
 	if err == nil || a.Issuer == "" { // without an issuer the name may be of no provider
 		return err
@@ -146,7 +153,7 @@ func (p *signInPages) respond(x *exchange) (attempt, error) {
 	issued, err := p.sessions.SignInThrough(x.ctx, session.ProviderSignIn{
 		Provider: a.Provider, Issuer: a.Issuer, ClientID: a.ClientID, Subject: id.Subject, SID: id.SessionID, Claims: id.Claims,
 		AuthTime: id.AuthTime, ACR: id.ACR, SessionExpiry: id.SessionExpiry, IDToken: id.Raw,
-		Began: time.UnixMicro(a.Began), Epoch: a.Epoch, Fresh: a.Fresh, RememberMe: a.Remember,
+		Began: time.UnixMicro(a.Began), Epoch: a.Epoch, Fresh: a.Fresh, UserID: a.User, RememberMe: a.Remember,
 	}, x.origin)
 	if errors.Is(err, session.ErrNotFresh) && !a.Fresh {
 		p.count(a.Provider, err)
@@ -189,6 +196,7 @@ const (
 	outcomeRevoked     = "revoked"
 	outcomeChanged     = "provider_changed"
 	outcomeNotFresh    = "not_authenticated_again"
+	outcomeAnotherUser = "another_user" // than the one who had to confirm
 	outcomeUnavailable = "unavailable"
 	outcomeInternal    = "internal"
 )
@@ -201,6 +209,7 @@ var outcomes = []struct {
 	{session.ErrNotFresh, outcomeAgain},
 	{session.ErrNoAuthTime, outcomeNotFresh},
 	{session.ErrStale, outcomeNotFresh},
+	{session.ErrAnotherUser, outcomeAnotherUser},
 	{session.ErrProviderChanged, outcomeChanged},
 	{session.ErrEndedByProvider, outcomeRevoked},
 	{token.ErrRevoked, outcomeRevoked},
@@ -311,6 +320,15 @@ func (p *signInPages) refuse(x *exchange, a attempt, err error) error {
 		view.Lines = []string{
 			why + " The identity provider " + name + " did not ask you to, or does not say when you did, so you are not signed in.",
 			"Sign out at " + name + ", then try again. For the administrator: " + name + " must support max_age and prompt=login, and return the claim auth_time."}
+	case outcomeAnotherUser:
+		view.Title = "Another account"
+		view.Lines = []string{"You authenticated at " + name + " with an account that belongs to another user here, or to none. Nothing was changed."}
+		if x.session != nil {
+			view.Lines = append(view.Lines, "You are still signed in as "+clip(x.caller.Actor.Name, 80)+".")
+			if x.session.Subject == a.User {
+				view.Lines = append(view.Lines, "To confirm, authenticate with the account of that user.")
+			}
+		}
 	}
 	view.Links = []link{again, {withReturn("/sign-in", a.Return), "Other ways to sign in", false}}
 	x.message("sign_in_"+outcome, view)
@@ -352,6 +370,9 @@ func (p *signInPages) startAddress(a attempt) string {
 	}
 	if a.Confirm {
 		query.Set("max_age", "0")
+	}
+	if a.User != "" {
+		query.Set("user", a.User)
 	}
 	return address("/sign-in/"+a.Provider, query)
 }

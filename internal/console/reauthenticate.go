@@ -185,7 +185,7 @@ func (x *exchange) askAgain(status int, view reauthenticateView, to string) erro
 	view.Passwords = ways.Passwords
 	for _, name := range ways.Providers {
 		view.Providers = append(view.Providers, link{
-			address("/sign-in/"+name, url.Values{"prompt": {"login"}, "max_age": {"0"}, "return": {to}}), "Authenticate with " + name, view.Sends,
+			address("/sign-in/"+name, url.Values{"prompt": {"login"}, "max_age": {"0"}, "return": {to}, "user": {x.session.Subject}}), "Authenticate with " + name, view.Sends,
 		})
 	}
 	view.Notice = ""

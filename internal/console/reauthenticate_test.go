@@ -150,7 +150,7 @@ func TestConfirmThroughProvider(t *testing.T) {
 	send := func() answer {
 		return s.send(b.cookies[sessionCookie], http.MethodPost, "/services", url.Values{"name": {"ledger"}, "follow": {"on"}})
 	}
-	const link = "/sign-in/corp?max_age=0&prompt=login&return=%2Fsigned-in"
+	link := "/sign-in/corp?max_age=0&prompt=login&return=%2Fsigned-in&user=" + b.session().Subject
 	page := send().is(http.StatusUnauthorized).says("Confirm it is you", "Authenticate in a new tab", "Authenticate with corp", "Send again").contains(`value="ledger"`)
 	if !slices.Contains(page.hrefs(), link) || strings.Contains(page.body, "/sign-in/other") || strings.Contains(page.body, confirmPassword) {
 		t.Errorf("the page is %s", page.body)
@@ -181,12 +181,82 @@ func TestConfirmThroughProvider(t *testing.T) {
 	s.wait(6 * time.Minute)
 	const app = "https://app.test/pay?x=1"
 	page = b.get("/reauthenticate?" + url.Values{"return": {app}, "max_age": {"300"}}.Encode()).is(http.StatusOK).says("You are confirming for app.test")
-	back := "/sign-in/corp?" + url.Values{"max_age": {"0"}, "prompt": {"login"}, "return": {app}}.Encode()
+	back := "/sign-in/corp?" + url.Values{"max_age": {"0"}, "prompt": {"login"}, "return": {app}, "user": {b.session().Subject}}.Encode()
 	if !slices.Contains(page.hrefs(), back) || strings.Contains(page.body, confirmPassword) {
 		t.Errorf("the page is %s", page.body)
 	}
 	if got := b.get(b.respond(b.get(back), "corp")).is(http.StatusOK).header.Get("Refresh"); got != "0; url="+app {
 		t.Errorf("Refresh %q", got)
+	}
+}
+
+// Only the user who was asked to confirm can do so: another account of the provider changes
+// nothing, whether it is known here or not, and whether or not the session has timed out in
+// the meantime. A confirmation keeps a session with remember me as it is.
+func TestConfirmByAnotherUser(t *testing.T) {
+	s := openProvidersOn(openAsking(t, 15*time.Minute), 0)
+	corp := s.add("corp")
+	as := func(subject, name string) {
+		corp.Set(func(b *oidctest.Behavior) {
+			b.Subject, b.Extra = subject, map[string]any{"preferred_username": name}
+		})
+	}
+	as("subject-2", "ben")
+	s.browser().through("/sign-in/corp", "corp").to("/")
+	as("subject-1", "ann")
+	b := s.browser()
+	b.through("/sign-in/corp?remember_me=on", "corp").to("/")
+	ann := b.session()
+	if !ann.RememberMe {
+		t.Fatal("the session is without remember me")
+	}
+	users := func() int64 {
+		_, n, err := s.accounts.UsersWhere(t.Context(), trusted, account.UserFilter{}, 0, 0)
+		s.must(err)
+		return n
+	}
+	s.wait(time.Hour)
+	page := b.get("/reauthenticate?max_age=60&return=/profile").is(http.StatusOK)
+	var link string
+	for _, href := range page.hrefs() {
+		if strings.HasPrefix(href, "/sign-in/corp?") {
+			link = href
+		}
+	}
+	n, before, audited := users(), b.cookies[sessionCookie], len(s.audits(wire.ActionSignIn))
+	for subject, name := range map[string]string{"subject-2": "ben", "subject-3": "eve"} {
+		as(subject, name)
+		a := b.get(b.respond(b.get(link), "corp")).is(http.StatusForbidden).
+			says("Another account", "Nothing was changed.", "You are still signed in as ann.", "To confirm, authenticate with the account of that user.")
+		if b.cookies[sessionCookie] != before || s.reason(before) != "" || s.outcome() != "corp: another_user" || users() != n {
+			t.Errorf("%s: the session is %q, counted %q, %d users", name, s.reason(before), s.outcome(), users())
+		}
+		if again := strings.Replace(link, "&return=", "&remember_me=on&return=", 1); !slices.Contains(a.hrefs(), again) {
+			t.Errorf("%s: the page leads to %v, not to %s", name, a.hrefs(), again)
+		}
+	}
+	if e := s.audits(wire.ActionSignInFailed); len(e) != 2 || e[0].TargetName != "ann" || !strings.Contains(e[0].Reason, "another user") {
+		t.Errorf("the audit has %+v", e)
+	}
+	if got := len(s.audits(wire.ActionSignIn)); got != audited {
+		t.Errorf("%d sign-ins, want %d", got, audited)
+	}
+	// Without a session, and in that of another user.
+	as("subject-2", "ben")
+	lost := s.browser()
+	lost.get(lost.respond(lost.get(link), "corp")).is(http.StatusForbidden).says("Another account", "Nothing was changed.").saysNot("still signed in")
+	other := s.browser()
+	other.through("/sign-in/corp", "corp").to("/")
+	kept := other.cookies[sessionCookie]
+	other.get(other.respond(other.get(link), "corp")).is(http.StatusForbidden).says("You are still signed in as ben.").saysNot("To confirm")
+	if other.cookies[sessionCookie] != kept || s.reason(kept) != "" {
+		t.Errorf("the session of the other user is %q", s.reason(kept))
+	}
+
+	as("subject-1", "ann")
+	b.get(b.respond(b.get(link), "corp")).to("/profile")
+	if now := b.session(); now == nil || now.Subject != ann.Subject || !now.RememberMe || now.AuthTime <= ann.AuthTime {
+		t.Errorf("confirmed: %+v", now)
 	}
 }
 

@@ -37,6 +37,9 @@ var (
 	// ErrStale means that an attempt has demanded a fresh authentication, and that the
 	// provider has answered with an earlier one.
 	ErrStale = errors.New("the identity provider has not authenticated the user again")
+	// ErrAnotherUser means that a user had to confirm who they are, and that the account
+	// that has authenticated at the provider is not theirs.
+	ErrAnotherUser = errors.New("another user has authenticated at the identity provider than the one who had to confirm")
 )
 
 // ProviderSignIn is a sign-in through an identity provider, whose response was
@@ -58,7 +61,9 @@ type ProviderSignIn struct {
 	// revocation since then ends the sign-in, even while the user is at the provider.
 	Epoch revocation.Epoch
 	// Fresh means that the attempt has demanded a fresh authentication.
-	Fresh      bool
+	Fresh bool
+	// UserID is that of the user who has to confirm; "" for a sign-in of any user.
+	UserID     string
 	RememberMe bool
 }
 
@@ -232,6 +237,9 @@ func (s *Service) writeThrough(ctx context.Context, tx authz.Tx, first beginning
 	if err != nil {
 		return Issued{}, nil, err
 	}
+	if a.UserID != "" && admission.User.ID != a.UserID {
+		return Issued{}, nil, ErrAnotherUser
+	}
 	first.user, first.session.Subject = admission.User, admission.User.ID
 	if err := s.stillValid(ctx, tx, first.session, a); err != nil {
 		return Issued{}, nil, err
@@ -358,6 +366,12 @@ func (s *Service) recordRefusal(ctx context.Context, a ProviderSignIn, refusal e
 	reason, target := refusal.Error(), store.User{}
 	if refused := (*account.NotAdmitted)(nil); errors.As(refusal, &refused) {
 		target = refused.User
+	}
+	if errors.Is(refusal, ErrAnotherUser) {
+		target = store.User{ID: a.UserID}
+		if u, err := s.store.User(ctx, a.UserID); err == nil {
+			target = u
+		}
 	}
 	detail, err := json.Marshal(map[string]string{"provider": a.Provider, "issuer": a.Issuer, "subject": a.Subject})
 	if err != nil {

@@ -1138,3 +1138,36 @@ func TestDeletedDuringSignInThrough(t *testing.T) {
 		}
 	})
 }
+
+// A user who has to confirm does so with their own account at the provider. Another one
+// begins no session, and nothing of it is written: no user, no link, no groups.
+func TestConfirmByAnotherSubject(t *testing.T) {
+	engines(t, func(t *testing.T, w *testDatabase) {
+		n := w.start(0, 0)
+		p := corp()
+		p.GroupsClaim = "groups"
+		n.putProvider(&p)
+		groups := func(names ...string) map[string]any { return map[string]any{"groups": names} }
+		ann, ben := n.mustThrough(n.attempt("ann", groups("a"))), n.mustThrough(n.attempt("ben", groups("a", "b")))
+		for _, tt := range []struct {
+			name string
+			want error
+		}{{"ben", session.ErrAnotherUser}, {"eve", session.ErrAnotherUser}, {"ann", nil}} {
+			a := n.attempt(tt.name, groups("a"))
+			a.UserID = ann.User.ID
+			issued, err := n.through(a)
+			if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) {
+				t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+			}
+			if err == nil && issued.User.ID != ann.User.ID {
+				t.Errorf("%s: a session of %+v", tt.name, issued.User)
+			}
+		}
+		if u := n.user(ben.User.ID); len(u.Groups) != 2 || n.check(ben.Token) != "" {
+			t.Errorf("the other user has the groups %v, and the session is %q", u.Groups, n.check(ben.Token))
+		}
+		if _, err := n.store.Identity(t.Context(), corpIssuer, "eve"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("the unknown account is linked: %v", err)
+		}
+	})
+}
