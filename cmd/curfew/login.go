@@ -26,7 +26,8 @@ func (c *cli) loginCommand() *cobra.Command {
 		Use: "login NAME", Short: "Sign in to a server, for commands with --server", Args: arguments("NAME"),
 		Long: "Signs in to a server with a name and a password, and keeps the session's token in a file that only you can read. " +
 			"Commands with --server use and refresh it. The password is asked for, or read from standard input if that is not a terminal. If the user must change the password, a terminal asks for a new one. " +
-			"Commands that end or grant much ask for the password again at a terminal, if it was entered more than 15 minutes ago (serve --reauthenticate-within).\n\n" +
+			"Commands that end or grant much ask for the password again at a terminal, if the user last authenticated more than 15 minutes ago (serve --reauthenticate-within). " +
+			"At a server where passwords are switched off, use the console, or CURFEW_TOKEN with a token that `curfew token issue` prints on the server.\n\n" +
 			"The file is credentials.json in the directory curfew of your configuration (on Linux ~/.config/curfew), or the one that CURFEW_CREDENTIALS names.",
 		Example: "  curfew login admin --server https://curfew.example",
 	}
@@ -70,6 +71,9 @@ func (c *cli) loginCommand() *cobra.Command {
 // terminal; elsewhere that is an error.
 func (c *cli) signIn(ctx context.Context, client api, in wire.SignIn) (issued wire.Issued, err error) {
 	_, err = client.do(ctx, http.MethodPost, "/v1/sessions", nil, in, &issued)
+	if passwordsOff(err) {
+		return issued, errPasswordsOff(client.server)
+	}
 	if e, ok := errors.AsType[*apiError](err); !ok || e.Code != wire.CodePasswordChangeRequired {
 		return issued, err
 	}

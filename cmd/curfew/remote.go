@@ -73,9 +73,29 @@ func (r *remote) do(ctx context.Context, method, path string, header http.Header
 	return r.api.do(ctx, method, path, header, body, out)
 }
 
+// passwordsOff reports whether a server has refused a password because passwords are
+// switched off. No other call with a password answers so.
+func passwordsOff(err error) bool {
+	e, ok := errors.AsType[*apiError](err)
+	return ok && e.Status == http.StatusForbidden && e.Code == wire.CodeForbidden
+}
+
+// errPasswordsOff is the error of a command that needs a password at a server that takes
+// none.
+func errPasswordsOff(server string) error {
+	return fmt.Errorf("signing in with a password is switched off at %s, and this command signs in with a password only; "+
+		"use the console at %s, which asks the identity provider; or run the command on the server without --server; "+
+		"or set CURFEW_TOKEN to a token from `curfew token issue NAME`, run on the server, which counts as authenticated at that moment", server, server)
+}
+
 // reauthenticate confirms the password of the session's user. The token that the server
-// answers with is kept in place of the one before.
+// answers with is kept in place of the one before. While passwords are switched off it
+// asks for none, if the caller may see that.
 func (r *remote) reauthenticate(ctx context.Context) error {
+	var methods wire.SignInMethods
+	if err := r.get(ctx, "/v1/sign-in-methods", nil, &methods); err == nil && !methods.Passwords {
+		return errPasswordsOff(r.server)
+	}
 	password, err := r.password()
 	if errors.Is(err, errNoTerminal) {
 		return fmt.Errorf("the server asks for your password again, since you entered it too long ago, and there is no terminal to ask at; "+
@@ -85,7 +105,9 @@ func (r *remote) reauthenticate(ctx context.Context) error {
 		return err
 	}
 	var issued wire.Issued
-	if _, err := r.api.do(ctx, http.MethodPost, "/v1/session/reauthenticate", nil, wire.Reauthenticate{Password: password}, &issued); err != nil {
+	if _, err := r.api.do(ctx, http.MethodPost, "/v1/session/reauthenticate", nil, wire.Reauthenticate{Password: password}, &issued); passwordsOff(err) {
+		return errPasswordsOff(r.server)
+	} else if err != nil {
 		return err
 	}
 	before := r.token

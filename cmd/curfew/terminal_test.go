@@ -253,4 +253,26 @@ func TestCommandConfirmsThePassword(t *testing.T) {
 	if out, err := show.CombinedOutput(); err != nil || !strings.Contains(string(out), "AdministerSystem") {
 		t.Errorf("not done: %v\n%s\n%s", err, out, term.transcript())
 	}
+	// Without passwords it asks for none, and says what else there is. A token of the
+	// command line is one.
+	off := exec.Command(program(t), "sign-in-methods", "set", "--passwords", "off")
+	off.Dir, off.Env = p.dir, p.env
+	if out, err := off.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	await.Until(t, "the server asks for an authentication", func() bool {
+		out, err := run("user", "grant", "alice", "UserEdit").CombinedOutput()
+		return err != nil && strings.Contains(string(out), "signing in with a password is switched off at "+url)
+	})
+	issue := exec.Command(program(t), "token", "issue", "root")
+	issue.Dir, issue.Env = p.dir, p.env
+	raw, err := issue.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := run("user", "grant", "alice", "UserEdit")
+	with.Env = append(with.Env, "CURFEW_TOKEN="+strings.TrimSpace(string(raw)))
+	if out, err := with.CombinedOutput(); err != nil {
+		t.Errorf("with a token of the command line: %v\n%s", err, out)
+	}
 }
