@@ -26,7 +26,7 @@ func (c *cli) tokenIssue() *cobra.Command {
 	command := &cobra.Command{
 		Use: "issue NAME", Short: "Start a session of a user and print its token", Args: arguments("NAME"),
 		Long: "Starts a session of a user without a password and prints only its token. NAME is a name or an id; name:NAME or id:ID resolves ambiguity. " +
-			"The session counts as authenticated now, for changes that ask for the password again (serve --reauthenticate-within).",
+			"The session counts as authenticated now, for changes that ask for a recent authentication (serve --reauthenticate-within).",
 		Example: "  curl -H \"Authorization: Bearer $(curfew token issue alice)\" http://127.0.0.1:8420/v1/session",
 	}
 	c.tool(command, func(ctx context.Context, t *app.Tools, args []string) error {

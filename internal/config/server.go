@@ -100,7 +100,7 @@ func ServerOptions() []Option[Server] {
 				}
 				return err
 			}},
-		{Name: "reauthenticate-within", Value: "DURATION", Default: "15m", Usage: "ask for the password again before changes that end or grant much at once, if it was entered longer ago than this; 0 for never",
+		{Name: "reauthenticate-within", Value: "DURATION", Default: "15m", Usage: "ask the user to authenticate again, with the password or at the identity provider, before changes that end or grant much at once, if that was longer ago than this; 0 for never",
 			set: func(s *Server, values []string) (err error) {
 				s.ReauthenticateWithin, err = parseWithin(last(values), 0, 400*24*time.Hour)
 				if err == nil && s.ReauthenticateWithin%time.Second != 0 {

@@ -31,8 +31,8 @@ func (c *call) originalMethod() string {
 	return c.r.Method
 }
 
-// toSignIn sends the browser to the sign-in page, or to the page that asks for the
-// password again. The page says why and sends the browser back if it is told where
+// toSignIn sends the browser to the sign-in page, or to the page that asks the user
+// to authenticate again. The page says why and sends the browser back if it is told where
 // from, and may. nginx takes nothing but 2xx, 401 and 403
 // for an answer, so with sign_in=location it is the proxy that redirects.
 func (c *call) toSignIn(q *question, err error) error {
@@ -92,7 +92,7 @@ func (c *call) signInAddress(q *question, back string, err error) string {
 	return to.String()
 }
 
-// reauthenticatePage is the console's page that asks for the password of a session.
+// reauthenticatePage is the console's page that asks the user of a session to authenticate again.
 const reauthenticatePage = "/reauthenticate"
 
 // returnAddress returns the address that the browser had asked for, as a trusted
