@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"sync"
 	"time"
 
 	"example.com/curfew/internal/inbound"
@@ -35,7 +36,8 @@ var assetKinds = map[string]string{
 	".svg": "image/svg+xml",
 }
 
-func loadAssets() (assets, error) {
+// loadAssets returns the files, and reads and compresses them once.
+var loadAssets = sync.OnceValues(func() (assets, error) {
 	all := assets{}
 	entries, err := fs.ReadDir(assetFiles, "assets")
 	if err != nil {
@@ -54,7 +56,7 @@ func loadAssets() (assets, error) {
 		all[e.Name()] = asset{content, gzipped(content), kind, base64.RawURLEncoding.EncodeToString(sum[:9])}
 	}
 	return all, nil
-}
+})
 
 // address returns where a page finds an asset. The version in it changes with the
 // content, so that browsers may cache a file forever.

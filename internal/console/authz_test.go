@@ -19,9 +19,7 @@ import (
 // when the caller has been authenticated.
 func (s *site) meddled(meanwhile func(x *exchange)) *site {
 	s.Helper()
-	assets, err := loadAssets()
-	s.must(err)
-	b, err := newBase(s.config, assets)
+	b, err := newBase(s.config)
 	s.must(err)
 	mux := http.NewServeMux()
 	for _, rt := range routes(s.config) {

@@ -320,7 +320,7 @@ func New(config Config) (http.Handler, error) {
 	if config.Providers == nil {
 		config.Providers = oidc.New(oidc.Config{Now: config.Now, Logger: config.Logger})
 	}
-	b, err := newBase(config, assets)
+	b, err := newBase(config)
 	if err != nil {
 		return nil, err
 	}
@@ -339,8 +339,8 @@ func New(config Config) (http.Handler, error) {
 	return guard(fromIssuer(originOf(config.Issuer), tidied, crossOrigin.Handler(tidied))), nil
 }
 
-func newBase(c Config, a assets) (*base, error) {
-	pages, err := parsePages(a)
+func newBase(c Config) (*base, error) {
+	pages, err := parsePages()
 	b := &base{
 		identity: identity{jar: c.Jar, validator: c.Validator, callers: c.Accounts, own: c.Sessions},
 		inForce:  func() settings.Settings { return c.Node.Settings().Current().Settings },

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/curfew/internal/inbound"
@@ -22,7 +23,12 @@ var templateFiles embed.FS
 // parts in parts.html with the page's own file, which defines "main".
 type pages map[string]*template.Template
 
-func parsePages(a assets) (pages, error) {
+// parsePages returns the template sets. It parses once, and a set is escaped once.
+var parsePages = sync.OnceValues(func() (pages, error) {
+	a, err := loadAssets()
+	if err != nil {
+		return nil, err
+	}
 	funcs := template.FuncMap{
 		"asset":        a.address,
 		"count":        plural,
@@ -58,7 +64,7 @@ func parsePages(a assets) (pages, error) {
 		all[name] = set
 	}
 	return all, nil
-}
+})
 
 // A frame is the part that all pages share. Views embed it.
 type frame struct {

@@ -99,11 +99,7 @@ func full(view any, text string) any {
 
 func parsed(t *testing.T) pages {
 	t.Helper()
-	a, err := loadAssets()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := parsePages(a)
+	p, err := parsePages()
 	if err != nil {
 		t.Fatal(err)
 	}
