@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/revocation"
 	"example.com/curfew/settings"
 	"example.com/curfew/token"
@@ -195,6 +197,7 @@ func TestRememberedTokensUnderFire(t *testing.T) {
 		done bool
 	}
 	var work sync.WaitGroup
+	var validated atomic.Int64
 	stop := make(chan struct{})
 	for range 3 {
 		work.Go(func() {
@@ -209,6 +212,7 @@ func TestRememberedTokensUnderFire(t *testing.T) {
 				dead := revoked[u].done
 				revoked[u].Unlock()
 				_, err := v.Validate(context.Background(), raws[u])
+				validated.Add(1)
 				if got := token.ReasonOf(err); dead && got != token.ErrRevoked || got != "" && got != token.ErrRevoked {
 					t.Errorf("user %d, revoked %v: %v", u, dead, err)
 					return
@@ -226,7 +230,8 @@ func TestRememberedTokensUnderFire(t *testing.T) {
 			t.Fatal(err)
 		}
 		issuer.Keys.Set(again)
-		time.Sleep(2 * time.Millisecond)
+		after := validated.Load() + users
+		await.Until(t, "each token is validated once more", func() bool { return t.Failed() || validated.Load() >= after })
 	}
 	close(stop)
 	work.Wait()

@@ -145,7 +145,7 @@ func inBubble(t *testing.T, f func(t *testing.T, issuer *tokentest.Issuer, v *to
 
 // sleepUntil sleeps until the instant given, and lets the events due then happen.
 func sleepUntil(at time.Time) {
-	time.Sleep(time.Until(at))
+	time.Sleep(time.Until(at)) // in a bubble
 	synctest.Wait()
 }
 

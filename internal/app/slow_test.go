@@ -85,7 +85,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 		{"reading an answer", writeTimeout, func(conn net.Conn) time.Duration {
 			began := time.Now()
 			_, _ = io.WriteString(conn, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-			for b := make([]byte, 1); ; time.Sleep(500 * time.Millisecond) {
+			for b := make([]byte, 1); ; time.Sleep(500 * time.Millisecond) { // the client is slow on purpose
 				if _, err := conn.Read(b); err != nil {
 					return time.Since(began)
 				}
@@ -93,7 +93,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 		}},
 		{"not reading an answer", writeTimeout, func(conn net.Conn) time.Duration {
 			_, _ = io.WriteString(conn, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-			time.Sleep(writeTimeout + time.Second)
+			time.Sleep(writeTimeout + time.Second) // as above: only reading would show an event
 			if all, _ := io.ReadAll(conn); len(all) >= len(large) {
 				return 0
 			}

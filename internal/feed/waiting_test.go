@@ -221,7 +221,7 @@ type odd struct {
 func (o odd) Gone() bool { return o.gone }
 
 func (o odd) Deliver(a Answer, err error) {
-	time.Sleep(o.stuck)
+	time.Sleep(o.stuck) // in a bubble
 	if o.panics && err == nil {
 		panic("oops")
 	}

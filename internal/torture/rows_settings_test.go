@@ -258,7 +258,7 @@ func age(t *testing.T, raw string, d time.Duration) {
 	if err := json.Unmarshal(part(raw, 1), &claims); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(time.Until(time.Unix(claims.LastRefresh, 0).Add(d)))
+	time.Sleep(time.Until(time.Unix(claims.LastRefresh, 0).Add(d))) // the server is another process: its clock sends no event
 }
 
 // keyOf returns the id of the key that signed a token.

@@ -49,7 +49,7 @@ func TestRatiosAreTakenWithinARound(t *testing.T) {
 
 func TestPerOpWall(t *testing.T) {
 	run := PerOpWall(20*time.Millisecond, func(n int) error {
-		time.Sleep(time.Duration(n) * time.Millisecond)
+		time.Sleep(time.Duration(n) * time.Millisecond) // the work that is measured
 		return nil
 	})
 	figure, err := run()
@@ -60,7 +60,7 @@ func TestPerOpWall(t *testing.T) {
 
 // Processor time passes in work and not in sleep.
 func TestThreadTime(t *testing.T) {
-	asleep, err := ThreadTime(func() error { time.Sleep(50 * time.Millisecond); return nil })
+	asleep, err := ThreadTime(func() error { time.Sleep(50 * time.Millisecond); return nil }) // the work that is measured
 	if err != nil || asleep > 10*time.Millisecond {
 		t.Errorf("50 ms of sleep are %v, %v", asleep, err)
 	}
