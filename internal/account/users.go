@@ -38,6 +38,7 @@ func (s *Service) Users(ctx context.Context, c authz.Caller, search, cursor stri
 type UserFilter struct {
 	Search                         string
 	Disabled, Administrators, Live bool // Live: with a live session
+	Linked                         bool // with an account at an identity provider
 	Group                          string
 	LatestFirst                    bool // by the last sign-in instead of by name
 }
@@ -49,7 +50,7 @@ func (s *Service) UsersWhere(ctx context.Context, c authz.Caller, f UserFilter, 
 		return nil, 0, err
 	}
 	by := store.UserFilter{
-		Search: searched(f.Search), Disabled: f.Disabled, Administrators: f.Administrators, Group: norm.NFC.String(f.Group), LatestFirst: f.LatestFirst,
+		Search: searched(f.Search), Disabled: f.Disabled, Administrators: f.Administrators, Linked: f.Linked, Group: norm.NFC.String(f.Group), LatestFirst: f.LatestFirst,
 	}
 	if by.Search == (store.UserSearch{}) && f.Search != "" {
 		return nil, 0, nil

@@ -62,8 +62,12 @@ func TestUserFilters(t *testing.T) {
 	_, _, err := s.accounts.ChangeUser(t.Context(), trusted, ops[7].ID, account.UserChange{Disabled: &yes}, "")
 	s.must(err)
 	s.issue(ops[9], false)
+	s.must(s.store.Update(t.Context(), func(tx store.Tx) error {
+		return tx.PutIdentity(t.Context(), store.Identity{Issuer: "https://corp.test", Subject: "s", UserID: ops[5].ID, Provider: "corp", LinkedAt: 1})
+	}))
 	p := s.as(s.admin)
 	p.get("/users").is(http.StatusOK).says("62 users")
+	p.get("/users?show=linked").is(http.StatusOK).says("1 user found", "Person 005", "With an account at an identity provider").saysNot("Person 006")
 	p.get("/users?group=ops").is(http.StatusOK).says("60 users found", "all 60 users found", "Person 049", "Next page").saysNot("Person 050", "editor")
 	p.get("/users?group=ops&cursor=50").is(http.StatusOK).says("Person 050", "Person 059", "First page").saysNot("Next page", "Person 049")
 	p.get("/users?show=disabled").is(http.StatusOK).says("1 user found", "Person 007").saysNot("Person 008")

@@ -33,7 +33,7 @@ type usersView struct {
 // userFilter is the form as it was filled in.
 type userFilter struct {
 	Search, Group string
-	Show          string // "", "disabled", "administrators" or "live"
+	Show          string // "", "disabled", "administrators", "linked" or "live"
 	Sort          string // "" for the name, or "last" for the last sign-in
 }
 
@@ -53,13 +53,13 @@ func (f userFilter) query() url.Values {
 func (f userFilter) account() account.UserFilter {
 	return account.UserFilter{
 		Search: f.Search, Group: f.Group, LatestFirst: f.Sort == "last",
-		Disabled: f.Show == "disabled", Administrators: f.Show == "administrators", Live: f.Show == "live",
+		Disabled: f.Show == "disabled", Administrators: f.Show == "administrators", Live: f.Show == "live", Linked: f.Show == "linked",
 	}
 }
 
 func (x *exchange) userFilter() userFilter {
 	f := userFilter{Search: x.text("search"), Group: x.text("group"), Show: x.text("show"), Sort: x.text("sort")}
-	if !slices.Contains([]string{"disabled", "administrators", "live"}, f.Show) {
+	if !slices.Contains([]string{"disabled", "administrators", "linked", "live"}, f.Show) {
 		f.Show = ""
 	}
 	if f.Sort != "last" {

@@ -22,6 +22,7 @@ type UserFilter struct {
 	Search         UserSearch
 	Disabled       bool   // only disabled users
 	Administrators bool   // only holders of AdministerSystem
+	Linked         bool   // only users with an account at an identity provider
 	Group          string // only members of this group; "" for all users
 	Live           *Live  // only users with a session that it counts as live; nil for all users
 	LatestFirst    bool   // in the order of the last sign-in, the latest first, instead of by name

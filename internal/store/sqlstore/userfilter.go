@@ -55,6 +55,9 @@ func selected(f store.UserFilter) (where string, args []any, err error) {
 	if f.Administrators {
 		add(`administrator = 1`)
 	}
+	if f.Linked {
+		add(`id IN (SELECT user_id FROM identities)`)
+	}
 	if f.Group != "" {
 		name, err := json.Marshal(storableText(f.Group))
 		if err != nil {

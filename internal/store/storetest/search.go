@@ -182,7 +182,10 @@ func filters(t *testing.T, open Open) {
 		store.Session{ID: "live too", UserID: "u3", BeganAt: now, LastSeenAt: now, ExpiresAt: now + 3_600_000_000},
 		store.Session{ID: "over", UserID: "u2", BeganAt: now - 600_000_000, LastSeenAt: now - 600_000_000, ExpiresAt: now + 3_600_000_000})
 	noErr(t, s.Update(t.Context(), func(tx store.Tx) error {
-		return errors.Join(tx.TouchUser(t.Context(), "u2", 20), tx.TouchUser(t.Context(), "u4", 30), tx.TouchUser(t.Context(), "u3", 20))
+		return errors.Join(tx.TouchUser(t.Context(), "u2", 20), tx.TouchUser(t.Context(), "u4", 30), tx.TouchUser(t.Context(), "u3", 20),
+			tx.PutIdentity(t.Context(), store.Identity{Issuer: "https://a.example", Subject: "2", UserID: "u2", Provider: "a", LinkedAt: 1}),
+			tx.PutIdentity(t.Context(), store.Identity{Issuer: "https://a.example", Subject: "3", UserID: "u3", Provider: "a", LinkedAt: 1}),
+			tx.PutIdentity(t.Context(), store.Identity{Issuer: "https://b.example", Subject: "3", UserID: "u3", Provider: "b", LinkedAt: 1}))
 	}))
 	live := &store.Live{Now: now, Settings: in}
 	for _, c := range []struct {
@@ -194,6 +197,8 @@ func filters(t *testing.T, open Open) {
 		{store.UserFilter{Disabled: true}, []string{"u2", "u4"}},
 		{store.UserFilter{Administrators: true}, []string{"u1", "u4"}},
 		{store.UserFilter{Administrators: true, Disabled: true}, []string{"u4"}},
+		{store.UserFilter{Linked: true}, []string{"u2", "u3"}},
+		{store.UserFilter{Linked: true, Disabled: true}, []string{"u2"}},
 		{store.UserFilter{Group: "ops"}, []string{"u1", "u3"}},
 		{store.UserFilter{Group: "Ops"}, []string{"u2"}},
 		{store.UserFilter{Group: "op"}, nil},
