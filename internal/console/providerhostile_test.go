@@ -45,6 +45,7 @@ func TestMixUpOfTwoProviders(t *testing.T) {
 				honest, evil := s.add("corp"), s.add("evil")
 				asked := 0
 				evil.Set(func(b *oidctest.Behavior) {
+					b.Metadata = map[string]any{"authorization_response_iss_parameter_supported": false}
 					b.Answer = func(_ http.ResponseWriter, r *http.Request) bool {
 						if r.URL.Path == "/token" {
 							asked++

@@ -29,7 +29,7 @@ func backchannelLogout(c *call) error {
 	if err != nil {
 		return err
 	}
-	// A provider that hangs up, or is restarted, does not send the token again.
+	// A provider that hangs up, or is restarted, may not send the token again.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), c.within())
 	defer cancel()
 	c.ctx = ctx

@@ -60,7 +60,7 @@ func (c *Client) VerifyLogout(ctx context.Context, r Registration, raw string) (
 	_, claims, err := verifyJWT(ctx, k, r, raw, (*oidc.IDTokenVerifier).VerifyLogout, "logout+jwt", "jwt")
 	switch {
 	case errors.Is(err, errKeyUnknown):
-		// A provider that has just rotated its keys sends the token again.
+		// A provider that has just rotated its keys may send the token again.
 		return Logout{}, fmt.Errorf("%w: %w", ErrUnreachable, errKeyUnknown)
 	case err != nil:
 		return Logout{}, err
