@@ -41,6 +41,7 @@ var parsePages = sync.OnceValues(func() (pages, error) {
 		"percent":      percent,
 		"milliseconds": milliseconds,
 		"join":         strings.Join,
+		"sentence":     sentenceOf,
 		"zone":         func() template.HTML { return zoneNote },
 	}
 	shared, err := template.New("").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")

@@ -323,7 +323,7 @@ func (p *providerPages) askPasswords(on bool) func(*exchange) (confirmView, erro
 			view.Button, view.Harmful = "Switch off", true
 			view.Lines = []string{
 				"Users then sign in through an identity provider only. Sessions that began with a password go on; “Revoke everyone” ends them.",
-				"If no provider works any more, run `curfew sign-in-methods set --passwords on` on the server.",
+				"If no provider works any more, run “curfew sign-in-methods set --passwords on” on the server.",
 			}
 		}
 		view.frame = x.frame(title, "/settings/authentication", "Configuration", "Settings", "Authentication")

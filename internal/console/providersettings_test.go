@@ -62,7 +62,7 @@ func TestProviderPages(t *testing.T) {
 
 	// The check.
 	s.provider.metadata = oidc.Metadata{Claims: []string{"email", "groups"}, BackchannelLogout: true, EndSessionEndpoint: "https://login.example/end"}
-	p.get(form+"/corp/check").is(http.StatusOK).says("its configuration fits", "auth_time", "each user of the provider")
+	p.get(form+"/corp/check").is(http.StatusOK).says("its configuration fits", "auth_time", "Each user of the provider")
 	s.provider.err = fmt.Errorf("%w: connection refused", oidc.ErrUnreachable)
 	p.get(form+"/corp/check").is(http.StatusOK).says("can’t sign in through this provider", "connection refused")
 

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
 	"example.com/curfew/internal/store"
@@ -32,6 +33,7 @@ func TestScreenshots(t *testing.T) {
 	}
 	database := onSQLite(t)
 	p := &filledServer{program: run(t, database)}
+	first := run(t, onSQLite(t))
 	p.fillServer()
 	p.remember(database)
 	for _, scheme := range []string{"light", "dark"} {
@@ -65,6 +67,18 @@ func TestScreenshots(t *testing.T) {
 			shootWindow("audit-details")
 			w.visit("/settings/authentication/preview?session_timeout_seconds=900&maximum_session_duration_seconds=43200&tag=%221%22")
 			shoot("settings-lost-race")
+			w.visit("/reauthenticate?return=%2Fprofile&max_age=1")
+			shoot("reauthenticate")
+			w.visit("/new-user")
+			w.fill("#name", fmt.Sprintf("Newcomer %d %s", width, scheme))
+			w.follow("form[action='/users'] button.primary")
+			shoot("password")
+			w.do(chromedp.Reload())
+			shoot("password-again")
+			w.visit(fmt.Sprintf("/revocations/%d", p.epoch))
+			call(w, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"})
+			shoot("receipt-print")
+			call(w, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 			w.visit("/services")
 			w.fill("#name", fmt.Sprintf("Shop %d %s", width, scheme))
 			w.click("input[name=introspect]")
@@ -76,6 +90,10 @@ func TestScreenshots(t *testing.T) {
 			w.follow("form[action='/revocations'] button")
 			shoot("revocations-checked")
 			p.shootEnded(w, shoot, shootWindow)
+			w = first.open(t, look{width: width, height: 800, dark: scheme == "dark"})
+			w.as("admin")
+			w.visit("/")
+			shoot("overview-first")
 		}
 	}
 	if entries, _ := os.ReadDir(directory); len(entries) < 240 {
