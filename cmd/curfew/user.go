@@ -356,7 +356,7 @@ func (c *cli) userEmail() *cobra.Command {
 	var remove bool
 	command := &cobra.Command{
 		Use: "email NAME [ADDRESS]", Short: "Set the email address of an account, or remove it", Args: arguments("NAME", "[ADDRESS]"),
-		Long: "Sets the email address of an account, or removes it with --remove. The user can sign in with an address that no other user has. " +
+		Long: "Sets the email address of an account, or removes it with --remove. The user can sign in with an address that no other user has. The sign-in name of another user is refused as an address. " +
 			"Tokens carry it from the next sign-in or refresh on.",
 		Example: "  curfew user email alice alice@example.org\n  curfew user email alice --remove",
 	}

@@ -101,36 +101,23 @@ func (s *Service) Admit(ctx context.Context, tx store.Tx, p store.Provider, subj
 	}
 	a := &Admission{provider: p, at: s.now().UnixMicro()}
 	a.identity = store.Identity{Issuer: subject.Issuer, Subject: subject.ID, Provider: p.Name, LinkedAt: a.at}
-	known, err := tx.Identity(ctx, subject.Issuer, subject.ID)
-	if err == nil {
-		a.before, err = tx.LockUser(ctx, known.UserID)
-		a.orphan = errors.Is(err, store.ErrNotFound)
-	}
-	switch {
-	case err == nil:
-		a.identity = known
-	case !errors.Is(err, store.ErrNotFound):
-		return nil, err
-	default:
-		a.linked = true
-		if a.identity.UserID, err = linkedByEmail(ctx, tx, p, subject); err != nil {
-			return nil, err
+	known, err := a.find(ctx, tx)
+	if err == nil && !known {
+		// Sign-ins that create or link users decide one after the other: two that have
+		// the same address must not both find that no other user or subject has it.
+		if err = tx.LockNames(ctx); err == nil {
+			known, err = a.find(ctx, tx) // perhaps the same user in another tab was first
 		}
+	}
+	if err == nil && !known {
+		a.linked = true
+		err = a.link(ctx, tx, subject)
+	}
+	if err != nil {
+		return nil, err
 	}
 	a.identity.LastSignInAt = a.at
-	if a.identity.UserID == "" {
-		a.New = true
-		a.User, err = newUser(ctx, tx, p, subject.Claims, a.at)
-	} else {
-		if a.linked {
-			a.before, err = tx.LockUser(ctx, a.identity.UserID)
-		}
-		a.User = a.before
-	}
-	switch {
-	case err != nil:
-		return nil, err
-	case a.User.Disabled:
+	if a.User.Disabled {
 		return nil, &NotAdmitted{NotAdmittedDisabled, "the account is disabled; an administrator can enable it", a.User}
 	}
 	a.identity.UserID = a.User.ID
@@ -141,6 +128,38 @@ func (s *Service) Admit(ctx context.Context, tx store.Tx, p store.Provider, subj
 		return nil, err
 	}
 	return a, nil
+}
+
+// find reports whether the identity is linked to a user, and then locks the user.
+func (a *Admission) find(ctx context.Context, tx store.Tx) (bool, error) {
+	a.orphan = false
+	known, err := tx.Identity(ctx, a.identity.Issuer, a.identity.Subject)
+	if err == nil {
+		a.before, err = tx.LockUser(ctx, known.UserID)
+		a.orphan = errors.Is(err, store.ErrNotFound)
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	a.identity, a.User = known, a.before
+	return err == nil, err
+}
+
+// link decides which user the subject gets that is linked to none: the user with its
+// address, or a new one. The transaction has locked the names.
+func (a *Admission) link(ctx context.Context, tx store.Tx, subject Subject) error {
+	id, err := linkedByEmail(ctx, tx, a.provider, subject)
+	switch {
+	case err != nil:
+		return err
+	case id == "":
+		a.New = true
+		a.User, err = newUser(ctx, tx, a.provider, subject.Claims, a.at)
+	default:
+		a.before, err = tx.LockUser(ctx, id)
+		a.User = a.before
+	}
+	return err
 }
 
 // groupsOf returns the groups that a provider says a user is in.
@@ -158,7 +177,7 @@ func allowed(p store.Provider, claims Claims, groups []string) error {
 		if email != "" {
 			domain = email[strings.LastIndexByte(email, '@')+1:]
 		}
-		if !slices.ContainsFunc(p.AllowedEmailDomains, func(d string) bool { return domain != "" && strings.EqualFold(d, domain) }) {
+		if !slices.ContainsFunc(p.AllowedEmailDomains, func(d string) bool { return domain != "" && store.EmailKey(d) == store.EmailKey(domain) }) {
 			return notAdmitted(NotAdmittedDomain, "only users with a verified email address of an allowed domain may sign in through %s", p.Name)
 		}
 	}
@@ -222,19 +241,20 @@ func newUser(ctx context.Context, tx store.Tx, p store.Provider, claims Claims, 
 	if u.Name, u.NameKey, err = NormalizeName(text); err != nil {
 		return u, notAdmitted(NotAdmittedName, "the claim %s of %s is no valid sign-in name: %s", claim, p.Name, firstDetail(err))
 	}
-	// The address of a user is a sign-in name as well: see Service.Authenticate.
-	if mailed, err := tx.UsersByEmail(ctx, emailTyped(u.Name)); err != nil || len(mailed) > 0 {
+	if taken, err := nameIsAddress(ctx, tx, u); err != nil || taken {
 		return u, cmp.Or(err, nameIsTaken(u.Name))
 	}
-	// Services may know users by address: the address of another user is not given again.
-	if email := verifiedEmail(claims); email != "" {
-		others, err := tx.UsersByEmail(ctx, email)
-		if err != nil {
-			return u, err
-		}
-		if len(others) == 0 {
-			u.Email = email
-		}
+	// Services may know users by address: the address of another user, or that is the name
+	// of another user, is not given again. The user gets an account without it: the other
+	// one must not keep the owner of an address out.
+	u.Email = verifiedEmail(claims)
+	others, err := tx.UsersByEmail(ctx, u.Email)
+	named, namedErr := addressIsName(ctx, tx, u)
+	if err := cmp.Or(err, namedErr); err != nil {
+		return u, err
+	}
+	if len(others) > 0 || named {
+		u.Email = ""
 	}
 	return u, nil
 }

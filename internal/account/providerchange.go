@@ -77,7 +77,7 @@ func (c *ProviderChange) applyTo(old store.Provider) (store.Provider, error) {
 		}
 	}
 	for i, domain := range p.AllowedEmailDomains {
-		p.AllowedEmailDomains[i] = strings.ToLower(domain)
+		p.AllowedEmailDomains[i] = store.EmailKey(domain)
 	}
 	if c.GroupPermissions != nil {
 		p.GroupPermissions = map[string][]string{}

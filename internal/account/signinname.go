@@ -3,11 +3,13 @@ package account
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"golang.org/x/text/unicode/norm"
 
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/wire"
 )
 
 // signInName is the text that was typed as a name at a sign-in.
@@ -65,6 +67,59 @@ func found(u store.User, err error) (store.User, error) {
 		return store.User{}, nil
 	}
 	return u, err
+}
+
+// unlikeOtherUsers refuses a new name that is the email address of another user, and a new
+// address that is the name of another user: both are sign-in names, and operators name
+// users by both. It checks only what differs from before, the zero User for a new one, so
+// that users who break the rule already can be changed. It locks the names.
+func unlikeOtherUsers(ctx context.Context, tx store.Tx, before, u store.User) error {
+	named, mailed := u.NameKey != before.NameKey, store.EmailKey(u.Email) != store.EmailKey(before.Email)
+	if !named && !mailed {
+		return nil
+	}
+	if err := tx.LockNames(ctx); err != nil {
+		return err
+	}
+	var wrong Invalid
+	if named {
+		taken, err := nameIsAddress(ctx, tx, u)
+		if err != nil {
+			return err
+		}
+		if taken {
+			wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "name", Detail: "is the email address of another user"})
+		}
+	}
+	if mailed {
+		taken, err := addressIsName(ctx, tx, u)
+		if err != nil {
+			return err
+		}
+		if taken {
+			wrong.Fields = append(wrong.Fields, wire.FieldError{Field: "email", Detail: "is the sign-in name of another user"})
+		}
+	}
+	if len(wrong.Fields) > 0 {
+		return &wrong
+	}
+	return nil
+}
+
+// nameIsAddress reports whether the name of u is the email address of another user.
+func nameIsAddress(ctx context.Context, tx store.Tx, u store.User) (bool, error) {
+	mailed, err := tx.UsersWithEmails(ctx, []string{u.Name, u.NameKey})
+	return slices.ContainsFunc(mailed, func(other store.User) bool { return other.ID != u.ID }), err
+}
+
+// addressIsName reports whether the email address of u is the name of another user.
+func addressIsName(ctx context.Context, tx store.Tx, u store.User) (bool, error) {
+	_, key, err := NormalizeName(u.Email)
+	if err != nil {
+		return false, nil //nolint:nilerr // no user has such a name
+	}
+	named, err := found(tx.UserByName(ctx, key))
+	return named.ID != "" && named.ID != u.ID, err
 }
 
 // accountKeys are the keys by which failed sign-ins of a user are counted.

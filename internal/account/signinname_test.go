@@ -21,6 +21,44 @@ func (n *node) mailed(name, email string) store.User {
 	return u
 }
 
+// A sign-in name is not the address of another user, in either order, whichever way it is
+// given.
+func TestNamesAndAddressesOfOthers(t *testing.T) {
+	engines(t, func(t *testing.T, w *testDatabase) {
+		n := w.node()
+		mira, named := n.mailed("mira", "Mira@Example.org"), n.mailed("Named@Example.org", "named@example.org")
+		third := n.add("third")
+		editor := n.as(n.add("editor", store.UserEdit))
+		create := func(name, email string) error {
+			_, err := n.CreateUser(t.Context(), editor, account.UserChange{Name: &name, Email: &email})
+			return err
+		}
+		for _, name := range []string{"mira@example.org", "MIRA@example.org", " mira@example.org "} {
+			invalid(t, "a user named "+name, create(name, ""), "name")
+			invalid(t, "renamed to "+name, n.change(editor, third.ID, account.UserChange{Name: &name}), "name")
+		}
+		for _, email := range []string{"named@example.org", "NAMED@EXAMPLE.ORG"} {
+			invalid(t, "a user with "+email, create("fourth", email), "email")
+			invalid(t, "changed to "+email, n.change(editor, third.ID, account.UserChange{Email: &email}), "email")
+		}
+		invalid(t, "both at once", create("mira@example.org", "named@example.org"), "name", "email")
+		_, err := n.EnsureUser(t.Context(), cli, "mira@example.org")
+		is(t, "a subject", err, account.ErrNameTaken)
+
+		// A user's own name and address may be the same.
+		noErr(t, n.change(editor, mira.ID, account.UserChange{Name: ptr("MIRA@example.org")}))
+		noErr(t, create("fifth@example.org", "Fifth@example.org"))
+		noErr(t, n.change(editor, named.ID, account.UserChange{Email: ptr("NAMED@example.org")}))
+
+		// Users of an earlier release that break the rule stay usable.
+		w.exec("UPDATE users SET email = 'named@example.org', email_key = 'named@example.org' WHERE id = ?", third.ID)
+		noErr(t, n.change(editor, third.ID, account.UserChange{Name: ptr("renamed"), Disabled: ptr(true)}))
+		noErr(t, n.change(editor, third.ID, account.UserChange{Email: ptr("Named@example.org"), Disabled: ptr(false)}))
+		noErr(t, n.change(editor, named.ID, account.UserChange{Name: ptr("NAMED@example.org"), Disabled: ptr(true)}))
+		noErr(t, n.signIn("renamed", good, "192.0.2.1"))
+	})
+}
+
 func TestSignInByEmail(t *testing.T) {
 	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.node()
@@ -33,7 +71,8 @@ func TestSignInByEmail(t *testing.T) {
 		noErr(t, err)
 		noErr(t, n.change(cli, off.ID, account.UserChange{Disabled: ptr(true)}))
 		// The name of one user is the address of another.
-		named, owner := n.add("boss@example.org"), n.mailed("owner", "boss@example.org")
+		named, owner := n.add("boss@example.org"), n.mailed("owner", "owner@example.org")
+		w.exec("UPDATE users SET email = 'boss@example.org', email_key = 'boss@example.org' WHERE id = ?", owner.ID)
 		noErr(t, n.change(cli, owner.ID, account.UserChange{Password: ptr("staple battery correct")}))
 
 		for _, tt := range []struct {

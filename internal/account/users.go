@@ -250,6 +250,9 @@ func (s *Service) insert(ctx context.Context, c authz.Caller, need authz.Need, u
 }
 
 func insert(ctx context.Context, tx store.Tx, actor store.Actor, u store.User) error {
+	if err := unlikeOtherUsers(ctx, tx, store.User{}, u); err != nil {
+		return err
+	}
 	if err := tx.InsertUser(ctx, u); err != nil {
 		return err
 	}
@@ -331,6 +334,9 @@ func (s *Service) ChangeUser(ctx context.Context, c authz.Caller, id string, cha
 		}
 		u = old
 		d.applyTo(&u)
+		if err := unlikeOtherUsers(ctx, tx, old, u); err != nil {
+			return err
+		}
 		if err := tx.UpdateUser(ctx, u); err != nil {
 			return err
 		}
@@ -491,7 +497,7 @@ func entries(actor store.Actor, old, u store.User, password bool, reason string,
 
 // EnsureUser returns the user with an id. If there is none, it creates one without
 // a password and with the id as name. The error is [ErrNameTaken] if the id is the
-// name of another user, or looks like the name or the id of one.
+// name or the email address of another user, or looks like the name or the id of one.
 func (s *Service) EnsureUser(ctx context.Context, c authz.Caller, id string) (store.User, error) {
 	if err := mayIssue(c); err != nil {
 		return store.User{}, err
@@ -505,6 +511,9 @@ func (s *Service) EnsureUser(ctx context.Context, c authz.Caller, id string) (st
 		return store.User{}, err
 	}
 	err = s.insert(ctx, c, mayIssue, u)
+	if _, invalid := errors.AsType[*Invalid](err); invalid { // the id is the address of another user
+		err = ErrNameTaken
+	}
 	if !errors.Is(err, store.ErrConflict) {
 		return u, err
 	}

@@ -166,12 +166,6 @@ func (s *Service) SignInThrough(ctx context.Context, a ProviderSignIn, from auth
 	}
 	first.provider = a.Provider
 	issued, err := s.keepThrough(ctx, first, a, from)
-	if refused := (*account.NotAdmitted)(nil); errors.Is(err, store.ErrConflict) || errors.As(err, &refused) && refused.Reason == account.NotAdmittedNameTaken {
-		// Perhaps by the same user in another tab, who exists now.
-		if _, lookup := s.store.Identity(ctx, a.Issuer, a.Subject); lookup == nil {
-			issued, err = s.keepThrough(ctx, first, a, from)
-		}
-	}
 	if err != nil {
 		s.recordRefusal(ctx, a, err, from)
 		return Issued{}, err

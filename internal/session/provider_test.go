@@ -226,6 +226,7 @@ func TestAdmission(t *testing.T) {
 		"not linked to a user of another provider":  {func(p *store.Provider) { p.LinkByEmail = true }, verified("elsewhere@corp.example"), account.NotAdmittedEmail, ""},
 		"not linked to a disabled user":             {func(p *store.Provider) { p.LinkByEmail = true }, verified("disabled@corp.example"), account.NotAdmittedDisabled, ""},
 		"of an allowed domain":                      {func(p *store.Provider) { p.AllowedEmailDomains = []string{"Corp.Example"} }, verified("eve@corp.example"), "", "eve"},
+		"of a domain that Unicode folds to an allowed one": {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.test"} }, verified("eve@corp.te\u017ft"), account.NotAdmittedDomain, ""},
 		"of another domain":                         {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.example"} }, verified("eve@evil-corp.example"), account.NotAdmittedDomain, ""},
 		"of a domain below":                         {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.example"} }, verified("eve@evil.corp.example"), account.NotAdmittedDomain, ""},
 		"of a domain, unverified":                   {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.example"} }, map[string]any{"email": "eve@corp.example"}, account.NotAdmittedDomain, ""},

@@ -205,6 +205,10 @@ type UserWriter interface {
 	AddStreak(ctx context.Context, at int64, key string) error
 	// EndStreak ends the streaks under the keys: a sign-in was successful.
 	EndStreak(ctx context.Context, keys ...string) error
+	// LockNames orders the transaction among all that call it, and that insert, rename
+	// or delete users: what it reads afterwards includes what those before it have
+	// written. Call it after Advance or HoldClock.
+	LockNames(ctx context.Context) error
 	// LockUser reads a user and holds its row until the transaction ends, so that
 	// decisions based on it still hold at the commit.
 	LockUser(ctx context.Context, id string) (User, error)

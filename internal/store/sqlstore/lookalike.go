@@ -42,10 +42,10 @@ func skeleton(text string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// lockNames orders transactions that compare names. If two give the same name at
+// LockNames orders transactions that compare names. If two give the same name at
 // once, or one gives the name that the other gives as an id, the second sees the
 // first.
-func (t *tx) lockNames(ctx context.Context) error {
+func (t *tx) LockNames(ctx context.Context) error {
 	if t.d.lockNames == "" || t.names {
 		return nil // SQLite has one writer at a time
 	}
@@ -95,7 +95,7 @@ func (s *Store) checkNames(ctx context.Context, logger *slog.Logger) error {
 func (t *tx) checkNames(ctx context.Context, after string) (batch []store.User, alike [][2]store.User, err error) {
 	const what = "compare names"
 	t.expect(manyRows)
-	if err := t.lockNames(ctx); err != nil {
+	if err := t.LockNames(ctx); err != nil {
 		return nil, nil, err
 	}
 	batch, err = t.users(ctx, `WHERE skeleton_of <> name_key AND id > ? ORDER BY id LIMIT ?`, after, checkedAtOnce)

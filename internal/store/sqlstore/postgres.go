@@ -230,7 +230,7 @@ const schemaLock = 0x4375726665770001 // "Curfew", 1
 const setPatience = `set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true),
 	set_config('idle_in_transaction_session_timeout', '35s', true)`
 
-// namesLock is the advisory lock of transactions that name users: see lockNames.
+// namesLock is the advisory lock of transactions that name users: see tx.LockNames.
 const namesLock = 0x4375726665770002 // "Curfew", 2
 
 // preparePostgres checks the contents of a database. With create it also creates or

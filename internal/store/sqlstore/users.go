@@ -166,7 +166,7 @@ func (t *tx) InsertUser(ctx context.Context, u store.User) error {
 	if err := fits(what, u.ID, u.NameKey, u.Email); err != nil {
 		return err
 	}
-	if err := t.lockNames(ctx); err != nil {
+	if err := t.LockNames(ctx); err != nil {
 		return err
 	}
 	name, id := skeleton(u.NameKey), skeleton(u.ID)
@@ -205,7 +205,7 @@ func (t *tx) UpdateUser(ctx context.Context, u store.User) error {
 	}
 	name := skeleton(u.NameKey)
 	if old.NameKey != u.NameKey {
-		if err := t.lockNames(ctx); err != nil {
+		if err := t.LockNames(ctx); err != nil {
 			return err
 		}
 		others, err := t.lookAlikes(ctx, u.ID, name)
@@ -247,7 +247,7 @@ func (t *tx) UpdateUser(ctx context.Context, u store.User) error {
 // other user gets it.
 func (t *tx) DeleteUser(ctx context.Context, id string, at int64) error {
 	const what = "delete a user"
-	if err := t.lockNames(ctx); err != nil {
+	if err := t.LockNames(ctx); err != nil {
 		return err
 	}
 	n, err := t.exec(ctx, what, `DELETE FROM users WHERE id = ?`, id)

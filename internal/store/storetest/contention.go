@@ -67,6 +67,26 @@ var contentionCases = []testCase{
 		})
 		same(t, "added, refused", []int64{added.Load(), refused.Load()}, []int64{1, 5})
 	}},
+	{"of several that lock the names and then look, one finds nothing", func(t *testing.T, open Open) {
+		stores := []store.Store{open(t), open(t)}
+		var first atomic.Int64
+		together(t, 6, func(i int) error {
+			found := false
+			err := stores[i%2].Update(t.Context(), func(tx store.Tx) error {
+				if err := errors.Join(tx.HoldClock(t.Context()), tx.LockNames(t.Context())); err != nil {
+					return err
+				}
+				others, err := tx.UsersByEmail(t.Context(), "ann@example.com")
+				found = len(others) > 0
+				return errors.Join(err, tx.InsertUser(t.Context(), store.User{ID: fmt.Sprint("user-", i), NameKey: fmt.Sprint("ann ", i), Email: "ann@example.com"}))
+			})
+			if err == nil && !found {
+				first.Add(1)
+			}
+			return err
+		})
+		same(t, "transactions that found no user", first.Load(), int64(1))
+	}},
 	{"two that lock each other out both get through", func(t *testing.T, open Open) {
 		s := open(t)
 		update(t, s, func(tx store.Tx) error {

@@ -1,0 +1,158 @@
+package session_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/store"
+)
+
+// atOther is an attempt through the provider other.
+func (n *node) atOther(name string, more ...map[string]any) session.ProviderSignIn {
+	n.testDatabase.t.Helper()
+	a := n.attempt(name, more...)
+	a.Provider, a.Issuer = "other", "https://login.other.example"
+	return a
+}
+
+// other is a second provider.
+func other() store.Provider {
+	p := corp()
+	p.Name, p.Issuer = "other", "https://login.other.example"
+	return p
+}
+
+func verifiedAddress(email string) map[string]any {
+	return map[string]any{"email": email, "email_verified": true}
+}
+
+// everyUser returns all users, and fails if the name of one is the address of another.
+func (n *node) everyUser() map[string]store.User {
+	t := n.testDatabase.t
+	t.Helper()
+	users, _, err := n.store.Users(t.Context(), store.UserSearch{}, "", 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byName := map[string]store.User{}
+	for _, u := range users {
+		byName[u.NameKey] = u
+	}
+	for _, u := range users {
+		if named, ok := byName[strings.ToLower(u.Email)]; ok && named.ID != u.ID {
+			t.Errorf("the address %s of %s is the name of another user", u.Email, u.Name)
+		}
+	}
+	return byName
+}
+
+// atOnce runs two calls at once, and returns their errors.
+func atOnce(first, second func() error) (errs [2]error) {
+	var running sync.WaitGroup
+	begin := make(chan struct{})
+	for i, call := range []func() error{first, second} {
+		running.Go(func() {
+			<-begin
+			errs[i] = call()
+		})
+	}
+	close(begin)
+	running.Wait()
+	return errs
+}
+
+func notAdmittedFor(err error, reason string) bool {
+	refused := (*account.NotAdmitted)(nil)
+	return errors.As(err, &refused) && refused.Reason == reason
+}
+
+// Two nodes decide sign-ins of the same instant one after the other: each user is linked
+// to one account at most by address, an address is given to one user, and is the name of
+// no other user.
+func TestSignInsThroughProvidersAtOnce(t *testing.T) {
+	const pairs = 16
+	engines(t, func(t *testing.T, w *testDatabase) {
+		n, m := w.start(0, 0), w.start(0, 0)
+		p, q := corp(), other()
+		p.LinkByEmail, q.LinkByEmail = true, true
+		n.putProvider(&p)
+		n.putProvider(&q)
+		sign := func(on *node, a session.ProviderSignIn) func() error {
+			return func() error { _, err := on.through(a); return err }
+		}
+		for i := range pairs {
+			email := fmt.Sprintf("v%d@corp.example", i)
+			victim := n.mailed(fmt.Sprintf("v%d", i), email)
+			errs := atOnce(sign(n, n.attempt(fmt.Sprintf("gv%d", i), verifiedAddress(email))), sign(m, m.atOther(fmt.Sprintf("ev%d", i), verifiedAddress(email))))
+			linked, err := n.store.Identities(t.Context(), victim.ID)
+			if err != nil || len(linked) != 1 || errs[0] != nil && errs[1] != nil ||
+				!notAdmittedFor(errs[0], account.NotAdmittedEmail) && !notAdmittedFor(errs[1], account.NotAdmittedEmail) {
+				t.Errorf("%s is linked to %d accounts: %v", victim.Name, len(linked), errors.Join(errs[:]...))
+			}
+		}
+		p.LinkByEmail, q.LinkByEmail = false, false
+		n.putProvider(&p)
+		n.putProvider(&q)
+		for i := range pairs {
+			email, good, evil := fmt.Sprintf("a%d@corp.example", i), fmt.Sprintf("ga%d", i), fmt.Sprintf("ea%d", i)
+			errs := atOnce(sign(n, n.attempt(good, verifiedAddress(email))), sign(m, m.atOther(evil, verifiedAddress(email))))
+			if users := n.everyUser(); errs != [2]error{} || (users[good].Email == email) == (users[evil].Email == email) {
+				t.Errorf("%s is the address of %+v and of %+v: %v", email, users[good], users[evil], errors.Join(errs[:]...))
+			}
+		}
+		for i := range pairs {
+			email := fmt.Sprintf("n%d@corp.example", i)
+			errs := atOnce(sign(n, n.attempt(fmt.Sprintf("gn%d", i), verifiedAddress(email))), sign(m, m.atOther(email)))
+			if errs[0] != nil || errs[1] != nil && !notAdmittedFor(errs[1], account.NotAdmittedNameTaken) {
+				t.Error(errors.Join(errs[:]...))
+			}
+		}
+		for i := range pairs {
+			email := fmt.Sprintf("l%d@corp.example", i)
+			errs := atOnce(func() error {
+				_, err := n.accounts.CreateUser(t.Context(), cli, account.UserChange{Name: ptr(fmt.Sprintf("gl%d", i)), Email: &email})
+				return err
+			}, sign(m, m.atOther(email)))
+			if errs[0] != nil && errs[1] != nil {
+				t.Error(errors.Join(errs[:]...))
+			}
+		}
+		n.everyUser()
+	})
+}
+
+// mailed creates a user with an email address.
+func (n *node) mailed(name, email string) store.User {
+	n.testDatabase.t.Helper()
+	u, err := n.accounts.CreateUser(n.testDatabase.t.Context(), cli, account.UserChange{Name: &name, Email: &email})
+	if err != nil {
+		n.testDatabase.t.Fatal(err)
+	}
+	return u
+}
+
+// A provider that chooses a name which is the address of a user to come does not keep the
+// owner of the address out: that user gets an account without the address.
+func TestNameAtProviderIsAddressOfAnother(t *testing.T) {
+	engines(t, func(t *testing.T, w *testDatabase) {
+		n := w.start(0, 0)
+		p, q := corp(), other()
+		n.putProvider(&p)
+		n.putProvider(&q)
+		n.mustThrough(n.atOther("boss@corp.example"))
+		boss := n.mustThrough(n.attempt("boss", verifiedAddress("BOSS@corp.example")))
+		if boss.User.Name != "boss" || boss.User.Email != "" || boss.Session.Email != "" {
+			t.Errorf("signed in as %+v", boss.User)
+		}
+		n.mailed("helper", "helper@corp.example")
+		if _, err := n.through(n.atOther("HELPER@corp.example")); !notAdmittedFor(err, account.NotAdmittedNameTaken) {
+			t.Errorf("the address of a local user as the name: %v", err)
+		}
+		n.everyUser()
+	})
+}
