@@ -316,6 +316,8 @@ func (a *Admission) Revokes() bool {
 
 // Write writes the admission in the transaction that has decided it. epoch is the
 // transaction's; 0 unless it revokes the user's sessions, which is the caller's to write.
+// If the error is [NotAdmitted], Write has changed nothing: the caller may commit what it
+// has written itself.
 func (a *Admission) Write(ctx context.Context, tx store.Tx, from authz.Origin, epoch revocation.Epoch) error {
 	actor := store.Actor{Kind: store.ActorSystem, Address: from.Address, RequestID: from.RequestID}
 	reason := "sign-in through " + a.provider.Name
@@ -358,13 +360,16 @@ func (a *Admission) Write(ctx context.Context, tx store.Tx, from authz.Origin, e
 }
 
 // leavesAdministrator refuses to take the permission from the last administrator who can
-// sign in.
+// sign in, and gives it back.
 func (a *Admission) leavesAdministrator(ctx context.Context, tx store.Tx) error {
 	if !isAdministrator(a.before) || isAdministrator(a.User) {
 		return nil
 	}
 	err := administratorLeft(ctx, authz.Tx{Tx: tx})
 	if errors.Is(err, ErrLastAdministrator) {
+		if err := tx.UpdateUser(ctx, a.before); err != nil {
+			return err
+		}
 		return &NotAdmitted{NotAdmittedLastAdmin, fmt.Sprintf("%s no longer lists this user in a group of administrators, and no other administrator could sign in; "+
 			"make another user an administrator, or add the user to the group", a.provider.Name), a.before}
 	}

@@ -21,6 +21,15 @@ func (n *node) mailed(name, email string) store.User {
 	return u
 }
 
+// addressed gives a user an address that may be the name of another user, as earlier
+// releases did.
+func (n *node) addressed(u store.User, email string) store.User {
+	n.t.Helper()
+	u.Email = email
+	noErr(n.t, n.store.Update(n.t.Context(), func(tx store.Tx) error { return tx.UpdateUser(n.t.Context(), u) }))
+	return u
+}
+
 // A sign-in name is not the address of another user, in either order, whichever way it is
 // given.
 func TestNamesAndAddressesOfOthers(t *testing.T) {
@@ -51,7 +60,7 @@ func TestNamesAndAddressesOfOthers(t *testing.T) {
 		noErr(t, n.change(editor, named.ID, account.UserChange{Email: ptr("NAMED@example.org")}))
 
 		// Users of an earlier release that break the rule stay usable.
-		w.exec("UPDATE users SET email = 'named@example.org', email_key = 'named@example.org' WHERE id = ?", third.ID)
+		n.addressed(third, "named@example.org")
 		noErr(t, n.change(editor, third.ID, account.UserChange{Name: ptr("renamed"), Disabled: ptr(true)}))
 		noErr(t, n.change(editor, third.ID, account.UserChange{Email: ptr("Named@example.org"), Disabled: ptr(false)}))
 		noErr(t, n.change(editor, named.ID, account.UserChange{Name: ptr("NAMED@example.org"), Disabled: ptr(true)}))
@@ -71,8 +80,7 @@ func TestSignInByEmail(t *testing.T) {
 		noErr(t, err)
 		noErr(t, n.change(cli, off.ID, account.UserChange{Disabled: ptr(true)}))
 		// The name of one user is the address of another.
-		named, owner := n.add("boss@example.org"), n.mailed("owner", "owner@example.org")
-		w.exec("UPDATE users SET email = 'boss@example.org', email_key = 'boss@example.org' WHERE id = ?", owner.ID)
+		named, owner := n.add("boss@example.org"), n.addressed(n.add("owner"), "boss@example.org")
 		noErr(t, n.change(cli, owner.ID, account.UserChange{Password: ptr("staple battery correct")}))
 
 		for _, tt := range []struct {

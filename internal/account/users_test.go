@@ -471,7 +471,7 @@ func TestFindUserByEmail(t *testing.T) {
 		n := w.node()
 		mira := n.mailed("mira", "Mira@Example.org")
 		one, two := n.mailed("one", "shared@example.org"), n.mailed("two", "Shared@example.org")
-		named, owner := n.add("boss@example.org"), n.mailed("owner", "boss@example.org")
+		named, owner := n.add("boss@example.org"), n.addressed(n.add("owner"), "boss@example.org")
 		both := n.mailed("both@example.org", "both@example.org")
 		for text, want := range map[string]store.User{
 			"mira@example.org": mira, " MIRA@EXAMPLE.ORG\t": mira, "both@example.org": both,

@@ -3,13 +3,17 @@ package session_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/throttle"
+	"example.com/curfew/internal/wire"
 )
 
 // atOther is an attempt through the provider other.
@@ -154,5 +158,97 @@ func TestNameAtProviderIsAddressOfAnother(t *testing.T) {
 			t.Errorf("the address of a local user as the name: %v", err)
 		}
 		n.everyUser()
+	})
+}
+
+// Each refusal of a linked account is found under its user.
+func TestRefusalsAreFoundUnderThePerson(t *testing.T) {
+	engines(t, func(t *testing.T, w *testDatabase) {
+		n := w.start(0, 0)
+		p := corp()
+		n.putProvider(&p)
+		ann := n.mustThrough(n.attempt("ann")).User
+		refusals := func() (found int) {
+			t.Helper()
+			entries, err := n.store.Audits(t.Context(), store.AuditFilter{Person: ann.ID, Action: wire.ActionSignInFailed}, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range entries {
+				if e.TargetName != "ann" || e.TargetID != ann.ID {
+					t.Errorf("the target is %s %q", e.TargetID, e.TargetName)
+				}
+			}
+			return len(entries)
+		}
+		revoked := n.attempt("ann")
+		if _, err := n.sessions.RevokeUser(t.Context(), cli, ann.ID, "", false, 0); err != nil {
+			t.Fatal(err)
+		}
+		stale, noAuthTime, class, group := n.attempt("ann"), n.attempt("ann"), n.attempt("ann"), n.attempt("ann")
+		stale.AuthTime = stale.Began.Add(-time.Hour)
+		noAuthTime.AuthTime = time.Time{}
+		for i, row := range []struct {
+			what    string
+			attempt *session.ProviderSignIn
+			change  func(*store.Provider)
+		}{
+			{"revoked at the provider", &revoked, nil},
+			{"an old authentication", &stale, nil},
+			{"no time of the authentication", &noAuthTime, nil},
+			{"another class", &class, func(p *store.Provider) { p.ACRValues = []string{"mfa"} }},
+			{"in no allowed group", &group, func(p *store.Provider) {
+				p.ACRValues, p.GroupsClaim, p.AllowedGroups = nil, "groups", []string{"staff"}
+			}},
+			{"the provider was changed", &group, func(*store.Provider) {}},
+		} {
+			if row.change != nil {
+				row.change(&p)
+				n.putProvider(&p)
+				if i < 5 {
+					*row.attempt = n.attempt("ann")
+				}
+			}
+			if _, err := n.through(*row.attempt); err == nil {
+				t.Errorf("%s: not refused", row.what)
+			}
+			if got := refusals(); got != i+1 {
+				t.Errorf("%s: %d refusals are found under the user, want %d", row.what, got, i+1)
+			}
+		}
+	})
+}
+
+// A refused account, or a network, can't fill the audit log, and keeps no other user out.
+func TestRefusalsInTheAuditAreLimited(t *testing.T) {
+	engines(t, func(t *testing.T, w *testDatabase) {
+		var limited []string
+		n := w.startWith(0, 0, func(c *session.Config) {
+			c.Limited = func(name string) { limited = append(limited, name) }
+			c.Limits.RefusedSubject = throttle.Limit{Burst: 3, Every: time.Hour}
+			c.Limits.RefusedNetwork = throttle.Limit{Burst: 5, Every: time.Hour}
+		})
+		p := corp()
+		n.putProvider(&p)
+		n.mailed("admin", "")
+		mallory := map[string]any{"preferred_username": "admin"}
+		for i, row := range []struct {
+			subject string
+			want    int // entries in all
+		}{
+			{"m1", 1}, {"m1", 2}, {"m1", 3}, {"m1", 3}, {"m1", 3}, {"m2", 4}, {"m3", 5}, {"m4", 5}, {"m2", 5},
+		} {
+			if _, err := n.through(n.attempt(row.subject, mallory)); !notAdmittedFor(err, account.NotAdmittedNameTaken) {
+				t.Errorf("%d: %v", i, err)
+			}
+			entries, err := n.store.Audits(t.Context(), store.AuditFilter{Action: wire.ActionSignInFailed}, 100)
+			if err != nil || len(entries) != row.want {
+				t.Errorf("%d: %d refusals in the audit log, want %d: %v", i, len(entries), row.want, err)
+			}
+		}
+		if want := []string{session.LimitRefusals, session.LimitRefusals, session.LimitRefusals, session.LimitRefusals}; !slices.Equal(limited, want) {
+			t.Errorf("limited %q", limited)
+		}
+		n.mustThrough(n.attempt("ann"))
 	})
 }

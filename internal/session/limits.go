@@ -17,6 +17,7 @@ const (
 	LimitRefresh  = "refresh"            // refreshes of a session
 	LimitOthers   = "revocations_others" // revocations of one user by another
 	LimitMany     = "revocations_many"   // bulk revocations by an administrator
+	LimitRefusals = "provider_refusals"  // refused sign-ins through providers in the audit log
 )
 
 // Limits are the limits on a user's writes, on this node. Sign-out, which ends only
@@ -42,10 +43,14 @@ type Limits struct {
 	// Many is by actor; a call counts once, however many users it names. Zero means
 	// 120 at once, then one a second.
 	Many throttle.Limit
+	// RefusedSubject and RefusedNetwork are of the audit entries about refused sign-ins
+	// through providers: by account at the provider, zero means 10 at once, then one in
+	// 6 s; by network, zero means 30 at once, then one in 2 s.
+	RefusedSubject, RefusedNetwork throttle.Limit
 }
 
 type limits struct {
-	own, password, refresh, others, othersSession, administrator, many *throttle.Throttle
+	own, password, refresh, others, othersSession, administrator, many, refusedSubject, refusedNetwork *throttle.Throttle
 }
 
 func newLimits(l Limits) limits {
@@ -63,6 +68,9 @@ func newLimits(l Limits) limits {
 		othersSession: of(l.OthersSession, 120, 30*time.Second),
 		administrator: of(l.Administrator, 600, 100*time.Millisecond),
 		many:          of(l.Many, 120, time.Second),
+
+		refusedSubject: of(l.RefusedSubject, 10, 6*time.Second),
+		refusedNetwork: of(l.RefusedNetwork, 30, 2*time.Second),
 	}
 }
 
@@ -114,6 +122,27 @@ func (s *Service) limitMany(ctx context.Context, c authz.Caller) error {
 		s.log.WarnContext(ctx, "revocation limit reached: a user repeatedly makes bulk revocations; if this is not intended, remove the AdministerSystem permission", "actor", c.User.ID, "limit", LimitMany)
 	}
 	return err
+}
+
+// tooManyRefusals reports whether the audit log has enough entries about refusals of a
+// subject, or of a network, for now. Then the log has a line, once until the next entry.
+func (s *Service) tooManyRefusals(ctx context.Context, a ProviderSignIn, from authz.Origin) bool {
+	for _, by := range []struct {
+		limit *throttle.Throttle
+		key   string
+	}{
+		{s.limits.refusedSubject, a.Issuer + " " + a.Subject}, {s.limits.refusedNetwork, store.Network(from.Address)},
+	} {
+		strikes, err := s.take(LimitRefusals, by.limit, by.key)
+		if strikes {
+			s.log.WarnContext(ctx, "sign-ins through a provider are refused repeatedly; some refusals are not in the audit log",
+				"provider", a.Provider, "issuer", a.Issuer, "subject", a.Subject, "address", from.Address, "limit", LimitRefusals)
+		}
+		if err != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // limitPassword limits changes of passwords: those of the caller's own password,

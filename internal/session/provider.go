@@ -170,7 +170,6 @@ func (s *Service) SignInThrough(ctx context.Context, a ProviderSignIn, from auth
 		s.recordRefusal(ctx, a, err, from)
 		return Issued{}, err
 	}
-	s.WakeReceipts()
 	return issued, nil
 }
 
@@ -186,7 +185,8 @@ func (a *ProviderSignIn) authentication() Authentication {
 }
 
 // keepThrough stores the session. Usually this changes nothing that validators know, and
-// the transaction only holds the clock. If sessions have to end, a second one takes it.
+// the transaction only holds the clock. If sessions have to end, a second one takes it,
+// and commits the revocations even if it refuses the sign-in.
 func (s *Service) keepThrough(ctx context.Context, first beginning, a ProviderSignIn, from authz.Origin) (issued Issued, err error) {
 	err = s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) (err error) {
 		if err := tx.HoldClock(ctx); err != nil {
@@ -199,22 +199,29 @@ func (s *Service) keepThrough(ctx context.Context, first beginning, a ProviderSi
 		return issued, err
 	}
 	var ended []revocation.Revocation
+	var refused error
 	err = s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error {
 		epoch, err := tx.Advance(ctx, s.now())
 		if err != nil {
 			return err
 		}
 		issued, ended, err = s.writeThrough(ctx, authz.Tx{Tx: tx, Epoch: epoch}, first, a, from)
+		if refused = nil; len(ended) > 0 {
+			refused, err = err, nil
+		}
 		return err
 	})
-	if err == nil {
-		s.config.View.Applied(ended...)
+	if err != nil {
+		return Issued{}, err
 	}
-	return issued, err
+	s.config.View.Applied(ended...)
+	s.WakeReceipts()
+	return issued, refused
 }
 
 // writeThrough decides and writes a sign-in. It returns the revocations that it has
 // written, or errMustAdvance if it has to write some and the transaction has no epoch.
+// If it returns revocations with an error, the sign-in is refused and they hold.
 func (s *Service) writeThrough(ctx context.Context, tx authz.Tx, first beginning, a ProviderSignIn, from authz.Origin) (Issued, []revocation.Revocation, error) {
 	p, err := unchanged(ctx, tx, a.Provider, a.Epoch)
 	if err == nil && (p.Issuer != a.Issuer || p.ClientID != a.ClientID) {
@@ -239,6 +246,7 @@ func (s *Service) writeThrough(ctx context.Context, tx authz.Tx, first beginning
 		return Issued{}, nil, err
 	}
 	var ended []revocation.Revocation
+	var receipt store.Receipt
 	if admission.Revokes() {
 		if tx.Epoch == 0 {
 			return Issued{}, nil, errMustAdvance
@@ -247,24 +255,41 @@ func (s *Service) writeThrough(ctx context.Context, tx authz.Tx, first beginning
 		first.session.Epoch = tx.Epoch
 		ended = append(ended, revocation.Revocation{Scope: revocation.User(first.user.ID), Epoch: tx.Epoch})
 		tx.Caller.Actor = store.Actor{Kind: store.ActorSystem, Address: from.Address, RequestID: from.RequestID}
-		if _, err := tx.AddUserReceipt(ctx, s.now(), first.user, 0, "left a group at "+p.Name); err != nil {
+		if receipt, err = tx.AddUserReceipt(ctx, s.now(), first.user, 0, "left a group at "+p.Name); err != nil {
 			return Issued{}, nil, err
 		}
 		if err := tx.PutRevocations(ctx, ended...); err != nil {
 			return Issued{}, nil, err
 		}
 	}
-	if err := admission.Write(ctx, tx, from, tx.Epoch); err != nil {
+	err = admission.Write(ctx, tx, from, tx.Epoch)
+	if refused := (*account.NotAdmitted)(nil); errors.As(err, &refused) && refused.Reason == account.NotAdmittedLastAdmin && receipt.Sessions != 0 {
+		// The row of the last administrator stays, but no session may use a permission that
+		// the provider has taken. Without sessions there is nothing to commit.
+		entry := store.Audit{
+			At: s.now().UnixMicro(), Actor: tx.Caller.Actor, Action: wire.ActionRevokeUser, Reason: receipt.Reason, Epoch: tx.Epoch,
+			TargetKind: targetUser, TargetID: first.user.ID, TargetName: first.user.Name, Scope: revocation.KindUser,
+		}
+		if err := tx.AppendAudit(ctx, entry); err != nil {
+			return Issued{}, nil, err
+		}
+		return Issued{}, ended, err
+	}
+	if err != nil {
 		return Issued{}, nil, err
 	}
 	issued, surplus, err := s.keepThere(ctx, tx, first, from)
 	if err != nil {
 		return Issued{}, nil, err
 	}
-	return issued, append(ended, surplus...), tx.InsertProviderSession(ctx, store.ProviderSession{
+	err = tx.InsertProviderSession(ctx, store.ProviderSession{
 		SessionID: issued.Session.ID, Provider: p.Name, Issuer: a.Issuer, Subject: a.Subject, SID: a.SID,
 		SealedIDToken: s.sealIDToken(issued.Session.ID, a.IDToken),
 	})
+	if err != nil {
+		return Issued{}, nil, err
+	}
+	return issued, append(ended, surplus...), nil
 }
 
 // keepThere stores the session of a transaction that holds the clock or has taken it.
@@ -351,8 +376,10 @@ func (s *Service) AtProvider(ctx context.Context, sess *token.Session) (p store.
 	return p, string(raw), err
 }
 
-// recordRefusal enters the refusal of a subject that the provider has authenticated. The
-// answer does not depend on it.
+// recordRefusal enters the refusal of a subject that the provider has authenticated, under
+// the user that the subject is linked to. The answer does not depend on it. Like failed
+// passwords, refusals are limited by subject and by network: at a public provider each
+// user has an account, and a browser repeats a sign-in without a form.
 func (s *Service) recordRefusal(ctx context.Context, a ProviderSignIn, refusal error, from authz.Origin) {
 	if errors.Is(refusal, ErrNotFresh) || errors.Is(refusal, store.ErrUnavailable) {
 		return // it goes on with a second attempt, or nothing was decided
@@ -367,11 +394,21 @@ func (s *Service) recordRefusal(ctx context.Context, a ProviderSignIn, refusal e
 			target = u
 		}
 	}
+	if s.tooManyRefusals(ctx, a, from) {
+		return
+	}
 	detail, err := json.Marshal(map[string]string{"provider": a.Provider, "issuer": a.Issuer, "subject": a.Subject})
 	if err != nil {
 		panic(err) // texts
 	}
 	err = s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error {
+		target := target
+		if target.ID == "" {
+			var err error
+			if target, err = userOfSubject(ctx, tx, a.Issuer, a.Subject); err != nil {
+				return err
+			}
+		}
 		return tx.AppendAudit(ctx, store.Audit{
 			At: s.now().UnixMicro(), Action: wire.ActionSignInFailed, Reason: reason,
 			Actor:      store.Actor{Kind: store.ActorUser, Address: from.Address, RequestID: from.RequestID},
@@ -381,4 +418,22 @@ func (s *Service) recordRefusal(ctx context.Context, a ProviderSignIn, refusal e
 	if err != nil {
 		s.log.WarnContext(ctx, "sign-in through a provider: the refusal is not in the audit log", "provider", a.Provider, "error", err)
 	}
+}
+
+// userOfSubject returns the user that a subject is linked to; the zero User if there is
+// none.
+func userOfSubject(ctx context.Context, r store.Reader, issuer, subject string) (store.User, error) {
+	identity, err := r.Identity(ctx, issuer, subject)
+	if err != nil {
+		return store.User{}, unlessNotFound(err)
+	}
+	u, err := r.User(ctx, identity.UserID)
+	return u, unlessNotFound(err)
+}
+
+func unlessNotFound(err error) error {
+	if isNotFound(err) {
+		return nil
+	}
+	return err
 }

@@ -221,23 +221,23 @@ func TestAdmission(t *testing.T) {
 		"linked by address, without creating users": {func(p *store.Provider) { p.LinkByEmail, p.CreateUsers = true, false }, verified("local@corp.example"), "", "local"},
 		"not linked by an unverified address": {func(p *store.Provider) { p.LinkByEmail, p.CreateUsers = true, false },
 			map[string]any{"email": "local@corp.example", "email_verified": "true"}, account.NotAdmittedUnknown, ""},
-		"not linked by the address of two users":    {func(p *store.Provider) { p.LinkByEmail, p.CreateUsers = true, false }, verified("two@corp.example"), account.NotAdmittedUnknown, ""},
-		"not linked to a user with another subject": {func(p *store.Provider) { p.LinkByEmail = true }, verified("linked@corp.example"), account.NotAdmittedEmail, ""},
-		"not linked to a user of another provider":  {func(p *store.Provider) { p.LinkByEmail = true }, verified("elsewhere@corp.example"), account.NotAdmittedEmail, ""},
-		"not linked to a disabled user":             {func(p *store.Provider) { p.LinkByEmail = true }, verified("disabled@corp.example"), account.NotAdmittedDisabled, ""},
-		"of an allowed domain":                      {func(p *store.Provider) { p.AllowedEmailDomains = []string{"Corp.Example"} }, verified("eve@corp.example"), "", "eve"},
+		"not linked by the address of two users":           {func(p *store.Provider) { p.LinkByEmail, p.CreateUsers = true, false }, verified("two@corp.example"), account.NotAdmittedUnknown, ""},
+		"not linked to a user with another subject":        {func(p *store.Provider) { p.LinkByEmail = true }, verified("linked@corp.example"), account.NotAdmittedEmail, ""},
+		"not linked to a user of another provider":         {func(p *store.Provider) { p.LinkByEmail = true }, verified("elsewhere@corp.example"), account.NotAdmittedEmail, ""},
+		"not linked to a disabled user":                    {func(p *store.Provider) { p.LinkByEmail = true }, verified("disabled@corp.example"), account.NotAdmittedDisabled, ""},
+		"of an allowed domain":                             {func(p *store.Provider) { p.AllowedEmailDomains = []string{"Corp.Example"} }, verified("eve@corp.example"), "", "eve"},
 		"of a domain that Unicode folds to an allowed one": {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.test"} }, verified("eve@corp.te\u017ft"), account.NotAdmittedDomain, ""},
-		"of another domain":                         {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.example"} }, verified("eve@evil-corp.example"), account.NotAdmittedDomain, ""},
-		"of a domain below":                         {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.example"} }, verified("eve@evil.corp.example"), account.NotAdmittedDomain, ""},
-		"of a domain, unverified":                   {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.example"} }, map[string]any{"email": "eve@corp.example"}, account.NotAdmittedDomain, ""},
-		"two at signs":                              {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.example"} }, verified("eve@evil.example@corp.example"), account.NotAdmittedDomain, ""},
-		"of a required class":                       {func(p *store.Provider) { p.ACRValues = []string{"hwk", "mfa"} }, map[string]any{"acr": "mfa"}, "", "eve"},
-		"of another class":                          {func(p *store.Provider) { p.ACRValues = []string{"hwk", "mfa"} }, map[string]any{"acr": "pwd"}, account.NotAdmittedACR, ""},
-		"of no class":                               {func(p *store.Provider) { p.ACRValues = []string{"hwk", "mfa"} }, nil, account.NotAdmittedACR, ""},
-		"in an allowed group":                       {func(p *store.Provider) { p.GroupsClaim, p.AllowedGroups = "groups", []string{"a", "b"} }, groups("b", "c"), "", "eve"},
-		"in no allowed group":                       {func(p *store.Provider) { p.GroupsClaim, p.AllowedGroups = "groups", []string{"a", "b"} }, groups("B", "c"), account.NotAdmittedGroup, ""},
-		"without a groups claim":                    {func(p *store.Provider) { p.GroupsClaim, p.AllowedGroups = "groups", []string{"a"} }, nil, account.NotAdmittedGroup, ""},
-		"too many groups":                           {func(p *store.Provider) { p.GroupsClaim = "groups" }, groups(strings.Split(strings.Repeat("g,", 100_000), ",")...), account.NotAdmittedGroups, ""},
+		"of another domain":                                {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.example"} }, verified("eve@evil-corp.example"), account.NotAdmittedDomain, ""},
+		"of a domain below":                                {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.example"} }, verified("eve@evil.corp.example"), account.NotAdmittedDomain, ""},
+		"of a domain, unverified":                          {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.example"} }, map[string]any{"email": "eve@corp.example"}, account.NotAdmittedDomain, ""},
+		"two at signs":                                     {func(p *store.Provider) { p.AllowedEmailDomains = []string{"corp.example"} }, verified("eve@evil.example@corp.example"), account.NotAdmittedDomain, ""},
+		"of a required class":                              {func(p *store.Provider) { p.ACRValues = []string{"hwk", "mfa"} }, map[string]any{"acr": "mfa"}, "", "eve"},
+		"of another class":                                 {func(p *store.Provider) { p.ACRValues = []string{"hwk", "mfa"} }, map[string]any{"acr": "pwd"}, account.NotAdmittedACR, ""},
+		"of no class":                                      {func(p *store.Provider) { p.ACRValues = []string{"hwk", "mfa"} }, nil, account.NotAdmittedACR, ""},
+		"in an allowed group":                              {func(p *store.Provider) { p.GroupsClaim, p.AllowedGroups = "groups", []string{"a", "b"} }, groups("b", "c"), "", "eve"},
+		"in no allowed group":                              {func(p *store.Provider) { p.GroupsClaim, p.AllowedGroups = "groups", []string{"a", "b"} }, groups("B", "c"), account.NotAdmittedGroup, ""},
+		"without a groups claim":                           {func(p *store.Provider) { p.GroupsClaim, p.AllowedGroups = "groups", []string{"a"} }, nil, account.NotAdmittedGroup, ""},
+		"too many groups":                                  {func(p *store.Provider) { p.GroupsClaim = "groups" }, groups(strings.Split(strings.Repeat("g,", 100_000), ",")...), account.NotAdmittedGroups, ""},
 	}
 	engines(t, func(t *testing.T, w *testDatabase) {
 		n := w.start(0, 0)
@@ -379,8 +379,38 @@ func TestLastAdministratorThroughProvider(t *testing.T) {
 		if refused := (*account.NotAdmitted)(nil); !errors.As(err, &refused) || refused.Reason != account.NotAdmittedLastAdmin {
 			t.Errorf("error %v", err)
 		}
-		if n.check(first.Token) != "" || !slices.Equal(n.user(first.User.ID).Permissions, []string{store.AdministerSystem}) {
+		if !slices.Equal(n.user(first.User.ID).Permissions, []string{store.AdministerSystem}) {
 			t.Error("a refused sign-in has changed the user")
+		}
+		// But no session may use the permission.
+		if reason := n.check(first.Token); reason != token.ErrRevoked {
+			t.Errorf("the session from before is %q", reason)
+		}
+		demoted := func() {
+			t.Helper()
+			_, err := n.through(n.attempt("ann", map[string]any{"groups": []string{"staff"}}))
+			if !notAdmittedFor(err, account.NotAdmittedLastAdmin) {
+				t.Errorf("demoted again: %v", err)
+			}
+		}
+		demoted()
+		demoted()
+		receipts, err := n.store.Receipts(t.Context(), store.ReceiptFilter{User: first.User.ID}, 10)
+		if err != nil || len(receipts) != 1 || receipts[0].Sessions != 1 || receipts[0].UserID != first.User.ID {
+			t.Errorf("receipts %+v, %v", receipts, err)
+		}
+		entries, err := n.store.Audits(t.Context(), store.AuditFilter{Target: first.User.ID, Scoped: true}, 10)
+		if err != nil || len(entries) != 1 || entries[0].Action != wire.ActionRevokeUser || entries[0].Actor.Kind != store.ActorSystem {
+			t.Errorf("entries %+v, %v", entries, err)
+		}
+		// The provider lists the user again.
+		second := n.mustThrough(n.attempt("ann", map[string]any{"groups": []string{"admins"}}))
+		if reason := n.check(second.Token); reason != "" {
+			t.Errorf("listed again, the session is %q", reason)
+		}
+		demoted()
+		if reason := n.check(second.Token); reason != token.ErrRevoked {
+			t.Errorf("demoted once more, the session is %q", reason)
 		}
 		n.caller("another", store.AdministerSystem)
 		n.mustThrough(n.attempt("ann", map[string]any{"groups": []string{"staff"}}))
