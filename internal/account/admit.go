@@ -281,6 +281,11 @@ func follow(p store.Provider, u *store.User, groups []string) error {
 	if u.Groups, err = NormalizeGroups(groups); err != nil {
 		return notAdmitted(NotAdmittedGroups, "the groups that %s sends can't be stored: they %s; an administrator can make it send fewer or other groups", p.Name, firstDetail(err))
 	}
+	// A name that would be stored in another spelling must not become that of another group.
+	if i := slices.IndexFunc(groups, func(group string) bool { return !slices.Contains(u.Groups, group) }); i >= 0 {
+		return notAdmitted(NotAdmittedGroups, "the groups that %s sends can't be stored: the name %q has spaces at its ends, two in a row, or letters that are not "+
+			"composed (Unicode NFC); an administrator can rename the group there", p.Name, shortened(groups[i]))
+	}
 	permissions := []string{}
 	for _, permission := range store.Permissions() {
 		held := u.Has(permission)

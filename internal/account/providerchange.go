@@ -100,6 +100,8 @@ func (c *ProviderChange) applyTo(old store.Provider) (store.Provider, error) {
 	case c.ClientSecret == nil:
 	case *c.ClientSecret == "":
 		p.SealedSecret = ""
+	case strings.TrimSpace(*c.ClientSecret) == "":
+		note("client_secret", "must not be white space alone")
 	case len(*c.ClientSecret) > maxClientSecret || !printable(*c.ClientSecret):
 		note("client_secret", "must be at most %d printable ASCII characters", maxClientSecret)
 	}

@@ -314,9 +314,13 @@ func (s *Service) endThrough(ctx context.Context, tx authz.Tx, name, reason stri
 	if err != nil {
 		return receipt, nil, err
 	}
-	revoked := make([]revocation.Revocation, len(open))
+	ids, revoked := make([]string, len(open)), make([]revocation.Revocation, len(open))
 	for i, row := range open {
+		ids[i] = row.SessionID
 		revoked[i] = revocation.Revocation{Scope: revocation.Session(row.SessionID), Epoch: tx.Epoch}
+	}
+	if err := s.enterEnded(ctx, tx, ids, reason); err != nil {
+		return receipt, nil, err
 	}
 	users, err := s.take(ctx, tx, taken, reason)
 	if err != nil {
@@ -328,6 +332,43 @@ func (s *Service) endThrough(ctx context.Context, tx authz.Tx, name, reason stri
 	}
 	return receipt, revoked, tx.AddReceipts(ctx, receipt)
 }
+
+// enterEnded appends an entry for each of the sessions, so that the receipt is found under
+// their users.
+func (s *Service) enterEnded(ctx context.Context, tx authz.Tx, ids []string, reason string) error {
+	at := s.now().UnixMicro()
+	for part := range slices.Chunk(ids, maxNamed) {
+		sessions, err := tx.SessionsNamed(ctx, part)
+		if err != nil {
+			return err
+		}
+		users := make([]string, len(sessions))
+		for i, row := range sessions {
+			users[i] = row.UserID
+		}
+		slices.Sort(users)
+		found, err := tx.UsersNamed(ctx, slices.Compact(users), nil)
+		if err != nil {
+			return err
+		}
+		names := make(map[string]string, len(found))
+		for _, u := range found {
+			names[u.ID] = u.Name
+		}
+		entries := make([]store.Audit, len(sessions))
+		for i, row := range sessions {
+			entries[i] = store.Audit{At: at, Actor: tx.Caller.Actor, Action: wire.ActionRevokeSession, Reason: reason, Epoch: tx.Epoch}
+			authz.AboutSession(&entries[i], row, names[row.UserID])
+		}
+		if err := tx.AppendAudit(ctx, entries...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxNamed is the maximum number of rows that the store reads by their ids in one call.
+const maxNamed = 10_000
 
 // take takes permissions from users, and returns the revocations of their sessions, which
 // the caller writes. It leaves an administrator.

@@ -194,6 +194,8 @@ func TestInvalidProviders(t *testing.T) {
 		{"client id with spaces around", "p", func(c *account.ProviderChange) { c.ClientID = ptr(" a") }, []string{"client_id"}},
 		{"client id of 256 bytes", "p", func(c *account.ProviderChange) { c.ClientID = ptr(strings.Repeat("a", 256)) }, []string{"client_id"}},
 		{"secret with a newline", "p", func(c *account.ProviderChange) { c.ClientSecret = ptr("a\n") }, []string{"client_secret"}},
+		{"secret of a space", "p", func(c *account.ProviderChange) { c.ClientSecret = ptr(" ") }, []string{"client_secret"}},
+		{"secret of spaces", "p", func(c *account.ProviderChange) { c.ClientSecret = ptr("   ") }, []string{"client_secret"}},
 		{"secret of 1025 bytes", "p", func(c *account.ProviderChange) { c.ClientSecret = ptr(strings.Repeat("a", 1025)) }, []string{"client_secret"}},
 		{"no openid", "p", func(c *account.ProviderChange) { c.Scopes = ptr([]string{"email"}) }, []string{"scopes"}},
 		{"no scopes", "p", func(c *account.ProviderChange) { c.Scopes = ptr([]string{}) }, []string{"scopes"}},
@@ -341,6 +343,29 @@ func TestDeleteProvider(t *testing.T) {
 		}
 		if n.revoked(kept) {
 			t.Error("a session with a password ended")
+		}
+		// What ended is found under each user, by id and by name.
+		for _, person := range []string{ann.ID, "ann", ben.ID, "ben"} {
+			found, err := n.store.Receipts(t.Context(), store.ReceiptFilter{User: person}, 10)
+			if err != nil || len(found) != 1 || found[0].Epoch != receipt.Epoch {
+				t.Errorf("receipts of %s: %+v, %v", person, found, err)
+			}
+			entries, err := n.store.Audits(t.Context(), store.AuditFilter{Person: person, Action: wire.ActionRevokeSession}, 10)
+			noErr(t, err)
+			want := map[bool]int{true: 2, false: 1}[person == ann.ID || person == "ann"]
+			if len(entries) != want {
+				t.Errorf("%d entries about sessions of %s, want %d", len(entries), person, want)
+			}
+			for _, e := range entries {
+				if e.Reason != "compromised" || e.Epoch != receipt.Epoch || e.Scope != revocation.KindSession || e.Actor != cli.Actor || !strings.Contains(e.Detail, `"session":"`) {
+					t.Errorf("the entry %+v", e)
+				}
+			}
+		}
+		for i, s := range sessions {
+			if entries, err := n.store.Audits(t.Context(), store.AuditFilter{Session: s.ID}, 10); err != nil || len(entries) != 1 {
+				t.Errorf("session %d has %d entries, %v", i, len(entries), err)
+			}
 		}
 		_, err = n.Provider(t.Context(), cli, "corp")
 		is(t, "after the removal", err, store.ErrNotFound)

@@ -120,7 +120,7 @@ func (s *Service) keepWithin(ctx context.Context, tx store.Tx, epoch revocation.
 			At: at, Actor: by, Action: wire.ActionRevokeSession, Epoch: epoch,
 			Reason: fmt.Sprintf("a user has at most %d sessions; the oldest ends when a new one starts", s.config.maxSessions()),
 		}
-		aboutSession(&entries[i], old, first.user.Name)
+		authz.AboutSession(&entries[i], old, first.user.Name)
 		if err := tx.EndSession(ctx, old.ID, at); err != nil {
 			return Issued{}, nil, err
 		}

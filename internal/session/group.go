@@ -148,7 +148,7 @@ func (s *Service) writeCalls(ctx context.Context, b *authz.Batch, batch []*call)
 		for _, e := range c.entries {
 			e.At, e.Epoch = now.UnixMicro(), c.epoch
 			if c.session != "" {
-				aboutSession(&e, ended, "")
+				authz.AboutSession(&e, ended, "")
 			}
 			if u, ok := b.Found(e.TargetID); ok && e.TargetKind == targetUser {
 				e.TargetName = u.Name

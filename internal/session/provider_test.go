@@ -237,10 +237,19 @@ func TestAdmission(t *testing.T) {
 		"in an allowed group":                              {func(p *store.Provider) { p.GroupsClaim, p.AllowedGroups = "groups", []string{"a", "b"} }, groups("b", "c"), "", "eve"},
 		"in no allowed group":                              {func(p *store.Provider) { p.GroupsClaim, p.AllowedGroups = "groups", []string{"a", "b"} }, groups("B", "c"), account.NotAdmittedGroup, ""},
 		"without a groups claim":                           {func(p *store.Provider) { p.GroupsClaim, p.AllowedGroups = "groups", []string{"a"} }, nil, account.NotAdmittedGroup, ""},
+		"a group with a space at its end":                  {func(p *store.Provider) { p.GroupsClaim = "groups" }, groups("admins "), account.NotAdmittedGroups, ""},
+		"a group with a space at its beginning":            {func(p *store.Provider) { p.GroupsClaim = "groups" }, groups(" admins"), account.NotAdmittedGroups, ""},
+		"a group with two spaces":                          {func(p *store.Provider) { p.GroupsClaim = "groups" }, groups("a  b"), account.NotAdmittedGroups, ""},
+		"a group with another space":                       {func(p *store.Provider) { p.GroupsClaim = "groups" }, groups("\u00a0staff"), account.NotAdmittedGroups, ""},
+		"a group that is not composed":                     {func(p *store.Provider) { p.GroupsClaim = "groups" }, groups("e\u0301quipe"), account.NotAdmittedGroups, ""},
+		"a group like another in other letter case":        {func(p *store.Provider) { p.GroupsClaim = "groups" }, groups("staff", "Staff"), account.NotAdmittedGroups, ""},
+		"exact groups":                                     {func(p *store.Provider) { p.GroupsClaim = "groups" }, groups("/staff", "a b", "\u00e9quipe", "a b"), "", "eve"},
 		"too many groups":                                  {func(p *store.Provider) { p.GroupsClaim = "groups" }, groups(strings.Split(strings.Repeat("g,", 100_000), ",")...), account.NotAdmittedGroups, ""},
 	}
 	engines(t, func(t *testing.T, w *testDatabase) {
-		n := w.start(0, 0)
+		n := w.startWith(0, 0, func(c *session.Config) {
+			c.Limits.RefusedSubject.Burst, c.Limits.RefusedNetwork.Burst = -1, -1
+		})
 		ctx := t.Context()
 		create := func(name, email string, disabled bool) store.User {
 			u, err := n.accounts.CreateUser(ctx, cli, account.UserChange{Name: &name, Email: &email, Disabled: &disabled})

@@ -111,7 +111,7 @@ func (s *Service) endProviderSession(ctx context.Context, tx authz.Tx, l Provide
 			return nil, err
 		}
 		e := store.Audit{At: now.UnixMicro(), Actor: tx.Caller.Actor, Action: wire.ActionRevokeSession, Epoch: tx.Epoch, Reason: l.reason()}
-		aboutSession(&e, sess, u.Name)
+		authz.AboutSession(&e, sess, u.Name)
 		entries = append(entries, e)
 		receipt.ScopeID, receipt.UserID, receipt.UserName = sess.ID, sess.UserID, u.Name
 		if err := tx.EndSession(ctx, sess.ID, now.UnixMicro()); err != nil {

@@ -44,7 +44,7 @@ func (s *Service) Reauthenticate(ctx context.Context, c authz.Caller, password s
 		if err := tx.AuthenticateSession(ctx, next.ID, now.UnixMicro(), ""); err != nil {
 			return err
 		}
-		detail, err := json.Marshal(sessionDetail{Session: next.ID})
+		detail, err := json.Marshal(authz.SessionDetail{Session: next.ID})
 		if err != nil {
 			return err
 		}

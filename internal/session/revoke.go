@@ -51,7 +51,7 @@ func (s *Service) endSession(ctx context.Context, sess *token.Session, device st
 	c.end = sess.ID
 	c.scopes = []revocation.Scope{revocation.Session(sess.ID)}
 	e := &c.entries[0]
-	aboutSession(e, store.Session{ID: sess.ID, UserID: sess.Subject, Device: device}, name)
+	authz.AboutSession(e, store.Session{ID: sess.ID, UserID: sess.Subject, Device: device}, name)
 	if e.Actor.Kind == store.ActorUser {
 		e.Actor.Name = name
 	}
