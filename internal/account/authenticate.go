@@ -37,6 +37,7 @@ const (
 const (
 	LimitAccount      = "sign_in_account"   // failures of an account in a minute
 	LimitNetwork      = "sign_in_network"   // failures from a network in a minute
+	LimitCodes        = "sign_in_codes"     // codes from a network, or of a user, that providers refuse in a minute
 	LimitStreak       = "sign_in_streak"    // failures of an account in a row
 	LimitSuccesses    = "sign_in_successes" // successes of an account
 	LimitQueueAccount = "queue_account"     // places of an account in the hash queue

@@ -22,24 +22,28 @@ import (
 // attempt, so that several tabs can sign in, and a response in another browser finds
 // none.
 type attempt struct {
-	Provider string       `json:"provider"`
-	Issuer   string       `json:"issuer"`
-	ClientID string       `json:"client_id"`
-	Secrets  oidc.Secrets `json:"secrets"`
+	Provider string `json:"p"`
+	// Issuer and ClientID are the provider's. A change of them ends the attempt, so the
+	// cookie does without.
+	Issuer   string       `json:"-"`
+	ClientID string       `json:"-"`
+	Secrets  oidc.Secrets `json:"s"`
 	// Epoch is the epoch clock at the beginning: a revocation since then ends the attempt.
-	Epoch revocation.Epoch `json:"epoch"`
-	Began int64            `json:"began"` // µs
+	Epoch revocation.Epoch `json:"e"`
+	Began int64            `json:"b"` // µs
 	// Fresh means that the attempt demands a fresh authentication.
-	Fresh bool `json:"fresh,omitempty"`
+	Fresh bool `json:"f,omitempty"`
 	// Confirm means that the attempt confirms who the user of a session is, for a change or
 	// a service that asks for a recent authentication: it demands a fresh one.
-	Confirm bool `json:"confirm,omitempty"`
+	Confirm bool `json:"c,omitempty"`
 	// User is the id of the user who confirms; "" if the attempt may sign in any user.
-	User string `json:"user,omitempty"`
+	User string `json:"u,omitempty"`
 	// Prompt asks the provider for its form, so that the user can choose another account.
-	Prompt   bool   `json:"-"`
-	Remember bool   `json:"remember,omitempty"`
-	Return   string `json:"return,omitempty"` // see returnTo
+	Prompt   bool `json:"-"`
+	Remember bool `json:"r,omitempty"`
+	// Return is where to go afterwards, see returnTo. The cookie has it only if the state
+	// has not: see carry.
+	Return string `json:"to,omitempty"`
 }
 
 const (
@@ -47,12 +51,16 @@ const (
 	// maxAttempts and maxAttemptBytes bound the attempts of a browser. Proxies and servers
 	// refuse requests with more than 8 KiB in a header, and the session's cookie needs a
 	// part of it. Browsers do not keep a cookie that is longer (RFC 6265bis, section 5.6).
-	maxAttempts     = 8
+	maxAttempts     = 12
 	maxAttemptBytes = 4 << 10
+	// maxCarried is the maximum size in bytes of a return address in the state. Some
+	// servers refuse an address of more than 2 KiB.
+	maxCarried = 600
 
 	// attemptCookie is the beginning of the cookies' names. See Jar.Name for the prefix.
 	attemptCookie = "__Host-curfew_attempt_"
 	attemptUse    = "curfew sign-in attempt"
+	carriedUse    = "curfew return address"
 )
 
 var errNoAttempt = errors.New("the browser has no cookie of this sign-in")
@@ -60,7 +68,7 @@ var errNoAttempt = errors.New("the browser has no cookie of this sign-in")
 // attemptName returns the name of the cookie of an attempt.
 func attemptName(state string) string {
 	sum := sha256.Sum256([]byte(state))
-	return attemptCookie + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10]))
+	return attemptCookie + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16]))
 }
 
 // attempts keeps attempts in cookies.
@@ -68,7 +76,8 @@ type attempts struct {
 	ring *keyring.Ring
 	// taken refuses an attempt for the second time: a client can keep its cookie. Without
 	// this it could send any number of codes to the provider, which may count them, and
-	// refuse this server to all users. A node knows its own attempts only.
+	// refuse this server to all users. A node knows its own attempts only; that no attempt
+	// begins two sessions, the transaction of the sign-in checks.
 	taken *throttle.Throttle
 }
 
@@ -77,6 +86,9 @@ func newAttempts(ring *keyring.Ring) attempts {
 }
 
 func (k attempts) seal(a attempt) (*http.Cookie, error) {
+	if _, carried := k.carried(a.Provider, a.Secrets.State); carried {
+		a.Return = ""
+	}
 	plain, err := json.Marshal(a)
 	if err != nil {
 		return nil, err
@@ -89,6 +101,28 @@ func (k attempts) seal(a attempt) (*http.Cookie, error) {
 		return k.seal(a)
 	}
 	return c, nil
+}
+
+// carry returns a state that has the return address of the attempt with it, sealed. So
+// the cookies are short and many tabs can sign in; and a tab whose cookie has been dropped
+// still knows where its user wanted to go. A long address is left to the cookie.
+func (k attempts) carry(a attempt) string {
+	if a.Return == "" || a.Return == start || len(a.Return) > maxCarried {
+		return a.Secrets.State
+	}
+	sealed := k.ring.Sealer().Derive(carriedUse).Seal([]byte(a.Return), keyring.Bound(carriedUse, a.Provider+" "+a.Secrets.State))
+	return a.Secrets.State + "." + strings.NewReplacer("+", "-", "/", "_").Replace(sealed)
+}
+
+// carried returns the return address that carry has sealed into a state.
+func (k attempts) carried(provider, state string) (address string, ok bool) {
+	random, sealed, ok := strings.Cut(state, ".")
+	if !ok {
+		return "", false
+	}
+	sealed = strings.NewReplacer("-", "+", "_", "/").Replace(sealed)
+	plain, err := k.ring.Sealer().Derive(carriedUse).Unseal(sealed, keyring.Bound(carriedUse, provider+" "+random))
+	return string(plain), err == nil
 }
 
 // newAttemptCookie returns a cookie as browsers need it: the provider's response is a
@@ -125,13 +159,13 @@ func (k attempts) keep(x *exchange, a attempt) error {
 			continue
 		}
 		if a, ok := k.open(other, x.now()); ok {
-			others = append(others, kept{other.Name, len(other.Value), a.Began})
+			others = append(others, kept{other.Name, len(other.Name) + len(other.Value), a.Began})
 		} else {
 			k.forget(x, other.Name)
 		}
 	}
 	slices.SortFunc(others, func(a, b kept) int { return cmp.Compare(b.began, a.began) })
-	size := len(c.Value)
+	size := len(c.Name) + len(c.Value)
 	for i, other := range others {
 		if size += other.size; i+1 >= maxAttempts || size > maxAttemptBytes {
 			k.forget(x, other.name)
@@ -151,8 +185,12 @@ func (k attempts) take(x *exchange, state string) (attempt, error) {
 	}
 	k.forget(x, name)
 	a, ok := k.open(found[0], x.now())
-	if !ok || a.Secrets.State != state {
+	if !ok {
 		return attempt{}, errNoAttempt
+	}
+	a.Secrets.State = state // the name of the cookie is a hash of it
+	if address, ok := k.carried(a.Provider, state); ok {
+		a.Return = address
 	}
 	if wait, _ := k.taken.Take(state, x.now()); wait > 0 {
 		return attempt{}, errNoAttempt

@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"example.com/curfew/internal/account"
+	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/session"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/webcookie"
+	"example.com/curfew/internal/wire"
 	"example.com/curfew/token"
 )
 
@@ -36,7 +39,7 @@ func (p *signInPages) start(x *exchange) error {
 		// session: a page of another site must not do that by a link.
 		return x.redirect(withReturn("/sign-in", p.returnTo(x)))
 	}
-	a := attempt{Provider: name, Return: p.returnTo(x), Remember: x.value("remember_me") != "", Prompt: x.value("prompt") != ""}
+	a := attempt{Provider: name, Return: p.returnTo(x), Remember: x.value("remember_me") != "" && !fromElsewhere(x.r), Prompt: x.value("prompt") != ""}
 	a.Confirm = a.Prompt && x.value("max_age") == "0"
 	a.Fresh = a.Confirm
 	if a.Confirm {
@@ -46,10 +49,33 @@ func (p *signInPages) start(x *exchange) error {
 		}
 	}
 	err := p.begin(x, &a)
+	if errors.Is(err, store.ErrNotFound) {
+		return p.noProvider(x, name)
+	}
 	if err == nil || a.Issuer == "" { // without an issuer the name may be of no provider
 		return err
 	}
 	return p.refuse(x, a, err)
+}
+
+// noProvider answers the start at a provider that does not exist with the other ways to
+// sign in. Usually a proxy has sent the browser there.
+func (p *signInPages) noProvider(x *exchange, name string) error {
+	name = clip(name, 40)
+	x.log.WarnContext(x.ctx, "sign-in page: no such identity provider; if a proxy asks for it with provider=, correct its configuration",
+		"provider", name, "return", p.returnTo(x), "request_id", x.origin.RequestID)
+	inbound.Of(x.r).Code = wire.CodeNotFound
+	view := p.view(x)
+	view.Error = "There is no identity provider “" + name + "” here. Sign in another way."
+	return x.render(http.StatusNotFound, "sign-in", view)
+}
+
+// from is the origin of the request with the session that the browser has, also if it
+// has timed out: a known browser has limits of its own.
+func (x *exchange) from() authz.Origin {
+	from := x.origin
+	from.Presented = x.presented()
+	return from
 }
 
 // fromElsewhere reports whether a page of another origin has led to a request, as the
@@ -67,7 +93,11 @@ func (p *signInPages) begin(x *exchange, a *attempt) error {
 		return err
 	}
 	a.Issuer, a.ClientID, a.Epoch, a.Began = provider.Issuer, provider.ClientID, epoch, x.now().UnixMicro()
+	if err := p.accounts.MayTryCode(x.from()); err != nil {
+		return err
+	}
 	a.Secrets = oidc.NewSecrets()
+	a.Secrets.State = p.attempts.carry(*a)
 	to, err := p.providers.AuthorizationURL(x.ctx, p.registration(provider), a.Secrets, oidc.Demand{MaxAge: askedAge, Fresh: a.Fresh || a.Prompt})
 	if err != nil {
 		return err
@@ -142,19 +172,30 @@ func (p *signInPages) respond(x *exchange) (attempt, error) {
 	if err != nil {
 		return a, err
 	}
+	a.Issuer, a.ClientID = provider.Issuer, provider.ClientID
 	registration := p.registration(provider)
 	if registration.ClientSecret, err = p.accounts.ClientSecret(x.ctx, provider); err != nil {
 		return a, err
 	}
+	tried, err := p.accounts.TryCode(x.ctx, x.from())
+	if err != nil {
+		return a, err
+	}
 	id, err := p.providers.Exchange(x.ctx, registration, a.Secrets, response, wanted(provider)...)
+	if err := tried(errors.Is(err, oidc.ErrCode) || errors.Is(err, oidc.ErrMisconfigured)); err != nil {
+		return a, err
+	}
 	if err != nil {
 		return a, err
 	}
 	issued, err := p.sessions.SignInThrough(x.ctx, session.ProviderSignIn{
-		Provider: a.Provider, Issuer: a.Issuer, ClientID: a.ClientID, Subject: id.Subject, SID: id.SessionID, Claims: id.Claims,
+		Attempt: attemptName(a.Secrets.State), Provider: a.Provider, Issuer: a.Issuer, ClientID: a.ClientID, Subject: id.Subject, SID: id.SessionID, Claims: id.Claims,
 		AuthTime: id.AuthTime, ACR: id.ACR, SessionExpiry: id.SessionExpiry, IDToken: id.Raw,
 		Began: time.UnixMicro(a.Began), Epoch: a.Epoch, Fresh: a.Fresh, UserID: a.User, RememberMe: a.Remember,
 	}, x.origin)
+	if errors.Is(err, session.ErrAttemptUsed) {
+		return attempt{}, err
+	}
 	if errors.Is(err, session.ErrNotFresh) && !a.Fresh {
 		p.count(a.Provider, err)
 		a.Fresh = true
@@ -197,6 +238,7 @@ const (
 	outcomeChanged     = "provider_changed"
 	outcomeNotFresh    = "not_authenticated_again"
 	outcomeAnotherUser = "another_user" // than the one who had to confirm
+	outcomeLimited     = "rate_limited"
 	outcomeUnavailable = "unavailable"
 	outcomeInternal    = "internal"
 )
@@ -222,6 +264,8 @@ var outcomes = []struct {
 	{oidc.ErrMixUp, outcomeMixUp},
 	{oidc.ErrCode, outcomeCode},
 	{errNoAttempt, outcomeUnknown},
+	{session.ErrAttemptUsed, outcomeUnknown},
+	{account.ErrBusy, outcomeUnavailable},
 	{store.ErrUnavailable, outcomeUnavailable},
 }
 
@@ -230,8 +274,10 @@ func outcomeOf(err error) string {
 	if err == nil {
 		return outcomeGood
 	}
-	refusal, refused := (*oidc.Refusal)(nil), (*account.NotAdmitted)(nil)
+	refusal, refused, limited := (*oidc.Refusal)(nil), (*account.NotAdmitted)(nil), (*account.RateLimited)(nil)
 	switch {
+	case errors.As(err, &limited):
+		return outcomeLimited
 	case errors.As(err, &refusal):
 		switch refusal.Code {
 		case "access_denied":
@@ -301,11 +347,17 @@ func (p *signInPages) refuse(x *exchange, a attempt, err error) error {
 	case outcomeDenied:
 		view.Lines = []string{"You did not allow the sign-in at " + name + ", or " + name + " does not allow you to sign in here."}
 	case outcomeRefused:
-		view.Lines = []string{sentence(err), "If trying again does not help, ask an administrator."}
+		view.Lines = []string{answered(name, err), "If trying again does not help, ask an administrator."}
 	case outcomeNotAdmitted:
 		view.Lines = []string{sentence(err)}
 		a.Prompt = true
 		again = link{p.startAddress(a), "Try again with another account", false}
+	case outcomeLimited:
+		limited, _ := errors.AsType[*account.RateLimited](err)
+		view.Status, view.Title = http.StatusTooManyRequests, "Too many attempts"
+		x.retryAfter(limited.RetryAfter)
+		view.Lines = []string{"Identity providers have refused too many sign-ins from your network in a short time, so you are not signed in. Try again in " +
+			duration(limited.RetryAfter.Round(time.Second)+time.Second) + "."}
 	case outcomeRevoked:
 		view.Status = http.StatusUnauthorized
 		view.Lines = []string{"Your sessions were revoked while you were signing in, so this sign-in has ended as well. Sign in again."}
@@ -335,7 +387,22 @@ func (p *signInPages) refuse(x *exchange, a attempt, err error) error {
 	return nil
 }
 
-// unknownAttempt answers a response to no attempt of the browser.
+// answered quotes the error response of a provider, marked as the provider's text: it may
+// say anything. It is ASCII and bounded, so it does not end the quotation.
+func answered(name string, err error) string {
+	refusal, ok := errors.AsType[*oidc.Refusal](err)
+	if !ok {
+		return sentence(err)
+	}
+	text := refusal.Code
+	if refusal.Description != "" {
+		text += ": " + refusal.Description
+	}
+	return "The identity provider " + name + " refused the sign-in. Its answer: “" + text + "”"
+}
+
+// unknownAttempt answers a response to no attempt of the browser. If the state has the
+// return address, the page leads there, or to another attempt.
 func (p *signInPages) unknownAttempt(x *exchange) error {
 	p.count("", errNoAttempt)
 	view := messageView{
@@ -345,12 +412,27 @@ func (p *signInPages) unknownAttempt(x *exchange) error {
 			"If it happens again, allow cookies for this site."},
 		Links: []link{{"/sign-in", "Sign in", false}},
 	}
+	name, to := x.r.PathValue("provider"), ""
+	if states := x.r.URL.Query()["state"]; len(states) == 1 {
+		to, _ = p.attempts.carried(name, states[0])
+		to = p.checkedReturn(to)
+	}
+	if to != "" && to != start {
+		view.Links = []link{{p.startAddress(attempt{Provider: name, Return: to}), "Try again", false}, {withReturn("/sign-in", to), "Other ways to sign in", false}}
+	}
 	if p.plain(x) != nil {
 		view.Lines[1] = "This page is not encrypted (http://). Browsers do not keep Curfew’s cookies here. Open it with https://."
 	}
 	if x.session != nil {
 		view.Lines = append(view.Lines, "You are signed in in this browser.")
 		view.Links = []link{{start, "Open the start page", false}, {"/sign-in", "Sign in again", false}}
+		switch {
+		case to == "" || to == start:
+		case isElsewhere(to):
+			view.Links[0] = link{to, "Continue to " + webcookie.Host(to), false}
+		default:
+			view.Links[0] = link{to, "Continue to the page that you wanted", false}
+		}
 	}
 	x.message("sign_in_"+outcomeUnknown, view)
 	return nil

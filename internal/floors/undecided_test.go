@@ -18,6 +18,7 @@ var undecided = map[string]string{
 	"internal/account.Bootstrap":      "the first start",
 	"internal/account.renew":          "a sign-in: its caller is not known yet",
 	"internal/account.refuse":         "a failed sign-in",
+	"internal/account.TryCode":        "a failed sign-in through a provider",
 	"internal/account.endStreaks":     "a sign-in",
 	"internal/session.keepSignIn":     "a sign-in, whose epoch was read before everything else",
 	"internal/session.keepChanging":   "a sign-in; it refuses what was revoked after its epoch was read",

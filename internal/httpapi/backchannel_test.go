@@ -42,6 +42,7 @@ func (s *server) signInThrough(p *oidctest.Provider, subject, sid string) sessio
 		s.Fatal(err)
 	}
 	i, err := s.sessions.SignInThrough(s.Context(), session.ProviderSignIn{
+		Attempt:  rand.Text(),
 		Provider: "corp", Issuer: p.Issuer, ClientID: oidctest.ClientID, Subject: subject, SID: sid, Claims: claimsOf{"preferred_username": subject},
 		AuthTime: time.Now(), Fresh: true, Began: time.Now(), Epoch: epoch,
 	}, authz.Origin{})

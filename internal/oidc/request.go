@@ -12,11 +12,11 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Secrets are the random values of one attempt.
+// Secrets are the random values of one attempt. Their JSON, which a cookie holds, is short.
 type Secrets struct {
-	State    string `json:"state"`    // binds the response to the browser
-	Nonce    string `json:"nonce"`    // binds the ID token to the attempt
-	Verifier string `json:"verifier"` // PKCE: binds the code to the attempt
+	State    string `json:"-"` // binds the response to the browser; the response has it
+	Nonce    string `json:"n"` // binds the ID token to the attempt
+	Verifier string `json:"v"` // PKCE: binds the code to the attempt
 }
 
 // NewSecrets returns fresh secrets, of at least 128 random bits each.

@@ -40,11 +40,16 @@ var (
 	// ErrAnotherUser means that a user had to confirm who they are, and that the account
 	// that has authenticated at the provider is not theirs.
 	ErrAnotherUser = errors.New("another user has authenticated at the identity provider than the one who had to confirm")
+	// ErrAttemptUsed means that the attempt has begun a session before.
+	ErrAttemptUsed = errors.New("the attempt has begun a session before")
 )
 
 // ProviderSignIn is a sign-in through an identity provider, whose response was
 // validated: who the user is, and what the attempt began with.
 type ProviderSignIn struct {
+	// Attempt names the attempt. It begins one session at most, on whatever node and even
+	// if the provider accepts its code again. Required.
+	Attempt  string
 	Provider string // the name
 	// Issuer and ClientID are those that the attempt began with.
 	Issuer, ClientID string
@@ -228,6 +233,13 @@ func (s *Service) writeThrough(ctx context.Context, tx authz.Tx, first beginning
 		err = ErrProviderChanged
 	}
 	if err != nil {
+		return Issued{}, nil, err
+	}
+	// Logout tokens are kept for an hour, and an attempt is over after minutes. No issuer,
+	// which is a URL, has this name.
+	if err := tx.RecordLogoutToken(ctx, "sign-in attempts", a.Attempt, s.now().UnixMicro()); errors.Is(err, store.ErrConflict) {
+		return Issued{}, nil, ErrAttemptUsed
+	} else if err != nil {
 		return Issued{}, nil, err
 	}
 	if len(p.ACRValues) > 0 && !slices.Contains(p.ACRValues, a.ACR) {

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -97,6 +98,7 @@ func (n *node) attempt(name string, more ...map[string]any) session.ProviderSign
 		maps.Copy(values, m)
 	}
 	return session.ProviderSignIn{
+		Attempt:  crand.Text(),
 		Provider: "corp", Issuer: corpIssuer, ClientID: "curfew", Subject: name, SID: "sid of " + name, Claims: claims{values: values},
 		AuthTime: time.Now(), Fresh: true, Began: n.now(), Epoch: epoch, IDToken: "e30.e30.e30",
 	}

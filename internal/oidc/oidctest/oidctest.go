@@ -63,6 +63,8 @@ type Behavior struct {
 	Answer func(w http.ResponseWriter, r *http.Request) bool
 	// Ignores says that the provider does not obey prompt and max_age.
 	Ignores bool
+	// KeepsCodes says that a code is accepted any number of times.
+	KeepsCodes bool
 	// NoLogoutForms says that the end_session_endpoint takes no POST.
 	NoLogoutForms bool
 	// Now is the provider's clock. Nil means time.Now.
@@ -226,7 +228,9 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c, ok := p.codes[r.PostFormValue("code")]
-	delete(p.codes, r.PostFormValue("code"))
+	if !p.KeepsCodes {
+		delete(p.codes, r.PostFormValue("code"))
+	}
 	challenge := sha256.Sum256([]byte(r.PostFormValue("code_verifier")))
 	if !ok || c.challenge != base64.RawURLEncoding.EncodeToString(challenge[:]) || c.redirect != r.PostFormValue("redirect_uri") {
 		send(w, http.StatusBadRequest, map[string]any{"error": "invalid_grant", "error_description": "the code is not valid"})
