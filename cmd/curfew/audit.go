@@ -132,15 +132,17 @@ func (c *cli) printAudit(ctx context.Context, t admin, f store.AuditFilter, limi
 	return printed, out.flush()
 }
 
+// who says who did something: the kind of actor and the name. A user, whose name another
+// system may choose, can't look like the command line.
 func who(a store.Actor) string {
+	name := first(a.Name, a.ID)
 	switch {
-	case a.Kind == store.ActorUser && a.Name == "" && a.ID == "":
+	case a.Kind == store.ActorUser && name == "":
 		return "(not signed in)"
-	case a.Kind == store.ActorUser || a.Name == "":
-		return first(a.Name, a.ID, a.Kind)
-	default:
-		return a.Kind + " " + a.Name
+	case name == "":
+		return a.Kind
 	}
+	return a.Kind + " " + name
 }
 
 func whom(a store.Audit) string {
