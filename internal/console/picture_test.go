@@ -29,6 +29,7 @@ const settled = `(() => {
 	for (const t of document.querySelectorAll(".receipt time")) t.textContent = exact + ("micro" in t.dataset ? ".041693" : "") + " UTC";
 	const holds = document.querySelector(".receipt .holds");
 	for (const text of holds.childNodes) if (text.nodeType === 3) text.data = text.data.replace(/, \S+ \S+ after the commit/, ", 2 ms after the commit");
+	for (const t of document.querySelectorAll(".receipt dt")) if (t.textContent === "Epoch") t.nextElementSibling.textContent = "1795944600041693";
 	document.getElementById("user-id").textContent = "NnQngc32yDDC9v3jtQ4zYQ";
 })()`
 
