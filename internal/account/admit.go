@@ -34,7 +34,7 @@ type Subject struct {
 // The claims that every provider names alike (OpenID Connect Core, section 5.1).
 const (
 	claimEmail    = "email"
-	claimUserName = "preferred_username" // the default of store.Provider.NameClaim
+	claimUserName = "preferred_username" // the name claim of a new provider
 )
 
 // The reasons of [NotAdmitted].
@@ -229,9 +229,8 @@ func newUser(ctx context.Context, tx store.Tx, p store.Provider, claims Claims, 
 		return store.User{}, notAdmitted(NotAdmittedUnknown, "no user here is linked to this account at %s, and it does not create users; ask an administrator", p.Name)
 	}
 	u := store.User{ID: newID(), Permissions: []string{}, CreatedAt: at}
-	claim := cmp.Or(p.NameClaim, claimUserName)
-	text := claims.Text(claim)
-	if claim == claimEmail && text != "" {
+	text := claims.Text(p.NameClaim)
+	if p.NameClaim == claimEmail && text != "" {
 		// A name that is an address stands for its mailbox. A user could enter any.
 		if text = verifiedEmail(claims); text == "" {
 			return u, notAdmitted(NotAdmittedName, "the sign-in name is the email address, and %s does not say that it is verified", p.Name)
@@ -239,7 +238,7 @@ func newUser(ctx context.Context, tx store.Tx, p store.Provider, claims Claims, 
 	}
 	var err error
 	if u.Name, u.NameKey, err = NormalizeName(text); err != nil {
-		return u, notAdmitted(NotAdmittedName, "the claim %s of %s is no valid sign-in name: %s", claim, p.Name, firstDetail(err))
+		return u, notAdmitted(NotAdmittedName, "the claim %s of %s is no valid sign-in name: %s", p.NameClaim, p.Name, firstDetail(err))
 	}
 	if taken, err := nameIsAddress(ctx, tx, u); err != nil || taken {
 		return u, cmp.Or(err, nameIsTaken(u.Name))

@@ -36,7 +36,7 @@ type ProviderChange struct {
 }
 
 func newProvider(name string) store.Provider {
-	return store.Provider{Name: name, Scopes: []string{"openid", "profile", "email"}, NameClaim: "preferred_username"}
+	return store.Provider{Name: name, Scopes: []string{"openid", "profile", "email"}, NameClaim: claimUserName}
 }
 
 // The bounds of a provider's members.
@@ -55,6 +55,10 @@ var (
 	scopeToken = regexp.MustCompile(`^[\x21\x23-\x5b\x5d-\x7e]+$`)
 	domainName = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 )
+
+// IsProviderName reports whether a provider can have a name: 1 to 32 lower-case letters,
+// digits and hyphens, which does not begin with a hyphen.
+func IsProviderName(name string) bool { return providerName.MatchString(name) }
 
 // applyTo returns the provider with the change, without a new secret's seal, and reports
 // all that is wrong with it.
@@ -130,7 +134,7 @@ func once(list []string) []string {
 
 // checkProvider notes the faults of a provider.
 func checkProvider(p store.Provider, note func(field, format string, args ...any)) {
-	if !providerName.MatchString(p.Name) {
+	if !IsProviderName(p.Name) {
 		note("name", "must be 1 to 32 lower-case letters, digits and hyphens, and not begin with a hyphen")
 	}
 	if problem := issuerProblem(p.Issuer); problem != "" {
@@ -253,8 +257,8 @@ func (c *ProviderChange) Ends(p store.Provider) (string, error) {
 }
 
 // endsSessions says why a change of a provider ends the sessions that began at it; "" if
-// it does not. It does if a user who has signed in there might not be let in today, or
-// with less.
+// it does not. It does if a user who has signed in there could now be refused, or get fewer
+// permissions.
 func endsSessions(old, p store.Provider) string {
 	lessOf := func(old, now []string) bool { // a list that admits all if it is empty
 		return len(now) > 0 && (len(old) == 0 || leaves(old, now))
@@ -291,9 +295,9 @@ func (c *ProviderChange) Takes(p store.Provider) (store.Holders, error) {
 	return Taken(p, next), nil
 }
 
-// Taken returns the users who lose permissions when a provider changes, and which: those
-// that the old mapping of groups gave and the new one does not, from then on follow
-// nothing at a sign-in. The zero provider stands for a removed one.
+// Taken returns the users who lose permissions when a provider changes, and which ones:
+// those that the old mapping of groups gives and the new one does not, since later sign-ins
+// would leave them as they are. The zero provider stands for a removed one.
 func Taken(old, p store.Provider) store.Holders {
 	left := permissionsOf(p)
 	if old.Issuer != p.Issuer {

@@ -42,8 +42,8 @@ func (lastAdministrator) Error() string {
 func (lastAdministrator) Unwrap() error { return ErrLastAdministrator }
 
 // administratorLeft returns [ErrLastAdministrator] unless an enabled administrator is
-// left, who can sign in. A caller that needs no sign-in, such as the command line on the
-// database, can always help itself.
+// left who can sign in. For a trusted caller, such as the command line on the database, an
+// administrator who can't sign in is enough: it can switch passwords on again.
 func administratorLeft(ctx context.Context, tx authz.Tx) error {
 	n, err := tx.CountAdministrators(ctx)
 	if err != nil {
@@ -56,7 +56,7 @@ func administratorLeft(ctx context.Context, tx authz.Tx) error {
 }
 
 // administratorSignsIn returns [ErrNoAdministratorLeft] if passwords are off and no
-// enabled administrator is linked to a provider.
+// enabled administrator is linked to a provider. A trusted caller is never refused.
 func administratorSignsIn(ctx context.Context, tx authz.Tx) error {
 	if tx.Caller.Trusted {
 		return nil
@@ -246,7 +246,7 @@ func (s *Service) DeleteProvider(ctx context.Context, c authz.Caller, name, reas
 func (s *Service) writeProvider(ctx context.Context, c authz.Caller, change ProviderChange, p *store.Provider,
 	current func(authz.Tx) (store.Provider, error), then func(tx authz.Tx, old, p store.Provider) error,
 ) error {
-	// Before the transaction: all that is wrong, and the key that may be missing.
+	// Faults of the change and a missing key are found before the transaction.
 	if _, err := change.applyTo(*p); err != nil {
 		return err
 	}
@@ -282,7 +282,8 @@ func (s *Service) writeProvider(ctx context.Context, c authz.Caller, change Prov
 }
 
 // unlikeOthers refuses an issuer that differs from that of another provider only by the
-// slash at its end. They are different issuers to a program, and one to a reader.
+// slash at its end. A provider has one of the two spellings, and readers would take them for
+// the same.
 func unlikeOthers(ctx context.Context, tx authz.Tx, p store.Provider) error {
 	all, err := tx.Providers(ctx)
 	if err != nil {
@@ -465,8 +466,8 @@ func (s *Service) ChangeSignInMethods(ctx context.Context, c authz.Caller, to st
 	})
 }
 
-// Identities returns the accounts at providers that a user is linked to. The caller may
-// read them who may read the user.
+// Identities returns the accounts at providers that a user is linked to, by issuer and
+// subject. A caller that may read the user may read them.
 func (s *Service) Identities(ctx context.Context, c authz.Caller, userID string) ([]store.Identity, error) {
 	if !c.IsSelf(userID) {
 		if err := c.MayEditUsers(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"example.com/curfew/internal/fault"
 	"example.com/curfew/internal/oidc"
 	"example.com/curfew/internal/session"
+	"example.com/curfew/internal/store"
 )
 
 // LogoutVerifier validates the logout tokens of identity providers. *oidc.Client
@@ -19,7 +20,8 @@ type LogoutVerifier interface {
 }
 
 // backchannelLogout is POST /oauth/backchannel-logout (OpenID Connect Back-Channel Logout
-// 1.0). The token is its own proof. It is answered once the end is on disk.
+// 1.0). The logout token authenticates the request. The answer comes when the end of the
+// sessions is on disk.
 func backchannelLogout(c *call) error {
 	c.private()
 	if c.Logouts == nil {
@@ -42,28 +44,26 @@ func backchannelLogout(c *call) error {
 	if err != nil {
 		return err
 	}
-	err = fmt.Errorf("%w: it is for no provider that is registered here", oidc.ErrToken)
-	for _, p := range providers {
-		if !slices.Contains(audiences, p.ClientID) {
-			continue
-		}
-		var l oidc.Logout
-		if l, err = c.Logouts.VerifyLogout(c.ctx, oidc.Registration{Issuer: p.Issuer, ClientID: p.ClientID, Changed: p.UpdatedAt}, raw); err != nil {
-			break // another registration has the same keys
-		}
-		err = c.Sessions.EndByProvider(c.ctx, session.ProviderLogout{
-			Provider: p.Name, Issuer: l.Issuer, SID: l.SessionID, Subject: l.Subject, TokenID: l.TokenID,
-		}, c.origin())
-		if err == nil {
-			return c.done()
-		}
-		break
+	i := slices.IndexFunc(providers, func(p store.Provider) bool { return slices.Contains(audiences, p.ClientID) })
+	if i < 0 {
+		return refusedLogout(fmt.Errorf("%w: it is for no provider that is registered here", oidc.ErrToken))
 	}
-	return refusedLogout(err)
+	p := providers[i]
+	l, err := c.Logouts.VerifyLogout(c.ctx, oidc.Registration{Issuer: p.Issuer, ClientID: p.ClientID, Changed: p.UpdatedAt}, raw)
+	if err != nil {
+		return refusedLogout(err)
+	}
+	err = c.Sessions.EndByProvider(c.ctx, session.ProviderLogout{
+		Provider: p.Name, Issuer: l.Issuer, SID: l.SessionID, Subject: l.Subject, TokenID: l.TokenID,
+	}, c.origin())
+	if err != nil {
+		return refusedLogout(err)
+	}
+	return c.done()
 }
 
 // refusedLogout returns the error of a logout token: 400 if it is not accepted (section
-// 2.8), and 503 if that can't be told now.
+// 2.8), and 503 if that is not known now.
 func refusedLogout(err error) error {
 	switch {
 	case errors.Is(err, oidc.ErrToken), errors.Is(err, session.ErrLogoutSeen):

@@ -70,10 +70,7 @@ func changeProvider(c *call) error {
 	answer, status := wireform.Provider(p, c.Issuer), http.StatusOK
 	if receipt != nil {
 		r := wireform.Receipt(*receipt)
-		answer.Receipt = &r
-		if wait > 0 && !receipt.Enforcement.EffectiveEverywhere {
-			status = http.StatusAccepted
-		}
+		answer.Receipt, status = &r, effective(status, *receipt, wait)
 	}
 	return c.json(status, answer)
 }

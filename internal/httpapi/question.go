@@ -3,7 +3,6 @@ package httpapi
 import (
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,9 +57,6 @@ const (
 	signInLocates   = "location" // 401, with the sign-in page in Location
 )
 
-// nameOfProvider is the form of a provider's name.
-var nameOfProvider = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
-
 // readQuestion reads a query. Proxies may add parameters of their own, so unknown
 // ones are ignored, and so are unknown values. A group is never ignored: if no group
 // can have the name, no user is in it. Neither is max_age.
@@ -89,7 +85,7 @@ func readQuestion(query string) *question {
 			q.readMaxAge(value)
 		case name == "sign_in" && (value == signInRedirects || value == signInLocates):
 			q.signIn = value
-		case name == "provider" && nameOfProvider.MatchString(value):
+		case name == "provider" && account.IsProviderName(value):
 			q.provider = value
 		case name == "credentials" && value == "cookie":
 			q.cookieOnly = true

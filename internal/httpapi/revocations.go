@@ -108,10 +108,16 @@ func (c *call) receipt(status int, r session.Receipt, wait time.Duration) error 
 	if status == http.StatusCreated {
 		c.w.Header().Set("Location", c.receiptAddress(r))
 	}
+	return c.json(effective(status, r, wait), wireform.Receipt(r))
+}
+
+// effective returns the status of an answer with a receipt: 202 if the caller has waited
+// and not every validator has confirmed.
+func effective(status int, r session.Receipt, wait time.Duration) int {
 	if wait > 0 && !r.Enforcement.EffectiveEverywhere {
-		status = http.StatusAccepted
+		return http.StatusAccepted
 	}
-	return c.json(status, wireform.Receipt(r))
+	return status
 }
 
 // receiptAddress returns the address of a receipt, for the header Location.

@@ -215,7 +215,6 @@ func TestAdmission(t *testing.T) {
 		"a name like a local user's":                {func(*store.Provider) {}, map[string]any{"preferred_username": "l\u03bfcal"}, account.NotAdmittedNameTaken, ""},
 		"the address of a local user as the name":   {func(*store.Provider) {}, map[string]any{"preferred_username": "LOCAL@corp.example"}, account.NotAdmittedNameTaken, ""},
 		"the address of two users as the name":      {func(*store.Provider) {}, map[string]any{"preferred_username": "two@corp.example"}, account.NotAdmittedNameTaken, ""},
-		"the default claim":                         {func(p *store.Provider) { p.NameClaim = "" }, nil, "", "eve"},
 		"an address as the name":                    {func(p *store.Provider) { p.NameClaim = "email" }, verified("eve@corp.example"), "", "eve@corp.example"},
 		"an unverified address":                     {func(p *store.Provider) { p.NameClaim = "email" }, map[string]any{"email": "eve@corp.example"}, account.NotAdmittedName, ""},
 		"the address of a local user":               {func(*store.Provider) {}, verified("local@corp.example"), "", "eve"},
