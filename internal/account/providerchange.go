@@ -3,7 +3,6 @@ package account
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"example.com/curfew/internal/loopback"
 	"example.com/curfew/internal/store"
 )
 
@@ -221,7 +221,7 @@ func issuerProblem(issuer string) string {
 		return "must not have a query or a fragment"
 	case u.User != nil:
 		return "must not have a user name or a password"
-	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
+	case u.Scheme != "https" && (u.Scheme != "http" || !loopback.Is(u.Hostname())):
 		return "must begin with https://; http:// is for loopback addresses only"
 	case !strings.HasPrefix(issuer, u.Scheme+"://") || u.Host != strings.ToLower(u.Host):
 		return "must have its scheme and host in lower case"
@@ -231,16 +231,6 @@ func issuerProblem(issuer string) string {
 		return "must have a path without . and .. and with at most one slash at its end"
 	}
 	return ""
-}
-
-// isLoopback reports whether a host is this machine (RFC 6761, section 6.3). Package
-// oidc, which sends the requests, has the same rule.
-func isLoopback(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
 }
 
 // clipped is shortened for texts that need not be valid.

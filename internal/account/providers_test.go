@@ -189,6 +189,7 @@ func TestInvalidProviders(t *testing.T) {
 		{"the discovery document", "p", func(c *account.ProviderChange) { c.Issuer = ptr(issuer + "/.well-known/openid-configuration") }, []string{"issuer"}},
 		{"a space", "p", func(c *account.ProviderChange) { c.Issuer = ptr(issuer + " ") }, []string{"issuer"}},
 		{"not ASCII", "p", func(c *account.ProviderChange) { c.Issuer = ptr("https://lögin.example.com") }, []string{"issuer"}},
+		{"a name beneath localhost", "p", func(c *account.ProviderChange) { c.Issuer = ptr("http://idp.localhost") }, []string{"issuer"}},
 		{"loopback look-alike", "p", func(c *account.ProviderChange) { c.Issuer = ptr("http://localhost.example.com") }, []string{"issuer"}},
 		{"client id with a newline", "p", func(c *account.ProviderChange) { c.ClientID = ptr("a\nb") }, []string{"client_id"}},
 		{"client id with spaces around", "p", func(c *account.ProviderChange) { c.ClientID = ptr(" a") }, []string{"client_id"}},
@@ -229,7 +230,7 @@ func TestInvalidProviders(t *testing.T) {
 		t.Errorf("%d providers, %v", len(all), err)
 	}
 	for i, good := range []string{
-		issuer, issuer + "/", issuer + "/realms/corp", issuer + ":8443", "https://[2001:db8::1]/x", "http://127.0.0.1:9000", "http://localhost", "http://[::1]:1/a", "http://idp.localhost",
+		issuer, issuer + "/", issuer + "/realms/corp", issuer + ":8443", "https://[2001:db8::1]/x", "http://127.0.0.1:9000", "http://localhost", "http://[::1]:1/a",
 	} {
 		m := sqlite(t).with(sealing(t))
 		c := corp()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/curfew/internal/fileperm"
+	"example.com/curfew/internal/loopback"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/token"
 )
@@ -68,7 +69,7 @@ func nodeName(address string) string {
 	if err != nil {
 		return address
 	}
-	if name, err := os.Hostname(); err == nil && (isAnyAddress(host) || isLoopback(host)) {
+	if name, err := os.Hostname(); err == nil && (isAnyAddress(host) || loopback.Is(host)) {
 		host = name
 	}
 	return net.JoinHostPort(host, port)

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"example.com/curfew/internal/loopback"
 )
 
 // Admin is the configuration of the commands that work on the database or, over the
@@ -66,7 +68,7 @@ func parseServer(text string) (string, error) {
 		return "", errors.New("the address has a user or a password in it; use https://HOST, and sign in with curfew login")
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.ContainsAny(text, "?#"):
 		return "", fmt.Errorf("%q is not the address of a server; use https://HOST", text)
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !loopback.Is(u.Hostname()):
 		return "", fmt.Errorf("%q would send passwords and tokens unencrypted to another machine; use https", text)
 	}
 	for len(u.Path) > 0 && u.Path[len(u.Path)-1] == '/' {

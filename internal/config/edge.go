@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+
+	"example.com/curfew/internal/loopback"
 )
 
 // Edge is what `curfew edge` is told.
@@ -76,7 +78,7 @@ func ResolveEdge(source Source) (Edge, error) {
 		}
 		if !e.InsecureUpstreamHTTP {
 			for _, upstream := range e.Upstream {
-				if u, err := url.Parse(upstream); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+				if u, err := url.Parse(upstream); err == nil && u.Scheme == "http" && !loopback.Is(u.Hostname()) {
 					errs = append(errs, invalid("--upstream", "%q would send the client's secret unencrypted to another machine: use https, or --insecure-upstream-http", upstream))
 				}
 			}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"example.com/curfew/internal/loopback"
 )
 
 // Listener is what server and edge have in common: where they listen, whom they
@@ -76,13 +78,7 @@ func (l *Listener) Exposed() bool {
 	if err != nil {
 		return false
 	}
-	return !isLoopback(host)
-}
-
-// isLoopback reports whether a host is this machine's loopback address.
-func isLoopback(host string) bool {
-	address, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && address.Unmap().IsLoopback()
+	return !loopback.Is(host)
 }
 
 // together reports values that are valid by themselves but not together.

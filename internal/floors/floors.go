@@ -21,6 +21,7 @@ var plan = map[string]int{
 	"revocation":        -1, // below settings, which its Epoch dates
 	"internal/filelock": -1, // a leaf: one process at a time
 	"internal/fileperm": -1, // a leaf: files that hold secrets
+	"internal/loopback": -1, // a leaf: which hosts are this machine
 
 	"settings":                   0,
 	"internal/wire":              0,

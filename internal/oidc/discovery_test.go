@@ -118,7 +118,7 @@ func TestCheckIssuer(t *testing.T) {
 		"http://127.8.8.8":            true,
 		"http://[::1]:8080/a":         true,
 		"http://localhost":            true,
-		"http://a.localhost":          true,
+		"http://a.localhost":          false,
 		"http://id.example":           false,
 		"http://localhost.example":    false,
 		"http://127.0.0.1.example":    false,

@@ -6,10 +6,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
+
+	"example.com/curfew/internal/loopback"
 )
 
 // The maximum size of a response body in bytes. The largest that providers send are
@@ -79,21 +80,10 @@ func checkAddress(u *url.URL) error {
 	switch {
 	case u.Host == "" || u.User != nil || u.Opaque != "" || u.Fragment != "":
 		return fmt.Errorf("%q is not the address of an endpoint", u.Redacted())
-	case u.Scheme == "https", u.Scheme == "http" && IsLoopback(u.Hostname()):
+	case u.Scheme == "https", u.Scheme == "http" && loopback.Is(u.Hostname()):
 		return nil
 	}
 	return fmt.Errorf("%q must begin with https://; http:// is for loopback addresses only", u.Redacted())
-}
-
-// IsLoopback reports whether a host of a URL, without a port, is this machine: a
-// loopback address or localhost (RFC 6761, section 6.3).
-func IsLoopback(host string) bool {
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
 }
 
 // statusText returns a status for an error, without the provider's own text for it.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"example.com/curfew/internal/loopback"
 	"example.com/curfew/internal/replica"
 	"example.com/curfew/internal/wire"
 	"example.com/curfew/revocation"
@@ -109,7 +110,7 @@ func (f *Follower) exchange(r *http.Request, readTimeout time.Duration) (status 
 	r.SetBasicAuth(f.config.ClientID, f.config.ClientSecret)
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("User-Agent", "curfew-follower")
-	if loopback(r.URL.Hostname()) {
+	if loopback.Is(r.URL.Hostname()) {
 		r.Header.Set("Accept-Encoding", "identity") // compression saves nothing here
 	}
 	answer, err := f.client.Do(r)

@@ -7,10 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"time"
 
+	"example.com/curfew/internal/loopback"
 	"example.com/curfew/internal/replica"
 	"example.com/curfew/internal/uses"
 	"example.com/curfew/revocation"
@@ -132,18 +132,10 @@ func (c *Config) checkURL(raw string) (*url.URL, error) {
 		return nil, fmt.Errorf("follower: %q is not the URL of a server: want https://HOST", raw)
 	case u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("follower: the URL %q has a query or a fragment: leave it out", raw)
-	case u.Scheme == "http" && !c.InsecureHTTP && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !c.InsecureHTTP && !loopback.Is(u.Hostname()):
 		return nil, fmt.Errorf("follower: %q would send the client's secret unencrypted to another machine: use https, or set InsecureHTTP", raw)
 	}
 	return u, nil
-}
-
-func loopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.Unmap().IsLoopback()
 }
 
 // errRedirect refuses redirects, so that credentials are not sent to another
