@@ -61,7 +61,7 @@ const (
 // takesForms reports whether the end_session_endpoint takes POST, as the specification
 // demands: some providers do not (oidc-provider, unless it is told to). It finds out with an
 // empty form, which names no session. The answer is kept as long as the metadata. A
-// provider that can't be asked counts as one that does not.
+// provider that can't be asked counts as refusing them.
 func (c *Client) takesForms(ctx context.Context, k *known) bool {
 	if known := k.forms.Load(); known != 0 {
 		return known == formsTaken
@@ -79,7 +79,7 @@ func (c *Client) takesForms(ctx context.Context, k *known) bool {
 	}
 	_ = response.Body.Close()
 	switch status := response.StatusCode; {
-	case status < 400 || status == http.StatusBadRequest: // which names what is missing
+	case status < 400 || status == http.StatusBadRequest: // which names the missing fields
 		k.forms.Store(formsTaken)
 	case status < 500 && status != http.StatusTooManyRequests:
 		k.forms.Store(formsRefused)

@@ -118,8 +118,8 @@ func TestCandidatesOfAToken(t *testing.T) {
 	each := func(i int) string { return fmt.Sprint("key-", i) }
 	signer := curve(elliptic.P256())
 	for name, tt := range map[string]struct {
-		others []any  // besides the one that signs
-		id     string // of the one that signs
+		others []any  // besides the signing key
+		id     string // of the signing key
 		named  string // in the header
 		want   error
 	}{

@@ -20,7 +20,7 @@ import (
 // through a provider is then the way to authenticate again.
 //
 // Failed attempts count like those of a sign-in. The transaction decides the session
-// again after the password was checked: one that has ended meanwhile stays ended, and
+// again after the password was checked: a session that has ended meanwhile stays ended, and
 // the password of a user who must choose a new one is
 // account.ErrPasswordChangeRequired, as at a sign-in.
 func (s *Service) Reauthenticate(ctx context.Context, c authz.Caller, password string, from authz.Origin) (Issued, error) {

@@ -294,7 +294,7 @@ const (
 	ByLease        = "lease"        // the leases of some ran out before they confirmed
 )
 
-// Closing is what is known of a revocation when it is in force everywhere.
+// Closing is the state of a revocation when it is in force everywhere.
 type Closing struct {
 	ClosedAt    int64  // µs
 	ClosedBy    string // ByConfirmation or ByLease
