@@ -36,88 +36,80 @@ func (c Config) maxSessions() int {
 // it has to end sessions: the user has the maximum number of them, for one.
 var errMustAdvance = errors.New("sessions have to end before another can begin")
 
-// keepSignIn stores a session that began with a password. Usually this changes
-// nothing that validators know. If the user has the maximum number of sessions, the
-// oldest end in the same transaction, which then takes the clock's lock before all
-// others.
-func (s *Service) keepSignIn(ctx context.Context, first beginning, from authz.Origin) (issued Issued, err error) {
-	by := userActor(first.user.ID, first.user.Name, from)
-	err = s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) (err error) {
-		issued, err = s.keepIfRoom(ctx, tx, first, by, from)
+// keepEither stores a session with write, which returns the revocations that it has
+// written. Usually there are none, and nothing changes that validators know: holding runs
+// it in a transaction that has not advanced the epoch clock. If write returns
+// errMustAdvance, advancing runs it in a transaction that takes the clock's lock before
+// all others.
+func (s *Service) keepEither(holding, advancing func(write func(authz.Tx) error) error, write func(authz.Tx) (Issued, []revocation.Revocation, error)) (Issued, error) {
+	var issued Issued
+	var ended []revocation.Revocation
+	run := func(tx authz.Tx) (err error) {
+		issued, ended, err = write(tx)
 		return err
-	})
+	}
+	err := holding(run)
 	if errors.Is(err, errMustAdvance) {
-		var ended []revocation.Revocation
-		err = s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) (err error) {
+		err = advancing(run)
+	}
+	if err != nil {
+		return Issued{}, err
+	}
+	if len(ended) > 0 {
+		s.config.View.Applied(ended...)
+	}
+	return issued, nil
+}
+
+// keepSignIn stores a session that began with a password.
+func (s *Service) keepSignIn(ctx context.Context, first beginning, from authz.Origin) (Issued, error) {
+	by := userActor(first.user.ID, first.user.Name, from)
+	issued, err := s.keepEither(func(write func(authz.Tx) error) error {
+		return s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error { return write(authz.Tx{Tx: tx}) })
+	}, func(write func(authz.Tx) error) error {
+		return s.store.UpdateWithoutCaller(ctx, func(tx store.Tx) error {
 			epoch, err := tx.Advance(ctx, s.now())
 			if err != nil {
 				return err
 			}
-			issued, ended, err = s.keepWithin(ctx, tx, epoch, first, by, from)
-			return err
+			return write(authz.Tx{Tx: tx, Epoch: epoch})
 		})
-		if err == nil {
-			s.config.View.Applied(ended...)
-		}
-	}
-	switch {
-	case isNotFound(err): // deleted while the password was checked
-		return Issued{}, account.ErrBadCredentials
-	case err != nil:
-		return Issued{}, err
-	}
-	return issued, nil
-}
-
-// keepIssued is keepSignIn for a session that a client begins. Both transactions
-// check the client.
-func (s *Service) keepIssued(ctx context.Context, c authz.Caller, need authz.Need, first beginning, from authz.Origin) (issued Issued, err error) {
-	err = s.store.Record(ctx, c, need, func(tx authz.Tx) (err error) {
-		issued, err = s.keepIfRoom(ctx, tx, first, c.Actor, from)
-		return err
+	}, func(tx authz.Tx) (Issued, []revocation.Revocation, error) {
+		return s.keepWithin(ctx, tx, first, by, from)
 	})
-	if errors.Is(err, errMustAdvance) {
-		var ended []revocation.Revocation
-		err = s.store.Update(ctx, c, need, func(tx authz.Tx) (err error) {
-			issued, ended, err = s.keepWithin(ctx, tx, tx.Epoch, first, c.Actor, from)
-			return err
+	if isNotFound(err) { // deleted while the password was checked
+		return Issued{}, account.ErrBadCredentials
+	}
+	return issued, err
+}
+
+// keepIssued stores a session that a client begins. Both transactions check the client.
+func (s *Service) keepIssued(ctx context.Context, c authz.Caller, need authz.Need, first beginning, from authz.Origin) (Issued, error) {
+	return s.keepEither(
+		func(write func(authz.Tx) error) error { return s.store.Record(ctx, c, need, write) },
+		func(write func(authz.Tx) error) error { return s.store.Update(ctx, c, need, write) },
+		func(tx authz.Tx) (Issued, []revocation.Revocation, error) {
+			return s.keepWithin(ctx, tx, first, c.Actor, from)
 		})
-		if err == nil {
-			s.config.View.Applied(ended...)
-		}
-	}
-	if err != nil {
-		return Issued{}, err
-	}
-	return issued, nil
 }
 
-// keepIfRoom stores a new session, or returns errMustAdvance.
-func (s *Service) keepIfRoom(ctx context.Context, tx store.Tx, first beginning, by store.Actor, from authz.Origin) (Issued, error) {
+// keepWithin stores a new session. If the user has too many, it ends the oldest and returns
+// their revocations, or returns errMustAdvance if the transaction has no epoch.
+func (s *Service) keepWithin(ctx context.Context, tx authz.Tx, first beginning, by store.Actor, from authz.Origin) (Issued, []revocation.Revocation, error) {
 	surplus, err := s.surplus(ctx, tx, first)
-	if err == nil && len(surplus) > 0 {
-		err = errMustAdvance
-	}
-	if err != nil {
-		return Issued{}, err
-	}
-	return s.keep(ctx, tx, first, by, from)
-}
-
-// keepWithin stores a new session, and ends the user's oldest sessions if there are
-// too many. epoch is the transaction's reading of the clock.
-func (s *Service) keepWithin(ctx context.Context, tx store.Tx, epoch revocation.Epoch, first beginning, by store.Actor, from authz.Origin) (Issued, []revocation.Revocation, error) {
-	surplus, err := s.surplus(ctx, tx, first)
-	if err != nil {
+	switch {
+	case err != nil:
 		return Issued{}, nil, err
+	case len(surplus) > 0 && tx.Epoch == 0:
+		return Issued{}, nil, errMustAdvance
 	}
 	ended := make([]revocation.Revocation, len(surplus))
 	entries := make([]store.Audit, len(surplus))
 	at := s.now().UnixMicro()
 	for i, old := range surplus {
-		ended[i] = revocation.Revocation{Scope: revocation.Session(old.ID), Epoch: epoch}
+		ended[i] = revocation.Revocation{Scope: revocation.Session(old.ID), Epoch: tx.Epoch}
 		entries[i] = store.Audit{
-			At: at, Actor: by, Action: wire.ActionRevokeSession, Epoch: epoch,
+			At: at, Actor: by, Action: wire.ActionRevokeSession, Epoch: tx.Epoch,
 			Reason: fmt.Sprintf("a user has at most %d sessions; the oldest ends when a new one starts", s.config.maxSessions()),
 		}
 		authz.AboutSession(&entries[i], old, first.user.Name)

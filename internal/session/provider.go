@@ -290,7 +290,7 @@ func (s *Service) writeThrough(ctx context.Context, tx authz.Tx, first beginning
 	if err != nil {
 		return Issued{}, nil, err
 	}
-	issued, surplus, err := s.keepThere(ctx, tx, first, from)
+	issued, surplus, err := s.keepWithin(ctx, tx, first, userActor(first.user.ID, first.user.Name, from), from)
 	if err != nil {
 		return Issued{}, nil, err
 	}
@@ -302,16 +302,6 @@ func (s *Service) writeThrough(ctx context.Context, tx authz.Tx, first beginning
 		return Issued{}, nil, err
 	}
 	return issued, append(ended, surplus...), nil
-}
-
-// keepThere stores the session of a transaction that holds the clock or has taken it.
-func (s *Service) keepThere(ctx context.Context, tx authz.Tx, first beginning, from authz.Origin) (Issued, []revocation.Revocation, error) {
-	by := userActor(first.user.ID, first.user.Name, from)
-	if tx.Epoch != 0 {
-		return s.keepWithin(ctx, tx, tx.Epoch, first, by, from)
-	}
-	issued, err := s.keepIfRoom(ctx, tx, first, by, from)
-	return issued, nil, err
 }
 
 // stillValid checks what may have happened since the attempt began, and since the user
