@@ -4,12 +4,9 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"example.com/curfew/internal/app"
 )
 
 // confirmation is the question of a command that ends the sessions of many users, or
@@ -31,8 +28,8 @@ func (c *cli) confirm(q confirmation, what string) error {
 	if q.yes {
 		return nil
 	}
-	terminal, ok := c.stdin.(*os.File)
-	if !ok || !app.IsTerminal(terminal) {
+	terminal := c.inputTerminal()
+	if terminal == nil {
 		return usagef("this %s; add --yes", what)
 	}
 	_, _ = fmt.Fprintf(c.stderr, "This %s. Type %q to confirm: ", plain(what), plain(q.word))

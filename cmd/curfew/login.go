@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.com/curfew/internal/app"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/filelock"
 	"example.com/curfew/internal/fileperm"
@@ -77,8 +76,8 @@ func (c *cli) signIn(ctx context.Context, client api, in wire.SignIn) (issued wi
 	if e, ok := errors.AsType[*apiError](err); !ok || e.Code != wire.CodePasswordChangeRequired {
 		return issued, err
 	}
-	terminal, ok := c.stdin.(*os.File)
-	if !ok || !app.IsTerminal(terminal) {
+	terminal := c.inputTerminal()
+	if terminal == nil {
 		return issued, fmt.Errorf("the password is right, but must be changed first: sign in at %s/sign-in, or run `curfew login` at a terminal, and choose a new one", client.server)
 	}
 	c.notef("the password of this account must be changed; choose a new one to sign in")

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -41,8 +40,8 @@ func (c *cli) newPassword(f passwordFlags) (password string, generated bool, err
 	case f.generate:
 		return account.GeneratePassword(), true, nil
 	}
-	if file, ok := c.stdin.(*os.File); ok && app.IsTerminal(file) {
-		password, err = c.askTwice(file)
+	if terminal := c.inputTerminal(); terminal != nil {
+		password, err = c.askTwice(terminal)
 		return password, false, err
 	}
 	password, err = c.pipedPassword()
@@ -54,18 +53,33 @@ func (c *cli) newPassword(f passwordFlags) (password string, generated bool, err
 
 // pipedPassword reads a password from standard input.
 func (c *cli) pipedPassword() (string, error) {
-	data, err := io.ReadAll(io.LimitReader(c.stdin, maxPassword))
+	password, err := c.readSecret("-")
 	if err != nil {
 		return "", fmt.Errorf("read the password from standard input: %w", err)
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r"), nil
+	return password, nil
+}
+
+// readSecret reads a secret from a file, without the newline at its end; - is standard
+// input.
+func (c *cli) readSecret(name string) (string, error) {
+	data, err := c.readFile(name, maxPassword)
+	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r"), err
+}
+
+// inputTerminal returns standard input if it is a terminal, else nil.
+func (c *cli) inputTerminal() *os.File {
+	if file, ok := c.stdin.(*os.File); ok && app.IsTerminal(file) {
+		return file
+	}
+	return nil
 }
 
 // signInPassword returns the password of a sign-in: typed at a terminal without being
 // shown, or read from standard input.
 func (c *cli) signInPassword() (string, error) {
-	if file, ok := c.stdin.(*os.File); ok && app.IsTerminal(file) {
-		return c.askHidden(file, "Password: ")
+	if terminal := c.inputTerminal(); terminal != nil {
+		return c.askHidden(terminal, "Password: ")
 	}
 	return c.pipedPassword()
 }
@@ -75,8 +89,8 @@ var errNoTerminal = errors.New("the input is no terminal")
 
 // ownPassword asks at a terminal for the password of the user who is signed in.
 func (c *cli) ownPassword() (string, error) {
-	terminal, ok := c.stdin.(*os.File)
-	if !ok || !app.IsTerminal(terminal) {
+	terminal := c.inputTerminal()
+	if terminal == nil {
 		return "", errNoTerminal
 	}
 	c.notef("the server asks for your password again")
@@ -89,7 +103,7 @@ func (c *cli) askHidden(terminal *os.File, prompt string) (string, error) {
 	answer, err := term.ReadPassword(int(terminal.Fd())) // #nosec G115 -- a file descriptor
 	_, _ = fmt.Fprintln(c.stderr)
 	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
+		return "", fmt.Errorf("read from the terminal: %w", err)
 	}
 	return string(answer), nil
 }
