@@ -230,8 +230,8 @@ func (c *cli) providerSet() *cobra.Command {
 		Use: "set NAME", Short: "Change an identity provider", Args: arguments("NAME"),
 		Long: "Changes the given members of a provider and leaves the others. An empty value empties a list, as in --allow-group ''. " +
 			"Another issuer or client ID requires the client secret again.\n\n" +
-			"A change ends the sessions that began at the provider if a user might not be let in today, or with less: another issuer, client ID or groups claim, " +
-			"fewer allowed domains or groups, a group that gives a permission no more, other acr_values.",
+			"A change ends the sessions that began at the provider if their users could now be refused, or get fewer permissions: another issuer, client ID or groups claim, " +
+			"fewer allowed domains or groups, a group that no longer gives a permission, other acr_values.",
 		Example: "  curfew provider set corp --groups-claim groups --group-permission admins=AdministerSystem\n" +
 			"  curfew provider set corp --client-secret-file FILE",
 	}
