@@ -154,7 +154,7 @@ func (w *window) buttonsOfProviders(name string) {
 	w.follow("form[action$='/providers'] button.primary")
 	w.says("Identity provider added.", "/sign-in/"+name+"/callback", "/oauth/backchannel-logout", "A secret is set.")
 	w.follow("a[href$='/check']")
-	w.says("Users can’t sign in through this provider.", "can't be reached", "each user of the provider gets an account")
+	w.says("Users can’t sign in through this provider.", "can't be reached", "Each user of the provider gets an account")
 	if strings.Contains(w.brief("document.documentElement.outerHTML"), secret) {
 		w.Errorf("the page holds the secret")
 	}
