@@ -40,29 +40,30 @@ type UserFilter struct {
 	Disabled, Administrators, Live bool // Live: with a live session
 	Linked                         bool // with an account at an identity provider
 	Group                          string
-	LatestFirst                    bool // by the last sign-in instead of by name
+	Sort                           store.UserSort
 }
 
-// UsersWhere returns users that a filter selects, at most limit of them after the first
-// offset, and how many it selects in all.
-func (s *Service) UsersWhere(ctx context.Context, c authz.Caller, f UserFilter, offset, limit int) (users []store.User, total int64, err error) {
+// UsersWhere returns a page of the users that a filter selects, at most limit of them, and
+// how many it selects in all. cursor is the next of the previous page. next is "" at the
+// end. The error is store.ErrNotFound if cursor is no next of a page in this order.
+func (s *Service) UsersWhere(ctx context.Context, c authz.Caller, f UserFilter, cursor string, limit int) (users []store.User, next string, total int64, err error) {
 	if err := c.MayEditUsers(); err != nil {
-		return nil, 0, err
+		return nil, "", 0, err
 	}
 	by := store.UserFilter{
-		Search: searched(f.Search), Disabled: f.Disabled, Administrators: f.Administrators, Linked: f.Linked, Group: norm.NFC.String(f.Group), LatestFirst: f.LatestFirst,
+		Search: searched(f.Search), Disabled: f.Disabled, Administrators: f.Administrators, Linked: f.Linked, Group: norm.NFC.String(f.Group), Sort: f.Sort,
 	}
 	if by.Search == (store.UserSearch{}) && f.Search != "" {
-		return nil, 0, nil
+		return nil, "", 0, nil
 	}
 	if f.Live {
 		live, err := authz.LiveAt(ctx, s.store, s.now())
 		if err != nil {
-			return nil, 0, err
+			return nil, "", 0, err
 		}
 		by.Live = &live
 	}
-	return s.store.UsersWhere(ctx, by, offset, limit)
+	return s.store.UsersWhere(ctx, by, cursor, limit)
 }
 
 // searched returns the search that a text means; the zero value if it can mean no user.

@@ -211,7 +211,7 @@ func TestConfirmByAnotherUser(t *testing.T) {
 		t.Fatal("the session is without remember me")
 	}
 	users := func() int64 {
-		_, n, err := s.accounts.UsersWhere(t.Context(), trusted, account.UserFilter{}, 0, 0)
+		_, _, n, err := s.accounts.UsersWhere(t.Context(), trusted, account.UserFilter{}, "", 0)
 		s.must(err)
 		return n
 	}

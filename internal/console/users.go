@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"example.com/curfew/internal/account"
@@ -34,7 +33,50 @@ type usersView struct {
 type userFilter struct {
 	Search, Group string
 	Show          string // "", "disabled", "administrators", "linked" or "live"
-	Sort          string // "" for the name, or "last" for the last sign-in
+	Sort          string // one of userSorts; "" for the name, or for how well a search matches
+}
+
+// userSorts are the orders of the list.
+var userSorts = map[string]store.UserSort{
+	"name": {}, "name-desc": {Descending: true},
+	"last": {ByLastSignIn: true, Descending: true}, "last-asc": {ByLastSignIn: true},
+}
+
+// ByMatch reports whether the users are in the order of how well they match a search.
+func (f userFilter) ByMatch() bool {
+	return f.Search != "" && f.Group == "" && f.Show == "" && f.Sort == ""
+}
+
+// A sortHead is a heading of a column by which the list can be sorted.
+type sortHead struct {
+	Words string
+	Aria  string // value of aria-sort; "" if the list is in another order
+	Path  string // address of the list in this order, or in the reverse if it is in this one
+}
+
+// NameHead returns the heading of the names.
+func (f userFilter) NameHead() sortHead { return f.head("Name", "name", "name-desc") }
+
+// LastHead returns the heading of the last sign-ins.
+func (f userFilter) LastHead() sortHead { return f.head("Last sign-in", "last", "last-asc") }
+
+func (f userFilter) head(words, sort, reverse string) sortHead {
+	h := sortHead{Words: words}
+	now := f.Sort
+	if now == "" && !f.ByMatch() {
+		now = "name"
+	}
+	if now == sort || now == reverse {
+		h.Aria = "ascending"
+		if userSorts[now].Descending {
+			h.Aria = "descending"
+		}
+	}
+	if f.Sort = sort; now == sort {
+		f.Sort = reverse
+	}
+	h.Path = address("/users", f.query())
+	return h
 }
 
 // Any reports whether anything is selected.
@@ -52,7 +94,7 @@ func (f userFilter) query() url.Values {
 
 func (f userFilter) account() account.UserFilter {
 	return account.UserFilter{
-		Search: f.Search, Group: f.Group, LatestFirst: f.Sort == "last",
+		Search: f.Search, Group: f.Group, Sort: userSorts[f.Sort],
 		Disabled: f.Show == "disabled", Administrators: f.Show == "administrators", Live: f.Show == "live", Linked: f.Show == "linked",
 	}
 }
@@ -62,7 +104,7 @@ func (x *exchange) userFilter() userFilter {
 	if !slices.Contains([]string{"disabled", "administrators", "linked", "live"}, f.Show) {
 		f.Show = ""
 	}
-	if f.Sort != "last" {
+	if _, known := userSorts[f.Sort]; !known {
 		f.Sort = ""
 	}
 	return f
@@ -112,8 +154,7 @@ func (p *userPages) showList(x *exchange, status int, wrong map[string]string) e
 }
 
 // usersShown returns the users of a page, and sets the total and the addresses of the
-// pages beside it. Without a filter and by name the pages are read from the index, each
-// in the same time; otherwise the users of the pages before are read as well.
+// pages beside it.
 func (p *userPages) usersShown(x *exchange, view *usersView) (users []store.User, err error) {
 	filter, cursor := view.Filter, x.text("cursor")
 	page := func(cursor string) string {
@@ -126,27 +167,18 @@ func (p *userPages) usersShown(x *exchange, view *usersView) (users []store.User
 	if cursor != "" {
 		view.First = page("")
 	}
-	if filter.Group == "" && filter.Show == "" && filter.Sort == "" {
-		next := ""
-		if users, next, err = p.accounts.Users(x.ctx, x.caller, filter.Search, cursor, usersPerPage); err != nil {
-			return nil, err
-		}
-		if next != "" {
-			view.Next = page(next)
-		}
-		_, view.Total, err = p.accounts.UsersWhere(x.ctx, x.caller, filter.account(), 0, 0)
-		return users, err
+	limit := usersPerPage
+	if filter.ByMatch() {
+		limit = 0 // the total alone
 	}
-	offset := 0
-	if cursor != "" {
-		if offset, err = strconv.Atoi(cursor); err != nil || offset < 0 {
-			return nil, store.ErrNotFound
-		}
+	users, next, total, err := p.accounts.UsersWhere(x.ctx, x.caller, filter.account(), cursor, limit)
+	if filter.ByMatch() && err == nil {
+		users, next, err = p.accounts.Users(x.ctx, x.caller, filter.Search, cursor, usersPerPage)
 	}
-	users, view.Total, err = p.accounts.UsersWhere(x.ctx, x.caller, filter.account(), offset, usersPerPage)
-	if end := offset + len(users); err == nil && int64(end) < view.Total && len(users) > 0 {
-		view.Next = page(strconv.Itoa(end))
+	if next != "" {
+		view.Next = page(next)
 	}
+	view.Total = total
 	return users, err
 }
 
@@ -157,7 +189,7 @@ func (p *userPages) revokeSelected(x *exchange) error {
 	var err error
 	if x.value("all") != "" {
 		var total int64
-		if users, total, err = p.accounts.UsersWhere(x.ctx, x.caller, x.userFilter().account(), 0, maxNames); err != nil {
+		if users, _, total, err = p.accounts.UsersWhere(x.ctx, x.caller, x.userFilter().account(), "", maxNames); err != nil {
 			return err
 		}
 		if total > maxNames {

@@ -25,7 +25,13 @@ type UserFilter struct {
 	Linked         bool   // only users with an account at an identity provider
 	Group          string // only members of this group; "" for all users
 	Live           *Live  // only users with a session that it counts as live; nil for all users
-	LatestFirst    bool   // in the order of the last sign-in, the latest first, instead of by name
+	Sort           UserSort
+}
+
+// UserSort is an order of users.
+type UserSort struct {
+	ByLastSignIn bool // by the last sign-in, and by name where that is the same; false: by name
+	Descending   bool
 }
 
 // Fold returns the value by which texts are compared without regard to letter case

@@ -167,9 +167,11 @@ type UserReader interface {
 	// before, "" for the first page; next is "" at the end. A page may have fewer users
 	// than limit, even none, and more may follow.
 	Users(ctx context.Context, search UserSearch, after string, limit int) (page []User, next string, err error)
-	// UsersWhere returns users that a filter selects, at most limit of them after the
-	// first offset, and how many it selects in all. It reads every user that it selects.
-	UsersWhere(ctx context.Context, f UserFilter, offset, limit int) (page []User, total int64, err error)
+	// UsersWhere returns a page of the users that a filter selects, at most limit of them,
+	// and how many it selects in all. after is the next of the page before, "" for the
+	// first page; next is "" at the end. The error is ErrNotFound if after is no position
+	// in the order of the filter.
+	UsersWhere(ctx context.Context, f UserFilter, after string, limit int) (page []User, next string, total int64, err error)
 	// UsersNamed returns the users with the ids or name keys given (up to 10 000),
 	// in no order; those that do not exist are left out.
 	UsersNamed(ctx context.Context, ids, nameKeys []string) ([]User, error)

@@ -354,7 +354,7 @@
 			output.textContent = seconds === null ? "" : "— " + duration(seconds);
 		});
 	}
-	for (const menu of all("details.account")) {
+	for (const menu of all("details:is(.account, .more)")) {
 		document.addEventListener("click", (e) => { if (!menu.contains(e.target)) menu.open = false; });
 		menu.addEventListener("keydown", (e) => {
 			if (e.key === "Escape" && menu.open) { menu.open = false; menu.querySelector("summary").focus(); }

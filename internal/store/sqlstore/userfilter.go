@@ -3,29 +3,65 @@ package sqlstore
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"strconv"
 	"strings"
 
 	"example.com/curfew/internal/store"
 )
 
-// UsersWhere returns a part of the users that a filter selects; see store.UserReader.
-func (q *queries) UsersWhere(ctx context.Context, f store.UserFilter, offset, limit int) (page []store.User, total int64, err error) {
+// UsersWhere returns a page of the users that a filter selects; see store.UserReader.
+func (q *queries) UsersWhere(ctx context.Context, f store.UserFilter, after string, limit int) (page []store.User, next string, total int64, err error) {
 	where, args, err := selected(f)
 	if err != nil {
-		return nil, 0, err
+		return nil, "", 0, err
 	}
-	if err := q.get(ctx, "count users", &total, `SELECT count(*) FROM users WHERE `+where, args...); err != nil {
-		return nil, 0, err
+	if err := q.get(ctx, "count users", &total, `SELECT count(*) FROM users WHERE `+where, args...); err != nil || limit == 0 {
+		return nil, "", total, err
 	}
-	if limit == 0 || int64(offset) >= total {
-		return nil, total, nil
+	columns, order, beyond := []string{"name_key"}, "", " > "
+	if f.Sort.ByLastSignIn {
+		columns = []string{"last_sign_in_at", "name_key"}
 	}
-	order := `name_key`
-	if f.LatestFirst {
-		order = `last_sign_in_at DESC, name_key`
+	if f.Sort.Descending {
+		order, beyond = " DESC", " < "
 	}
-	page, err = q.users(ctx, `WHERE `+where+` ORDER BY `+order+` LIMIT ? OFFSET ?`, append(args, limit, offset)...)
-	return page, total, err
+	if after != "" {
+		position, err := positionIn(f.Sort, after)
+		if err != nil {
+			return nil, "", 0, err
+		}
+		where += ` AND (` + strings.Join(columns, ", ") + `)` + beyond + marks(len(columns))
+		args = append(args, position...)
+	}
+	page, err = q.users(ctx, `WHERE `+where+` ORDER BY `+strings.Join(columns, order+", ")+order+` LIMIT ?`, append(args, limit+1)...)
+	if err == nil && len(page) > limit {
+		page = page[:limit]
+		next = positionOf(f.Sort, page[limit-1])
+	}
+	return page, next, total, err
+}
+
+// positionOf returns the position after a user in an order: the name key, after the last
+// sign-in if that comes first.
+func positionOf(sort store.UserSort, u store.User) string {
+	if sort.ByLastSignIn {
+		return strconv.FormatInt(u.LastSignInAt, 10) + " " + u.NameKey
+	}
+	return u.NameKey
+}
+
+// positionIn returns the values of a position in an order.
+func positionIn(sort store.UserSort, after string) ([]any, error) {
+	if !sort.ByLastSignIn {
+		return []any{storableText(after)}, nil
+	}
+	first, name, found := strings.Cut(after, " ")
+	at, err := strconv.ParseInt(first, 10, 64)
+	if err != nil || !found {
+		return nil, fmt.Errorf("read users: %w: %q is no position in the order of the last sign-in", store.ErrNotFound, after)
+	}
+	return []any{at, storableText(name)}, nil
 }
 
 // selected returns the condition for a row of users to be selected by a filter.

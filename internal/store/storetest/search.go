@@ -193,7 +193,9 @@ func filters(t *testing.T, open Open) {
 		want   []string
 	}{
 		{store.UserFilter{}, []string{"u1", "u2", "u3", "u4", "u5"}},
-		{store.UserFilter{LatestFirst: true}, []string{"u4", "u2", "u3", "u1", "u5"}},
+		{store.UserFilter{Sort: store.UserSort{Descending: true}}, []string{"u5", "u4", "u3", "u2", "u1"}},
+		{store.UserFilter{Sort: store.UserSort{ByLastSignIn: true}}, []string{"u1", "u5", "u2", "u3", "u4"}},
+		{store.UserFilter{Sort: store.UserSort{ByLastSignIn: true, Descending: true}}, []string{"u4", "u3", "u2", "u5", "u1"}},
 		{store.UserFilter{Disabled: true}, []string{"u2", "u4"}},
 		{store.UserFilter{Administrators: true}, []string{"u1", "u4"}},
 		{store.UserFilter{Administrators: true, Disabled: true}, []string{"u4"}},
@@ -211,24 +213,43 @@ func filters(t *testing.T, open Open) {
 		{store.UserFilter{Search: store.UserSearch{Prefix: "ann"}}, []string{"u1", "u2", "u3"}},
 		{store.UserFilter{Search: store.UserSearch{Prefix: "ann", ID: "u5"}}, []string{"u1", "u2", "u3", "u5"}},
 		{store.UserFilter{Search: store.UserSearch{ID: "u5"}}, []string{"u5"}},
-		{store.UserFilter{Search: store.UserSearch{Prefix: "ann"}, Group: "ops", LatestFirst: true}, []string{"u3", "u1"}},
+		{store.UserFilter{Search: store.UserSearch{Prefix: "ann"}, Group: "ops", Sort: store.UserSort{ByLastSignIn: true, Descending: true}}, []string{"u3", "u1"}},
 	} {
-		for _, limit := range []int{0, 1, 2, 10} {
+		for _, limit := range []int{0, 1, 2, 3, 5, 10} {
 			var got []string
-			for offset := 0; ; offset += limit {
-				page, total, err := s.UsersWhere(t.Context(), c.filter, offset, limit)
+			for after, pages := "", 0; ; pages++ {
+				page, next, total, err := s.UsersWhere(t.Context(), c.filter, after, limit)
 				noErr(t, err)
 				if total != int64(len(c.want)) {
 					t.Errorf("%+v: %d in all, want %d", c.filter, total, len(c.want))
 				}
-				if len(page) == 0 {
+				got = append(got, ids(page)...)
+				if next == "" {
 					break
 				}
-				got = append(got, ids(page)...)
+				if len(page) != limit || pages > len(c.want) {
+					t.Fatalf("%+v, %d at a time: a page of %d, and more follow", c.filter, limit, len(page))
+				}
+				after = next
 			}
 			if want := c.want; limit > 0 && !slices.Equal(got, want) {
 				t.Errorf("%+v, %d at a time: %v, want %v", c.filter, limit, got, want)
 			}
 		}
 	}
+	// A page goes on after its last user, also if users have come or gone meanwhile.
+	byName := store.UserFilter{}
+	_, next, _, err := s.UsersWhere(t.Context(), byName, "", 2)
+	noErr(t, err)
+	insertUsers(t, s, store.User{ID: "u0", NameKey: "aaron"})
+	noErr(t, s.Update(t.Context(), func(tx store.Tx) error { return tx.DeleteUser(t.Context(), "u2", 1) }))
+	page, _, _, err := s.UsersWhere(t.Context(), byName, next, 2)
+	noErr(t, err)
+	same(t, "the second page", ids(page), []string{"u3", "u4"})
+	for _, after := range []string{"x", "1", "99999999999999999999 a", "\x00"} {
+		_, _, _, err := s.UsersWhere(t.Context(), store.UserFilter{Sort: store.UserSort{ByLastSignIn: true}}, after, 2)
+		is(t, err, store.ErrNotFound)
+	}
+	_, _, _, err = s.UsersWhere(t.Context(), byName, "a\x00\xff", 2)
+	noErr(t, err)
 }
