@@ -9,6 +9,7 @@ import (
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/token"
 )
 
 // live returns the conditions of a live session now, under the settings in the
@@ -130,6 +131,9 @@ func ErrUnknownPerson(text string) error {
 func (s *Service) Audit(ctx context.Context, c authz.Caller, f store.AuditFilter, limit int) ([]store.Audit, error) {
 	if err := c.MayAdminister(); err != nil {
 		return nil, err
+	}
+	if f.Session != "" && !token.ValidSessionID(f.Session) {
+		return nil, account.InvalidField("session", "must be a session id: 22 letters, digits, hyphens and underscores")
 	}
 	return s.store.Audits(ctx, f, limit)
 }

@@ -119,6 +119,17 @@ func (s *Service) endByRevocation(ctx context.Context, row store.Session) (*End,
 	if !row.RememberMe {
 		revoked.Remembered = 0
 	}
+	if row.Epoch < revoked.Everyone {
+		// Maintain refuses what is older than any session can be. That ends none, and is
+		// not in the audit.
+		entries, err := s.store.Audits(ctx, store.AuditFilter{Epoch: revoked.Everyone, Scoped: true}, 1)
+		if err != nil {
+			return nil, err
+		}
+		if len(entries) == 0 {
+			revoked.Everyone = 0
+		}
+	}
 	if row.Epoch < revoked.User {
 		if revoked.User, err = s.firstOfUser(ctx, row, revoked.User); err != nil {
 			return nil, err

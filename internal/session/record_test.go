@@ -84,6 +84,8 @@ func TestRecord(t *testing.T) {
 		if r := record(n, kept); r.End == nil || r.End.Action != wire.ActionSignOut || r.End.Epoch == 0 {
 			t.Errorf("signed out: %+v", r.End)
 		}
+		// The clean-up, which refuses what is older than any session can be, has ended none.
+		old := n.mustBegin(u.ID, true)
 		// The time, on a node whose clock is ahead.
 		idle, long := n.mustBegin(u.ID, false), n.mustBegin(u.ID, true)
 		later := w.start(0, time.Hour)
@@ -99,6 +101,13 @@ func TestRecord(t *testing.T) {
 		much := w.start(0, 21*24*time.Hour)
 		if end := record(much, long).End; end == nil || end.Reason != token.ErrMaximumDuration || end.At != long.Session.IssuedAt.Add(20*24*time.Hour).Time().UnixMicro() {
 			t.Errorf("over: %+v", end)
+		}
+		past := w.start(0, 25*24*time.Hour)
+		if err := past.sessions.Maintain(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if end := record(past, old).End; end == nil || end.Reason != token.ErrMaximumDuration {
+			t.Errorf("over, and cleaned up: %+v", end)
 		}
 
 		key := n.mustBegin(u.ID, true)
