@@ -44,6 +44,7 @@ func (c *cli) auditCommand() *cobra.Command {
 	flags.StringVar(&f.Action, "action", "", "only this action, such as user.disable, or a prefix, such as user.")
 	flags.StringVar(&f.Reason, "reason", "", "only entries with this text in the reason, in upper or lower case")
 	flags.StringVar(&f.Address, "address", "", "only entries from this address, or from addresses that begin with it if it ends in a dot or colon: 192.0.2.")
+	flags.StringVar(&f.Session, "session", "", "only entries about the session with this id; earlier releases did not note it at sign-ins")
 	between.add(flags, "entries")
 	flags.IntVar(&limit, "limit", 100, "maximum number of entries")
 	return command

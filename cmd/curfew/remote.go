@@ -466,7 +466,7 @@ func (r *remote) Receipts(ctx context.Context, f store.ReceiptFilter, limit int)
 func (r *remote) Audit(ctx context.Context, f store.AuditFilter, limit int) ([]store.Audit, error) {
 	query := url.Values{}
 	for name, value := range map[string]string{
-		"person": f.Person, "actor": f.Actor, "target": f.Target, "action": f.Action, "reason": f.Reason, "address": f.Address,
+		"person": f.Person, "actor": f.Actor, "target": f.Target, "action": f.Action, "reason": f.Reason, "address": f.Address, "session": f.Session,
 	} {
 		set(query, name, value)
 	}

@@ -388,7 +388,7 @@ func TestAudit(t *testing.T) {
 	if none.Entries == nil || len(none.Entries) != 0 {
 		t.Errorf("%+v", none)
 	}
-	for _, query := range []string{"from=yesterday", "from=2026-01-01", "to=0001-01-01T00:00:00Z", "limit=0", "cursor=x", "before=1", "cursor=" + cursor("audit", "x")} {
+	for _, query := range []string{"from=yesterday", "session=x", "from=2026-01-01", "to=0001-01-01T00:00:00Z", "limit=0", "cursor=x", "before=1", "cursor=" + cursor("audit", "x")} {
 		s.do("GET", "/v1/audit?"+query, nil, me).problem(400, "invalid_request")
 	}
 }

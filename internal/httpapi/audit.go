@@ -49,7 +49,7 @@ func listAudit(c *call) error {
 func auditFilter(q url.Values) (store.AuditFilter, error) {
 	f := store.AuditFilter{
 		Person: q.Get("person"), Actor: q.Get("actor"), Target: q.Get("target"), Action: q.Get("action"),
-		Reason: q.Get("reason"), Address: q.Get("address"),
+		Reason: q.Get("reason"), Address: q.Get("address"), Session: q.Get("session"),
 	}
 	var err error
 	if f.Before, err = numberedPosition(q, "audit"); err != nil {

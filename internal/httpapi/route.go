@@ -117,7 +117,7 @@ func Routes() []Route {
 		{Method: "GET", Pattern: "/v1/settings/authentication", Who: Bearer, handle: showSettings},
 		{Method: "PUT", Pattern: "/v1/settings/authentication", Who: Bearer, Permissions: administrator, Query: []string{"dry_run"}, body: ordinaryBody, timeout: slow, handle: changeSettings},
 		{Method: "GET", Pattern: "/v1/audit", Who: Bearer, Permissions: administrator,
-			Query: []string{"person", "actor", "target", "action", "reason", "address", "from", "to", "limit", "cursor"}, timeout: slow, handle: listAudit},
+			Query: []string{"person", "actor", "target", "action", "reason", "address", "session", "from", "to", "limit", "cursor"}, timeout: slow, handle: listAudit},
 
 		{Pattern: verifyPath, Who: BearerOrCookie, AnyQuery: true, Edge: true, forwardAuth: true, quiet: true, handle: verify},
 		{Pattern: verifyPath + "/{path}", Who: BearerOrCookie, AnyQuery: true, Edge: true, forwardAuth: true, quiet: true, handle: verify},

@@ -116,6 +116,10 @@ func walkThrough(t *testing.T, s *server) {
 	if len(audit.Entries) != 1 || audit.Entries[0].Actor.Name != "Editor" || audit.Entries[0].Reason != "lost device" || audit.Entries[0].Epoch != receipt.Epoch {
 		t.Errorf("audit: %+v", audit.Entries)
 	}
+	s.do("GET", "/v1/audit?session="+again.Session.ID, nil, me).must(200, &audit)
+	if len(audit.Entries) != 1 || audit.Entries[0].Action != wire.ActionSignIn || audit.Entries[0].Target.ID != ann.ID {
+		t.Errorf("audit of a session: %+v", audit.Entries)
+	}
 
 	// A password is changed, and the session goes on.
 	var changed wire.Receipt
