@@ -26,7 +26,7 @@ type filledServer struct {
 	disabled   string   // that of one who is disabled
 	people     []string // those of the others
 	session    string   // of one of Ada's sessions
-	ended      string   // of one that was revoked
+	ended      string   // of a revoked session of hers
 	epoch      int64    // of a revocation
 	key        string   // id of the signing key
 }

@@ -120,7 +120,7 @@ func (s *Service) endByRevocation(ctx context.Context, row store.Session) (*End,
 		revoked.Remembered = 0
 	}
 	if row.Epoch < revoked.Everyone {
-		// Maintain refuses what is older than any session can be. That ends none, and is
+		// Maintain refuses tokens older than any session can be. That ends none, and is
 		// not in the audit.
 		entries, err := s.store.Audits(ctx, store.AuditFilter{Epoch: revoked.Everyone, Scoped: true}, 1)
 		if err != nil {

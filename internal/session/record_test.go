@@ -84,7 +84,7 @@ func TestRecord(t *testing.T) {
 		if r := record(n, kept); r.End == nil || r.End.Action != wire.ActionSignOut || r.End.Epoch == 0 {
 			t.Errorf("signed out: %+v", r.End)
 		}
-		// The clean-up, which refuses what is older than any session can be, has ended none.
+		// The clean-up refuses tokens older than any session can be, and has ended none.
 		old := n.mustBegin(u.ID, true)
 		// The time, on a node whose clock is ahead.
 		idle, long := n.mustBegin(u.ID, false), n.mustBegin(u.ID, true)
