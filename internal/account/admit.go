@@ -61,6 +61,12 @@ type NotAdmitted struct {
 
 func (e *NotAdmitted) Error() string { return e.Detail }
 
+// Excluded reports whether the provider's claims put the subject outside of those who may
+// sign in. What the user began while they did not must end.
+func (e *NotAdmitted) Excluded() bool {
+	return e.Reason == NotAdmittedDomain || e.Reason == NotAdmittedGroup
+}
+
 func notAdmitted(reason, format string, args ...any) error {
 	return &NotAdmitted{Reason: reason, Detail: fmt.Sprintf(format, args...)}
 }

@@ -14,6 +14,7 @@ import (
 	"example.com/curfew/internal/store"
 	"example.com/curfew/internal/throttle"
 	"example.com/curfew/internal/wire"
+	"example.com/curfew/token"
 )
 
 // atOther is an attempt through the provider other.
@@ -158,6 +159,53 @@ func TestNameAtProviderIsAddressOfAnother(t *testing.T) {
 			t.Errorf("the address of a local user as the name: %v", err)
 		}
 		n.everyUser()
+	})
+}
+
+// A user who has left the allowed groups, or the allowed domain, has no sessions from
+// before once the provider says so.
+func TestExcludedUserLosesSessions(t *testing.T) {
+	engines(t, func(t *testing.T, w *testDatabase) {
+		n := w.start(0, 0)
+		p := corp()
+		p.GroupsClaim, p.AllowedGroups = "groups", []string{"staff"}
+		n.putProvider(&p)
+		in, out := map[string]any{"groups": []string{"staff"}}, map[string]any{"groups": []string{"alumni"}}
+		ann, ben := n.mustThrough(n.attempt("ann", in)), n.mustThrough(n.attempt("ben", in))
+		refused := func(reason string, a session.ProviderSignIn) {
+			t.Helper()
+			if _, err := n.through(a); !notAdmittedFor(err, reason) {
+				t.Errorf("error %v, want the reason %s", err, reason)
+			}
+		}
+		refused(account.NotAdmittedGroup, n.attempt("new", out))
+		refused(account.NotAdmittedGroup, n.attempt("ann", out))
+		refused(account.NotAdmittedGroup, n.attempt("ann", out)) // has no session any more
+		if got := n.check(ann.Token); got != token.ErrRevoked {
+			t.Errorf("the session of a user outside of the allowed groups is %q", got)
+		}
+		if got := n.check(ben.Token); got != "" {
+			t.Errorf("the session of another user is %q", got)
+		}
+		receipts, err := n.store.Receipts(t.Context(), store.ReceiptFilter{User: ann.User.ID}, 10)
+		if err != nil || len(receipts) != 1 || receipts[0].Sessions != 1 {
+			t.Errorf("receipts %+v, %v", receipts, err)
+		}
+		entries, err := n.store.Audits(t.Context(), store.AuditFilter{Target: ann.User.ID, Action: wire.ActionRevokeUser}, 10)
+		if err != nil || len(entries) != 1 || entries[0].Actor.Kind != store.ActorSystem {
+			t.Errorf("entries %+v, %v", entries, err)
+		}
+		if again := n.mustThrough(n.attempt("ann", in)); n.check(again.Token) != "" {
+			t.Errorf("back in the group, the session is %q", n.check(again.Token))
+		}
+
+		p.AllowedGroups, p.AllowedEmailDomains = nil, []string{"corp.example"}
+		n.putProvider(&p)
+		second := n.mustThrough(n.attempt("ben", verifiedAddress("ben@corp.example")))
+		refused(account.NotAdmittedDomain, n.attempt("ben", verifiedAddress("ben@elsewhere.example")))
+		if got := n.check(second.Token); got != token.ErrRevoked {
+			t.Errorf("the session of a user outside of the allowed domains is %q", got)
+		}
 	})
 }
 

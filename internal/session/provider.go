@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -247,6 +248,10 @@ func (s *Service) writeThrough(ctx context.Context, tx authz.Tx, first beginning
 			"signing in through %s requires an authentication of the class %s; the provider says %q", p.Name, strings.Join(p.ACRValues, " or "), a.ACR)}
 	}
 	admission, err := s.config.Accounts.Admit(ctx, tx, p, account.Subject{Issuer: a.Issuer, ID: a.Subject, Claims: a.Claims})
+	if refused := (*account.NotAdmitted)(nil); errors.As(err, &refused) && refused.Excluded() {
+		ended, endErr := s.endExcluded(ctx, tx, a, from)
+		return Issued{}, ended, cmp.Or(endErr, err)
+	}
 	if err != nil {
 		return Issued{}, nil, err
 	}
@@ -302,6 +307,24 @@ func (s *Service) writeThrough(ctx context.Context, tx authz.Tx, first beginning
 		return Issued{}, nil, err
 	}
 	return issued, append(ended, surplus...), nil
+}
+
+// endExcluded ends the sessions of the user of a subject that the provider does not admit
+// any more. It returns nothing if the user has none.
+func (s *Service) endExcluded(ctx context.Context, tx authz.Tx, a ProviderSignIn, from authz.Origin) ([]revocation.Revocation, error) {
+	u, err := userOfSubject(ctx, tx, a.Issuer, a.Subject)
+	if err != nil || u.ID == "" {
+		return nil, err
+	}
+	if tx.Epoch == 0 {
+		return nil, errMustAdvance
+	}
+	tx.Caller.Actor = store.Actor{Kind: store.ActorSystem, Address: from.Address, RequestID: from.RequestID}
+	receipt, ended, err := s.endUser(ctx, tx, u.ID, "not admitted through "+a.Provider+" any more")
+	if receipt.Sessions == 0 {
+		return nil, err // the transaction is rolled back
+	}
+	return ended, err
 }
 
 // stillValid checks what may have happened since the attempt began, and since the user

@@ -134,15 +134,24 @@ func (s *Service) endSubject(ctx context.Context, tx authz.Tx, l ProviderLogout)
 	if err != nil {
 		return nil, err
 	}
-	receipt, err := s.revokeIn(ctx, tx, identity.UserID, l.reason())
+	_, ended, err := s.endUser(ctx, tx, identity.UserID, l.reason())
 	if isNotFound(err) {
 		return nil, nil // the user is gone
 	}
 	if err != nil {
 		return nil, fmt.Errorf("end the sessions of a provider's subject: %w", err)
 	}
-	return []revocation.Revocation{{Scope: revocation.User(identity.UserID), Epoch: tx.Epoch}}, tx.AppendAudit(ctx, store.Audit{
-		At: s.now().UnixMicro(), Actor: tx.Caller.Actor, Action: wire.ActionRevokeUser, Reason: l.reason(), Epoch: tx.Epoch,
-		TargetKind: targetUser, TargetID: identity.UserID, TargetName: receipt.UserName, Scope: revocation.KindUser,
+	return ended, nil
+}
+
+// endUser ends all sessions of a user in a transaction of the system.
+func (s *Service) endUser(ctx context.Context, tx authz.Tx, userID, reason string) (store.Receipt, []revocation.Revocation, error) {
+	receipt, err := s.revokeIn(ctx, tx, userID, reason)
+	if err != nil {
+		return receipt, nil, err
+	}
+	return receipt, []revocation.Revocation{{Scope: revocation.User(userID), Epoch: tx.Epoch}}, tx.AppendAudit(ctx, store.Audit{
+		At: s.now().UnixMicro(), Actor: tx.Caller.Actor, Action: wire.ActionRevokeUser, Reason: reason, Epoch: tx.Epoch,
+		TargetKind: targetUser, TargetID: userID, TargetName: receipt.UserName, Scope: revocation.KindUser,
 	})
 }
