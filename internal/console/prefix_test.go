@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/chromedp/chromedp"
 )
 
 // belowPath is a server behind a proxy that has it below a path.
@@ -208,6 +210,8 @@ func TestBrowserBelowPath(t *testing.T) {
 			w.confirmed("a.danger[href$='/revoke']", because(w, "Offboarding"))
 			w.at("/users/" + b.ada)
 			w.says("Sessions revoked.", "In force everywhere")
+			// As for a tab that the user comes back to.
+			w.do(chromedp.Evaluate[chromedp.Void](`document.dispatchEvent(new Event("visibilitychange"))`))
 			if !w.soon(func() bool { return slices.Contains(b.asked(), "/curfew/profile/session") }) {
 				t.Error("the page does not ask for the state of its session")
 			}
