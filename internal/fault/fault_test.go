@@ -163,6 +163,7 @@ var neverAnswered = map[string]string{
 	"authz.ErrForbidden":    "a type, found as one",
 
 	"session.ErrProviderChanged": "a sign-in through a provider: package console has pages for them",
+	"session.ErrAttemptUsed":     "likewise",
 	"session.ErrEndedByProvider": "likewise",
 	"session.ErrNotFresh":        "likewise",
 	"session.ErrNoAuthTime":      "likewise",
