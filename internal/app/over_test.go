@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"maps"
@@ -210,7 +211,17 @@ func (d *deployment) provider(u store.User) string {
 	d.Helper()
 	name := d.name("provider")
 	issuer, id := "https://"+name+".example", "curfew"
-	_, err := d.other.accounts.CreateProvider(d.Context(), trusted, name, account.ProviderChange{Issuer: &issuer, ClientID: &id})
+	// The number of providers is bounded: those of objects that are long done go.
+	all, err := d.other.accounts.Providers(d.Context(), trusted)
+	d.must(err)
+	if len(all) > 30 {
+		slices.SortFunc(all, func(a, b store.Provider) int { return cmp.Compare(a.UpdatedAt, b.UpdatedAt) })
+		for _, old := range all[:15] {
+			_, err := d.other.accounts.DeleteProvider(d.Context(), trusted, old.Name, "")
+			d.must(err)
+		}
+	}
+	_, err = d.other.accounts.CreateProvider(d.Context(), trusted, name, account.ProviderChange{Issuer: &issuer, ClientID: &id})
 	d.must(err)
 	d.must(d.other.store.Update(d.Context(), func(tx store.Tx) error {
 		return tx.PutIdentity(d.Context(), store.Identity{Issuer: issuer, Subject: u.ID, UserID: u.ID, Provider: name, LinkedAt: 1})
