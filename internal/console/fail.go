@@ -47,7 +47,10 @@ type pendingForm struct {
 	Passwords []heldField
 }
 
-type heldField struct{ Name, Words, Value string }
+type heldField struct {
+	Name, Words, Value string
+	Required           bool
+}
 
 // passwords are the fields that hold secrets, in the order of forms.
 var passwords = []heldField{
@@ -176,7 +179,11 @@ func (x *exchange) pendingForm() *pendingForm {
 	h := &pendingForm{Action: x.r.URL.RequestURI(), Multipart: x.r.MultipartForm != nil}
 	for _, p := range passwords {
 		if x.posted().Has(p.Name) {
+			p.Required = x.posted().Get(p.Name) != ""
 			h.Passwords = append(h.Passwords, p)
+			if p.Required && p.Name == "client_secret" && !x.posted().Has(secretTyped) {
+				h.Fields = append(h.Fields, heldField{Name: secretTyped, Value: "1"})
+			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(x.posted())) {

@@ -65,20 +65,28 @@ type providerView struct {
 	CheckPath, RemovePath                 string // "" if there is none
 	Report                                *providercheck.Report
 	Ends                                  *endsView
+	Receipt                               string // path of the receipt of the change; "" if there is none
 }
 
 // endsView says what saving would end, before it is saved.
 type endsView struct {
 	Cause, Sessions string
 	Takes           string // the permissions that users lose, a sentence; "" if none
-	Secret          bool   // a secret was typed; no page holds it
 }
 
 // providerForm holds the values typed, or those stored.
 type providerForm struct {
 	Name, Issuer, ClientID, Scopes, NameClaim, GroupsClaim, GroupPermissions, Domains, Groups, ACRValues string
 	CreateUsers, LinkByEmail, RemoveSecret                                                               bool
+	// SecretTyped means that the form was sent with a client secret before. No page holds
+	// it: it is to be entered again, or the user chooses to save without it.
+	SecretTyped bool
 }
+
+// secretTyped is the field that says so.
+const secretTyped = "secret_typed"
+
+const secretAgain = "Enter the client secret again: pages never hold it."
 
 func providerFormOf(p store.Provider) providerForm {
 	var permissions []string
@@ -134,12 +142,19 @@ func typedProvider(x *exchange, adding bool) (form providerForm, change account.
 		Issuer: &form.Issuer, ClientID: &form.ClientID, Scopes: &scopes, NameClaim: &form.NameClaim, GroupsClaim: &form.GroupsClaim, GroupPermissions: &permissions,
 		CreateUsers: &form.CreateUsers, AllowedEmailDomains: &domains, AllowedGroups: &groups, ACRValues: &acr, LinkByEmail: &form.LinkByEmail,
 	}
-	secret := strings.TrimSpace(x.value("client_secret"))
+	typed := x.value("client_secret")
+	secret := strings.TrimSpace(typed)
 	if secret != "" || form.RemoveSecret || adding {
 		change.ClientSecret = &secret
 	}
-	if secret != "" && form.RemoveSecret {
+	form.SecretTyped = typed != "" || x.value(secretTyped) != "" && x.value("without_secret") == "" && !form.RemoveSecret
+	switch {
+	case secret != "" && form.RemoveSecret:
 		wrong["client_secret"] = "Enter a secret or remove it, not both."
+	case typed != "" && secret == "":
+		wrong["client_secret"] = "Must not be white space alone."
+	case typed == "" && form.SecretTyped:
+		wrong["client_secret"] = secretAgain
 	}
 	return form, change, wrong
 }
@@ -161,6 +176,9 @@ func (p *providerPages) show(x *exchange, status int, provider *store.Provider, 
 	view.Permissions = choices(nil)
 	if change != nil {
 		change(&view)
+	}
+	if form.SecretTyped && len(view.Errors) > 0 && view.Errors["client_secret"] == "" {
+		view.Errors["client_secret"] = secretAgain
 	}
 	return x.render(status, "provider", view)
 }
@@ -214,10 +232,14 @@ func (p *providerPages) page(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return p.show(x, http.StatusOK, &provider, providerFormOf(provider), nil)
+	return p.show(x, http.StatusOK, &provider, providerFormOf(provider), func(v *providerView) {
+		if epoch, err := epochIn(x.text("receipt")); err == nil {
+			v.Receipt = "/revocations/" + epochText(int64(epoch))
+		}
+	})
 }
 
-// save asks again if the change ends sessions.
+// save asks again if the change ends sessions or takes permissions at the moment.
 func (p *providerPages) save(x *exchange) error {
 	provider, err := p.asked(x)
 	if err != nil {
@@ -238,15 +260,17 @@ func (p *providerPages) save(x *exchange) error {
 		if err != nil {
 			return err
 		}
-		return p.show(x, http.StatusOK, &provider, form, func(v *providerView) {
-			v.Ends = &endsView{upper(cause), count(n.Sessions, "live session") + " of " + count(n.Users, "user"), takes, x.value("client_secret") != ""}
-		})
+		if n.Sessions > 0 || takes != "" {
+			return p.show(x, http.StatusOK, &provider, form, func(v *providerView) {
+				v.Ends = &endsView{upper(cause), count(n.Sessions, "live session") + " of " + count(n.Users, "user"), takes}
+			})
+		}
 	}
 	if err == nil {
 		var receipt *session.Receipt
 		if _, receipt, err = p.sessions.ChangeProvider(x.ctx, x.caller, provider.Name, change, "", 0); err == nil {
 			if receipt != nil {
-				return x.redirect("/revocations/" + epochText(int64(receipt.Epoch)))
+				return x.redirect(providerPath(provider.Name, ""), "done", "saved", "receipt", epochText(int64(receipt.Epoch)))
 			}
 			return x.redirect(providerPath(provider.Name, ""), "done", "saved")
 		}

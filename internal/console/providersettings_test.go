@@ -76,7 +76,12 @@ func TestProviderPages(t *testing.T) {
 		t.Fatal("the session ended before it was confirmed")
 	}
 	a = p.post(form+"/corp", append(edit, "confirmed", "on")...)
-	p.get(a.location).is(http.StatusOK).says("Sessions begun at corp")
+	saved := p.get(a.location).is(http.StatusOK).says("Identity provider corp", "Saved.", "Receipt of the revocation")
+	for _, href := range saved.hrefs() {
+		if strings.HasPrefix(href, "/revocations/") {
+			p.get(href).is(http.StatusOK).says("Sessions begun at corp")
+		}
+	}
 	if s.reason(raw) != "revoked" {
 		t.Errorf("the session: %q", s.reason(raw))
 	}
@@ -117,6 +122,96 @@ func TestProviderPages(t *testing.T) {
 	if strings.Contains(s.logged.String(), secret) {
 		t.Error("the secret is in the log")
 	}
+}
+
+// No page holds a client secret that was typed: where the form comes back, the secret is to
+// be entered again, or the user chooses to save without it. A change that ends no session at
+// the moment is saved without a question.
+func TestTypedSecretIsNotLost(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	const form, secret = "/settings/authentication/providers", "the-client-secret"
+	values := func(issuer string, more ...string) []string {
+		return append([]string{"issuer", issuer, "client_id", "curfew", "scopes", "openid", "name_claim", "sub"}, more...)
+	}
+	kept := func() string {
+		stored, err := s.accounts.Provider(t.Context(), trusted, "corp")
+		s.must(err)
+		if stored.SealedSecret == "" {
+			return ""
+		}
+		opened, err := s.accounts.ClientSecret(t.Context(), stored)
+		s.must(err)
+		return opened
+	}
+	const marked, again = `name="secret_typed" value="1"`, "Enter the client secret again"
+	asks := func(a answer, without string) {
+		t.Helper()
+		a.says(again, without).contains(marked, `autocomplete="new-password" required`, `name="without_secret"`).lacks(secret)
+	}
+	p.get("/settings/authentication/new-provider").is(http.StatusOK).lacks(marked, "without_secret", `autocomplete="new-password" required`)
+	first := values("https://login.example", "name", "corp")
+	asks(p.post(form, values("http://login.example", "name", "corp", "client_secret", secret)...).is(http.StatusUnprocessableEntity).says("Must begin with https://"), "Add without a client secret")
+	asks(p.post(form, append(first, "secret_typed", "1")...).is(http.StatusUnprocessableEntity), "Add without a client secret")
+	p.post(form, append(first, "client_secret", "  ")...).is(http.StatusUnprocessableEntity).says("Must not be white space alone.")
+	if _, err := s.accounts.Provider(t.Context(), trusted, "corp"); !errors.Is(err, store.ErrNotFound) {
+		t.Fatalf("the provider is there: %v", err)
+	}
+	p.post(form, append(first, "secret_typed", "1", "without_secret", "on")...).to(form + "/corp")
+	if got := kept(); got != "" {
+		t.Errorf("the secret is %q", got)
+	}
+
+	// Without a session that began there, another issuer is saved at once, with the secret.
+	a := p.post(form+"/corp", values("https://login2.example", "client_secret", secret)...).is(http.StatusSeeOther)
+	p.get(a.location).is(http.StatusOK).says("Identity provider corp", "Saved.", "A secret is set.")
+	if got := kept(); got != secret {
+		t.Errorf("the secret is %q", got)
+	}
+
+	raw := s.through(s.user("ann"), "corp")
+	moved := values("https://login.example", "confirmed", "on")
+	asks(p.post(form+"/corp", append(moved[:len(moved)-2:len(moved)-2], "client_secret", secret+"2")...).is(http.StatusOK).says("Saving this ends sessions."), "Save without entering the secret")
+	for what, fields := range map[string][]string{
+		"not entered again":     append(moved[:len(moved):len(moved)], "secret_typed", "1"),
+		"empty":                 append(moved[:len(moved):len(moved)], "secret_typed", "1", "client_secret", ""),
+		"another fault besides": values("http://login.example", "confirmed", "on", "secret_typed", "1"),
+	} {
+		t.Log(what)
+		asks(p.post(form+"/corp", fields...).is(http.StatusUnprocessableEntity), "Save without entering the secret")
+	}
+	if got := kept(); got != secret || s.reason(raw) != "" {
+		t.Errorf("the secret is %q, the session %q", got, s.reason(raw))
+	}
+	p.post(form+"/corp", append(moved, "secret_typed", "1", "client_secret", secret+"2")...).is(http.StatusSeeOther)
+	if got := kept(); got != secret+"2" || s.reason(raw) != "revoked" {
+		t.Errorf("the secret is %q, the session %q", got, s.reason(raw))
+	}
+	p.post(form+"/corp", values("https://login.example", "secret_typed", "1", "without_secret", "on")...).is(http.StatusSeeOther)
+	if got := kept(); got != secret+"2" {
+		t.Errorf("the secret that was to stay is %q", got)
+	}
+	p.post(form+"/corp", values("https://login.example", "secret_typed", "1", "remove_secret", "on")...).is(http.StatusSeeOther)
+	if got := kept(); got != "" {
+		t.Errorf("the secret that was to be removed is %q", got)
+	}
+}
+
+// The page "Confirm it is you" does not lose it either.
+func TestTypedSecretWhileConfirming(t *testing.T) {
+	s := openAsking(t, 5*time.Minute)
+	p := s.signedOut()
+	p.post("/sign-in", "username", "admin", "password", password).is(http.StatusSeeOther)
+	s.wait(6 * time.Minute)
+	fields := []string{"name", "corp", "issuer", "https://login.example", "client_id", "curfew", "scopes", "openid", "name_claim", "sub"}
+	const form, marked, field = "/settings/authentication/providers", `name="secret_typed" value="1"`, `name="client_secret" type="password" autocomplete="off"`
+	p.post(form, append(fields, "client_secret", "")...).is(http.StatusUnauthorized).says("Confirm it is you").contains(field).lacks(marked, field+" required")
+	p.post(form, append(fields, "client_secret", "the-client-secret")...).is(http.StatusUnauthorized).says("Confirm it is you").contains(field+" required", marked).lacks("the-client-secret")
+	again := p.post(form, append(fields, "secret_typed", "1", "client_secret", "", "confirm_password", "wrong")...).is(http.StatusUnauthorized)
+	if strings.Count(again.body, marked) != 1 {
+		t.Errorf("the page is %s", again.body)
+	}
+	p.post(form, append(fields, "secret_typed", "1", "client_secret", "", "confirm_password", password)...).is(http.StatusUnprocessableEntity).says("Enter the client secret again")
 }
 
 func TestPasswordsOffPage(t *testing.T) {
