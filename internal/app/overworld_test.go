@@ -187,14 +187,14 @@ func (n *node) newLane() http.Handler {
 	n.sessions = append(n.sessions, sessions)
 	pages, err := console.New(console.Config{
 		Sessions: sessions, Accounts: n.accounts, Ring: n.ring, Node: n.feed, Validator: n.validator,
-		MinimumTimeout: time.Second, Timeout: time.Minute,
+		MinimumTimeout: time.Second, Timeout: 5 * maxWait,
 	})
 	if err != nil {
 		panic(err) // our own configuration
 	}
 	handler, err := httpapi.New(httpapi.Config{
 		Sessions: sessions, Accounts: n.accounts, Ring: n.ring, Feed: n.feed, Validator: n.validator,
-		Keys: n.feed.Keys(), Settings: n.feed.Settings(), Issuer: issuer, Rest: pages, Timeout: time.Minute,
+		Keys: n.feed.Keys(), Settings: n.feed.Settings(), Issuer: issuer, Rest: pages, Timeout: 5 * maxWait,
 	})
 	if err != nil {
 		panic(err) // as above
