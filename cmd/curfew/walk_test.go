@@ -42,13 +42,14 @@ func blocksOf(source string) []block {
 }
 
 // A walk runs the blocks of a document in order, in one shell and in an empty
-// directory, as a reader does who pastes them:
+// directory named curfew, as a reader in the checkout who pastes them:
 //
 //   - of a block "sh" every command must succeed;
 //   - of a block "console" each line that begins with "$ " is a command, and what it
 //     prints must be the lines below it. A line "…" stands for any lines, and "…" in a
 //     line for any text;
-//   - a block "go" that is a whole program becomes main.go;
+//   - a block "go" that is a whole program becomes main.go, in the directory that the
+//     commands before it lead to;
 //   - a block "sh elsewhere" or "console elsewhere" needs other machines. It is only
 //     read by the shell.
 type walk struct {
@@ -65,8 +66,8 @@ type expectation struct {
 var (
 	// Addresses of this machine in documents: others may be using them.
 	docAddress = regexp.MustCompile(`127\.0\.0\.1:(84\d\d|9\d\d\d)`)
-	// docCheckout is the checkout in documents: the directory above, or one in it.
-	docCheckout = regexp.MustCompile(`-replace example\.com/curfew=\.\.(/curfew)?`)
+	// docCheckout is the checkout in documents, seen from a directory beside it.
+	docCheckout = regexp.MustCompile(`-replace example\.com/curfew=\.\./curfew`)
 	// docDatabase is a PostgreSQL database in documents.
 	docDatabase = "postgres://curfew:secret@db.internal/curfew"
 )
@@ -205,7 +206,10 @@ func (w *walk) run(script string, env []string) {
 		defer file.Close()
 		files[name] = file
 	}
-	cmd.Dir, cmd.Stdout, cmd.Stderr = t.TempDir(), files["out"], files["errors"]
+	cmd.Dir, cmd.Stdout, cmd.Stderr = filepath.Join(t.TempDir(), "curfew"), files["out"], files["errors"]
+	if err := os.Mkdir(cmd.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	cmd.Env = append(curfewEnvironment(func(string) string { return "" }), append(env, "HOME="+cmd.Dir,
 		"PATH="+filepath.Dir(program(t))+":"+os.Getenv("PATH"))...)
 	curfewtest.OwnGroup(cmd)
