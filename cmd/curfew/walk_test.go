@@ -12,6 +12,7 @@ import (
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/curfewtest"
+	"example.com/curfew/internal/manual"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/internal/testnet"
 )
@@ -276,8 +277,31 @@ func TestDocumentsRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, topic := range m.Topics() {
-		// The examples of the reference are those of the help, one by one.
-		text, _, _ := strings.Cut(topic.Text, "\n## Reference\n")
-		t.Run(topic.Name, func(t *testing.T) { walkDocument(t, topic.Name+".md", text) })
+		t.Run(topic.Name, func(t *testing.T) { walkDocument(t, topic.Name+".md", examples(topic)) })
 	}
+}
+
+// So do those of the topics that do not ask for port 8420, after the README's `make run`
+// in the same directory.
+func TestDocumentsRunBesideAServer(t *testing.T) {
+	m, err := documentation()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"applications", "backup", "keys", "open-connections", "sign-in-providers", "troubleshooting"} {
+		topic, ok := m.Topic(name)
+		if !ok {
+			t.Fatalf("there is no topic %s", name)
+		}
+		t.Run(name, func(t *testing.T) {
+			walkDocument(t, "make run and "+name+".md", "```sh\nmake run\n```\n"+examples(topic))
+		})
+	}
+}
+
+// examples returns a topic without the reference, whose examples are those of the help,
+// one by one.
+func examples(topic manual.Topic) string {
+	text, _, _ := strings.Cut(topic.Text, "\n## Reference\n")
+	return text
 }
