@@ -25,7 +25,7 @@ func lockDatabase(path string) (*filelock.Lock, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("the database directory %q does not exist; create it first", filepath.Dir(path))
 	case errors.Is(err, filelock.ErrLocked):
-		return nil, fmt.Errorf("%w: %s.lock is locked; SQLite supports one server, use PostgreSQL for several", ErrInUse, path)
+		return nil, fmt.Errorf("%w: %s.lock is locked; stop the server first (SQLite supports one server, PostgreSQL several)", ErrInUse, path)
 	case err != nil:
 		return nil, fmt.Errorf("lock the database: %w", err)
 	}
