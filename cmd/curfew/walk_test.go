@@ -223,6 +223,9 @@ func (w *walk) run(script string, env []string) {
 	if complaint := regexp.MustCompile(`(?m)^(curfew: |bash: |jq: ).*`).FindString(errors); complaint != "" {
 		t.Errorf("a command fails: %s\n%s\n%s", complaint, out, errors)
 	}
+	if _, err := os.Stat(filepath.Join(cmd.Dir, "client-secret")); err == nil {
+		t.Error("the document leaves the file client-secret behind")
+	}
 	for _, e := range w.expect {
 		got, err := os.ReadFile(e.file)
 		if err != nil {
