@@ -36,7 +36,7 @@ func (c *cli) revokeCommand() *cobra.Command {
 	command.AddCommand(
 		r.command(&cobra.Command{
 			Use: "user NAME...", Short: "End all sessions of users", Args: arguments("NAME..."),
-			Long:    "Ends all sessions of the users, given by name or id (name:NAME or id:ID resolves ambiguity). If one user does not exist, nothing is revoked.",
+			Long:    "Ends all sessions of the users, given by name or id (if it could be either, write name:NAME or id:ID). If one user does not exist, nothing is revoked.",
 			Example: "  curfew revoke user alice --reason 'laptop stolen' --wait 10s",
 		}, r.users),
 		one,

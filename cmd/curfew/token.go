@@ -16,7 +16,7 @@ import (
 )
 
 func (c *cli) tokenCommand() *cobra.Command {
-	command := c.group("token", "Issue and explain tokens", "token starts sessions for tests and emergencies, and explains tokens.")
+	command := c.group("token", "Issue and inspect tokens", "token starts sessions for tests and emergencies, and explains tokens.")
 	command.AddCommand(c.tokenIssue(), c.tokenInspect())
 	return command
 }
@@ -25,7 +25,7 @@ func (c *cli) tokenIssue() *cobra.Command {
 	var rememberMe bool
 	command := &cobra.Command{
 		Use: "issue NAME", Short: "Start a session of a user and print its token", Args: arguments("NAME"),
-		Long: "Starts a session of a user without a password and prints only its token. NAME is a name or an id; name:NAME or id:ID resolves ambiguity. " +
+		Long: "Starts a session of a user without a password and prints only its token. NAME is a name or an id; if it could be either, write name:NAME or id:ID. " +
 			"The session counts as authenticated now, for changes that ask for a recent authentication (serve --reauthenticate-within).",
 		Example: "  curl -H \"Authorization: Bearer $(curfew token issue alice)\" http://127.0.0.1:8420/v1/session",
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 func (c *cli) userCommand() *cobra.Command {
-	command := c.group("user", "Manage accounts", "user shows and changes accounts. NAME is a user's name, id, or an email address that only one user has; name:NAME or id:ID resolves ambiguity.")
+	command := c.group("user", "Manage accounts", "user shows and changes accounts. NAME is a user's name, id, or an email address that only one user has; if it could be several users, write name:NAME or id:ID.")
 	command.AddCommand(c.userAdd(), c.userList(), c.userShow(), c.userEnable(true), c.userEnable(false), c.userPassword(), c.userGrant(), c.userGroup(), c.userRename(), c.userEmail(), c.userUnlink(), c.userDelete())
 	return command
 }
