@@ -29,16 +29,28 @@ func (c *cli) clientAdd() *cobra.Command {
 			"  follow      follow the change feed and validate tokens itself\n" +
 			"  introspect  check whether a token is valid (RFC 7662)\n" +
 			"  issue       start sessions for users that it has authenticated\n" +
-			"  revoke      revoke all sessions of a user (Global Token Revocation)",
+			"  revoke      revoke all sessions of a user (Global Token Revocation)\n\n" +
+			"Several clients may have the same name. The command then names the id of each on stderr; other commands take the id.",
 		Example: "  curfew client add billing --can follow",
 	}
 	c.admin(command, func(ctx context.Context, a admin, args []string) error {
 		if len(capabilities) == 0 {
 			return usagef("--can is missing; give one or more of %s", strings.Join(store.Capabilities(), ", "))
 		}
+		existing, err := a.Clients(ctx)
+		if err != nil {
+			return err
+		}
 		k, secret, err := a.CreateClient(ctx, account.NewClient{Name: args[0], Capabilities: capabilities})
 		if err != nil {
 			return err
+		}
+		// Several clients may have one name, such as the old and the new one of a service that
+		// is moved. It is also what running a script twice leaves behind.
+		for _, other := range existing {
+			if other.Name == k.Name {
+				c.notef("note: another client has the name %s: its id is %s, the new one is %s", k.Name, other.ID, k.ID)
+			}
 		}
 		return c.printSecret(k, secret, "created client")
 	})
