@@ -20,7 +20,7 @@ func (c *cli) auditCommand() *cobra.Command {
 	var limit int
 	var between period
 	command := &cobra.Command{
-		Use: "audit", Short: "Show the audit log", Args: arguments(),
+		Use: "audit", SuggestFor: []string{"log", "logs", "history"}, Short: "Show the audit log", Args: arguments(),
 		Long: "Shows the audit log: actor, action, target, time, address and reason. The newest entries come first; with --json, one entry per line. " +
 			"Times are UTC.",
 		Example: "  curfew audit --person alice@example.com --from 2d\n" +

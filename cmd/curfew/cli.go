@@ -83,9 +83,13 @@ func (c *cli) root() *cobra.Command {
 	}
 	root.Version = app.Version()
 	root.SetVersionTemplate(versionLine() + "\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && unknown.GetSpecifiedShortnames() != "" {
-			err = fmt.Errorf("%w; write -- before a name or an id that begins with a hyphen", err)
+	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
+		if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+			if unknown.GetSpecifiedShortnames() != "" {
+				err = fmt.Errorf("%w; write -- before a name or an id that begins with a hyphen", err)
+			} else if near := config.Nearest(unknown.GetSpecifiedName(), flagNames(command)); near != "" {
+				err = fmt.Errorf("%w; did you mean --%s?", err, near)
+			}
 		}
 		return usageError{err}
 	})
@@ -113,6 +117,17 @@ func (c *cli) root() *cobra.Command {
 		}
 	}
 	return root
+}
+
+// flagNames returns the names of a command's flags that its help shows.
+func flagNames(command *cobra.Command) []string {
+	var names []string
+	command.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	return names
 }
 
 // helpCommand is cobra's, but for its success where there is nothing to help with.
@@ -173,12 +188,29 @@ func (c *cli) group(use, short, long string) *cobra.Command {
 				return usagef("no command after %q", cmd.CommandPath())
 			}
 			err := fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0])
-			if near := nearest(cmd.SuggestionsFor(args[0]), args[0]); len(near) > 0 {
+			near := otherwiseCalled(cmd, args[0])
+			if len(near) == 0 {
+				near = nearest(cmd.SuggestionsFor(args[0]), args[0])
+			}
+			if len(near) > 0 {
 				err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(near, " or "))
 			}
 			return usageError{err}
 		},
 	}
+}
+
+// otherwiseCalled returns the commands under a group whose SuggestFor has the word, with
+// the words that lead to them.
+func otherwiseCalled(group *cobra.Command, word string) []string {
+	var found []string
+	for _, command := range group.Commands() {
+		if slices.Contains(command.SuggestFor, word) {
+			found = append(found, command.CommandPath())
+		}
+		found = append(found, otherwiseCalled(command, word)...)
+	}
+	return found
 }
 
 // nearest returns those of the suggestions that begin as the word does, if there

@@ -19,7 +19,7 @@ func (c *cli) healthcheckCommand() *cobra.Command {
 	var live bool
 	timeout := 5 * time.Second
 	command := &cobra.Command{
-		Use: "healthcheck", Short: "Check the server on this machine, for containers", Args: arguments(),
+		Use: "healthcheck", SuggestFor: []string{"status", "health"}, Short: "Check the server on this machine, for containers", Args: arguments(),
 		Long: "Asks the server or edge on this machine whether it is ready (/readyz). The exit code is 0 if it is, else 1.\n\n" +
 			"It finds the server by the same flags and environment variables as serve and edge. With --tls-cert, the server must present that certificate; " +
 			"no certificate authority has to know it.",

@@ -20,7 +20,7 @@ func (c *cli) revocationsCommand() *cobra.Command {
 	var limit int
 	var between period
 	command := &cobra.Command{
-		Use: "revocations [EPOCH]", Short: "Show the receipts of revocations", Args: cobra.MaximumNArgs(1),
+		Use: "revocations [EPOCH]", SuggestFor: []string{"receipt", "receipts"}, Short: "Show the receipts of revocations", Args: cobra.MaximumNArgs(1),
 		Long: "Shows revocations, the newest first: what was revoked, how many live sessions ended, by whom, why, and when it was in force everywhere. With --json, one receipt per line. " +
 			"With EPOCH, shows the receipt of one revocation.",
 		Example: "  curfew revocations --user alice --from 30d\n" +

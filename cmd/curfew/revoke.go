@@ -26,7 +26,7 @@ type revoking struct {
 func (c *cli) revokeCommand() *cobra.Command {
 	r := &revoking{cli: c}
 	one := r.command(&cobra.Command{
-		Use: "session SID", Short: "End one session", Args: arguments("SID"),
+		Use: "session SID", SuggestFor: []string{"session", "sessions"}, Short: "End one session", Args: arguments("SID"),
 		Long: "Ends one session. `curfew user show NAME` lists the sessions of a user.",
 	}, r.session)
 	one.Flags().StringVar(&r.user, "user", "", "user whose session it is, by name or id; required with --server")

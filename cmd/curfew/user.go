@@ -129,7 +129,7 @@ func dateOf(t *time.Time) string {
 }
 
 func (c *cli) userShow() *cobra.Command {
-	command := &cobra.Command{Use: "show NAME", Short: "Show an account and its live sessions", Args: arguments("NAME")}
+	command := &cobra.Command{Use: "show NAME", SuggestFor: []string{"session", "sessions"}, Short: "Show an account and its live sessions", Args: arguments("NAME")}
 	return c.admin(command, func(ctx context.Context, t admin, args []string) error {
 		u, err := t.FindUser(ctx, args[0])
 		if err != nil {
