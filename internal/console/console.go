@@ -191,7 +191,7 @@ func routes(c Config) []route {
 	overview := &overviewPage{c.Accounts, c.Sessions, c.Ring, c.Node, c.UnknownProxy, c.Certificate, c.Warnings, c.Refusals}
 	providers := &providerPages{c.Accounts, c.Sessions, c.discoverer(), c.Issuer}
 	authentication := &settingsPages{c.Sessions, providers, c.minimumTimeout()}
-	users := &userPages{c.Accounts, c.Sessions, receipts}
+	users := &userPages{c.Accounts, c.Sessions, receipts, c.Issuer}
 	revocations := &revocationPages{c.Accounts, c.Sessions}
 	audit := &auditPages{c.Accounts, c.Sessions}
 	keys := &keyPages{c.Ring, c.Sessions}

@@ -45,9 +45,17 @@ func (p *signInPages) plain(x *exchange) *plainView {
 	}
 	view.Local += x.prefix
 	if strings.HasPrefix(p.issuer, "https://") {
-		view.Encrypted = strings.TrimSuffix(p.issuer, "/") + "/sign-in"
+		view.Encrypted = signInAddress(p.issuer)
 	}
 	return view
+}
+
+// signInAddress returns the address of an issuer's sign-in page; "" without an issuer.
+func signInAddress(issuer string) string {
+	if issuer == "" {
+		return ""
+	}
+	return strings.TrimSuffix(issuer, "/") + "/sign-in"
 }
 
 // isEncrypted reports whether the browser has sent the request over TLS, as far as it

@@ -356,7 +356,7 @@ func (p *userPages) setPassword(x *exchange) error {
 		return p.showChange(x, err, u, func(v *userView) { v.MustChange = mustChange })
 	}
 	if generated {
-		return x.showPassword(u, password, notices["password"], userPath(u.ID), "receipt", epochText(r.Epoch))
+		return p.showPassword(x, u, password, notices["password"], userPath(u.ID), "receipt", epochText(r.Epoch))
 	}
 	return x.redirect(userPath(u.ID), "done", "password", "receipt", epochText(r.Epoch))
 }
@@ -367,6 +367,7 @@ type passwordView struct {
 	frame
 	User     store.User
 	Password string
+	SignInAt string // address to give the user with the password; "" if the issuer is unknown
 	Done     string // what has happened
 	Path     string // of the user's page
 	Instead  string // address of the page that is shown when this one is loaded again
@@ -374,10 +375,10 @@ type passwordView struct {
 
 // showPassword answers with a generated password. again is the address of the page that a
 // browser gets when it loads the answer again.
-func (x *exchange) showPassword(u store.User, password, done, again string, query ...string) error {
+func (p *userPages) showPassword(x *exchange, u store.User, password, done, again string, query ...string) error {
 	x.markShown()
 	return x.render(http.StatusCreated, "password", passwordView{
 		frame: x.frameBelow(u, "Password of "+clip(u.Name, 80)),
-		User:  u, Password: password, Done: done, Path: withQuery(userPath(u.ID), query...), Instead: withQuery(again, "done", "shown"),
+		User:  u, Password: password, SignInAt: signInAddress(p.issuer), Done: done, Path: withQuery(userPath(u.ID), query...), Instead: withQuery(again, "done", "shown"),
 	})
 }

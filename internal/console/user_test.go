@@ -321,11 +321,11 @@ func TestGeneratedPasswords(t *testing.T) {
 		}
 		s.signedOut().post("/sign-in", "username", name, "password", m[1]).to("/")
 	}
-	p.post("/users", "name", "yvonne", "how", "generate", "must_change", "on").is(http.StatusCreated).says("The user can sign in now, and must choose a new password then.")
+	p.post("/users", "name", "yvonne", "how", "generate", "must_change", "on").is(http.StatusCreated).says("The user can sign in now, and must choose a new password then.", "Sign in at", strings.TrimSuffix(issuer, "/")+"/sign-in")
 	signsIn("zoe", p.post("/users", "name", "zoe", "how", "generate", "password", "typed, and then not chosen").is(http.StatusCreated).says("it is shown only once", "Account created."))
 	u, err := s.accounts.FindUser(t.Context(), "zoe")
 	s.must(err)
-	signsIn("zoe", p.post("/users/"+u.ID+"/password", "generate", "on", "new", "").is(http.StatusCreated).says("All of the user’s sessions are revoked."))
+	signsIn("zoe", p.post("/users/"+u.ID+"/password", "generate", "on", "new", "").is(http.StatusCreated).says("All of the user’s sessions are revoked.", "Sign in at"))
 	p.post("/users", "name", "yan", "how", "typed", "password", "").is(http.StatusUnprocessableEntity).says("Must have at least 12")
 	p.get(p.post("/users", "name", "yan", "how", "none", "password", "typed, and then not chosen").is(http.StatusSeeOther).location).says("without a password")
 }

@@ -16,6 +16,7 @@ type userPages struct {
 	accounts *account.Service
 	sessions *session.Service
 	receipts *receiptPages
+	issuer   string // see [Config]
 }
 
 type usersView struct {
@@ -326,7 +327,7 @@ func (p *userPages) create(x *exchange) error {
 		done = "no-password"
 	}
 	if how == "generate" {
-		return x.showPassword(u, password, notices[done], "/users")
+		return p.showPassword(x, u, password, notices[done], "/users")
 	}
 	return x.redirect(userPath(u.ID), "done", done)
 }
