@@ -125,6 +125,7 @@ type identity struct {
 	validator *token.Validator
 	callers   interface {
 		UserCaller(ctx context.Context, s *token.Session, from authz.Origin) (authz.Caller, error)
+		User(ctx context.Context, c authz.Caller, id string) (store.User, error)
 	}
 	own interface { // what happens to the session of the request itself
 		Refresh(ctx context.Context, s *token.Session) (session.Issued, error)

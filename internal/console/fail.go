@@ -187,7 +187,7 @@ func (x *exchange) pendingForm() *pendingForm {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(x.posted())) {
-		if name == confirmPassword || slices.ContainsFunc(passwords, func(p heldField) bool { return p.Name == name }) {
+		if name == confirmPassword || name == sentAgain || slices.ContainsFunc(passwords, func(p heldField) bool { return p.Name == name }) {
 			continue
 		}
 		for _, v := range x.posted()[name] {

@@ -39,7 +39,7 @@ func (x *exchange) onceMark() string {
 	fields := x.posted()
 	names := make([]string, 0, len(fields))
 	for name := range fields {
-		if name != confirmPassword {
+		if name != confirmPassword && name != sentAgain {
 			names = append(names, name)
 		}
 	}

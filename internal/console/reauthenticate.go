@@ -21,6 +21,10 @@ import (
 // request confirms and acts.
 const confirmPassword = "confirm_password"
 
+// sentAgain is the button of that page which sends the form again after an authentication
+// at a provider.
+const sentAgain = "sent_again"
+
 // A reauthenticateView is the page that asks the user of a session to authenticate again.
 type reauthenticateView struct {
 	frame
@@ -28,6 +32,7 @@ type reauthenticateView struct {
 	Cancel     string // address of the page to go back to
 	Error      string // what was wrong with the attempt before
 	MustChange bool   // the password must be changed first
+	NotYet     bool   // the form was sent again without a new authentication
 	For        string // host of the proxied service that the user returns to, or ""
 	Held       *pendingForm
 	// Sends means that Held is a form of another page, which is sent again in the new
@@ -145,7 +150,12 @@ func (x *exchange) confirmation(within time.Duration) reauthenticateView {
 		view.Cancel = x.r.URL.EscapedPath()
 	}
 	if o.page == "/users/{id}" {
-		view.Trail = append(view.Trail, crumb{"User", view.Cancel})
+		name := "User"
+		if u, err := x.callers.User(x.ctx, x.caller, x.r.PathValue("id")); err == nil {
+			name = clip(u.Name, 80)
+			o.words = strings.Replace(o.words, "this user", "“"+name+"”", 1)
+		}
+		view.Trail = append(view.Trail, crumb{name, view.Cancel})
 	}
 	if o.words != "" {
 		subject := ""
@@ -202,7 +212,7 @@ func (x *exchange) confirmFirst(old *token.AuthenticationError) {
 		return
 	}
 	view := x.confirmation(old.MaxAge)
-	view.Held = held
+	view.Held, view.NotYet = held, x.value(sentAgain) != ""
 	if err := x.askAgain(http.StatusUnauthorized, view, ""); err != nil {
 		x.fail(err)
 	}

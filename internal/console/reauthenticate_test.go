@@ -156,6 +156,15 @@ func TestConfirmThroughProvider(t *testing.T) {
 		t.Errorf("the page is %s", page.body)
 	}
 
+	// What leads on is the provider; sending again before says so, and is not kept.
+	const notYet = "You have not authenticated yet."
+	page.contains(`<a class="button primary" href="`+strings.ReplaceAll(link, "&", "&amp;")+`"`, `<button name="sent_again" value="on">Send again`).lacks(notYet)
+	s.send(b.cookies[sessionCookie], http.MethodPost, "/services", url.Values{"name": {"ledger"}, "follow": {"on"}, "sent_again": {"on"}}).
+		is(http.StatusUnauthorized).says(notYet).contains(`value="ledger"`).lacks(`type="hidden" name="sent_again"`)
+	ben := s.user("ben")
+	s.send(b.cookies[sessionCookie], http.MethodPost, userPath(ben.ID)+"/permissions", url.Values{store.AdministerSystem: {"on"}}).
+		is(http.StatusUnauthorized).says("Users › ben", "You are about to change the permissions of “ben”.")
+
 	before := b.cookies[sessionCookie]
 	corp.Set(func(b *oidctest.Behavior) { b.Ignores = true })
 	first := b.get(link)
