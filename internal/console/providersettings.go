@@ -190,7 +190,9 @@ func (p *providerPages) add(x *exchange) error {
 
 func (p *providerPages) create(x *exchange) error {
 	form, change, wrong := typedProvider(x, true)
-	if len(wrong) == 0 {
+	if len(wrong) > 0 {
+		wrong = withFaults(wrong, change, store.Provider{Name: form.Name})
+	} else {
 		created, err := p.accounts.CreateProvider(x.ctx, x.caller, form.Name, change)
 		if err == nil {
 			return x.redirect(providerPath(created.Name, ""), "done", "provider-added")
@@ -218,9 +220,26 @@ func formErrors(err error) (map[string]string, error) {
 		if errors.Is(err, account.ErrLastAdministrator) {
 			return map[string]string{"group_permissions": fields["permissions"]}, nil
 		}
+		for field, words := range fields {
+			if rest, found := strings.CutPrefix(words, "Needs groups_claim,"); found {
+				fields[field] = "Needs “Groups claim”," + rest
+			}
+		}
 		return fields, nil
 	}
 	return nil, err
+}
+
+// withFaults adds to the errors of what was typed those of the change of a provider, so that
+// the form shows all at once.
+func withFaults(wrong map[string]string, change account.ProviderChange, provider store.Provider) map[string]string {
+	all := map[string]string{}
+	if _, err := change.Ends(provider); err != nil {
+		faults, _ := formErrors(err)
+		maps.Copy(all, faults)
+	}
+	maps.Copy(all, wrong)
+	return all
 }
 
 func (p *providerPages) asked(x *exchange) (store.Provider, error) {
@@ -248,6 +267,7 @@ func (p *providerPages) save(x *exchange) error {
 	form, change, wrong := typedProvider(x, false)
 	form.Name = provider.Name
 	if len(wrong) > 0 {
+		wrong = withFaults(wrong, change, provider)
 		return p.show(x, http.StatusUnprocessableEntity, &provider, form, func(v *providerView) { v.Errors = wrong })
 	}
 	cause, err := change.Ends(provider)

@@ -197,6 +197,19 @@ func TestTypedSecretIsNotLost(t *testing.T) {
 	}
 }
 
+// The form shows all of its errors at once, with the words of its fields.
+func TestProviderFormShowsAllErrors(t *testing.T) {
+	s := open(t)
+	p := s.as(s.admin)
+	const form = "/settings/authentication/providers"
+	wrong := []string{"issuer", "http://login.example", "client_id", "", "scopes", "email", "name_claim", "", "allowed_groups", "staff", "group_permissions", "admins"}
+	all := []string{"Issuer: Must begin with https://", "Client ID: Must be", "Scopes: Must contain openid.", "Name claim: Contains",
+		"Allowed groups: Needs “Groups claim”, the claim that holds the groups.", "Permissions of groups: Write each line as"}
+	p.post(form, append(wrong, "name", "-")...).is(http.StatusUnprocessableEntity).says(append(all, "Name: Must be 1 to 32")...).lacks("groups_claim,")
+	p.post(form, "name", "corp", "issuer", "https://login.example", "client_id", "curfew", "scopes", "openid", "name_claim", "sub").to(form + "/corp")
+	p.post(form+"/corp", wrong...).is(http.StatusUnprocessableEntity).says(all...).lacks("groups_claim,")
+}
+
 // The page "Confirm it is you" does not lose it either.
 func TestTypedSecretWhileConfirming(t *testing.T) {
 	s := openAsking(t, 5*time.Minute)
