@@ -61,6 +61,7 @@ type providerView struct {
 	// RedirectURI, LogoutURI and PostLogoutURI are to be registered at the provider; "" if
 	// not known.
 	RedirectURI, LogoutURI, PostLogoutURI string
+	Unnamed                               bool // the redirect URI has NAME in place of the name
 	Permissions                           []permissionChoice
 	CheckPath, RemovePath                 string // "" if there is none
 	Report                                *providercheck.Report
@@ -168,9 +169,13 @@ func (p *providerPages) show(x *exchange, status int, provider *store.Provider, 
 		if p.discoverer != nil {
 			view.CheckPath = providerPath(provider.Name, "/check")
 		}
-		if p.issuer != "" {
-			view.RedirectURI, view.LogoutURI, view.PostLogoutURI = oidc.RedirectURI(p.issuer, provider.Name), oidc.LogoutURI(p.issuer), oidc.PostLogoutURI(p.issuer)
+	}
+	if p.issuer != "" {
+		name := form.Name
+		if view.New && !account.IsProviderName(name) {
+			name, view.Unnamed = "NAME", true
 		}
+		view.RedirectURI, view.LogoutURI, view.PostLogoutURI = oidc.RedirectURI(p.issuer, name), oidc.LogoutURI(p.issuer), oidc.PostLogoutURI(p.issuer)
 	}
 	view.frame = x.frame(title, "/settings/authentication", "Configuration", "Settings", "Authentication")
 	view.Permissions = choices(nil)

@@ -30,7 +30,10 @@ func TestProviderPages(t *testing.T) {
 	s := open(t)
 	p := s.as(s.admin)
 	p.get("/settings/authentication").is(http.StatusOK).says("No identity providers.", "Passwords:", "Switch passwords off")
-	p.get("/settings/authentication/new-provider").is(http.StatusOK).says("Client secret", "preferred_username")
+	p.get("/settings/authentication/new-provider").is(http.StatusOK).
+		says("Client secret", "preferred_username", issuer+"/sign-in/NAME/callback", issuer+"/oauth/backchannel-logout", "NAME stands for the name below.").
+		contains(`href="/docs/sign-in-providers#settings-at-the-provider"`).lacks("/check")
+	p.post("/settings/authentication/providers", "name", "corp").is(http.StatusUnprocessableEntity).says(issuer + "/sign-in/corp/callback").lacks("NAME")
 	const secret = "the-client-secret"
 	values := func(more ...string) []string {
 		return append([]string{"issuer", "https://login.example", "client_id", "curfew", "client_secret", secret, "scopes", "openid  email", "name_claim", "email",
