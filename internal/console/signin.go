@@ -124,7 +124,7 @@ func (p *signInPages) page(x *exchange) error {
 	in := x.inForce()
 	why := x.r.FormValue("why")
 	if x.r.FormValue("state") == oidc.PostLogoutState { // back from the provider, see signOut
-		why = oidc.PostLogoutState
+		why = "signed_out_at_provider"
 	}
 	if x.session != nil && why != "" {
 		// Sent here with a cookie that has been replaced in the meantime, by another

@@ -98,8 +98,11 @@ func TestSignOutAtProvider(t *testing.T) {
 			t.Errorf("the header %s has the ID token", name)
 		}
 	}
-	// The provider leads back to a page that says what has happened, and no other word.
-	back := ann.get("/sign-in?state=signed_out").is(http.StatusOK).says("You have signed out.", "Sign in with corp")
+	// The provider leads back to a page that says what has happened, and no other word. That
+	// it signed the user out is not known: it leads back after a refusal, too.
+	back := ann.get("/sign-in?state=signed_out").is(http.StatusOK).
+		says("You have signed out. You are signed out at the identity provider too, if you went on there and did not decline.", "Sign in with corp")
+	ann.get("/sign-in?why=signed_out").is(http.StatusOK).says("You have signed out.").saysNot("identity provider too")
 	if got := back.header.Get("Content-Security-Policy"); got != policy {
 		t.Errorf("the policy of another page is %q", got)
 	}

@@ -193,6 +193,7 @@ func (w when) Ago() string {
 // reason for.
 var endings = map[string]string{
 	"signed_out":                 "You have signed out.",
+	"signed_out_at_provider":     "You have signed out. You are signed out at the identity provider too, if you went on there and did not decline.",
 	"signed_out_everywhere":      "You have signed out everywhere. All your sessions were revoked, including this one.",
 	"revoked_many":               "You revoked these sessions, including your own. Sign in to see the receipt.",
 	"revoked_by_administrator":   "An administrator revoked your sessions.",
