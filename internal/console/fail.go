@@ -160,11 +160,10 @@ func (x *exchange) signInFirst(err error) {
 		_ = x.redirect("/sign-in", "return", to, "why", why)
 		return
 	}
-	in := x.inForce()
 	x.message(why, messageView{
 		frame:  frame{Title: "Your session has ended"},
 		Status: http.StatusUnauthorized,
-		Lines:  []string{whyEnded(why, in.SessionTimeout, in.MaximumSessionDuration), "Nothing was changed, and your input is kept. Sign in again in a new tab, then send the form again."},
+		Lines:  []string{whyEnded(why), "Nothing was changed, and your input is kept. Sign in again in a new tab, then send the form again."},
 		Links:  []link{{"/sign-in?return=/signed-in", "Sign in again", true}},
 		Held:   x.pendingForm(),
 		// No request id: nothing has failed.

@@ -87,16 +87,16 @@ func TestTimeoutWhilePageIsOpen(t *testing.T) {
 	p := run(t, onSQLite(t), "--insecure-short-timeouts")
 	w := p.open(t, look{})
 	w.onNewDocument(recorder)
-	timeout := p.shortTimeout(w, "/new-user")
+	p.shortTimeout(w, "/new-user")
 	w.fill("#name", "Zoë")
 	w.fill("#password", userPassword)
-	w.says(timedOut(timeout))
+	w.says(timedOut)
 	s := eval[struct {
 		End, Asked, Slowest float64 // ms since the navigation
 		Said                []string
 	}](w, "recorded()")
 	const warning = "Your session times out soon for lack of activity."
-	if len(s.Said) != 2 || !strings.HasPrefix(s.Said[0], warning) || !strings.HasPrefix(s.Said[1], timedOut(timeout)) {
+	if len(s.Said) != 2 || !strings.HasPrefix(s.Said[0], warning) || !strings.HasPrefix(s.Said[1], timedOut) {
 		t.Errorf("the page has said %q, want a warning, then that the session has timed out", s.Said)
 	}
 	// The page asks the server once the event stream or its own clock says that the
@@ -150,8 +150,8 @@ const recorder = `(() => {
 
 // shortTimeout signs in the administrator, opens a page, and sets a session timeout
 // of some seconds, which is several times as long as that has taken here. The page
-// is then opened again, with the new timeout. It returns the seconds.
-func (p *program) shortTimeout(w *window, path string) int64 {
+// is then opened again, with the new timeout.
+func (p *program) shortTimeout(w *window, path string) {
 	p.Helper()
 	p.admin = p.signIn("admin", "", true) // no session timeout applies to it
 	began := time.Now()
@@ -161,13 +161,10 @@ func (p *program) shortTimeout(w *window, path string) int64 {
 	p.settings(timeout)
 	w.visit(path)
 	w.at(path)
-	return timeout
 }
 
 // timedOut is what a page says about a session that has timed out.
-func timedOut(timeout int64) string {
-	return fmt.Sprintf("Your session timed out after %d seconds without activity.", timeout)
-}
+const timedOut = "Your session timed out for lack of activity."
 
 // tab clicks a link that opens a tab of its own, and returns that.
 func (w *window) tab(selector string) (opened *window, closeTab func()) {
@@ -198,7 +195,7 @@ func TestTimeoutWithoutScript(t *testing.T) {
 		t.Fatal("the session does not time out")
 	}
 	w.follow("form[action='/users'] button.primary")
-	w.says("Your session has ended", timedOut(2), "Enter them again")
+	w.says("Your session has ended", timedOut, "Enter them again")
 	p.settings(600)
 	other, closeTab := w.tab(".links a[target]")
 	other.at("/sign-in")
@@ -219,7 +216,7 @@ func TestOpenPageKeepsNothingAlive(t *testing.T) {
 	t.Parallel()
 	p := run(t, onSQLite(t), "--insecure-short-timeouts")
 	w := p.open(t, look{})
-	timeout := p.shortTimeout(w, "/profile")
+	p.shortTimeout(w, "/profile")
 	before := w.cookie().Value
 	w.says("Your session times out soon")
 	if w.cookie().Value != before {
@@ -233,7 +230,7 @@ func TestOpenPageKeepsNothingAlive(t *testing.T) {
 		t.Error("the warning is still there")
 	}
 	after := w.cookie().Value
-	w.says(timedOut(timeout))
+	w.says(timedOut)
 	if w.cookie().Value != after {
 		t.Error("the page has renewed the session by itself")
 	}

@@ -76,7 +76,7 @@ func TestWhatPagesDoByThemselves(t *testing.T) {
 	s.wait(20*time.Minute - quarter - 30*time.Second)
 	p.get("/profile/session").is(http.StatusOK).says(`"state":"live"`)
 	s.wait(30 * time.Second)
-	p.get("/profile/session").is(http.StatusOK).says(`"state":"ended"`, "Your session timed out after 20 minutes without activity.")
+	p.get("/profile/session").is(http.StatusOK).says(`"state":"ended"`, "Your session timed out for lack of activity.")
 	// The button that says so does.
 	p = s.as(s.admin)
 	s.wait(19 * time.Minute)

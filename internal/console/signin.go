@@ -121,7 +121,6 @@ func isElsewhere(to string) bool { return !strings.HasPrefix(to, "/") }
 
 func (p *signInPages) page(x *exchange) error {
 	view := p.view(x)
-	in := x.inForce()
 	why := x.r.FormValue("why")
 	if x.r.FormValue("state") == oidc.PostLogoutState { // back from the provider, see signOut
 		why = "signed_out_at_provider"
@@ -131,7 +130,7 @@ func (p *signInPages) page(x *exchange) error {
 		// answer to a request of the same moment.
 		return x.continueTo(view.Return)
 	}
-	view.Why = whyEnded(why, in.SessionTimeout, in.MaximumSessionDuration)
+	view.Why = whyEnded(why)
 	return x.ok("sign-in", view)
 }
 

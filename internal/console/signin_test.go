@@ -24,7 +24,7 @@ func TestEndedSessionLosesNothing(t *testing.T) {
 	p := s.as(s.admin)
 	s.wait(20 * time.Minute)
 	a := p.post("/users", "name", `Zoë "Z" <Zoë>`, "email", "z@example.com", "password", "a secret of hers").is(http.StatusUnauthorized)
-	a.says("Your session timed out after 20 minutes without activity.", "your input is kept", "Sign in again", "Enter them again")
+	a.says("Your session timed out for lack of activity.", "your input is kept", "Sign in again", "Enter them again")
 	if strings.Contains(a.body, "a secret of hers") {
 		t.Error("the password came back")
 	}
@@ -52,12 +52,12 @@ func TestWhySignIn(t *testing.T) {
 			raw := s.issue(other, false)
 			s.wait(20 * time.Minute)
 			return raw
-		}, "Your session timed out after 20 minutes without activity."},
+		}, "Your session timed out for lack of activity."},
 		{"too old", func() string {
 			raw := s.issue(other, true)
 			s.wait(20 * 24 * time.Hour)
 			return raw
-		}, "Your session reached the maximum session duration of 20 days."},
+		}, "Your session reached the maximum session duration."},
 		{"revoked by an administrator", func() string {
 			raw := s.issue(other, false)
 			s.as(s.admin).post("/users/"+other.ID+"/revoke", "reason", "Offboarding").to("/users/" + other.ID)

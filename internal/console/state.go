@@ -28,8 +28,7 @@ func (x *exchange) state() (int, state) {
 	case reason == token.ErrUnavailable:
 		return http.StatusServiceUnavailable, state{State: "unknown"}
 	}
-	in := x.inForce()
-	why := whyEnded(x.whyRefused(x.refused), in.SessionTimeout, in.MaximumSessionDuration)
+	why := whyEnded(x.whyRefused(x.refused))
 	if reason == token.ErrMissing {
 		why = "You have signed out."
 	}

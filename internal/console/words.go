@@ -206,8 +206,9 @@ var endings = map[string]string{
 
 // whyEnded returns the sentence that tells a user why they must sign in. An
 // attacker can put any word into the address of the sign-in page: an unknown word
-// returns "".
-func whyEnded(why string, timeout, maximum time.Duration) string {
+// returns "". The sentence has no duration: the limit that ended the session may differ
+// from the one in force now.
+func whyEnded(why string) string {
 	reason := token.Reason(why)
 	switch {
 	case endings[why] != "":
@@ -216,10 +217,6 @@ func whyEnded(why string, timeout, maximum time.Duration) string {
 		return "" // no end of a session
 	case reason == token.ErrMissing:
 		return "Sign in to open this page."
-	case reason == token.ErrIdleTimeout:
-		return "Your session timed out after " + duration(timeout) + " without activity."
-	case reason == token.ErrMaximumDuration:
-		return "Your session reached the maximum session duration of " + duration(maximum) + "."
 	}
 	if rest, ok := strings.CutPrefix(refusal(reason), "The session "); ok {
 		return "Your session " + rest

@@ -75,7 +75,7 @@ func TestWords(t *testing.T) {
 		t.Errorf("Micro: %q", got)
 	}
 	for _, r := range token.Reasons() {
-		if r != token.ErrUnavailable && whyEnded(string(r), time.Minute, time.Hour) == "" {
+		if r != token.ErrUnavailable && whyEnded(string(r)) == "" {
 			t.Errorf("nothing is said to people about %s", r)
 		}
 		if refusal(r) == "" {
@@ -83,12 +83,12 @@ func TestWords(t *testing.T) {
 		}
 	}
 	for why, want := range map[string]string{
-		"idle_timeout": "Your session timed out after 1 minute without activity.", "maximum_duration": "Your session reached the maximum session duration of 1 hour.",
+		"idle_timeout": "Your session timed out for lack of activity.", "maximum_duration": "Your session reached the maximum session duration.",
 		"revoked": "Your session was revoked.", "expired": "Your session has expired.", "not_yet_valid": "Your session is dated in the future: a server’s clock is wrong.",
 		"missing": "Sign in to open this page.", "bad_signature": "Your session is no longer accepted.", "signed_out": "You have signed out.",
 		"unavailable": "", "": "", "hacked": "",
 	} {
-		if got := whyEnded(why, time.Minute, time.Hour); got != want {
+		if got := whyEnded(why); got != want {
 			t.Errorf("%q: %q, want %q", why, got, want)
 		}
 	}
