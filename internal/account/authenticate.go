@@ -72,7 +72,8 @@ func (s *Service) Authenticate(ctx context.Context, name, password string, from 
 	if err != nil {
 		return store.User{}, 0, err
 	}
-	u, err = s.check(ctx, place, u, key, password, from)
+	signIn := failed{by: store.Actor{Kind: store.ActorUser, Address: from.Address, RequestID: from.RequestID}}
+	u, err = s.check(ctx, place, u, key, password, from, signIn)
 	if err != nil {
 		return store.User{}, 0, s.refused(err)
 	}
@@ -154,21 +155,28 @@ func (s *Service) enter(to route) (*place, error) {
 	return s.hashes.enter(to.origin())
 }
 
+// failed is what the audit says of an attempt with a wrong password.
+type failed struct {
+	by             store.Actor // without an ID at a sign-in: the user is not proven
+	reason, detail string
+}
+
 // verify takes a place in the queue and checks.
-func (s *Service) verify(ctx context.Context, u store.User, nameKey, password string, from authz.Origin) (store.User, error) {
+func (s *Service) verify(ctx context.Context, u store.User, nameKey, password string, from authz.Origin, entry failed) (store.User, error) {
 	place, err := s.admit(ctx, signInName{key: nameKey}, from)
 	if err != nil {
 		return store.User{}, s.refused(err)
 	}
 	defer place.leave()
-	u, err = s.check(ctx, place, u, nameKey, password, from)
+	u, err = s.check(ctx, place, u, nameKey, password, from, entry)
 	return u, s.refused(err)
 }
 
 // check checks the password of a user, for a caller with a place in the queue. The
 // zero User stands for an unknown name. The work and its duration are the same for
-// every user, for an unknown name, and for every reason to refuse.
-func (s *Service) check(ctx context.Context, place *place, u store.User, nameKey, password string, from authz.Origin) (store.User, error) {
+// every user, for an unknown name, and for every reason to refuse. entry is what the
+// audit says of a refusal.
+func (s *Service) check(ctx context.Context, place *place, u store.User, nameKey, password string, from authz.Origin, entry failed) (store.User, error) {
 	to, err := s.route(ctx, u, nameKey, from)
 	if err != nil {
 		return store.User{}, err
@@ -212,7 +220,7 @@ func (s *Service) check(ctx context.Context, place *place, u store.User, nameKey
 		return u, nil
 	}
 	over()
-	if err := s.refuse(ctx, u, to.limits, from); err != nil {
+	if err := s.refuse(ctx, u, to.limits, entry); err != nil {
 		return store.User{}, err
 	}
 	return store.User{}, ErrBadCredentials
@@ -271,7 +279,7 @@ func (s *Service) endStreaks(ctx context.Context, u store.User, to route) {
 
 // refuse counts a failed attempt before it is answered. The audit entry does not
 // contain the typed name, because users sometimes type their password there.
-func (s *Service) refuse(ctx context.Context, u store.User, limits []limit, from authz.Origin) error {
+func (s *Service) refuse(ctx context.Context, u store.User, limits []limit, entry failed) error {
 	keys := make([]string, len(limits))
 	for i, l := range limits {
 		keys[i] = l.key
@@ -286,8 +294,7 @@ func (s *Service) refuse(ctx context.Context, u store.User, limits []limit, from
 			return err
 		}
 		return tx.AppendAudit(ctx, store.Audit{
-			At: at, Action: wire.ActionSignInFailed,
-			Actor:      store.Actor{Kind: store.ActorUser, Address: from.Address, RequestID: from.RequestID},
+			At: at, Action: wire.ActionSignInFailed, Actor: entry.by, Reason: entry.reason, Detail: entry.detail,
 			TargetKind: "user", TargetID: u.ID, TargetName: u.Name,
 		})
 	})

@@ -68,7 +68,7 @@ func (s *Service) PreparePassword(ctx context.Context, c authz.Caller, userID st
 		return nil, err
 	}
 	if c.IsSelf(userID) {
-		if u, err = s.verifyOwn(ctx, c, u, *change.Current, from); err != nil {
+		if u, err = s.verifyOwn(ctx, c, u, *change.Current, from, WrongCurrent); err != nil {
 			return nil, err
 		}
 	}
@@ -89,19 +89,30 @@ func (s *Service) ConfirmPassword(ctx context.Context, c authz.Caller, password 
 		return cmp.Or(s.Again(ctx, c, authz.Caller.MayContinue), err) // deleted meanwhile
 	}
 	from.Presented = c.Session
-	_, err = s.verifyOwn(ctx, c, u, password, from)
+	_, err = s.verifyOwn(ctx, c, u, password, from, WrongConfirmation)
 	return err
 }
 
 // verifyOwn checks the password of u, who is the caller. If the session has ended in the
-// queue, the error says only that, and nothing about the password.
-func (s *Service) verifyOwn(ctx context.Context, c authz.Caller, u store.User, password string, from authz.Origin) (store.User, error) {
-	u, err := s.verify(ctx, u, u.NameKey, password, from)
+// queue, the error says only that, and nothing about the password. The audit names the
+// caller as the actor of a failed attempt, with reason.
+func (s *Service) verifyOwn(ctx context.Context, c authz.Caller, u store.User, password string, from authz.Origin, reason string) (store.User, error) {
+	entry := failed{by: c.Actor, reason: reason}
+	if c.Session != nil {
+		entry.detail = detail(map[string]any{"session": c.Session.ID})
+	}
+	u, err := s.verify(ctx, u, u.NameKey, password, from, entry)
 	if err != nil {
 		return u, cmp.Or(s.Again(ctx, c, authz.Caller.MayContinue), err)
 	}
 	return u, nil
 }
+
+// The reasons of failed attempts of a user with a session, in the audit.
+const (
+	WrongCurrent      = "the current password was wrong, at a change of password"
+	WrongConfirmation = "the password was wrong, at a confirmation of the user"
+)
 
 // checkNew checks a new password of a user against the policy and the current one.
 func checkNew(field, password, current string, u store.User) error {

@@ -223,6 +223,9 @@ func (x *exchange) auditEntry(e store.Audit) auditEntry {
 	if e.Action == wire.ActionSignIn && e.Actor.Kind != store.ActorUser {
 		entry.Words = "Started a session for a user"
 	}
+	if e.Reason == account.WrongCurrent || e.Reason == account.WrongConfirmation {
+		entry.Words = "Password refused"
+	}
 	switch e.TargetKind {
 	case "user":
 		if e.TargetID != "" {

@@ -87,6 +87,7 @@ type series struct {
 	title   string
 	thing   string   // one of it
 	actions []string // entries of the audit that it counts; nil: sessions that were live
+	unknown bool     // it counts only entries whose actor is not known
 	list    string   // address of the list of what it counts
 	listed  string   // words of a link to it
 }
@@ -94,7 +95,7 @@ type series struct {
 var allSeries = []series{
 	{name: "live", title: "Live sessions", thing: "live session", list: "/users?show=live", listed: "Users with live sessions"},
 	{name: "sign-ins", title: "Sign-ins", thing: "sign-in", actions: []string{wire.ActionSignIn}, list: "/audit?action=" + wire.ActionSignIn, listed: "All sign-ins"},
-	{name: "refused", title: "Sign-ins refused", thing: "refused sign-in", actions: []string{wire.ActionSignInFailed}, list: "/audit?action=" + wire.ActionSignInFailed, listed: "All refused sign-ins"},
+	{name: "refused", title: "Sign-ins refused", thing: "refused sign-in", actions: []string{wire.ActionSignInFailed}, unknown: true, list: "/audit?action=" + wire.ActionSignInFailed, listed: "Refused sign-ins and passwords"},
 	{name: "revocations", title: "Revocations", thing: "revocation", actions: revoking, list: "/revocations", listed: "All revocations"},
 }
 
@@ -168,7 +169,7 @@ func (p *overviewPage) chart(x *exchange, live int64) (chart, error) {
 		if one.actions != nil {
 			counts := stretches(s.bars, from, s.width, func(yield func(time.Time, int64)) {
 				for _, b := range buckets {
-					if slices.Contains(one.actions, b.Action) {
+					if slices.Contains(one.actions, b.Action) && !(one.unknown && b.Known) {
 						yield(time.UnixMicro(b.Start), b.Count)
 					}
 				}

@@ -166,6 +166,11 @@ func TestReauthenticateIsLimited(t *testing.T) {
 		if err != nil || len(entries) != 10 {
 			t.Errorf("%d failures in the audit, %v", len(entries), err)
 		}
+		for _, e := range entries {
+			if e.Actor.ID != c.User.ID || e.Actor.Name != "ann" || e.Reason != account.WrongConfirmation || e.Detail != `{"session":"`+c.Session.ID+`"}` {
+				t.Errorf("the entry does not name the user, the session and the reason: %+v", e)
+			}
+		}
 		// Another node counts the failures as well, by the store.
 		if _, err := w.start(0, 0).sessions.Reauthenticate(t.Context(), c, password, authz.Origin{}); !errors.As(err, &limited) {
 			t.Errorf("on another node: %v, want a limit", err)

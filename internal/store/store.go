@@ -315,6 +315,7 @@ type AuditFilter struct {
 type Bucket struct {
 	Start  int64 // µs
 	Action string
+	Known  bool // the entries have the ID of an actor
 	Count  int64
 }
 
@@ -323,6 +324,7 @@ type AuditReader interface {
 	// Audits returns entries, newest first.
 	Audits(ctx context.Context, f AuditFilter, limit int) ([]Audit, error)
 	// AuditBuckets counts entries of the actions since from, in stretches of width µs.
+	// Entries with the ID of an actor and those without are in separate buckets.
 	AuditBuckets(ctx context.Context, from, width int64, actions []string) ([]Bucket, error)
 }
 

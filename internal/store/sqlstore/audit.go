@@ -185,13 +185,13 @@ func (q *queries) AuditBuckets(ctx context.Context, from, width int64, actions [
 	err := q.each(ctx, "count audit entries", func(rows *sqlx.Rows) error {
 		var n int64
 		var b store.Bucket
-		if err := rows.Scan(&n, &b.Action, &b.Count); err != nil {
+		if err := rows.Scan(&n, &b.Action, &b.Known, &b.Count); err != nil {
 			return err
 		}
 		b.Start = from + n*width
 		buckets = append(buckets, b)
 		return nil
-	}, `SELECT (at - ?) / ? AS stretch, action, count(*) FROM audit WHERE at >= ? AND action IN `+marks(len(actions))+`
-		GROUP BY 1, 2 ORDER BY 1, 2`, append([]any{from, width, from}, anys(actions)...)...)
+	}, `SELECT (at - ?) / ? AS stretch, action, actor_id <> '', count(*) FROM audit WHERE at >= ? AND action IN `+marks(len(actions))+`
+		GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`, append([]any{from, width, from}, anys(actions)...)...)
 	return buckets, err
 }

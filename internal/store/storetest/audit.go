@@ -93,12 +93,15 @@ var auditCases = []testCase{
 		}{{999, "a"}, {1000, "a"}, {1009, "a"}, {1010, "a"}, {1010, "b"}, {1019, "b"}, {1035, "a"}, {1012, "c"}} {
 			appendAudit(t, s, store.Audit{At: e.at, Action: e.action})
 		}
+		for _, at := range []int64{1012, 1013} {
+			appendAudit(t, s, store.Audit{At: at, Action: "c", Actor: store.Actor{ID: "ann"}})
+		}
 		for _, c := range []struct {
 			actions []string
 			want    []store.Bucket
 		}{
 			{[]string{"a", "b"}, []store.Bucket{{Start: 1000, Action: "a", Count: 2}, {Start: 1010, Action: "a", Count: 1}, {Start: 1010, Action: "b", Count: 2}, {Start: 1030, Action: "a", Count: 1}}},
-			{[]string{"c"}, []store.Bucket{{Start: 1010, Action: "c", Count: 1}}},
+			{[]string{"c"}, []store.Bucket{{Start: 1010, Action: "c", Count: 1}, {Start: 1010, Action: "c", Known: true, Count: 2}}},
 			{[]string{"d"}, nil},
 			{nil, nil},
 		} {
