@@ -6,8 +6,8 @@ import (
 	"example.com/curfew/internal/store"
 )
 
-// last returns the receipt of the last time that all sessions of a user
-// were revoked; nil if that never happened.
+// last returns the receipt of the last revocation of all sessions of a user, or of one;
+// nil if there was none.
 func (p *receiptPages) last(x *exchange, user string) (*receiptView, error) {
 	epoch, err := p.sessions.LastRevocation(x.ctx, x.caller, user)
 	if errors.Is(err, store.ErrNotFound) {

@@ -94,6 +94,7 @@ func TestRevokeOneSession(t *testing.T) {
 	if s.reason(end) != token.ErrRevoked || s.reason(keep) != "" {
 		t.Errorf("ended: %q, kept: %q", s.reason(end), s.reason(keep))
 	}
+	p.get("/users/"+other.ID).is(http.StatusOK).says("Last revocation", "One session", "Lost device").contains(`<a href="/revocations/` + epochText(int64(entries[0].Epoch)) + `">`)
 	p.get(path).is(http.StatusNotFound) // it is no longer live
 	p.post("/users/" + s.admin.ID + "/sessions/" + session.ID + "/revoke").is(http.StatusNotFound)
 	// One's own, without any permission.

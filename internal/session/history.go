@@ -10,8 +10,8 @@ import (
 	"example.com/curfew/revocation"
 )
 
-// LastRevocation returns the epoch of the last revocation of all sessions of a user
-// by name. The caller must be allowed to revoke them. The error is
+// LastRevocation returns the epoch of the last revocation that names a user: of all
+// sessions of the user, or of one. A sign-out is none. The caller must be allowed to revoke them. The error is
 // store.ErrNotFound if the audit has none.
 func (s *Service) LastRevocation(ctx context.Context, c authz.Caller, userID string) (revocation.Epoch, error) {
 	if err := c.MayRevoke(userID); err != nil {
@@ -23,7 +23,7 @@ func (s *Service) LastRevocation(ctx context.Context, c authz.Caller, userID str
 	}
 	for _, e := range entries {
 		// A name may be the id of another user, so only the id counts.
-		if e.Scope == revocation.KindUser && e.TargetID == userID {
+		if e.TargetID == userID && (e.Scope == revocation.KindUser || e.Action == wire.ActionRevokeSession) {
 			return e.Epoch, nil
 		}
 	}
