@@ -43,7 +43,7 @@ func TestLastUsed(t *testing.T) {
 			if len(only) > 0 && only[0] != name {
 				continue
 			}
-			a := page()
+			a := page().says("“Last used” may be up to ten minutes behind.")
 			if got := sessionCell(a, session, "Last used"); got != used {
 				t.Errorf("%s: last used %q, want %q", name, got, used)
 			}
@@ -59,6 +59,7 @@ func TestLastUsed(t *testing.T) {
 	at := s.now().Add(-3 * time.Minute)
 	s.must(s.store.RecordUses(t.Context(), []store.Use{{Session: idle, At: at.UnixMicro(), Since: at.Add(-uses.Interval).UnixMicro()}}))
 	cells(idle, "3 minutes ago", "10 minutes ago")
+	own.get("/users/" + ann.ID + "/sessions/" + idle).is(http.StatusOK).says("up to ten minutes behind")
 }
 
 // idOf returns the id of a person's session.
