@@ -76,7 +76,7 @@ func (e *Edge) open(ctx context.Context) error {
 	}
 	handler, err := httpapi.NewEdge(httpapi.Config{
 		Clients: clients, Feed: e.feed, Uses: e.uses, Validator: e.feed.Validator(), Keys: e.feed.Keys(), Settings: e.feed.Settings(),
-		Issuer: issuer, Prefix: e.prefix, Docs: docs, Ready: e.readiness.watch(e.usable), TrustedProxies: e.config.TrustedProxies, UnknownProxy: e.unknownProxy, Bodies: e.bodies,
+		Issuer: issuer, Prefix: e.prefix, Docs: docs, Ready: e.readiness.watch(e.usable), TrustedProxies: e.config.TrustedProxies, UnknownProxy: e.unknownProxy, UnknownReturns: e.unknownReturns, Bodies: e.bodies,
 		Jar:         webcookie.Jar{Domain: e.config.CookieDomain, CookieName: e.config.CookieName},
 		Returns:     webcookie.Returns{Issuer: issuer, Hosts: e.config.ReturnHosts},
 		Lease:       func() time.Duration { return e.feed.Status().LeaseLeft },

@@ -43,6 +43,7 @@ type host struct {
 	connections               *connections
 	bodies                    *inbound.Bodies
 	unknownProxy              *inbound.UnknownProxy
+	unknownReturns            *inbound.UnknownReturns
 	handler                   swapped // of server
 	server, metricsServer     *http.Server
 	serving                   serving
@@ -56,7 +57,7 @@ type host struct {
 func newHost(settings *config.Listener, options Options) (*host, error) {
 	h := &host{
 		settings: settings, log: options.Logger, now: options.Now, reload: options.Reload, docs: options.Docs,
-		bodies: inbound.NewBodies(maxNewConns, maxFresh), unknownProxy: &inbound.UnknownProxy{}, uses: uses.NewSet(),
+		bodies: inbound.NewBodies(maxNewConns, maxFresh), unknownProxy: &inbound.UnknownProxy{}, unknownReturns: &inbound.UnknownReturns{}, uses: uses.NewSet(),
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)

@@ -23,7 +23,7 @@ func (a *App) mount() error {
 		Providers: a.providers, SignedIn: a.metrics.SignInThrough,
 		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Node: a.node, Validator: a.validator,
 		Issuer: a.installed.Issuer, Prefix: a.prefix, Jar: jar, ReturnTo: returns.Allow, MinimumTimeout: a.config.MinimumTimeout(),
-		UnknownProxy: a.unknownProxy.Address, Certificate: a.host.certificate.period, Warnings: a.warnings, Refusals: a.metrics.Refusals, Version: Version(), Docs: a.docs, Now: a.now, Logger: a.log,
+		UnknownProxy: a.unknownProxy.Address, UnknownReturns: a.unknownReturns.Hosts, ForwardAuth: len(a.config.ReturnHosts) > 0, Certificate: a.host.certificate.period, Warnings: a.warnings, Refusals: a.metrics.Refusals, Version: Version(), Docs: a.docs, Now: a.now, Logger: a.log,
 	})
 	if err != nil {
 		return err
@@ -36,7 +36,7 @@ func (a *App) mount() error {
 		Sessions: a.sessions, Accounts: a.accounts, Ring: a.ring, Feed: a.node, Validator: a.validator, Discoverer: a.providers, Logouts: a.providers,
 		Keys: a.node.Keys(), Settings: a.node.Settings(), Issuers: a.node.Issuers(), Issuer: a.installed.Issuer, Prefix: a.prefix,
 		Rest: pages, Uses: a.uses, Docs: docs, Ready: a.readiness.watch(a.usable), Warnings: a.warnings, TrustedProxies: a.config.TrustedProxies,
-		UnknownProxy: a.unknownProxy, Bodies: a.bodies, Jar: jar, Returns: returns,
+		UnknownProxy: a.unknownProxy, UnknownReturns: a.unknownReturns, Bodies: a.bodies, Jar: jar, Returns: returns,
 		TokensLackEmail: a.config.IdentityClaims != nil && !slices.Contains(a.config.IdentityClaims, session.ClaimEmail),
 		KeyCache:        a.config.Lease, Lease: func() time.Duration { return a.config.Lease }, CORSOrigins: a.config.CORSOrigins, Parking: a.parking, Metrics: a.metrics, Now: a.now, Logger: a.log,
 	})

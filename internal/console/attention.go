@@ -79,6 +79,14 @@ func (p *overviewPage) attention(x *exchange, s feed.Status, nodes []nodeRow, fi
 			})
 		}
 	}
+	if p.unknownReturns != nil {
+		for _, host := range p.unknownReturns() {
+			other = append(other, attention{
+				Words: "Forward auth sends browsers from " + clip(host, 80) + " to the sign-in page, and they do not return after the sign-in: it is not an allowed host. If it is your service, start the server with",
+				Flag:  "--return-hosts " + host,
+			})
+		}
+	}
 	if p.warnings != nil {
 		for _, w := range p.warnings() {
 			other = append(other, attention{Words: sentenceOf(w)})

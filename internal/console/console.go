@@ -63,6 +63,12 @@ type Config struct {
 	// configured as one; the zero Addr if there is none. Nil: the overview does not
 	// say.
 	UnknownProxy func() netip.Addr
+	// UnknownReturns returns the hosts to which forward auth may not send browsers back.
+	// Nil: the overview does not say.
+	UnknownReturns func() []string
+	// ForwardAuth says that forward auth is configured: it may send browsers to other
+	// hosts. False: the first steps name it.
+	ForwardAuth bool
 	// Certificate returns when the TLS certificate of this node begins and ends. Nil, or
 	// a zero end: it has none.
 	Certificate func() (begins, ends time.Time)
@@ -189,7 +195,7 @@ func routes(c Config) []route {
 		issuer: c.Issuer, mayReturn: c.ReturnTo,
 	}
 	profile := &profilePages{c.Sessions, receipts}
-	overview := &overviewPage{c.Accounts, c.Sessions, c.Ring, c.Node, c.UnknownProxy, c.Certificate, c.Warnings, c.Refusals}
+	overview := &overviewPage{c.Accounts, c.Sessions, c.Ring, c.Node, c.UnknownProxy, c.UnknownReturns, c.ForwardAuth, c.Certificate, c.Warnings, c.Refusals}
 	providers := &providerPages{c.Accounts, c.Sessions, c.discoverer(), c.Issuer}
 	authentication := &settingsPages{c.Sessions, providers, c.minimumTimeout()}
 	users := &userPages{c.Accounts, c.Sessions, receipts, c.Issuer}

@@ -24,16 +24,18 @@ type overviewPage struct {
 	ring     *keyring.Ring
 	node     *feed.Node
 	// See [Config].
-	unknownProxy func() netip.Addr
-	certificate  func() (begins, ends time.Time)
-	warnings     func() []string
-	refusals     func() map[token.Reason]uint64
+	unknownProxy   func() netip.Addr
+	unknownReturns func() []string
+	forwardAuth    bool
+	certificate    func() (begins, ends time.Time)
+	warnings       func() []string
+	refusals       func() map[token.Reason]uint64
 }
 
 type overviewView struct {
 	frame
 	Attention []attention
-	Steps     *firstSteps // nil: the installation is not new
+	Steps     *firstSteps // nil: there are none
 	Live      store.Counts
 	// Validators are those that a receipt of now would count: nodes that are not
 	// silent, and all that follow them.

@@ -151,12 +151,13 @@ func openAsking(t *testing.T, within time.Duration) *site {
 	s.must(err)
 	config := Config{
 		Sessions: s.sessions, Accounts: s.accounts, Ring: s.ring, Node: s.node, Validator: s.validator,
-		Issuer:       issuer,
-		Discoverer:   s.provider,
-		ReturnTo:     webcookie.Returns{Issuer: issuer, Hosts: []string{"app.test"}}.Allow,
-		UnknownProxy: func() netip.Addr { return netip.MustParseAddr("10.1.2.3") },
-		Refusals:     func() map[token.Reason]uint64 { return map[token.Reason]uint64{token.ErrRevoked: 12345} },
-		Docs:         docs, Version: "1.2.3", Now: s.now, Logger: slog.New(slog.NewTextHandler(&s.logged, nil)),
+		Issuer:         issuer,
+		Discoverer:     s.provider,
+		ReturnTo:       webcookie.Returns{Issuer: issuer, Hosts: []string{"app.test"}}.Allow,
+		UnknownProxy:   func() netip.Addr { return netip.MustParseAddr("10.1.2.3") },
+		UnknownReturns: func() []string { return []string{"app.example:8080"} },
+		Refusals:       func() map[token.Reason]uint64 { return map[token.Reason]uint64{token.ErrRevoked: 12345} },
+		Docs:           docs, Version: "1.2.3", Now: s.now, Logger: slog.New(slog.NewTextHandler(&s.logged, nil)),
 	}
 	handler, err := New(config)
 	s.must(err)

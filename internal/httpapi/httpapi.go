@@ -82,9 +82,10 @@ type Config struct {
 
 	// TrustedProxies may say for whom a request was made: see package inbound.
 	TrustedProxies []netip.Prefix
-	// UnknownProxy and Bodies are those of package inbound; each may be nil.
-	UnknownProxy *inbound.UnknownProxy
-	Bodies       *inbound.Bodies
+	// UnknownProxy, UnknownReturns and Bodies are those of package inbound; each may be nil.
+	UnknownProxy   *inbound.UnknownProxy
+	UnknownReturns *inbound.UnknownReturns
+	Bodies         *inbound.Bodies
 	// TokensLackEmail says that tokens carry no email address, so that forward auth
 	// reads it from the store. False: a token without one is that of a user without one.
 	TokensLackEmail bool

@@ -26,6 +26,7 @@ import (
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
 	"example.com/curfew/internal/feed"
+	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/metrics"
 	"example.com/curfew/internal/oidc"
@@ -117,6 +118,7 @@ func inDetail(_ *Config, s *setup) { s.level = slog.LevelDebug }
 // behindProxy makes every peer a trusted proxy.
 func behindProxy(c *Config, _ *setup) {
 	c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
+	c.UnknownReturns = &inbound.UnknownReturns{}
 	c.Returns.Hosts = []string{"app.curfew.test"}
 }
 

@@ -189,6 +189,29 @@ func TestVerifySendsToSignIn(t *testing.T) {
 	}
 }
 
+// A host that the list lacks is named in a warning, once, and only if a proxy that is
+// trusted says it.
+func TestVerifyWarnsOfUnlistedReturnHosts(t *testing.T) {
+	s, direct := start(t, behindProxy), start(t)
+	from := func(proto, host string) []credential {
+		return []credential{header{"X-Forwarded-Proto", proto}, header{"X-Forwarded-Host", host}, header{"X-Forwarded-Uri", "/"}, header{"Accept", "text/html"}}
+	}
+	for _, query := range []string{"?sign_in=1", "?sign_in=location", "?sign_in=1"} {
+		s.do("GET", "/v1/verify"+query, nil, from("http", "Forgotten.example:8080")...)
+	}
+	for _, host := range []string{"app.curfew.test", "user@evil.example", "a b", "", strings.Repeat("x", 300)} {
+		s.do("GET", "/v1/verify?sign_in=1", nil, from("http", host)...)
+	}
+	s.do("GET", "/v1/verify?sign_in=1", nil, from("javascript", "evil.example")...)
+	if log := s.logged.String(); strings.Count(log, "--return-hosts") != 2 || strings.Count(log, "host=forgotten.example:8080") != 1 {
+		t.Errorf("the log has not one warning that names the host:\n%s", log)
+	}
+	direct.do("GET", "/v1/verify?sign_in=1", nil, from("http", "forgotten.example")...)
+	if log := direct.logged.String(); strings.Contains(log, "--return-hosts") {
+		t.Errorf("a client that is no proxy causes a warning:\n%s", log)
+	}
+}
+
 // With sign_in=location the sign-in page is in Location of a 401. The address that
 // the browser asked for arrives there whole, however the proxy names it.
 func TestVerifyLocatesSignIn(t *testing.T) {

@@ -111,7 +111,7 @@ func (c *call) returnAddress() string {
 		case len(targets) > 1 || scheme == "" || host == "":
 			return ""
 		default:
-			return c.Returns.Address(scheme, host, targets[0])
+			return c.allowedReturn(scheme, host, targets[0])
 		}
 	}
 	addresses := c.r.Header["X-Original-Url"]
@@ -121,11 +121,24 @@ func (c *call) returnAddress() string {
 	scheme, rest, _ := strings.Cut(addresses[0], "://")
 	end := strings.IndexAny(rest, "/?")
 	if end < 0 {
-		return c.Returns.Address(scheme, rest, "/")
+		return c.allowedReturn(scheme, rest, "/")
 	}
 	target := rest[end:]
 	if target[0] == '?' {
 		target = "/" + target
 	}
-	return c.Returns.Address(scheme, rest[:end], target)
+	return c.allowedReturn(scheme, rest[:end], target)
+}
+
+// allowedReturn returns the address of the page that a browser asked a proxy for, or "" if
+// it may not be sent back there. A host that the list lacks is noticed: the operator may
+// have forgotten it.
+func (c *call) allowedReturn(scheme, host, target string) string {
+	address := c.Returns.Address(scheme, host, target)
+	if address == "" {
+		if unlisted := c.Returns.Unlisted(scheme, host); unlisted != "" {
+			c.UnknownReturns.Note(c.ctx, unlisted, c.Logger)
+		}
+	}
+	return address
 }

@@ -92,13 +92,35 @@ func (r Returns) Allow(address string) bool {
 	if u.Scheme != "https" && (u.Scheme != "http" || own.Scheme != "http") {
 		return false
 	}
-	for _, host := range append([]string{own.Host}, r.Hosts...) {
-		if host != "" && strings.EqualFold(u.Host, host) {
+	return r.lists(own, u.Host)
+}
+
+// lists reports whether a host is the issuer's own or on the list.
+func (r Returns) lists(own *url.URL, host string) bool {
+	for _, known := range append([]string{own.Host}, r.Hosts...) {
+		if known != "" && strings.EqualFold(host, known) {
 			return true
 		}
 	}
 	return false
 }
+
+// Unlisted returns the host of the page that a proxy names, in lower case, if the list
+// lacks only that host for [Returns.Address] to allow the page; else "".
+func (r Returns) Unlisted(scheme, host string) string {
+	own, err := url.Parse(r.Issuer)
+	if err != nil || r.lists(own, host) || len(host) > maxHost {
+		return ""
+	}
+	if !(Returns{Issuer: r.Issuer, Hosts: []string{host}}).Allow(scheme + "://" + host + "/") {
+		return ""
+	}
+	return strings.ToLower(host)
+}
+
+// maxHost is the maximum length of a host with its port: 253 characters of a name in the
+// DNS (RFC 1035, section 2.3.4), a colon and 5 digits.
+const maxHost = 259
 
 // Escape returns address with the characters that a URL must not have, but that
 // browsers and proxies send in paths and queries, as percent-encoded UTF-8: spaces,
