@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -283,6 +284,7 @@ func TestOverview(t *testing.T) {
 	a := p.get("/").is(http.StatusOK)
 	a.says("3 live sessions", "2 users signed in", "1 validator: 1 node, 0 followers", "node.test:1", "This one", "up to date", "last read the database just now", "revoked", "The session was revoked.", "12"+"\u202f"+"345",
 		"Needs attention The account admin still has its first password, which was set when the account was created. Change the password", "Requests arrive through 10.1.2.3, which is not a trusted proxy.", "start the server with --trusted-proxies 10.1.2.3.",
+		"Forward auth sends browsers from app.example:8080 to the sign-in page", "start the server with --return-hosts app.example:8080.",
 		"Live sessions in the last day", "Recent revocations", "All sessions of one user: receipt of ", "UTC other admin Offboarding In force")
 	charts := func(by *person, want map[string]string) {
 		t.Helper()
@@ -400,25 +402,39 @@ func TestAttention(t *testing.T) {
 	}
 }
 
-// A new installation says what to do next, until there is a second user or a provider.
+// A new installation says what to do next, as long as it is not done.
 func TestFirstSteps(t *testing.T) {
 	s := open(t)
 	p := s.as(s.admin)
 	a := p.get("/").is(http.StatusOK).says("First steps", "Change the password of the first account.", "Add users", "Protect a service")
-	for _, href := range []string{"/profile#password-heading", "/new-user", "/settings/authentication/new-provider", "/docs/forward-auth", "/docs/applications"} {
+	for _, href := range []string{"/profile#password-heading", "/new-user", "/settings/authentication/new-provider", "/docs/sign-in-providers", "/docs/forward-auth", "/docs/applications"} {
 		if !slices.Contains(a.hrefs(), href) {
 			t.Errorf("no link to %s", href)
 		}
 	}
 	p.post("/profile/password", "current", password, "new", "four unrelated words", "again", "four unrelated words").to("/profile")
 	p.get("/").is(http.StatusOK).says("First steps", "Add users").saysNot("first account", "first password")
+	p.post("/settings/authentication/providers", "name", "corp", "issuer", "https://login.example", "client_id", "curfew", "scopes", "openid", "name_claim", "sub").to("/settings/authentication/providers/corp")
+	p.get("/").is(http.StatusOK).says("First steps", "Add users", "Protect a service").saysNot("identity provider")
 	s.user("ann")
+	p.get("/").is(http.StatusOK).says("First steps", "Protect a service").saysNot("Add users")
+	p.post("/services", "name", "hello", "follow", "on").is(http.StatusCreated)
+	p.get("/").is(http.StatusOK).saysNot("First steps")
+
+	// Many users: the installation is not new.
+	s = open(t)
+	p = s.as(s.admin)
+	for i := range fewUsers - 2 {
+		s.user(fmt.Sprintf("user%d", i))
+	}
+	p.get("/").is(http.StatusOK).says("First steps", "Protect a service")
+	s.user("the tenth")
 	p.get("/").is(http.StatusOK).saysNot("First steps")
 
 	s = open(t)
 	p = s.as(s.admin)
 	p.post("/settings/authentication/providers", "name", "corp", "issuer", "https://login.example", "client_id", "curfew", "scopes", "openid", "name_claim", "sub").to("/settings/authentication/providers/corp")
-	p.get("/").is(http.StatusOK).says("still has its first password").saysNot("First steps")
+	p.get("/").is(http.StatusOK).says("still has its first password", "First steps", "Change the password")
 	second := s.as(s.user("second", store.AdministerSystem))
 	a = second.get("/").is(http.StatusOK).says("The account admin still has its first password", "Set a new password")
 	if !slices.Contains(a.hrefs(), userPath(s.admin.ID)+"#set-password") {

@@ -3,23 +3,35 @@ package console
 import "example.com/curfew/internal/account"
 
 // firstSteps is what an administrator does next on a new installation. The overview shows
-// them until there is a second user or an identity provider.
+// the steps that are not done, as long as there are few users, and one step that every
+// installation needs is among them: more users, or a service.
 type firstSteps struct {
-	Password string // address at which the first password is changed; "" if it is not in use
+	Password                 string // address at which the first password is changed; "" if it is not in use
+	Users, Provider, Service bool   // none yet
 }
 
-// firstSteps returns the steps, or nil on an installation that is not new. first is the
-// first password, if it is in use.
+// fewUsers is the number of users below which an installation is new.
+const fewUsers = 10
+
+// firstSteps returns the steps, or nil if there are none. first is the first password, if
+// it is in use.
 func (p *overviewPage) firstSteps(x *exchange, first *account.FirstPassword) (*firstSteps, error) {
-	users, _, err := p.accounts.Users(x.ctx, x.caller, "", "", 2)
-	if err != nil || len(users) > 1 {
+	users, _, err := p.accounts.Users(x.ctx, x.caller, "", "", fewUsers)
+	if err != nil || len(users) >= fewUsers {
 		return nil, err
 	}
 	providers, err := p.accounts.Providers(x.ctx, x.caller)
-	if err != nil || len(providers) > 0 {
+	if err != nil {
 		return nil, err
 	}
-	steps := &firstSteps{}
+	services, err := p.accounts.Clients(x.ctx, x.caller)
+	if err != nil {
+		return nil, err
+	}
+	steps := &firstSteps{Users: len(users) < 2, Provider: len(providers) == 0, Service: len(services) == 0 && !p.forwardAuth}
+	if !steps.Users && !steps.Service {
+		return nil, nil
+	}
 	if first != nil {
 		steps.Password, _ = x.passwordPage(first)
 	}
