@@ -95,6 +95,18 @@ func TestWhySignIn(t *testing.T) {
 			p.post("/sign-out").to("/sign-in")
 			return raw
 		}, "You revoked this session or signed out elsewhere."},
+		{"disabled", func() string {
+			raw := s.issue(other, false)
+			s.as(s.admin).post("/users/"+other.ID+"/disable", "reason", "Offboarding").to("/users/" + other.ID)
+			return raw
+		}, "Your account was disabled. That ended all your sessions."},
+		{"deleted", func() string {
+			gone := s.user("gone", store.AdministerSystem)
+			raw := s.issue(gone, false)
+			_, err := s.sessions.DeleteUser(context.Background(), trusted, gone.ID, "Offboarding", 0)
+			s.must(err)
+			return raw
+		}, "Your account was deleted. That ended all your sessions."},
 		{"not a token", func() string { return "x.y.z" }, "Your session is no longer accepted."},
 	} {
 		t.Run(tt.what, func(t *testing.T) {

@@ -199,6 +199,8 @@ var endings = map[string]string{
 	"revoked_by_administrator":   "An administrator revoked your sessions.",
 	"revoked_by_yourself":        "You revoked this session or signed out elsewhere.",
 	"revoked_by_service":         "A service that manages your account revoked your sessions.",
+	"revoked_by_deletion":        "Your account was deleted. That ended all your sessions.",
+	"revoked_by_disabling":       "Your account was disabled. That ended all your sessions. Ask an administrator.",
 	"revoked_by_password_change": "You changed your password on another device or in another browser. That ended your other sessions, including this one.",
 	"revoked_by_password_reset":  "An administrator set a new password for your account. That ended all your sessions, including this one. Sign in with the new password.",
 	"two_sessions":               "Your browser sent two sessions for this site. Sign in again: this ends both.",

@@ -42,6 +42,10 @@ const (
 	// another user or the command line.
 	ByPasswordChange = "password_change"
 	ByPasswordReset  = "password_reset"
+	// ByDeletion and ByDisabling are what another user or the command line did to the
+	// account.
+	ByDeletion  = "deletion"
+	ByDisabling = "disabling"
 )
 
 // RevokedBy returns the kind of actor of the revocation at an epoch, for the holder
@@ -54,6 +58,10 @@ func (s *Service) RevokedBy(ctx context.Context, epoch revocation.Epoch) (string
 	}
 	e := entries[0]
 	switch {
+	case e.Action == wire.ActionUserDelete:
+		return ByDeletion, nil
+	case e.Action == wire.ActionUserDisable:
+		return ByDisabling, nil
 	case e.Actor.Kind == store.ActorClient:
 		return ByService, nil
 	case e.Actor.Kind == store.ActorUser && len(entries) == 1: // else of many, by an administrator
