@@ -53,7 +53,7 @@ func TestEveryButton(t *testing.T) {
 func (w *window) buttonsOfSettings() {
 	w.Helper()
 	w.follow("nav a[href='/settings/authentication']")
-	w.says("Session Timeout", "— 20 minutes", "Maximum Session Duration", "— 20 days")
+	w.says("Session timeout", "— 20 minutes", "Maximum session duration", "— 20 days")
 	w.follow(".presets a[href$='aal2']")
 	w.says("— 1 hour", "— 1 day")
 	w.follow(".presets a[href$='default']")
@@ -67,13 +67,13 @@ func (w *window) buttonsOfSettings() {
 	w.says("5 seconds is too short")
 	w.fill("#timeout", "1800")
 	w.confirmed("form[action$='/preview'] button", func(string) {
-		w.says("Session Timeout: 20 minutes → 30 minutes", "This ends no live session.")
+		w.says("Session timeout: 20 minutes → 30 minutes", "This ends no live session.")
 	})
 	w.at("/settings/authentication")
-	w.says("Settings saved.", "— 30 minutes", "Session Timeout: 20 minutes → 30 minutes")
+	w.says("Settings saved.", "— 30 minutes", "Session timeout: 20 minutes → 30 minutes")
 	w.follow(".presets a[href$='default']")
 	w.confirmed("form[action$='/preview'] button", nil)
-	w.says("— 20 minutes", "Session Timeout: 30 minutes → 20 minutes")
+	w.says("— 20 minutes", "Session timeout: 30 minutes → 20 minutes")
 }
 
 func (w *window) buttonsOfUsers(name string) {

@@ -148,7 +148,7 @@ func (x *exchange) reason() (reason, field, wrong string) {
 	case note == "" && choice == "":
 		return "", "reason", "Choose a reason."
 	case note == "" && choice == other:
-		return "", "note", "Enter a short reason for the audit log."
+		return "", "note", "Enter a short reason. The audit log keeps it, and the user can read it on the receipt."
 	case utf8.RuneCountInString(note) > maxNote:
 		return "", "note", "Shorten the details to " + group(maxNote) + " characters."
 	case choice == other || choice == "":

@@ -247,7 +247,7 @@ var notices = map[string]string{
 	"no-password":   "Account created, without a password. Services can start sessions for the user, and a linked account at an identity provider can sign in.",
 	"passwords-off": "Account created. Signing in with a password is switched off, so the password has no effect until an administrator switches it on again.",
 	"permissions":   "Permissions saved. They apply from the next request.",
-	"groups":        "Groups saved. New tokens carry added groups: at the next sign-in or refresh. If a group was removed, all of the user’s sessions are revoked.",
+	"groups":        "Groups saved. The next sign-in or refresh adds new groups to the token. If you removed a group, all of the user’s sessions are revoked.",
 	"password":      "Password changed. All of the user’s sessions are revoked.",
 	"own":           "Password changed. Your other sessions are revoked; this session continues.",
 	"required":      "Password changed. You are signed in.",

@@ -23,7 +23,7 @@ var formFields = []formField{
 	{"groups", "Groups", "groups"}, {"permissions", "Permissions", "permissions"}, {"disabled", "Account", "disabled"},
 	{"scope", "Which sessions", "scope"}, {"names", "Names", "names"}, {"reason", "Reason", "why"}, {"note", "Details", "note"}, {"word", "Confirmation", "word"},
 	{"capabilities", "Capabilities", "capabilities"},
-	{"session_timeout_seconds", "Session Timeout", "timeout"}, {"maximum_session_duration_seconds", "Maximum Session Duration", "maximum"},
+	{"session_timeout_seconds", "Session timeout", "timeout"}, {"maximum_session_duration_seconds", "Maximum session duration", "maximum"},
 	{"issuer", "Issuer", "issuer"}, {"client_id", "Client ID", "client-id"}, {"client_secret", "Client secret", "client-secret"}, {"scopes", "Scopes", "scopes"},
 	{"name_claim", "Name claim", "name-claim"}, {"allowed_email_domains", "Allowed email domains", "domains"}, {"allowed_groups", "Allowed groups", "allowed-groups"},
 	{"groups_claim", "Groups claim", "groups-claim"}, {"group_permissions", "Permissions of groups", "group-permissions"}, {"acr_values", "Authentication context", "acr"},

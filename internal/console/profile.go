@@ -155,7 +155,7 @@ func (p *profilePages) askRevoke(x *exchange) (confirmView, error) {
 			"This ends " + count(n.Sessions, "session") + " of yours, on every device, including this one. You are signed out here too.",
 			after,
 		},
-		Button: "Revoke Sessions", Cancel: "/profile", Harmful: true,
+		Button: "Revoke sessions", Cancel: "/profile", Harmful: true,
 	}, err
 }
 

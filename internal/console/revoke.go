@@ -36,7 +36,7 @@ func (p *userPages) askRevoke(x *exchange) (confirmView, error) {
 	view := confirmView{
 		frame:  x.frameBelow(u, "Revoke the sessions of "+name+"?"),
 		Lines:  []string{ending(n.Sessions, name) + " " + name + " can sign in again. To prevent that, disable the account instead."},
-		Button: "Revoke Sessions", Cancel: userPath(u.ID), Harmful: true,
+		Button: "Revoke sessions", Cancel: userPath(u.ID), Harmful: true,
 	}
 	if x.caller.IsSelf(u.ID) {
 		view.Lines = append(view.Lines, "These are your own sessions. You are signed out here too.")
@@ -47,7 +47,7 @@ func (p *userPages) askRevoke(x *exchange) (confirmView, error) {
 // ending returns the sentence that says what revoking a user's sessions does.
 func ending(sessions int64, name string) string {
 	if sessions == 0 {
-		return name + " has no live sessions. Every session started before now is refused everywhere."
+		return name + " has no live sessions. Tokens of earlier sessions are refused everywhere from now on."
 	}
 	return "This ends " + count(sessions, "live session") + " of " + name + " on every device, immediately."
 }

@@ -25,7 +25,7 @@ func TestRevokeUser(t *testing.T) {
 	other := s.user("other")
 	one, two, mine := s.issue(other, false), s.issue(other, true), s.as(s.admin)
 	path := "/users/" + other.ID
-	mine.get(path).is(http.StatusOK).says("Firefox on Linux", "192.0.2.1", "Remember me", "Revoke Sessions")
+	mine.get(path).is(http.StatusOK).says("Firefox on Linux", "192.0.2.1", "Remember me", "Revoke sessions")
 	mine.get(path+"/revoke").is(http.StatusOK).says("Revoke the sessions of other?", "This ends 2 live sessions of other", "Suspicious activity reported", "Malicious activity", "Offboarding", "Role change", "Lost device", "Other")
 	for _, tt := range []struct {
 		reason, note, want string

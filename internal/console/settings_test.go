@@ -33,12 +33,12 @@ func query(fields []string) string {
 func TestSettings(t *testing.T) {
 	s := open(t)
 	p := s.as(s.admin)
-	form := p.get("/settings/authentication").is(http.StatusOK).says("Session Timeout", "— 20 minutes", "— 20 days", "No changes yet")
+	form := p.get("/settings/authentication").is(http.StatusOK).says("Session timeout", "— 20 minutes", "— 20 days", "No changes yet")
 	if form.input("session_timeout_seconds") != "1200" || form.input("maximum_session_duration_seconds") != "1728000" || !strings.Contains(form.body, `name="remember_me_enabled" value="on" checked`) {
 		t.Fatal("the form does not show the settings in force")
 	}
 	preview := p.get("/settings/authentication/preview" + query(append(typed("1800", "1728000", true), "tag", form.input("tag")))).is(http.StatusOK)
-	preview.says("Session Timeout: 20 minutes → 30 minutes", "This ends no live session.").saysNot("Maximum Session Duration:", "Remember Me:")
+	preview.says("Session timeout: 20 minutes → 30 minutes", "This ends no live session.").saysNot("Maximum session duration:", "Remember me:")
 	if got := s.node.Settings().Current().SessionTimeout; got != 20*time.Minute {
 		t.Fatalf("a preview has set %v", got)
 	}
@@ -46,7 +46,7 @@ func TestSettings(t *testing.T) {
 	if got := s.node.Settings().Current().SessionTimeout; got != 30*time.Minute {
 		t.Errorf("in force: %v, want 30 minutes", got)
 	}
-	p.get(done.location).is(http.StatusOK).says("Settings saved.", "— 30 minutes", "History", "by admin", "Session Timeout: 20 minutes → 30 minutes")
+	p.get(done.location).is(http.StatusOK).says("Settings saved.", "— 30 minutes", "History", "by admin", "Session timeout: 20 minutes → 30 minutes")
 	p.get("/settings/authentication/preview" + query(typed("1800", "1728000", true))).to("/settings/authentication")
 }
 
@@ -56,7 +56,7 @@ func TestSettingsWithUnits(t *testing.T) {
 	p := s.as(s.admin)
 	fields := typed("20m 30s", "1 day 2 hours", true)
 	preview := p.get("/settings/authentication/preview" + query(fields)).is(http.StatusOK)
-	preview.says("Session Timeout: 20 minutes → 20 minutes 30 seconds", "Maximum Session Duration: 20 days → 1 day 2 hours")
+	preview.says("Session timeout: 20 minutes → 20 minutes 30 seconds", "Maximum session duration: 20 days → 1 day 2 hours")
 	p.post("/settings/authentication", append(fields, "tag", preview.input("tag"))...).to("/settings/authentication")
 	if got := s.node.Settings().Current(); got.SessionTimeout != 20*time.Minute+30*time.Second || got.MaximumSessionDuration != 26*time.Hour {
 		t.Errorf("in force: %v", got.Settings)
@@ -82,7 +82,7 @@ func TestSettingsPreview(t *testing.T) {
 		{"nothing ends", "1100", "1728000", true, []string{"This ends no live session."}},
 		{"two have been idle for longer", "540", "1728000", true, []string{"This ends 2 live sessions of 1 user. Your own session is not affected."}},
 		{"all of the other are too old", "540", "540", true, []string{"This ends 3 live sessions of 1 user"}},
-		{"remembered ones end when it is switched off", "1200", "1728000", false, []string{"Remember Me: on → off", "This ends 1 live session of 1 user"}},
+		{"remembered ones end when it is switched off", "1200", "1728000", false, []string{"Remember me: on → off", "This ends 1 live session of 1 user"}},
 	} {
 		p.get("/settings/authentication/preview" + query(typed(tt.timeout, tt.longest, tt.remember))).is(http.StatusOK).says(tt.says...)
 	}
@@ -142,7 +142,7 @@ func TestSettingsLostRace(t *testing.T) {
 		slow.get("/settings/authentication/preview" + query(fields)),
 		slow.post("/settings/authentication", fields...),
 	} {
-		a.is(http.StatusConflict).says("The settings changed while you edited them. Fast Fred changed the settings", "Session Timeout: 10 minutes → 11 minutes")
+		a.is(http.StatusConflict).says("The settings changed while you edited them. Fast Fred changed the settings", "Session timeout: 10 minutes → 11 minutes")
 		if a.input("session_timeout_seconds") != "1800" || a.input("maximum_session_duration_seconds") != "86400" {
 			t.Error("what was typed is gone")
 		}
@@ -191,7 +191,7 @@ func TestSettingsThatEndAllAskForAWord(t *testing.T) {
 	before := s.node.Settings().Current().Settings
 	p.get("/settings/authentication/preview" + query(typed("1200", "1728000", false))).is(http.StatusOK).says("Type remember me to confirm")
 	for _, word := range []string{"", "everyone"} {
-		save("1200", "1728000", false, word).is(http.StatusUnprocessableEntity).says("Type “remember me” to confirm.", "Save these settings?", "Remember Me: on → off")
+		save("1200", "1728000", false, word).is(http.StatusUnprocessableEntity).says("Type “remember me” to confirm.", "Save these settings?", "Remember me: on → off")
 	}
 	s.wait(2 * time.Minute) // longer than both limits below
 	if a := save("60", "60", true, ""); !strings.Contains(a.text(), "Type “everyone” to confirm.") {
@@ -201,7 +201,7 @@ func TestSettingsThatEndAllAskForAWord(t *testing.T) {
 		t.Errorf("without the word, in force: %v", after)
 	}
 	p.get("/settings/authentication/preview" + query(typed("1100", "1728000", true))).is(http.StatusOK).saysNot("to confirm")
-	save("1200", "1728000", false, "Remember me").to("/settings/authentication")
+	save("1200", "1728000", false, "Remember Me").to("/settings/authentication")
 	if s.reason(remembered) == "" {
 		t.Error("the session with remember me goes on")
 	}

@@ -15,7 +15,7 @@ type settingsChange struct {
 	At     when
 	By     string
 	ByPath string
-	Lines  []string // "Session Timeout: 20 minutes → 1 hour"
+	Lines  []string // "Session timeout: 20 minutes → 1 hour"
 }
 
 const shownChanges = 20
@@ -64,13 +64,13 @@ func (x *exchange) settingsChange(e store.Audit) settingsChange {
 func difference(from, to settings.Settings) []string {
 	var lines []string
 	if from.SessionTimeout != to.SessionTimeout {
-		lines = append(lines, fmt.Sprintf("Session Timeout: %s → %s", duration(from.SessionTimeout), duration(to.SessionTimeout)))
+		lines = append(lines, fmt.Sprintf("Session timeout: %s → %s", duration(from.SessionTimeout), duration(to.SessionTimeout)))
 	}
 	if from.MaximumSessionDuration != to.MaximumSessionDuration {
-		lines = append(lines, fmt.Sprintf("Maximum Session Duration: %s → %s", duration(from.MaximumSessionDuration), duration(to.MaximumSessionDuration)))
+		lines = append(lines, fmt.Sprintf("Maximum session duration: %s → %s", duration(from.MaximumSessionDuration), duration(to.MaximumSessionDuration)))
 	}
 	if from.RememberMeEnabled != to.RememberMeEnabled {
-		lines = append(lines, "Remember Me: "+onOff(from.RememberMeEnabled)+" → "+onOff(to.RememberMeEnabled))
+		lines = append(lines, "Remember me: "+onOff(from.RememberMeEnabled)+" → "+onOff(to.RememberMeEnabled))
 	}
 	return lines
 }

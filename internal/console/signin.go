@@ -207,7 +207,7 @@ func (p *signInPages) failed(x *exchange, err error, name string, remember bool)
 		return p.askNew(x, http.StatusUnprocessableEntity, view, map[string]string{"again": "The two new passwords differ."})
 	case errors.As(err, &invalid):
 		inbound.Of(x.r).Code = wire.CodeInvalidRequest
-		return p.askNew(x, http.StatusUnprocessableEntity, view, map[string]string{"new": upper(invalid.Fields[0].Detail) + "."})
+		return p.askNew(x, http.StatusUnprocessableEntity, view, map[string]string{"new": aboutField(invalid.Fields[0].Detail)})
 	case errors.Is(err, store.ErrConflict):
 		inbound.Of(x.r).Code = wire.CodeConflict
 		status = http.StatusConflict

@@ -115,7 +115,7 @@ func TestWalkRevokeSessionsOfAUser(t *testing.T) {
 	})
 }
 
-// The second walk: Account menu > Profile > Revoke Sessions, which signs out here
+// The second walk: Account menu > Profile > Revoke sessions, which signs out here
 // too and says so; and “Sign out everywhere else”, which does not.
 func TestWalkRevokeMyOwn(t *testing.T) {
 	onEngines(t, func(t *testing.T, h *filledServer, l look) {
