@@ -94,6 +94,13 @@ func (p *receiptPages) at(x *exchange, text string) (*receiptView, error) {
 		return nil, err
 	}
 	view := x.receiptView(r)
+	if r.Scope == string(revocation.KindSession) && r.UserID != "" {
+		// The row may be pruned, or gone with its user.
+		if of, err := p.sessions.Record(x.ctx, x.caller, r.UserID, r.ScopeID); err == nil {
+			s := x.sessionView(of.Live)
+			view.What = "One session: " + s.Device + ", from " + firstOf(s.Address, "an unknown address")
+		}
+	}
 	return &view, nil
 }
 

@@ -85,7 +85,7 @@ func TestRevokeOneSession(t *testing.T) {
 	p := s.as(s.admin)
 	p.get(path).is(http.StatusOK).says("Revoke this session of other?", "Users › other", "The session on Firefox on Linux, from 192.0.2.1", "Lost device")
 	p.post(path, "reason", "Other").is(http.StatusUnprocessableEntity)
-	p.get(p.post(path, "reason", "Lost device").to("/users/"+other.ID).location).is(http.StatusOK).says("Session revoked.", "One session", "Lost device")
+	p.get(p.post(path, "reason", "Lost device").to("/users/"+other.ID).location).is(http.StatusOK).says("Session revoked.", "One session: Firefox on Linux, from 192.0.2.1", "Lost device")
 	entries := s.audits(wire.ActionRevokeSession)
 	if len(entries) != 1 || entries[0].TargetKind != "user" || entries[0].TargetID != other.ID || entries[0].TargetName != "other" ||
 		entries[0].Reason != "Lost device" || !strings.Contains(entries[0].Detail, session.ID) || !strings.Contains(entries[0].Detail, "Firefox") {
