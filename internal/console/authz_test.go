@@ -181,6 +181,7 @@ func TestClientSessionInTheConsole(t *testing.T) {
 	p := &person{s, second, issued.Token}
 	start := p.get("/").is(http.StatusOK).says("My sessions")
 	profile := p.get("/profile").is(http.StatusOK)
+	p.get("/users").is(http.StatusForbidden).says("Permission required", "A service started this session for you, and such a session carries no permissions.")
 	for _, page := range []answer{start, profile} {
 		if strings.Contains(page.body, store.AdministerSystem) || strings.Contains(page.body, store.UserEdit) {
 			t.Error("the page names a permission that the session does not carry")

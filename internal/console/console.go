@@ -139,6 +139,7 @@ type identity struct {
 		WaysAgain(ctx context.Context, c authz.Caller) (session.Ways, error)
 		SignOut(ctx context.Context, s *token.Session, from authz.Origin) error
 		RevokedBy(ctx context.Context, epoch revocation.Epoch) (string, error)
+		Record(ctx context.Context, c authz.Caller, userID, sessionID string) (session.Record, error)
 	}
 }
 

@@ -100,7 +100,9 @@ func (x *exchange) fail(err error) {
 		view.Title = "Permission required"
 		view.Lines = []string{
 			"This requires the " + permissionWords(forbidden.Permission) + " permission. An administrator can grant it under Users.",
-			"If you already have it, a service started this session for you: such a session carries no permissions. Sign in again yourself.",
+		}
+		if x.begunByService() {
+			view.Lines = append(view.Lines, "A service started this session for you, and such a session carries no permissions. If you have the permission, sign in again yourself.")
 		}
 		view.Links = []link{{"/", "Back to the start page", false}, {"/sign-in", "Sign in as another user", false}}
 	case errors.Is(err, store.ErrNotFound):
@@ -142,6 +144,15 @@ func (x *exchange) message(code string, view messageView) {
 		x.log.ErrorContext(x.ctx, "console: request failed", "request_id", x.origin.RequestID, "error", err)
 		http.Error(x.w, "Internal error. The cause is in the server’s log.", http.StatusInternalServerError)
 	}
+}
+
+// begunByService reports whether a service began the caller's session.
+func (x *exchange) begunByService() bool {
+	if x.session == nil {
+		return false
+	}
+	r, err := x.own.Record(x.ctx, x.caller, x.session.Subject, x.session.ID)
+	return err == nil && r.BegunBy == store.ActorClient
 }
 
 // signInFirst sends a user who is not signed in to the sign-in page, with the
