@@ -480,7 +480,7 @@ const (
 // The actions in the audit.
 const (
 	ActionSignIn           = "session.begin"
-	ActionSignInFailed     = "session.refused"      // a failed sign-in
+	ActionSignInFailed     = "session.refused"      // a failed sign-in, or a wrong password of a user with a session
 	ActionReauthenticate   = "session.authenticate" // the password was confirmed
 	ActionSignOut          = "session.end"
 	ActionRevokeSession    = "session.revoke"
