@@ -32,15 +32,18 @@ const spoil = `((n) => {
 	return { Action: new URL(form.getAttribute("action"), location).pathname, Method: form.getAttribute("method").toUpperCase(), Fields: fields, Enabled: enabled, Search: form.getAttribute("role") === "search" };
 })(%d)`
 
-// summary is what a person sees of a refusal, at once.
+// summary is what a person sees of a refusal, at once: all errors, or the first five if
+// more do not fit into a small window.
 const summary = `(() => {
 	const all = document.querySelectorAll(".problems");
 	const box = all.length ? all[0].getBoundingClientRect() : { top: -1, bottom: -1 };
+	const items = all.length ? [...all[0].querySelectorAll("li")] : [];
+	const bottom = items.length > 5 ? items[4].getBoundingClientRect().bottom : box.bottom;
 	const links = all.length ? [...all[0].querySelectorAll("a[href^='#']")] : [];
 	return {
 		Summaries: all.length, Focused: document.activeElement === all[0],
-		Seen: box.top >= 0 && box.bottom <= innerHeight, Where: box.top + " to " + box.bottom + " of " + innerHeight,
-		Items: all.length ? all[0].querySelectorAll("li").length : 0,
+		Seen: box.top > -1 && bottom <= innerHeight, Where: box.top + " to " + box.bottom + " of " + innerHeight,
+		Items: items.length,
 		Dead: links.filter((a) => !document.getElementById(a.hash.slice(1))?.checkVisibility()).map((a) => a.hash),
 		Unsaid: [...document.querySelectorAll("main .wrong")].filter((p) => !all[0]?.innerText.includes(p.textContent)).map((p) => p.textContent),
 		Title: document.title,
