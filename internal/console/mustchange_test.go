@@ -67,7 +67,7 @@ func TestMustChangePassword(t *testing.T) {
 
 	// A new password for a user who need not choose one changes nothing.
 	a = p.post("/sign-in", "username", "Zoë", "password", chosen+"!", "new", chosen, "again", chosen).is(http.StatusUnprocessableEntity)
-	a.says("Is allowed only when the password must be changed")
+	a.says("This is allowed only when the password must be changed")
 	p.post("/sign-in", "username", "Zoë", "password", chosen+"!").to("/")
 	// No password is needed for a user who has none.
 	admin.post("/users", "name", "Service", "how", "none", "must_change", "on").is(http.StatusSeeOther)

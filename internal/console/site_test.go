@@ -144,9 +144,13 @@ func openAsking(t *testing.T, within time.Duration) *site {
 	s.validator, err = s.node.Validator(issuer, nil, nil)
 	s.must(err)
 	docs, err := manual.New(fstest.MapFS{
-		"index.md": &fstest.MapFile{Data: []byte("# Documentation\n\n- [Signing keys](keys.md)\n- [Help](help.md)\n")},
+		"index.md": &fstest.MapFile{Data: []byte("# Documentation\n\n- [Signing keys](keys.md)\n- [Help](help.md), [Applications](applications.md), [Proxies](forward-auth.md), [Providers](sign-in-providers.md)\n")},
 		"keys.md":  &fstest.MapFile{Data: []byte("# Signing keys\n\n[Help](help.md), [all](index.md)\n")},
 		"help.md":  &fstest.MapFile{Data: []byte("# Help\n\ntext\n")},
+
+		"applications.md":      &fstest.MapFile{Data: []byte("# Protect a service\n\ntext\n")},
+		"forward-auth.md":      &fstest.MapFile{Data: []byte("# Forward auth\n\ntext\n")},
+		"sign-in-providers.md": &fstest.MapFile{Data: []byte("# Sign in with an identity provider\n\ntext\n")},
 	})
 	s.must(err)
 	config := Config{
