@@ -72,10 +72,10 @@ test: ## test what a change can break in ordinary use: 8 minutes on 2 idle proce
 	$(if $(filter ./... ./internal/feed,$(PKG)),.ci/memory $(GOTEST) -vet=off -run '^TestModel' -timeout $(TIMEOUT) $(TESTFLAGS) ./internal/feed)
 
 .PHONY: test-all
-test-all: ## test everything: make test, then the long and hostile tests one at a time, interop, packages: 27 minutes
+test-all: ## test everything: make test, then the long and hostile tests one at a time, interop, packages: 28 minutes
 	@echo 'make test-all: make test (8 minutes), then one at a time the tests that take long or load the machine'
-	@echo '(torture, storms, disk faults, thousands of connections, strace: 12 minutes), then make interop (4 minutes) and make test-packages'
-	@echo '(2 minutes). It takes about 27 minutes on 2 idle processors.'
+	@echo '(torture, storms, disk faults, thousands of connections, strace: 13 minutes), then make interop (5 minutes) and make test-packages'
+	@echo '(2 minutes). It takes about 28 minutes on 2 idle processors.'
 	@$(MAKE) --no-print-directory test
 	GOEXPERIMENT=jsonv2 go test ./internal/strictjson
 	@$(MAKE) --no-print-directory test-torture
