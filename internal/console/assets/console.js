@@ -252,7 +252,15 @@
 	const dialog = document.createElement("dialog");
 	dialog.setAttribute("aria-labelledby", "dialog-title");
 	body.append(dialog);
+	// The browser gives the focus back to what had it, unless that is in a menu that has
+	// closed meanwhile: then the menu gets it.
+	let opener = null;
+	dialog.addEventListener("close", () => {
+		if (document.activeElement !== body || !opener) return;
+		(opener.checkVisibility() ? opener : opener.closest("details")?.querySelector("summary"))?.focus();
+	});
 	const show = async (address, instead) => {
+		opener = document.activeElement;
 		let main = null;
 		try {
 			const answer = await fetch(address, { cache: "no-store" });
