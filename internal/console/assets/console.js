@@ -252,15 +252,7 @@
 	const dialog = document.createElement("dialog");
 	dialog.setAttribute("aria-labelledby", "dialog-title");
 	body.append(dialog);
-	// The browser gives the focus back to what had it, unless that is in a menu that has
-	// closed meanwhile: then the menu gets it.
-	let opener = null;
-	dialog.addEventListener("close", () => {
-		if (document.activeElement !== body || !opener) return;
-		(opener.checkVisibility() ? opener : opener.closest("details")?.querySelector("summary"))?.focus();
-	});
 	const show = async (address, instead) => {
-		opener = document.activeElement;
 		let main = null;
 		try {
 			const answer = await fetch(address, { cache: "no-store" });
@@ -363,7 +355,8 @@
 		});
 	}
 	for (const menu of all("details:is(.account, .more)")) {
-		document.addEventListener("click", (e) => { if (!menu.contains(e.target)) menu.open = false; });
+		// A dialog gives the focus back to the entry of the menu that has opened it.
+		document.addEventListener("click", (e) => { if (!menu.contains(e.target) && !dialog.contains(e.target)) menu.open = false; });
 		menu.addEventListener("keydown", (e) => {
 			if (e.key === "Escape" && menu.open) { menu.open = false; menu.querySelector("summary").focus(); }
 		});
