@@ -283,11 +283,7 @@ func (s *Service) writeThrough(ctx context.Context, tx authz.Tx, first beginning
 	if refused := (*account.NotAdmitted)(nil); errors.As(err, &refused) && refused.Reason == account.NotAdmittedLastAdmin && receipt.Sessions != 0 {
 		// The row of the last administrator stays, but no session may use a permission that
 		// the provider has taken. Without sessions there is nothing to commit.
-		entry := store.Audit{
-			At: s.now().UnixMicro(), Actor: tx.Caller.Actor, Action: wire.ActionRevokeUser, Reason: receipt.Reason, Epoch: tx.Epoch,
-			TargetKind: targetUser, TargetID: first.user.ID, TargetName: first.user.Name, Scope: revocation.KindUser,
-		}
-		if err := tx.AppendAudit(ctx, entry); err != nil {
+		if err := s.recordUserEnd(ctx, tx, receipt); err != nil {
 			return Issued{}, nil, err
 		}
 		return Issued{}, ended, err

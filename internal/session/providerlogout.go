@@ -150,8 +150,14 @@ func (s *Service) endUser(ctx context.Context, tx authz.Tx, userID, reason strin
 	if err != nil {
 		return receipt, nil, err
 	}
-	return receipt, []revocation.Revocation{{Scope: revocation.User(userID), Epoch: tx.Epoch}}, tx.AppendAudit(ctx, store.Audit{
-		At: s.now().UnixMicro(), Actor: tx.Caller.Actor, Action: wire.ActionRevokeUser, Reason: reason, Epoch: tx.Epoch,
-		TargetKind: targetUser, TargetID: userID, TargetName: receipt.UserName, Scope: revocation.KindUser,
+	return receipt, []revocation.Revocation{{Scope: revocation.User(userID), Epoch: tx.Epoch}}, s.recordUserEnd(ctx, tx, receipt)
+}
+
+// recordUserEnd enters into the audit log that all sessions of a user were revoked, as the
+// receipt says.
+func (s *Service) recordUserEnd(ctx context.Context, tx authz.Tx, r store.Receipt) error {
+	return tx.AppendAudit(ctx, store.Audit{
+		At: s.now().UnixMicro(), Actor: tx.Caller.Actor, Action: wire.ActionRevokeUser, Reason: r.Reason, Epoch: tx.Epoch,
+		TargetKind: targetUser, TargetID: r.UserID, TargetName: r.UserName, Scope: revocation.KindUser,
 	})
 }
