@@ -84,7 +84,7 @@ var prepared struct {
 func (s *Server) databaseFor(tb testing.TB, template string) string {
 	tb.Helper()
 	name := fmt.Sprintf("curfew_%d", databases.Add(1))
-	if _, err := s.Exec("CREATE DATABASE " + quoteName(name) + " TEMPLATE " + quoteName(template)); err != nil {
+	if err := s.copyDatabase(template, name); err != nil {
 		tb.Fatalf("pgtest: %v", err)
 	}
 	tb.Cleanup(func() {

@@ -68,6 +68,19 @@ func open(options Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	return begin(s,
+		s.fill,
+		func() error { return s.configure(options) },
+		s.Start)
+}
+
+// cluster is a server that never runs: initdb made its data directory, and the servers
+// of this process begin with copies of it. A copy takes a tenth of the time.
+var cluster = sync.OnceValues(func() (*Server, error) {
+	s, err := prepare(Options{})
+	if err != nil {
+		return nil, err
+	}
 	password := filepath.Join(s.home, "password")
 	return begin(s,
 		func() error { return s.writeFile(password, s.password) },
@@ -75,9 +88,18 @@ func open(options Options) (*Server, error) {
 			_, err := s.run(s.owner, "initdb", "-D", s.data, "-U", superuser, "--no-sync", "--no-instructions",
 				"--encoding=UTF8", "--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile="+password)
 			return err
-		},
-		func() error { return s.configure(options) },
-		s.Start)
+		})
+})
+
+// fill makes the data directory.
+func (s *Server) fill() error {
+	original, err := cluster()
+	if err != nil {
+		return err
+	}
+	s.password = original.password
+	_, err = s.runProgram(s.owner, "cp", "-Rp", original.data+"/.", s.data)
+	return err
 }
 
 // prepare finds the programs, makes the directories and starts the guard over them.
