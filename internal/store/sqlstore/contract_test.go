@@ -15,7 +15,7 @@ import (
 func TestContractionWaitsForOlderNodes(t *testing.T) {
 	for _, engine := range engines {
 		t.Run(engine.name, func(t *testing.T) {
-			url := engine.url(t)
+			url := engine.empty(t)
 			node := func(s store.Store, n store.Node) {
 				t.Helper()
 				noErr(t, s.Update(t.Context(), func(tx store.Tx) error { return tx.PutNode(t.Context(), n, false) }))
@@ -62,7 +62,7 @@ func TestContractionWaitsForOlderNodes(t *testing.T) {
 				waits("it was killed, and its lease is over", false)
 				waits("again", false)
 				// What is new is complete, and a copy has all of it.
-				if fresh := openWith(t, sqlstore.Config{URL: engine.url(t), Logger: logger}); there(fresh, "doomed") || !there(fresh, "oldest_schema") {
+				if fresh := openWith(t, sqlstore.Config{URL: engine.empty(t), Logger: logger}); there(fresh, "doomed") || !there(fresh, "oldest_schema") {
 					t.Error("a new database is not complete")
 				}
 			})

@@ -147,7 +147,7 @@ func TestStartsAfterANewerVersion(t *testing.T) {
 	noErr(t, err)
 	for _, engine := range engines {
 		t.Run(engine.name, func(t *testing.T) {
-			url := engine.url(t)
+			url := engine.empty(t)
 			s := open(t, url)
 			sqlstore.Exec(t, s, expanded)
 			noErr(t, s.Close())
@@ -231,7 +231,7 @@ func TestLongMigration(t *testing.T) {
 func TestMissingMigrationsRun(t *testing.T) {
 	for _, engine := range engines {
 		t.Run(engine.name, func(t *testing.T) {
-			url := engine.url(t)
+			url := engine.empty(t)
 			s := open(t, url)
 			sqlstore.Exec(t, s, `ALTER TABLE users DROP COLUMN member_of`)
 			sqlstore.Exec(t, s, `DELETE FROM curfew_schema WHERE version_id = 7`)

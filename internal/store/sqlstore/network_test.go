@@ -13,7 +13,7 @@ func TestNetworksOfOldRows(t *testing.T) {
 	t.Parallel()
 	for _, engine := range engines {
 		t.Run(engine.name, func(t *testing.T) {
-			s := open(t, engine.url(t))
+			s := open(t, engine.migrated(t))
 			for id, address := range map[string]string{"s1": "2001:db8:0:1::1", "s2": "192.0.2.1"} {
 				err := s.Update(t.Context(), func(tx store.Tx) error {
 					return tx.InsertSession(t.Context(), store.Session{ID: id, UserID: "ann", Address: address, BeganAt: 1000})

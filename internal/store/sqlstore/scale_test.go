@@ -77,7 +77,7 @@ func search(s store.Store, text, after string, least int) func() error {
 
 func forEngines(b *testing.B, run func(b *testing.B, url string)) {
 	for _, engine := range engines {
-		b.Run(engine.name, func(b *testing.B) { run(b, engine.url(b)) })
+		b.Run(engine.name, func(b *testing.B) { run(b, engine.migrated(b)) })
 	}
 }
 

@@ -16,7 +16,7 @@ func TestSearchFindsUsersOfAnEarlierRelease(t *testing.T) {
 	t.Parallel()
 	for _, engine := range engines {
 		t.Run(engine.name, func(t *testing.T) {
-			url := engine.url(t)
+			url := engine.empty(t)
 			patiently := sqlstore.Config{URL: url, Budget: await.Limit}
 			s := openWith(t, patiently)
 			const users = 1203 // more than two batches

@@ -18,6 +18,7 @@ import (
 
 	"example.com/curfew/internal/fileperm"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/revocation"
 )
@@ -28,8 +29,8 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 // the path of the file.
 func newSQLite(tb testing.TB) string {
 	tb.Helper()
-	path := filepath.Join(tb.TempDir(), "curfew.db")
-	s := open(tb, "sqlite:"+path)
+	url := migrated.SQLite(tb)
+	s := open(tb, url)
 	var scopes []revocation.Scope
 	for i := range 500 {
 		scopes = append(scopes, revocation.User(fmt.Sprintf("user-%d", i)))
@@ -37,7 +38,7 @@ func newSQLite(tb testing.TB) string {
 	_, err := revokeAt(tb.Context(), s, noon, scopes...)
 	noErr(tb, err)
 	noErr(tb, s.Close())
-	return path
+	return strings.TrimPrefix(url, "sqlite:")
 }
 
 // raw opens a database as any other program would.

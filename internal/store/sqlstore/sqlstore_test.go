@@ -12,6 +12,7 @@ import (
 
 	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/store"
+	"example.com/curfew/internal/store/migrated"
 	"example.com/curfew/internal/store/pgtest"
 	"example.com/curfew/internal/store/sqlstore"
 	"example.com/curfew/internal/store/storetest"
@@ -28,13 +29,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// engines makes a new, empty database of each engine.
+// engines makes databases of each engine: an empty one, and one with the schema.
 var engines = []struct {
-	name string
-	url  func(tb testing.TB) string
+	name            string
+	empty, migrated func(tb testing.TB) string
 }{
-	{"sqlite", func(tb testing.TB) string { return "sqlite:" + filepath.Join(tb.TempDir(), "curfew.db") }},
-	{"postgres", func(tb testing.TB) string { return pgtest.DSN(tb) }},
+	{"sqlite", func(tb testing.TB) string { return "sqlite:" + filepath.Join(tb.TempDir(), "curfew.db") }, migrated.SQLite},
+	{"postgres", pgtest.DSN, migrated.Postgres},
 }
 
 func TestStore(t *testing.T) {
@@ -42,7 +43,7 @@ func TestStore(t *testing.T) {
 		t.Run(engine.name, func(t *testing.T) {
 			t.Parallel()
 			storetest.Run(t, func(t *testing.T) storetest.Open {
-				url := engine.url(t)
+				url := engine.migrated(t)
 				return func(t *testing.T) store.Store { return patient(open(t, url)) }
 			})
 		})

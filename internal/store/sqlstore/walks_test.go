@@ -21,7 +21,7 @@ func TestScale(t *testing.T) {
 			if engine.name == "postgres" {
 				users = 300_000 // it walks fast
 			}
-			s := filled(t, engine.url(t), map[string]int{"users": users, "revocations": revocations, "sessions": sessions})
+			s := filled(t, engine.migrated(t), map[string]int{"users": users, "revocations": revocations, "sessions": sessions})
 			ctx := t.Context()
 			best := func(do func() error) time.Duration {
 				t.Helper()
