@@ -69,7 +69,7 @@ func TestRefusedFormsAreSeen(t *testing.T) {
 	var found struct{ Users []struct{ ID string } }
 	h.api(h.admin, http.MethodGet, "/v1/users?search=name:admin", nil, &found)
 	places := append(h.paths(t), place{"own account", "/users/" + found.Users[0].ID}, place{"disabled", "/users/" + h.disabled}, place{"sign-in", "/sign-in"}, place{"reauthenticate", "/reauthenticate"})
-	for _, l := range []look{{}, {noScript: true}, {width: 360, height: 640}, {width: 360, height: 640, noScript: true}} {
+	for _, l := range []look{{}, {width: 360, height: 640, noScript: true}} {
 		t.Run(fmt.Sprintf("script %v, width %d", !l.noScript, l.width), func(t *testing.T) {
 			w := h.open(t, l)
 			w.as("admin")
