@@ -84,9 +84,9 @@ func checkRooms(name string, p Package) []string {
 		if matches(never[name], imported) {
 			found = append(found, fmt.Sprintf("%s imports %s, which it must not know", name, imported))
 		}
-		for owner, packages := range only {
-			if floor, _ := floorOf(name); floor != roof && name != owner && matches(packages, imported) {
-				found = append(found, fmt.Sprintf("%s imports %s, which only %s may", name, imported, owner))
+		for pattern, owners := range only {
+			if floor, _ := floorOf(name); floor != roof && !slices.Contains(owners, name) && matches([]string{pattern}, imported) {
+				found = append(found, fmt.Sprintf("%s imports %s, which only %s may", name, imported, strings.Join(owners, " and ")))
 			}
 		}
 	}

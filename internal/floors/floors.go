@@ -8,7 +8,10 @@
 // lack a third below them.
 package floors
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // roof is the floor of the packages that may import all others and that no package
 // imports.
@@ -135,22 +138,8 @@ func heavyFor(name string) []string {
 	return heavy
 }
 
-// storage are the packages that speak SQL; only internal/store/sqlstore does.
-var storage = []string{
-	"github.com/jmoiron/sqlx/…",
-	"github.com/lib/pq/…",
-	"modernc.org/sqlite/…",
-	"github.com/pressly/goose/v3/…",
-}
-
-// commandLine are the packages that make a command line; only cmd/curfew does.
-var commandLine = []string{
-	"github.com/spf13/cobra/…",
-	"github.com/spf13/pflag/…",
-}
-
 // heavy must not come along with a public package, however indirectly.
-var heavy = slices.Concat([]string{"database/sql/…", "html/template"}, grpcModules, storage, commandLine)
+var heavy = slices.Concat([]string{"database/sql/…", "html/template"}, grpcModules, slices.Collect(maps.Keys(only)))
 
 // never says what a room does not know: it may not import it directly. It
 // completes the floors with what they cannot say.
@@ -178,8 +167,12 @@ var never = map[string][]string{
 
 // only says who alone may import a package, tests apart.
 var only = map[string][]string{
-	"internal/store/sqlstore": storage,
-	"cmd/curfew":              commandLine,
+	"github.com/jmoiron/sqlx/…":     {"internal/store/sqlstore"},
+	"github.com/lib/pq/…":           {"internal/store/sqlstore", "internal/store/pgtest"}, // pgtest makes databases
+	"modernc.org/sqlite/…":          {"internal/store/sqlstore"},
+	"github.com/pressly/goose/v3/…": {"internal/store/sqlstore"},
+	"github.com/spf13/cobra/…":      {"cmd/curfew"},
+	"github.com/spf13/pflag/…":      {"cmd/curfew"},
 }
 
 // topLevel is everything that stands at the top of the repository, names that
