@@ -22,6 +22,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/curfew/internal/await"
 )
 
 // writeCertificate makes a certificate for 127.0.0.1 that signs itself.
@@ -219,7 +221,7 @@ func exchange(t *testing.T, address, send string) int {
 	t.Helper()
 	conn := dial(t, address)
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(await.Limit))
 	go func() { _, _ = io.Copy(conn, bytes.NewBufferString(send)) }() // ends with the connection
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil {

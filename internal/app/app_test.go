@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/config"
 	"example.com/curfew/internal/keyring"
 	"example.com/curfew/internal/store"
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func serverConfig(t *testing.T) config.Server {
 	t.Helper()
 	return config.Server{
-		Listener: config.Listener{Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", ShutdownTimeout: 5 * time.Second},
+		Listener: config.Listener{Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", ShutdownTimeout: await.Limit},
 		Store:    config.Store{Database: config.Database(migrated.SQLite(t))},
 		Lease:    2 * time.Second, AuditRetention: time.Hour,
 	}

@@ -25,7 +25,7 @@ import (
 func runEdge(t *testing.T, id, secret string, upstream ...string) *Edge {
 	t.Helper()
 	e, err := OpenEdge(t.Context(), config.Edge{
-		Listener: config.Listener{Listen: "127.0.0.1:0", ShutdownTimeout: 5 * time.Second},
+		Listener: config.Listener{Listen: "127.0.0.1:0", ShutdownTimeout: await.Limit},
 		Upstream: upstream, ClientID: id, ClientSecret: secret,
 	}, Options{})
 	if err != nil {

@@ -25,6 +25,7 @@ import (
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/authz"
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/feed"
 	"example.com/curfew/internal/inbound"
 	"example.com/curfew/internal/keyring"
@@ -130,7 +131,7 @@ func start(t *testing.T, options ...option) *server {
 	s := &server{provider: &fakeProvider{}, T: t, logged: &syncBuffer{}, secrets: &syncBuffer{}, ready: &atomic.Pointer[error]{}}
 	config := Config{
 		Issuer: issuer, Returns: webcookie.Returns{Issuer: issuer},
-		Timeout: 20 * time.Second, // machines that run tests are slow
+		Timeout: await.Limit, // machines that run tests are slow
 		Ready: func(context.Context) error {
 			if err := s.ready.Load(); err != nil {
 				return *err

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/curfew/internal/await"
 	"example.com/curfew/internal/inbound"
 )
 
@@ -43,12 +44,12 @@ func TestBodiesThatNeverCome(t *testing.T) {
 					t.Fatal(err)
 				}
 				t.Cleanup(func() { _ = conn.Close() })
-				_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+				_ = conn.SetDeadline(time.Now().Add(await.Limit))
 				if _, err := io.WriteString(conn, tt.begin); err != nil {
 					t.Fatal(err)
 				}
 				conns = append(conns, conn)
-				until(t, func() bool { pending, givenUp := bodies.Counts(); return pending+givenUp == int64(i+1) })
+				await.Until(t, "the request waits for its body, or was given up", func() bool { pending, givenUp := bodies.Counts(); return pending+givenUp == int64(i+1) })
 			}
 			if pending, givenUp := bodies.Counts(); pending != most || givenUp != clients-most {
 				t.Errorf("%d wait for their bodies and %d were given up, want %d and %d", pending, givenUp, most, clients-most)
@@ -75,16 +76,7 @@ func TestBodiesThatNeverCome(t *testing.T) {
 			for _, conn := range conns {
 				_ = conn.Close()
 			}
-			until(t, func() bool { pending, _ := bodies.Counts(); return pending == 0 })
+			await.Until(t, "no request waits for its body", func() bool { pending, _ := bodies.Counts(); return pending == 0 })
 		})
-	}
-}
-
-func until(t *testing.T, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) { // there is no event
-		if time.Now().After(deadline) {
-			t.Fatal("it does not come to that")
-		}
 	}
 }
