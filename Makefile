@@ -62,9 +62,9 @@ dist: ## build the files of a release into dist/: archives, deb and rpm, SBOM, c
 ##@ Try it
 
 .PHONY: test
-test: ## test what a change can break in ordinary use: 8 minutes on 2 idle processors (PKG=./token TESTFLAGS=-v)
+test: ## test what a change can break in ordinary use: 7 minutes on 2 idle processors (PKG=./token TESTFLAGS=-v)
 	@echo 'make test: go vet, then the tests of all packages with the race detector, three packages at a time.'
-	@echo 'It takes about 8 minutes on 2 idle processors, and some more to build everything the first time.'
+	@echo 'It takes about 7 minutes on 2 idle processors, and some more to build everything the first time.'
 	@echo 'Not part of it: the tests that take long or load the machine (make test-all).'
 	@.ci/install test
 	go vet $(PKG)
@@ -72,10 +72,10 @@ test: ## test what a change can break in ordinary use: 8 minutes on 2 idle proce
 	$(if $(filter ./... ./internal/feed,$(PKG)),.ci/memory $(GOTEST) -vet=off -run '^TestModel' -timeout $(TIMEOUT) $(TESTFLAGS) ./internal/feed)
 
 .PHONY: test-all
-test-all: ## test everything: make test, then the long and hostile tests one at a time, interop, packages: 28 minutes
-	@echo 'make test-all: make test (8 minutes), then one at a time the tests that take long or load the machine'
-	@echo '(torture, storms, disk faults, thousands of connections, strace: 13 minutes), then make interop (5 minutes) and make test-packages'
-	@echo '(2 minutes). It takes about 28 minutes on 2 idle processors.'
+test-all: ## test everything: make test, then the long and hostile tests one at a time, interop, packages: 26 minutes
+	@echo 'make test-all: make test (7 minutes), then one at a time the tests that take long or load the machine'
+	@echo '(torture, storms, disk faults, thousands of connections, strace: 12 minutes), then make interop (5 minutes) and make test-packages'
+	@echo '(2 minutes). It takes about 26 minutes on 2 idle processors.'
 	@$(MAKE) --no-print-directory test
 	GOEXPERIMENT=jsonv2 go test ./internal/strictjson
 	@$(MAKE) --no-print-directory test-torture
