@@ -34,7 +34,7 @@ func addOptions[T any](command *cobra.Command, options []config.Option[T]) *give
 			usage = fmt.Sprintf("%s (default %s) [%s]", o.Usage, o.Default, o.Env())
 		}
 		if o.Development {
-			defer func() { // the flag is there by then
+			defer func() { //nolint:revive // the flag is there at the end of this function
 				_ = g.set.MarkHidden(o.Name)
 				_ = g.set.SetAnnotation(o.Name, developmentFlag, []string{"true"})
 			}()

@@ -27,7 +27,7 @@ func receiptOf(t *testing.T, a answer, status int) (r wire.Receipt) {
 	if a.status != status {
 		t.Fatalf("%d %s, want %d", a.status, a.body, status)
 	}
-	if err := json.Unmarshal([]byte(a.body), &r); err != nil {
+	if err := json.Unmarshal(a.body, &r); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -47,7 +47,7 @@ func TestReceiptOfAStoppedServer(t *testing.T) {
 	a.curfew(t, "token", "issue", "ann")
 	admin := a.curfew(t, "token", "issue", "admin")
 	var ann wire.Users
-	if err := json.Unmarshal([]byte(a.ask(t, http.MethodGet, "/v1/users?search=ann", admin, "").body), &ann); err != nil || len(ann.Users) != 1 {
+	if err := json.Unmarshal(a.ask(t, http.MethodGet, "/v1/users?search=ann", admin, "").body, &ann); err != nil || len(ann.Users) != 1 {
 		t.Fatalf("%+v, %v", ann, err)
 	}
 	pgtest.StopIdle(t, database, stopped.cmd.Process.Pid)

@@ -188,7 +188,7 @@ func violations(err error) []settings.Violation {
 		}
 		return found
 	}
-	if all, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // it is about the joined errors themselves
+	if all, ok := err.(interface{ Unwrap() []error }); ok { // it is about the joined errors themselves
 		for _, one := range all.Unwrap() {
 			if v, ok := errors.AsType[settings.Violation](one); ok {
 				found = append(found, v)

@@ -327,7 +327,7 @@ func (s *Service) endThrough(ctx context.Context, tx authz.Tx, name, reason stri
 	if err != nil {
 		return receipt, nil, err
 	}
-	revoked = append(revoked, users...)
+	revoked = slices.Concat(revoked, users)
 	if err := tx.PutRevocations(ctx, revoked...); err != nil {
 		return receipt, nil, err
 	}

@@ -3,6 +3,7 @@ package console
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -160,10 +161,7 @@ func TestAttemptBeginsOneSession(t *testing.T) {
 	b := s.browser()
 	path := b.respond(b.get("/sign-in/corp"), "corp")
 	attempt := b.cookies
-	b.cookies = map[string]string{}
-	for name, value := range attempt {
-		b.cookies[name] = value
-	}
+	b.cookies = maps.Clone(attempt)
 	b.get(path).to("/")
 	first := b.cookies[sessionCookie]
 	b.post("/sign-out", nil)

@@ -336,10 +336,7 @@ func TestResponsesOfOthers(t *testing.T) {
 
 	b := s.browser()
 	path = b.respond(b.get("/sign-in/corp"), "corp")
-	saved := map[string]string{}
-	for name, value := range b.cookies {
-		saved[name] = value
-	}
+	saved := maps.Clone(b.cookies)
 	b.get(path).to("/")
 	replay := s.browser()
 	refused("a response again", replay, path, http.StatusBadRequest, unknown)

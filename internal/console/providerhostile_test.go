@@ -104,7 +104,7 @@ func TestTokensOfOtherKinds(t *testing.T) {
 		"iss": p.Issuer, "aud": oidctest.ClientID, "sub": "subject-1", "sid": "provider-session-of-subject-1", "jti": "j",
 		"iat": s.now().Unix(), "exp": s.now().Add(time.Minute).Unix(), "events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
 	}
-	for name, make := range map[string]func(claims map[string]any, sign func(string, []byte) string) string{
+	for name, forge := range map[string]func(claims map[string]any, sign func(string, []byte) string) string{
 		"a token of a session": func(map[string]any, func(string, []byte) string) string { return b.cookies[sessionCookie] },
 		"a token of a session, for this attempt": func(c map[string]any, sign func(string, []byte) string) string {
 			return sign("session+jwt", oidctest.Encode(c))
@@ -127,7 +127,7 @@ func TestTokensOfOtherKinds(t *testing.T) {
 			return "eyJhbGciOiJFUzI1NiJ9" + b.cookies[sessionCookie][strings.IndexByte(b.cookies[sessionCookie], '.'):]
 		},
 	} {
-		p.Set(func(b *oidctest.Behavior) { b.IDToken = make })
+		p.Set(func(b *oidctest.Behavior) { b.IDToken = forge })
 		another := s.browser()
 		path := another.respond(another.get("/sign-in/corp"), "corp")
 		another.get(path).is(http.StatusServiceUnavailable)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -176,8 +177,8 @@ func TestTypedSecretIsNotLost(t *testing.T) {
 	moved := values("https://login.example", "confirmed", "on")
 	asks(p.post(form+"/corp", append(moved[:len(moved)-2:len(moved)-2], "client_secret", secret+"2")...).is(http.StatusOK).says("Saving this ends sessions."), "Save without entering the secret")
 	for what, fields := range map[string][]string{
-		"not entered again":     append(moved[:len(moved):len(moved)], "secret_typed", "1"),
-		"empty":                 append(moved[:len(moved):len(moved)], "secret_typed", "1", "client_secret", ""),
+		"not entered again":     append(slices.Clip(moved), "secret_typed", "1"),
+		"empty":                 append(slices.Clip(moved), "secret_typed", "1", "client_secret", ""),
 		"another fault besides": values("http://login.example", "confirmed", "on", "secret_typed", "1"),
 	} {
 		t.Log(what)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"example.com/curfew/internal/account"
 	"example.com/curfew/internal/session"
@@ -131,14 +132,14 @@ func exportOf(name string, page func(context.Context, int) ([]session.Receipt, e
 		header: []string{"epoch", "committed_at", "scope", "id", "user_id", "user_name", "users", "sessions", "by_kind", "by_id", "by_name", "reason",
 			"validators", "confirmed", "closed_at", "closed_by", "lapsed"},
 		row: func(r session.Receipt) []string {
-			lapsed := ""
+			lapsed := make([]string, len(r.Enforcement.Lapsed))
 			for i, l := range r.Enforcement.Lapsed {
-				lapsed += map[bool]string{false: "; "}[i == 0] + l.Name + " " + tableTime(l.At)
+				lapsed[i] = l.Name + " " + tableTime(l.At)
 			}
 			return []string{
 				epochText(r.Epoch), tableTime(r.CommittedAt), r.Scope, r.ScopeID, r.UserID, r.UserName, counted(r.Users), counted(r.Sessions),
 				r.Actor.Kind, r.Actor.ID, r.Actor.Name, r.Reason,
-				epochText(r.Enforcement.Validators), epochText(r.Enforcement.Confirmed), tableTime(r.ClosedAt), r.ClosedBy, lapsed,
+				epochText(r.Enforcement.Validators), epochText(r.Enforcement.Confirmed), tableTime(r.ClosedAt), r.ClosedBy, strings.Join(lapsed, "; "),
 			}
 		},
 	}

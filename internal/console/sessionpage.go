@@ -83,8 +83,9 @@ func endWords(e *session.End) string {
 			return actionWords(e.Action)
 		}
 		return "Revoked"
+	default:
+		return "Its last token expired"
 	}
-	return "Its last token expired"
 }
 
 // of returns the receipt of what ended a session; nil if there is none that the caller

@@ -73,10 +73,11 @@ func (f userFilter) head(words, sort, reverse string) sortHead {
 			h.Aria = "descending"
 		}
 	}
-	if f.Sort = sort; now == sort {
-		f.Sort = reverse
+	to := f
+	if to.Sort = sort; now == sort {
+		to.Sort = reverse
 	}
-	h.Path = address("/users", f.query())
+	h.Path = address("/users", to.query())
 	return h
 }
 

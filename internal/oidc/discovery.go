@@ -230,7 +230,7 @@ func await[T any](ctx context.Context, address string, fetched <-chan singleflig
 		if result.Err != nil {
 			return none, result.Err
 		}
-		return result.Val.(T), nil //nolint:forcetypeassert // the type of the request's result
+		return result.Val.(T), nil //nolint:errcheck // the type of the request's result
 	}
 }
 

@@ -119,9 +119,9 @@ func hostile(p *oidctest.Provider) map[string]struct {
 			return sign("JWT", oidctest.Encode(claims))
 		}, want}
 	}
-	raw := func(want error, make func(payload []byte, sign func(string, []byte) string) string) row {
+	raw := func(want error, forge func(payload []byte, sign func(string, []byte) string) string) row {
 		return row{func(claims map[string]any, sign func(string, []byte) string) string {
-			return make(oidctest.Encode(claims), sign)
+			return forge(oidctest.Encode(claims), sign)
 		}, want}
 	}
 	in := func(d time.Duration) int64 { return time.Now().Add(d).Unix() }

@@ -29,7 +29,7 @@ var (
 func newHTTPClient(timeout time.Duration) *http.Client {
 	return &http.Client{
 		Timeout:   timeout,
-		Transport: bounded{http.DefaultTransport.(*http.Transport).Clone()}, //nolint:forcetypeassert // its type is documented
+		Transport: bounded{http.DefaultTransport.(*http.Transport).Clone()}, //nolint:errcheck // its type is documented
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			first := via[0]
 			if len(via) > 3 || first.Method != http.MethodGet || r.URL.Host != first.URL.Host || r.URL.Scheme != first.URL.Scheme {

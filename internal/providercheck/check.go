@@ -52,7 +52,7 @@ func Check(ctx context.Context, d Discoverer, secrets Secrets, p store.Provider)
 	return r
 }
 
-func (r *Report) warn(format string, args ...any) {
+func (r *Report) warnf(format string, args ...any) {
 	r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...))
 }
 
@@ -61,21 +61,21 @@ func (r *Report) warn(format string, args ...any) {
 // warning.
 func (r *Report) compare(p store.Provider, m oidc.Metadata) {
 	if missing := lacking(m.Scopes, p.Scopes); missing != "" {
-		r.warn("the provider does not announce these scopes: %s", missing)
+		r.warnf("the provider does not announce these scopes: %s", missing)
 	}
 	if missing := lacking(m.Claims, []string{p.NameClaim}); missing != "" {
-		r.warn("the provider does not announce the claim %s, which is the sign-in name", missing)
+		r.warnf("the provider does not announce the claim %s, which is the sign-in name", missing)
 	}
 	if p.GroupsClaim != "" {
 		if missing := lacking(m.Claims, []string{p.GroupsClaim}); missing != "" {
-			r.warn("the provider does not announce the claim %s, which holds the groups", missing)
+			r.warnf("the provider does not announce the claim %s, which holds the groups", missing)
 		}
 	}
 	if missing := lacking(m.Claims, []string{"auth_time"}); missing != "" {
-		r.warn("the provider does not announce the claim auth_time; without it, a user whose sessions were revoked can't sign in through it again")
+		r.warnf("the provider does not announce the claim auth_time; without it, a user whose sessions were revoked can't sign in through it again")
 	}
 	if missing := lacking(m.ACRValues, p.ACRValues); missing != "" {
-		r.warn("the provider does not announce these acr_values: %s", missing)
+		r.warnf("the provider does not announce these acr_values: %s", missing)
 	}
 	methods := m.TokenAuthMethods
 	if len(methods) == 0 {
@@ -83,22 +83,22 @@ func (r *Report) compare(p store.Provider, m oidc.Metadata) {
 	}
 	switch {
 	case p.SealedSecret == "" && !slices.Contains(methods, "none"):
-		r.warn("there is no client secret, and the provider announces no clients without one")
+		r.warnf("there is no client secret, and the provider announces no clients without one")
 	case p.SealedSecret != "" && !slices.Contains(methods, "client_secret_basic") && !slices.Contains(methods, "client_secret_post"):
 		r.Problems = append(r.Problems, "the provider accepts no client secret (token_endpoint_auth_methods_supported: "+strings.Join(methods, ", ")+")")
 	}
 	if !m.BackchannelLogout {
-		r.warn("the provider does not announce back-channel logout; a sign-out there does not end sessions here")
+		r.warnf("the provider does not announce back-channel logout; a sign-out there does not end sessions here")
 	}
 	if m.EndSessionEndpoint == "" {
-		r.warn("the provider has no end_session_endpoint; a sign-out here can't sign out there")
+		r.warnf("the provider has no end_session_endpoint; a sign-out here can't sign out there")
 	}
 }
 
 // open warns of a configuration that lets more users in than most operators want.
 func (r *Report) open(p store.Provider) {
 	if p.CreateUsers && len(p.AllowedEmailDomains) == 0 && len(p.AllowedGroups) == 0 {
-		r.warn("each user of the provider gets an account here; restrict that with allowed email domains or groups, if the provider has other users than yours")
+		r.warnf("each user of the provider gets an account here; restrict that with allowed email domains or groups, if the provider has other users than yours")
 	}
 }
 

@@ -163,7 +163,7 @@ func TestBatchDecidesEachCall(t *testing.T) {
 		var epochs []revocation.Epoch
 		for _, e := range slices.Backward(entries[:len(entries)-len(before)]) {
 			if e.Scope == revocation.KindSession {
-				got = append(got, session.SessionOf(e))
+				got = append(got, session.EntrySession(e))
 			} else {
 				got = append(got, e.TargetID)
 			}

@@ -101,10 +101,10 @@ func TestSessionsOfAUserAreBounded(t *testing.T) {
 			t.Fatalf("%d entries in the audit, %v; want 4", len(entries), err)
 		}
 		for i, e := range entries { // the newest first
-			if session.SessionOf(e) != all[3-i].Session.ID || e.TargetID != all[3-i].User.ID || e.Epoch == 0 || !strings.Contains(e.Reason, "at most 3 sessions") {
+			if session.EntrySession(e) != all[3-i].Session.ID || e.TargetID != all[3-i].User.ID || e.Epoch == 0 || !strings.Contains(e.Reason, "at most 3 sessions") {
 				t.Errorf("entry %d: %+v", i, e)
 			}
-			row, err := a.store.Session(t.Context(), session.SessionOf(e))
+			row, err := a.store.Session(t.Context(), session.EntrySession(e))
 			if err != nil || row.EndedAt == 0 {
 				t.Errorf("the row has no end: %+v, %v", row, err)
 			}

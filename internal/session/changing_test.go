@@ -40,7 +40,7 @@ func (n *node) signInChanging(name, password, newPassword string) (session.Issue
 // wants checks an error; invalid means any *account.Invalid.
 func wants(t *testing.T, what string, err, want error) {
 	t.Helper()
-	if want == errInvalid { //nolint:errorlint // a mark of these tests
+	if want == errInvalid { // a mark of these tests
 		if _, ok := errors.AsType[*account.Invalid](err); !ok {
 			t.Errorf("%s: error %v, want an invalid member", what, err)
 		}

@@ -11,8 +11,8 @@ import (
 // of one.
 const targetUser = "user"
 
-// SessionOf returns the id of the session that an audit entry is about, or "".
-func SessionOf(e store.Audit) string {
+// EntrySession returns the id of the session that an audit entry is about, or "".
+func EntrySession(e store.Audit) string {
 	if e.TargetKind == "session" { // an entry of an earlier release
 		return e.TargetID
 	}

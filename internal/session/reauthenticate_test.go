@@ -68,7 +68,7 @@ func TestReauthenticate(t *testing.T) {
 			if err != nil || len(entries) != 1 {
 				t.Fatalf("%s: audit %v, %v", name, entries, err)
 			}
-			if e := entries[0]; e.Actor.ID != u.ID || e.Actor.Address != "192.0.2.7" || e.TargetID != u.ID || e.TargetName != "ann" || session.SessionOf(e) != s.ID || e.Scope != "" {
+			if e := entries[0]; e.Actor.ID != u.ID || e.Actor.Address != "192.0.2.7" || e.TargetID != u.ID || e.TargetName != "ann" || session.EntrySession(e) != s.ID || e.Scope != "" {
 				t.Errorf("%s: audit entry %+v", name, e)
 			}
 		}

@@ -174,10 +174,11 @@ func (s *Service) fromAudit(ctx context.Context, epoch revocation.Epoch) (store.
 	case revocation.KindUser:
 		r.ScopeID, r.UserName = r.UserID, first.TargetName
 	case revocation.KindSession:
-		r.ScopeID = SessionOf(first)
+		r.ScopeID = EntrySession(first)
 		if first.TargetKind == targetUser {
 			r.UserName = first.TargetName
 		}
+	default: // all sessions, or all that are remembered: there is no more to say
 	}
 	return r, nil
 }

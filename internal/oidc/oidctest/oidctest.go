@@ -241,7 +241,7 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 		"iss": p.Issuer, "aud": ClientID, "sub": p.Subject, "iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix(),
 		"nonce": c.nonce, "auth_time": p.AuthTime.Unix(), "sid": "provider-session-of-" + p.Subject,
 	}, p.Extra)
-	raw := ""
+	var raw string
 	if p.IDToken != nil {
 		raw = p.IDToken(claims, p.key.sign)
 	} else {

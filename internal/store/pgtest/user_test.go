@@ -9,7 +9,7 @@ import (
 // TestParentDir checks that a server with a user of its own gets the directory for
 // temporary files only where that user can enter it.
 func TestParentDir(t *testing.T) {
-	base, err := os.MkdirTemp("/tmp", "pgtest")
+	base, err := os.MkdirTemp("/tmp", "pgtest") //nolint:usetesting // t.TempDir may be within a directory that is closed to others
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestParentDir(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := filepath.Join(base, "t")
-			if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // as .ci/memory makes it
+			if err := os.MkdirAll(dir, 0o711); err != nil { // as .ci/memory makes it
 				t.Fatal(err)
 			}
 			t.Setenv("TMPDIR", dir)

@@ -145,7 +145,7 @@ func (q *queries) Audits(ctx context.Context, f store.AuditFilter, limit int) ([
 				next = append(next, c)
 			}
 			if name.columns[len(name.columns)-1] == "target_name" {
-				c := conditions{parts: b.parts[:len(b.parts):len(b.parts)], args: b.args[:len(b.args):len(b.args)]}
+				c := conditions{parts: slices.Clip(b.parts), args: slices.Clip(b.args)}
 				c.add(ofSessions, name.value)
 				next = append(next, c)
 			}

@@ -291,14 +291,14 @@ var providerCases = []testCase{
 	}},
 	{"the end of a provider session stays known", func(t *testing.T, open Open) {
 		s := open(t)
-		end := func(issuer, sid, subject string, epoch revocation.Epoch) {
+		end := func(sid, subject string, epoch revocation.Epoch) {
 			t.Helper()
-			update(t, s, func(tx store.Tx) error { return tx.EndProviderSession(t.Context(), issuer, sid, subject, epoch) })
+			update(t, s, func(tx store.Tx) error { return tx.EndProviderSession(t.Context(), corp, sid, subject, epoch) })
 		}
-		end(corp, "p1", "ann", 100) // ends that one session, not all of ann's
-		end(corp, "p9", "", 100)
-		end(corp, "", "bob", 100)
-		end(corp, "", "bob", 90) // never lowers
+		end("p1", "ann", 100) // ends that one session, not all of ann's
+		end("p9", "", 100)
+		end("", "bob", 100)
+		end("", "bob", 90) // never lowers
 		for name, c := range map[string]struct {
 			issuer, sid, subject string
 			after                revocation.Epoch
