@@ -21,7 +21,6 @@ const (
 // something to show.
 type filledServer struct {
 	*program
-	engine     string
 	ada, grace string   // users' ids
 	disabled   string   // that of one who is disabled
 	people     []string // those of the others

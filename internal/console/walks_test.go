@@ -10,13 +10,20 @@ import (
 
 // onEngines runs a test on a server on each engine, with a script and without.
 func onEngines(t *testing.T, test func(t *testing.T, h *filledServer, l look)) {
+	t.Helper()
+	both := []look{{}, {noScript: true}}
+	withLooks(t, map[string][]look{"sqlite": both, "postgres": both}, test)
+}
+
+// withLooks runs a test with the looks given for each engine.
+func withLooks(t *testing.T, looks map[string][]look, test func(t *testing.T, h *filledServer, l look)) {
 	t.Parallel()
 	for engine, database := range engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			h := &filledServer{program: run(t, database(t)), engine: engine}
+			h := &filledServer{program: run(t, database(t))}
 			h.fillServer()
-			for _, l := range []look{{}, {noScript: true}} {
+			for _, l := range looks[engine] {
 				t.Run(map[bool]string{false: "with script", true: "without script"}[l.noScript], func(t *testing.T) {
 					test(t, h, l)
 				})
@@ -160,10 +167,8 @@ func TestWalkRevokeMyOwn(t *testing.T) {
 // Every page, for every user who may see it, with a script and without: it has
 // content, it is accessible, and nothing in it breaks the policy.
 func TestEveryPage(t *testing.T) {
-	onEngines(t, func(t *testing.T, h *filledServer, l look) {
-		if l.noScript == (h.engine == "sqlite") {
-			return // the pages are the same on both engines: each has one of the two
-		}
+	// The pages are the same on both engines: each has one of the two looks.
+	withLooks(t, map[string][]look{"sqlite": {{}}, "postgres": {{noScript: true}}}, func(t *testing.T, h *filledServer, l look) {
 		accessible := func(w *window) {
 			t.Helper()
 			if !l.noScript { // the checker is a script
