@@ -211,14 +211,14 @@ func (c *checker) check(r *http.Request, body []byte, response *http.Response, a
 	if r.Method == http.MethodHead {
 		return
 	}
-	if err := checkBody(doc, route, response, answer); err != nil {
+	if err := checkBody(route, response, answer); err != nil {
 		c.t.Errorf("%s %s: the body of the answer %d is not as in openapi.yaml: %v\n%s", r.Method, r.URL.Path, response.StatusCode, err, answer)
 	}
 }
 
 // checkBody checks the body of an answer. openapi3filter would do it as well, but compiles
 // the schema again for each answer.
-func checkBody(doc *openapi3.T, route *routers.Route, response *http.Response, answer []byte) error {
+func checkBody(route *routers.Route, response *http.Response, answer []byte) error {
 	status := strconv.Itoa(response.StatusCode)
 	documented := route.Operation.Responses.Value(status)
 	if documented == nil {
@@ -245,7 +245,7 @@ func checkBody(doc *openapi3.T, route *routers.Route, response *http.Response, a
 	if place == "" {
 		place = "#/paths/" + inPointer.Replace(route.Path) + "/" + strings.ToLower(route.Method) + "/responses/" + status
 	}
-	schema, err := schemas(doc, place+"/content/"+inPointer.Replace(contentType)+"/schema")
+	schema, err := compile(place + "/content/" + inPointer.Replace(contentType) + "/schema")
 	if err != nil {
 		return err
 	}
@@ -259,33 +259,38 @@ func checkBody(doc *openapi3.T, route *routers.Route, response *http.Response, a
 // inPointer writes a name for a JSON pointer in a fragment (RFC 6901, section 6).
 var inPointer = strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D")
 
-// schemas returns the schema at a place of the document, compiled once.
-var schemas = func() func(doc *openapi3.T, place string) (*jsonschema.Schema, error) {
-	var mu sync.Mutex
-	var compiler *jsonschema.Compiler
-	return func(doc *openapi3.T, place string) (*jsonschema.Schema, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if compiler == nil {
-			text, err := doc.MarshalJSON()
-			if err != nil {
-				return nil, err
-			}
-			content, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-			if err != nil {
-				return nil, err
-			}
-			c := jsonschema.NewCompiler()
-			c.DefaultDraft(jsonschema.Draft2020)
-			c.AssertFormat()
-			if err := c.AddResource("openapi.json", content); err != nil {
-				return nil, err
-			}
-			compiler = c
-		}
-		return compiler.Compile("openapi.json" + place) // it remembers what it has compiled
+// compiler knows the document. It remembers what it has compiled.
+var compiler = sync.OnceValues(func() (*jsonschema.Compiler, error) {
+	doc, err := document()
+	if err != nil {
+		return nil, err
 	}
-}()
+	text, err := doc.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	content, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft2020)
+	c.AssertFormat()
+	return c, c.AddResource("openapi.json", content)
+})
+
+var compiling sync.Mutex // the compiler does one at a time
+
+// compile returns the schema at a place of the document.
+func compile(place string) (*jsonschema.Schema, error) {
+	c, err := compiler()
+	if err != nil {
+		return nil, err
+	}
+	compiling.Lock()
+	defer compiling.Unlock()
+	return c.Compile("openapi.json" + place)
+}
 
 // patterns finds the path of the document that a request is for.
 var patterns = sync.OnceValue(func() *http.ServeMux {
